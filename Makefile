@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(VENV)/installed  ## virtual environment with everything a developer needs
+
+demo: install  ## 200 labelled toy cars in ./toy
+	$(VENV)/bin/l4f-datagen make --domain toy-cars --n 200 --out toy
+
+check: install  ## format, lint, types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+test: install check  ## what has to pass before a change lands
+	$(PY) -m pytest
+
+test-all: install check  ## the slow tests too
+	$(PY) -m pytest -m ''
+
+benchmarks: install  ## the figures the README quotes
+	$(PY) benchmarks/toycars_quality.py
+	$(PY) benchmarks/throughput.py
+
+.PHONY: help install demo check test test-all benchmarks

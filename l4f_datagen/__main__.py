@@ -1,0 +1,5 @@
+"""``python -m l4f_datagen``."""
+
+from l4f_datagen.cli import main
+
+main()

@@ -1,0 +1,193 @@
+"""The state of the restricted unpickler, and what its operations may do to it.
+
+Everything is bounded: operations, text, integers, the work of calls. Keys of dicts are text or
+numbers only, so that nothing deep is hashed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .cursor import Cursor
+from .storage import Span
+
+MAX_OPERATIONS = 400_000
+MAX_TEXT_BYTES = 1 << 26
+MAX_INT_BYTES = 32
+MAX_KEY_BITS = 64
+MAX_SHOWN = 8
+MAX_TEXT_SHOWN = 60
+
+UNSAFE = "do not open it with other tools, it may run code; get plain weights from their author"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What the machine uses in place of one global.
+
+    Attributes:
+        name: dotted name in the file.
+        build: called with the positional arguments of a call or of an instantiation.
+    """
+
+    name: str
+    build: Callable[..., object]
+
+
+def show(value: object) -> str:
+    """Return a short text for a value of a file; never walks into what may be deep or endless."""
+    if isinstance(value, tuple | list) and len(value) <= MAX_SHOWN:
+        items = ["..." if isinstance(item, tuple | list) else show(item) for item in value]
+        return f"[{', '.join(items)}]"
+    if value is None or isinstance(value, str | int | float):
+        return str(value)[:MAX_TEXT_SHOWN]
+    return type(value).__name__
+
+
+Allowed = Mapping[tuple[str, str], object]
+
+
+class Record:
+    """An instance of a foreign class: its name, its arguments and its state, and no behaviour."""
+
+    def __init__(self, name: str, args: tuple[object, ...] = ()) -> None:
+        self.name, self.args = name, args
+        self.state: object = None
+
+    def set_state(self, state: object) -> None:
+        """Keep what the file sets on the instance."""
+        self.state = state
+
+
+class Budget:
+    """What one file may cost, shared by the pickles nested in it."""
+
+    def __init__(self) -> None:
+        self.operations = MAX_OPERATIONS
+        self.text_bytes = MAX_TEXT_BYTES
+
+    def spend(self, operations: int = 1, text_bytes: int = 0) -> None:
+        """Count work.
+
+        Raises:
+            ValueError: more than any checkpoint needs.
+        """
+        self.operations -= operations
+        self.text_bytes -= text_bytes
+        if self.operations < 0:
+            raise ValueError(f"more than {MAX_OPERATIONS} operations")
+        if self.text_bytes < 0:
+            raise ValueError(f"more than {MAX_TEXT_BYTES} bytes of text")
+
+
+class Machine:
+    """Stack, marks and memo of one pickle.
+
+    Args:
+        cursor: where the pickle starts; left behind its end.
+        allowed: (module, name) -> stand-in, or a plain value.
+        budget: what the file may still cost.
+        persistent: answers persistent ids (torch's storages); None refuses them.
+    """
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        allowed: Allowed,
+        budget: Budget,
+        persistent: Callable[[object], object] | None = None,
+    ) -> None:
+        self.cursor, self.allowed, self.budget = cursor, allowed, budget
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+
+    def find(self, module: str, name: str) -> object:
+        """Return the stand-in of a global, or refuse the file by the global's name."""
+        try:
+            return self.allowed[module, name]
+        except KeyError:
+            dotted = f"{module}.{name}"[:100]
+            problem = f"asks for {dotted!r}, which no StyleGAN2 weights need"
+            raise self.cursor.source.refuse(problem, UNSAFE) from None
+
+    def call(self, function: object, args: object) -> object:
+        """Build what a stand-in makes of ``args``."""
+        if not isinstance(function, StandIn) or not isinstance(args, tuple):
+            raise TypeError("a call of something that is no known global")
+        lengths = [len(arg) for arg in args if isinstance(arg, list | tuple | dict)]
+        texts = [len(arg) for arg in args if isinstance(arg, str)]
+        self.budget.spend(1 + sum(lengths), sum(texts))
+        try:
+            made = function.build(*args)
+        except (TypeError, ValueError) as error:
+            problem = f"holds a {function.name} that cannot be read ({error})"
+            raise self.cursor.source.refuse(problem) from None
+        # Byte strings are spans everywhere.
+        return Span(self.cursor.source, 0, len(made), made) if isinstance(made, bytes) else made
+
+    def unsigned(self, width: int) -> int:
+        """Return the next little-endian integer."""
+        return int.from_bytes(self.cursor.take(width), "little")
+
+    def text(self, length: int) -> None:
+        """Push text; its sum is bounded."""
+        self.budget.spend(text_bytes=length)
+        self.stack.append(self.cursor.take(length).decode("utf-8", "surrogatepass"))
+
+    def integer(self, length: int) -> None:
+        """Push a two's complement integer of bounded size."""
+        if length > MAX_INT_BYTES:
+            raise ValueError("integer too long")
+        self.stack.append(int.from_bytes(self.cursor.take(length), "little", signed=True))
+
+    def since_mark(self) -> list[Any]:
+        """Pop and return everything above the last mark."""
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def store(self, target: object, items: list[Any]) -> None:
+        """Put key, value, key, value ... into a dict. Keys are plain and cheap to hash."""
+        if not isinstance(target, dict) or len(items) % 2:
+            raise TypeError("items set on something that is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if (
+                (isinstance(key, int) and key.bit_length() <= MAX_KEY_BITS)
+                or key is None
+                or isinstance(key, str | float)
+            ):
+                target[key] = value
+            else:
+                raise TypeError("a dict key that is neither text nor number")
+
+    def extend(self, target: object, items: list[Any]) -> None:
+        """Append to a list; sets are kept as lists, so that nothing is hashed."""
+        if not isinstance(target, list):
+            raise TypeError("items appended to something that is no list")
+        target.extend(items)
+
+    def remember(self, index: int) -> None:
+        """Put the top of the stack into the memo."""
+        self.memo[index] = self.stack[-1]
+
+    def build(self) -> None:
+        """Set the state of the object below the top."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Record):
+            try:
+                target.set_state(state)
+            except (TypeError, ValueError) as error:
+                problem = f"holds a {target.name} that cannot be read ({error})"
+                raise self.cursor.source.refuse(problem) from None
+        elif not isinstance(target, dict):  # attributes of a dict (torch's _metadata): not needed
+            raise TypeError("state set on something that is no object")
+
+    def persist(self, identity: object) -> None:
+        """Push what a persistent id stands for."""
+        if self.persistent is None:
+            raise TypeError("persistent id outside a torch file")
+        self.stack.append(self.persistent(identity))

@@ -1,0 +1,230 @@
+"""Our own checkpoints: safetensors that say what they are, where they come from, and for what use.
+
+Metadata, all text: ``format`` ("l4f-datagen"), ``version``, ``kind`` (generator, discriminator,
+alpha), ``spec`` (JSON), and where known ``licence`` (JSON), ``origin``, ``source_sha256``,
+``generator_fingerprint`` (alpha) and ``training`` (JSON).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.stylegan2.discriminator import Discriminator
+from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+
+from .assembly import Entries, Entry
+from .licences import Licence
+from .safetensors import write_safetensors
+from .storage import ByteSource, StoredTensor
+
+FORMAT = "l4f-datagen"
+VERSION = 1
+KINDS = ("generator", "discriminator", "alpha")
+
+
+@dataclass(frozen=True)
+class Native:
+    """The checked metadata of one of our files."""
+
+    kind: str
+    spec: Mapping[str, Any]
+    licence: Licence | None
+    origin: str | None
+    source_sha256: str | None
+    generator_fingerprint: str | None
+    training: Mapping[str, Any]
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Return a hash that names a generator's weights, whatever file they came from.
+
+    SHA-256 over all trained tensors (not w_avg and not the noise maps, which some containers
+    lack) in the order of their names, each value rounded to half precision: a copy that is stored
+    in half precision has the same fingerprint as its original.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        if key == "w_avg" or key.endswith(".noise_const"):
+            continue
+        values = state[key].detach().cpu().to(torch.float16).contiguous()
+        digest.update(f"{key}{list(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_generator(
+    path: Path,
+    spec: GeneratorSpec,
+    state: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    licence: Licence | None = None,
+    origin: str | None = None,
+    source_sha256: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a generator with its mean of w and its noise maps.
+
+    Args:
+        path: the file to write.
+        spec: shape of the generator.
+        state: ``Generator(spec).state_dict()``, or the state of an opened checkpoint.
+        half: store in half precision (w_avg stays float32).
+        licence: of the weights.
+        origin: where they come from, one line.
+        source_sha256: of the file they were converted from.
+        training: facts for the reader; any JSON.
+
+    Raises:
+        L4FError: the file cannot be written.
+        ValueError: a value is NaN, infinite or too large for half precision.
+    """
+    shape = {
+        "resolution": spec.resolution,
+        "channels": {str(side): width for side, width in spec.channels.items()},
+        "z_dim": spec.z_dim,
+        "w_dim": spec.w_dim,
+        "mapping_layers": spec.mapping_layers,
+        "conv_clamp": spec.conv_clamp,
+    }
+    metadata = _metadata("generator", shape, licence, origin, source_sha256, training)
+    write_safetensors(path, _ready(state, half), metadata)
+
+
+def save_discriminator(
+    path: Path,
+    discriminator: Discriminator,
+    *,
+    half: bool = False,
+    licence: Licence | None = None,
+    origin: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a discriminator; arguments and errors as in ``save_generator``."""
+    channels = {str(side): width for side, width in discriminator.channels.items()}
+    shape = {"resolution": discriminator.resolution, "channels": channels}
+    metadata = _metadata("discriminator", shape, licence, origin, None, training)
+    write_safetensors(path, _ready(discriminator.state_dict(), half), metadata)
+
+
+def save_alpha(
+    path: Path,
+    network: AlphaNetwork,
+    *,
+    generator_fingerprint: str | None,
+    licence: Licence | None = None,
+    origin: str | None = None,
+    source_sha256: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an alpha network and the fingerprint of the generator it belongs to.
+
+    Other arguments and errors as in ``save_generator``.
+    """
+    channels = {str(side): width for side, width in network.channels.items()}
+    shape = {"resolutions": network.resolutions, "channels": channels}
+    metadata = _metadata("alpha", shape, licence, origin, source_sha256, training)
+    if generator_fingerprint is not None:
+        metadata["generator_fingerprint"] = generator_fingerprint
+    write_safetensors(path, _ready(network.state_dict(), half=False), metadata)
+
+
+def generator_values(generator: Generator) -> dict[str, Tensor]:
+    """Return a generator's state, weights and buffers, detached."""
+    return {key: value.detach() for key, value in generator.state_dict().items()}
+
+
+def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
+    """Return the checked metadata of one of our files.
+
+    Args:
+        source: the file.
+        metadata: as in its header.
+        kind: what it must hold, None for anything.
+
+    Raises:
+        CheckpointRefused: it is not ours, of a newer version, or holds something else.
+    """
+    if metadata.get("format") != FORMAT:
+        raise source.refuse(
+            "is a safetensors file of another program",
+            "give the original checkpoint, or a file that `l4f-datagen convert` wrote",
+        )
+    if metadata.get("version") != str(VERSION):
+        version = str(metadata.get("version"))[:20]
+        raise source.refuse(f"has the format version {version!r}", "install a newer l4f-datagen")
+    found = metadata.get("kind", "")
+    if found not in KINDS or kind not in (None, found):
+        raise source.refuse(f"holds {found[:40]!r}, expected {kind!r}", "give the other file")
+    try:
+        licence = json.loads(metadata.get("licence", "null"))
+        spec = json.loads(metadata["spec"])
+        training = json.loads(metadata.get("training", "{}"))
+        if not isinstance(spec, dict) or not isinstance(training, dict):
+            raise ValueError("spec or training is no object")
+        return Native(
+            kind=found,
+            spec=spec,
+            licence=None if licence is None else _licence(licence),
+            origin=metadata.get("origin"),
+            source_sha256=metadata.get("source_sha256"),
+            generator_fingerprint=metadata.get("generator_fingerprint"),
+            training=training,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise source.refuse(f"has metadata that cannot be read ({error})") from None
+
+
+def native_entries(tensors: Mapping[str, StoredTensor]) -> Entries:
+    """Return our key -> entry; our files use our keys."""
+    return {key: Entry(key, stored) for key, stored in tensors.items()}
+
+
+def _licence(value: object) -> Licence:
+    if not isinstance(value, dict):
+        raise ValueError("a licence that is no object")
+    if {name: type(field) for name, field in value.items()} != Licence.__annotations__:
+        raise ValueError("a licence without name, link and commercial")
+    return Licence(**value)
+
+
+def _metadata(
+    kind: str,
+    spec: Mapping[str, Any],
+    licence: Licence | None,
+    origin: str | None,
+    source_sha256: str | None,
+    training: Mapping[str, Any] | None,
+) -> dict[str, str]:
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "spec": json.dumps(spec, sort_keys=True),
+    }
+    if licence is not None:
+        metadata["licence"] = json.dumps(asdict(licence), sort_keys=True)
+    if origin is not None:
+        metadata["origin"] = origin
+    if source_sha256 is not None:
+        metadata["source_sha256"] = source_sha256
+    if training is not None:
+        metadata["training"] = json.dumps(training, sort_keys=True)
+    return metadata
+
+
+def _ready(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
+    ready: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        kept = tensor.to(torch.float16) if half and key != "w_avg" else tensor.float()
+        if not torch.isfinite(kept).all():
+            raise ValueError(f"{key} is not finite as {kept.dtype}")
+        ready[key] = kept
+    return ready

@@ -1,0 +1,266 @@
+"""Open any checkpoint: the format is told by the content, never by the file's name.
+
+``open_generator``, ``open_discriminator`` and ``open_alpha`` give spec and weights under our
+names. Nothing in a file is executed, and nothing but the wanted network is read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.stylegan2.discriminator import Discriminator
+from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, MappingNetwork, estimate_w_avg
+
+from .alphas import alpha_layout, checkpoint_kind
+from .assembly import alpha_state, discriminator_state, generator_state
+from .catalogue import weights_by_sha256
+from .containers import read_container
+from .expected import generator_shapes
+from .generators import Container, discriminator_layout, generator_layout
+from .licences import Licence
+from .native import Native, fingerprint
+from .storage import ByteSource, file_sha256
+
+NOISE_SEED = 2000
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What every opened checkpoint has.
+
+    Attributes:
+        path: the file.
+        format: rosinality, nvlabs-pytorch, nvlabs-tensorflow, labels4free or l4f-datagen.
+        state: our key -> values, float32.
+        native: metadata, for our own files.
+    """
+
+    path: Path
+    format: str
+    state: Mapping[str, Tensor]
+    native: Native | None
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file; read through once, when first asked for."""
+        return file_sha256(self.path)
+
+    @property
+    def licence(self) -> Licence | None:
+        """The licence the weights came with; None where neither file nor catalogue knows it."""
+        if self.native:
+            return self.native.licence
+        weights = weights_by_sha256(self.sha256)
+        return weights.licence if weights else None
+
+    @property
+    def origin(self) -> str | None:
+        """Where the weights come from; None where neither file nor catalogue knows it."""
+        if self.native:
+            return self.native.origin
+        weights = weights_by_sha256(self.sha256)
+        return weights.url if weights else None
+
+
+@dataclass(frozen=True)
+class GeneratorCheckpoint(Checkpoint):
+    """An opened generator.
+
+    Attributes:
+        spec: its shape.
+        class_index: the class that was fixed, for class-conditional networks.
+    """
+
+    spec: GeneratorSpec
+    class_index: int | None = None
+
+    @property
+    def has_w_avg(self) -> bool:
+        """Whether the file stores the mean of w."""
+        return "w_avg" in self.state
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the file stores the noise maps, all of them."""
+        maps = sum(key.endswith(".noise_const") for key in self.state)
+        return maps == self.spec.num_ws - 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name of the weights, the same in every container (see ``native.fingerprint``)."""
+        return fingerprint(self.state)
+
+    @cached_property
+    def complete_state(self) -> dict[str, Tensor]:
+        """The state with what the file lacks: noise maps from a fixed seed, estimated w_avg."""
+        wanted = generator_shapes(self.spec)
+        state = dict(self.state)
+        noise_keys = [key for key in wanted if key.endswith(".noise_const")]
+        for k, key in enumerate(noise_keys):
+            if key not in state:
+                # A stream for each map, so that one does not depend on which others are stored.
+                drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(wanted[key])
+                state[key] = torch.from_numpy(drawn.astype(np.float32))
+        if "w_avg" not in state:
+            spec = self.spec
+            mapping = MappingNetwork(spec.z_dim, spec.w_dim, spec.mapping_layers)
+            weights = {key.removeprefix("mapping."): value for key, value in state.items()}
+            mapping.load_state_dict(
+                {key: weights[key] for key in mapping.state_dict()}, assign=True
+            )
+            state["w_avg"] = estimate_w_avg(mapping, spec.z_dim)
+        return {key: state[key] for key in wanted}
+
+    def build(self) -> Generator:
+        """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
+        return _filled(lambda: Generator(self.spec), self.complete_state)
+
+    def discriminator(self) -> "DiscriminatorCheckpoint":
+        """Open the discriminator in the same file.
+
+        Raises:
+            CheckpointRefused: the file has none.
+        """
+        return open_discriminator(self.path)
+
+
+@dataclass(frozen=True)
+class DiscriminatorCheckpoint(Checkpoint):
+    """An opened discriminator.
+
+    Attributes:
+        resolution: side of its image.
+        channels: resolution -> width.
+    """
+
+    resolution: int
+    channels: Mapping[int, int]
+
+    def build(self) -> Discriminator:
+        """Return the discriminator, frozen, in eval mode; it shares memory with ``state``."""
+        return _filled(lambda: Discriminator(self.resolution, self.channels), self.state)
+
+
+@dataclass(frozen=True)
+class AlphaCheckpoint(Checkpoint):
+    """An opened alpha network.
+
+    Attributes:
+        resolutions: what it reads, ascending; the last is the image's.
+        channels: resolution -> trunk width.
+    """
+
+    resolutions: tuple[int, ...]
+    channels: Mapping[int, int]
+
+    @property
+    def generator_fingerprint(self) -> str | None:
+        """Fingerprint of the generator it was trained on; None where the file does not say."""
+        return self.native.generator_fingerprint if self.native else None
+
+    def build(self) -> AlphaNetwork:
+        """Return the alpha network, frozen, in eval mode; it shares memory with ``state``."""
+        return _filled(lambda: AlphaNetwork(self.channels, list(self.resolutions)), self.state)
+
+
+def open_generator(path: Path | str, class_index: int | None = None) -> GeneratorCheckpoint:
+    """Open a generator from any of the supported files.
+
+    Args:
+        path: the file.
+        class_index: the class to fix, for NVIDIA's class-conditional networks.
+
+    Raises:
+        CheckpointRefused: the file is damaged, hostile, or holds no supported generator.
+    """
+    with ByteSource(Path(path)) as source:
+        return _generator(source, read_container(source), class_index)
+
+
+def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
+    """Open the discriminator of any of the supported files.
+
+    Raises:
+        CheckpointRefused: the file is damaged, hostile, or holds no supported discriminator.
+    """
+    with ByteSource(Path(path)) as source:
+        return _discriminator(source, read_container(source))
+
+
+def open_alpha(path: Path | str) -> AlphaCheckpoint:
+    """Open an alpha network: ours, or one of the Labels4Free authors' code.
+
+    Raises:
+        CheckpointRefused: the file is damaged, hostile, or holds no alpha network.
+    """
+    with ByteSource(Path(path)) as source:
+        return _alpha(source, read_container(source))
+
+
+def open_checkpoint(path: Path | str, class_index: int | None = None) -> Checkpoint:
+    """Open whatever a file is for: an alpha network, one of our discriminators, or a generator.
+
+    Raises:
+        CheckpointRefused: the file is damaged, hostile, or holds none of them.
+    """
+    with ByteSource(Path(path)) as source:
+        container = read_container(source)
+        kind = checkpoint_kind(source, container)
+        if kind == "alpha":
+            return _alpha(source, container)
+        if kind == "discriminator":
+            return _discriminator(source, container)
+        return _generator(source, container, class_index)
+
+
+def _generator(
+    source: ByteSource, container: Container, class_index: int | None
+) -> GeneratorCheckpoint:
+    layout = generator_layout(source, container, class_index)
+    spec, state = generator_state(source, layout.entries, layout.conv_clamp)
+    return GeneratorCheckpoint(source.path, layout.format, state, layout.native, spec, class_index)
+
+
+def _discriminator(source: ByteSource, container: Container) -> DiscriminatorCheckpoint:
+    layout = discriminator_layout(source, container)
+    resolution, channels, state = discriminator_state(source, layout.entries)
+    return DiscriminatorCheckpoint(
+        source.path, layout.format, state, layout.native, resolution, channels
+    )
+
+
+def _alpha(source: ByteSource, container: Container) -> AlphaCheckpoint:
+    layout = alpha_layout(source, container)
+    resolutions, channels, state = alpha_state(source, layout.entries)
+    return AlphaCheckpoint(source.path, layout.format, state, layout.native, resolutions, channels)
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves new weights undrawn: they are replaced at once, and large ones take seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+
+
+def _filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
+    with _WithoutDraws():
+        network = make()
+    network.load_state_dict(dict(state), assign=True)
+    network.eval().requires_grad_(False)
+    return network

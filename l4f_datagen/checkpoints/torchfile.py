@@ -1,0 +1,134 @@
+"""Files of torch.save: zip archives, and the older plain streams that NVIDIA's pickles nest."""
+
+from collections.abc import Callable
+
+import torch
+
+from .allowed import TORCH_GLOBALS, Storage
+from .archive import read_directory
+from .cursor import Cursor
+from .machine import Budget
+from .pickles import load_pickle
+from .storage import ByteSource, Span
+
+ZIP_START = b"PK\x03\x04"
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
+LEGACY_VERSION = 1001
+
+
+def load_torch(span: Span, budget: Budget) -> object:
+    """Return the object of a torch file; its tensors are unread ``StoredTensor``.
+
+    Args:
+        span: the file, or a file nested in another one.
+        budget: what reading may still cost.
+
+    Raises:
+        CheckpointRefused: damaged, or asking for a global that weights do not need.
+    """
+    start = span.read(0, min(span.length, len(LEGACY_START)))
+    if start.startswith(ZIP_START):
+        return _load_zip(span, budget)
+    if start == LEGACY_START:
+        return _load_legacy(span, budget)
+    raise span.source.refuse("is no torch file", "save the weights with torch.save")
+
+
+def _load_zip(span: Span, budget: Budget) -> object:
+    source = span.source
+    members = read_directory(source, span)
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        shown = ", ".join(sorted(members)[:4])[:120]
+        raise source.refuse(
+            f"is a zip archive without torch weights (it holds {shown})",
+            "unpack it and give the checkpoint inside",
+        )
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in members:
+        raise source.refuse("is a TorchScript archive", "save the weights with torch.save")
+    order = members.get(f"{root}byteorder")
+    if order is not None and (order.length > 16 or order.read() != b"little"):
+        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+
+    def persistent(identity: object) -> Storage:
+        key, dtype, count = _storage_identity(identity)
+        member = members.get(f"{root}data/{key}")
+        if member is None:
+            raise source.refuse(f"lacks the storage {key[:40]!r} that a tensor needs")
+        if count * dtype.itemsize > member.length:
+            raise source.refuse(f"holds {member.length} bytes for {count} values of {key[:40]!r}")
+        return Storage(member.part(0, count * dtype.itemsize), dtype)
+
+    pickle = members[pickles[0]]
+    return load_pickle(Cursor(pickle), TORCH_GLOBALS, budget, persistent)
+
+
+def _load_legacy(span: Span, budget: Budget) -> object:
+    source = span.source
+    cursor = Cursor(span)
+    declared: dict[str, tuple[torch.dtype, int]] = {}
+    storages: dict[str, Storage] = {}
+
+    def declare(identity: object) -> Storage:
+        key, dtype, count = _storage_identity(identity)
+        if declared.setdefault(key, (dtype, count)) != (dtype, count):
+            raise source.refuse(f"declares the storage {key[:40]!r} twice")
+        return Storage(Span(source, 0, 0), dtype)
+
+    def header() -> object:
+        return load_pickle(cursor, {}, budget)
+
+    header()  # the magic number, compared by the caller
+    version, system = header(), header()
+    if version != LEGACY_VERSION or not isinstance(system, dict):
+        raise source.refuse("is a torch file of an unknown version", "save it with a newer torch")
+    if system.get("little_endian") is not True:
+        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+    # The storages follow the pickle. A first pass over it only learns which ones there are.
+    start = cursor.position
+    load_pickle(cursor, TORCH_GLOBALS, budget, declare)
+    keys = header()
+    if not isinstance(keys, list) or any(type(key) is not str for key in keys):
+        raise source.refuse("lacks the list of its storages")
+    if sorted(keys) != sorted(declared):
+        raise source.refuse("lists other storages than its tensors need")
+    for key in keys:
+        dtype, count = declared[key]
+        if int.from_bytes(cursor.take(8), "little") != count:
+            raise source.refuse(f"stores another length for {key[:40]!r} than it declares")
+        storages[key] = Storage(cursor.skip(count * dtype.itemsize), dtype)
+    again = Cursor(span.part(start, span.length - start))
+    return load_pickle(
+        again, TORCH_GLOBALS, budget, lambda identity: storages[_storage_identity(identity)[0]]
+    )
+
+
+def _storage_identity(identity: object) -> tuple[str, torch.dtype, int]:
+    """Return key, dtype and number of values of the storage that a persistent id names."""
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
+        raise ValueError("a persistent id that is no storage")
+    _, dtype, key, _location, count = identity[:5]
+    if len(identity) == 6 and identity[5] is not None:
+        raise ValueError("a storage that is a view of another")
+    if not isinstance(dtype, torch.dtype) or type(key) is not str:
+        raise ValueError("a storage without type or key")
+    if type(count) is not int or count < 0:
+        raise ValueError("a storage without a length")
+    return key, dtype, count
+
+
+def nested_loader(source: ByteSource, budget: Budget) -> Callable[[object], object]:
+    """Return the reader of torch files nested in byte strings; each is read once."""
+    seen: dict[tuple[int, int], object] = {}
+
+    def load(data: object) -> object:
+        if not isinstance(data, Span):
+            raise ValueError("a nested torch file that is no byte string")
+        place = (data.start, data.length)
+        if place not in seen:
+            seen[place] = load_torch(data, budget)
+        return seen[place]
+
+    return load

@@ -1,0 +1,72 @@
+"""``l4f-datagen recipes``: list, show, copy, check."""
+
+from pathlib import Path
+
+import click
+
+from l4f_datagen.cli.source import FILE
+
+
+@click.group()
+def recipes() -> None:
+    """List, show, copy and check recipes."""
+
+
+@recipes.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
+def list_recipes(as_json: bool) -> None:
+    """List the shipped domains."""
+    import json
+
+    from l4f_datagen.domains import describe_domains
+
+    rows = describe_domains()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    names = list(rows[0])
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
+    click.echo("  ".join(name.ljust(widths[name]) for name in names).rstrip())
+    for row in rows:
+        click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip())
+
+
+@recipes.command("show")
+@click.argument("domain")
+def show_recipe(domain: str) -> None:
+    """Print a shipped recipe."""
+    from l4f_datagen.domains import find_recipe
+
+    click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command("copy")
+@click.argument("domain")
+@click.argument("target", type=FILE)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def copy_recipe(domain: str, target: Path, force: bool) -> None:
+    """Copy a shipped recipe to TARGET, to edit it."""
+    from l4f_datagen.domains import find_recipe
+    from l4f_datagen.errors import UsageError
+
+    text = find_recipe(domain).read_text(encoding="utf-8")
+    if target.exists() and not force:
+        raise UsageError(str(target), "exists", "name another file or use --force")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            str(target), f"cannot be written ({error.strerror})", "name another"
+        ) from error
+    click.echo(str(target))
+
+
+@recipes.command("check")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+def check_recipes(files: tuple[Path, ...]) -> None:
+    """Check recipe files; all problems of a file are named at once."""
+    from l4f_datagen.domains import load_recipe
+
+    for file in files:
+        recipe = load_recipe(file, [], {})
+        click.echo(f"{file}: ok, domain {recipe.domain}")

@@ -1,0 +1,73 @@
+"""Options that several commands share: which recipe, which weights, which device."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from l4f_datagen.errors import UsageError
+
+if TYPE_CHECKING:
+    from l4f_datagen.recipe import Recipe
+
+Command = Callable[..., Any]
+FILE = click.Path(path_type=Path)
+
+
+def source_options(command: Command) -> Command:
+    """Add ``--domain --recipe --generator --alpha --set --device`` to a command."""
+    options = [
+        click.option("--domain", metavar="NAME", help="A shipped recipe (`recipes list`)."),
+        click.option("--recipe", "recipe_file", type=FILE, help="A recipe file of your own."),
+        click.option("--generator", type=FILE, help="StyleGAN2 checkpoint, any format."),
+        click.option("--alpha", type=FILE, help="Alpha network; trained on the spot without."),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="A.B=C", help="Override a recipe key."
+        ),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def resolve_recipe(
+    domain: str | None,
+    recipe_file: Path | None,
+    generator: Path | None,
+    alpha: Path | None,
+    assignments: tuple[str, ...],
+    flags: tuple[str, ...] = (),
+) -> "Recipe":
+    """Return the recipe after ``--set`` and flags.
+
+    Raises:
+        UsageError: no recipe and no generator named, or two recipes.
+        RecipeError: see ``check_recipe``.
+    """
+    from l4f_datagen.domains import find_recipe, load_recipe
+    from l4f_datagen.recipe import check_recipe, override
+
+    if domain and recipe_file:
+        raise UsageError("--domain", "given together with --recipe", "name one of them")
+    given = [f"generator.weights={_quoted(generator)}"] if generator else []
+    if alpha:
+        given.append(f"alpha.weights={_quoted(alpha)}")
+    elif generator:
+        # Another generator makes the recipe's own alpha weights meaningless.
+        given.append("alpha.weights=null")
+    overrides = [*assignments, *given, *flags]
+    if recipe_file:
+        return load_recipe(recipe_file, overrides, {})
+    if domain:
+        return load_recipe(find_recipe(domain), overrides, {})
+    if generator is None:
+        remedy = "name --domain (see `l4f-datagen recipes list`), --recipe or --generator"
+        raise UsageError("recipe", "nothing says what to generate", remedy)
+    return check_recipe(override({"domain": "custom"}, overrides), "--generator")
+
+
+def _quoted(path: Path) -> str:
+    """Write a path as YAML text that no YAML rule can turn into something else."""
+    return "'" + str(path).replace("'", "''") + "'"

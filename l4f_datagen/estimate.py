@@ -1,0 +1,56 @@
+"""What a run would take: the dry run of ``make``. Touches no file."""
+
+import time
+from typing import Any
+
+from l4f_datagen.domains import weights_path
+from l4f_datagen.pipeline import Job
+from l4f_datagen.sampling.quota import Quota
+from l4f_datagen.sampling.render import renderer_of
+from l4f_datagen.sampling.sweep import sweep_of
+from l4f_datagen.weights import choose_device, fitting_alpha, obtain_generator
+
+BYTES_A_PIXEL = {"png": 3.2, "coco": 0.05, "hf": 3.2}
+"""PNG of a noisy picture with matte and mask; Parquet holds the same bytes once more."""
+
+
+def estimate(job: Job) -> dict[str, Any]:
+    """Return the resolved recipe, the plan, and how much disk and time it should take.
+
+    The time comes from one block rendered here and now; where the alpha network has still to be
+    trained, or the generator to be fetched, it says so instead.
+    """
+    recipe = job.recipe
+    sweep = sweep_of(recipe.sampling)
+    Quota(job.number, job.count, sweep)
+    first, last = sweep.draw(0), sweep.draw(job.number - 1)
+    plan = {
+        "recipe": recipe.dump(),
+        "out": str(job.out),
+        "samples": f"{job.number} {job.count}",
+        "first": first.key,
+        "last": f"{last.key} if none is rejected",
+        "shards": f"of {sweep.shard_size} samples, in blocks of {sweep.block_size}",
+    }
+    path = weights_path(recipe.generator.weights or "", "generator")
+    if not path.is_file():
+        return plan | {"generator": f"{path} is not there yet", "time": "unknown"}
+    checkpoint, generator = obtain_generator(recipe.generator, choose_device(job.device))
+    left, top, right, bottom = recipe.generator.crop or (0, 0, *(checkpoint.spec.resolution,) * 2)
+    pixels = (right - left) * (bottom - top) * job.number
+    size = sum(BYTES_A_PIXEL[name] for name in recipe.output.formats) * pixels
+    plan |= {"generator": str(path), "disk": f"about {size / 1e6:,.0f} MB"}
+    if recipe.alpha.weights is None:
+        steps = recipe.alpha.training.steps
+        plan["alpha"] = f"trained first, {steps} steps, unless the cache has it"
+        renderer = renderer_of(recipe, generator, None)
+    else:
+        alpha_path = weights_path(recipe.alpha.weights, "alpha")
+        plan["alpha"] = str(alpha_path)
+        renderer = renderer_of(recipe, generator, fitting_alpha(alpha_path, checkpoint))
+    block = next(sweep.shard(0))
+    renderer.render(block)  # the first call also pays for kernels that are chosen once
+    started = time.monotonic()
+    renderer.render(block)
+    seconds = (time.monotonic() - started) / len(block) * job.number
+    return plan | {"time": f"about {seconds / 60:.1f} minutes to render"}

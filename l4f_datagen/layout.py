@@ -1,0 +1,83 @@
+"""Layout: where things lie in a dataset folder, and how they are taken away.
+
+```
+images/ masks/ alpha/ data/  .l4f/coco/     what the writers make, one place a shard
+.l4f/shards/00003.json                      marker: shard 3 is done, and these are its files
+.l4f/run.json                               whose folder it is: recipe, its hash, formats
+annotations/ ledger.jsonl recipe.yaml README.md contact_sheet.png manifest.json       indexes
+```
+"""
+
+import re
+from pathlib import Path
+
+from l4f_datagen.staging import PART, remove
+from l4f_datagen.writers import WRITERS
+
+STATE = ".l4f"
+RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
+MANIFEST, LEDGER, RECIPE = "manifest.json", "ledger.jsonl", "recipe.yaml"
+PAGES = ("README.md", "contact_sheet.png")
+PLACES = tuple(place for writer in WRITERS.values() for place in writer.places)
+INDEXES = (
+    MANIFEST,  # first to go: without it the folder does not claim to be complete
+    *PAGES,
+    RECIPE,
+    LEDGER,
+    *(name for writer in WRITERS.values() for name in writer.indexes),
+)
+
+
+def marker_path(folder: Path, shard: int) -> Path:
+    """Where the marker of a shard stands once the shard is done."""
+    return folder / MARKER.format(shard=shard)
+
+
+def marked_shards(folder: Path) -> set[int]:
+    """Numbers of the shards that have a marker."""
+    return {number for number, path in _numbered(folder, MARKER) if path.suffix != PART}
+
+
+def drop_indexes(folder: Path) -> None:
+    """Remove all that speaks for the whole dataset."""
+    for name in INDEXES:
+        remove(folder / name)
+
+
+def drop_shard(folder: Path, shard: int) -> None:
+    """Remove a shard, its marker first, and what is staged for it."""
+    remove(marker_path(folder, shard))
+    for place in (MARKER, *PLACES):
+        path = folder / place.format(shard=shard)
+        remove(path)
+        remove(path.with_name(path.name + PART))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a stopped run left: staged files, and places whose shard has no marker."""
+    marked = marked_shards(folder)
+    for place in (MARKER, *PLACES):
+        for number, path in list(_numbered(folder, place)):
+            if number not in marked or path.suffix == PART:
+                remove(path)
+    for name in (*INDEXES, RUN):
+        remove(folder / (name + PART))
+
+
+def clear(folder: Path) -> None:
+    """Remove all that a run of this tool made; files of others and the record of the run stay."""
+    drop_indexes(folder)
+    for shard in sorted(marked_shards(folder)):
+        remove(marker_path(folder, shard))
+    sweep(folder)
+
+
+def _numbered(folder: Path, place: str) -> list[tuple[int, Path]]:
+    """What stands at a place, or staged for it, for any shard."""
+    before, _, after = place.partition("{shard:05d}")
+    parent, _, prefix = before.rpartition("/")
+    name = re.compile(rf"{re.escape(prefix)}(\d{{5,}}){re.escape(after)}(?:{re.escape(PART)})?")
+    if not (folder / parent).is_dir():
+        return []
+    found = ((name.fullmatch(path.name), path) for path in (folder / parent).iterdir())
+    return [(int(match[1]), path) for match, path in found if match]

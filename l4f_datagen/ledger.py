@@ -1,0 +1,94 @@
+"""Ledger: one row for every attempted sample, and the sums that must come out even."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from l4f_datagen.sample import Sample
+
+Row = dict[str, Any]
+
+
+def ledger_row(sample: Sample, shard: int) -> Row:
+    """Describe one attempt: image_id, key, psi, seed, shard, status, reason, scores."""
+    return {
+        "image_id": sample.image_id,
+        "key": sample.key,
+        "psi": float(sample.psi),
+        "seed": int(sample.seed),
+        "shard": shard,
+        "status": sample.status,
+        "reason": sample.reason,
+        "scores": {name: float(score) for name, score in sample.scores.items()},
+    }
+
+
+def cut_after_accepted(samples: Sequence[Sample], wanted: int | None) -> Sequence[Sample]:
+    """Keep the samples up to and with the ``wanted``-th accepted one; None keeps all."""
+    if wanted is None:
+        return samples
+    for position, sample in enumerate(samples):
+        wanted -= sample.reason is None
+        if wanted <= 0:
+            return samples[: position + 1]
+    return samples
+
+
+@dataclass
+class Counts:
+    """How many samples were tried, kept and turned away, and where they came from.
+
+    Attributes:
+        attempted: rows of the ledger.
+        accepted: samples with files.
+        rejected: reason to number.
+        empty_masks: accepted samples whose mask has no pixel; COCO has no annotation for them.
+        psis: the truncation psi values that occur.
+        first_seed: smallest seed tried; None before the first attempt.
+        last_seed: largest seed tried; None before the first attempt.
+    """
+
+    attempted: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    empty_masks: int = 0
+    psis: set[float] = field(default_factory=set)
+    first_seed: int | None = None
+    last_seed: int | None = None
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Count rows of the ledger."""
+        for row in rows:
+            self.attempted += 1
+            if row["status"] == "accepted":
+                self.accepted += 1
+            else:
+                self.rejected[row["reason"]] += 1
+            self.psis.add(row["psi"])
+            self._widen(row["seed"])
+
+    def merge(self, other: "Counts") -> None:
+        """Add the counts of another part of the plan."""
+        self.attempted += other.attempted
+        self.accepted += other.accepted
+        self.rejected += other.rejected
+        self.empty_masks += other.empty_masks
+        self.psis |= other.psis
+        for seed in (other.first_seed, other.last_seed):
+            self._widen(seed)
+
+    def _widen(self, seed: int | None) -> None:
+        if seed is None:
+            return
+        self.first_seed = seed if self.first_seed is None else min(self.first_seed, seed)
+        self.last_seed = seed if self.last_seed is None else max(self.last_seed, seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the counts as the manifest has them."""
+        return {
+            "attempted": self.attempted,
+            "accepted": self.accepted,
+            "rejected": dict(sorted(self.rejected.items())),
+            "empty_masks": self.empty_masks,
+        }

@@ -1,0 +1,172 @@
+"""Manifest: the machine-readable truth about one dataset, the same bytes at every run."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.ledger import Counts, Row
+from l4f_datagen.staging import FileFact
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the files alone do not say.
+
+    Attributes:
+        category: name of the one object class, such as ``car``.
+        mask_threshold: a pixel is mask where ``alpha > mask_threshold``.
+        licence: name of the licence of the generator's checkpoint, which the images inherit.
+        licence_url: where its text stands, may be empty.
+        description: one line for the ``info`` of COCO.
+        provenance: recipe hash, checkpoint and alpha SHA-256, package version, device: strings,
+            numbers and nested mappings of them; no clock, no host names.
+    """
+
+    category: str
+    mask_threshold: float
+    licence: str
+    licence_url: str = ""
+    description: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A finished shard, as its marker file tells it.
+
+    Attributes:
+        shard: its number, from 0.
+        planned: samples the plan gives it.
+        attempted: samples rendered; fewer than planned where the wanted count was reached.
+        accepted: samples with files.
+        rejected: reason to number.
+        empty_masks: accepted samples without a mask pixel.
+        files: path, size in bytes and SHA-256 of each file, sorted by path.
+        rows: its rows of the ledger.
+    """
+
+    shard: int
+    planned: int
+    attempted: int
+    accepted: int
+    rejected: Mapping[str, int]
+    empty_masks: int
+    files: Sequence[FileFact]
+    rows: Sequence[Row]
+
+    def fits(self, planned: int, wanted: int | None) -> bool:
+        """Whether an undisturbed run would leave this shard as it is.
+
+        Args:
+            planned: samples the plan gives the shard now.
+            wanted: accepted samples still wanted from here on; None takes all that are planned.
+        """
+        if planned != self.planned:
+            return False
+        if wanted is None or self.accepted < wanted:
+            return self.attempted == planned
+        # Cut right behind the sample that fills the count.
+        return self.accepted == wanted and self.rows[-1]["status"] == "accepted"
+
+    def to_bytes(self) -> bytes:
+        """Give the JSON of the marker file."""
+        return dump_json({"schema": SCHEMA, **vars(self)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Marker":
+        """Read a marker file.
+
+        Raises:
+            ValueError: not a marker of this schema, or cut short.
+        """
+        try:
+            values = json.loads(data)
+            if values.pop("schema") != SCHEMA:
+                raise ValueError("another schema")
+            values["files"] = [(path, size, digest) for path, size, digest in values["files"]]
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a marker: {error}") from error
+
+
+def dump_json(value: Any) -> bytes:
+    """Write JSON on one line, keys sorted, no NaN: the same bytes for the same value."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def build_manifest(
+    markers: Iterable[Marker],
+    indexes: Mapping[str, Path],
+    facts: Facts,
+    *,
+    counts: Counts,
+    formats: Sequence[str],
+    alpha_bits: int,
+) -> dict[str, Any]:
+    """Put together ``manifest.json``.
+
+    A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
+    markers in ``.l4f/shards`` have the digest of each file.
+
+    Args:
+        markers: every shard, in order; read one at a time.
+        indexes: final name to the written file.
+        facts: see ``Facts``.
+        counts: of the whole ledger.
+        formats: names of the writers.
+        alpha_bits: 8 or 16.
+    """
+    return {
+        "schema": SCHEMA,
+        "counts": counts.to_dict(),
+        "psi": sorted(counts.psis),
+        "seeds": {"first": counts.first_seed, "last": counts.last_seed},
+        "formats": list(formats),
+        "alpha_bits": alpha_bits,
+        "category": facts.category,
+        "mask_threshold": facts.mask_threshold,
+        "licence": {"name": facts.licence, "url": facts.licence_url},
+        "provenance": dict(facts.provenance),
+        "shards": [
+            {
+                "shard": marker.shard,
+                "attempted": marker.attempted,
+                "accepted": marker.accepted,
+                "files": dict(_digests(marker.files)),
+            }
+            for marker in markers
+        ],
+        "indexes": {name: _index_fact(path) for name, path in sorted(indexes.items())},
+    }
+
+
+def _digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Sum up files by folder, where a sample has its own file, or one by one."""
+    for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
+        members = list(group)
+        if not parent.rpartition("/")[2].isdigit():
+            for path, size, digest in members:
+                yield path, {"bytes": size, "sha256": digest}
+            continue
+        listing = "".join(f"{digest}  {path.rpartition('/')[2]}\n" for path, _, digest in members)
+        yield (
+            parent,
+            {
+                "files": len(members),
+                "bytes": sum(size for _, size, _ in members),
+                "sha256": hashlib.sha256(listing.encode()).hexdigest(),
+            },
+        )
+
+
+def _index_fact(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}

@@ -1,0 +1,173 @@
+"""Masks: what a bool ``h w`` array says about its object (NumPy; nothing here knows files).
+
+Pixels count from the top left. Boxes and polygons use pixel corners: pixel ``(x, y)`` covers
+``[x, x + 1) x [y, y + 1)``. Components are 8-connected: pixels that touch at a corner belong
+together.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as coco_mask
+from numpy.typing import NDArray
+from scipy import ndimage
+
+EIGHT_CONNECTED = np.ones((3, 3), np.bool_)
+
+
+def alpha_to_mask(alpha: Any, threshold: float) -> Any:
+    """Cut alpha into a mask: ``alpha > threshold``, strictly.
+
+    The only place where an alpha becomes a mask. Works alike on NumPy arrays and torch tensors of
+    any shape and returns the same kind, dtype bool.
+
+    Raises:
+        ValueError: a threshold outside [0, 1), for which the mask could only be full or empty.
+    """
+    if not 0 <= threshold < 1:
+        raise ValueError(f"mask_threshold: expected 0 <= threshold < 1, got {threshold}")
+    return alpha > float(threshold)
+
+
+def area_px(mask: NDArray[np.bool_]) -> int:
+    """Count the pixels of the mask."""
+    return int(np.count_nonzero(mask))
+
+
+def coverage(mask: NDArray[np.bool_]) -> float:
+    """Share of the image that is mask, in [0, 1]."""
+    return area_px(mask) / mask.size
+
+
+def bbox_xywh(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Smallest box around the mask in px, ``x y width height``; all zeros for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return 0, 0, 0, 0
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+
+
+@dataclass(frozen=True)
+class Components:
+    """The connected parts of a mask.
+
+    Attributes:
+        num_components: how many, 8-connected; 0 for an empty mask.
+        largest_share: area of the largest one as a share of the mask, in [0, 1]; 0 when empty.
+    """
+
+    num_components: int
+    largest_share: float
+
+
+def components(mask: NDArray[np.bool_]) -> Components:
+    """Count the 8-connected parts of a mask and weigh the largest."""
+    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
+    if count == 0:
+        return Components(0, 0.0)
+    areas = np.bincount(labels.ravel())[1:]
+    return Components(int(count), float(areas.max() / areas.sum()))
+
+
+def border_contact(mask: NDArray[np.bool_]) -> float:
+    """Share of the image's outermost ring of pixels that is mask, in [0, 1]."""
+    ring = np.ones(mask.shape, np.bool_)
+    ring[1:-1, 1:-1] = False
+    return area_px(mask[ring]) / int(ring.sum())
+
+
+def touches_border(mask: NDArray[np.bool_]) -> bool:
+    """Whether any pixel of the mask lies on the image's outermost ring."""
+    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def mask_to_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Encode a mask as COCO's compressed run lengths.
+
+    Returns:
+        ``{"size": [h, w], "counts": str}``: down the columns, first run background, ready for JSON.
+        ``annotations.rle.decode_coco_rle`` reads it.
+    """
+    rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True)
+class Ring:
+    """One closed outline of a mask.
+
+    Attributes:
+        points_xy: int32 ``points 2``, corners in px, first one not repeated; the mask lies on the
+            right hand (outer rings run clockwise on the screen, holes the other way).
+        is_hole: whether it bounds a hole.
+    """
+
+    points_xy: NDArray[np.int32]
+    is_hole: bool
+
+
+# Directions of travel: right, down, left, up (x right, y down).
+STEP_X, STEP_Y = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
+
+
+def polygons_xy(mask: NDArray[np.bool_]) -> list[Ring]:
+    """Outline a mask exactly, along the pixels' edges: every part and every hole.
+
+    The areas of the outer rings less those of the holes are ``area_px``. Parts that touch at a
+    corner share one ring, as components do; such a ring passes the corner twice.
+
+    Returns:
+        Rings in the order of their topmost, then leftmost edge; none for an empty mask.
+    """
+    leaves = _edges(mask)
+    at = np.argwhere(leaves)  # edges as rows (direction, y, x) of their start, in scan order
+    direction, y, x = at.T
+    to_y, to_x = y + STEP_Y[direction], x + STEP_X[direction]
+    # At a corner where two edges leave, the left one goes over to the diagonal neighbour.
+    left, right = (direction - 1) % 4, (direction + 1) % 4
+    turn = np.where(
+        leaves[left, to_y, to_x], left, np.where(leaves[direction, to_y, to_x], direction, right)
+    )
+    number = np.full(leaves.shape, -1, np.int64)
+    number[leaves] = np.arange(len(at))
+    following = number[turn, to_y, to_x].tolist()
+    is_corner = (turn != direction).tolist()
+    corners = np.stack([to_x, to_y], axis=1).astype(np.int32)
+
+    rings, seen = [], np.zeros(len(at), np.bool_)
+    for start in np.lexsort((x, y)).tolist():
+        points, edge = [], start
+        while not seen[edge]:
+            seen[edge] = True
+            if is_corner[edge]:
+                points.append(edge)
+            edge = following[edge]
+        if points:
+            ring = corners[points]
+            rings.append(Ring(ring, is_hole=_doubled_area(ring) < 0))
+    return rings
+
+
+def _edges(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a unit edge of the outline starts, mask to its right: bool ``4 h+1 w+1``."""
+    height, width = mask.shape
+    inside = np.zeros((height + 2, width + 2), np.bool_)
+    inside[1:-1, 1:-1] = mask
+    north_west, north_east = inside[:-1, :-1], inside[:-1, 1:]
+    south_west, south_east = inside[1:, :-1], inside[1:, 1:]
+    return np.stack(
+        [
+            south_east & ~north_east,
+            south_west & ~south_east,
+            north_west & ~south_west,
+            north_east & ~north_west,
+        ]
+    )
+
+
+def _doubled_area(ring: NDArray[np.int32]) -> int:
+    """Twice the signed area, positive when clockwise on the screen."""
+    x, y = ring.astype(np.int64).T
+    return int(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))

@@ -1,0 +1,93 @@
+"""Ownership: whose folder it is, and that one process at a time writes it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.errors import UsageError
+from l4f_datagen.layout import RUN, STATE
+
+ELSEWHERE = "choose another folder"
+START_OVER = "choose another folder or start over with --overwrite"
+
+
+@contextmanager
+def folder_lock(path: Path, subject: str) -> Iterator[None]:
+    """Hold a lock file until the block ends or the process does, however it ends.
+
+    Raises:
+        UsageError: another process, or this one, holds it.
+        OSError: the file cannot be opened for writing.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                subject,
+                "another process is writing here",
+                "wait for it to end or choose another folder",
+            ) from error
+        yield
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with files that no run of this tool began.
+
+    Raises:
+        UsageError: a file in its place, or files of others in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(os.fspath(folder), "expected a folder, got a file", ELSEWHERE)
+    if not folder.is_dir() or (folder / RUN).exists():
+        return
+    if any(entry.name != STATE for entry in folder.iterdir()):
+        raise UsageError(os.fspath(folder), "not empty, and not made by this tool", ELSEWHERE)
+
+
+def refuse_other_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Refuse a folder whose samples were made in another way than they would be now.
+
+    Args:
+        folder: may be new.
+        run: what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
+
+    Raises:
+        UsageError: another recipe, other formats, another version or an unreadable record.
+    """
+    if not (folder / RUN).exists():
+        return
+    subject = os.fspath(folder)
+    try:
+        recorded = json.loads((folder / RUN).read_bytes())
+        schema = recorded["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(subject, f"its record {RUN} is damaged", START_OVER) from error
+    if schema != run["schema"]:
+        raise UsageError(
+            subject, f"laid out by another version ({schema}, now {run['schema']})", START_OVER
+        )
+    for name in ("formats", "alpha_bits"):
+        if recorded.get(name) != run[name]:
+            label = name.replace("_", " ")
+            was, now = _words(recorded.get(name)), _words(run[name])
+            raise UsageError(subject, f"begun with {label} {was}, now {now}", START_OVER)
+    if recorded.get("recipe_hash") != run["recipe_hash"]:
+        how = _first_difference(str(recorded.get("recipe")), run["recipe"])
+        raise UsageError(subject, f"holds a dataset of another recipe{how}", START_OVER)
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _first_difference(recorded: str, now: str) -> str:
+    for was, is_ in zip_longest(recorded.splitlines(), now.splitlines(), fillvalue=""):
+        if was != is_:
+            return f" ({was.strip()!r}, now {is_.strip()!r})"
+    return ""

@@ -1,0 +1,39 @@
+"""Plain YAML: text in; mappings, lists, text, numbers, booleans and null out; nothing else."""
+
+import json
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 50
+SHOWN_CHARACTERS = 80
+
+
+def plain_yaml(text: str) -> Any:
+    """Read YAML that a stranger may have written.
+
+    Raises:
+        ValueError: not YAML, nested beyond reason, aliases (a few lines of which can unfold to
+            gigabytes), or dates, sets and other tagged values. One line, at most 200 characters.
+    """
+    try:
+        _check_events(text)
+        return json.loads(json.dumps(yaml.safe_load(text), default=_refuse_value))
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+
+
+def _check_events(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases such as *name are not read, write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:  # the parser's time grows with the square of the depth
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse_value(value: Any) -> Any:
+    kind = type(value).__name__
+    raise ValueError(f"{str(value)[:SHOWN_CHARACTERS]} is a {kind} to YAML, quote it if it is text")

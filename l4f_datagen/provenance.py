@@ -1,0 +1,56 @@
+"""Provenance: what a dataset was made of, in the manifest and the card."""
+
+from importlib.metadata import version
+from typing import Any
+
+from l4f_datagen.manifest import Facts
+from l4f_datagen.recipe import Licence, Recipe, recipe_hash
+from l4f_datagen.weights import Networks
+
+
+def provenance(recipe: Recipe, networks: Networks) -> dict[str, Any]:
+    """Return the origin of every pixel: no clock, no host, no path.
+
+    Keys: domain, recipe and its hash, checkpoint, alpha network, licence, package version, device.
+    """
+    checkpoint = networks.checkpoint
+    spec = checkpoint.spec
+    licence = licence_of(recipe, networks)
+    return {
+        "domain": recipe.domain,
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": recipe_hash(
+            recipe, generator=checkpoint.fingerprint, alpha=networks.alpha_sha256
+        ),
+        "generator": {
+            "format": checkpoint.format,
+            "sha256": checkpoint.sha256,
+            "fingerprint": checkpoint.fingerprint,
+            "resolution": spec.resolution,
+            "origin": checkpoint.origin,
+        },
+        "alpha": {"sha256": networks.alpha_sha256},
+        "licence": licence.model_dump(),
+        "package": f"l4f-datagen {version('l4f-datagen')}",
+        "device": networks.generator.w_avg.device.type,
+    }
+
+
+def licence_of(recipe: Recipe, networks: Networks) -> Licence:
+    """The recipe's word on the weights' licence, or else what the file itself says."""
+    stored = networks.checkpoint.licence
+    if recipe.generator.licence != Licence() or stored is None:
+        return recipe.generator.licence
+    return Licence(name=stored.name, link=stored.link, commercial=stored.commercial)
+
+
+def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:
+    """Return what the writers' indexes and the manifest say beyond the samples."""
+    return Facts(
+        category=recipe.output.category,
+        mask_threshold=recipe.output.mask_threshold,
+        licence=origin["licence"]["name"],
+        licence_url=origin["licence"]["link"] or "",
+        description=recipe.description,
+        provenance=origin,
+    )

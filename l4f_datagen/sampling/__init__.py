@@ -1,0 +1,1 @@
+"""From a plan of psi and seeds to labelled samples."""

@@ -1,0 +1,10 @@
+"""Scores of predicted masks against hand-made truth; knows no generator and no torch."""
+
+from l4f_datagen.scoring.bootstrap import compare_predictions as compare_predictions
+from l4f_datagen.scoring.bootstrap import score_intervals as score_intervals
+from l4f_datagen.scoring.metrics import ImageScore as ImageScore
+from l4f_datagen.scoring.metrics import Scores as Scores
+from l4f_datagen.scoring.protocol import Pair as Pair
+from l4f_datagen.scoring.protocol import score_folder as score_folder
+from l4f_datagen.scoring.protocol import score_pairs as score_pairs
+from l4f_datagen.scoring.score_report import ScoreReport as ScoreReport

@@ -1,0 +1,199 @@
+"""The paper's metrics on one image: pixel counts, class scores, outlines and matting errors.
+
+All pixel scores come from one confusion matrix, summed over the images where several are scored
+(pooled, "micro" over images, "macro" over the two classes), as in the paper's evaluation. Names are
+true: *object* is what the masks mark, whatever the authors' tables call it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+Mask = NDArray[np.bool_]
+
+PAPER_EPS = 1e-4  # the authors add it to every denominator
+BOUNDARY_TOLERANCE = 0.0075  # of the image diagonal, rounded up to whole pixels
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class, each in [0, 1]."""
+
+    iou: float
+    f1: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """What one image adds to a score.
+
+    Attributes:
+        name: image name in the truth.
+        counts: int64 ``4``: true positive, false positive, false negative, true negative pixels,
+            positive being the object.
+        boundary_f: boundary F measure in [0, 1].
+        mae: mean |alpha - truth| over the scored pixels, None without a soft prediction.
+        sad: sum of |alpha - truth| in thousands of pixels, None without a soft prediction.
+    """
+
+    name: str
+    counts: NDArray[np.int64]
+    boundary_f: float
+    mae: float | None = None
+    sad: float | None = None
+
+    @property
+    def object_iou(self) -> float:
+        """IoU of the object on this image; 1 where neither side has any."""
+        return class_scores(self.counts)[1].iou
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of object and background on this image."""
+        background, foreground = class_scores(self.counts)
+        return (background.iou + foreground.iou) / 2
+
+
+def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np.int64]:
+    """Count pixels.
+
+    Args:
+        truth: bool ``h w``.
+        mask: bool ``h w``, the prediction.
+        ignore: bool ``h w``, pixels left out, or None.
+
+    Returns:
+        int64 ``4``: true positives, false positives, false negatives, true negatives.
+    """
+    if ignore is not None:
+        truth, mask = truth[~ignore], mask[~ignore]
+    true_positive = np.count_nonzero(truth & mask)
+    false_positive = np.count_nonzero(mask) - true_positive
+    false_negative = np.count_nonzero(truth) - true_positive
+    true_negative = truth.size - true_positive - false_positive - false_negative
+    return np.asarray([true_positive, false_positive, false_negative, true_negative], np.int64)
+
+
+def class_scores(
+    counts: NDArray[np.int64], *, paper_compat: bool = False
+) -> tuple[ClassScores, ClassScores]:
+    """Score background and object from pixel counts.
+
+    A ratio 0/0 is 1 where the class is absent from truth and prediction alike (nothing there,
+    nothing claimed) and 0 where only one side has it. F1 keeps the authors' 1e-4 in its
+    denominator, so that it compares with the paper's tables to the last digit; it lowers F1 by at
+    most 5e-5. With ``paper_compat`` every denominator gets it, and 0/0 is 0.
+
+    Args:
+        counts: int64 ``4`` from `confusion`.
+        paper_compat: compute as the authors did.
+    """
+    tp, fp, fn, tn = (int(count) for count in counts)
+    return (
+        _one_class(tn, fn, fp, paper_compat=paper_compat),
+        _one_class(tp, fp, fn, paper_compat=paper_compat),
+    )
+
+
+def _one_class(hits: int, false: int, missed: int, *, paper_compat: bool) -> ClassScores:
+    claimed, present, union = hits + false, hits + missed, hits + false + missed
+    if paper_compat:
+        precision, recall = hits / (PAPER_EPS + claimed), hits / (PAPER_EPS + present)
+        f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
+        return ClassScores(hits / (PAPER_EPS + union), f1, precision, recall)
+    if union == 0:
+        return ClassScores(1.0, 1.0, 1.0, 1.0)
+    precision = hits / claimed if claimed else 0.0
+    recall = hits / present if present else 0.0
+    f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
+    return ClassScores(hits / union, f1, precision, recall)
+
+
+def boundary_f(
+    truth: Mask,
+    mask: Mask,
+    ignore: Mask | None = None,
+    tolerance: float = BOUNDARY_TOLERANCE,
+) -> float:
+    """F measure of outlines: which share of each outline lies near the other.
+
+    Args:
+        truth: bool ``h w``.
+        mask: bool ``h w``, the prediction.
+        ignore: bool ``h w``, outline pixels left out, or None.
+        tolerance: how near, as a fraction of the diagonal (Csurka et al. 2013 use 0.0075).
+
+    Returns:
+        F in [0, 1]; 1 where neither side has an outline, 0 where only one has.
+    """
+    truth_points, points = _outline(truth, ignore), _outline(mask, ignore)
+    if not len(truth_points) or not len(points):
+        return float(len(truth_points) == len(points))
+    reach = float(np.ceil(tolerance * np.hypot(*truth.shape)))
+    precision = _share_near(points, truth_points, reach)
+    recall = _share_near(truth_points, points, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _outline(mask: Mask, ignore: Mask | None) -> NDArray[np.intp]:
+    """Coordinates of object pixels with a 4-neighbour outside; the image border is no outline."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    outline = mask & ~inner
+    if ignore is not None:
+        outline &= ~ignore
+    rows, columns = np.divmod(np.flatnonzero(outline), mask.shape[1])  # 5 x as fast as argwhere
+    return np.stack([rows, columns], axis=1)
+
+
+def _share_near(points: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> float:
+    # Balancing a tree that is asked once costs more than it saves.
+    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+    distances, _ = tree.query(points, distance_upper_bound=reach + 1e-6)
+    return float(np.isfinite(distances).mean())
+
+
+def alpha_errors(
+    alpha: NDArray[np.float32], truth: NDArray[np.float32], ignore: Mask | None = None
+) -> tuple[float, float]:
+    """Matting errors of a soft prediction.
+
+    Args:
+        alpha: float32 ``h w`` in [0, 1].
+        truth: float32 ``h w`` in [0, 1], soft or 0 and 1.
+        ignore: bool ``h w``, pixels left out, or None.
+
+    Returns:
+        MAE (mean absolute difference) and SAD (their sum, in thousands of pixels).
+    """
+    difference = np.abs(alpha - truth)
+    if ignore is not None:
+        difference = difference[~ignore]
+    total = float(difference.sum(dtype=np.float64))
+    return total / max(difference.size, 1), total / 1000
+
+
+def score_image(
+    name: str,
+    truth: Mask,
+    mask: Mask,
+    *,
+    ignore: Mask | None = None,
+    alpha: NDArray[np.float32] | None = None,
+    truth_alpha: NDArray[np.float32] | None = None,
+) -> ImageScore:
+    """Score one image; arrays are ``h w`` of one size, see `confusion` and `alpha_errors`."""
+    mae = sad = None
+    if alpha is not None:
+        soft_truth = truth_alpha if truth_alpha is not None else truth.astype(np.float32)
+        mae, sad = alpha_errors(alpha, soft_truth, ignore)
+    return ImageScore(
+        name, confusion(truth, mask, ignore), boundary_f(truth, mask, ignore), mae, sad
+    )

@@ -1,0 +1,199 @@
+"""Scores of a set of images: pooled numbers, their table in the paper's columns, and collapse."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from l4f_datagen.scoring.image_score import PAPER_EPS as PAPER_EPS
+from l4f_datagen.scoring.image_score import ClassScores as ClassScores
+from l4f_datagen.scoring.image_score import ImageScore as ImageScore
+from l4f_datagen.scoring.image_score import Mask as Mask
+from l4f_datagen.scoring.image_score import alpha_errors as alpha_errors
+from l4f_datagen.scoring.image_score import boundary_f as boundary_f
+from l4f_datagen.scoring.image_score import class_scores as class_scores
+from l4f_datagen.scoring.image_score import confusion as confusion
+from l4f_datagen.scoring.image_score import score_image as score_image
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a set of images.
+
+    Attributes:
+        background: pooled scores of the background.
+        foreground: pooled scores of the object.
+        accuracy: share of pixels that agree, the same for both classes.
+        mean_iou_per_image: mean over images of the image's own mIoU (not pooled).
+        worst_object_iou: lowest IoU of the object on one image.
+        boundary_f: mean boundary F over images.
+        mae: mean over images, None without soft predictions.
+        sad: mean over images in thousands of pixels, None without soft predictions.
+        truth_coverage: object share of the scored pixels in the truth.
+        coverage: object share of the scored pixels in the prediction.
+        num_images: images scored.
+        counts: pooled true positive, false positive, false negative, true negative pixels;
+            ignored pixels are in none of them.
+        paper_compat: computed as the authors did.
+    """
+
+    background: ClassScores
+    foreground: ClassScores
+    accuracy: float
+    mean_iou_per_image: float
+    worst_object_iou: float
+    boundary_f: float
+    mae: float | None
+    sad: float | None
+    truth_coverage: float
+    coverage: float
+    num_images: int
+    counts: tuple[int, int, int, int]
+    paper_compat: bool = False
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels scored."""
+        return sum(self.counts)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of the two classes (paper: mIOU)."""
+        return (self.background.iou + self.foreground.iou) / 2
+
+    @property
+    def f1(self) -> float:
+        """Mean F1 of the two classes."""
+        return (self.background.f1 + self.foreground.f1) / 2
+
+    @property
+    def precision(self) -> float:
+        """Mean pixel precision of the two classes."""
+        return (self.background.precision + self.foreground.precision) / 2
+
+    @property
+    def recall(self) -> float:
+        """Mean pixel recall of the two classes."""
+        return (self.background.recall + self.foreground.recall) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON; rounded to 4 digits, as the authors print, in paper-compat."""
+        numbers: dict[str, Any] = {
+            "miou": self.miou,
+            "iou_object": self.foreground.iou,
+            "iou_background": self.background.iou,
+            "f1": self.f1,
+            "precision": self.precision,
+            "recall": self.recall,
+            "accuracy": self.accuracy,
+            "object": vars(self.foreground).copy(),
+            "background": vars(self.background).copy(),
+            "mean_iou_per_image": self.mean_iou_per_image,
+            "worst_object_iou": self.worst_object_iou,
+            "boundary_f": self.boundary_f,
+            "mae": self.mae,
+            "sad_kpx": self.sad,
+            "truth_coverage": self.truth_coverage,
+            "coverage": self.coverage,
+            "num_images": self.num_images,
+            "num_pixels": self.num_pixels,
+            "paper_compat": self.paper_compat,
+        }
+        if self.paper_compat:
+            return {key: _rounded(value) for key, value in numbers.items()}
+        return numbers
+
+    def table(self, title: str = "") -> str:
+        """Text table in the paper's columns, object and background by their true names.
+
+        In paper-compat the authors' own row names stand beside them: they call black 'fg' and
+        white 'bg'.
+        """
+        theirs = ("  (authors: 'fg')", "  (authors: 'bg')") if self.paper_compat else ("", "")
+        rows = [
+            ("background" + theirs[0], self.background),
+            ("object" + theirs[1], self.foreground),
+        ]
+        wide = max(14, *(len(name) for name, _ in rows)) + 2
+        lines = [title] if title else []
+        lines.append(" " * wide + "   IoU     F1   Prec    Rec    Acc")
+        for name, row in rows:
+            cells = (row.iou, row.f1, row.precision, row.recall, self.accuracy)
+            lines.append(f"{name:<{wide}}" + " ".join(f"{cell:6.4f}" for cell in cells))
+        means = (self.miou, self.f1, self.precision, self.recall, self.accuracy)
+        lines.append(f"{'mean':<{wide}}" + " ".join(f"{cell:6.4f}" for cell in means))
+        lines.append("")
+        lines.append(f"{'':<{wide}}    IoU fg/bg   mIoU     F1   Prec    Rec    Acc")
+        pair = f"{self.foreground.iou:.4f}/{self.background.iou:.4f}"
+        lines.append(f"{'paper columns':<{wide}}{pair} " + " ".join(f"{m:6.4f}" for m in means))
+        return "\n".join(lines)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def pool(images: Sequence[ImageScore], *, paper_compat: bool = False) -> Scores:
+    """Pool images into the scores of their set.
+
+    Args:
+        images: at least one.
+        paper_compat: compute ratios as the authors did.
+
+    Raises:
+        ValueError: no images.
+    """
+    if not images:
+        raise ValueError("pool needs at least one image")
+    counts = np.sum([image.counts for image in images], axis=0)
+    background, foreground = class_scores(counts, paper_compat=paper_compat)
+    tp, fp, fn, tn = (int(count) for count in counts)
+    pixels = max(tp + fp + fn + tn, 1)
+    maes = [image.mae for image in images if image.mae is not None]
+    sads = [image.sad for image in images if image.sad is not None]
+    return Scores(
+        background=background,
+        foreground=foreground,
+        accuracy=(tp + tn) / (pixels + (PAPER_EPS if paper_compat else 0)),
+        mean_iou_per_image=float(np.mean([image.miou for image in images])),
+        worst_object_iou=min(image.object_iou for image in images),
+        boundary_f=float(np.mean([image.boundary_f for image in images])),
+        mae=float(np.mean(maes)) if maes else None,
+        sad=float(np.mean(sads)) if sads else None,
+        truth_coverage=(tp + fn) / pixels,
+        coverage=(tp + fp) / pixels,
+        num_images=len(images),
+        counts=(tp, fp, fn, tn),
+        paper_compat=paper_compat,
+    )
+
+
+def collapse_warnings(scores: Scores) -> list[str]:
+    """Say in words where a prediction is a constant mask.
+
+    A mask that is all one class scores a macro recall of 0.50 and an mIoU of half its accuracy,
+    whatever the truth: several rows of the paper's ablation show it.
+    """
+    lines = []
+    signature = abs(scores.recall - 0.5) < 0.005 and abs(scores.miou - scores.accuracy / 2) < 0.005
+    if signature:
+        lines.append(
+            f"the masks look collapsed: recall {scores.recall:.2f} and mIoU {scores.miou:.2f} = "
+            f"accuracy/2 are what one constant mask scores; the numbers say nothing about outlines"
+        )
+    if scores.coverage < 0.01:
+        lines.append(f"the predicted masks are almost all black (coverage {scores.coverage:.4f})")
+    if scores.coverage > 0.99:
+        lines.append(f"the predicted masks are almost all white (coverage {scores.coverage:.4f})")
+    tp, fp, fn, tn = scores.counts
+    inverted = class_scores(np.asarray([fn, tn, tp, fp]))
+    inverted_miou = (inverted[0].iou + inverted[1].iou) / 2
+    if inverted_miou > scores.miou + 0.2:
+        lines.append(
+            f"object and background look swapped: the inverted masks would score mIoU "
+            f"{inverted_miou:.2f} instead of {scores.miou:.2f}"
+        )
+    return lines

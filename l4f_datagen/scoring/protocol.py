@@ -1,0 +1,277 @@
+"""The protocol: pair truth with predictions, score them one by one, say what is odd.
+
+`score_folder` is the whole of it for files; `score_pairs` takes masks as they come, so a generator
+can be re-rendered for the annotated keys without a detour over files.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.annotations import TruthSet, open_truth
+from l4f_datagen.annotations.truth import TruthMask
+from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.scoring.average_precision import AveragePrecision
+from l4f_datagen.scoring.bootstrap import score_intervals
+from l4f_datagen.scoring.metrics import (
+    ImageScore,
+    Mask,
+    collapse_warnings,
+    pool,
+    score_image,
+)
+from l4f_datagen.scoring.pairing import Rule, looks_shifted, pair_names
+from l4f_datagen.scoring.score_report import ScoreReport
+
+THUMBNAIL = 32
+MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays flat
+
+
+class Pair(NamedTuple):
+    """One image to be scored: its name, the truth, and what was predicted."""
+
+    name: str
+    truth: TruthMask
+    mask: Mask
+    alpha: NDArray[np.float32] | None = None
+
+
+def score_pairs(
+    pairs: Iterable[Pair],
+    *,
+    pairing: str = "as given",
+    paper_compat: bool = False,
+    resize: Literal["nearest"] | None = None,
+    seed: int = 0,
+    with_ap: bool = False,
+    notes: Sequence[str] = (),
+    settings: dict[str, Any] | None = None,
+) -> ScoreReport:
+    """Score pairs as they come; only counts and thumbnails are kept.
+
+    Args:
+        pairs: truth and prediction of each image.
+        pairing: how they were paired, in words.
+        paper_compat: compute ratios as the authors did (the masks must be cut at exactly 255).
+        resize: what to do with a prediction of another size: refuse (None) or ``nearest``.
+        seed: of the bootstrap.
+        with_ap: also compute COCO average precision (keeps run lengths of every pair).
+        notes: further notes for the report.
+        settings: what the score depends on, for the report.
+
+    Raises:
+        AnnotationRefused: no pair, sizes that differ, an image that is ignored everywhere, or a
+            truth without a single object pixel.
+    """
+    images: list[ImageScore] = []
+    thumbs: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    resized = ignored = 0
+    precision = AveragePrecision() if with_ap else None
+    for name, truth, mask, alpha in pairs:
+        if mask.shape != truth.mask.shape:
+            mask, alpha = _fitted(name, truth.mask.shape, mask, alpha, resize)
+            resized += 1
+        if truth.ignore is not None:
+            if truth.ignore.all():
+                raise AnnotationRefused(
+                    f"truth {name}", "every pixel is marked ignore", "remove the image"
+                )
+            ignored += int(truth.ignore.sum())
+        images.append(
+            score_image(
+                name, truth.mask, mask, ignore=truth.ignore, alpha=alpha, truth_alpha=truth.alpha
+            )
+        )
+        if precision is not None:
+            sure = 1.0 if alpha is None or not mask.any() else float(alpha[mask].mean())
+            precision.update(truth.mask, mask, truth.ignore, sure)
+        if len(thumbs) < MAX_THUMBNAILS:
+            thumbs.append((_thumbnail(truth.mask), _thumbnail(mask)))
+    if not images:
+        raise AnnotationRefused("truth", "holds no image", "name a set that has some")
+    scores = pool(images, paper_compat=paper_compat)
+    if scores.truth_coverage == 0:
+        raise AnnotationRefused(
+            "truth",
+            f"not one object pixel in {len(images)} images",
+            "check --category and --mask-value",
+        )
+    warnings = collapse_warnings(scores)
+    shifted = looks_shifted(
+        [image.name for image in images[: len(thumbs)]],
+        np.stack([truth for truth, _ in thumbs]),
+        np.stack([mask for _, mask in thumbs]),
+    )
+    warnings.extend([shifted] if shifted else [])
+    said = list(notes)
+    if resized:
+        said.append(f"{resized} predictions resized to their truth (nearest)")
+    if ignored:
+        said.append(f"{ignored} pixels ignored")
+    return ScoreReport(
+        scores=scores,
+        intervals=score_intervals(images, np.random.RandomState(seed)),
+        images=images,
+        pairing=pairing,
+        warnings=warnings,
+        notes=said,
+        settings={"paper_compat": paper_compat, "bootstrap_seed": seed, **(settings or {})},
+        average_precision=precision.compute() if precision is not None else None,
+    )
+
+
+def _fitted(
+    name: str,
+    size_hw: tuple[int, ...],
+    mask: Mask,
+    alpha: NDArray[np.float32] | None,
+    resize: str | None,
+) -> tuple[Mask, NDArray[np.float32] | None]:
+    if resize != "nearest":
+        raise AnnotationRefused(
+            f"prediction of {name}",
+            f"{mask.shape[1]} x {mask.shape[0]} pixels, its truth {size_hw[1]} x {size_hw[0]}",
+            "score masks of one size or give --resize nearest",
+        )
+    rows = (np.arange(size_hw[0]) * 2 + 1) * mask.shape[0] // (2 * size_hw[0])
+    columns = (np.arange(size_hw[1]) * 2 + 1) * mask.shape[1] // (2 * size_hw[1])
+    index = np.ix_(rows, columns)
+    return mask[index], None if alpha is None else alpha[index]
+
+
+def _thumbnail(mask: Mask) -> NDArray[np.bool_]:
+    rows = (np.arange(THUMBNAIL) * 2 + 1) * mask.shape[0] // (2 * THUMBNAIL)
+    columns = (np.arange(THUMBNAIL) * 2 + 1) * mask.shape[1] // (2 * THUMBNAIL)
+    return mask[np.ix_(rows, columns)]
+
+
+def open_prediction(
+    path: str | Path,
+    *,
+    category: str | Sequence[str] | None = None,
+    mask_value: str | int | None = None,
+    exact_white: bool = False,
+) -> tuple[TruthSet, TruthSet | None]:
+    """Open predicted masks and, where they lie beside them, the soft alphas.
+
+    Args:
+        path: folder of masks, COCO file, or a dataset folder with ``masks/`` (and ``alpha/``).
+        category: class that is foreground, for files with several.
+        mask_value: which pixels are foreground, see `l4f_datagen.annotations.png`.
+        exact_white: only level 255 is foreground.
+
+    Returns:
+        The masks and the alphas, the latter None where there are none.
+
+    Raises:
+        AnnotationRefused: as `open_truth`.
+    """
+    folder = Path(path)
+    alphas = None
+    if (folder / "masks").is_dir():
+        alpha_folder = folder / "alpha"
+        if alpha_folder.is_dir() and any(alpha_folder.iterdir()):
+            alphas = open_truth(alpha_folder, mask_value="soft")
+        folder = folder / "masks"
+    masks = open_truth(folder, category=category, mask_value=mask_value, exact_white=exact_white)
+    return masks, alphas
+
+
+def score_folder(
+    pred: str | Path,
+    truth: str | Path | TruthSet,
+    *,
+    category: str | Sequence[str] | None = None,
+    mask_value: str | int | None = None,
+    masks_dir: str | Path | None = None,
+    pred_category: str | Sequence[str] | None = None,
+    pred_mask_value: str | int | None = None,
+    pair_by: Rule = "auto",
+    offset: int | None = None,
+    allow_unused: bool | None = None,
+    resize: Literal["nearest"] | None = None,
+    paper_compat: bool = False,
+    seed: int = 0,
+    with_ap: bool = False,
+    **truth_options: Any,
+) -> ScoreReport:
+    """Score predicted masks on disk against an annotated set.
+
+    Args:
+        pred: see `open_prediction`.
+        truth: annotated set of any known format, or one already opened.
+        category: foreground class of the truth.
+        mask_value: foreground pixels of truth masks.
+        masks_dir: folder of mask files the truth refers to.
+        pred_category: foreground class of the prediction.
+        pred_mask_value: foreground pixels of predicted masks.
+        pair_by: ``auto``, ``key``, ``stem`` or ``number``.
+        offset: truth number minus prediction number.
+        allow_unused: predictions without truth are fine, see `pair_names`.
+        resize: ``nearest`` to score predictions of another size.
+        paper_compat: white only if exactly 255, and the authors' ratios.
+        seed: of the bootstrap.
+        with_ap: also compute COCO average precision.
+        **truth_options: further fields of `l4f_datagen.annotations.truth.TruthOptions`.
+
+    Raises:
+        AnnotationRefused: a file, a pairing or a size that is not what it must be.
+    """
+    if not isinstance(truth, TruthSet):
+        truth = open_truth(
+            truth,
+            category=category,
+            mask_value=mask_value,
+            masks_dir=masks_dir,
+            exact_white=paper_compat,
+            **truth_options,
+        )
+    masks, alphas = open_prediction(
+        pred, category=pred_category, mask_value=pred_mask_value, exact_white=paper_compat
+    )
+    pairing = pair_names(
+        [item.name for item in truth],
+        [item.name for item in masks],
+        rule=pair_by,
+        offset=offset,
+        allow_unused=allow_unused,
+    )
+    by_stem = {item.stem: item for item in alphas} if alphas is not None else {}
+
+    def pairs() -> Iterator[Pair]:
+        for truth_place, place in pairing.pairs:
+            predicted = masks[place].load(truth[truth_place].size_hw)
+            soft = by_stem.get(masks[place].stem)
+            alpha = soft.load().alpha if soft is not None else predicted.alpha
+            if alpha is not None and alpha.shape != predicted.mask.shape:
+                raise AnnotationRefused(
+                    f"alpha of {masks[place].name}", "not the size of its mask", "make it again"
+                )
+            decoded = truth[truth_place].load((predicted.mask.shape[0], predicted.mask.shape[1]))
+            yield Pair(truth[truth_place].name, decoded, predicted.mask, alpha)
+
+    report = score_pairs(
+        pairs(),
+        pairing=str(pairing),
+        paper_compat=paper_compat,
+        resize=resize,
+        seed=seed,
+        with_ap=with_ap,
+        settings={
+            "truth": truth.source,
+            "truth_format": truth.format,
+            "prediction": str(pred),
+            "prediction_format": masks.format,
+            "category": category,
+            "mask_value": mask_value,
+            "pair_by": pairing.rule,
+            "offset": pairing.offset,
+            "resize": resize,
+        },
+    )
+    report.notes.extend(f"truth: {line}" for line in truth.notes())
+    report.notes.extend(f"prediction: {line}" for line in masks.notes())
+    return report

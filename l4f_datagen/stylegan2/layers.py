@@ -1,0 +1,173 @@
+"""Layers of StyleGAN2 (Karras et al. 2020), written from the paper: pure torch, CPU or GPU.
+
+Parameter names and storage follow the field's convention: weights are stored raw and scaled when
+used (equalised learning rate), ``affine`` biases hold the +1, and an up-sampling convolution is a
+stride-2 transposed convolution followed by the [1, 3, 3, 1] low-pass filter.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FILTER = (1.0, 3.0, 3.0, 1.0)
+LEAKY_SLOPE = 0.2
+ACT_GAIN = math.sqrt(2)
+EPS = 1e-8
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer with equalised learning rate.
+
+    Args:
+        in_features: width of the input.
+        out_features: width of the output.
+        bias_init: start value of the bias (1 for style affines).
+        lr_multiplier: scale of weight and bias (0.01 in the mapping network).
+        activate: leaky ReLU (0.2) times sqrt(2) on the output.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Float[Tensor, "batch c_in"]) -> Float[Tensor, "batch c_out"]:
+        """Return ``batch c_out``."""
+        out = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.leaky_relu(out, LEAKY_SLOPE) * ACT_GAIN if self.activate else out
+
+
+def low_pass(gain: float) -> Float[Tensor, "1 1 4 4"]:
+    """Return the separable [1, 3, 3, 1] filter as a 4 by 4 kernel whose sum is ``gain``."""
+    row = torch.tensor(FILTER)
+    kernel = torch.outer(row, row)
+    return (kernel / kernel.sum() * gain)[None, None]
+
+
+def blur(
+    x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "1 1 k k"], pad: int, stride: int = 1
+) -> Float[Tensor, "batch c h2 w2"]:
+    """Filter every channel with one kernel, zero padding, optionally keeping each second pixel."""
+    channels = x.shape[1]
+    weight = kernel.to(x.dtype).expand(channels, 1, -1, -1)
+    return F.conv2d(x, weight, padding=pad, stride=stride, groups=channels)
+
+
+def upsample_rgb(x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w2"]:
+    """Double an image with the [1, 3, 3, 1] filter (zero insertion, gain 4)."""
+    kernel = low_pass(4.0).to(x).expand(x.shape[1], 1, -1, -1)
+    # Zero insertion followed by a symmetric filter is the transposed convolution with that filter.
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+def up_conv(
+    x: Float[Tensor, "batch c_in h w"], weight: Float[Tensor, "c_out c_in 3 3"]
+) -> Float[Tensor, "batch c_out h2 w2"]:
+    """3x3 convolution that doubles the resolution: transposed convolution, then low-pass."""
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # batch c_out 2h+1 2w+1
+    return blur(x, low_pass(4.0).to(x), pad=1)
+
+
+def modulated_conv2d(
+    x: Float[Tensor, "batch c_in h w"],
+    weight: Float[Tensor, "c_out c_in k k"],
+    styles: Float[Tensor, "batch c_in"],
+    *,
+    demodulate: bool = True,
+    up: bool = False,
+) -> Float[Tensor, "batch c_out h2 w2"]:
+    """Convolve with weights scaled per sample by ``styles`` (StyleGAN2, eq. 1 and 3).
+
+    The scale moves to the activations, so that one plain convolution serves the whole batch;
+    demodulation follows it as one factor per sample and output channel.
+    """
+    batch, c_in = styles.shape
+    x = x * styles.to(x.dtype).reshape(batch, c_in, 1, 1)
+    weight_cast = weight.to(x.dtype)
+    x = up_conv(x, weight_cast) if up else F.conv2d(x, weight_cast, padding=weight.shape[2] // 2)
+    if not demodulate:
+        return x
+    power = styles.float().square() @ weight.float().square().sum(dim=(2, 3)).t()  # batch c_out
+    return x * (power + EPS).rsqrt().to(x.dtype).reshape(batch, -1, 1, 1)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU and (for some checkpoints) a clamp.
+
+    Args:
+        c_in: input channels.
+        c_out: output channels.
+        w_dim: width of w.
+        resolution: height and width of the output.
+        up: double the resolution first.
+        conv_clamp: bound of the absolute output, None for none. ADA-trained nets really clip.
+    """
+
+    noise_const: Tensor
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        w_dim: int,
+        resolution: int,
+        up: bool,
+        conv_clamp: float | None,
+    ) -> None:
+        super().__init__()
+        self.up, self.conv_clamp = up, conv_clamp
+        self.affine = EqualLinear(w_dim, c_in, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(c_out))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch c_in h w"],
+        w: Float[Tensor, "batch w_dim"],
+        noise: Float[Tensor, "nb 1 h2 w2"] | None,
+    ) -> Float[Tensor, "batch c_out h2 w2"]:
+        """Return ``batch c_out h w``; ``noise`` is added to every channel, None adds nothing."""
+        x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up)
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
+        x = F.leaky_relu(x, LEAKY_SLOPE) * ACT_GAIN
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to RGB without demodulation (the tRGB of the skip architecture)."""
+
+    def __init__(self, c_in: int, *, w_dim: int, conv_clamp: float | None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = EqualLinear(w_dim, c_in, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(3, c_in, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight_gain = 1 / math.sqrt(c_in)
+
+    def forward(
+        self, x: Float[Tensor, "batch c_in h w"], w: Float[Tensor, "batch w_dim"]
+    ) -> Float[Tensor, "batch 3 h w"]:
+        """Return this resolution's RGB contribution, ``batch 3 h w``."""
+        styles = self.affine(w) * self.weight_gain
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
+        x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)

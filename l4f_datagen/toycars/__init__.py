@@ -1,0 +1,1 @@
+"""toy-cars: the small domain that ships with the tool."""

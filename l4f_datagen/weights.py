@@ -1,0 +1,133 @@
+"""From a recipe's words to networks on a device: generator, and alpha network loaded or trained."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.alpha.run import cached_training, run_training
+from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_alpha, open_generator
+from l4f_datagen.domains import weights_path
+from l4f_datagen.errors import CheckpointRefused, UsageError
+from l4f_datagen.recipe import AlphaPart, GeneratorPart, Recipe
+from l4f_datagen.stylegan2.generator import Generator
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a dataset is made with.
+
+    Attributes:
+        checkpoint: the opened generator file.
+        generator: frozen, on its device.
+        alpha: its alpha network, on the same device.
+        alpha_sha256: names the alpha network's weights.
+    """
+
+    checkpoint: GeneratorCheckpoint
+    generator: Generator
+    alpha: AlphaNetwork
+    alpha_sha256: str
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device: "auto" takes CUDA, then MPS, then the CPU.
+
+    Also makes the CPU treat denormals as zero: vanishing activations otherwise cost it dear, and
+    no pixel hangs on numbers below 1e-38.
+
+    Raises:
+        UsageError: unknown or absent device.
+    """
+    torch.set_flush_denormal(True)
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        problem = f"cannot be used here ({reason})"
+        raise UsageError(f"--device {name}", problem, "use cpu, cuda, cuda:0 or mps") from error
+    return device
+
+
+def obtain_generator(
+    part: GeneratorPart, device: torch.device
+) -> tuple[GeneratorCheckpoint, Generator]:
+    """Open the recipe's generator and put it on the device.
+
+    Raises:
+        UsageError: the recipe names none, or a crop beyond its canvas.
+        CheckpointRefused: the file cannot be used.
+    """
+    if part.weights is None:
+        raise UsageError("generator", "the recipe names no weights", "give --generator FILE")
+    checkpoint = open_generator(weights_path(part.weights, "generator"))
+    side = checkpoint.spec.resolution
+    if part.crop is not None:
+        left, top, right, bottom = part.crop
+        if not (0 <= left < right <= side and 0 <= top < bottom <= side):
+            problem = f"{list(part.crop)} is no box inside {side} x {side} pixels"
+            raise UsageError("generator.crop", problem, "write left, top, right, bottom")
+    generator = checkpoint.build().to(device)
+    return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def obtain_alpha(
+    part: AlphaPart, checkpoint: GeneratorCheckpoint, generator: Generator, say: Say
+) -> AlphaNetwork:
+    """Open the recipe's alpha network, or train it once and keep it in the cache.
+
+    Raises:
+        CheckpointRefused: the file cannot be used, or belongs to another generator.
+        L4FError: the training collapsed.
+    """
+    if part.weights is not None:
+        path = weights_path(part.weights, "alpha")
+    else:
+        folder = cached_training(part, checkpoint.fingerprint)
+        path = folder / "alpha.safetensors"
+        if not path.exists():
+            say(f"no alpha network given: training one on {generator.w_avg.device}, into {folder}")
+        run_training(part, generator, checkpoint, folder, say)
+    return fitting_alpha(path, checkpoint).to(generator.w_avg.device)
+
+
+def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
+    """Open an alpha network and check that it belongs to the generator."""
+    opened = open_alpha(path)
+    spec = checkpoint.spec
+    read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
+    if opened.resolutions[-1] != spec.resolution or read != dict(opened.channels):
+        problem = (
+            f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
+        )
+        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
+    if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
+        problem = f"was trained on another generator than {checkpoint.path}"
+        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
+    return opened.build()
+
+
+def open_networks(recipe: Recipe, device: str, say: Say) -> Networks:
+    """Open or train everything a recipe needs."""
+    checkpoint, generator = obtain_generator(recipe.generator, choose_device(device))
+    alpha = obtain_alpha(recipe.alpha, checkpoint, generator, say)
+    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha))
+
+
+def alpha_sha256(network: AlphaNetwork) -> str:
+    """Name an alpha network by its weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

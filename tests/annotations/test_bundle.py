@@ -1,0 +1,128 @@
+import io
+import struct
+import zipfile
+
+import pytest
+
+from l4f_datagen.annotations.bundle import open_bundle, parse_json
+from l4f_datagen.errors import AnnotationRefused
+
+
+def write_zip(path, members, **more):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data, **more)
+    return path
+
+
+def test_file_folder_and_zip_give_the_same_bytes(tmp_path):
+    (tmp_path / "d" / "sub").mkdir(parents=True)
+    (tmp_path / "d" / "sub" / "a.json").write_bytes(b"[1]")
+    (tmp_path / "d" / ".hidden").write_bytes(b"x")
+    folder = open_bundle(tmp_path / "d")
+    packed = open_bundle(
+        write_zip(tmp_path / "d.zip", {"sub/a.json": "[1]", "__MACOSX/._a": "x", "sub/": ""})
+    )
+    single = open_bundle(tmp_path / "d" / "sub" / "a.json")
+    assert (folder.kind, packed.kind, single.kind) == ("folder", "zip", "file")
+    assert folder.names == packed.names == ("sub/a.json",)
+    assert folder.json("sub/a.json") == packed.json("sub/a.json") == single.json("a.json") == [1]
+    assert folder.head("sub/a.json", 1) == packed.head("sub/a.json", 1) == b"["
+    assert single.subject("a.json") == str(tmp_path / "d" / "sub" / "a.json")
+
+
+def test_text_is_utf_8_with_or_without_a_mark(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert open_bundle(path).json("a.json") == [1]
+    for data in ("[1]".encode("utf-16"), b'["\xe4"]'):
+        path.write_bytes(data)
+        with pytest.raises(AnnotationRefused, match=r"a\.json: not UTF-8 text \(byte"):
+            open_bundle(path).json("a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[1,", r"not JSON \(line 1 column 4"),
+        ("", "not JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("9" * 5000, "absurd number"),
+    ],
+)
+def test_broken_json_is_one_line(text, match):
+    with pytest.raises(AnnotationRefused, match=match):
+        parse_json(text, "f")
+
+
+def test_missing_and_empty_are_refused(tmp_path):
+    with pytest.raises(AnnotationRefused, match="no such file or folder"):
+        open_bundle(tmp_path / "none")
+    (tmp_path / "empty.json").touch()
+    with pytest.raises(AnnotationRefused, match=r"empty\.json: 0 bytes"):
+        open_bundle(tmp_path / "empty.json")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(AnnotationRefused, match="an empty folder"):
+        open_bundle(tmp_path / "d")
+    (tmp_path / "d" / "a.png").touch()
+    bundle = open_bundle(tmp_path / "d")
+    with pytest.raises(AnnotationRefused, match=r"d/a\.png: 0 bytes"):
+        bundle.read("a.png")
+    (tmp_path / "d" / "a.png").unlink()
+    with pytest.raises(AnnotationRefused, match=r"a\.png: cannot be read \(No such file"):
+        bundle.read("a.png")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:/x", "..\\x"])
+def test_members_that_climb_out_are_refused(tmp_path, name):
+    with pytest.raises(AnnotationRefused, match="climbs out of the zip"):
+        open_bundle(write_zip(tmp_path / "z.zip", {name: "x"}))
+
+
+def test_a_bomb_is_refused_before_it_unpacks(tmp_path):
+    with pytest.raises(AnnotationRefused, match="a zip bomb is not read"):
+        open_bundle(write_zip(tmp_path / "z.zip", {"a.png": b"\0" * (8 << 20)}))
+
+
+def test_a_member_larger_than_its_header_says_is_refused(tmp_path):
+    path = write_zip(tmp_path / "z.zip", {"a.png": b"0123456789" * 100})
+    data = bytearray(path.read_bytes())
+    central = data.rindex(b"PK\x01\x02")
+    struct.pack_into("<I", data, central + 24, 10)  # declared size in the central directory
+    path.write_bytes(data)
+    bundle = open_bundle(path)
+    with pytest.raises(AnnotationRefused, match=r"a\.png: (cannot be unpacked|unpacks to more)"):
+        bundle.read("a.png")
+
+
+def test_broken_encrypted_empty_and_doubled_zips_are_refused(tmp_path):
+    path = write_zip(tmp_path / "z.zip", {"a.png": b"0123456789" * 100})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    with pytest.raises(AnnotationRefused, match="a broken zip file"):
+        open_bundle(path)
+    encrypted = bytearray(whole)
+    encrypted[encrypted.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(encrypted)
+    with pytest.raises(AnnotationRefused, match="is encrypted"):
+        open_bundle(path)
+    write_zip(path, {})
+    with pytest.raises(AnnotationRefused, match="a zip of 0 files"):
+        open_bundle(path)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.png", b"2")
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(AnnotationRefused, match=r"'a\.png' twice"):
+        open_bundle(path)
+
+
+def test_rotten_member_bytes_are_refused(tmp_path):
+    path = write_zip(tmp_path / "z.zip", {"a.png": bytes(range(256)) * 4})
+    data = bytearray(path.read_bytes())
+    data[45:60] = b"\xff" * 15
+    path.write_bytes(data)
+    with pytest.raises(AnnotationRefused, match=r"z\.zip/a\.png: cannot be unpacked"):
+        open_bundle(path).read("a.png")

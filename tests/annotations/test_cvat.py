@@ -1,0 +1,178 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations.cvat import parse_xml
+from l4f_datagen.errors import AnnotationRefused
+
+POLYGON = '<polygon label="car" points="2.0,3.0;9.0,3.0;9.0,8.0;2.0,8.0" z_order="0"/>'
+
+
+def runs(mask):
+    """CVAT's runs: along the rows, background first."""
+    flat = mask.ravel()
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False]))))
+    edges = edges[edges < flat.size]
+    return np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
+
+
+def mask_element(mask, left, top, label="car"):
+    rle = ", ".join(str(run) for run in runs(mask))
+    height, width = mask.shape
+    return (
+        f'<mask label="{label}" source="manual" rle="{rle}" left="{left}" top="{top}" '
+        f'width="{width}" height="{height}" z_order="0"/>'
+    )
+
+
+def document(*shapes, image='name="sub/a.jpg" width="30" height="20"', more=""):
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>'
+        f'<meta><task><name>t</name></task></meta><image id="0" {image}>{"".join(shapes)}</image>'
+        f"{more}</annotations>"
+    )
+
+
+def opened(tmp_path, text, **options):
+    path = tmp_path / "annotations.xml"
+    path.write_text(text)
+    return open_truth(path, **options)
+
+
+def test_polygons(tmp_path, square):
+    truth = opened(tmp_path, document(POLYGON))
+    assert truth.format == "cvat"
+    assert (truth[0].name, truth[0].size_hw) == ("sub/a.jpg", (20, 30))
+    np.testing.assert_array_equal(truth[0].load().mask, square)
+
+
+def test_masks_run_along_the_rows_of_their_box(tmp_path):
+    crop = np.random.RandomState(0).rand(7, 11) < 0.4
+    crop[0, 0] = True  # the first run is then 0 long
+    expected = np.zeros((20, 30), bool)
+    expected[5:12, 4:15] = crop
+    truth = opened(tmp_path, document(mask_element(crop, 4, 5)))
+    np.testing.assert_array_equal(truth[0].load().mask, expected)
+
+
+def test_masks_over_the_border_are_cut_and_counted(tmp_path):
+    truth = opened(tmp_path, document(mask_element(np.ones((8, 8), bool), 25, 13)))
+    loaded = truth[0].load()
+    assert loaded.mask.sum() == 7 * 5
+    assert truth.notes() == ["1 masks cut at the image border"]
+
+
+def test_ellipses_and_rotated_boxes(tmp_path):
+    ellipse = '<ellipse label="car" cx="15" cy="10" rx="8" ry="4" rotation="90"/>'
+    loaded = opened(tmp_path, document(ellipse))[0].load()
+    rows, columns = np.mgrid[:20, :30] + 0.5
+    expected = ((columns - 15) / 4) ** 2 + ((rows - 10) / 8) ** 2 < 1
+    assert (loaded.mask ^ expected).sum() <= 0.1 * expected.sum()
+    box = '<box label="car" xtl="10" ytl="8" xbr="20" ybr="12" rotation="90"/>'
+    turned = opened(tmp_path, document(box), boxes="fill")[0].load()
+    expected = np.zeros((20, 30), bool)
+    expected[5:15, 13:17] = True  # about its centre
+    np.testing.assert_array_equal(turned.mask, expected)
+
+
+def test_images_without_shapes_and_points(tmp_path):
+    other = '<image id="1" name="b.jpg" width="5" height="4"></image>'
+    points = '<points label="nose" points="1,1"/><tag label="x"/>'
+    truth = opened(tmp_path, document(POLYGON, points, more=other))
+    assert not truth[1].load().mask.any()
+    assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
+
+
+def test_the_xml_is_found_in_its_zip(tmp_path, square):
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr("annotations.xml", document(POLYGON))
+        archive.writestr("images/sub/a.jpg", b"jpeg")
+    truth = open_truth(tmp_path / "t.zip")
+    np.testing.assert_array_equal(truth[0].load().mask, square)
+
+
+BOMB = """<?xml version="1.0"?>
+<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;">]>
+<annotations><image name="&lol2;" width="3" height="3"/></annotations>"""
+OUTSIDE = """<?xml version="1.0"?>
+<!DOCTYPE annotations SYSTEM "file:///etc/passwd">
+<annotations><image name="a" width="3" height="3"/></annotations>"""
+
+
+@pytest.mark.parametrize("text", [BOMB, OUTSIDE, BOMB.lower(), "<!ENTITY x 'y'><annotations/>"])
+def test_document_types_and_entities_are_refused(tmp_path, text):
+    with pytest.raises(AnnotationRefused, match=r"XML with <!.*a document type may be a bomb"):
+        opened(tmp_path, text)
+
+
+def test_other_encodings_do_not_smuggle_a_document_type(tmp_path):
+    path = tmp_path / "annotations.xml"
+    path.write_bytes(BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"))
+    with pytest.raises(AnnotationRefused, match="not UTF-8 text"):
+        open_truth(path, format="cvat")
+
+
+def test_deep_nesting_is_survived():
+    depth = 200_000
+    root = parse_xml("<a>" * depth + "</a>" * depth, "f")
+    assert root.tag == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (document(POLYGON)[:-5], "broken XML"),
+        ("<?xml version='1.0'?><root/>", "XML of 'root'"),
+        (document(more="<track/>"), "tracks of a video"),
+        (document(image='name="a" width="30"'), "image a: height ''"),
+        (document(image='name="a" width="3e1" height="20"'), "width '3e1'"),
+        (document(image='name="a" width="99999999" height="9"'), "99999999 x 9 pixels"),
+        (document(image='name="../a" width="3" height="3"'), "climbs out of its folder"),
+        (document(image='width="3" height="3"'), "image name None"),
+        (document(POLYGON.replace('label="car"', "")), "polygon 1: no label"),
+        (document('<polygon label="car" points="1,1;2,2"/>'), "polygon 1: a polygon of 2"),
+        (document('<polygon label="car" points="1,1;2,nan;3,1"/>'), "polygon coordinate nan"),
+        (document('<polygon label="car" points="1,1;2,x"/>'), "points '1,1;2,x'"),
+        (document('<polygon label="car" points="1,1;2"/>'), r"polygon point \[2.0\]"),
+        (document('<polygon label="car"/>'), "a polygon of 0 distinct points"),
+        (
+            document('<mask label="car" rle="1, 2" left="0" top="0" width="2" height="2"/>'),
+            "cover 3",
+        ),
+        (
+            document('<mask label="car" rle="-1" left="0" top="0" width="2" height="2"/>'),
+            "rle '-1'",
+        ),
+        (document('<mask label="car" rle="" left="0" top="0" width="2" height="2"/>'), "rle ''"),
+        (
+            document('<mask label="car" rle="4" left="-9" top="0" width="2" height="2"/>'),
+            "left '-9'",
+        ),
+        (document('<mask label="car" rle="4" left="90" top="0" width="2" height="2"/>'), "outside"),
+        (document('<ellipse label="car" cx="1" cy="x" rx="1" ry="1"/>'), "cy 'x'"),
+        (document('<ellipse label="car" cx="1" cy="inf" rx="1" ry="1"/>'), "write finite numbers"),
+        (
+            document(POLYGON, more='<image name="sub/a.jpg" width="30" height="20"/>'),
+            "the image is listed twice",
+        ),
+    ],
+)
+def test_broken_documents_are_named(tmp_path, text, match):
+    with pytest.raises(AnnotationRefused, match=match) as caught:
+        [item.load() for item in opened(tmp_path, text, format="cvat")]
+    assert str(caught.value).startswith(str(tmp_path / "annotations.xml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_fixtures(fixtures):
+    folder = fixtures / "panlabel"
+    for name in ("sample_valid", "sample_no_meta", "sample_with_meta"):
+        with pytest.raises(AnnotationRefused, match="boxes or points only"):
+            open_truth(folder / f"{name}.cvat.xml")
+        assert open_truth(folder / f"{name}.cvat.xml", boxes="fill", category="*").format == "cvat"
+    boxes = open_truth(folder / "sample_no_meta.cvat.xml", boxes="fill", category="cat")
+    assert [item.load().mask.sum() for item in boxes] == [40 * 50, 0]
+    with pytest.raises(AnnotationRefused, match=r"img\.jpg polygon 1: a polygon of 2 distinct"):
+        open_truth(folder / "sample_invalid_polygon.cvat.xml")[0].load()

@@ -1,0 +1,177 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from l4f_datagen.annotations import download as download_module
+from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations.download import mask_downloader
+from l4f_datagen.errors import AnnotationRefused, NetworkError
+
+
+class Service(BaseHTTPRequestHandler):
+    """Masks behind a key, redirects, errors; keeps what it was asked."""
+
+    asked: list  # (path, authorization)
+    answers: dict
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Authorization")))
+        answer = self.answers.get(self.path, 404)
+        status, body = (200, answer) if isinstance(answer, bytes) else (answer, b"")
+        if isinstance(answer, str):
+            self.send_response(302)
+            self.send_header("Location", answer)
+            self.end_headers()
+            return
+        if isinstance(answer, list):  # a queue of statuses, then bytes
+            head = answer.pop(0)
+            status, body = (200, head) if isinstance(head, bytes) else (head, b"")
+        if self.path.startswith("/key/") and self.headers.get("Authorization") != "Bearer k1":
+            status, body = 401, b""
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service(monkeypatch):
+    monkeypatch.delenv("LABELBOX_API_KEY", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    handler = type("Handler", (Service,), {"asked": [], "answers": {}})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    host = f"127.0.0.1:{server.server_port}"
+    yield handler, host
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def downloader(host, **more):
+    more.setdefault("key_hosts", (host,))
+    return mask_downloader(hosts=(host,), allow_http=True, timeout_s=5, **more)
+
+
+def test_bytes_come_with_the_key_from_the_environment(service, monkeypatch):
+    handler, host = service
+    handler.answers["/key/mask"] = b"png"
+    with pytest.raises(NetworkError, match=r"key/mask: refused with 401; set LABELBOX_API_KEY"):
+        downloader(host)(f"http://{host}/key/mask?token=secret")
+    monkeypatch.setenv("LABELBOX_API_KEY", "k1")
+    assert downloader(host)(f"http://{host}/key/mask") == b"png"
+    assert handler.asked[-1] == ("/key/mask", "Bearer k1")
+
+
+def test_errors_never_show_the_query(service):
+    _, host = service
+    with pytest.raises(NetworkError) as caught:
+        downloader(host)(f"http://{host}/gone?token=secret")
+    assert "secret" not in str(caught.value)
+    assert "30 days" in str(caught.value)
+    assert caught.value.exit_code == 5
+
+
+def test_the_key_goes_to_key_hosts_only(service):
+    handler, host = service
+    handler.answers["/a"] = b"png"
+    assert downloader(host, key="k1", key_hosts=())(f"http://{host}/a") == b"png"
+    assert handler.asked == [("/a", None)]
+
+
+def test_redirects_are_followed_and_checked(service):
+    handler, host = service
+    handler.answers.update({"/a": "/b", "/b": b"png"})
+    assert downloader(host)(f"http://{host}/a") == b"png"
+    handler.answers["/a"] = "http://169.254.169.254/latest/meta-data"
+    with pytest.raises(AnnotationRefused, match=r"host '169\.254\.169\.254' is not on the list"):
+        downloader(host)(f"http://{host}/a")
+    handler.answers["/a"] = "file:///etc/passwd"
+    with pytest.raises(AnnotationRefused, match="not https"):
+        downloader(host)(f"http://{host}/a")
+    handler.answers["/a"] = "/a"
+    with pytest.raises(NetworkError, match="more than 4 redirects"):
+        downloader(host)(f"http://{host}/a")
+
+
+def test_a_busy_service_is_asked_again(service, monkeypatch):
+    monkeypatch.setattr(download_module.time, "sleep", lambda _: None)
+    handler, host = service
+    handler.answers["/a"] = [503, 429, b"png"]
+    assert downloader(host)(f"http://{host}/a") == b"png"
+    handler.answers["/a"] = [503] * 9
+    with pytest.raises(NetworkError, match="answered 503; try again later"):
+        downloader(host)(f"http://{host}/a")
+
+
+def test_a_silent_host_is_a_network_error(service, monkeypatch):
+    monkeypatch.setattr(download_module.time, "sleep", lambda _: None)
+    fetch = mask_downloader(hosts=("127.0.0.1:1",), allow_http=True, timeout_s=1)
+    with pytest.raises(NetworkError, match="does not answer"):
+        fetch("http://127.0.0.1:1/a")
+
+
+def test_more_bytes_than_a_mask_has_are_refused(service, monkeypatch):
+    handler, host = service
+    monkeypatch.setattr(download_module, "MAX_BYTES", 1 << 20)
+    handler.answers["/a"] = b"0" * ((1 << 20) + 1)
+    with pytest.raises(AnnotationRefused, match="more than 1 MiB"):
+        downloader(host)(f"http://{host}/a")
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("http://api.labelbox.com/a", "not https"),
+        ("file:///etc/passwd", "not https"),
+        ("ftp://api.labelbox.com/a", "not https"),
+        ("/etc/passwd", "not https"),
+        ("https://localhost/a", "host 'localhost' is not on the list; allow it with --mask-host"),
+        ("https://127.0.0.1/a", "is not on the list"),
+        ("https://[::1]/a", "is not on the list"),
+        ("https://api.labelbox.com.evil.org/a", "is not on the list"),
+        ("https://evil.org/api.labelbox.com", "is not on the list"),
+        ("https://api.labelbox.com@evil.org/a", "holds a user name"),
+        ("https://api.labelbox.com:8080/a", "port 8080"),
+        ("https://api.labelbox.com:x/a", "no address"),
+        ("https://[broken/a", "no address"),
+    ],
+)
+def test_addresses_that_are_not_allowed_are_never_asked(url, match):
+    with pytest.raises(AnnotationRefused, match=match):
+        mask_downloader()(url)
+
+
+def test_a_labelbox_export_with_downloads_end_to_end(service, tmp_path, square, as_png):
+    handler, host = service
+    handler.answers["/key/mask"] = as_png(square)
+    row = {
+        "data_row": {"id": "d", "external_id": "a.jpg"},
+        "media_attributes": {"width": 30, "height": 20},
+        "projects": {
+            "p": {
+                "labels": [
+                    {
+                        "annotations": {
+                            "objects": [
+                                {
+                                    "feature_id": "f",
+                                    "name": "car",
+                                    "mask": {"url": f"http://{host}/key/mask"},
+                                }
+                            ]
+                        }
+                    }
+                ]
+            }
+        },
+    }
+    (tmp_path / "e.ndjson").write_text(json.dumps(row))
+    truth = open_truth(tmp_path / "e.ndjson", download=downloader(host, key="k1"))
+    np.testing.assert_array_equal(truth[0].load().mask, square)

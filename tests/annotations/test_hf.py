@@ -1,0 +1,134 @@
+import json
+import zipfile
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from l4f_datagen.annotations import open_truth
+from l4f_datagen.errors import AnnotationRefused
+
+
+def picture(data, path=None):
+    return {"bytes": data, "path": path}
+
+
+def dataset(masks, **columns):
+    features = {"image": datasets.Image(), "mask": datasets.Image()}
+    rows = {
+        "image": [picture(mask, f"{n}.png") for n, mask in enumerate(masks)],
+        "mask": [picture(mask) for mask in masks],
+        **columns,
+    }
+    for name, values in columns.items():
+        features[name] = datasets.Value("string" if isinstance(values[0], str) else "int64")
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+
+def masks_of(square, as_png):
+    return [as_png(np.roll(square, n, axis=1)) for n in range(5)]
+
+
+def check(truth, square, names):
+    assert truth.format == "hf"
+    assert [item.name for item in truth] == names
+    for place, item in enumerate(truth):
+        np.testing.assert_array_equal(item.load().mask, np.roll(square, place, axis=1))
+
+
+def test_parquet_of_the_datasets_library(tmp_path, square, as_png):
+    keys = [f"psi0700-seed{n:07d}" for n in range(5)]
+    made = dataset(masks_of(square, as_png), key=keys)
+    path = tmp_path / "data" / "train-00000-of-00001.parquet"
+    path.parent.mkdir()
+    made.to_parquet(path, batch_size=2)  # several row groups
+    assert pq.ParquetFile(path).metadata.num_row_groups == 3
+    check(open_truth(tmp_path), square, keys)
+    check(open_truth(path), square, keys)
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.write(path, "data/train.parquet")
+    check(open_truth(tmp_path / "d.zip"), square, keys)
+
+
+def test_names_come_from_the_image_path_or_the_row(tmp_path, square, as_png):
+    made = dataset(masks_of(square, as_png))
+    made.to_parquet(tmp_path / "a.parquet")
+    check(open_truth(tmp_path / "a.parquet"), square, [f"{n}.png" for n in range(5)])
+    dataset(masks_of(square, as_png), id=[7, 8, 9, 10, 11]).to_parquet(tmp_path / "a.parquet")
+    check(open_truth(tmp_path / "a.parquet"), square, ["7", "8", "9", "10", "11"])
+    plain = pa.table({"label": masks_of(square, as_png)})  # binary column
+    pq.write_table(plain, tmp_path / "a.parquet")
+    check(open_truth(tmp_path / "a.parquet"), square, ["1", "2", "3", "4", "5"])
+
+
+def test_saved_to_disk(tmp_path, square, as_png):
+    dataset(masks_of(square, as_png), key=list("abcde")).save_to_disk(tmp_path / "d")
+    check(open_truth(tmp_path / "d"), square, list("abcde"))
+    dataset(masks_of(square, as_png)).save_to_disk(tmp_path / "e")
+    check(open_truth(tmp_path / "e"), square, [f"{n}.png" for n in range(5)])
+
+
+@pytest.mark.parametrize("spelling", ["jsonl", "csv"])
+def test_an_image_folder_with_metadata(tmp_path, square, as_png, spelling):
+    folder = tmp_path / "set" / "train"
+    (folder / "masks").mkdir(parents=True)
+    rows = []
+    for n, data in enumerate(masks_of(square, as_png)):
+        (folder / f"{n}.png").write_bytes(as_png(np.zeros((20, 30, 3), np.uint8) + 7))
+        (folder / "masks" / f"{n}.png").write_bytes(data)
+        rows.append({"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"})
+    if spelling == "jsonl":
+        text = "\n".join(json.dumps(row) for row in rows)
+    else:
+        text = "file_name,mask_file_name\n" + "\n".join(",".join(r.values()) for r in rows)
+    (folder / f"metadata.{spelling}").write_text(text)
+    check(open_truth(tmp_path / "set"), square, [f"{n}.png" for n in range(5)])
+    (folder / "masks" / "3.png").unlink()
+    with pytest.raises(AnnotationRefused, match=r"mask train/masks/3\.png does not exist"):
+        open_truth(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ('{"file_name": "a.png", "mask_file_name": "../../x.png"}', "climbs out of its folder"),
+        ('{"file_name": "a.png", "mask_file_name": null}', "image name None"),
+        ('{"mask_file_name": "a.png"}', "image name None"),
+        ("[1]\n" * 2, "no record|not JSON"),
+        ('{"mask_file_name": ', "not JSON"),
+    ],
+)
+def test_broken_metadata(tmp_path, line, match):
+    (tmp_path / "metadata.jsonl").write_text(
+        line if "mask_file_name" in line else f"mask_file_name {line}"
+    )
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(AnnotationRefused, match=match):
+        open_truth(tmp_path, format="hf")
+
+
+def test_broken_tables(tmp_path, square, as_png):
+    path = tmp_path / "a.parquet"
+    dataset(masks_of(square, as_png)).to_parquet(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AnnotationRefused, match=r"a\.parquet: broken Parquet"):
+        open_truth(path)
+    pq.write_table(pa.table({"image": [b"x"], "other": [1]}), path)
+    with pytest.raises(AnnotationRefused, match="no mask column among image, other"):
+        open_truth(path)
+    pq.write_table(pa.table({"mask": pa.array([], pa.binary())}), path)
+    with pytest.raises(AnnotationRefused, match="a dataset without rows"):
+        open_truth(path)
+    pq.write_table(pa.table({"mask": pa.array([None], pa.binary())}), path)
+    with pytest.raises(AnnotationRefused, match="row 1: a row without a mask"):
+        open_truth(path)[0].load()
+    pq.write_table(pa.table({"mask": [b"no picture"]}), path)
+    with pytest.raises(AnnotationRefused, match=r"a\.parquet row 1: no picture"):
+        open_truth(path)[0].load()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "data-00000-of-00001.arrow").write_bytes(b"nonsense")
+    with pytest.raises(AnnotationRefused, match="broken Arrow"):
+        open_truth(tmp_path / "d")

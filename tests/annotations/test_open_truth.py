@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from l4f_datagen.annotations import READERS, open_truth
+from l4f_datagen.errors import AnnotationRefused
+
+FOREIGN = ("cityscapes", "createml", "ibm_cloud_annotations", "scale_ai", "superannotate")
+FOREIGN_TOO = ("unity_perception", "via", "vott")
+
+
+def test_every_reader_has_matches_and_read():
+    for reader in READERS.values():
+        assert callable(reader.matches)
+        assert callable(reader.read)
+
+
+@pytest.mark.parametrize("name", [*FOREIGN, *FOREIGN_TOO])
+def test_formats_nobody_reads_are_refused_with_the_list(fixtures, name):
+    with pytest.raises(AnnotationRefused, match="no known annotation format; known are labelbox"):
+        open_truth(fixtures / "panlabel" / f"sample_valid.{name}.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"hello", "no known annotation format"),
+        (b"{}", "no known annotation format"),
+        (b"[]", "no known annotation format"),
+        (b"[3]", "no known annotation format"),
+        (b'{"a": ', r"not JSON \(line 1"),
+        (b"\xff\xfe{\x00}\x00", "UTF-16 text; save the file as UTF-8"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+    ],
+)
+def test_files_that_are_none(tmp_path, content, match):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(AnnotationRefused, match=match):
+        open_truth(tmp_path / "x.json")
+
+
+def test_the_format_may_be_given(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"images": []}))
+    with pytest.raises(AnnotationRefused, match="annotation format 'voc': unknown; choose from"):
+        open_truth(tmp_path / "x.json", format="voc")
+    for name in READERS:
+        with pytest.raises(AnnotationRefused):
+            [item.load() for item in open_truth(tmp_path / "x.json", format=name)]

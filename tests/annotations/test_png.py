@@ -1,0 +1,251 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations.pictures import decode_picture
+from l4f_datagen.annotations.png import mask_names, parse_mask_value
+from l4f_datagen.errors import AnnotationRefused
+
+DISC = np.hypot(*(np.mgrid[:40, :50] - 20)) < 9
+
+
+def levels(on=255, off=0):
+    return np.where(DISC, on, off).astype(np.uint8)
+
+
+def save(folder: Path, image, name="a.png", **more) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(folder / name, **more)
+    return folder
+
+
+def load(folder, **options):
+    truth = open_truth(folder, **options)
+    return truth[0].load(), truth
+
+
+def stacked(*planes):
+    return np.stack(planes, axis=-1)
+
+
+def palette(colours, ids):
+    image = Image.fromarray(ids.astype(np.uint8), mode=None).convert("L")
+    image = Image.frombytes("P", image.size, image.tobytes())
+    image.putpalette([part for colour in colours for part in colour])
+    return image
+
+
+OPAQUE = np.full(DISC.shape, 255, np.uint8)
+VARIANTS = {
+    "L 0/255": levels(),
+    "L ids 0/1": levels(1),
+    "L ids 0/7": levels(7),
+    "1 bit": Image.fromarray(levels()).convert("1"),
+    "LA opaque": stacked(levels(), OPAQUE),
+    "RGB": stacked(levels(), levels(), levels()),
+    "RGBA opaque": stacked(levels(), levels(), levels(), OPAQUE),
+    "RGBA with holes in alpha": stacked(levels(), levels(), levels(), np.where(DISC, 0, OPAQUE)),
+    "white on transparent": stacked(OPAQUE, OPAQUE, OPAQUE, levels()),
+    "black on transparent LA": stacked(OPAQUE * 0, levels()),
+    "16 bit": np.where(DISC, 65535, 0).astype(np.uint16),
+    "16 bit ids": DISC.astype(np.uint16),
+    "palette ids": palette([(0, 0, 0), (128, 0, 0)], DISC),
+    "palette black and white": palette([(255, 255, 255), (0, 0, 0)], ~DISC),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_spelling_of_one_mask_is_read_without_a_choice(tmp_path, variant):
+    truth, opened = load(save(tmp_path / "m", VARIANTS[variant]))
+    np.testing.assert_array_equal(truth.mask, DISC)
+    assert truth.ignore is None
+    assert truth.mask.dtype == bool
+    assert opened.format == "png"
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif"])
+def test_other_lossless_files_are_read_by_content(tmp_path, suffix):
+    folder = save(tmp_path / "m", levels(), f"a.{suffix}", **({"lossless": True}))
+    np.testing.assert_array_equal(load(folder)[0].mask, DISC)
+    np.testing.assert_array_equal(load(folder / f"a.{suffix}")[0].mask, DISC)
+
+
+def with_strays(count, value=127):
+    picture = levels()
+    picture.flat[np.flatnonzero(~DISC)[:count]] = value
+    return picture
+
+
+def test_a_few_stray_pixels_are_cut_at_127_and_counted(tmp_path):
+    picture = with_strays(4, 127)
+    picture[20, 20] = 128
+    truth, opened = load(save(tmp_path / "m", picture))
+    np.testing.assert_array_equal(truth.mask, DISC)
+    assert opened.notes() == ["5 stray pixels neither 0 nor 255 cut at 127"]
+
+
+def test_exact_white_cuts_at_255_as_the_authors_do(tmp_path):
+    picture = levels()
+    picture[20, 20] = 254
+    exact, _ = load(save(tmp_path / "m", picture), exact_white=True)
+    assert exact.mask.sum() == DISC.sum() - 1
+    plain, _ = load(tmp_path / "m")
+    assert plain.mask.sum() == DISC.sum()
+
+
+@pytest.mark.parametrize(
+    ("picture", "match"),
+    [
+        (with_strays(60, 90), r"3 grey levels \(0, 90, 255\) in a mask; choose --mask-value"),
+        (with_strays(13, 90), r"3 grey levels"),  # above 5 % of the white pixels
+        (np.where(DISC, 1, 0) + np.where(np.roll(DISC, 12), 2, 0), r"4 grey levels \(0, 1, 2, 3\)"),
+        (palette([(0, 0, 0), (9, 0, 0), (0, 9, 0)], DISC + np.eye(40, 50)), "3 class ids"),
+        (stacked(levels(), levels(9), levels(40)), "a coloured picture"),
+    ],
+)
+def test_more_than_two_levels_need_a_choice(tmp_path, picture, match):
+    picture = picture if isinstance(picture, Image.Image) else picture.astype(np.uint8)
+    with pytest.raises(AnnotationRefused, match=match):
+        load(save(tmp_path / "m", picture))
+
+
+def test_jpeg_masks_need_a_threshold(tmp_path):
+    folder = save(tmp_path / "m", levels(), "a.jpg", quality=60)
+    with pytest.raises(AnnotationRefused, match="grey levels"):
+        load(folder)
+    assert (load(folder, mask_value=">127")[0].mask ^ DISC).sum() < 10
+
+
+def test_ids_may_be_chosen_and_255_is_void(tmp_path):
+    ids = np.where(DISC, 3, 0).astype(np.uint8)
+    ids[:4] = 255
+    ids[30:] = 8
+    truth, opened = load(save(tmp_path / "m", ids), mask_value=3)
+    np.testing.assert_array_equal(truth.mask, DISC & (ids == 3))
+    np.testing.assert_array_equal(truth.ignore, ids == 255)
+    assert opened.notes() == ["200 void pixels (level 255) ignored"]
+    black, _ = load(tmp_path / "m", mask_value="0")
+    assert black.mask.sum() == (ids == 0).sum()
+
+
+def test_colours_and_alpha_may_be_chosen(tmp_path):
+    red = stacked(
+        np.where(DISC, 200, 10), np.full(DISC.shape, 10), np.full(DISC.shape, 30), levels()
+    )
+    folder = save(tmp_path / "m", red.astype(np.uint8))
+    np.testing.assert_array_equal(load(folder, mask_value="#C80A1E")[0].mask, DISC)
+    np.testing.assert_array_equal(load(folder, mask_value="alpha")[0].mask, DISC)
+    grey = save(tmp_path / "g", levels(200))
+    np.testing.assert_array_equal(load(grey, mask_value="#c8c8c8")[0].mask, DISC)
+    assert not load(grey, mask_value="#c8c8c9")[0].mask.any()
+    with pytest.raises(AnnotationRefused, match=r"a\.png: no alpha channel"):
+        load(grey, mask_value="alpha")
+
+
+def test_thresholds_are_strict_and_keep_the_soft_alpha(tmp_path):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    folder = save(tmp_path / "m", ramp)
+    truth, _ = load(folder, mask_value=">127")
+    assert truth.mask.sum() == 4 * 128
+    assert truth.alpha == pytest.approx(ramp / 255)
+    assert load(folder, mask_value=">0.9")[0].mask.sum() == 4 * (ramp[0] / 255 > 0.9).sum()
+    assert load(folder, mask_value="soft")[0].mask.sum() == 4 * 128
+    fine = save(tmp_path / "f", (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64))
+    truth, _ = load(fine, mask_value=">0.5")
+    assert truth.alpha == pytest.approx(np.arange(4096).reshape(64, 64) * 16 / 65535)
+
+
+def test_the_object_level_must_agree_over_the_set(tmp_path):
+    save(tmp_path / "m", levels(1), "a.png")
+    save(tmp_path / "m", levels(2), "b.png")
+    opened = open_truth(tmp_path / "m")
+    opened[0].load()
+    with pytest.raises(AnnotationRefused, match=r"b\.png: the object has level 2 here and 1 in"):
+        opened[1].load()
+
+
+def test_an_empty_mask_is_read_as_empty(tmp_path):
+    save(tmp_path / "m", levels(0), "a.png")
+    save(tmp_path / "m", levels(1), "b.png")
+    opened = open_truth(tmp_path / "m")
+    assert [item.load().mask.sum() for item in opened] == [0, DISC.sum()]
+
+
+def test_folders_of_masks_are_found_and_images_left_out(tmp_path):
+    photo = np.random.RandomState(0).randint(0, 255, (40, 50, 3)).astype(np.uint8)
+    save(tmp_path / "set" / "images", photo)
+    save(tmp_path / "set" / "masks", levels())
+    (tmp_path / "set" / "notes.txt").write_text("hi")
+    truth, opened = load(tmp_path / "set")
+    np.testing.assert_array_equal(truth.mask, DISC)
+    assert [item.name for item in opened] == ["masks/a.png"]
+    assert opened.notes() == ["2 files beside the masks not read"]
+    assert mask_names(["data/1.png", "Mask_gt/1.png"]) == ["Mask_gt/1.png"]
+    assert mask_names(["data/1.png", "data/2.png"]) == ["data/1.png", "data/2.png"]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "#12", "#gggggg", ">", ">300", ">255", "-1", "256", "1.5"]
+)
+def test_mask_values_that_are_none(value):
+    with pytest.raises(AnnotationRefused, match="not understood; give 7"):
+        parse_mask_value(value)
+
+
+def test_broken_pictures_are_one_line(tmp_path):
+    folder = save(tmp_path / "m", levels())
+    whole = (folder / "a.png").read_bytes()
+    for data, what in (
+        (whole[:60], "cut or broken"),
+        (b"\x89PNG", "cut or broken"),
+        (b"hi", "no picture"),
+    ):
+        (folder / "a.png").write_bytes(data)
+        with pytest.raises(AnnotationRefused, match=rf"a\.png: {what}"):
+            load(folder)
+    (folder / "a.png").write_bytes(b"")
+    with pytest.raises(AnnotationRefused, match=r"a\.png: 0 bytes"):
+        load(folder)
+
+
+def png_of_declared_size(width, height):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    data = zlib.compress(b"\0" * 1000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(9000, 9000), (60_000, 60_000), (1 << 20, 1)])
+def test_huge_declared_sizes_are_refused_before_memory_is_taken(width, height):
+    with pytest.raises(
+        AnnotationRefused, match=f"(an image of {width} x {height} pixels|no pic|cut)"
+    ):
+        decode_picture(png_of_declared_size(width, height), "a.png")
+
+
+def test_float_and_print_colour_pictures_are_refused():
+    for image, form, mode in (
+        (Image.fromarray(levels().astype(np.float32)), "TIFF", "F"),
+        (Image.new("CMYK", (4, 4)), "TIFF", "CMYK"),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        with pytest.raises(AnnotationRefused, match=f"a picture of mode {mode}"):
+            decode_picture(buffer.getvalue(), "a.tif")
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((3, 3), -5, np.int32)).save(buffer, "TIFF")
+    with pytest.raises(AnnotationRefused, match="levels outside 16 bits"):
+        decode_picture(buffer.getvalue(), "a.tif")

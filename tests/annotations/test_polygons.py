@@ -1,0 +1,129 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from l4f_datagen.annotations.polygons import area_px, checked_ring, clip_ring, fill_polygon
+from l4f_datagen.errors import AnnotationRefused
+
+
+def fill(points, size=(20, 30), **more):
+    tally = Counter()
+    return fill_polygon(checked_ring(points, "r"), size, "r", tally, **more), tally
+
+
+def test_a_rectangle_fills_its_pixels():
+    mask, tally = fill([[2, 3], [9, 3], [9, 8], [2, 8]])
+    expected = np.zeros((20, 30), bool)
+    expected[3:8, 2:9] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert not tally
+
+
+def even_odd(ring, size):
+    """Pixel centres inside a ring, by counting crossings of a ray to the right."""
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    inside = np.zeros(size, bool)
+    for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        spans = (y0 > rows) != (y1 > rows)
+        at = x0 + (rows - y0) / (y1 - y0 if y1 != y0 else 1) * (x1 - x0)
+        inside ^= spans & (columns < at)
+    return inside
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_stars_agree_with_pixel_centres_but_for_the_outline(seed):
+    random = np.random.RandomState(seed)
+    angles = np.sort(random.rand(24)) * 2 * np.pi
+    radii = 40 + 30 * random.rand(24)
+    centre = 64 + 40 * (random.rand(2) - 0.5)  # some leave the image
+    ring = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+    if np.diff(np.append(angles, angles[0] + 2 * np.pi)).max() > np.pi:
+        ring = centre + np.asarray([[-50, -50], [50, -50], [50, 50]])
+    mask, _ = fill(ring.tolist(), (128, 128))
+    reference = even_odd(ring, (128, 128))
+    assert (mask ^ reference).sum() < 0.02 * reference.sum()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # pycocotools, numpy 2
+def test_inside_the_image_nothing_differs_from_pycocotools():
+    ring = [[3.2, 4.1], [25.7, 6.6], [14.4, 18.3]]
+    mask, _ = fill(ring)
+    rle = coco_mask.frPyObjects([np.ravel(ring).tolist()], 20, 30)
+    np.testing.assert_array_equal(mask, coco_mask.decode(rle)[:, :, 0].astype(bool))
+
+
+def test_a_polygon_over_the_border_is_cut_and_counted():
+    mask, tally = fill([[-3, -3], [10, -3], [10, 10], [-3, 10]], (20, 30))
+    assert mask.sum() == 100
+    assert mask[:10, :10].all()
+    assert tally == {"polygons clipped at the image border": 1}
+
+
+def test_clipping_keeps_the_true_area():
+    ring = np.asarray([[5.0, -10.0], [15.0, 10.0], [5.0, 30.0], [-5.0, 10.0]])
+    clipped = clip_ring(ring, (20, 10))
+    # the rhombus of area 400 loses both tips (2 x 50) and both sides (each 5 wide)
+    inside = even_odd(ring * 8 + [80, 160], (480, 240))[160:320, 80:160].sum() / 64
+    assert area_px(clipped) == pytest.approx(inside, rel=0.01)
+    assert clipped.min() >= 0
+    assert clipped[:, 0].max() <= 10
+    assert clipped[:, 1].max() <= 20
+
+
+def test_holes_are_cut_out():
+    hole = checked_ring([[4, 4], [6, 4], [6, 6], [4, 6]], "r")
+    mask, _ = fill([[2, 2], [9, 2], [9, 9], [2, 9]], interiors=[hole])
+    assert mask.sum() == 49 - 4
+    assert not mask[4:6, 4:6].any()
+
+
+def test_a_keyhole_that_touches_itself_is_read():
+    # outer square, bridge along x = 2, inner square backwards, bridge back
+    ring = [[2, 2], [12, 2], [12, 12], [2, 12], [2, 2], [5, 5], [5, 9], [9, 9], [9, 5], [5, 5]]
+    mask, _ = fill(ring)
+    assert mask.sum() == pytest.approx(100 - 16, abs=12)
+    assert not mask[6:8, 6:8].any()
+
+
+def test_a_sliver_that_covers_no_pixel_is_counted():
+    mask, tally = fill([[3.1, 3.1], [3.2, 3.1], [3.2, 3.2]])
+    assert not mask.any()
+    assert tally == {"polygons cover no pixel": 1}
+
+
+@pytest.mark.parametrize(
+    ("points", "match"),
+    [
+        ([[1, 1], [5, 5]], "a polygon of 2 distinct points"),
+        ([[1, 1], [5, 5], [1, 1], [5, 5]], "a polygon of 2 distinct points"),
+        ([], "a polygon of 0 distinct points"),
+        ([[1, 1], [float("nan"), 2], [3, 4]], "polygon coordinate nan"),
+        ([[1, 1], [float("inf"), 2], [3, 4]], "polygon coordinate inf"),
+        ([[1, 1], [1e30, 2], [3, 4]], r"polygon coordinate 1e\+30"),
+        ([[1, 1], ["2", 2], [3, 4]], "polygon coordinate '2'"),
+        ([[1, 1], [True, 2], [3, 4]], "polygon coordinate True"),
+        ([[1, 1], [2], [3, 4]], r"polygon point \[2\]"),
+        ([[1, 1], None, [3, 4]], "polygon point None"),
+        ("1,1;2,2", "no list of points"),
+        (None, "no list of points"),
+        ([[40, 40], [60, 40], [60, 60]], r"\(40, 40\) to \(60, 60\) lies outside .* 30 x 20"),
+        ([[20, 10], [90, 10], [90, 60], [20, 60]], "lies outside its image"),
+        ([[2, 2], [18, 18], [18, 2], [2, 18]], "crosses itself"),
+        (
+            [[2, 2], [18, 2], [18, 18], [2, 18], [2, 2], [18, 2], [18, 18], [2, 18]],
+            "crosses itself",
+        ),
+    ],
+)
+def test_broken_polygons_are_refused(points, match):
+    with pytest.raises(AnnotationRefused, match=match) as caught:
+        fill(points)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_endless_zigzag_is_refused_before_memory_is_taken():
+    zigzag = [[x % 2 * 4000, x / 10] for x in range(6000)] + [[4000, 4000], [0, 4000]]
+    with pytest.raises(AnnotationRefused, match=r"longer than 8e\+06 pixels"):
+        fill(zigzag, (4096, 4096))

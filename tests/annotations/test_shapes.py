@@ -1,0 +1,104 @@
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.shapes import ImageShapes, Shape, truth_from_shapes
+from l4f_datagen.annotations.truth import TruthOptions
+from l4f_datagen.errors import AnnotationRefused
+
+BUNDLE = Bundle("export.json", ("export.json",), lambda name: b"", "file")
+
+
+def disc(column=10.0, size=(20, 24)):
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return np.hypot(rows - 10, columns - column) < 6
+
+
+def shape(mask, kind="area", category="car"):
+    return Shape(category, "export.json object 1", kind, lambda size: mask.copy())
+
+
+def truth_of(*annotators, size_hw=(20, 24), **options):
+    image = ImageShapes("a.png", "export.json row 1", size_hw, [list(one) for one in annotators])
+    options.setdefault("category", ())
+    return truth_from_shapes(BUNDLE, "test", [image], TruthOptions(**options), Counter())
+
+
+def test_objects_of_one_annotator_are_joined():
+    loaded = truth_of([shape(disc(6)), shape(disc(16))])[0].load()
+    np.testing.assert_array_equal(loaded.mask, disc(6) | disc(16))
+
+
+def test_three_annotators_vote_by_majority():
+    masks = [disc(8), disc(10), disc(13)]
+    truth = truth_of(*[[shape(mask)] for mask in masks])
+    loaded = truth[0].load()
+    np.testing.assert_array_equal(loaded.mask, np.sum(masks, axis=0) >= 2)
+    assert loaded.ignore is None
+    pairs = [(a & b).sum() / (a | b).sum() for a, b in combinations(masks, 2)]
+    assert truth.agreements == [pytest.approx(np.mean(pairs))]
+    assert f"mean pairwise IoU {np.mean(pairs):.4f}" in truth.notes()[-1]
+
+
+def test_ties_of_two_annotators_are_ignored_and_counted():
+    a, b = disc(8), disc(12)
+    truth = truth_of([shape(a)], [shape(b)])
+    loaded = truth[0].load()
+    np.testing.assert_array_equal(loaded.mask, a & b)
+    np.testing.assert_array_equal(loaded.ignore, a ^ b)
+    assert truth.tally["pixels ignored: the annotators tie"] == (a ^ b).sum()
+
+
+@pytest.mark.parametrize(
+    ("annotators", "expected"),
+    [("union", disc(8) | disc(12)), ("intersection", disc(8) & disc(12)), ("first", disc(8))],
+)
+def test_other_ways_to_join_annotators(annotators, expected):
+    truth = truth_of([shape(disc(8))], [shape(disc(12))], annotators=annotators)
+    loaded = truth[0].load()
+    np.testing.assert_array_equal(loaded.mask, expected)
+    assert loaded.ignore is None
+    if annotators == "first":
+        assert truth.notes() == ["1 labels of further annotators unused"]
+
+
+def test_an_annotator_who_saw_nothing_votes_too():
+    truth = truth_of([shape(disc())], [], [])
+    assert not truth[0].load().mask.any()
+    assert truth.agreements == [pytest.approx(1 / 3)]  # 0, 0 and two empty masks agree: 1
+
+
+def test_points_are_counted_and_never_drawn():
+    truth = truth_of([shape(disc()), Shape("car", "r", "other")])
+    np.testing.assert_array_equal(truth[0].load().mask, disc())
+    assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
+
+
+def test_only_points_is_an_empty_truth():
+    with pytest.raises(AnnotationRefused, match="boxes or points only: an empty truth"):
+        truth_of([Shape("car", "r", "other")])
+
+
+def test_sizes_come_from_the_mask_or_the_caller():
+    np.testing.assert_array_equal(truth_of([shape(disc())], size_hw=None)[0].load().mask, disc())
+    truth = truth_of([shape(disc())], [], size_hw=None)
+    assert truth[0].load((20, 24)).mask.shape == (20, 24)
+    with pytest.raises(AnnotationRefused, match="row 1: the export does not say how large"):
+        truth[0].load()
+    with pytest.raises(AnnotationRefused, match="a mask of 24 x 20 pixels on an image of 20 x 20"):
+        truth_of([shape(disc())], size_hw=(20, 20))[0].load()
+
+
+def test_annotators_with_different_sizes_are_refused():
+    truth = truth_of([shape(disc())], [shape(disc(size=(30, 30)))], size_hw=None)
+    with pytest.raises(AnnotationRefused, match="annotators drew on images of different sizes"):
+        truth[0].load()
+
+
+def test_many_categories_are_listed_briefly():
+    shapes = [shape(disc(), category=f"class {n:02d}") for n in range(20)]
+    with pytest.raises(AnnotationRefused, match=r"20 categories .* 'class 11' and 8 more, or '\*'"):
+        truth_of(shapes)

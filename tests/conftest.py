@@ -1,0 +1,88 @@
+"""Tiny networks and samples, made by factories; every weight is drawn, so that none is left out."""
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.alpha.network import AlphaNetwork, alpha_resolutions
+from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.sample import Sample, sample_key
+from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+
+torch.set_num_threads(1)
+
+WIDTHS = {4: 6, 8: 5, 16: 4, 32: 3}
+"""A different width at every resolution: mixed-up channels cannot pass unseen."""
+
+
+@pytest.fixture
+def make_generator():
+    def make(resolution=16, *, seed=0, noise=0.4, conv_clamp=None, mapping_layers=2):
+        widths = {side: width for side, width in WIDTHS.items() if side <= resolution}
+        spec = GeneratorSpec(
+            resolution,
+            widths,
+            z_dim=8,
+            w_dim=8,
+            mapping_layers=mapping_layers,
+            conv_clamp=conv_clamp,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            generator = Generator(spec)
+            for name, parameter in generator.named_parameters():
+                if name.endswith("noise_strength"):
+                    torch.nn.init.constant_(parameter, noise)
+                elif name.endswith("bias"):
+                    scale = 20.0 if name.startswith("mapping") else 0.3
+                    parameter.data += scale * torch.randn_like(parameter)
+            generator.w_avg.copy_(0.5 * torch.randn(spec.w_dim))
+        return generator.eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture
+def make_alpha():
+    def make(generator, resolutions=None, *, seed=1):
+        named = resolutions or alpha_resolutions(generator.spec.resolution)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = AlphaNetwork(generator.spec.channels, named)
+        return network.eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture
+def make_part():
+    def make(background="conv1", lowest_resolution=None, **training):
+        tiny = {"steps": 6, "batch": 2, "seed": 3, "d_reg_interval": 2, "snapshot_interval": 3}
+        return AlphaPart.model_validate(
+            {
+                "background": background,
+                "lowest_resolution": lowest_resolution,
+                "training": tiny | training,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_sample():
+    def make(image_id=1, psi=0.7, seed=5, *, alpha=None, size=(8, 10), threshold=0.5):
+        rng = np.random.RandomState(seed)
+        matte = rng.rand(*size).astype(np.float32) if alpha is None else np.float32(alpha)
+        return Sample(
+            image_id=image_id,
+            key=sample_key(psi, seed),
+            psi=psi,
+            seed=seed,
+            image=rng.randint(0, 256, (*matte.shape, 3)).astype(np.uint8),
+            alpha=matte,
+            mask=alpha_to_mask(matte, threshold),
+        )
+
+    return make

@@ -1,0 +1,144 @@
+"""Kills a make of discs, again and again, and tells what it left; run by ``store/test_crash.py``.
+
+    python crashes.py every FOLDER    before each single change of the file system, in turn
+    python crashes.py random FOLDER   KILLS times at any moment, resuming what was killed
+
+Each run is a forked child, so that a hundred of them take seconds. Prints one JSON line.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import discs
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "open"}
+N, FEWER = 17, 9
+
+
+def kill_before_change(number: int, folder: Path) -> None:
+    """End this process, as a power cut would, before it changes the folder for the n-th time."""
+    left = number
+
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event not in CHANGES or not str(args[0]).startswith(str(folder)):
+            return
+        if event == "open" and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) == 0:
+            return
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    sys.addaudithook(watch)
+
+
+def fork(job: Callable[[], object]) -> int:
+    """Start a child that does the job; gives its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            job()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    return child
+
+
+def was_killed(child: int) -> bool:
+    """Wait for a child; False when it came to its end, an error when it failed."""
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return True
+    if os.WEXITSTATUS(status):
+        sys.exit("a run failed")
+    return False
+
+
+def missing_files(folder: Path) -> list[str]:
+    """What the indexes in the folder promise and the folder does not hold."""
+    promised: list[str] = []
+    if (path := folder / "annotations/instances_train.json").exists():
+        coco = json.loads(path.read_bytes())
+        promised += [f"images/{image['file_name']}" for image in coco["images"]]
+        promised += [annotation["alpha_file"] for annotation in coco["annotations"]]
+    if (path := folder / "ledger.jsonl").exists():
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["status"] == "accepted":
+                promised.append(f"masks/{row['shard']:05d}/{row['key']}.png")
+    if (path := folder / "manifest.json").exists():
+        manifest = json.loads(path.read_bytes())
+        promised += [name for shard in manifest["shards"] for name in shard["files"]]
+        promised += manifest["indexes"]
+    for path in folder.glob(".l4f/shards/*.json"):
+        promised += [name for name, _, _ in json.loads(path.read_bytes())["files"]]
+    return [name for name in promised if not (folder / name).exists()]
+
+
+def before_every_change(work: Path, begin: Callable[[Path], object]) -> dict[str, Any]:
+    """Kill runs to ``N`` discs at each change in turn; each is then resumed to its end."""
+    undisturbed, folder = work / "undisturbed", work / "killed"
+    discs.make_dataset(undisturbed, N)
+    wanted = discs.files_of(undisturbed)
+    kills, bad = 0, []
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        was_killed(fork(lambda: begin(folder)))
+
+        def killed_run(number: int = kills) -> None:
+            kill_before_change(number, folder)
+            discs.make_dataset(folder, N)
+
+        if not was_killed(fork(killed_run)):
+            return {"kills": kills, "bad": bad}
+        lost = missing_files(folder)
+        was_killed(fork(lambda: discs.make_dataset(folder, N)))
+        if lost or discs.files_of(folder) != wanted:
+            bad.append([kills, lost])
+        kills += 1
+
+
+def at_random(work: Path, kills_wanted: int) -> dict[str, Any]:
+    """Kill runs at random moments and resume them, until there were enough kills."""
+    rng = random.Random(0)
+    discs.make_dataset(work / "undisturbed", N)
+    wanted = discs.files_of(work / "undisturbed")
+    kills = ends = 0
+    bad: list[Any] = []
+    while kills < kills_wanted:
+        folder = work / f"killed{ends}"
+        start = time.perf_counter()
+        was_killed(fork(lambda folder=work / f"timed{ends}": discs.make_dataset(folder, N)))
+        length = time.perf_counter() - start
+        done = False
+        while not done:
+            child = fork(lambda folder=folder: discs.make_dataset(folder, N))
+            time.sleep(rng.uniform(0, length))
+            os.kill(child, signal.SIGKILL)
+            done = not was_killed(child)
+            kills += not done
+            if lost := missing_files(folder):
+                bad.append(lost)
+        if discs.files_of(folder) != wanted:
+            bad.append("other bytes")
+        ends += 1
+    return {"kills": kills, "ends": ends, "bad": bad}
+
+
+if __name__ == "__main__":
+    how, work = sys.argv[1], Path(sys.argv[2])
+    if how == "random":
+        result = at_random(work, int(sys.argv[3]))
+    elif how == "fresh":
+        result = before_every_change(work, lambda folder: None)
+    else:
+        result = before_every_change(work, lambda folder: discs.make_dataset(folder, FEWER))
+    print(json.dumps(result))

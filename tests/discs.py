@@ -1,0 +1,81 @@
+"""Noisy discs: a renderer of one millisecond, and a make loop, to test what stores samples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l4f_datagen.manifest import Facts, Marker
+from l4f_datagen.masks import alpha_to_mask, border_contact, coverage
+from l4f_datagen.sample import Sample, sample_key
+from l4f_datagen.store import Dataset, open_dataset
+
+BLOCK, PLANNED = 4, 8
+FACTS = Facts("disc", 0.9, "Apache-2.0", provenance={"recipe_hash": "abc"})
+RUN: dict[str, Any] = {"recipe": "category: disc\n", "recipe_hash": "abc", "workers": 2}
+ALL = ("png", "coco", "hf")
+
+Blocks = Callable[[int], Iterator[list[Sample]]]
+
+
+def make_disc(seed: int, *, size: int = 16, empty: bool = False) -> Sample:
+    """Draw the disc of a seed, image_id ``seed + 1``; every fifth one is rejected."""
+    rng = np.random.RandomState(seed)
+    x, y, radius = *rng.uniform(0.35, 0.65, 2), rng.uniform(0.15, 0.3)
+    rows, columns = (np.mgrid[:size, :size] + 0.5) / size
+    distance = np.hypot(rows - y, columns - x) - (-1.0 if empty else radius)
+    alpha = np.clip(0.5 - distance * size / 2, 0, 1).astype(np.float32)
+    mask = alpha_to_mask(alpha, 0.9)
+    image = rng.randint(0, 256, (size, size, 3)).astype(np.uint8)
+    scores = {"border_contact": border_contact(mask), "coverage": coverage(mask)}
+    reason = "border" if seed % 5 == 3 else None
+    return Sample(seed + 1, sample_key(1.0, seed), 1.0, seed, image, alpha, mask, scores, reason)
+
+
+def accepted_discs(n: int) -> list[Sample]:
+    """The first ``n`` discs of the plan that are accepted."""
+    return [disc for disc in map(make_disc, range(2 * n)) if disc.reason is None][:n]
+
+
+def plan_blocks(shard: int) -> Iterator[list[Sample]]:
+    """The blocks of one shard of an endless plan over the seeds 0, 1, 2 ..."""
+    for start in range(shard * PLANNED, (shard + 1) * PLANNED, BLOCK):
+        yield [make_disc(seed) for seed in range(start, start + BLOCK)]
+
+
+def take_shards(dataset: Dataset, n: int, blocks: Blocks = plan_blocks) -> list[Marker]:
+    """Take shards until ``n`` samples are accepted."""
+    markers: list[Marker] = []
+    while n:
+        shard = len(markers)
+        marker = dataset.finished(shard, planned=PLANNED, wanted=n)
+        if marker is None:
+            marker = dataset.write(shard, blocks(shard), planned=PLANNED, wanted=n)
+        markers.append(marker)
+        n -= marker.accepted
+    return markers
+
+
+def make_dataset(
+    folder: Path,
+    n: int,
+    *,
+    formats: Sequence[str] = ALL,
+    blocks: Blocks = plan_blocks,
+    **options: Any,
+) -> list[str]:
+    """Make, resume or resize a dataset of ``n`` accepted discs; gives the notes of the store."""
+    with open_dataset(folder, formats=formats, **{**RUN, **options}) as dataset:
+        take_shards(dataset, n, blocks)
+        dataset.finish(FACTS, {"README.md": b"---\nlicense: apache-2.0\n---\n"})
+        return dataset.notes
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Give every file of a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,184 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from l4f_datagen.scoring.metrics import (
+    PAPER_EPS,
+    alpha_errors,
+    boundary_f,
+    class_scores,
+    collapse_warnings,
+    confusion,
+    pool,
+    score_image,
+)
+
+
+def random_mask(seed: int, shape=(23, 31), share=0.4):
+    return np.random.RandomState(seed).rand(*shape) < share
+
+
+def blob(seed: int, side=48):
+    """A smooth random shape."""
+    random = np.random.RandomState(seed)
+    rows, columns = np.mgrid[:side, :side]
+    angle = np.arctan2(rows - side / 2, columns - side / 2)
+    radius = side * (0.25 + 0.05 * np.sin(3 * angle + random.rand() * 6) + 0.03 * random.rand())
+    return np.hypot(rows - side / 2, columns - side / 2) < radius
+
+
+def counted_by_hand(truth, mask, ignore):
+    tp = fp = fn = tn = 0
+    for place in np.ndindex(truth.shape):
+        if ignore is not None and ignore[place]:
+            continue
+        tp += bool(truth[place] and mask[place])
+        fp += bool(not truth[place] and mask[place])
+        fn += bool(truth[place] and not mask[place])
+        tn += bool(not truth[place] and not mask[place])
+    return [tp, fp, fn, tn]
+
+
+@pytest.mark.parametrize("with_ignore", [False, True])
+def test_confusion_equals_a_pixel_by_pixel_count(with_ignore):
+    truth, mask = random_mask(0), random_mask(1)
+    ignore = random_mask(2, share=0.2) if with_ignore else None
+    counts = confusion(truth, mask, ignore)
+    assert counts.tolist() == counted_by_hand(truth, mask, ignore)
+    assert counts.dtype == np.int64
+
+
+@pytest.mark.parametrize("paper_compat", [False, True])
+def test_class_scores_equal_the_authors_formulas_on_a_matrix(paper_compat):
+    # rows: truth, columns: prediction, class 0 background, as in the paper's evaluation
+    matrix = np.asarray([[50.0, 7.0], [3.0, 40.0]])
+    counts = np.asarray([40, 7, 3, 50])
+    scored = class_scores(counts, paper_compat=paper_compat)
+    for name, row in enumerate(scored):
+        hits, column, line = matrix[name, name], matrix[:, name].sum(), matrix[name].sum()
+        precision, recall = hits / (PAPER_EPS + column), hits / (PAPER_EPS + line)
+        assert row.iou == pytest.approx(hits / (PAPER_EPS + column + line - hits), abs=1e-5)
+        assert row.precision == pytest.approx(precision, abs=1e-5)
+        assert row.recall == pytest.approx(recall, abs=1e-5)
+        assert row.f1 == pytest.approx(
+            2 * precision * recall / (PAPER_EPS + precision + recall), abs=1e-5
+        )
+
+
+def test_paper_f1_differs_from_the_dice_score_by_less_than_5e_5():
+    counts = np.asarray([931, 23, 61, 4021])
+    dice = 2 * 931 / (2 * 931 + 23 + 61)
+    assert 0 < dice - class_scores(counts)[1].f1 < 5e-5
+
+
+def test_absent_classes_score_one_when_nothing_is_claimed_and_zero_otherwise():
+    background, nothing = class_scores(np.asarray([0, 0, 0, 9]))
+    assert (background.iou, nothing.iou, nothing.precision, nothing.f1) == (1, 1, 1, 1)
+    _, claimed = class_scores(np.asarray([0, 4, 0, 5]))
+    assert (claimed.iou, claimed.precision, claimed.recall, claimed.f1) == (0, 0, 0, 0)
+    _, theirs = class_scores(np.asarray([0, 0, 0, 9]), paper_compat=True)
+    assert (theirs.iou, theirs.f1) == (0, 0)
+
+
+@pytest.mark.parametrize("with_ignore", [False, True])
+@pytest.mark.parametrize("tolerance", [0.0, 0.01, 0.05])
+def test_boundary_f_equals_distance_transforms(tolerance, with_ignore):
+    truth, mask = blob(1), np.roll(blob(2), 3, axis=1)
+    ignore = np.zeros_like(truth)
+    ignore[:20] = with_ignore
+    reach = np.ceil(tolerance * np.hypot(48, 48))
+
+    def outline(m):
+        padded = np.pad(m, 1, mode="edge")
+        inner = padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+        return m & ~inner & ~ignore
+
+    a, b = outline(truth), outline(mask)
+    recall = (distance_transform_edt(~b)[a] <= reach).mean()
+    precision = (distance_transform_edt(~a)[b] <= reach).mean()
+    expected = 2 * precision * recall / (precision + recall)
+    got = boundary_f(truth, mask, ignore if with_ignore else None, tolerance)
+    assert got == pytest.approx(expected)
+
+
+def test_boundary_f_of_empty_masks():
+    empty, full = np.zeros((9, 9), bool), np.pad(np.ones((3, 3), bool), 3)
+    assert boundary_f(empty, empty) == 1
+    assert boundary_f(full, empty) == boundary_f(empty, full) == 0
+
+
+def test_alpha_errors_are_mean_and_sum_in_thousands():
+    alpha = np.asarray([[0.0, 0.5], [1.0, 0.25]], np.float32)
+    truth = np.asarray([[0.0, 1.0], [1.0, 1.0]], np.float32)
+    assert alpha_errors(alpha, truth) == pytest.approx((1.25 / 4, 1.25 / 1000))
+    ignore = np.asarray([[False, True], [False, False]])
+    assert alpha_errors(alpha, truth, ignore) == pytest.approx((0.75 / 3, 0.75 / 1000))
+
+
+def scored(name, truth, mask, **more):
+    return score_image(name, truth, mask, **more)
+
+
+def test_pool_sums_pixels_and_does_not_average_images():
+    small = scored("small", np.ones((2, 2), bool), np.zeros((2, 2), bool))
+    large = scored("large", blob(3), blob(3))
+    scores = pool([small, large])
+    counts = small.counts + large.counts
+    assert scores.counts == tuple(counts)
+    assert scores.foreground.iou == pytest.approx(counts[0] / counts[:3].sum())
+    assert scores.worst_object_iou == 0
+    assert scores.mean_iou_per_image == pytest.approx((0.0 + 1.0) / 2)
+    assert scores.num_pixels == 4 + 48 * 48
+    assert scores.miou == (scores.foreground.iou + scores.background.iou) / 2
+    with pytest.raises(ValueError, match="at least one image"):
+        pool([])
+
+
+def test_to_dict_is_json_and_rounds_to_four_digits_in_paper_compat_only():
+    image = scored("a", random_mask(4), random_mask(5))
+    plain, theirs = pool([image]).to_dict(), pool([image], paper_compat=True).to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert theirs["miou"] == round(theirs["miou"], 4) == round(plain["miou"], 4)
+    assert theirs["object"]["iou"] == round(plain["object"]["iou"], 4)
+    assert plain["miou"] != round(plain["miou"], 4)
+
+
+def test_table_names_object_and_background_truly():
+    image = scored("a", blob(1), blob(2))
+    scores = pool([image])
+    text = scores.table("cars")
+    assert f"{scores.foreground.iou:.4f}/{scores.background.iou:.4f}" in text
+    assert "authors" not in text
+    theirs = pool([image], paper_compat=True).table()
+    (line,) = [line for line in theirs.splitlines() if line.startswith("object")]
+    assert "'bg'" in line
+
+
+@pytest.mark.parametrize(("level", "word"), [(True, "white"), (False, "black")])
+def test_constant_masks_are_called_collapsed(level, word):
+    truth = blob(1)
+    scores = pool([scored("a", truth, np.full_like(truth, level))])
+    assert scores.recall == 0.5
+    assert scores.miou == pytest.approx(scores.accuracy / 2)
+    text = " ".join(collapse_warnings(scores))
+    assert "collapsed" in text
+    assert f"almost all {word}" in text
+
+
+def test_paper_rows_of_an_all_white_prediction():
+    # notes of the paper's appendix: all white on the custom faces, object share .6873
+    truth = np.zeros(10_000, bool)
+    truth[:6873] = True
+    truth = truth.reshape(100, 100)
+    scores = pool([scored("a", truth, np.ones_like(truth))], paper_compat=True)
+    row = (scores.miou, scores.f1, scores.precision, scores.recall, scores.accuracy)
+    assert [round(cell, 4) for cell in row] == [0.3436, 0.4073, 0.3436, 0.5, 0.6873]
+
+
+def test_good_masks_get_no_warning_and_swapped_ones_do():
+    truth = blob(1)
+    assert collapse_warnings(pool([scored("a", truth, blob(2))])) == []
+    (line,) = collapse_warnings(pool([scored("a", truth, ~blob(2))]))
+    assert "swapped" in line

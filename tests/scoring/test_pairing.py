@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.scoring.pairing import looks_shifted, natural_order, pair_names
+
+
+def paired(truth, predicted, **more):
+    pairing = pair_names(truth, predicted, **more)
+    return pairing, [(truth[a], predicted[b]) for a, b in pairing.pairs]
+
+
+def test_keys_anywhere_in_the_name_pair_and_leave_the_rest_unused():
+    truth = ["export/psi0700-seed0000003_mask.png", "b_psi0500-seed0000001.jpg"]
+    predicted = [f"masks/psi{psi:04d}-seed{s:07d}.png" for psi in (500, 700) for s in range(5)]
+    pairing, pairs = paired(truth, predicted)
+    assert pairing.rule == "key"
+    assert pairs == [
+        (truth[0], "masks/psi0700-seed0000003.png"),
+        (truth[1], "masks/psi0500-seed0000001.png"),
+    ]
+    assert len(pairing.unused) == 8
+    assert "2 pairs by key" in str(pairing)
+    assert "8 predictions without truth" in str(pairing)
+
+
+def test_stems_pair_without_folders_suffixes_and_mask_words():
+    pairing, pairs = paired(["gt/Dog_gt.png", "gt/mask_cat.png"], ["p/cat_pred.webp", "p/dog.png"])
+    assert pairing.rule == "stem"
+    assert pairs == [("gt/Dog_gt.png", "p/dog.png"), ("gt/mask_cat.png", "p/cat_pred.webp")]
+
+
+def test_the_papers_faces_pair_by_number_in_any_order():
+    truth = sorted(f"Face{n}.png" for n in range(1, 11))  # Face1, Face10, Face2 ...
+    predicted = [f"{n}.png" for n in range(1, 11)]
+    pairing, pairs = paired(truth, predicted)
+    assert (pairing.rule, pairing.offset) == ("number", 0)
+    assert ("Face10.png", "10.png") in pairs
+    assert ("Face2.png", "2.png") in pairs
+
+
+def test_masks_counted_from_one_and_images_from_zero_get_an_offset():
+    pairing, pairs = paired([f"Car{n}.png" for n in range(1, 11)], [f"{n}.png" for n in range(10)])
+    assert pairing.offset == 1
+    assert pairs[0] == ("Car1.png", "0.png")
+    assert "prediction number +1" in str(pairing)
+    _, given = paired(["Car7.png"], ["1.png", "4.png"], offset=3, allow_unused=True)
+    assert given == [("Car7.png", "4.png")]
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "more", "match"),
+    [
+        (["a.png", "b.png"], ["a.png"], {}, r"truth b\.png: no prediction when pairing by stem"),
+        (["a.png"], ["a.png", "z.png"], {}, r"prediction z\.png: no truth"),
+        (["x/a.png", "y/a.png"], ["a.png"], {}, r"truth x/a\.png and y/a\.png: both mean stem a"),
+        (["a1.png"], ["b1.png", "c1.png"], {}, r"prediction b1\.png and c1\.png: both mean number"),
+        (["c1.png", "c3.png"], ["1.png", "2.png"], {}, r"truth c3\.png: no prediction"),
+        (["c1.png"], ["5.png"], {"offset": 2}, r"truth c1\.png: no prediction .* offset \+2"),
+        (["a.png"], ["a.png"], {"rule": "key"}, r"truth a\.png: its name holds no key"),
+        (["a.png"], ["a1.png"], {"rule": "number"}, r"truth a\.png: its name holds no number"),
+        ([], ["a.png"], {}, "truth: holds no image"),
+        (["a.png"], [], {}, "prediction: holds no image"),
+        (
+            [f"m{n}.png" for n in range(9)],
+            ["other"],
+            {"rule": "stem"},
+            r"m0\.png, m1\.png, m2\.png, m3\.png, m4\.png and 4 more",
+        ),
+    ],
+)
+def test_pairing_errors_name_the_files(truth, predicted, more, match):
+    with pytest.raises(AnnotationRefused, match=match) as caught:
+        pair_names(truth, predicted, **more)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+def test_a_missing_key_is_an_error_though_extra_ones_are_not():
+    with pytest.raises(AnnotationRefused, match="psi0700-seed0000009"):
+        pair_names(["psi0700-seed0000009.png"], ["psi0700-seed0000001.png"], rule="key")
+
+
+def test_extra_files_may_be_allowed_or_refused_for_any_rule():
+    assert pair_names(["a.png"], ["a.png", "z.png"], allow_unused=True).unused == ("z.png",)
+    keys = [f"psi0700-seed{n:07d}.png" for n in range(2)]
+    with pytest.raises(AnnotationRefused, match="no truth when pairing by key"):
+        pair_names(keys[:1], keys, rule="key", allow_unused=False)
+
+
+def test_natural_order_counts_as_people_do():
+    names = ["b2", "a10", "a2", "a1", "3"]
+    assert [names[place] for place in natural_order(names)] == ["3", "a1", "a2", "a10", "b2"]
+
+
+def thumbnails(count, seed=0):
+    random = np.random.RandomState(seed)
+    rows, columns = np.mgrid[:32, :32]
+    discs = []
+    for _ in range(count):
+        row, column, radius = random.randint(8, 24), random.randint(8, 24), random.randint(4, 12)
+        discs.append(np.hypot(rows - row, columns - column) < radius)
+    return np.stack(discs)
+
+
+def test_a_shift_by_one_is_warned_about():
+    truth = thumbnails(12)
+    names = [f"Face{n}.png" for n in range(12)]
+    assert looks_shifted(names, truth, truth) is None
+    for step in (1, -1):
+        text = looks_shifted(names, truth, np.roll(truth, step, axis=0))
+        assert text is not None
+        assert "shifted by one" in text
+
+
+def test_text_order_on_one_side_is_warned_about():
+    truth = thumbnails(12)
+    names = [f"{n}.png" for n in range(1, 13)]
+    as_text = sorted(range(12), key=lambda place: str(place + 1))
+    text = looks_shifted(names, truth, truth[as_text])
+    assert text is not None
+    assert "sorted as text" in text
+
+
+def test_two_pairs_or_bad_masks_are_not_called_shifted():
+    truth = thumbnails(12)
+    assert looks_shifted(["1", "2"], truth[:2], truth[1::-1]) is None
+    names = [f"{n}" for n in range(12)]
+    assert looks_shifted(names, truth, ~truth) is None

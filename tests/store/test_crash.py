@@ -1,0 +1,142 @@
+"""SIGKILL, Ctrl-C and full disks: the next run ends in the bytes of an undisturbed one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import l4f_datagen
+from l4f_datagen.errors import L4FError
+
+TESTS = Path(__file__).parents[1]
+ENV = {**os.environ, "PYTHONPATH": str(Path(l4f_datagen.__file__).parents[1])}
+
+
+def run_crashes(*args):
+    command = [sys.executable, str(TESTS / "crashes.py"), *map(str, args)]
+    run = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("how", ["fresh", "growing"])
+def test_killed_before_every_single_change_of_the_folder(tmp_path, how):
+    result = run_crashes(how, tmp_path)
+    assert result["kills"] > 100
+    assert result["bad"] == []
+
+
+def test_killed_at_sixty_random_moments(tmp_path):
+    result = run_crashes("random", tmp_path, 60)
+    assert result["kills"] >= 60
+    assert result["bad"] == []
+
+
+def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
+    run = (
+        "import discs, sys, time\n"
+        "from pathlib import Path\n"
+        "def blocks(shard):\n"
+        "    for block in discs.plan_blocks(shard):\n"
+        "        yield block\n"
+        "        if shard == 2: print('in shard 2', flush=True); time.sleep(60)\n"
+        "discs.make_dataset(Path(sys.argv[1]), 20, blocks=blocks)\n"
+    )
+    env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}{os.pathsep}{TESTS}"}
+    command = [sys.executable, "-c", run, str(tmp_path / "a")]
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "in shard 2\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    names = set(discs.files_of(tmp_path / "a"))
+    assert not any(".part" in name or "/00002" in name or "-00002" in name for name in names)
+    rendered = []
+
+    def recorded(shard):
+        rendered.append(shard)
+        return discs.plan_blocks(shard)
+
+    discs.make_dataset(tmp_path / "a", 20, blocks=recorded)
+    discs.make_dataset(tmp_path / "b", 20)
+    assert rendered == [2, 3]
+    assert discs.files_of(tmp_path / "a") == discs.files_of(tmp_path / "b")
+
+
+@contextmanager
+def small_disk(folder):
+    """A file system of its own, whose size the test sets."""
+    folder.mkdir()
+
+    def resize(size, *options):
+        options = ["-t", "tmpfs", *options, "-o", f"size={size}", "tmpfs", folder]
+        return subprocess.run(["mount", *options], capture_output=True, check=False).returncode
+
+    if os.geteuid() != 0 or resize("64k") != 0:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        yield lambda size: subprocess.run(
+            ["mount", "-o", f"remount,size={size}", folder], check=True
+        )
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_at_every_stage(discs, tmp_path):
+    """From no room at all, one page more each time, until it is enough."""
+    discs.make_dataset(tmp_path / "undisturbed", 9)
+    wanted = discs.files_of(tmp_path / "undisturbed")
+    stages = set()
+    with small_disk(tmp_path / "disk") as resize:
+        for pages in range(1, 1000):
+            resize(f"{4 * pages}k")
+            folder = tmp_path / "disk" / "out"
+            try:
+                discs.make_dataset(folder, 9)
+            except L4FError as error:
+                line = str(error)
+                assert type(error) is L4FError
+                assert error.exit_code == 1
+                assert line.startswith(f"{folder}: no space left on the disk while ")
+                assert line.endswith("it goes on after the last finished shard")
+                assert "\n" not in line
+                stages.add(line.split(" while ")[1].split(";")[0])
+            else:
+                break
+        assert discs.files_of(folder) == wanted
+    assert stages >= {"writing shard 0", "writing shard 1", "writing the indexes"}
+
+
+def test_a_full_disk_leaves_no_part_and_no_half_shard(discs, tmp_path):
+    with small_disk(tmp_path / "disk") as resize:
+        resize("80k")
+        with pytest.raises(L4FError, match="no space left on the disk while writing shard 0"):
+            discs.make_dataset(tmp_path / "disk" / "out", 9)
+        assert set(discs.files_of(tmp_path / "disk" / "out")) == {".l4f/lock", ".l4f/run.json"}
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk(discs, tmp_path):
+    run = (
+        "import discs, resource, sys\n"
+        "from pathlib import Path\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
+        "discs.make_dataset(Path(sys.argv[1]), 20)\n"
+    )
+    env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}{os.pathsep}{TESTS}"}
+    command = [sys.executable, "-c", run, str(tmp_path / "a")]
+    process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "L4FError" in process.stderr.splitlines()[-1]
+    assert "no space left on the disk while writing shard 0" in process.stderr.splitlines()[-1]
+    assert "Exception ignored" not in process.stderr
+    discs.make_dataset(tmp_path / "a", 20)
+    discs.make_dataset(tmp_path / "b", 20)
+    assert discs.files_of(tmp_path / "a") == discs.files_of(tmp_path / "b")

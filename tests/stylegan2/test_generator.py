@@ -1,0 +1,356 @@
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from l4f_datagen.stylegan2.generator import (
+    Generator,
+    GeneratorSpec,
+    MappingNetwork,
+    draw_z,
+    estimate_w_avg,
+)
+
+KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
+
+
+class Naive:
+    """The generator once more, in double precision and one sample at a time."""
+
+    def __init__(self, generator):
+        self.spec = generator.spec
+        self.tensors = {k: v.double().numpy() for k, v in generator.state_dict().items()}
+
+    def mapping(self, z):
+        x = z / np.sqrt((z**2).mean() + 1e-8)
+        for layer in range(self.spec.mapping_layers):
+            weight = self.tensors[f"mapping.fc.{layer}.weight"] * 0.01 / np.sqrt(len(x))
+            x = activate(weight @ x + 0.01 * self.tensors[f"mapping.fc.{layer}.bias"])
+        return x
+
+    def synthesis(self, ws, noise, mute=None):
+        image, features = 0, {}
+        row = layer = 0
+        for side in self.spec.resolutions:
+            if side == 4:
+                x = self.tensors["synthesis.b4.const"] * (mute != "const")
+                x = self.layer("synthesis.b4.conv1", x, ws[0], noise[0]) * (mute != "conv1")
+                features[4] = [x]
+                row, layer = 1, 1
+            else:
+                first = self.layer(f"synthesis.b{side}.conv0", x, ws[row], noise[layer], up=True)
+                x = self.layer(f"synthesis.b{side}.conv1", first, ws[row + 1], noise[layer + 1])
+                features[side] = [first, x]
+                row, layer = row + 2, layer + 2
+                image = np.stack([double(plane) for plane in image])
+            image = image + self.rgb(f"synthesis.b{side}.torgb", x, ws[row])
+        return image, features
+
+    def layer(self, name, x, w, noise, up=False):
+        kernels = self.tensors[f"{name}.weight"] * self.styles(name, w)[:, None, None]
+        kernels = kernels / np.sqrt((kernels**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
+        x = np.stack([sum(map(conv_up if up else conv, x, kernel)) for kernel in kernels])
+        x = x + self.tensors[f"{name}.noise_strength"] * noise
+        x = activate(x + self.tensors[f"{name}.bias"][:, None, None])
+        limit = self.spec.conv_clamp or np.inf
+        return x.clip(-limit, limit)
+
+    def rgb(self, name, x, w):
+        styles = self.styles(name, w) / np.sqrt(len(x))
+        weight = self.tensors[f"{name}.weight"][:, :, 0, 0] * styles
+        rgb = np.einsum("oc,chw->ohw", weight, x) + self.tensors[f"{name}.bias"][:, None, None]
+        limit = self.spec.conv_clamp or np.inf
+        return rgb.clip(-limit, limit)
+
+    def styles(self, name, w):
+        weight = self.tensors[f"{name}.affine.weight"]
+        return weight @ w / np.sqrt(len(w)) + self.tensors[f"{name}.affine.bias"]
+
+
+def activate(x):
+    return np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
+
+
+def conv(plane, taps):
+    return signal.correlate2d(plane, taps, "same")
+
+
+def conv_up(plane, taps):
+    spread = np.zeros((2 * plane.shape[0] - 1, 2 * plane.shape[1] - 1))
+    spread[::2, ::2] = plane
+    return signal.convolve2d(np.pad(signal.convolve2d(spread, taps), 1), KERNEL, "valid")
+
+
+def double(plane):
+    spread = np.zeros((2 * plane.shape[0] + 3, 2 * plane.shape[1] + 3))
+    spread[2:-1:2, 2:-1:2] = plane
+    return signal.convolve2d(spread, KERNEL, "valid")
+
+
+def random_ws(generator, batch, seed=0):
+    shape = (batch, generator.spec.num_ws, generator.spec.w_dim)
+    return torch.from_numpy(np.random.RandomState(seed).randn(*shape).astype(np.float32))
+
+
+def streams(*seeds):
+    return [np.random.RandomState(seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("mute", [None, "conv1", "const"])
+@pytest.mark.parametrize("conv_clamp", [None, 0.9])
+@pytest.mark.parametrize("resolution", [16, 32])
+def test_synthesis_agrees_with_the_formulas(make_generator, resolution, conv_clamp, mute):
+    generator = make_generator(resolution, conv_clamp=conv_clamp)
+    ws = random_ws(generator, 2)
+    noise = generator.noise("random", streams(1, 2))
+    out = generator.synthesis(ws, noise, mute)
+    naive = Naive(generator)
+    for k in range(2):
+        maps = [layer_map[k, 0].double().numpy() for layer_map in noise]
+        image, features = naive.synthesis(ws[k].double().numpy(), maps, mute)
+        np.testing.assert_allclose(out.image[k].numpy(), image, atol=5e-5)
+        assert list(out.features) == list(features) == generator.spec.resolutions
+        for side, tensors in features.items():
+            assert len(out.features[side]) == len(tensors) == (1 if side == 4 else 2)
+            for feature, expected in zip(out.features[side], tensors, strict=True):
+                np.testing.assert_allclose(feature[k].numpy(), expected, atol=5e-5)
+
+
+def test_rgb_maps_add_up_to_the_image(make_generator):
+    generator = make_generator(32)
+    out = generator.synthesis(random_ws(generator, 1), generator.noise("const"))
+    image = 0
+    for side in generator.spec.resolutions:
+        if side > 4:
+            image = np.stack([double(plane) for plane in image])
+        image = image + out.rgb_maps[side][0].double().numpy()
+    np.testing.assert_allclose(out.image[0].numpy(), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("mapping_layers", [1, 2, 8])
+def test_mapping_agrees_with_the_formulas(make_generator, mapping_layers):
+    generator = make_generator(mapping_layers=mapping_layers)
+    z = draw_z([4, 5, 6], 8)
+    expected = [Naive(generator).mapping(row.astype(np.float64)) for row in z]
+    assert np.std(expected, axis=0).min() > 1e-3
+    w = generator.mapping(torch.from_numpy(z)).numpy()
+    np.testing.assert_allclose(w, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mapping_sees_the_direction_of_z_alone(make_generator):
+    z = torch.from_numpy(draw_z([1, 2], 8))
+    mapping = make_generator().mapping
+    assert torch.allclose(mapping(z), mapping(3 * z), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(mapping(z), mapping(-z), atol=1e-3)
+
+
+class TestTruncation:
+    @pytest.mark.parametrize("psi", [0.0, 0.5, 1.0, 1.3])
+    @pytest.mark.parametrize("cutoff", [None, 0, 2])
+    def test_formula(self, make_generator, psi, cutoff):
+        generator = make_generator()
+        w = torch.randn(3, 8)
+        ws = generator.truncate(w, psi, cutoff).numpy()
+        average = generator.w_avg.numpy()
+        assert ws.shape == (3, generator.spec.num_ws, 8)
+        for row in range(generator.spec.num_ws):
+            pulled = cutoff is None or row < cutoff
+            expected = average + psi * (w.numpy() - average) if pulled else w.numpy()
+            np.testing.assert_allclose(ws[:, row], expected, atol=1e-6)
+
+    def test_one_psi_a_sample(self, make_generator):
+        generator = make_generator()
+        w = torch.randn(3, 8)
+        together = generator.truncate(w, torch.tensor([0.5, 0.7, 1.0]))
+        for k, psi in enumerate((0.5, 0.7, 1.0)):
+            assert torch.equal(together[k : k + 1], generator.truncate(w[k : k + 1], psi))
+
+    def test_half_precision_leaves_psi_alone(self, make_generator):
+        generator = make_generator()
+        w = torch.randn(3, 8).bfloat16()
+        expected = generator.truncate(w.float(), 0.7)
+        assert torch.allclose(generator.truncate(w, 0.7), expected, atol=1e-6)
+
+    def test_psi_0_is_one_image_for_all(self, make_generator):
+        generator = make_generator()
+        images = generator(torch.from_numpy(draw_z([1, 2], 8)), 0.0).image
+        assert torch.allclose(images[0], images[1], atol=1e-6)
+        assert not torch.allclose(*generator(torch.from_numpy(draw_z([1, 2], 8)), 0.5).image)
+
+
+class TestNoise:
+    def test_none_and_const(self, make_generator):
+        generator = make_generator()
+        layers = generator.synthesis.layers()
+        assert generator.noise("none") == [None] * 5
+        const = generator.noise("const")
+        assert [tuple(m.shape) for m in const] == [(1, 1, s, s) for s in (4, 8, 8, 16, 16)]
+        assert all(torch.equal(m[0, 0], x.noise_const) for m, x in zip(const, layers, strict=True))
+
+    def test_const_is_the_default(self, make_generator):
+        generator = make_generator()
+        z = torch.from_numpy(draw_z([3], 8))
+        default = generator(z).image
+        assert torch.equal(default, generator(z, 1.0, noise=generator.noise("const")).image)
+        assert not torch.allclose(default, generator(z, noise=generator.noise("none")).image)
+
+    def test_random_is_one_stream_a_sample(self, make_generator):
+        generator = make_generator()
+        together = generator.noise("random", streams(7, 8, 9))
+        swapped = generator.noise("random", streams(9, 7))
+        for side, maps, others in zip((4, 8, 8, 16, 16), together, swapped, strict=True):
+            assert maps.shape == (3, 1, side, side)
+            assert maps.dtype == torch.float32
+            assert torch.equal(maps[0], others[1])
+            assert torch.equal(maps[2], others[0])
+        # Drawn layer after layer, the lowest first.
+        numbers = np.random.RandomState(8).standard_normal(16 + 64 + 64 + 256 + 256)
+        drawn = np.concatenate([maps[1].numpy().ravel() for maps in together])
+        assert np.array_equal(drawn, numbers.astype(np.float32))
+
+
+class TestMuted:
+    @pytest.mark.parametrize(
+        ("mute", "dead_rows", "dead_noise"),
+        [("conv1", {0, 1}, {0}), ("const", {0}, set()), (None, set(), set())],
+    )
+    def test_what_no_longer_counts(self, make_generator, mute, dead_rows, dead_noise):
+        """conv1: styles of the first layer, first 8 px layer and first ToRGB; const: of the first.
+
+        Its noise survives under const. Neither rule touches anything else.
+        """
+        generator = make_generator(32)
+        ws, noise = random_ws(generator, 1), generator.noise("const")
+        image = generator.synthesis(ws, noise, mute).image
+        for row in range(generator.spec.num_ws):
+            changed = ws.clone()
+            changed[:, row] += 1
+            same = torch.equal(generator.synthesis(changed, noise, mute).image, image)
+            assert same == (row in dead_rows), row
+        for layer in range(len(noise)):
+            changed = [m + 1 if k == layer else m for k, m in enumerate(noise)]
+            same = torch.equal(generator.synthesis(ws, changed, mute).image, image)
+            assert same == (layer in dead_noise), layer
+
+    def test_the_constant_no_longer_counts(self, make_generator):
+        generator = make_generator()
+        ws, noise = random_ws(generator, 1), generator.noise("const")
+        before = {m: generator.synthesis(ws, noise, m).image for m in (None, "conv1", "const")}
+        generator.synthesis.b4.const += 1
+        after = {m: generator.synthesis(ws, noise, m).image for m in before}
+        assert {m: torch.equal(before[m], after[m]) for m in before} == {
+            None: False,
+            "conv1": True,
+            "const": True,
+        }
+
+    def test_without_noise_the_interior_is_constant(self, make_generator):
+        generator = make_generator(32)
+        ws = random_ws(generator, 2)
+        silent, loud = generator.noise("none"), generator.noise("const")
+
+        def spread(noise, mute):
+            interior = generator.synthesis(ws, noise, mute).image[:, :, 13:19, 13:19]
+            return (interior.amax((2, 3)) - interior.amin((2, 3))).numpy()
+
+        # const: the first layer's output is its bias, one value a channel, so constant as well.
+        assert spread(silent, "conv1").max() < 2e-6
+        assert spread(silent, "const").max() < 2e-6
+        assert spread(silent, None).min() > 1e-2
+        assert spread(loud, "conv1").min() > 1e-2
+        assert spread(loud, "const").min() > 1e-2
+
+    def test_the_muted_features_are_zero(self, make_generator):
+        generator = make_generator()
+        ws, noise = random_ws(generator, 2), generator.noise("const")
+        assert generator.synthesis(ws, noise, "conv1").features[4][0].abs().max() == 0
+        assert generator.synthesis(ws, noise, "const").features[4][0].abs().min() > 0
+
+    def test_through_the_front_door(self, make_generator):
+        generator = make_generator()
+        z = torch.from_numpy(draw_z([3, 4], 8))
+        ws = generator.truncate(generator.mapping(z), 0.7)
+        direct = generator.synthesis(ws, generator.noise("none"), "const").image
+        assert torch.equal(
+            generator(z, 0.7, noise=generator.noise("none"), mute="const").image, direct
+        )
+
+
+class TestSeeds:
+    def test_the_contract_with_nvidias_tools(self):
+        z = draw_z([0, 42], 4)
+        assert z.dtype == np.float32
+        # RandomState(0) and RandomState(42), the standard normals NumPy has given since 1.0.
+        np.testing.assert_allclose(
+            z,
+            [
+                [1.76405235, 0.40015721, 0.97873798, 2.2408932],
+                [0.49671415, -0.1382643, 0.64768854, 1.52302986],
+            ],
+            rtol=1e-6,
+        )
+
+    def test_a_seed_is_a_seed_in_any_company(self):
+        assert np.array_equal(draw_z([5, 6, 2**32 - 1], 8)[2:], draw_z([2**32 - 1], 8))
+        assert np.array_equal(draw_z(range(3), 8)[1], np.float32(np.random.RandomState(1).randn(8)))
+
+
+def test_w_avg_is_the_mean_of_ten_thousand_fixed_draws(make_generator):
+    generator = make_generator()
+    z = np.random.RandomState(1000).randn(10_000, 8).astype(np.float32)
+    naive = Naive(generator)
+    expected = np.mean([naive.mapping(row.astype(np.float64)) for row in z], axis=0)
+    average = estimate_w_avg(generator.mapping, 8)
+    np.testing.assert_allclose(average.numpy(), expected, atol=1e-5)
+    assert torch.equal(estimate_w_avg(generator.mapping, 8), average)
+
+
+class TestSpec:
+    def test_derived_numbers(self):
+        spec = GeneratorSpec(64, {4: 1, 8: 1, 16: 1, 32: 1, 64: 1})
+        assert spec.resolutions == [4, 8, 16, 32, 64]
+        assert spec.num_ws == 10
+        for resolution, num_ws in ((256, 14), (512, 16), (1024, 18)):
+            widths = {2**k: 1 for k in range(2, resolution.bit_length())}
+            assert GeneratorSpec(resolution, widths).num_ws == num_ws
+
+    @pytest.mark.parametrize("resolution", [0, 8, 24, 2048])
+    def test_resolutions_that_are_refused(self, resolution):
+        with pytest.raises(ValueError, match=rf"resolution must be one of .*, got {resolution}"):
+            GeneratorSpec(resolution, {4: 1, 8: 1})
+
+    @pytest.mark.parametrize("sides", [[4, 8], [4, 8, 16, 32], [4, 16]])
+    def test_channels_that_are_refused(self, sides):
+        with pytest.raises(ValueError, match=r"channels must name \[4, 8, 16\], got \[4, "):
+            GeneratorSpec(16, dict.fromkeys(sides, 1))
+
+    @pytest.mark.parametrize(
+        "change", [{"z_dim": 0}, {"w_dim": -1}, {"mapping_layers": 0}, {"channels": {4: 0}}]
+    )
+    def test_numbers_that_are_refused(self, change):
+        channels = {4: 1, 8: 1, 16: 1} | change.pop("channels", {})
+        with pytest.raises(ValueError, match=r"widths and depth must be at least 1, got \["):
+            GeneratorSpec(16, channels, **change)
+
+
+def test_parameter_names_are_the_fields(make_generator):
+    names = set(make_generator().state_dict())
+    layer = {"affine.weight", "affine.bias", "weight", "bias", "noise_strength", "noise_const"}
+    rgb = {"affine.weight", "affine.bias", "weight", "bias"}
+    expected = {"w_avg", "synthesis.b4.const"}
+    expected |= {f"mapping.fc.{k}.{part}" for k in (0, 1) for part in ("weight", "bias")}
+    for block, convs in ((4, ["conv1"]), (8, ["conv0", "conv1"]), (16, ["conv0", "conv1"])):
+        expected |= {f"synthesis.b{block}.{conv}.{part}" for conv in convs for part in layer}
+        expected |= {f"synthesis.b{block}.torgb.{part}" for part in rgb}
+    assert names == expected
+
+
+def test_a_new_generator_is_drawn_from_torchs_stream():
+    spec = GeneratorSpec(16, {4: 2, 8: 2, 16: 2}, 4, 4, 1)
+    nets = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        nets.append(Generator(spec).state_dict())
+    assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[0])
+    assert not torch.equal(nets[0]["synthesis.b4.const"], nets[2]["synthesis.b4.const"])
+    assert isinstance(Generator(spec).mapping, MappingNetwork)

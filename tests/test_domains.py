@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from l4f_datagen import domains
+from l4f_datagen.domains import (
+    BUILTIN,
+    describe_domains,
+    find_recipe,
+    load_recipe,
+    recipes_folder,
+    shipped_recipes,
+    weights_path,
+)
+from l4f_datagen.errors import RecipeError
+
+
+def test_a_checkout_ships_the_recipes_beside_the_package():
+    assert recipes_folder() == Path(domains.__file__).parents[1] / "recipes"
+    assert find_recipe("toy-cars") == recipes_folder() / "toy-cars.yaml"
+    assert set(BUILTIN) <= set(shipped_recipes())
+
+
+def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
+    (tmp_path / "_recipes").mkdir()
+    (tmp_path / "_recipes" / "boats.yaml").write_text("domain: boats\n")
+    monkeypatch.setattr(domains, "PACKAGE", tmp_path)
+    assert shipped_recipes() == {"boats": tmp_path / "_recipes" / "boats.yaml"}
+    assert load_recipe(find_recipe("boats"), [], {}).domain == "boats"
+
+
+@pytest.mark.parametrize("name", ["toy-car", "toycars", "Toy-Cars", "toy cars"])
+def test_a_slip_is_offered_the_nearest_domain(name):
+    with pytest.raises(RecipeError, match=f"--domain {name}: no such domain; did you mean toy-ca"):
+        find_recipe(name)
+
+
+def test_a_name_like_no_other():
+    with pytest.raises(RecipeError, match=r"no such domain; `l4f-datagen recipes list` names them"):
+        find_recipe("zzzzqqq")
+
+
+def test_no_path_gets_in_by_the_name():
+    with pytest.raises(RecipeError, match="no such domain"):
+        find_recipe("../recipes/toy-cars")
+
+
+def test_weights(monkeypatch):
+    folder = BUILTIN["toy-cars"]
+    assert weights_path("builtin:toy-cars", "alpha") == folder / "alpha.safetensors"
+    assert weights_path("some/file.pt", "generator") == Path("some/file.pt")
+    assert weights_path("odd:name.pt", "generator") == Path("odd:name.pt")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert weights_path("~/file.pt", "generator") == Path("/home/somebody/file.pt")
+
+
+@pytest.mark.parametrize("name", ["builtin:", "builtin:boats", "builtin:../toy-cars"])
+def test_unknown_builtin_weights(name):
+    with pytest.raises(RecipeError, match=r"alpha.weights: no built-in '.*'; known: builtin:toy-"):
+        weights_path(name, "alpha")
+
+
+def test_every_shipped_domain_is_described():
+    rows = describe_domains()
+    assert [row["domain"] for row in rows] == list(shipped_recipes())
+    (toy_cars,) = [row for row in rows if row["domain"] == "toy-cars"]
+    assert toy_cars["licence"] == "apache-2.0"
+    assert toy_cars["weights"] == "builtin:toy-cars"
+    assert toy_cars["cached"] == (
+        "yes" if (BUILTIN["toy-cars"] / "generator.safetensors").exists() else "no"
+    )

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+HEAVY = ("torch", "numpy", "scipy", "datasets", "pyarrow", "pycocotools", "PIL", "pydantic")
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_importing_the_package_is_cheap_and_silent():
+    result = run(f"import sys, l4f_datagen; print([m for m in {HEAVY} if m in sys.modules])")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["make", "--help"], ["train", "--help"]])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['l4f-datagen', *{words}]\n"
+        "try:\n"
+        "    runpy.run_module('l4f_datagen', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        f"    print([m for m in {HEAVY} if m in sys.modules], stop.code)\n"
+    )
+    result = run(code)
+    assert result.stdout.splitlines()[-1:] == ["[] 0"], result.stderr
+    assert "Usage: l4f-datagen" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_module_runs_as_a_program():
+    result = subprocess.run(
+        [sys.executable, "-m", "l4f_datagen", "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Exit codes" in result.stdout

@@ -1,0 +1,119 @@
+import hashlib
+import json
+import runpy
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from l4f_datagen.manifest import Marker, dump_json
+
+discs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "discs.py")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("discs")
+    discs.make_dataset(folder, 15)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_bytes())
+
+
+def test_what_it_tells(manifest):
+    assert manifest["counts"] == {
+        **{"attempted": 18, "accepted": 15, "rejected": {"border": 3}, "empty_masks": 0}
+    }
+    assert manifest["psi"] == [1.0]
+    assert manifest["seeds"] == {"first": 0, "last": 17}
+    assert manifest["formats"] == ["png", "coco", "hf"]
+    assert manifest["mask_threshold"] == 0.9
+    assert manifest["category"] == "disc"
+    assert manifest["licence"] == {"name": "Apache-2.0", "url": ""}
+    assert manifest["provenance"] == {"recipe_hash": "abc"}
+    assert [(one["attempted"], one["accepted"]) for one in manifest["shards"]] == [
+        *((8, 7), (8, 6), (2, 2))
+    ]
+
+
+def test_digests_are_those_of_sha256sum(folder, manifest):
+    seen = set()
+    for shard in manifest["shards"]:
+        for name, fact in shard["files"].items():
+            path = folder / name
+            if path.is_dir():
+                listing = subprocess.run(
+                    "sha256sum *", shell=True, cwd=path, capture_output=True, check=True
+                ).stdout
+                assert fact["sha256"] == hashlib.sha256(listing).hexdigest()
+                assert fact["files"] == len(list(path.iterdir())) == shard["accepted"]
+                assert fact["bytes"] == sum(file.stat().st_size for file in path.iterdir())
+                seen |= {file.relative_to(folder) for file in path.iterdir()}
+            else:
+                check_file(path, fact)
+                seen.add(path.relative_to(folder))
+    for name, fact in manifest["indexes"].items():
+        check_file(folder / name, fact)
+        seen.add(Path(name))
+    there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    assert {str(path) for path in there - seen} == {
+        *(".l4f/lock", ".l4f/run.json", "manifest.json"),
+        *(f".l4f/shards/{shard:05d}.json" for shard in range(3)),
+    }
+
+
+def check_file(path, fact):
+    data = path.read_bytes()
+    assert fact == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_keys_are_sorted_and_nothing_of_the_machine_is_told(folder):
+    text = (folder / "manifest.json").read_text()
+    assert text == dump_json(json.loads(text)).decode()
+    assert str(folder) not in text
+
+
+def test_dump_json_refuses_what_is_no_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_json({"score": float("inf")})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"3", b"{}", b'{"schema":1}', b'{"schema":2,"shard":0}']
+)
+def test_what_is_no_marker(data):
+    with pytest.raises(ValueError, match=r"marker|schema|Expecting"):
+        Marker.from_bytes(data)
+
+
+def make_marker(planned, statuses):
+    rows = [{"status": status} for status in statuses]
+    accepted = statuses.count("accepted")
+    return Marker(0, planned, len(rows), accepted, {"x": len(rows) - accepted}, 0, [], rows)
+
+
+YES, NO = "accepted", "rejected"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fits"),
+    [
+        ([YES, NO, YES, NO], {None: True, 4: True, 3: True, 2: False, 1: False}),
+        ([YES, NO, NO, YES], {None: True, 3: True, 2: True, 1: False}),
+        ([YES, NO, YES], {None: False, 3: False, 2: True, 1: False}),
+        ([NO, NO, NO, NO], {None: True, 1: True}),
+    ],
+)
+def test_a_marker_fits_where_an_undisturbed_run_would_end_it_alike(statuses, fits):
+    marker = make_marker(4, statuses)
+    assert {wanted: marker.fits(4, wanted) for wanted in fits} == fits
+    assert not any(marker.fits(5, wanted) for wanted in fits)
+
+
+def test_a_marker_survives_its_file():
+    marker = Marker(3, 8, 1, 1, {"border": 2}, 0, [("a/b.png", 3, "ff")], [{"key": "k"}])
+    assert Marker.from_bytes(marker.to_bytes()) == marker

@@ -1,0 +1,117 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from l4f_datagen.toycars.car import Car, draw_car, paint_car, rounded_box, silhouette
+
+GREY = (0.4, 0.4, 0.4)
+
+
+def make_cars(count: int, ground: tuple[float, float, float] = GREY) -> list[Car]:
+    rng = np.random.default_rng(0)
+    return [draw_car(rng, ground) for _ in range(count)]
+
+
+def test_rounded_box_is_the_distance_to_its_outline():
+    half_u, half_v, radius = 4.0, 7.0, 2.0
+    turn = np.linspace(0, 2 * np.pi, 4000)
+    corner_u = np.sign(np.cos(turn)) * (half_u - radius) + radius * np.cos(turn)
+    corner_v = np.sign(np.sin(turn)) * (half_v - radius) + radius * np.sin(turn)
+    # Between two corners the outline is straight: fill the gaps of the four arcs.
+    share = np.linspace(0, 1, 2000)
+    flat = (2 * share - 1) * (half_u - radius)
+    steep = (2 * share - 1) * (half_v - radius)
+    outline_u = np.concatenate([corner_u, flat, flat, 0 * share - half_u, 0 * share + half_u])
+    outline_v = np.concatenate([corner_v, 0 * share - half_v, 0 * share + half_v, steep, steep])
+
+    rng = np.random.default_rng(1)
+    u, v = rng.uniform(-10, 10, (2, 300))
+    nearest = np.hypot(u[:, None] - outline_u, v[:, None] - outline_v).min(axis=1)
+    distance = rounded_box(
+        (u + 1).astype(np.float32), (v - 2).astype(np.float32), 1.0, -2.0, half_u, half_v, radius
+    )
+    np.testing.assert_allclose(np.abs(distance), nearest, atol=5e-3)
+    centre = rounded_box(np.ones(1, np.float32), np.zeros(1, np.float32), 1, 0, 4, 7, 2)
+    assert centre[0] == pytest.approx(-4)
+
+
+def test_measures_are_in_range_and_varied():
+    cars = make_cars(500)
+    angles = np.rad2deg([car.angle for car in cars])
+    assert np.abs(angles).max() <= 20
+    assert np.ptp(angles) > 38
+    widths, lengths = (np.array([getattr(car, f) for car in cars]) for f in ("width", "length"))
+    assert (widths.min(), widths.max()) == pytest.approx((18.5, 24.5), abs=0.3)
+    assert (lengths.min(), lengths.max()) == pytest.approx((41, 52), abs=0.3)
+    assert np.ptp([car.x for car in cars]) > 12
+    assert np.ptp([car.y for car in cars]) > 12
+    assert {car.stripes for car in cars} == {0, 1, 2}
+    assert any(car.roof_paint != car.paint for car in cars)
+    paints = np.array([car.paint for car in cars])
+    assert (paints.min(axis=1) > 0.9).any()  # white
+    assert (paints.max(axis=1) < 0.25).any()  # black
+    assert {int(hue) for hue in np.argmax(paints[np.ptp(paints, axis=1) > 0.4], axis=1)} == {
+        0,
+        1,
+        2,
+    }
+
+
+def test_reach_holds_the_whole_silhouette_inside_the_margin():
+    grid = np.linspace(-40, 40, 801, dtype=np.float32)
+    u, v = np.meshgrid(grid, grid)
+    for car in make_cars(30):
+        inside = np.minimum(*silhouette(car, u, v)) < 0
+        cos, sin = np.cos(car.angle), np.sin(car.angle)
+        x, y = cos * u[inside] - sin * v[inside], sin * u[inside] + cos * v[inside]
+        reach_x, reach_y = car.reach
+        assert np.abs(x).max() <= reach_x
+        assert np.abs(y).max() <= reach_y
+        assert 2 - 1e-6 <= car.x - reach_x < car.x + reach_x <= 62 + 1e-6
+        assert 2 - 1e-6 <= car.y - reach_y < car.y + reach_y <= 62 + 1e-6
+
+
+@pytest.mark.parametrize("ground", [GREY, (0.3, 0.5, 0.2), (0.8, 0.7, 0.5), (0.1, 0.1, 0.1)])
+def test_paint_stands_out_from_the_ground(ground):
+    contrasts = [np.linalg.norm(np.subtract(car.paint, ground)) for car in make_cars(200, ground)]
+    assert min(contrasts) > 0.35
+    assert np.mean(np.array(contrasts) > 0.42) > 0.97
+
+
+def paint_at(car: Car, u: float, v: float) -> np.ndarray:
+    at_u, at_v = np.full((1, 1), u, np.float32), np.full((1, 1), v, np.float32)
+    return paint_car(car, at_u, at_v, step=0.1, sun_u=0.0)[:, 0, 0]
+
+
+def test_parts_lie_where_they_belong():
+    for car in make_cars(30):
+        plain = dataclasses.replace(
+            car, paint=(0.1, 0.3, 0.9), roof_paint=(0.1, 0.3, 0.9), stripes=0
+        )
+        half, lamp = plain.width / 2, 0.64 * plain.width / 2
+        for side in (-1, 1):
+            red, green, blue = paint_at(plain, side * lamp, 1.9 - plain.length / 2)
+            assert min(red, green, blue) > 0.7, "headlight"
+            red, green, blue = paint_at(plain, side * lamp, plain.length / 2 - 1.4)
+            assert red > 0.8, "tail light"
+            assert max(green, blue) < 0.1, "tail light"
+            wheel_u = side * (half + plain.wheel_out - 0.3)
+            assert max(paint_at(plain, wheel_u, plain.rear_axle)) < 0.1, "wheel"
+            side_window = paint_at(plain, side * (half - 2.8), plain.cabin_rear - plain.rear_screen)
+            assert max(side_window) < 0.5, "side window"
+        assert max(paint_at(plain, 0, plain.cabin_front + 1)) < 0.55, "windscreen"
+        assert max(paint_at(plain, 0, plain.cabin_rear - 1)) < 0.35, "rear window"
+        roof = paint_at(plain, 0, (plain.cabin_front + plain.cabin_rear) / 2)
+        assert roof[2] > 0.85, "roof"
+        striped = dataclasses.replace(plain, stripes=1, stripe_paint=(0.95, 0.95, 0.92))
+        assert min(paint_at(striped, 0, 4 - plain.length / 2)) > 0.9, "stripe"
+
+
+def test_the_side_to_the_sun_is_lighter():
+    car = dataclasses.replace(make_cars(1)[0], stripes=0, paint=(0.5, 0.5, 0.5))
+    behind = np.full((1, 2), car.length / 2 - 3, np.float32)
+    left_right = np.array([[-6, 6]], np.float32)
+    for sun_u in (-1.0, 1.0):
+        left, right = paint_car(car, left_right, behind, 0.1, sun_u)[:, 0].mean(axis=0)
+        assert (right - left) * sun_u > 0.02

@@ -1,0 +1,226 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from l4f_datagen.errors import UsageError
+from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.toycars import scene as scene_module
+from l4f_datagen.toycars.car import Car
+from l4f_datagen.toycars.scene import Scene, render_scene, render_scenes
+
+PINNED = {
+    0: ("paving", (120.07, 80.36, 91.74), 0.21618),
+    1: ("asphalt", (95.48, 98.17, 101.30), 0.22647),
+    3: ("sand", (178.79, 136.04, 110.91), 0.23268),
+    7: ("grass", (107.76, 136.24, 80.38), 0.21605),
+}
+"""Seed: ground, mean RGB, coverage."""
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return list(render_scenes(range(200)))
+
+
+def in_rounded_box(u, v, box, radius_rear=None):
+    """Even-handed point test, no distances: a cross of two boxes and four discs."""
+    centre_u, centre_v, half_u, half_v, radius_front = box
+    du, dv = np.abs(u - centre_u), np.abs(v - centre_v)
+    radius = radius_front
+    if radius_rear is not None:
+        radius = np.where(v > centre_v, radius_rear, radius_front)
+    cross = ((du <= half_u - radius) & (dv <= half_v)) | ((du <= half_u) & (dv <= half_v - radius))
+    return cross | ((du - half_u + radius) ** 2 + (dv - half_v + radius) ** 2 <= radius**2)
+
+
+def brute_force_alpha(car: Car, size: int) -> np.ndarray:
+    """Share of 16 x 16 points of each pixel that lie in body, mirrors or wheels."""
+    at = (np.arange(size * 16) + 0.5) * 64 / (size * 16)
+    x, y = np.meshgrid(at - car.x, at - car.y)
+    turn = np.exp(-1j * car.angle) * (x + 1j * y)
+    side, v = np.abs(turn.real), turn.imag
+    body = (0.0, 0.0, car.width / 2, car.length / 2, car.nose_radius)
+    inside = in_rounded_box(side, v, body, car.tail_radius)
+    for part in (car.mirror, *car.wheels):
+        inside |= in_rounded_box(side, v, part)
+    return inside.reshape(size, 16, size, 16).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize(("size", "count"), [(32, 8), (64, 8), (128, 2)])
+def test_alpha_is_the_covered_area(size, count):
+    for seed in range(count):
+        scene = render_scene(seed, size)
+        off = np.abs(scene.alpha - brute_force_alpha(scene.car, size))
+        edge = (scene.alpha > 0) & (scene.alpha < 1)
+        assert edge.sum() > size
+        assert off[edge].mean() < 0.015
+        assert off.max() < 0.08
+        assert off[~edge].max() < 0.02
+
+
+def test_types_shapes_and_range(scenes):
+    for scene in scenes[:8]:
+        assert scene.image.shape == (64, 64, 3)
+        assert scene.image.dtype == np.uint8
+        assert scene.image.flags.c_contiguous
+        assert scene.alpha.shape == (64, 64)
+        assert scene.alpha.dtype == np.float32
+        assert (scene.alpha.min(), scene.alpha.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("size", [32, 96, 128, 256])
+def test_the_same_car_at_every_size(size):
+    for seed in range(3):
+        base, other = render_scene(seed), render_scene(seed, size)
+        assert other.image.shape == (size, size, 3)
+        assert other.car == base.car
+        assert other.ground == base.ground
+        assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
+        if size % 64 == 0:
+            pooled = other.alpha.reshape(64, size // 64, 64, size // 64).mean(axis=(1, 3))
+            assert np.abs(pooled - base.alpha).max() < 0.06
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_a_seed_names_one_scene(seed):
+    first, again, next_one = render_scene(seed), render_scene(seed), render_scene(seed + 1)
+    assert first.image.tobytes() == again.image.tobytes()
+    assert first.alpha.tobytes() == again.alpha.tobytes()
+    assert first.car == again.car
+    assert first.image.tobytes() != next_one.image.tobytes()
+
+
+def test_ambient_randomness_plays_no_part():
+    np.random.seed(1)
+    first = render_scene(0)
+    np.random.seed(2)
+    assert render_scene(0).image.tobytes() == first.image.tobytes()
+
+
+def test_workers_change_nothing():
+    seeds = [5, 0, 3, 3, 12]
+    alone = list(render_scenes(seeds, 32, workers=1))
+    shared = list(render_scenes(seeds, 32, workers=2))
+    assert len(shared) == len(seeds)
+    for one, two, seed in zip(alone, shared, seeds, strict=True):
+        assert one.image.tobytes() == two.image.tobytes() == render_scene(seed, 32).image.tobytes()
+        assert one.alpha.tobytes() == two.alpha.tobytes()
+        assert (one.ground, one.car) == (two.ground, two.car)
+
+
+def test_no_seeds_no_scenes():
+    assert list(render_scenes([], workers=2)) == []
+
+
+def test_the_car_stays_off_the_border_and_covers_a_quarter(scenes):
+    alpha = np.stack([scene.alpha for scene in scenes])
+    assert alpha[:, :2].max() == alpha[:, -2:].max() == 0
+    assert alpha[:, :, :2].max() == alpha[:, :, -2:].max() == 0
+    coverage = alpha.mean(axis=(1, 2))
+    assert 0.22 < coverage.mean() < 0.28
+    assert coverage.min() > 0.17
+    assert coverage.max() < 0.33
+    assert coverage.std() > 0.02
+
+
+def test_angle_of_the_mask_is_that_of_the_car(scenes):
+    y, x = np.mgrid[:64, :64] + 0.5
+    for scene in scenes[:50]:
+        weight = scene.alpha / scene.alpha.sum()
+        dx, dy = x - (weight * x).sum(), y - (weight * y).sum()
+        covariance = (weight * dx * dy).sum(), (weight * (dx**2 - dy**2)).sum()
+        # The long axis from second moments, clockwise from straight up.
+        axis = 0.5 * np.arctan2(-2 * covariance[0], -covariance[1])
+        assert axis == pytest.approx(scene.car.angle, abs=0.03)
+
+
+def test_ground_is_stationary_and_varied(scenes):
+    assert {scene.ground for scene in scenes} == {"asphalt", "grass", "sand", "paving"}
+    # Corners, which no car and hardly a shadow reaches, look alike on average.
+    corners = np.stack([scene.image for scene in scenes]).astype(float)
+    corners = [
+        corners[:, a, b] for a in (slice(0, 6), slice(58, 64)) for b in (slice(0, 6), slice(58, 64))
+    ]
+    means = [corner.mean() for corner in corners]
+    assert np.ptp(means) < 3
+    assert np.ptp([corner.std() for corner in corners]) < 3
+
+
+def test_shadow_is_soft_to_one_side_and_not_in_the_mask(scenes):
+    y, x = np.mgrid[:64, :64] + 0.5
+    darkest_sides = []
+    for scene in scenes[:100]:
+        off = np.array([x - scene.car.x, y - scene.car.y])
+        u = np.cos(scene.car.angle) * off[0] + np.sin(scene.car.angle) * off[1]
+        v = np.cos(scene.car.angle) * off[1] - np.sin(scene.car.angle) * off[0]
+        beyond = np.maximum(np.abs(u) - scene.car.width / 2, np.abs(v) - scene.car.length / 2)
+        brightness = scene.image.mean(axis=2)
+        ring, far = (scene.alpha == 0) & (beyond < 4), beyond > 9
+        assert scene.alpha[beyond > 3].max() == 0
+        strips = [
+            brightness[ring & (np.abs(v) < 0.4 * scene.car.length) & (u < 0)].mean(),
+            brightness[ring & (np.abs(v) < 0.4 * scene.car.length) & (u > 0)].mean(),
+            brightness[ring & (np.abs(u) < 0.3 * scene.car.width) & (v < 0)].mean(),
+            brightness[ring & (np.abs(u) < 0.3 * scene.car.width) & (v > 0)].mean(),
+        ]
+        assert min(strips) < 0.8 * brightness[far].mean()
+        assert min(strips) < 0.8 * max(strips)
+        darkest_sides.append(int(np.argmin(strips)))
+    assert set(darkest_sides) == {0, 1, 2, 3}
+
+
+def test_the_car_differs_from_its_ground(scenes):
+    for scene in scenes[:100]:
+        car = scene.image[scene.alpha == 1].astype(float)
+        ground = scene.image[scene.alpha == 0].astype(float)
+        assert (
+            np.abs(car - ground.mean(axis=0)).mean() > 1.3 * np.abs(ground - ground.mean(0)).mean()
+        )
+
+
+def test_bytes_come_from_the_one_function(monkeypatch):
+    shapes = []
+
+    def spy(image):
+        shapes.append(image.shape)
+        return image_to_uint8(image)
+
+    monkeypatch.setattr(scene_module, "image_to_uint8", spy)
+    render_scene(0)
+    assert shapes == [(64, 64, 3)]
+
+
+def test_the_pictures_the_shipped_weights_were_trained_on():
+    # Pinned loosely, so that another FFT or CPU passes and another renderer does not.
+    for seed, (ground, colour, coverage) in PINNED.items():
+        scene = render_scene(seed)
+        assert scene.ground == ground
+        assert scene.image.mean(axis=(0, 1)) == pytest.approx(colour, abs=0.1)
+        assert scene.alpha.mean() == pytest.approx(coverage, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [0, -64, 31, 257])
+def test_size_out_of_range_is_refused(size):
+    with pytest.raises(UsageError, match=f"size: expected 32 to 256 pixels, got {size}; choose"):
+        render_scene(0, size)
+
+
+def test_negative_seed_is_refused_before_any_scene():
+    with pytest.raises(UsageError, match="seed: expected 0 or more, got -1; give a non-negative"):
+        render_scene(-1)
+    with pytest.raises(UsageError, match="seed: expected 0 or more, got -2"):
+        render_scenes([0, -2])
+
+
+def test_fewer_than_one_worker_is_refused():
+    with pytest.raises(UsageError, match="workers: expected at least 1, got 0; give 1 or more"):
+        render_scenes([0], workers=0)
+
+
+def test_import_brings_no_torch():
+    code = "import sys, l4f_datagen.toycars.scene; sys.exit('torch' in sys.modules)"
+    root = Path(scene_module.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -1,0 +1,27 @@
+import numpy as np
+from PIL import Image
+
+
+def test_every_accepted_sample_has_three_files_of_one_name(discs, tmp_path):
+    discs.make_dataset(tmp_path, 10, formats=["png"])
+    names = {
+        kind: sorted(path.relative_to(tmp_path / kind) for path in (tmp_path / kind).rglob("*.png"))
+        for kind in ("images", "masks", "alpha")
+    }
+    kept = discs.accepted_discs(10)
+    assert [path.stem for path in names["images"]] == [sample.key for sample in kept]
+    assert names["images"] == names["masks"] == names["alpha"]
+    for sample, name in zip(kept, names["images"], strict=True):
+        assert name.parts[0] == f"{sample.seed // 8:05d}"
+        with Image.open(tmp_path / "images" / name) as image:
+            np.testing.assert_array_equal(image, sample.image)
+        with Image.open(tmp_path / "masks" / name) as mask:
+            np.testing.assert_array_equal(np.asarray(mask) == 255, sample.mask)
+        with Image.open(tmp_path / "alpha" / name) as alpha:
+            np.testing.assert_array_equal(alpha, np.rint(sample.alpha * 255))
+
+
+def test_sixteen_bit_alpha_on_request(discs, tmp_path):
+    discs.make_dataset(tmp_path, 3, formats=["png"], alpha_bits=16)
+    with Image.open(tmp_path / "alpha/00000/psi1000-seed0000000.png") as alpha:
+        assert alpha.mode == "I;16"
