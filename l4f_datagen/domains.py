@@ -1,17 +1,33 @@
 """Domains by name: the recipes that ship, and the weights that ship with them."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
+from l4f_datagen.checkpoints.cache import target_path
+from l4f_datagen.checkpoints.catalogue import WEIGHTS
 from l4f_datagen.errors import RecipeError
 from l4f_datagen.recipe import Recipe, check_recipe, override, read_recipe_file
 
+Entry = TypeVar("Entry")
+
 PACKAGE = Path(__file__).parent
-BUILTIN = {
-    "toy-cars": PACKAGE / "toycars" / "weights",
-}
-"""Folders that hold ``generator``, ``discriminator`` and ``alpha`` as safetensors."""
+
+
+class Builtin(NamedTuple):
+    """Weights that ship with the package.
+
+    Attributes:
+        folder: holds ``generator``, ``discriminator`` and ``alpha`` as safetensors.
+        resolution: side of the square image.
+    """
+
+    folder: Path
+    resolution: int
+
+
+BUILTIN = {"toy-cars": Builtin(PACKAGE / "toycars" / "weights", 64)}
 
 
 def recipes_folder() -> Path:
@@ -50,37 +66,62 @@ def load_recipe(source: Path, overrides: list[str], defaults: dict[str, Any]) ->
     return check_recipe(override(defaults | read_recipe_file(source), overrides), str(source))
 
 
-def weights_path(weights: str, part: str) -> Path:
-    """Turn ``builtin:NAME`` or a file name into a path.
+def local_weights(weights: str, part: str) -> Path:
+    """Where the weights of a recipe lie, or will lie once fetched.
 
     Args:
-        weights: the recipe's value.
+        weights: ``builtin:NAME``, ``catalogue:NAME`` or a file name.
         part: "generator", "discriminator" or "alpha".
 
     Raises:
-        RecipeError: no such built-in.
+        RecipeError: no such built-in or catalogue entry.
     """
-    kind, colon, name = weights.partition(":")
-    if not (colon and kind == "builtin"):
-        return Path(weights).expanduser()
-    if name not in BUILTIN:
-        known = ", ".join(f"builtin:{known}" for known in BUILTIN)
-        raise RecipeError(f"{part}.weights", f"no built-in {name!r}", f"known: {known}")
-    return BUILTIN[name] / f"{part}.safetensors"
+    kind, _, name = weights.partition(":")
+    if kind == "builtin":
+        return _known(BUILTIN, kind, name, part).folder / f"{part}.safetensors"
+    if kind == "catalogue":
+        return target_path(_known(WEIGHTS, kind, name, part).filename, None)
+    return Path(weights).expanduser()
+
+
+def weights_path(weights: str, part: str, *, offline: bool = False) -> Path:
+    """Return the weights' file, fetched into the cache where the recipe names the catalogue.
+
+    Raises:
+        RecipeError: no such built-in or catalogue entry.
+        NetworkError: it cannot be fetched, or is not what it must be.
+    """
+    kind, _, name = weights.partition(":")
+    path = local_weights(weights, part)
+    if kind != "catalogue":
+        return path
+    from l4f_datagen.checkpoints.download import fetch_weights
+
+    return fetch_weights(WEIGHTS[name], offline=offline)
+
+
+def _known(table: Mapping[str, Entry], kind: str, name: str, part: str) -> Entry:
+    if name in table:
+        return table[name]
+    known = ", ".join(f"{kind}:{entry}" for entry in table)
+    raise RecipeError(f"{part}.weights", f"{kind} holds no {name!r}", f"known: {known}")
 
 
 def describe_domains() -> list[dict[str, str]]:
-    """One row a shipped domain, for people and machines: weights, licence, cached or not."""
+    """One row a shipped domain, for people and machines."""
     rows = []
     for name, path in shipped_recipes().items():
         recipe = load_recipe(path, [], {})
-        weights = recipe.generator.weights or "yours"
+        weights = recipe.generator.weights or ""
+        kind, _, entry = weights.partition(":")
+        here = local_weights(weights, "generator").is_file()
         rows.append(
             {
                 "domain": name,
+                "px": str((WEIGHTS if kind == "catalogue" else BUILTIN)[entry].resolution),
                 "weights": weights,
                 "licence": recipe.generator.licence.name,
-                "cached": "yes" if weights_path(weights, "generator").exists() else "no",
+                "cached": "yes" if here else "no",
                 "description": recipe.description,
             }
         )

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from l4f_datagen.domains import weights_path
+from l4f_datagen.domains import local_weights
 from l4f_datagen.pipeline import Job
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import renderer_of
@@ -32,7 +32,7 @@ def estimate(job: Job) -> dict[str, Any]:
         "last": f"{last.key} if none is rejected",
         "shards": f"of {sweep.shard_size} samples, in blocks of {sweep.block_size}",
     }
-    path = weights_path(recipe.generator.weights or "", "generator")
+    path = local_weights(recipe.generator.weights or "", "generator")
     if not path.is_file():
         return plan | {"generator": f"{path} is not there yet", "time": "unknown"}
     checkpoint, generator = obtain_generator(recipe.generator, choose_device(job.device))
@@ -45,7 +45,7 @@ def estimate(job: Job) -> dict[str, Any]:
         plan["alpha"] = f"trained first, {steps} steps, unless the cache has it"
         renderer = renderer_of(recipe, generator, None)
     else:
-        alpha_path = weights_path(recipe.alpha.weights, "alpha")
+        alpha_path = local_weights(recipe.alpha.weights, "alpha")
         plan["alpha"] = str(alpha_path)
         renderer = renderer_of(recipe, generator, fitting_alpha(alpha_path, checkpoint))
     block = next(sweep.shard(0))

@@ -32,6 +32,7 @@ class Job:
         count: whether ``number`` counts "accepted" samples or "attempts".
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         overwrite: throw away what the folder holds.
+        offline: fetch nothing.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Job:
     count: str = "accepted"
     device: str = "auto"
     overwrite: bool = False
+    offline: bool = False
 
 
 def make_dataset(job: Job, say: Say) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
     """
     recipe = job.recipe
     quota = Quota(job.number, job.count, sweep_of(recipe.sampling))
-    networks = open_networks(recipe, job.device, say)
+    networks = open_networks(recipe, job.device, say, offline=job.offline)
     renderer = renderer_of(recipe, networks.generator, networks.alpha)
     origin = provenance(recipe, networks)
     with open_dataset(

@@ -7,12 +7,11 @@ so nothing half-written ever stands under a final name.
 
 import hashlib
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-PART = ".part"
+from l4f_datagen.disk import PART
 
 FileFact = tuple[str, int, str]
 """A written file: path relative to the dataset, size in bytes, SHA-256."""
@@ -76,25 +75,3 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     written = file.write(data)
     while written < len(data):
         written += file.write(data[written:])
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Write a small file under its ``.part`` name and rename it; ``durable`` waits for the disk."""
-    part = path.with_name(path.name + PART)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with what is in it, if there, and its parent once empty."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty, or not there
-        path.parent.rmdir()

@@ -5,7 +5,6 @@ before any shard is touched, and come back last, the manifest after all others. 
 promises files, an index promises markers, and whatever has no marker is swept.
 """
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -14,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from l4f_datagen import layout
+from l4f_datagen.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
 from l4f_datagen.errors import L4FError, UsageError
 from l4f_datagen.indexes import read_markers, write_indexes
 from l4f_datagen.ledger import Counts, Row, cut_after_accepted, ledger_row
 from l4f_datagen.manifest import SCHEMA, Facts, Marker, dump_json
 from l4f_datagen.ownership import folder_lock, refuse_foreign, refuse_other_run
 from l4f_datagen.sample import Sample
-from l4f_datagen.staging import Staging, write_atomically
+from l4f_datagen.staging import Staging
 from l4f_datagen.writers import WRITERS, ShardWriter, check_formats
 from l4f_datagen.writers.encoding import encode_blocks
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_WORKERS = 4
 
 
@@ -71,10 +70,10 @@ def open_dataset(
             else:
                 refuse_other_run(folder, run)
                 layout.sweep(folder)
-            write_atomically(folder / layout.RUN, dump_json(run), durable=True)
+            _record(folder / layout.RUN, dump_json(run))
         except OSError as error:
             if error.errno in FULL:
-                raise _failure(folder, "opening it", error) from error
+                raise disk_failure(folder, "opening it", error) from error
             raise UsageError(
                 os.fspath(folder), f"cannot be written ({error.strerror})", "choose another folder"
             ) from error
@@ -117,7 +116,7 @@ class Dataset:
         except ValueError:
             self.notes.append(f"shard {shard}: its marker is damaged; made again")
             return None
-        lost = sum(not _has_size(self.folder / name, size) for name, size, _ in marker.files)
+        lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
         if lost:
             self.notes.append(f"shard {shard}: {lost} files missing or cut short; made again")
             return None
@@ -151,17 +150,18 @@ class Dataset:
             L4FError: no space left or another failure of the disk; finished shards are kept.
         """
         doing = f"writing shard {shard}"
-        with _reporting(self.folder, doing):
+        with disk_failures(self.folder, doing):
             layout.drop_indexes(self.folder)
             layout.drop_shard(self.folder, shard)
         staging = Staging(self.folder, shard)
         try:
             rows, counts = self._stage(staging, blocks, wanted)
-            if counts.attempted != planned and counts.accepted != wanted:
+            full = counts.accepted == wanted
+            if counts.attempted > planned or (counts.attempted < planned and not full):
                 raise ValueError(
                     f"shard {shard}: expected {planned} samples, got {counts.attempted}"
                 )
-            with _reporting(self.folder, doing):
+            with disk_failures(self.folder, doing):
                 marker = Marker(
                     shard=shard,
                     planned=planned,
@@ -231,7 +231,7 @@ class Dataset:
         if not set(pages) <= set(layout.PAGES):
             raise ValueError(f"expected pages among {layout.PAGES}, got {tuple(pages)}")
         counts = self.counts()
-        with _reporting(self.folder, "writing the indexes"):
+        with disk_failures(self.folder, "writing the indexes"):
             for shard in sorted(layout.marked_shards(self.folder) - set(self._shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
@@ -245,7 +245,7 @@ class Dataset:
         counts, keys = Counts(), set[str]()
         opened: list[ShardWriter] = []
         try:
-            with _reporting(self.folder, doing):
+            with disk_failures(self.folder, doing):
                 opened.extend(WRITERS[name].open_shard(staging) for name in self._run["formats"])
             encoded = encode_blocks(blocks, self._pool, alpha_bits=self._run["alpha_bits"])
             for block in encoded:
@@ -254,7 +254,7 @@ class Dataset:
                 here = [ledger_row(sample, staging.shard) for sample, _ in kept]
                 _check_order(here, rows[-1] if rows else None, keys)
                 files = [file for _, file in kept if file is not None]
-                with _reporting(self.folder, doing):
+                with disk_failures(self.folder, doing):
                     for writer in opened:
                         writer.add(files)
                 rows += here
@@ -262,7 +262,7 @@ class Dataset:
                 counts.empty_masks += sum(file.coverage == 0 for file in files)
                 if counts.accepted == wanted:
                     break
-            with _reporting(self.folder, doing):
+            with disk_failures(self.folder, doing):
                 for writer in opened:
                     writer.close()
         finally:
@@ -270,6 +270,12 @@ class Dataset:
                 with suppress(Exception):  # closed already, or failing for the second time
                     writer.close()
         return rows, counts
+
+
+def _record(path: Path, run: bytes) -> None:
+    # A resumed run need not wait for the disk again.
+    if not path.exists() or path.read_bytes() != run:
+        write_atomically(path, run, durable=True)
 
 
 def _check_order(rows: Sequence[Row], before: Row | None, keys: set[str]) -> None:
@@ -282,29 +288,3 @@ def _check_order(rows: Sequence[Row], before: Row | None, keys: set[str]) -> Non
             raise ValueError(f"{row['key']}: two samples with this key")
         last = row["image_id"]
         keys.add(row["key"])
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-@contextmanager
-def _reporting(folder: Path, doing: str) -> Iterator[None]:
-    """Tell failures of the disk in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise _failure(folder, doing, error) from error
-
-
-def _failure(folder: Path, doing: str, error: OSError) -> L4FError:
-    what = "no space left on the disk" if error.errno in FULL else error.strerror or str(error)
-    remedy = "make room" if error.errno in FULL else "see to the disk"
-    return L4FError(
-        os.fspath(folder),
-        f"{what} while {doing}",
-        f"{remedy} and run the same command again: it goes on after the last finished shard",
-    )

@@ -60,17 +60,19 @@ def choose_device(name: str) -> torch.device:
 
 
 def obtain_generator(
-    part: GeneratorPart, device: torch.device
+    part: GeneratorPart, device: torch.device, *, offline: bool = False
 ) -> tuple[GeneratorCheckpoint, Generator]:
     """Open the recipe's generator and put it on the device.
 
     Raises:
         UsageError: the recipe names none, or a crop beyond its canvas.
         CheckpointRefused: the file cannot be used.
+        NetworkError: the file has to be fetched and cannot be.
     """
     if part.weights is None:
         raise UsageError("generator", "the recipe names no weights", "give --generator FILE")
-    checkpoint = open_generator(weights_path(part.weights, "generator"))
+    path = weights_path(part.weights, "generator", offline=offline)
+    checkpoint = open_generator(path, part.class_index)
     side = checkpoint.spec.resolution
     if part.crop is not None:
         left, top, right, bottom = part.crop
@@ -107,9 +109,7 @@ def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
     spec = checkpoint.spec
     read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
     if opened.resolutions[-1] != spec.resolution or read != dict(opened.channels):
-        problem = (
-            f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
-        )
+        problem = f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
         raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
     if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
         problem = f"was trained on another generator than {checkpoint.path}"
@@ -117,9 +117,10 @@ def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
     return opened.build()
 
 
-def open_networks(recipe: Recipe, device: str, say: Say) -> Networks:
-    """Open or train everything a recipe needs."""
-    checkpoint, generator = obtain_generator(recipe.generator, choose_device(device))
+def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = False) -> Networks:
+    """Open, fetch or train everything a recipe needs; see the two functions for errors."""
+    target = choose_device(device)
+    checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
     alpha = obtain_alpha(recipe.alpha, checkpoint, generator, say)
     return Networks(checkpoint, generator, alpha, alpha_sha256(alpha))
 

@@ -1,7 +1,8 @@
 """Kills a make of discs, again and again, and tells what it left; run by ``store/test_crash.py``.
 
-    python crashes.py every FOLDER    before each single change of the file system, in turn
-    python crashes.py random FOLDER   KILLS times at any moment, resuming what was killed
+    python crashes.py fresh FOLDER          before each change of a new folder, in turn
+    python crashes.py growing FOLDER        before each change of a finished one that grows
+    python crashes.py random FOLDER KILLS   at random moments, resuming what was killed
 
 Each run is a forked child, so that a hundred of them take seconds. Prints one JSON line.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import discs
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "open"}
-N, FEWER = 17, 9
+N, FEWER = 9, 5
 
 
 def kill_before_change(number: int, folder: Path) -> None:

@@ -166,7 +166,10 @@ class TestCheck:
             ({"sampling": {"psi": [float("nan")]}}, "sampling.psi.0: input should be"),
             ({"sampling": {"psi": 0.7}}, "sampling.psi: input should be a valid tuple, got 0.7"),
             ({"sampling": None}, "sampling: input should be a valid dictionary"),
-            ({"alpha": {"training": {"mirror": "perhaps"}}}, "mirror: input should be a valid bool"),
+            (
+                {"alpha": {"training": {"mirror": "perhaps"}}},
+                "mirror: input should be a valid bool",
+            ),
             ({"alpha": {"training": {"steps": 2.5}}}, "steps: input should be a valid integer"),
             (
                 {"generator": {"crop": [64, 0, 64, 8]}},
@@ -214,20 +217,21 @@ class TestCheck:
             recipe.domain = "y"
 
 
-class TestOverride:
-    DATA = {"domain": "x", "sampling": {"psi": [0.7], "block_size": 8}}
+DATA = {"domain": "x", "sampling": {"psi": [0.7], "block_size": 8}}
 
+
+class TestOverride:
     def test_later_wins_and_the_rest_stays(self):
-        before = copy.deepcopy(self.DATA)
+        before = copy.deepcopy(DATA)
         changed = override(
-            self.DATA, ["sampling.psi=[0.5, 1]", "sampling.psi=[0.9]", "alpha.training.steps=3"]
+            DATA, ["sampling.psi=[0.5, 1]", "sampling.psi=[0.9]", "alpha.training.steps=3"]
         )
         assert changed == {
             "domain": "x",
             "sampling": {"psi": [0.9], "block_size": 8},
             "alpha": {"training": {"steps": 3}},
         }
-        assert before == self.DATA
+        assert before == DATA
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -258,7 +262,7 @@ class TestOverride:
     )
     def test_errors(self, assignment, text):
         with pytest.raises(RecipeError, match=text):
-            override(self.DATA, [assignment])
+            override(DATA, [assignment])
 
 
 class TestFiles:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.previews import Previews
 from l4f_datagen.alpha.training import StepFacts, Training, append_log, new_training, train_alpha
+from l4f_datagen.checkpoints.cache import default_cache
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.errors import UsageError
@@ -43,7 +43,7 @@ def run_training(
         say(f"alpha network is trained already: {result}")
         return result
     wants_pretrained = part.training.discriminator == "pretrained"
-    pretrained = checkpoint.discriminator().state if wants_pretrained else None
+    pretrained = checkpoint.discriminator().build() if wants_pretrained else None
     training = new_training(part, generator, pretrained)
     state = out / "state.pt"
     if state.exists():
@@ -117,14 +117,6 @@ def claim_folder(out: Path, identity: str) -> None:
         raise UsageError(str(out), problem, "name a folder that can be written") from error
 
 
-def cache_folder() -> Path:
-    """``L4F_CACHE``, or ``l4f-datagen`` below the XDG cache directory."""
-    if named := os.environ.get("L4F_CACHE"):
-        return Path(named)
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "l4f-datagen"
-
-
 def cached_training(part: AlphaPart, fingerprint: str) -> Path:
     """Where the alpha network of this recipe and generator is kept once trained."""
-    return cache_folder() / "alpha" / training_id(part, fingerprint)[:16]
+    return default_cache() / "alpha" / training_id(part, fingerprint)[:16]

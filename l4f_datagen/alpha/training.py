@@ -7,7 +7,7 @@ resumed run continues bit for bit.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,31 @@ def build_alpha(part: AlphaPart, generator: Generator) -> AlphaNetwork:
 
 
 def new_training(
-    part: AlphaPart, generator: Generator, pretrained: Mapping[str, Tensor] | None = None
+    part: AlphaPart, generator: Generator, pretrained: Discriminator | None = None
 ) -> Training:
-    """Build the networks from the recipe's seed; ``pretrained`` is a discriminator's state."""
+    """Build the networks from the recipe's seed.
+
+    Args:
+        part: the recipe's alpha part.
+        generator: frozen.
+        pretrained: the checkpoint's own discriminator, for ``discriminator: pretrained``.
+
+    Raises:
+        UsageError: the recipe asks for a pretrained discriminator and there is none.
+    """
     config = part.training
     device = generator.w_avg.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         alpha = build_alpha(part, generator)
         discriminator = Discriminator(generator.spec.resolution, generator.spec.channels)
+        average = build_alpha(part, generator).requires_grad_(False)
     if config.discriminator == "pretrained":
         if pretrained is None:
             problem = "asks for a pretrained one, but the checkpoint has none"
             remedy = "set alpha.training.discriminator to scratch"
             raise UsageError("alpha.training.discriminator", problem, remedy)
-        discriminator.load_state_dict(dict(pretrained))
-    average = build_alpha(part, generator).requires_grad_(False)
+        discriminator = pretrained.requires_grad_(True).train()
     average.load_state_dict(alpha.state_dict())
     for net in (alpha, average, discriminator):
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -200,7 +209,9 @@ def train_step(
             average.lerp_(live, 1 - keep)
     coverage = float(alpha.detach().mean())
     training.coverage = [*training.coverage, coverage][-COLLAPSE_STEPS:]
-    return StepFacts(training.step, d_loss, float(realism.detach()), float(binarization.detach()), coverage)
+    return StepFacts(
+        training.step, d_loss, float(realism.detach()), float(binarization.detach()), coverage
+    )
 
 
 def discriminator_step(

@@ -175,6 +175,8 @@ def open_bundle(path: Path) -> Bundle:
         return _folder(path, source)
     if not path.exists():
         raise AnnotationRefused(source, "no such file or folder", "check the path")
+    if not path.is_file():
+        raise AnnotationRefused(source, "neither a file nor a folder", "check the path")
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
@@ -205,7 +207,13 @@ def _read_path(path: Path) -> bytes:
 
 def _folder(path: Path, source: str) -> Bundle:
     names: list[str] = []
-    for folder, folders, files in os.walk(path):
+
+    def unreadable(error: OSError) -> None:
+        raise AnnotationRefused(
+            str(error.filename), f"cannot be read ({error.strerror})", "check its rights"
+        ) from error
+
+    for folder, folders, files in os.walk(path, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         base = Path(folder).relative_to(path)
         names.extend((base / name).as_posix() for name in files if not name.startswith("."))
@@ -213,7 +221,17 @@ def _folder(path: Path, source: str) -> Bundle:
             raise AnnotationRefused(source, f"more than {MAX_FILES} files", "name a smaller folder")
     if not names:
         raise AnnotationRefused(source, "an empty folder", "name the folder that holds the masks")
+    for name in names:
+        _check_printable(name, source)
     return Bundle(source, tuple(sorted(names)), lambda name: _read_path(path / name), "folder")
+
+
+def _check_printable(name: str, source: str) -> None:
+    """Refuse names that would break a terminal or a report."""
+    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in name):
+        raise AnnotationRefused(
+            source, f"file name {name!r:.60} is no plain UTF-8 text", "rename the file"
+        )
 
 
 def _zip(path: Path, source: str) -> Bundle:
@@ -227,12 +245,13 @@ def _zip(path: Path, source: str) -> Bundle:
     for info in infos:
         name = info.filename.replace("\\", "/")
         parts = name.split("/")
-        if name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
+        if not name or name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
             raise AnnotationRefused(
                 source, f"member {name!r:.60} climbs out of the zip", "do not trust this file"
             )
         if info.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."):
             continue
+        _check_printable(name, source)
         total += info.file_size
         if (
             info.file_size > MAX_FILE_BYTES

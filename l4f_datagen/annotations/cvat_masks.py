@@ -44,6 +44,10 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     name = _label_map(bundle)
     if name is None:
         raise AnnotationRefused(bundle.source, f"no {LABEL_MAP}", "export segmentation mask 1.1")
+    if options.mask_value is not None:
+        raise AnnotationRefused(
+            bundle.source, "the label map names its colours", "give --category, not --mask-value"
+        )
     colours = parse_label_map(bundle.text(name), bundle.subject(name))
     wanted = _wanted(colours, options.category, bundle.subject(name))
     truth = TruthSet(bundle.source, "cvat-masks", ())
@@ -89,7 +93,7 @@ def _is_background(name: str, colour: Colour) -> bool:
 
 def _wanted(colours: dict[str, Colour], category: tuple[str, ...], subject: str) -> list[Colour]:
     objects = {name: c for name, c in colours.items() if not _is_background(name, c)}
-    listed = ", ".join(repr(name) for name in sorted(objects)[:12])
+    listed = ", ".join(f"{name!r:.60}" for name in sorted(objects)[:12])
     if category == ("*",):
         return list(objects.values())
     if not category:

@@ -61,7 +61,7 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     Raises:
         AnnotationRefused: no mask column, a broken shard, or a row without a mask.
     """
-    rule = MaskRule(options)
+    rule = MaskRule(options, bundle.source)
     truth = TruthSet(bundle.source, "hf", ())
 
     def item(name: str, subject: str, fetch: Fetch) -> TruthItem:

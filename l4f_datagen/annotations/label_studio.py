@@ -148,7 +148,8 @@ def _shapes(regions: list[dict[str, Any]], subject: str, tally: Counter[str]) ->
         if region.get("image_rotation"):
             raise AnnotationRefused(where, "the image was rotated", "label it without rotation")
         names = next((value[key] for key in value if key.endswith("labels")), None)
-        names = names or apart.get(region.get("id"))
+        own_id = region.get("id")
+        names = names or (apart.get(own_id) if isinstance(own_id, str) else None)
         named = isinstance(names, list) and names and isinstance(names[0], str)
         drawer = _drawer(value, region, where, tally)
         if drawer is not None and not named:

@@ -144,7 +144,7 @@ def _shape(
         raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")
     feature_id = record.get("featureId")
     feature_id = feature_id if isinstance(feature_id, str) else None
-    where = f"{subject} object {feature_id or number}"
+    where = f"{subject} object {(feature_id or str(number))[:60]}"
     category = record.get("title", record.get("value"))
     if not isinstance(category, str):
         raise AnnotationRefused(where, f"title {category!r:.40}", "give the class a name")

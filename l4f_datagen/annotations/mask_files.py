@@ -40,6 +40,7 @@ class MaskFiles:
         self.download = download
         self._bundle: Bundle | None = None
         self._names: dict[str, list[str]] = {}
+        self._last: tuple[str, bytes] | None = None  # objects of a composite mask share a URL
         if masks_dir is not None:
             self._bundle = open_bundle(Path(masks_dir))
             for name in self._bundle.names:
@@ -59,17 +60,21 @@ class MaskFiles:
             names = self._names.get(stem, []) if stem else []
             if len(names) > 1:
                 raise AnnotationRefused(
-                    subject, f"mask {stem} is {names[0]} and {names[1]}", "keep one of them"
+                    subject, f"mask {stem:.60} is {names[0]} and {names[1]}", "keep one of them"
                 )
             if names and self._bundle is not None:
                 return self._bundle.read(names[0])
         if url and self.download is not None:
-            return self.download(url)
-        looked = f"in {self.masks_dir}" if self.masks_dir else "and no folder of masks is given"
+            if self._last is None or self._last[0] != url:
+                self._last = (url, self.download(url))
+            return self._last[1]
+        where = (
+            f"in {self.masks_dir}" if self.masks_dir else "here, and no folder of masks is given"
+        )
         raise AnnotationRefused(
             subject,
-            f"its mask {object_id or ''} is not {'found ' if self.masks_dir else 'here '}{looked}",
-            "give --masks-dir with the downloaded masks, or ask for the download",
+            f"its mask {(object_id or '')[:60]} is not found {where}",
+            "give --masks-dir with the downloaded masks, or --download",
         )
 
 

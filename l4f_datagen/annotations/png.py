@@ -58,7 +58,7 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     Raises:
         AnnotationRefused: no picture, or a mask value that is none.
     """
-    rule = MaskRule(options)
+    rule = MaskRule(options, bundle.source)
     truth = TruthSet(bundle.source, "png", ())
     names = list(bundle.names)
     if bundle.kind != "file":
@@ -97,7 +97,11 @@ def mask_names(names: list[str]) -> list[str]:
 class MaskRule:
     """The rule that turns levels into a mask, with what a set has shown of itself so far."""
 
-    def __init__(self, options: TruthOptions) -> None:
+    def __init__(self, options: TruthOptions, source: str) -> None:
+        if options.category and options.category != ("*",):
+            raise AnnotationRefused(
+                source, "mask pictures have no class names", "give --mask-value, not --category"
+            )
         self.exact_white = options.exact_white
         self.kind, self.number, self.colour = parse_mask_value(options.mask_value)
         self.object_level: tuple[int, str] | None = None

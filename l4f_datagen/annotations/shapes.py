@@ -76,6 +76,12 @@ def truth_from_shapes(
         AnnotationRefused: no images, no object of the category, several classes and no choice, or
             an image whose only objects of the category are boxes.
     """
+    if options.mask_value is not None:
+        raise AnnotationRefused(
+            bundle.source,
+            f"a {format_name} export holds objects, not levels",
+            "give --category, not --mask-value",
+        )
     truth = TruthSet(bundle.source, format_name, (), tally)
     _count_unused(images, truth.tally, options)
     wanted = _chosen_categories(bundle.source, images, options)
@@ -112,7 +118,7 @@ def _chosen_categories(
         if missing:
             raise AnnotationRefused(
                 source,
-                f"no object of category {missing[0]!r}",
+                f"no object of category {missing[0]!r:.60}",
                 f"choose --category from {_listed(known)}",
             )
     elif len(with_area) > 1:
@@ -126,13 +132,13 @@ def _chosen_categories(
     if not any(s.category in wanted and s.kind in ("area", "crowd", "box") for s in shapes):
         held = "boxes or points only" if shapes else "no object at all"
         raise AnnotationRefused(
-            source, f"{held}: an empty truth", "draw polygons or masks, or fill boxes on request"
+            source, f"{held}: an empty truth", "draw polygons or masks, or give --boxes fill"
         )
     return wanted
 
 
 def _listed(names: set[str]) -> str:
-    shown = ", ".join(repr(name) for name in sorted(names)[:12])
+    shown = ", ".join(f"{name!r:.60}" for name in sorted(names)[:12])
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
@@ -148,8 +154,8 @@ def _item(
             if not chosen:
                 raise AnnotationRefused(
                     boxes[0].subject,
-                    f"{boxes[0].category!r} is only boxed on image {image.name}",
-                    "draw a polygon or mask, or fill boxes on request",
+                    f"{boxes[0].category!r:.60} is only boxed on image {image.name}",
+                    "draw a polygon or mask, or give --boxes fill",
                 )
         kept.append(chosen)
 

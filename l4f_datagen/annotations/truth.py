@@ -14,6 +14,7 @@ from l4f_datagen.errors import AnnotationRefused
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192: no declared size makes us take more memory than this allows
 MAX_SIDE = 1 << 16
+MAX_NAME = 1024
 SAMPLE_KEY = re.compile(r"psi\d{4,}-seed\d{7,}")
 
 Mask = NDArray[np.bool_]
@@ -173,7 +174,11 @@ def checked_name(raw: object, subject: str, *, parents: bool = False) -> str:
     Raises:
         AnnotationRefused: empty, no text, control characters, or a path that climbs out.
     """
-    if not isinstance(raw, str) or not raw.strip() or any(ord(c) < 32 for c in raw):
+    if (
+        not isinstance(raw, str)
+        or not raw.strip()
+        or any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in raw)
+    ):
         raise AnnotationRefused(subject, f"image name {raw!r:.60}", "give each image a name")
     path = raw.strip().replace("\\", "/")
     if "://" in path:
@@ -181,6 +186,8 @@ def checked_name(raw: object, subject: str, *, parents: bool = False) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if parents:
         parts = [part for part in parts if part != ".."]
+    if len(path) > MAX_NAME:
+        raise AnnotationRefused(subject, f"an image name of {len(path)} characters", "shorten it")
     if not parts or ".." in parts:
         raise AnnotationRefused(
             subject, f"image name {raw!r:.60} climbs out of its folder", "remove the `..`"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+from l4f_datagen.stylegan2.generator import GeneratorSpec
 
 from .assembly import Entries, Entry
 from .licences import Licence
@@ -42,6 +42,11 @@ class Native:
     training: Mapping[str, Any]
 
 
+def is_trained(key: str) -> bool:
+    """Whether a tensor of a state is trained: all but the mean of w and the noise maps."""
+    return key != "w_avg" and not key.endswith(".noise_const")
+
+
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """Return a hash that names a generator's weights, whatever file they came from.
 
@@ -51,7 +56,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     """
     digest = hashlib.sha256()
     for key in sorted(state):
-        if key == "w_avg" or key.endswith(".noise_const"):
+        if not is_trained(key):
             continue
         values = state[key].detach().cpu().to(torch.float16).contiguous()
         digest.update(f"{key}{list(values.shape)}".encode())
@@ -105,12 +110,13 @@ def save_discriminator(
     half: bool = False,
     licence: Licence | None = None,
     origin: str | None = None,
+    source_sha256: str | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a discriminator; arguments and errors as in ``save_generator``."""
     channels = {str(side): width for side, width in discriminator.channels.items()}
     shape = {"resolution": discriminator.resolution, "channels": channels}
-    metadata = _metadata("discriminator", shape, licence, origin, None, training)
+    metadata = _metadata("discriminator", shape, licence, origin, source_sha256, training)
     write_safetensors(path, _ready(discriminator.state_dict(), half), metadata)
 
 
@@ -134,11 +140,6 @@ def save_alpha(
     if generator_fingerprint is not None:
         metadata["generator_fingerprint"] = generator_fingerprint
     write_safetensors(path, _ready(network.state_dict(), half=False), metadata)
-
-
-def generator_values(generator: Generator) -> dict[str, Tensor]:
-    """Return a generator's state, weights and buffers, detached."""
-    return {key: value.detach() for key, value in generator.state_dict().items()}
 
 
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:

@@ -21,13 +21,14 @@ from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, MappingNet
 
 from .alphas import alpha_layout, checkpoint_kind
 from .assembly import alpha_state, discriminator_state, generator_state
+from .cache import file_hash
 from .catalogue import weights_by_sha256
 from .containers import read_container
 from .expected import generator_shapes
 from .generators import Container, discriminator_layout, generator_layout
 from .licences import Licence
-from .native import Native, fingerprint
-from .storage import ByteSource, file_sha256
+from .native import Native, fingerprint, is_trained
+from .storage import ByteSource
 
 NOISE_SEED = 2000
 
@@ -50,10 +51,20 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     native: Native | None
 
+    @property
+    def kind(self) -> str:
+        """What the network is: generator, discriminator or alpha."""
+        return type(self).__name__.removesuffix("Checkpoint").lower()
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained values; the mean of w and the noise maps are not trained."""
+        return sum(value.numel() for key, value in self.state.items() if is_trained(key))
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file; read through once, when first asked for."""
-        return file_sha256(self.path)
+        return file_hash(self.path)
 
     @property
     def licence(self) -> Licence | None:
@@ -173,6 +184,9 @@ class AlphaCheckpoint(Checkpoint):
         return _filled(lambda: AlphaNetwork(self.channels, list(self.resolutions)), self.state)
 
 
+AnyCheckpoint = GeneratorCheckpoint | DiscriminatorCheckpoint | AlphaCheckpoint
+
+
 def open_generator(path: Path | str, class_index: int | None = None) -> GeneratorCheckpoint:
     """Open a generator from any of the supported files.
 
@@ -207,7 +221,7 @@ def open_alpha(path: Path | str) -> AlphaCheckpoint:
         return _alpha(source, read_container(source))
 
 
-def open_checkpoint(path: Path | str, class_index: int | None = None) -> Checkpoint:
+def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyCheckpoint:
     """Open whatever a file is for: an alpha network, one of our discriminators, or a generator.
 
     Raises:

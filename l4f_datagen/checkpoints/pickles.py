@@ -40,9 +40,14 @@ def load_pickle(
             code = cursor.take(1)[0]
             if code == STOP:
                 return machine.stack.pop()
-            OPERATIONS[code](machine)
+            operation = OPERATIONS.get(code)
+            if operation is None:
+                raise ValueError(f"unknown operation {code:#x}")
+            operation(machine)
     except CheckpointRefused:
         raise
-    except (LookupError, ValueError, TypeError, OverflowError, struct.error) as error:
-        problem = f"is no valid pickle near byte {cursor.position} ({error or 'unknown'})"
-        raise cursor.source.refuse(problem) from None
+    except KeyError:
+        problem = "something is used that was never stored"
+    except (IndexError, ValueError, TypeError, OverflowError, struct.error) as error:
+        problem = str(error)
+    raise cursor.source.refuse(f"is no valid pickle near byte {cursor.position} ({problem})")

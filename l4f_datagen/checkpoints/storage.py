@@ -4,7 +4,6 @@ Nothing here trusts a size that the file declares: every length is checked again
 are really there before memory is taken.
 """
 
-import hashlib
 import math
 import stat
 from collections.abc import Sequence
@@ -84,12 +83,6 @@ class ByteSource:
         out = bytearray(length)
         self.read_into(start, memoryview(out))
         return bytes(out)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,17 @@ from l4f_datagen.cli.source import FILE
 @click.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
-def convert(source: Path, target: Path) -> None:
-    """Convert any StyleGAN2 checkpoint to a self-describing safetensors file."""
-    from l4f_datagen.checkpoints import convert_checkpoint
+@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
+@click.option("--half", is_flag=True, help="Store half precision; images may move by a level.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def convert(source: Path, target: Path, class_index: int | None, half: bool, force: bool) -> None:
+    """Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
 
-    convert_checkpoint(source, target)
+    Images stay bit-identical (without --half); licence and origin are carried along.
+    """
+    from l4f_datagen.checkpoints.convert import convert as write_converted
+
+    write_converted(source, target, class_index=class_index, half=half, overwrite=force)
     click.echo(str(target))
 
 
@@ -27,11 +33,12 @@ def inspect() -> None:
 @inspect.command("checkpoint")
 @click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def inspect_checkpoint(file: Path, as_json: bool) -> None:
+@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
+def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
     """Print what a checkpoint holds."""
-    from l4f_datagen.checkpoints import describe
+    from l4f_datagen.checkpoints.convert import checkpoint_facts
 
-    facts = describe(file)
+    facts = checkpoint_facts(file, class_index)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return

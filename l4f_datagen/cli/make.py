@@ -44,6 +44,7 @@ def make(
     dry_run: bool,
     as_json: bool,
     device: str,
+    offline: bool,
     **source: Any,
 ) -> None:
     """Make a labelled dataset: images, soft alphas, masks, COCO, Parquet, card, contact sheet.
@@ -63,7 +64,7 @@ def make(
 
     from l4f_datagen.pipeline import Job, make_dataset
 
-    job = Job(recipe, out, number, count, device=device, overwrite=overwrite)
+    job = Job(recipe, out, number, count, device=device, overwrite=overwrite, offline=offline)
     if dry_run:
         from l4f_datagen.estimate import estimate
 
@@ -84,4 +85,3 @@ def make(
 def _plan_text(plan: dict[str, Any]) -> str:
     lines = [f"{key:20s} {value}" for key, value in plan.items() if key != "recipe"]
     return "\n".join([plan["recipe"], *lines])
-

@@ -23,6 +23,7 @@ def sample(
     noise_mode: str | None,
     out: Path,
     device: str,
+    offline: bool,
     **source: Any,
 ) -> None:
     """Write generated pictures as PNG, one file a key, with keys.csv; no alpha network needed."""
@@ -38,5 +39,5 @@ def sample(
     }
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     recipe = resolve_recipe(**source, flags=flags)
-    written = write_pictures(recipe, out, number, device=device)
+    written = write_pictures(recipe, out, number, device=device, offline=offline)
     click.echo(f"{written} pictures in {out}")

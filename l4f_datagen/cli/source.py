@@ -16,7 +16,7 @@ FILE = click.Path(path_type=Path)
 
 
 def source_options(command: Command) -> Command:
-    """Add ``--domain --recipe --generator --alpha --set --device`` to a command."""
+    """Add ``--domain --recipe --generator --alpha --set --class --offline --device`` to a command."""
     options = [
         click.option("--domain", metavar="NAME", help="A shipped recipe (`recipes list`)."),
         click.option("--recipe", "recipe_file", type=FILE, help="A recipe file of your own."),
@@ -25,6 +25,10 @@ def source_options(command: Command) -> Command:
         click.option(
             "--set", "assignments", multiple=True, metavar="A.B=C", help="Override a recipe key."
         ),
+        click.option(
+            "--class", "class_index", type=click.IntRange(0), help="Conditional networks."
+        ),
+        click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
     ]
     for option in reversed(options):
@@ -38,6 +42,7 @@ def resolve_recipe(
     generator: Path | None,
     alpha: Path | None,
     assignments: tuple[str, ...],
+    class_index: int | None = None,
     flags: tuple[str, ...] = (),
 ) -> "Recipe":
     """Return the recipe after ``--set`` and flags.
@@ -57,6 +62,8 @@ def resolve_recipe(
     elif generator:
         # Another generator makes the recipe's own alpha weights meaningless.
         given.append("alpha.weights=null")
+    if class_index is not None:
+        given.append(f"generator.class_index={class_index}")
     overrides = [*assignments, *given, *flags]
     if recipe_file:
         return load_recipe(recipe_file, overrides, {})

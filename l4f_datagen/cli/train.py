@@ -22,6 +22,7 @@ def train(
     reals: str | None,
     dry_run: bool,
     device: str,
+    offline: bool,
     **source: Any,
 ) -> None:
     """Train an alpha network without labels; the same command resumes.
@@ -43,7 +44,9 @@ def train(
     from l4f_datagen.alpha.run import run_training
     from l4f_datagen.weights import choose_device, obtain_generator
 
-    checkpoint, generator = obtain_generator(recipe.generator, choose_device(device))
+    checkpoint, generator = obtain_generator(
+        recipe.generator, choose_device(device), offline=offline
+    )
     result = run_training(recipe.alpha, generator, checkpoint, out, say=_say)
     click.echo(str(result))
 

@@ -16,7 +16,9 @@ KEY_FILE = "keys.csv"
 COLUMNS = ("file", "key", "psi", "seed")
 
 
-def write_pictures(recipe: Recipe, out: Path, number: int | None, *, device: str) -> int:
+def write_pictures(
+    recipe: Recipe, out: Path, number: int | None, *, device: str, offline: bool = False
+) -> int:
     """Write ``number`` pictures of the plan (None: all of it) and ``keys.csv``; return how many.
 
     A picture already there is written again with the same bytes; files are staged and renamed.
@@ -26,7 +28,7 @@ def write_pictures(recipe: Recipe, out: Path, number: int | None, *, device: str
     """
     sweep = sweep_of(recipe.sampling)
     quota = Quota(sweep.capacity if number is None else number, "attempts", sweep)
-    _, generator = obtain_generator(recipe.generator, choose_device(device))
+    _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
     renderer = renderer_of(recipe, generator, None)
     rows = []
     try:

@@ -206,7 +206,7 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
         if state.step >= last_step:
             return state
         train_step(state, reals, plan, draw)
-        if state.step % 250 and state.step % every:
+        if state.step % 125 and state.step % every:
             continue
         now = time.monotonic()
         state.seconds, tick = state.seconds + now - tick, now

@@ -162,7 +162,5 @@ class TestFolder:
             for name, body in chunks
         )
         (tmp_path / "bomb.png").write_bytes(png)
-        with pytest.raises(
-            InputRefused, match=r"bomb.png: is far beyond 64 megapixels; shrink it"
-        ):
+        with pytest.raises(InputRefused, match=r"bomb.png: is far beyond 64 megapixels; shrink it"):
             read_square(tmp_path / "bomb.png", 16)

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zipfile
 
@@ -73,7 +74,9 @@ def test_missing_and_empty_are_refused(tmp_path):
         bundle.read("a.png")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:/x", "..\\x"])
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", "/etc/passwd", "a/../../b", "C:/x", "..\\x"]
+)
 def test_members_that_climb_out_are_refused(tmp_path, name):
     with pytest.raises(AnnotationRefused, match="climbs out of the zip"):
         open_bundle(write_zip(tmp_path / "z.zip", {name: "x"}))
@@ -126,3 +129,41 @@ def test_rotten_member_bytes_are_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(AnnotationRefused, match=r"z\.zip/a\.png: cannot be unpacked"):
         open_bundle(path).read("a.png")
+
+
+def test_names_that_would_break_a_terminal_are_refused(tmp_path):
+    with pytest.raises(AnnotationRefused, match="is no plain UTF-8 text"):
+        open_bundle(write_zip(tmp_path / "z.zip", {"a\x1b[31m.png": "x"}))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a\n.png").write_bytes(b"x")
+    with pytest.raises(AnnotationRefused, match=r"file name 'a\\n\.png' is no plain"):
+        open_bundle(tmp_path / "d")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AnnotationRefused, match="neither a file nor a folder"):
+        open_bundle(tmp_path / "pipe")
+
+
+def test_rows_of_a_list_an_object_and_lines(tmp_path):
+    path = tmp_path / "a.json"
+    for text, places in (
+        ('[{"a": 1}, {"a": 2}]', ["row 1", "row 2"]),
+        ('{"a": 1}\n\n{"a": 2}\n', ["line 1", "line 3"]),
+        ('{\n"a": 1\n}', [""]),
+    ):
+        path.write_text(text)
+        rows = open_bundle(path).rows("a.json")
+        assert [where for where, _ in rows] == [f"{path} {place}".strip() for place in places]
+        assert [row["a"] for _, row in rows] == [1, 2][: len(places)]
+
+
+def test_the_one_document_of_a_bundle(tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    assert open_bundle(tmp_path / "a.json").document() == "a.json"
+    assert open_bundle(tmp_path).document() == "a.json"
+    (tmp_path / "b.json").write_text("[]")
+    assert open_bundle(tmp_path).document() is None
+    (tmp_path / "c.png").write_bytes(b"x")
+    assert open_bundle(tmp_path / "c.png").document() is None

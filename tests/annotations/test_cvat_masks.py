@@ -51,6 +51,12 @@ def test_categories_are_chosen_by_name(tmp_path, square, as_png):
         open_truth(path, category="cat")
 
 
+def test_mask_values_are_refused(tmp_path, square, as_png):
+    path = export(tmp_path / "t.zip", as_png(colours(square)))
+    with pytest.raises(AnnotationRefused, match="the label map names its colours"):
+        open_truth(path, mask_value="1")
+
+
 def test_unnamed_colours_are_counted(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(colours(square, extra=(1, 2, 3))))
     truth = open_truth(path)

@@ -144,7 +144,9 @@ def test_masks_are_downloaded_only_when_asked(tmp_path, square, as_png):
     truth = opened(tmp_path, [row([mask()])], download=download)
     np.testing.assert_array_equal(truth[0].load().mask, square)
     assert asked == [MASK_URL]
-    with pytest.raises(AnnotationRefused, match=r"object feat1: its mask feat1 is not here and no"):
+    with pytest.raises(
+        AnnotationRefused, match=r"object feat1: its mask feat1 is not found here, and no"
+    ):
         opened(tmp_path, [row([mask()])])[0].load()
 
 
@@ -255,3 +257,16 @@ def test_fixture(fixtures):
     triangle = abs((30 - 5) * (40 - 8) - (20 - 5) * (4 - 8)) / 2
     assert truth[1].load().mask.sum() == pytest.approx(triangle, rel=0.05)
     assert len(truth.notes()) == 2  # a box and a point
+
+
+def test_a_composite_mask_is_downloaded_once_for_all_its_objects(tmp_path, square, as_png):
+    asked = []
+
+    def download(url):
+        asked.append(url)
+        return as_png(np.repeat(square[:, :, None], 3, 2).astype(np.uint8) * 255)
+
+    objects = [composite([255, 255, 255]), composite([255, 255, 255], feature_id="feat2")]
+    truth = opened(tmp_path, [row(objects)], download=download)
+    np.testing.assert_array_equal(truth[0].load().mask, square)
+    assert asked == [COMPOSITE_URL]

@@ -171,6 +171,13 @@ def test_the_object_level_must_agree_over_the_set(tmp_path):
         opened[1].load()
 
 
+def test_class_names_are_refused_where_there_are_none(tmp_path):
+    folder = save(tmp_path / "m", levels())
+    with pytest.raises(AnnotationRefused, match="mask pictures have no class names; give --mask-v"):
+        open_truth(folder, category="car")
+    assert open_truth(folder, category="*")[0].load().mask.any()
+
+
 def test_an_empty_mask_is_read_as_empty(tmp_path):
     save(tmp_path / "m", levels(0), "a.png")
     save(tmp_path / "m", levels(1), "b.png")

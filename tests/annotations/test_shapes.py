@@ -98,6 +98,11 @@ def test_annotators_with_different_sizes_are_refused():
         truth[0].load()
 
 
+def test_mask_values_are_refused_where_there_are_no_levels():
+    with pytest.raises(AnnotationRefused, match="a test export holds objects, not levels"):
+        truth_of([shape(disc())], mask_value="1")
+
+
 def test_many_categories_are_listed_briefly():
     shapes = [shape(disc(), category=f"class {n:02d}") for n in range(20)]
     with pytest.raises(AnnotationRefused, match=r"20 categories .* 'class 11' and 8 more, or '\*'"):

@@ -127,3 +127,11 @@ def test_two_pairs_or_bad_masks_are_not_called_shifted():
     assert looks_shifted(["1", "2"], truth[:2], truth[1::-1]) is None
     names = [f"{n}" for n in range(12)]
     assert looks_shifted(names, truth, ~truth) is None
+
+
+@pytest.mark.parametrize(("axis", "word"), [(1, "upside down"), (2, "mirrored")])
+def test_flipped_masks_are_warned_about(axis, word):
+    truth = thumbnails(8)
+    text = looks_shifted([str(n) for n in range(8)], truth, np.flip(truth, axis))
+    assert text is not None
+    assert word in text

@@ -229,3 +229,13 @@ def test_an_alpha_of_another_size_than_its_mask_is_refused(tmp_path):
     truth = save(tmp_path / "t", {"a": disc()})
     with pytest.raises(AnnotationRefused, match=r"alpha of a\.png: not the size of its mask"):
         score_folder(tmp_path / "d", truth)
+
+
+def test_average_precision_is_told_when_asked_for(tmp_path):
+    pred_folder, truth_folder, *_ = two_folders(tmp_path)
+    assert score_folder(pred_folder, truth_folder).average_precision is None
+    report = score_folder(pred_folder, truth_folder, with_ap=True)
+    assert report.average_precision is not None
+    assert report.average_precision["ap50"] == pytest.approx(1.0)
+    assert "COCO average precision" in report.to_text()
+    assert report.to_dict()["average_precision"] == report.average_precision

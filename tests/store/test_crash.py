@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +25,10 @@ def run_crashes(*args):
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("how", ["fresh", "growing"])
+@pytest.mark.parametrize("how", ["fresh", pytest.param("growing", marks=pytest.mark.slow)])
 def test_killed_before_every_single_change_of_the_folder(tmp_path, how):
     result = run_crashes(how, tmp_path)
-    assert result["kills"] > 100
+    assert result["kills"] > 60
     assert result["bad"] == []
 
 
@@ -94,25 +94,27 @@ def test_a_full_disk_at_every_stage(discs, tmp_path):
     """From no room at all, one page more each time, until it is enough."""
     discs.make_dataset(tmp_path / "undisturbed", 9)
     wanted = discs.files_of(tmp_path / "undisturbed")
-    stages = set()
+    failures = []
     with small_disk(tmp_path / "disk") as resize:
+        folder = tmp_path / "disk/out"
         for pages in range(1, 1000):
             resize(f"{4 * pages}k")
-            folder = tmp_path / "disk" / "out"
             try:
                 discs.make_dataset(folder, 9)
-            except L4FError as error:
-                line = str(error)
-                assert type(error) is L4FError
-                assert error.exit_code == 1
-                assert line.startswith(f"{folder}: no space left on the disk while ")
-                assert line.endswith("it goes on after the last finished shard")
-                assert "\n" not in line
-                stages.add(line.split(" while ")[1].split(";")[0])
-            else:
                 break
+            except L4FError as error:
+                failures.append(error)
         assert discs.files_of(folder) == wanted
-    assert stages >= {"writing shard 0", "writing shard 1", "writing the indexes"}
+    stages = set()
+    for error in failures:
+        line = re.fullmatch(
+            rf"{folder}: no space left on the disk while (.*); make room and run the same command "
+            "again: it goes on after the last finished shard",
+            str(error),
+        )
+        assert (type(error), error.exit_code) == (L4FError, 1)
+        stages.add(line[1])
+    assert stages >= {"opening it", "writing shard 0", "writing shard 1", "writing the indexes"}
 
 
 def test_a_full_disk_leaves_no_part_and_no_half_shard(discs, tmp_path):

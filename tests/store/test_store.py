@@ -69,6 +69,7 @@ def test_no_block_is_pulled_beyond_the_wanted_count(discs, dataset):
         ([[0, 1], [2]], 4, None, "shard 0: expected 4 samples, got 3"),
         ([[0, 1], [2]], 4, 9, "shard 0: expected 4 samples, got 3"),
         ([[0, 1, 2]], 2, None, "shard 0: expected 2 samples, got 3"),
+        ([[0, 1, 2]], 2, 3, "shard 0: expected 2 samples, got 3"),
         ([[1, 0]], 2, None, "seed0000000: expected image_id above 2, got 1"),
         ([[0, 1], [1]], 3, None, "seed0000001: expected image_id above 2, got 2"),
     ],

@@ -253,12 +253,12 @@ class TestMuted:
             interior = generator.synthesis(ws, noise, mute).image[:, :, 13:19, 13:19]
             return (interior.amax((2, 3)) - interior.amin((2, 3))).numpy()
 
-        # const: the first layer's output is its bias, one value a channel, so constant as well.
+        # Zero padding reaches 1 px in at 8 px, 5 at 16 and 13 at 32; rounding is all that is left.
         assert spread(silent, "conv1").max() < 2e-6
-        assert spread(silent, "const").max() < 2e-6
         assert spread(silent, None).min() > 1e-2
         assert spread(loud, "conv1").min() > 1e-2
-        assert spread(loud, "const").min() > 1e-2
+        # Under const the padding reaches one convolution further: everywhere in a small picture.
+        assert spread(silent, "const").min() > 1e-3
 
     def test_the_muted_features_are_zero(self, make_generator):
         generator = make_generator()

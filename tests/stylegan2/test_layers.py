@@ -136,7 +136,9 @@ def test_synthesis_layer(up, conv_clamp, noise_batch):
     x, w = draw(2, 3, 8 // (1 + up), 8 // (1 + up)), draw(2, 6, seed=1)
     noise = draw(noise_batch, 1, 8, 8, seed=2) if noise_batch else None
     styles = w @ layer.affine.weight.double().numpy().T / np.sqrt(6) + 1
-    expected = naive_modulated_conv(x, layer.weight.double().numpy(), styles, demodulate=True, up=up)
+    expected = naive_modulated_conv(
+        x, layer.weight.double().numpy(), styles, demodulate=True, up=up
+    )
     expected += np.array([0.5, -0.5, 0.1, 0.0])[:, None, None]
     if noise is not None:
         expected = expected + 0.7 * noise

@@ -1,0 +1,119 @@
+"""Say what a checkpoint is, and write it as one of our self-describing files."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.errors import UsageError
+
+from .native import save_alpha, save_discriminator, save_generator
+from .open import AlphaCheckpoint, AnyCheckpoint, GeneratorCheckpoint, open_checkpoint
+
+
+def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[str, Any]:
+    """Return what can be said about a checkpoint, as plain values for text or JSON.
+
+    Args:
+        path: the file.
+        class_index: the class to fix, for NVIDIA's class-conditional networks.
+
+    Raises:
+        CheckpointRefused: the file cannot be opened.
+    """
+    checkpoint = open_checkpoint(path, class_index)
+    facts: dict[str, Any] = {
+        "file": str(checkpoint.path),
+        "kind": checkpoint.kind,
+        "format": checkpoint.format,
+        "parameters": checkpoint.num_parameters,
+        "sha256": checkpoint.sha256,
+        "licence": asdict(checkpoint.licence) if checkpoint.licence else None,
+        "origin": checkpoint.origin,
+        "channels": {str(side): width for side, width in sorted(_channels(checkpoint).items())},
+    }
+    if isinstance(checkpoint, GeneratorCheckpoint):
+        spec = checkpoint.spec
+        facts |= {
+            "resolution": spec.resolution,
+            "z_dim": spec.z_dim,
+            "w_dim": spec.w_dim,
+            "num_ws": spec.num_ws,
+            "mapping_layers": spec.mapping_layers,
+            "conv_clamp": spec.conv_clamp,
+            "class": checkpoint.class_index,
+            "w_avg": checkpoint.has_w_avg,
+            "noise_buffers": checkpoint.has_noise,
+            "fingerprint": checkpoint.fingerprint,
+        }
+    elif isinstance(checkpoint, AlphaCheckpoint):
+        facts |= {
+            "resolution": checkpoint.resolutions[-1],
+            "resolutions": list(checkpoint.resolutions),
+            "generator_fingerprint": checkpoint.generator_fingerprint,
+        }
+    else:
+        facts["resolution"] = max(_channels(checkpoint))
+    if checkpoint.native:
+        facts["source_sha256"] = checkpoint.native.source_sha256
+        facts["training"] = dict(checkpoint.native.training)
+    return facts
+
+
+def convert(
+    path: Path | str,
+    out: Path | str,
+    *,
+    class_index: int | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+) -> AnyCheckpoint:
+    """Write any checkpoint as one of our files; a generator's images stay bit-identical.
+
+    What the source lacks (mean of w, noise maps) is fixed in the file. Licence and origin are
+    carried along, and so is the source's hash.
+
+    Args:
+        path: the file to read.
+        out: the file to write, ``.safetensors``.
+        class_index: the class to fix, for NVIDIA's class-conditional networks.
+        half: store in half precision; images then move by about one level.
+        overwrite: replace ``out``.
+
+    Returns:
+        The opened source.
+
+    Raises:
+        CheckpointRefused: the source cannot be opened.
+        UsageError: ``out`` exists, or is no ``.safetensors``.
+        L4FError: ``out`` cannot be written.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise UsageError(str(out), "has another suffix than .safetensors", "name it so")
+    if out.exists() and not overwrite:
+        raise UsageError(str(out), "exists", "choose another name, or --overwrite")
+    checkpoint = open_checkpoint(path, class_index)
+    native = checkpoint.native
+    facts: dict[str, Any] = {
+        "licence": checkpoint.licence,
+        "origin": checkpoint.origin or checkpoint.path.name,
+        "training": native.training if native else None,
+    }
+    # A copy of a copy still names the file that the weights once came in.
+    source = native.source_sha256 if native and native.source_sha256 else checkpoint.sha256
+    if isinstance(checkpoint, GeneratorCheckpoint):
+        state = checkpoint.complete_state
+        save_generator(out, checkpoint.spec, state, half=half, source_sha256=source, **facts)
+    elif isinstance(checkpoint, AlphaCheckpoint):
+        belongs = checkpoint.generator_fingerprint
+        network = checkpoint.build()
+        save_alpha(out, network, generator_fingerprint=belongs, source_sha256=source, **facts)
+    else:
+        save_discriminator(out, checkpoint.build(), half=half, source_sha256=source, **facts)
+    return checkpoint
+
+
+def _channels(checkpoint: AnyCheckpoint) -> dict[int, int]:
+    if isinstance(checkpoint, GeneratorCheckpoint):
+        return dict(checkpoint.spec.channels)
+    return dict(checkpoint.channels)

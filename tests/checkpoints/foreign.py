@@ -1,0 +1,484 @@
+"""Writes small checkpoints in every layout people have, from our own networks.
+
+The containers are made by the real writers (torch.save, pickle, NumPy); only the key names and the
+class names of the foreign code are reproduced, with empty stand-in classes.
+"""
+
+import argparse
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.stylegan2.discriminator import Discriminator
+from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+
+FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
+UNEVEN = {4: 6, 8: 5, 16: 3}
+
+
+def make_spec(**changes: Any) -> GeneratorSpec:
+    """A spec that no default fits: uneven widths, z and w of different size, three layers."""
+    fields = {"channels": UNEVEN, "z_dim": 5, "w_dim": 7, "mapping_layers": 3, **changes}
+    return GeneratorSpec(max(fields["channels"]), **fields)
+
+
+def make_generator(seed: int = 0, **changes: Any) -> Generator:
+    """A generator with every tensor drawn, also those that start at zero."""
+    torch.manual_seed(seed)
+    generator = Generator(make_spec(**changes)).eval().requires_grad_(False)
+    for name, tensor in generator.state_dict().items():
+        if name.endswith("bias") or name in ("w_avg",):
+            tensor += torch.randn(tensor.shape)
+        if name.endswith("noise_strength"):
+            tensor += 0.5 + torch.rand(())
+    return generator
+
+
+def make_discriminator(seed: int = 0, resolution: int = 16) -> Discriminator:
+    torch.manual_seed(seed)
+    channels = {4 << k: 3 + k for k in range(resolution.bit_length() - 2)}
+    discriminator = Discriminator(resolution, channels).eval().requires_grad_(False)
+    for name, tensor in discriminator.state_dict().items():
+        if name.endswith("bias"):
+            tensor += torch.randn(tensor.shape)
+    return discriminator
+
+
+def make_alpha(seed: int = 0, sides: tuple[int, ...] = (8, 16)) -> AlphaNetwork:
+    torch.manual_seed(seed)
+    channels = {side: 2 + k for k, side in enumerate(sides)}
+    return AlphaNetwork(channels, list(sides)).eval().requires_grad_(False)
+
+
+# ---------------------------------------------------------------------------------- rosinality
+
+
+def rosinality_state(generator: Generator, kernels: bool = True) -> "OrderedDict[str, Tensor]":
+    """``g_ema`` in rosinality's layout."""
+    state = generator.state_dict()
+    out: OrderedDict[str, Tensor] = OrderedDict()
+    for k in range(generator.spec.mapping_layers):
+        for part in ("weight", "bias"):
+            out[f"style.{k + 1}.{part}"] = state[f"mapping.fc.{k}.{part}"]
+    out["input.input"] = state["synthesis.b4.const"][None]
+    index = 0
+    for level, side in enumerate(generator.spec.resolutions):
+        for conv in ("conv0", "conv1") if level else ("conv1",):
+            ours = f"synthesis.b{side}.{conv}"
+            theirs = f"convs.{2 * (level - 1) + (conv == 'conv1')}" if level else "conv1"
+            out[f"{theirs}.conv.weight"] = state[f"{ours}.weight"][None]
+            out[f"{theirs}.conv.modulation.weight"] = state[f"{ours}.affine.weight"]
+            out[f"{theirs}.conv.modulation.bias"] = state[f"{ours}.affine.bias"]
+            out[f"{theirs}.noise.weight"] = state[f"{ours}.noise_strength"].reshape(1)
+            out[f"{theirs}.activate.bias"] = state[f"{ours}.bias"]
+            if conv == "conv0" and kernels:
+                out[f"{theirs}.conv.blur.kernel"] = FILTER * 4
+            out[f"noises.noise_{index}"] = state[f"{ours}.noise_const"][None, None]
+            index += 1
+        ours = f"synthesis.b{side}.torgb"
+        theirs = f"to_rgbs.{level - 1}" if level else "to_rgb1"
+        out[f"{theirs}.conv.weight"] = state[f"{ours}.weight"][None]
+        out[f"{theirs}.conv.modulation.weight"] = state[f"{ours}.affine.weight"]
+        out[f"{theirs}.conv.modulation.bias"] = state[f"{ours}.affine.bias"]
+        out[f"{theirs}.bias"] = state[f"{ours}.bias"].reshape(1, 3, 1, 1)
+        if level and kernels:
+            out[f"{theirs}.upsample.kernel"] = FILTER * 4
+    return out
+
+
+def rosinality_discriminator(discriminator: Discriminator) -> "OrderedDict[str, Tensor]":
+    """``d`` in rosinality's layout."""
+    state = discriminator.state_dict()
+    out: OrderedDict[str, Tensor] = OrderedDict()
+    names = {
+        "from_rgb.weight": "convs.0.0.weight",
+        "from_rgb.bias": "convs.0.1.bias",
+        "conv.weight": "final_conv.0.weight",
+        "conv.bias": "final_conv.1.bias",
+        "fc.weight": "final_linear.0.weight",
+        "fc.bias": "final_linear.0.bias",
+        "out.weight": "final_linear.1.weight",
+        "out.bias": "final_linear.1.bias",
+    }
+    parts = {
+        "conv0.weight": "conv1.0.weight",
+        "conv0.bias": "conv1.1.bias",
+        "conv1.weight": "conv2.1.weight",
+        "conv1.bias": "conv2.2.bias",
+        "skip.weight": "skip.1.weight",
+    }
+    for name, tensor in state.items():
+        if name in names:
+            out[names[name]] = tensor
+        else:
+            _, block, part = name.split(".", 2)
+            out[f"convs.{int(block) + 1}.{parts[part]}"] = tensor
+    for block in range(len(discriminator.blocks)):
+        out[f"convs.{block + 1}.conv2.0.kernel"] = FILTER
+        out[f"convs.{block + 1}.skip.0.kernel"] = FILTER
+    return out
+
+
+def rosinality_converted(generator: Generator) -> dict[str, Any]:
+    return {"g_ema": rosinality_state(generator), "latent_avg": generator.w_avg}
+
+
+def rosinality_trained(generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
+    """What a training run saves: optimizers, options, no mean of w."""
+    other = make_generator(seed=99, channels=dict(generator.spec.channels))
+    weight = torch.nn.Parameter(torch.randn(4, 4))
+    optimizer = torch.optim.Adam([weight], lr=0.002, betas=(0.0, 0.99))
+    weight.sum().backward()
+    optimizer.step()
+    return {
+        "g": rosinality_state(other),
+        "d": rosinality_discriminator(discriminator),
+        "g_ema": rosinality_state(generator),
+        "g_optim": optimizer.state_dict(),
+        "d_optim": optimizer.state_dict(),
+        "args": argparse.Namespace(size=generator.spec.resolution, mixing=0.9, ckpt=None),
+        "ada_aug_p": 0.0,
+    }
+
+
+# -------------------------------------------------------------------------- NVIDIA, PyTorch
+
+
+class Persistent:
+    """Pickles like an object of NVIDIA's persistent classes."""
+
+    def __init__(self, class_name: str, state: dict[str, Any]) -> None:
+        self.meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": "raise RuntimeError('never to be run')\n",
+            "class_name": class_name,
+            "state": state,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        module = sys.modules["torch_utils.persistence"]
+        return module._reconstruct_persistent_obj, (self.meta,)
+
+
+def _module(
+    class_name: str,
+    parameters: dict[str, Tensor] | None = None,
+    buffers: dict[str, Tensor] | None = None,
+    modules: dict[str, Persistent] | None = None,
+    **attributes: Any,
+) -> Persistent:
+    wrapped = {key: torch.nn.Parameter(value, False) for key, value in (parameters or {}).items()}
+    state = {
+        "training": False,
+        "_parameters": OrderedDict(wrapped),
+        "_buffers": OrderedDict(buffers or {}),
+        "_non_persistent_buffers_set": set(),
+        "_modules": OrderedDict(modules or {}),
+        "_init_args": (),
+        "_init_kwargs": {},
+        **attributes,
+    }
+    return Persistent(class_name, state)
+
+
+def _dense(state: dict[str, Tensor], name: str, **attributes: Any) -> Persistent:
+    parts = {"weight": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
+    return _module("FullyConnectedLayer", parts, **attributes)
+
+
+def ada_generator(
+    generator: Generator,
+    *,
+    channels_last: bool = False,
+    classes: tuple[Tensor, Tensor, Tensor] | None = None,
+    w_avg: bool = True,
+    architecture: str = "skip",
+    **layer: Any,
+) -> Persistent:
+    """``G_ema`` in NVIDIA's layout.
+
+    Args:
+        generator: the network.
+        channels_last: store convolution weights in that memory format.
+        classes: weight and bias of the embedding, and the first mapping weight with its columns.
+        w_avg: whether it has one.
+        architecture: what the blocks say.
+        layer: attributes to set in all synthesis layers.
+    """
+    state, spec = dict(generator.state_dict()), generator.spec
+    if channels_last:
+        for key, value in state.items():
+            if value.dim() == 4:
+                state[key] = value.to(memory_format=torch.channels_last)
+    blocks: dict[str, Persistent] = {}
+    for side in spec.resolutions:
+        modules: dict[str, Persistent] = {}
+        block = f"synthesis.b{side}"
+        for conv in ("conv0", "conv1") if side > 4 else ("conv1",):
+            name = f"{block}.{conv}"
+            modules[conv] = _module(
+                "SynthesisLayer",
+                {part: state[f"{name}.{part}"] for part in ("weight", "noise_strength", "bias")},
+                {"resample_filter": FILTER, "noise_const": state[f"{name}.noise_const"]},
+                {"affine": _dense(state, f"{name}.affine", activation="linear", bias_gain=1)},
+                **{
+                    "activation": "lrelu",
+                    "use_noise": True,
+                    "up": 2 if conv == "conv0" else 1,
+                    "conv_clamp": spec.conv_clamp,
+                    **layer,
+                },
+            )
+        modules["torgb"] = _module(
+            "ToRGBLayer",
+            {part: state[f"{block}.torgb.{part}"] for part in ("weight", "bias")},
+            {},
+            {"affine": _dense(state, f"{block}.torgb.affine", activation="linear", bias_gain=1)},
+            conv_clamp=spec.conv_clamp,
+        )
+        const = {"const": state[f"{block}.const"]} if side == 4 else {}
+        blocks[f"b{side}"] = _module(
+            "SynthesisBlock",
+            const,
+            {"resample_filter": FILTER},
+            modules,
+            architecture=architecture,
+        )
+    layers = {
+        f"fc{k}": _dense(state, f"mapping.fc.{k}", activation="lrelu", bias_gain=0.01)
+        for k in range(spec.mapping_layers)
+    }
+    if classes:
+        embed_weight, embed_bias, first = classes
+        layers["embed"] = _module("FullyConnectedLayer", {"weight": embed_weight, "bias": embed_bias})
+        parts = {"weight": first, "bias": state["mapping.fc.0.bias"]}
+        layers["fc0"] = _module("FullyConnectedLayer", parts, activation="lrelu", bias_gain=0.01)
+    average = {"w_avg": state["w_avg"]} if w_avg else {}
+    return _module(
+        "Generator",
+        modules={
+            "synthesis": _module("SynthesisNetwork", modules=blocks),
+            "mapping": _module("MappingNetwork", {}, average, layers),
+        },
+        z_dim=spec.z_dim,
+        c_dim=classes[0].shape[1] if classes else 0,
+        img_channels=3,
+    )
+
+
+def ada_discriminator(discriminator: Discriminator) -> Persistent:
+    """``D`` in NVIDIA's layout."""
+    state = discriminator.state_dict()
+
+    def conv(name: str) -> Persistent:
+        parts = {key: state[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in state}
+        return _module("Conv2dLayer", parts, {"resample_filter": FILTER})
+
+    modules: dict[str, Persistent] = {}
+    for block in range(len(discriminator.blocks)):
+        side = discriminator.resolution >> block
+        layers = {part: conv(f"blocks.{block}.{part}") for part in ("conv0", "conv1", "skip")}
+        if block == 0:
+            layers["fromrgb"] = conv("from_rgb")
+        modules[f"b{side}"] = _module(
+            "DiscriminatorBlock", {}, {"resample_filter": FILTER}, layers, architecture="resnet"
+        )
+    end = {"conv": conv("conv"), "fc": _dense(dict(state), "fc"), "out": _dense(dict(state), "out")}
+    modules["b4"] = _module("DiscriminatorEpilogue", modules=end, architecture="resnet")
+    return _module("Discriminator", modules=modules, c_dim=0, img_channels=3)
+
+
+def ada_snapshot(g_ema: Persistent, d: Persistent | None = None) -> dict[str, Any]:
+    other = ada_generator(make_generator(seed=77))
+    return {
+        "training_set_kwargs": {"class_name": "training.dataset.ImageFolderDataset", "max_size": 9},
+        "G": other,
+        "D": d or ada_discriminator(make_discriminator()),
+        "G_ema": g_ema,
+        "augment_pipe": None,
+    }
+
+
+# ----------------------------------------------------------------------- NVIDIA, TensorFlow
+
+
+class EasyDict(dict):
+    """Pickles as a subclass of dict of NVIDIA's code."""
+
+    __module__ = "dnnlib.util"
+
+
+class Network:
+    """Pickles as a network of NVIDIA's TensorFlow code."""
+
+    __module__ = "dnnlib.tflib.network"
+
+    def __init__(self, name: str, variables: dict[str, Any], **more: Any) -> None:
+        self.__dict__ = {
+            "version": 4,
+            "name": name,
+            "static_kwargs": EasyDict(num_channels=3, label_size=0, **more.pop("options", {})),
+            "components": EasyDict(more.pop("components", {})),
+            "build_module_src": "raise RuntimeError('never to be run')\n",
+            "build_func_name": name,
+            "variables": list(variables.items()),
+        }
+
+
+def tf_generator(generator: Generator, **options: Any) -> Network:
+    """Gs in TensorFlow's layout: dense (in, out), kernels (h, w, in, out), Conv0_up mirrored."""
+    state = {key: value.numpy() for key, value in generator.state_dict().items()}
+    spec = generator.spec
+    variables: dict[str, Any] = {}
+    index = 0
+    for side in spec.resolutions:
+        block = f"synthesis.b{side}"
+        names = {"conv0": "Conv0_up", "conv1": "Conv1" if side > 4 else "Conv", "torgb": "ToRGB"}
+        for ours, theirs in names.items():
+            if f"{block}.{ours}.weight" not in state:
+                continue
+            weight = state[f"{block}.{ours}.weight"]
+            weight = weight[:, :, ::-1, ::-1] if ours == "conv0" else weight
+            place = f"{side}x{side}/{theirs}"
+            variables[f"{place}/weight"] = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+            variables[f"{place}/mod_weight"] = state[f"{block}.{ours}.affine.weight"].T.copy()
+            variables[f"{place}/mod_bias"] = state[f"{block}.{ours}.affine.bias"] - 1
+            variables[f"{place}/bias"] = state[f"{block}.{ours}.bias"]
+            if ours != "torgb":
+                strength = state[f"{block}.{ours}.noise_strength"]
+                variables[f"{place}/noise_strength"] = np.float32(strength)
+                variables[f"noise{index}"] = state[f"{block}.{ours}.noise_const"][None, None]
+                index += 1
+    variables["4x4/Const/const"] = state["synthesis.b4.const"][None]
+    dense: dict[str, Any] = {}
+    for k in range(spec.mapping_layers):
+        dense[f"Dense{k}/weight"] = state[f"mapping.fc.{k}.weight"].T.copy()
+        dense[f"Dense{k}/bias"] = state[f"mapping.fc.{k}.bias"]
+    options = {"resolution": spec.resolution, **options}
+    components = {
+        "synthesis": Network("G_synthesis", variables, options=options),
+        "mapping": Network("G_mapping", dense, options=options),
+    }
+    own = {"lod": np.float32(0), "dlatent_avg": state["w_avg"]}
+    return Network("Gs", own, components=components, options=options)
+
+
+def tf_discriminator(discriminator: Discriminator, **options: Any) -> Network:
+    """D in TensorFlow's layout."""
+    state = {key: value.numpy() for key, value in discriminator.state_dict().items()}
+    parts = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip"}
+    ends = {"conv": "4x4/Conv", "fc": "4x4/Dense0", "out": "Output"}
+    variables: dict[str, Any] = {}
+    for name, value in state.items():
+        stored = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+        pieces = name.split(".")
+        if pieces[0] == "blocks":
+            side = discriminator.resolution >> int(pieces[1])
+            place = f"{side}x{side}/{parts[pieces[2]]}"
+        elif pieces[0] == "from_rgb":
+            place = f"{discriminator.resolution}x{discriminator.resolution}/FromRGB"
+        else:
+            place = ends[pieces[0]]
+        variables[f"{place}/{pieces[-1]}"] = np.ascontiguousarray(stored)
+    return Network("D", variables, options=options)
+
+
+def tf_snapshot(generator: Generator, discriminator: Discriminator, **options: Any) -> tuple[Any, ...]:
+    return (
+        tf_generator(make_generator(seed=55)),
+        tf_discriminator(discriminator),
+        tf_generator(generator, **options),
+    )
+
+
+# --------------------------------------------------------------------------- Labels4Free
+
+
+def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
+    """An alpha network in one of the two class layouts of the authors' code."""
+    out: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        pieces = name.split(".")
+        if pieces[0] == "out":
+            out[f"conv_n.{pieces[1]}"] = tensor
+            continue
+        level = network.resolutions.index(int(pieces[1]))
+        kind = pieces[0]
+        if kind == "merge":
+            place = f"conv_merge_fns.{level - 1}" if lists else f"conv_next{level if level > 1 else ''}"
+        elif lists:
+            place = f"conv_fns{int(kind == 'second')}.{level}"
+        else:
+            place = f"conv{2 * level + 1 + (kind == 'second')}"
+        out[f"{place}.{pieces[2]}"] = tensor
+    return out
+
+
+def labels4free_snapshot(network: AlphaNetwork, lists: bool = False, prefix: str = "") -> dict[str, Any]:
+    live = labels4free_state(make_alpha(seed=9, sides=tuple(network.resolutions)), lists)
+    state = labels4free_state(network, lists)
+    return {
+        "g": {},
+        "d": {},
+        "bg_extractor": {f"module.{key}": value for key, value in live.items()},
+        "bg_extractor_ema": {prefix + key: value for key, value in state.items()},
+        "g_optim": {"state": {}, "param_groups": []},
+        "args": argparse.Namespace(size=network.resolutions[-1], lr=0.002),
+        "ada_aug_p": 0.0,
+    }
+
+
+# --------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def foreign_modules() -> Iterator[None]:
+    """Pretend that the foreign packages are importable, which pickle wants of what it writes."""
+    persistence: Any = types.ModuleType("torch_utils.persistence")
+
+    def _reconstruct_persistent_obj(meta: Any) -> None:
+        raise RuntimeError("never to be called")
+
+    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj
+    util: Any = types.ModuleType("dnnlib.util")
+    util.EasyDict = EasyDict
+    network: Any = types.ModuleType("dnnlib.tflib.network")
+    network.Network = Network
+    made = {
+        "torch_utils": types.ModuleType("torch_utils"),
+        "torch_utils.persistence": persistence,
+        "dnnlib": types.ModuleType("dnnlib"),
+        "dnnlib.util": util,
+        "dnnlib.tflib": types.ModuleType("dnnlib.tflib"),
+        "dnnlib.tflib.network": network,
+    }
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for name in made:
+            del sys.modules[name]
+
+
+def write_pickle(path: Path, value: Any, protocol: int = 4) -> Path:
+    with foreign_modules(), path.open("wb") as file:
+        pickle.dump(value, file, protocol=protocol)
+    return path
+
+
+def write_torch(path: Path, value: Any, legacy: bool = False) -> Path:
+    torch.save(value, path, _use_new_zipfile_serialization=not legacy)
+    return path

@@ -1,0 +1,181 @@
+"""Every reference checkpoint against what the reference implementations make of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
+from l4f_datagen.stylegan2.generator import Generator, draw_z
+
+GENERATORS = {
+    "ada_64.pkl": "ada_64_expected.npz",
+    "sg3repo_32.pkl": "sg3repo_32_expected.npz",
+    "tf_64.pkl": "ada_64_expected.npz",
+    "rosinality_64_converted.pt": "rosinality_64_expected.npz",
+    "rosinality_64_trained.pt": "rosinality_64_expected.npz",
+}
+FEATURES = ("ada_64.pkl", "tf_64.pkl", "rosinality_64_converted.pt")
+BACKGROUNDS = {"l4f_bg_256.pt": ("conv1", 4, 8), "l4f_bg_512.pt": ("const", 8, 16)}
+ALPHAS = {"l4f_alpha_256.pt": 1, "l4f_alpha_512.pt": 2, "l4f_alpha_1024.pt": 4}
+
+
+def _largest(ours: torch.Tensor, expected: NDArray[Any]) -> float:
+    return float(np.abs(ours.numpy().astype(np.float64) - expected.astype(np.float64)).max())
+
+
+def _z(generator: Generator, seeds: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(draw_z([int(seed) for seed in seeds], generator.spec.z_dim))
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_images_and_w_are_those_of_the_reference_code(
+    name: str, reference_dir: Path, manifest: dict[str, Any]
+) -> None:
+    tolerance = manifest[name]["tolerance"]["recommended"]
+    expected = np.load(reference_dir / GENERATORS[name])
+    checkpoint = open_generator(reference_dir / name)
+    generator = checkpoint.build()
+    z = _z(generator, expected["seeds"])
+    w = generator.mapping(z)
+    assert _largest(w, expected["w_psi1.0"]) < tolerance["w_atol"]
+    assert _largest(generator(z, 1.0).image, expected["img_psi1.0"]) < tolerance["image_atol"]
+    if not checkpoint.has_w_avg:
+        assert _largest(generator.w_avg, expected["mean_w_10000"]) < tolerance["w_atol"]
+        return
+    image = generator(z, 0.7).image
+    assert _largest(image, expected["img_psi0.7"]) < tolerance["image_atol"]
+    if "w_psi0.7" in expected:
+        truncated = generator.truncate(w, 0.7)[:, 0]
+        assert _largest(truncated, expected["w_psi0.7"]) < tolerance["w_atol"]
+    if "img_psi1.0_noise_none_seed0" in expected:
+        quiet = generator(z[:1], noise=generator.noise("none")).image
+        assert _largest(quiet, expected["img_psi1.0_noise_none_seed0"]) < tolerance["image_atol"]
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_are_those_of_the_reference_code(
+    name: str, reference_dir: Path, manifest: dict[str, Any]
+) -> None:
+    tolerance = manifest[name]["tolerance"]["recommended"]["features_float16_atol"]
+    expected = np.load(reference_dir / "ada_64_features.npz")
+    generator = open_generator(reference_dir / name).build()
+    features = generator(_z(generator, np.array([0]))).features
+    compared = 0
+    for side, maps in features.items():
+        names = ["conv1"] if side == 4 else ["conv0", "conv1"]
+        for layer, ours in zip(names, maps, strict=True):
+            assert _largest(ours, expected[f"b{side}_{layer}"]) < tolerance
+            compared += 1
+    assert compared == 9
+
+
+@pytest.mark.parametrize("name", [*GENERATORS, *BACKGROUNDS])
+def test_spec_is_the_manifests(name: str, reference_dir: Path, manifest: dict[str, Any]) -> None:
+    params = manifest[name]["params"]
+    spec = open_generator(reference_dir / name).spec
+    assert spec.resolution == params["img_resolution"]
+    assert (spec.z_dim, spec.w_dim) == (params["z_dim"], params["w_dim"])
+    assert spec.mapping_layers == params["mapping_layers"]
+    assert spec.conv_clamp == params["conv_clamp"]
+    if "channels" in params:
+        assert {str(side): width for side, width in spec.channels.items()} == params["channels"]
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+def test_muted_backgrounds_are_those_of_the_authors_code(
+    name: str, reference_dir: Path, manifest: dict[str, Any]
+) -> None:
+    mute, stride, lowest = BACKGROUNDS[name]
+    tolerance = manifest[name]["tolerance"]["recommended"]
+    expected = np.load(reference_dir / name.replace(".pt", "_expected.npz"))
+    generator = open_generator(reference_dir / name).build()
+    z = _z(generator, np.array([0, 1]))
+    middle = generator.spec.resolution // 2 - 24
+    for psi in (1.0, 0.5):
+        for kind in ("fg", "bg"):
+            out = generator(z, psi, mute=mute if kind == "bg" else None)
+            image, key = out.image, f"{kind}_psi{psi}"
+            atol = tolerance["image_atol"]
+            assert _largest(image[:, :, ::stride, ::stride], expected[f"{key}_stride{stride}"]) < atol
+            assert _largest(image[:, :, :48, :48], expected[f"{key}_crop_tl"]) < atol
+            assert _largest(image[:, :, -48:, -48:], expected[f"{key}_crop_br"]) < atol
+            box = slice(middle, middle + 48)
+            assert _largest(image[:, :, box, box], expected[f"{key}_crop_mid"]) < atol
+            if psi == 1.0:
+                for k in (0, 1):
+                    ours = out.features[lowest][k]
+                    assert _largest(ours, expected[f"feat{k}_{kind}"]) < tolerance["feat_atol"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "l4f_alpha_256.pt" else [pytest.mark.slow])
+        for name in ALPHAS
+    ],
+)
+def test_alpha_is_that_of_the_authors_code(
+    name: str, reference_dir: Path, manifest: dict[str, Any]
+) -> None:
+    tolerance = manifest[name]["tolerance"]["recommended"]
+    expected = np.load(reference_dir / name.replace(".pt", "_expected.npz"))
+    network = open_alpha(reference_dir / name).build()
+    batch = 2 if name == "l4f_alpha_256.pt" else 1
+    stream = np.random.RandomState(int(expected["feature_seed"]))
+    features = {
+        side: [
+            torch.from_numpy(stream.standard_normal((batch, width, side, side)).astype(np.float32))
+            for _ in range(2)
+        ]
+        for side, width in network.channels.items()
+    }
+    alpha = network(features)
+    stride, middle = ALPHAS[name], network.resolutions[-1] // 2 - 24
+    grid = alpha[:, :, ::stride, ::stride]
+    assert _largest(grid, expected[f"alpha_stride{stride}"]) < tolerance["grid_float16_atol"]
+    assert abs(float(alpha.mean()) - float(expected["mean"])) < tolerance["mean_atol"]
+    corners = {
+        "crop_tl": alpha[0, 0, :48, :48],
+        "crop_tr": alpha[0, 0, :48, -48:],
+        "crop_bl": alpha[0, 0, -48:, :48],
+        "crop_br": alpha[0, 0, -48:, -48:],
+        "crop_mid": alpha[0, 0, middle : middle + 48, middle : middle + 48],
+    }
+    for key, ours in corners.items():
+        expected_crop = expected[key].reshape(ours.shape)
+        assert _largest(ours, expected_crop) < tolerance["crops_float32_atol"]
+
+
+def test_both_nvidia_containers_hold_the_same_discriminator(reference_dir: Path) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 64, 64)
+    ada = open_discriminator(reference_dir / "ada_64.pkl").build()
+    tf = open_discriminator(reference_dir / "tf_64.pkl").build()
+    assert torch.allclose(ada(images), tf(images), atol=1e-5)
+
+
+def test_the_same_weights_have_one_fingerprint_in_every_container(reference_dir: Path) -> None:
+    names = ("ada_64.pkl", "tf_64.pkl", "rosinality_64_converted.pt", "rosinality_64_trained.pt")
+    prints = {open_generator(reference_dir / name).fingerprint for name in names}
+    assert len(prints) == 1
+    assert open_generator(reference_dir / "sg3repo_32.pkl").fingerprint not in prints
+
+
+def test_hashes_are_the_manifests(reference_dir: Path, manifest: dict[str, Any]) -> None:
+    for name in GENERATORS:
+        assert open_generator(reference_dir / name).sha256 == manifest[name]["sha256"]
+
+
+def test_a_real_trained_network_opens(reference_dir: Path) -> None:
+    folder = reference_dir.parents[1] / "data" / "mnist_stylegan2"
+    for path in sorted(folder.glob("*.pt")):
+        generator = open_generator(path).build()
+        assert (generator.spec.resolution, generator.spec.mapping_layers) == (32, 2)
+        image = generator(_z(generator, np.array([0, 1])), 0.7).image
+        # Digits: bright strokes on a dark ground, not noise around grey.
+        assert (image < -0.7).float().mean() > 0.4
+        assert (image > 0.5).float().mean() > 0.03

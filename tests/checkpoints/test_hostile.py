@@ -1,0 +1,216 @@
+"""Malformed and hostile files: one clear refusal each, at once, in little memory, and no effect."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from l4f_datagen.checkpoints.open import open_checkpoint, open_generator
+from l4f_datagen.errors import CheckpointRefused
+
+BOUNDED = Path(__file__).with_name("bounded.py")
+# What the refusal has to name, beyond the file.
+NAMED = {
+    "hostile_os_system.pkl": "os.system",
+    "hostile_in_ada.pkl": "posix.system",
+    "hostile_nested_load_from_bytes.pkl": "os.system",
+    "hostile_nested_zip_load_from_bytes.pkl": "os.system",
+    "hostile_in_tf.pkl": "os.system",
+    "hostile_zip.pt": "os.system",
+    "hostile_legacy.pt": "os.system",
+    "foreign_class.pt": "types.SimpleNamespace",
+    "truncated.pkl": "ends early",
+    "truncated.pt": "zip archive",
+    "image.pt": "PNG",
+    "image.pkl": "PNG",
+    "empty.pt": "empty",
+    "empty.pkl": "empty",
+    "html_error_page.pkl": "web page",
+    "lfs_pointer.pt": "Git LFS pointer",
+    "plain_zip.pt": "readme.txt",
+    "other_dict.pt": "state_dict, epoch",
+    "other_pickle.pkl": "a, b",
+    "conditional_c10.pkl": "c_dim = 10",
+    "architecture_resnet.pkl": "'resnet'",
+    "stylegan3_tree.pkl": "StyleGAN3",
+    "nan_weight.pkl": "b8.conv1.weight",
+    "nan_weight.pt": "convs.0.conv.weight",
+    "wrong_shape.pkl": "b16.conv0.weight",
+    "wrong_shape.pt": "convs.1.conv.modulation.weight",
+    "missing_key.pkl": "b8.conv0.affine.weight",
+    "missing_key.pt": "b8.torgb.affine.bias",
+    "no_g_ema.pkl": "G_ema",
+    "no_g_ema.pt": "g_ema",
+    "huge_array_reconstruct.pkl": "17179869184",
+    "huge_array_state.pkl": "17179869184",
+    "huge_tensor_stride0.pkl": "b4.const",
+}
+MAX_GROWTH_KIB = 200 * 1024
+
+
+def _open_bounded(paths: list[Path], folder: Path) -> dict[str, dict[str, Any]]:
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, str(BOUNDED), *map(str, paths)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return {Path(answer["path"]).name: answer for answer in answers}
+
+
+def test_every_bad_reference_file_is_refused_within_bounds(
+    reference_dir: Path, manifest: dict[str, Any], tmp_path: Path
+) -> None:
+    bad = {name: entry for name, entry in manifest.items() if entry["kind"] == "bad"}
+    answers = _open_bounded([reference_dir / name for name in bad], tmp_path)
+    assert list(tmp_path.iterdir()) == [], "something in a file was executed or written"
+    for name, entry in bad.items():
+        answer = answers[name]
+        assert answer["grown_kib"] < MAX_GROWTH_KIB, (name, answer)
+        if name == "hostile_module_src.pkl":  # its source text is never looked at
+            assert answer["result"] == "opened"
+            continue
+        assert entry["expect"]["result"] in ("refuse", "load_or_refuse")
+        assert answer["result"] == "CheckpointRefused", (name, answer)
+        assert answer["code"] == 4
+        assert answer["line"].startswith(str(reference_dir / name))
+        assert "\n" not in answer["line"]
+        assert NAMED[name] in answer["line"], (name, answer["line"])
+    assert set(NAMED) | {"hostile_module_src.pkl"} == set(bad)
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("echo x > PWNED",)
+
+
+def _pair_of(index: int) -> bytes:
+    """Operations for a pair of twice the same remembered thing, remembered as the next."""
+    return bytes([ord("h"), index, ord("h"), index, 0x86, 0x94])
+
+
+def _bombs(folder: Path, foreign: ModuleType) -> dict[str, tuple[Path, str]]:
+    """Small files that ask for much: file by name, and what the refusal says."""
+    bombs: dict[str, tuple[bytes, str]] = {
+        # A memo index of 4 billion makes pickle's own machine take 64 GB.
+        "memo": (b"\x80\x04Nr\xff\xff\xff\xff.", "NoneType"),
+        "bytes": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little"), "ends early"),
+        "text": (b"\x80\x04\x8d" + (1 << 40).to_bytes(8, "little"), "bytes of text"),
+        "frame": (b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"N.", "NoneType"),
+        "integer": (b"\x80\x04\x8b\xff\xff\xff\x7f", "integer too long"),
+        "operations": (b"\x80\x04" + b"N0" * 500_000 + b".", "operations"),
+        # Each pass doubles what a walk would see; a list that holds itself has no end.
+        "doubling": (b"\x80\x04]\x94" + b"".join(_pair_of(k) for k in range(200)) + b".", "tuple"),
+        "endless": (b"\x80\x04}\x94\x8c\x05G_ema]\x94h\x01as.", "G_ema"),
+        "deep": (b"\x80\x04" + b"(" * 100_000 + b"t" * 100_000 + b".", "tuple"),
+        "deep key": (b"\x80\x04}" + b")" + b"\x85" * 100_000 + b"Ns.", "dict key"),
+        "safetensors header": ((1 << 40).to_bytes(8, "little") + b"{" + b" " * 50, "starts with"),
+        "no pickle": (b"(dp0\nS'a'\np1\n", "no valid pickle"),
+        "extension": (b"\x80\x04\x82\x01.", "registered extensions"),
+        "old object": (b"\x80\x02(o.", "objects of Python 2"),
+        "old instance": (b"(ios\nsystem\n.", "os.system"),
+        "outside data": (b"\x80\x05\x97.", "data outside the file"),
+        "persistent": (b"\x80\x04NQ.", "persistent id"),
+        "underflow": (b"\x80\x04s.", "no valid pickle"),
+    }
+    made: dict[str, tuple[Path, str]] = {}
+    for name, (data, said) in bombs.items():
+        path = folder / name
+        path.write_bytes(data)
+        made[name] = (path, said)
+    many = {f"x{k}": torch.zeros(1).expand(1 << 20) for k in range(3)}
+    made["expanded"] = (
+        foreign.write_torch(folder / "expanded", {"g_ema": {"style.1.weight": many["x0"]}}),
+        "storage holds 1 values",
+    )
+    made["runs"] = (foreign.write_torch(folder / "runs", {"g_ema": {}, "args": _Runs()}), "system")
+    made["runs legacy"] = (
+        foreign.write_torch(folder / "runs legacy", {"g_ema": _Runs()}, legacy=True),
+        "system",
+    )
+    return made
+
+
+def test_small_files_that_ask_for_much_are_refused_within_bounds(
+    tmp_path: Path, foreign: ModuleType
+) -> None:
+    files, empty = tmp_path / "files", tmp_path / "empty"
+    files.mkdir()
+    empty.mkdir()
+    bombs = _bombs(files, foreign)
+    answers = _open_bounded([path for path, _ in bombs.values()], empty)
+    assert list(empty.iterdir()) == []
+    for name, (path, said) in bombs.items():
+        answer = answers[path.name]
+        assert answer["result"] == "CheckpointRefused", (name, answer)
+        assert said in answer["line"], (name, answer["line"])
+        assert answer["grown_kib"] < MAX_GROWTH_KIB, (name, answer)
+
+
+def test_shared_storages_cannot_multiply_what_is_read(tmp_path: Path, foreign: ModuleType) -> None:
+    """Thirty mapping layers that are all the same 64 KB would read as 2 MB."""
+    generator = foreign.make_generator(z_dim=128, w_dim=128)
+    state = foreign.rosinality_state(generator)
+    for k in range(1, 31):
+        state[f"style.{k}.weight"] = state["style.1.weight"]
+        state[f"style.{k}.bias"] = state["style.1.bias"]
+    path = foreign.write_torch(tmp_path / "shared", {"g_ema": state})
+    with pytest.raises(CheckpointRefused, match=r"declares \d+ bytes of weights, but has \d+"):
+        open_generator(path)
+
+
+def test_wide_layers_of_a_small_file_take_no_memory(tmp_path: Path, foreign: ModuleType) -> None:
+    """A first column of 100,000 channels: the network it announces would take 360 GB."""
+    state = foreign.rosinality_state(foreign.make_generator())
+    state["convs.1.conv.weight"] = torch.zeros(1, 100_000, 1, 3, 3)
+    path = foreign.write_torch(tmp_path / "wide", {"g_ema": state})
+    with pytest.raises(CheckpointRefused, match="expected"):
+        open_generator(path)
+
+
+def test_names_in_a_message_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(pickle.dumps({"\x1b[2J\nroot": 1, "x" * 5000: 2}))
+    with pytest.raises(CheckpointRefused) as caught:
+        open_generator(path)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(), "not a regular file"),
+        (lambda path: os.mkfifo(path), "not a regular file"),
+    ],
+)
+def test_what_is_no_file_is_refused(make: Any, said: str, tmp_path: Path) -> None:
+    make(tmp_path / "it")
+    with pytest.raises(CheckpointRefused, match=said):
+        open_checkpoint(tmp_path / "it")
+
+
+def test_a_file_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"x")
+
+    def denied(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(CheckpointRefused, match="Permission denied"):
+        open_checkpoint(path)

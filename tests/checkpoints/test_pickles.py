@@ -1,0 +1,164 @@
+"""The restricted unpickler: the standard library's is the reference for plain data."""
+
+import collections
+import math
+import os
+import pickle
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l4f_datagen.checkpoints.allowed import TORCH_GLOBALS
+from l4f_datagen.checkpoints.cursor import WINDOW, Cursor
+from l4f_datagen.checkpoints.machine import Allowed, Budget, Record, StandIn, show
+from l4f_datagen.checkpoints.pickles import load_pickle
+from l4f_datagen.checkpoints.storage import ByteSource, Span
+from l4f_datagen.errors import CheckpointRefused
+
+NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.booleans() | st.none()
+KEYS = st.text(max_size=8) | st.integers(-(2**40), 2**40)
+DATA = st.recursive(
+    NUMBERS | st.text(max_size=40) | st.binary(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(KEYS, inner, max_size=5)
+        | st.lists(inner, max_size=4).map(tuple)
+    ),
+    max_leaves=25,
+)
+
+
+def _load(data: bytes, path: Path, allowed: Allowed | None = None) -> object:
+    path.write_bytes(data)
+    with ByteSource(path) as source:
+        cursor = Cursor(Span(source, 0, source.size))
+        return _plain(load_pickle(cursor, allowed or {}, Budget()))
+
+
+def _plain(value: Any) -> Any:
+    """Byte strings are spans of the file; read them for the comparison."""
+    if isinstance(value, Span):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value
+
+
+@given(value=DATA, protocol=st.integers(3, 5))
+@settings(deadline=None, max_examples=150)
+def test_plain_data_is_read_as_by_the_standard_library(
+    value: Any, protocol: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = pickle.dumps(value, protocol=protocol)
+    assert _load(data, tmp_path_factory.getbasetemp() / "value") == pickle.loads(data)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_large_values_cross_the_window(protocol: int, tmp_path: Path) -> None:
+    value = {"text": "aé" * WINDOW, "bytes": os.urandom(3 * WINDOW), "numbers": list(range(3000))}
+    data = pickle.dumps(value, protocol=protocol)
+    assert _load(data, tmp_path / "value", TORCH_GLOBALS) == value
+
+
+def test_old_byte_strings_come_back(tmp_path: Path) -> None:
+    """Protocol 2 writes bytes as a call of _codecs.encode."""
+    data = pickle.dumps({"a": bytes(range(256))}, protocol=2)
+    assert _load(data, tmp_path / "value", TORCH_GLOBALS) == {"a": bytes(range(256))}
+
+
+def test_shared_values_stay_shared(tmp_path: Path) -> None:
+    inner: list[int] = [1]
+    loaded = _load(pickle.dumps([inner, inner]), tmp_path / "value")
+    assert loaded == [[1], [1]]
+
+
+def test_text_numbers_of_old_protocols(tmp_path: Path) -> None:
+    assert _load(b"(I1\nI01\nI00\nL12L\nF1.5\nt.", tmp_path / "v") == (1, True, False, 12, 1.5)
+
+
+def test_infinite_floats(tmp_path: Path) -> None:
+    assert _load(pickle.dumps([math.inf, -math.inf]), tmp_path / "v") == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (os.system, "posix.system"),
+        (eval, "builtins.eval"),
+        (subprocess.Popen, "subprocess.Popen"),
+        (collections.Counter, "collections.Counter"),
+        (getattr, "builtins.getattr"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_globals_outside_the_table_are_refused_by_name(
+    value: object, name: str, protocol: int, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointRefused, match=name) as caught:
+        _load(pickle.dumps(value, protocol=protocol), tmp_path / "v", TORCH_GLOBALS)
+    assert "may run code" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x80\x04", "ends early"),
+        (b"\x80\x04\x95\x00", "ends early"),
+        (b"\x80\x04\xff.", "unknown operation 0xff"),
+        (b"\x80\x04h\x07.", "never stored"),
+        (b"\x80\x04]K\x01K\x02s.", "no dict"),
+        (b"\x80\x04}K\x01a.", "no list"),
+        (b"\x80\x04K\x01}b.", "no object"),
+        (b"\x80\x04(K\x01d.", "no dict"),
+        (b"\x80\x04K\x01)R.", "no known global"),
+        (b"\x80\x04K\x01K\x02\x93.", "no text"),
+        (b"\x80\x04ccollections", "without an end"),
+        (b"\x80\x04}" + b"\x8a\x09" + b"\x7f" * 9 + b"Ns.", "dict key"),
+        (b"\x80\x04\x8c\x02\xff\xfe.", "can't decode"),
+        (b"\x80\x04.", "empty list"),
+        (b"\x80\x04\x85.", "empty stack"),
+        (b"F1.0.0\n.", "could not convert"),
+        (b"L" + b"9" * 100 + b"\n.", "integer too long"),
+    ],
+)
+def test_damage_is_named(data: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointRefused, match=said):
+        _load(data, tmp_path / "v")
+
+
+def test_new_objects_may_not_bring_keywords(tmp_path: Path) -> None:
+    allowed = {("a", "b"): StandIn("a.b", lambda *args: Record("a.b", args))}
+    good = b"\x80\x04\x8c\x01a\x8c\x01b\x93)}\x92."
+    assert isinstance(_load(good, tmp_path / "v", allowed), Record)
+    bad = b"\x80\x04\x8c\x01a\x8c\x01b\x93)}\x8c\x01kNs\x92."
+    with pytest.raises(CheckpointRefused, match="keyword arguments"):
+        _load(bad, tmp_path / "v", allowed)
+
+
+def test_calls_with_the_same_long_argument_are_counted(tmp_path: Path) -> None:
+    """A list is cheap to mention again; walking it again is not."""
+    pairs = [[k, k] for k in range(10_000)]
+    again = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93h\x00\x85R" * 60
+    data = b"\x80\x04" + pickle.dumps(pairs, 4)[11:-1] + again + b"."
+    with pytest.raises(CheckpointRefused, match="operations"):
+        _load(data, tmp_path / "v", TORCH_GLOBALS)
+
+
+def test_show_never_walks_into_what_may_be_endless() -> None:
+    endless: list[Any] = [1]
+    endless.append(endless)
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = (deep,)
+    assert show(endless) == "[1, ...]"
+    assert show(deep) == "[...]"
+    assert show(list(range(100))) == "list"
+    assert show("x" * 1000) == "x" * 60
+    assert show(Record("a")) == "Record"
+    assert show([None, 1.5, True]) == "[None, 1.5, True]"

@@ -1,0 +1,196 @@
+"""Every command through the door: words, files and exit codes."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.cli import cli
+from l4f_datagen.cli.source import resolve_recipe
+from l4f_datagen.errors import UsageError
+
+
+@pytest.fixture
+def run():
+    def call(*arguments):
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture
+def generator_file(tmp_path, make_generator):
+    generator = make_generator(16)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    return path
+
+
+def test_help_names_every_command_and_the_exit_codes(run):
+    said = run("--help").output
+    for name in ("make", "train", "sample", "validate", "recipes", "convert", "inspect"):
+        assert f"\n  {name} " in said
+    assert "130 interrupted" in said
+
+
+def test_unknown_domain_offers_the_nearest(run, tmp_path):
+    result = run("make", "--domain", "toy-car", "--n", 5, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "did you mean toy-cars?" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--n", "0"], "Invalid value for '--n'"),
+        (["--n", "5", "--psi", "2.5"], "psi must be in [0, 2], got 2.5"),
+        (["--n", "5", "--psi", "nan"], "psi must be in [0, 2], got nan"),
+        (["--n", "5", "--formats", "tiff"], "unknown format 'tiff'"),
+        (["--n", "5", "--seeds", "9-3"], "runs backwards"),
+        (["--n", "5", "--set", "sampling.block_sise=3"], "did you mean block_size?"),
+        (["--n", "5", "--set", "nonsense"], "expected a.b=value"),
+        (["--n", "5", "--recipe", "x.yaml"], "given together with --recipe"),
+    ],
+)
+def test_impossible_flags_are_usage_errors(run, tmp_path, flags, words):
+    result = run("make", "--domain", "toy-cars", "--out", tmp_path / "out", *flags)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_generate(run, tmp_path):
+    result = run("make", "--n", 5, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "nothing says what to generate" in result.output
+
+
+def test_unreadable_checkpoint_is_refused_in_one_line(run, tmp_path):
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no checkpoint at all")
+    result = run("make", "--generator", broken, "--n", 5, "--out", tmp_path / "out")
+    assert result.exit_code == 4
+    assert result.output.startswith(f"Error: {broken}: ")
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_sample_writes_a_png_a_key_and_the_key_file(run, tmp_path, generator_file):
+    out = tmp_path / "pictures"
+    result = run("sample", "--generator", generator_file, "--seeds", "3-4", "--psi", "0.5,1",
+                 "--out", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [
+        "keys.csv",
+        "psi0500-seed0000003.png",
+        "psi0500-seed0000004.png",
+        "psi1000-seed0000003.png",
+        "psi1000-seed0000004.png",
+    ]
+    assert Image.open(out / names[1]).size == (16, 16)
+    lines = (out / "keys.csv").read_text().splitlines()
+    assert lines[0] == "file,key,psi,seed"
+    assert lines[1] == "psi0500-seed0000003.png,psi0500-seed0000003,0.5,3"
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    run("sample", "--generator", generator_file, "--seeds", "3-4", "--psi", "0.5,1", "--out", out)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_sample_wants_seeds_or_a_number(run, tmp_path, generator_file):
+    result = run("sample", "--generator", generator_file, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "neither --seeds nor --n" in result.output
+
+
+def test_sample_into_a_file_is_refused(run, tmp_path, generator_file):
+    (tmp_path / "out").write_text("a file")
+    result = run("sample", "--generator", generator_file, "--n", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(run, tmp_path, generator_file):
+    out = tmp_path / "out"
+    flags = ("--generator", generator_file, "--n", 40, "--out", out, "--dry-run", "--json")
+    result = run("make", *flags)
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.output)
+    assert plan["samples"] == "40 accepted"
+    assert plan["first"] == "psi0500-seed0000000"
+    assert yaml.safe_load(plan["recipe"])["sampling"]["block_size"] == 32
+    assert "minutes to render" in plan["time"]
+    assert not out.exists()
+
+
+def test_train_writes_network_snapshots_previews_and_log(run, tmp_path, generator_file):
+    out = tmp_path / "run"
+    small = [f"--set=alpha.training.{k}" for k in ("batch=2", "snapshot_interval=2")]
+    flags = ("train", "--generator", generator_file, "--steps", 3, "--out", out, *small)
+    result = run(*flags)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in out.iterdir()}
+    assert {"alpha.safetensors", "snapshot-000002.safetensors", "preview-000003.png"} <= names
+    assert len((out / "log.jsonl").read_text().splitlines()) == 3
+    again = run(*flags)
+    assert again.exit_code == 0
+    assert "trained already" in again.output
+    other = run(*flags, "--seed", 5)
+    assert other.exit_code == 2
+    assert "holds the training of another recipe or generator" in other.output
+
+
+def test_train_refuses_a_foreign_folder(run, tmp_path, generator_file):
+    (tmp_path / "mine.txt").write_text("keep")
+    result = run("train", "--generator", generator_file, "--steps", 1, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "is not empty and holds no training" in result.output
+
+
+def test_make_then_validate_scores_the_dataset_against_itself(run, tmp_path, make_generator):
+    generator = make_generator(16)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    env = {"L4F_CACHE": str(tmp_path / "cache")}
+    flags = ["make", "--generator", path, "--n", 3, "--out", tmp_path / "out"]
+    flags += ["--set", "alpha.training.steps=2", "--set", "alpha.training.batch=2"]
+    flags += ["--set", "filters.coverage=null", "--mask-threshold", "0.5"]
+    made = CliRunner(env=env).invoke(cli, [str(flag) for flag in flags])
+    assert made.exit_code == 0, made.output
+    assert "3 samples of 3 attempts" in made.output
+    truth = tmp_path / "out" / "masks"
+    result = run("validate", "--truth", truth, "--pred", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scores"]["accuracy"] == 1.0
+
+
+def test_recipes_list_show_copy_check(run, tmp_path):
+    rows = json.loads(run("recipes", "list", "--json").output)
+    assert "toy-cars" in {row["domain"] for row in rows}
+    assert "toy-cars" in run("recipes", "list").output
+    shown = run("recipes", "show", "toy-cars").output
+    target = tmp_path / "mine.yaml"
+    assert run("recipes", "copy", "toy-cars", target).exit_code == 0
+    assert target.read_text() == shown
+    assert "exists" in run("recipes", "copy", "toy-cars", target).output
+    assert run("recipes", "check", target).output == f"{target}: ok, domain toy-cars\n"
+    target.write_text(shown + "\nsamplin: {}\nalpha_: 3\n")
+    result = run("recipes", "check", target)
+    assert result.exit_code == 2
+    assert "2 problems" in result.output
+    assert "samplin: unknown key, did you mean sampling?" in result.output
+
+
+def test_a_path_with_quotes_and_spaces_reaches_the_recipe_whole(tmp_path):
+    odd = tmp_path / "it's a: file #1.pt"
+    recipe = resolve_recipe(None, None, odd, None, ())
+    assert recipe.generator.weights == str(odd)
+
+
+def test_two_recipes_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="given together with --recipe"):
+        resolve_recipe("toy-cars", tmp_path / "x.yaml", None, None, ())

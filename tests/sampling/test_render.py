@@ -1,0 +1,165 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.sampling.render import Renderer, noise_stream, render_ahead
+from l4f_datagen.sampling.sweep import Draw
+
+DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**32 - 1)]
+
+
+def levels_apart(first, second):
+    return np.abs(first.astype(int) - second.astype(int)).max()
+
+
+class TestRenderer:
+    def test_one_sample_by_hand(self, make_generator, make_alpha):
+        generator = make_generator()
+        network = make_alpha(generator)
+        samples = Renderer(generator, network, mask_threshold=0.45).render(DRAWS)
+        assert len(samples) == 4
+        for draw, sample in zip(DRAWS, samples, strict=True):
+            assert (sample.image_id, sample.psi, sample.seed) == (
+                draw.image_id,
+                draw.psi,
+                draw.seed,
+            )
+            assert sample.key == draw.key
+            assert sample.reason is None
+            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
+            synthesis = generator(z, draw.psi)
+            image = synthesis.image[0].permute(1, 2, 0).numpy()
+            alpha = network(synthesis.features)[0, 0].numpy()
+            assert (sample.image.dtype, sample.image.shape) == (np.uint8, (16, 16, 3))
+            assert (sample.alpha.dtype, sample.alpha.shape) == (np.float32, (16, 16))
+            assert (sample.mask.dtype, sample.mask.shape) == (np.bool_, (16, 16))
+            assert levels_apart(sample.image, image_to_uint8(image)) <= 1
+            np.testing.assert_allclose(sample.alpha, alpha, atol=1e-5)
+            assert np.array_equal(sample.mask, sample.alpha > 0.45)
+            assert 0 < sample.mask.mean() < 1
+
+    @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+    def test_a_sample_does_not_depend_on_its_batch(self, make_generator, make_alpha, noise_mode):
+        generator = make_generator()
+        renderer = Renderer(generator, make_alpha(generator), noise_mode=noise_mode)
+        together = renderer.render(DRAWS)
+        swapped = renderer.render([DRAWS[2], DRAWS[0]])
+        alone = [renderer.render([draw])[0] for draw in DRAWS]
+        pairs = [*zip(together, alone, strict=True), (swapped[0], alone[2]), (swapped[1], alone[0])]
+        for first, second in pairs:
+            assert first.key == second.key
+            assert levels_apart(first.image, second.image) <= 1
+            np.testing.assert_allclose(first.alpha, second.alpha, atol=1e-5)
+
+    def test_the_same_block_twice_is_the_same_bytes(self, make_generator, make_alpha):
+        generator = make_generator()
+        renderer = Renderer(generator, make_alpha(generator), noise_mode="random")
+        for first, second in zip(renderer.render(DRAWS), renderer.render(DRAWS), strict=True):
+            assert np.array_equal(first.image, second.image)
+            assert np.array_equal(first.alpha, second.alpha)
+
+    def test_noise_modes(self, make_generator):
+        generator = make_generator()
+        images = {
+            mode: Renderer(generator, None, noise_mode=mode).render(DRAWS[:2])
+            for mode in ("const", "random", "none")
+        }
+        assert levels_apart(images["const"][0].image, images["none"][0].image) > 3
+        assert levels_apart(images["random"][0].image, images["none"][0].image) > 3
+        z = torch.from_numpy(np.random.RandomState(11).randn(1, 8).astype(np.float32))
+        noise = generator.noise("random", [noise_stream(11)])
+        expected = image_to_uint8(generator(z, 0.5, noise=noise).image)[0].permute(1, 2, 0)
+        assert levels_apart(images["random"][0].image, expected.numpy()) <= 1
+
+    def test_noise_has_a_stream_of_its_own(self):
+        assert not np.allclose(noise_stream(5).randn(8), np.random.RandomState(5).randn(8))
+        assert not np.allclose(noise_stream(5).randn(8), noise_stream(6).randn(8))
+        assert np.array_equal(noise_stream(5).randn(8), noise_stream(5).randn(8))
+
+    def test_crop_cuts_image_and_labels_alike(self, make_generator, make_alpha):
+        generator = make_generator()
+        whole = Renderer(generator, make_alpha(generator)).render(DRAWS)
+        cropped = Renderer(generator, make_alpha(generator), crop=(1, 4, 15, 12)).render(DRAWS)
+        for full, part in zip(whole, cropped, strict=True):
+            assert part.image.shape == (8, 14, 3)
+            assert np.array_equal(part.image, full.image[4:12, 1:15])
+            assert np.array_equal(part.alpha, full.alpha[4:12, 1:15])
+            assert np.array_equal(part.mask, full.mask[4:12, 1:15])
+
+    def test_images_alone(self, make_generator):
+        (sample,) = Renderer(make_generator(), None).render(DRAWS[:1])
+        assert sample.alpha.max() == 0
+        assert not sample.mask.any()
+        assert np.ptp(sample.image) > 0
+
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_half_precision_stays_close(self, make_generator, make_alpha, precision):
+        generator = make_generator()
+        network = make_alpha(generator)
+        exact = Renderer(generator, network).render(DRAWS)
+        half = Renderer(generator, network, precision=precision).render(DRAWS)
+        for first, second in zip(exact, half, strict=True):
+            assert second.alpha.dtype == np.float32
+            assert np.abs(first.image.astype(int) - second.image).mean() < 4
+            assert np.abs(first.alpha - second.alpha).mean() < 0.02
+        assert any(not np.array_equal(a.alpha, b.alpha) for a, b in zip(exact, half, strict=True))
+
+
+class TestAhead:
+    def blocks(self, count):
+        return iter([[Draw(k + 1, 0.5, k)] for k in range(count)])
+
+    @pytest.mark.parametrize("count", [0, 1, 2, 5])
+    def test_keeps_the_order(self, make_sample, count):
+        def render(block):
+            return [make_sample(draw.image_id, draw.psi, draw.seed) for draw in block]
+
+        rendered = list(render_ahead(render, self.blocks(count)))
+        assert [[s.seed for s in block] for block in rendered] == [[k] for k in range(count)]
+
+    def test_is_never_more_than_one_block_ahead(self, make_sample):
+        started, handed_out = [], 0
+
+        def render(block):
+            # Handing out block k submits block k + 1 first; nothing beyond may have begun.
+            assert block[0].seed <= handed_out + 1
+            assert threading.current_thread().name.startswith("render")
+            started.append(block[0].seed)
+            return [make_sample(seed=block[0].seed)]
+
+        for block in render_ahead(render, self.blocks(6)):
+            handed_out = block[0].seed + 1
+        assert started == list(range(6))
+
+    def test_renders_while_the_consumer_works(self, make_sample):
+        begun = [threading.Event() for _ in range(3)]
+
+        def render(block):
+            begun[block[0].seed].set()
+            return [make_sample(seed=block[0].seed)]
+
+        ahead = render_ahead(render, self.blocks(3))
+        next(ahead)
+        assert begun[1].wait(timeout=60)
+        assert not begun[2].is_set()
+        assert len(list(ahead)) == 2
+
+    def test_an_error_comes_out_at_its_block(self, make_sample):
+        def render(block):
+            if block[0].seed == 1:
+                raise MemoryError("too large")
+            return [make_sample(seed=block[0].seed)]
+
+        ahead = render_ahead(render, self.blocks(3))
+        assert next(ahead)[0].seed == 0
+        with pytest.raises(MemoryError, match="too large"):
+            next(ahead)
+
+    def test_stopping_early_leaves_no_thread(self, make_sample):
+        ahead = render_ahead(lambda block: [make_sample()], self.blocks(5))
+        next(ahead)
+        ahead.close()
+        assert not any(thread.name.startswith("render") for thread in threading.enumerate())
