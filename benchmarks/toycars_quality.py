@@ -1,4 +1,4 @@
-"""How good are the labels of toy-cars? Run: python benchmarks/toycars_quality.py [--json]
+"""How good are the labels of toy-cars? python benchmarks/toycars_quality.py [--json].
 
 A U-Net trained on renders with exact masks is the pseudo-truth on 1,000 generated images, the role
 BiSeNet and Detectron2 have in the paper. Its own score on 4,000 held-out renders is printed first.

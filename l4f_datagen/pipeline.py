@@ -1,4 +1,4 @@
-"""START HERE: recipe -> checkpoint -> generator -> alpha network -> samples -> filters -> dataset."""
+"""START HERE: recipe -> generator -> alpha network -> samples -> filters -> dataset."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
                 planned = sum(map(len, blocks))
                 marker = dataset.finished(shard, planned=planned, wanted=quota.wanted)
                 if marker is None:
-                    samples = labelled(renderer, recipe, blocks, bar)
+                    samples = labelled(renderer, recipe, blocks, bar, quota)
                     marker = dataset.write(shard, samples, planned=planned, wanted=quota.wanted)
                 quota.book(marker.accepted, marker.attempted)
                 bar.update(quota.done - bar.n)
@@ -79,7 +79,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
 
 
 def labelled(
-    renderer: Renderer, recipe: Recipe, blocks: list[list[Draw]], bar: "tqdm[Any]"
+    renderer: Renderer, recipe: Recipe, blocks: list[list[Draw]], bar: "tqdm[Any]", quota: Quota
 ) -> Iterator[list[Sample]]:
     """Render blocks one after the other; the filters judge every sample."""
     filters = open_filters(recipe.filters)
@@ -87,4 +87,4 @@ def labelled(
         samples = [judge(sample, filters) for sample in renderer.render(block)]
         yield samples
         kept = sum(sample.reason is None for sample in samples)
-        bar.update(min(kept, bar.total - bar.n))
+        bar.update(min(kept, quota.number - bar.n))

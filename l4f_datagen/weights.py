@@ -80,7 +80,7 @@ def obtain_generator(
             problem = f"{list(part.crop)} is no box inside {side} x {side} pixels"
             raise UsageError("generator.crop", problem, "write left, top, right, bottom")
     generator = checkpoint.build().to(device)
-    return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def obtain_alpha(

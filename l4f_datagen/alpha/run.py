@@ -1,4 +1,4 @@
-"""A training run as a folder: state, snapshots, previews, log; and the cache of trained networks."""
+"""A training run as a folder: state, snapshots, previews, log; and the cache of networks."""
 
 import hashlib
 import json

@@ -83,19 +83,24 @@ def truth_from_shapes(
             "give --category, not --mask-value",
         )
     truth = TruthSet(bundle.source, format_name, (), tally)
-    _count_unused(images, truth.tally, options)
     wanted = _chosen_categories(bundle.source, images, options)
+    _count_unused(images, wanted, truth.tally, options)
     truth.items = [_item(image, wanted, truth, options) for image in images]
     return truth
 
 
 def _count_unused(
-    images: Sequence[ImageShapes], tally: Counter[str], options: TruthOptions
+    images: Sequence[ImageShapes],
+    wanted: frozenset[str],
+    tally: Counter[str],
+    options: TruthOptions,
 ) -> None:
     for image in images:
         for shape in (shape for shapes in image.annotators for shape in shapes):
             if shape.kind == "other":
                 tally["points, lines or other objects without an area skipped"] += 1
+            elif shape.category not in wanted:
+                tally["objects of other categories are background"] += 1
             elif shape.kind == "box":
                 verb = "filled" if options.boxes == "fill" else "skipped: a box is no outline"
                 tally[f"boxes {verb}"] += 1

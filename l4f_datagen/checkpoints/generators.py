@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import nvlabs, rosinality, tensorflow
+from . import labels4free, nvlabs, rosinality, tensorflow
 from .assembly import Entries
 from .containers import PickleFile, SafeFile, TorchFile
 from .native import Native, native_entries, read_metadata
@@ -62,6 +62,8 @@ def generator_layout(
     if isinstance(container, TorchFile) and rosinality.is_rosinality(loaded):
         assert isinstance(loaded, dict)
         return Layout("rosinality", rosinality.generator_entries(source, loaded))
+    if labels4free.is_labels4free(loaded):
+        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     raise source.refuse(f"holds no StyleGAN2 generator ({describe(loaded)})", REMEDY)
 
 

@@ -121,12 +121,12 @@ def _storage_identity(identity: object) -> tuple[str, torch.dtype, int]:
 
 def nested_loader(source: ByteSource, budget: Budget) -> Callable[[object], object]:
     """Return the reader of torch files nested in byte strings; each is read once."""
-    seen: dict[tuple[int, int], object] = {}
+    seen: dict[tuple[int, int, bytes | None], object] = {}
 
     def load(data: object) -> object:
         if not isinstance(data, Span):
             raise ValueError("a nested torch file that is no byte string")
-        place = (data.start, data.length)
+        place = (data.start, data.length, data.inline)
         if place not in seen:
             seen[place] = load_torch(data, budget)
         return seen[place]

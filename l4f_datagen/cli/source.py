@@ -16,7 +16,7 @@ FILE = click.Path(path_type=Path)
 
 
 def source_options(command: Command) -> Command:
-    """Add ``--domain --recipe --generator --alpha --set --class --offline --device`` to a command."""
+    """Add the options that name recipe, weights and device to a command."""
     options = [
         click.option("--domain", metavar="NAME", help="A shipped recipe (`recipes list`)."),
         click.option("--recipe", "recipe_file", type=FILE, help="A recipe file of your own."),

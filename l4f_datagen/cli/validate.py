@@ -1,6 +1,7 @@
 """``l4f-datagen validate``: score masks against hand-made truth."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -31,9 +32,9 @@ def validate(
     category: str | None,
     mask_value: str | None,
     pred_mask_value: str | None,
-    pair_by: str,
+    pair_by: Literal["auto", "key", "stem", "number"],
     offset: int | None,
-    resize: str | None,
+    resize: Literal["nearest"] | None,
     paper_compat: bool,
     min_miou: float | None,
     as_json: bool,

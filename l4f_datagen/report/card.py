@@ -15,9 +15,10 @@ BODY = """\
 
 {description}
 
-{accepted} images with soft foreground mattes and hard masks, labelled by no human: images are samples of a StyleGAN2
-generator, mattes come from an alpha network that reads the generator's features and was trained without labels
-(Labels4Free, Abdal, Zhu, Mitra and Wonka, ICCV 2021, arXiv:2103.14968).
+{accepted} images with soft foreground mattes and hard masks, labelled by no human: the images are
+samples of a StyleGAN2 generator, the mattes come from an alpha network that reads the generator's
+features and was trained without labels (Labels4Free, Abdal, Zhu, Mitra and Wonka, ICCV 2021,
+arXiv:2103.14968).
 
 ![samples: image with mask outline, alpha, cut-out](contact_sheet.png)
 
@@ -34,9 +35,9 @@ generator, mattes come from an alpha network that reads the generator's features
 | mask | PNG 0 or 255: alpha > {mask_threshold}, strictly |
 | formats | {formats} |
 {coco_line}
-Every attempt, accepted or not, stands in `ledger.jsonl` with its scores: `coverage` (share of the picture inside the
-mask), `border_contact` (share of border pixels inside the mask), `alpha_uncertainty` (mean of min(alpha, 1 - alpha),
-0 to 0.5).
+Every attempt, accepted or not, stands in `ledger.jsonl` with its scores: `coverage` (share of the
+picture inside the mask), `border_contact` (share of border pixels inside the mask) and
+`alpha_uncertainty` (mean of min(alpha, 1 - alpha), 0 to 0.5).
 
 ## Where it comes from
 
@@ -56,8 +57,9 @@ Weights: {licence}. {licence_words}
 
 ## Known weaknesses
 
-Labels are machine-made and were checked by nobody: score a few hand-labelled images with `l4f-datagen validate`
-before you rely on them. Thin parts, hair and soft edges are where mattes of this method err most.
+Labels are machine-made and were checked by nobody: score a few hand-labelled images with
+`l4f-datagen validate` before you rely on them. Thin parts, hair and soft edges are where mattes of
+this method err most.
 """
 
 

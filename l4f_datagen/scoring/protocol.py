@@ -42,6 +42,7 @@ class Pair(NamedTuple):
 def score_pairs(
     pairs: Iterable[Pair],
     *,
+    source: str = "truth",
     pairing: str = "as given",
     paper_compat: bool = False,
     resize: Literal["nearest"] | None = None,
@@ -54,6 +55,7 @@ def score_pairs(
 
     Args:
         pairs: truth and prediction of each image.
+        source: the truth as the user named it, for errors.
         pairing: how they were paired, in words.
         paper_compat: compute ratios as the authors did (the masks must be cut at exactly 255).
         resize: what to do with a prediction of another size: refuse (None) or ``nearest``.
@@ -77,7 +79,7 @@ def score_pairs(
         if truth.ignore is not None:
             if truth.ignore.all():
                 raise AnnotationRefused(
-                    f"truth {name}", "every pixel is marked ignore", "remove the image"
+                    f"{source} {name}", "every pixel is marked ignore", "remove the image"
                 )
             ignored += int(truth.ignore.sum())
         images.append(
@@ -91,11 +93,11 @@ def score_pairs(
         if len(thumbs) < MAX_THUMBNAILS:
             thumbs.append((_thumbnail(truth.mask), _thumbnail(mask)))
     if not images:
-        raise AnnotationRefused("truth", "holds no image", "name a set that has some")
+        raise AnnotationRefused(source, "holds no image", "name a set that has some")
     scores = pool(images, paper_compat=paper_compat)
     if scores.truth_coverage == 0:
         raise AnnotationRefused(
-            "truth",
+            source,
             f"not one object pixel in {len(images)} images",
             "check --category and --mask-value",
         )
@@ -255,6 +257,7 @@ def score_folder(
 
     report = score_pairs(
         pairs(),
+        source=truth.source,
         pairing=str(pairing),
         paper_compat=paper_compat,
         resize=resize,

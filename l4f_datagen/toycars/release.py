@@ -15,13 +15,22 @@ import numpy as np
 import torch
 
 from l4f_datagen.alpha.run import run_training
-from l4f_datagen.checkpoints.native import Licence, save_discriminator, save_generator
+from l4f_datagen.checkpoints.licences import Licence
+from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.domains import BUILTIN, find_recipe, load_recipe
 from l4f_datagen.errors import L4FError
 from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.segmenter.training import to_tensor
 from l4f_datagen.stylegan2.generator import Generator, draw_z
-from l4f_datagen.toycars.pretrain import PretrainPlan, new_state, resume
+from l4f_datagen.toycars.distance import Features, frechet_distance
+from l4f_datagen.toycars.pretrain import (
+    HELD_OUT_SEED,
+    PretrainPlan,
+    new_state,
+    rendered,
+    resume,
+)
 
 LICENCE = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True)
 ORIGIN = "l4f_datagen.toycars.pretrain"
@@ -30,7 +39,7 @@ CHECKED = range(200)
 README = """\
 # Weights of toy-cars
 
-Apache-2.0. Trained from nothing but the renders of `l4f_datagen/toycars/scene.py`, on 2 CPU cores, by
+Apache-2.0. Trained from nothing but the renders of `l4f_datagen/toycars/scene.py`, on 2 CPU cores:
 
 ```sh
 python -m l4f_datagen.toycars.pretrain --out RUN --kimg {kimg:g} --seed {seed}
@@ -43,18 +52,19 @@ python -m l4f_datagen.toycars.release --run RUN
 | discriminator.safetensors | its discriminator | {discriminator_parameters:,} | {stored} |
 | alpha.safetensors | alpha network of `recipes/toy-cars.yaml` | {alpha_parameters:,} | fp32 |
 
-Half precision moves no pixel of {checked} images by more than {levels} level of 255.
+Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
 
-Generator: seed {seed}, {scenes:,} scenes, batch {batch}, {minutes:.0f} minutes on 2 shared cores, {kimg:g} kimg.
-Fréchet distance (fixed random features, `toycars/distance.py`) of {distance_samples:,} samples to as many held-out
-renders; two sets of renders are {floor} apart:
+Generator: seed {seed}, {scenes:,} scenes, batch {batch}, {kimg:g} kimg, {minutes:.0f} minutes on 2
+shared cores. Fréchet distance (fixed random features, `toycars/distance.py`) of
+{distance_samples:,} samples to as many held-out renders; two sets of renders are {floor:.4f} apart:
 
 | kimg | distance |
 |--:|--:|
 {distances}
 
-Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps, {alpha_minutes:.1f} minutes. Its scores
-are in the project's README and come from `python benchmarks/toycars_quality.py`.
+Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps,
+{alpha_minutes:.1f} minutes. Its scores are in the project's README and come from
+`python benchmarks/toycars_quality.py`.
 """
 
 
@@ -66,6 +76,18 @@ def same_images(first: Generator, second: Generator) -> int:
         return int((one - two).abs().max())
 
 
+def floor_distance(run: Path, plan: PretrainPlan) -> float:
+    """Distance between training renders and as many held-out ones: no generator can do better."""
+    count = plan.distance_samples
+    features = Features()
+    sets = (range(count), range(HELD_OUT_SEED, HELD_OUT_SEED + count))
+    first, second = (
+        features.of(to_tensor(rendered(seeds, run / f"floor-{seeds.start}-{count}.npy")))
+        for seeds in sets
+    )
+    return frechet_distance(first, second)
+
+
 def parameters(network: torch.nn.Module) -> int:
     """Count the trained numbers."""
     return sum(parameter.numel() for parameter in network.parameters())
@@ -73,15 +95,14 @@ def parameters(network: torch.nn.Module) -> int:
 
 @click.command()
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Pretraining folder.")
-@click.option("--floor", default="not measured", help="Distance of two sets of renders.")
-def main(run: Path, floor: str) -> None:
+def main(run: Path) -> None:
     """Write generator, discriminator, alpha network and README to the package."""
     torch.set_flush_denormal(True)
     history = [json.loads(line) for line in (run / "distance.jsonl").read_text().splitlines()]
     plan = PretrainPlan(**(history[-1]["plan"]))
     state = new_state(plan)
     resume(state, run)
-    target = BUILTIN["toy-cars"]
+    target = BUILTIN["toy-cars"].folder
     target.mkdir(exist_ok=True)
     path = target / "generator.safetensors"
     facts = {"seed": plan.seed, "kimg": state.step * plan.batch / 1000}
@@ -121,7 +142,7 @@ def main(run: Path, floor: str) -> None:
             checked=len(CHECKED),
             levels=levels,
             minutes=state.seconds / 60,
-            floor=floor,
+            floor=floor_distance(run, plan),
             distances="\n".join(f"| {k:g} | {e['frechet']} |" for k, e in sorted(latest.items())),
             alpha_seed=recipe.alpha.training.seed,
             alpha_steps=recipe.alpha.training.steps,

@@ -93,7 +93,9 @@ def test_category_is_chosen_by_name(tmp_path):
     with pytest.raises(AnnotationRefused, match=r"2 categories and no choice; .*'car', 'dog'"):
         opened(tmp_path, data)
     np.testing.assert_array_equal(opened(tmp_path, data, category="car")[0].load().mask, square())
-    assert opened(tmp_path, data, category="dog")[0].load().mask.sum() == 25
+    dog = opened(tmp_path, data, category="dog")
+    assert dog[0].load().mask.sum() == 25
+    assert dog.notes() == ["1 objects of other categories are background"]
     for both in ("*", ["car", "dog"]):
         assert opened(tmp_path, data, category=both)[0].load().mask.sum() == 35 + 25
     with pytest.raises(AnnotationRefused, match="no object of category 'cat'; choose"):

@@ -129,6 +129,12 @@ def test_labels_kept_apart_are_found_by_id(tmp_path, square):
         np.testing.assert_array_equal(truth[0].load().mask, square)
 
 
+def test_ids_that_are_no_text_name_no_label(tmp_path):
+    bare = {"id": [], "type": "polygon", **SIZE, "value": {"points": CORNERS}}
+    with pytest.raises(AnnotationRefused, match="region 1: a region without a label"):
+        opened(tmp_path, [task([bare])])
+
+
 def test_ellipses_and_boxes(tmp_path):
     ellipse = region(x=50, y=50, radiusX=20, radiusY=20, rotation=0, ellipselabels=["car"])
     loaded = opened(tmp_path, [task([ellipse])])[0].load()

@@ -151,7 +151,7 @@ def test_fixtures(fixtures, tmp_path, as_png):
     assert loaded.mask.sum() == pytest.approx(area, rel=0.02)
     images = open_truth(folder / "image_export.json", category="polygon")
     assert images[0].load((1707, 2560)).mask.any()
-    assert "boxes skipped" in " ".join(images.notes())
+    assert "objects of other categories" in " ".join(images.notes())
     eye = np.zeros((1707, 2560), bool)
     eye[40:50, 60:70] = True
     records = json.loads((folder / "image_export.json").read_text())["Label"]["objects"]

@@ -123,7 +123,7 @@ def test_fixture(fixtures):
     truth = open_truth(path)
     area = abs((200 - 50) * (200 - 60) - (120 - 50) * (150 - 60)) / 2
     assert truth[0].load().mask.sum() == pytest.approx(area, rel=0.02)
-    assert truth.notes() == ["1 boxes skipped: a box is no outline"]
+    assert truth.notes() == ["1 objects of other categories are background"]
     boxed = open_truth(path, category="cat", boxes="fill")
     assert boxed[0].load().mask.sum() == 90 * 60
     with pytest.raises(AnnotationRefused, match=r"shape 1: 'cat' is only boxed on image img001"):

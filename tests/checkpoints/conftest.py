@@ -1,4 +1,4 @@
-"""Fixtures of the checkpoint tests: the factory of foreign files, and the shared reference files."""
+"""Fixtures of the checkpoint tests: the factory of foreign files, and the reference files."""
 
 import importlib.util
 import json
@@ -44,3 +44,9 @@ def manifest(reference_dir: Path) -> dict[str, Any]:
     """File name -> entry of the reference manifest."""
     entries = json.loads((reference_dir / "manifest.json").read_text())["files"]
     return {entry["file"]: entry for entry in entries}
+
+
+@pytest.fixture(scope="session")
+def serving() -> ModuleType:
+    """The local HTTP server."""
+    return _load("serving")

@@ -261,7 +261,9 @@ def ada_generator(
     }
     if classes:
         embed_weight, embed_bias, first = classes
-        layers["embed"] = _module("FullyConnectedLayer", {"weight": embed_weight, "bias": embed_bias})
+        layers["embed"] = _module(
+            "FullyConnectedLayer", {"weight": embed_weight, "bias": embed_bias}
+        )
         parts = {"weight": first, "bias": state["mapping.fc.0.bias"]}
         layers["fc0"] = _module("FullyConnectedLayer", parts, activation="lrelu", bias_gain=0.01)
     average = {"w_avg": state["w_avg"]} if w_avg else {}
@@ -282,7 +284,9 @@ def ada_discriminator(discriminator: Discriminator) -> Persistent:
     state = discriminator.state_dict()
 
     def conv(name: str) -> Persistent:
-        parts = {key: state[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in state}
+        parts = {
+            key: state[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in state
+        }
         return _module("Conv2dLayer", parts, {"resample_filter": FILTER})
 
     modules: dict[str, Persistent] = {}
@@ -394,7 +398,9 @@ def tf_discriminator(discriminator: Discriminator, **options: Any) -> Network:
     return Network("D", variables, options=options)
 
 
-def tf_snapshot(generator: Generator, discriminator: Discriminator, **options: Any) -> tuple[Any, ...]:
+def tf_snapshot(
+    generator: Generator, discriminator: Discriminator, **options: Any
+) -> tuple[Any, ...]:
     return (
         tf_generator(make_generator(seed=55)),
         tf_discriminator(discriminator),
@@ -416,7 +422,9 @@ def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
         level = network.resolutions.index(int(pieces[1]))
         kind = pieces[0]
         if kind == "merge":
-            place = f"conv_merge_fns.{level - 1}" if lists else f"conv_next{level if level > 1 else ''}"
+            place = (
+                f"conv_merge_fns.{level - 1}" if lists else f"conv_next{level if level > 1 else ''}"
+            )
         elif lists:
             place = f"conv_fns{int(kind == 'second')}.{level}"
         else:
@@ -425,7 +433,9 @@ def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
     return out
 
 
-def labels4free_snapshot(network: AlphaNetwork, lists: bool = False, prefix: str = "") -> dict[str, Any]:
+def labels4free_snapshot(
+    network: AlphaNetwork, lists: bool = False, prefix: str = ""
+) -> dict[str, Any]:
     live = labels4free_state(make_alpha(seed=9, sides=tuple(network.resolutions)), lists)
     state = labels4free_state(network, lists)
     return {

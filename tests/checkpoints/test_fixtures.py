@@ -100,7 +100,9 @@ def test_muted_backgrounds_are_those_of_the_authors_code(
             out = generator(z, psi, mute=mute if kind == "bg" else None)
             image, key = out.image, f"{kind}_psi{psi}"
             atol = tolerance["image_atol"]
-            assert _largest(image[:, :, ::stride, ::stride], expected[f"{key}_stride{stride}"]) < atol
+            assert (
+                _largest(image[:, :, ::stride, ::stride], expected[f"{key}_stride{stride}"]) < atol
+            )
             assert _largest(image[:, :, :48, :48], expected[f"{key}_crop_tl"]) < atol
             assert _largest(image[:, :, -48:, -48:], expected[f"{key}_crop_br"]) < atol
             box = slice(middle, middle + 48)

@@ -92,7 +92,8 @@ def test_sample_writes_a_png_a_key_and_the_key_file(run, tmp_path, generator_fil
         "psi1000-seed0000003.png",
         "psi1000-seed0000004.png",
     ]
-    assert Image.open(out / names[1]).size == (16, 16)
+    with Image.open(out / names[1]) as picture:
+        assert picture.size == (16, 16)
     lines = (out / "keys.csv").read_text().splitlines()
     assert lines[0] == "file,key,psi,seed"
     assert lines[1] == "psi0500-seed0000003.png,psi0500-seed0000003,0.5,3"

@@ -202,6 +202,13 @@ def test_truth_without_evidence_is_refused(pairs, match):
         score_pairs(pairs)
 
 
+def test_an_empty_truth_folder_is_named(tmp_path):
+    black = save(tmp_path / "black", {"a": np.zeros((8, 8), bool)})
+    white = save(tmp_path / "white", {"a": np.ones((8, 8), bool)})
+    with pytest.raises(AnnotationRefused, match="black: not one object pixel in 1 images"):
+        score_folder(white, black)
+
+
 def test_collapse_reaches_the_report(tmp_path):
     _, truth_folder, truth, _ = two_folders(tmp_path)
     white = save(tmp_path / "white", {name: np.ones_like(mask) for name, mask in truth.items()})

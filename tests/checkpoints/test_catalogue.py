@@ -1,0 +1,83 @@
+"""The catalogue: complete, consistent, and what it lends to files that are opened."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from l4f_datagen.checkpoints import catalogue
+from l4f_datagen.checkpoints.catalogue import WEIGHTS, Weights, weights_by_sha256
+from l4f_datagen.checkpoints.download import fetch_weights
+from l4f_datagen.checkpoints.licences import NVIDIA_ADA
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.errors import NetworkError
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_entries_are_whole(name: str) -> None:
+    weights = WEIGHTS[name]
+    assert re.fullmatch(r"https://[\w./-]+\.pkl", weights.url)
+    assert weights.filename.endswith(".pkl")
+    assert weights.resolution in [2**k for k in range(4, 11)]
+    assert weights.licence.link.startswith("https://")
+    assert weights.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
+    if weights.pinned:
+        assert weights.sha256 is not None
+        assert weights.size is not None
+
+
+def test_files_and_hashes_are_told_apart() -> None:
+    filenames = [weights.filename for weights in WEIGHTS.values()]
+    assert len(set(filenames)) == len(filenames)
+    for name, weights in WEIGHTS.items():
+        if weights.sha256:
+            assert weights_by_sha256(weights.sha256) is WEIGHTS[name]
+    assert weights_by_sha256("0" * 64) is None
+
+
+def test_the_papers_four_domains_are_pinned() -> None:
+    for domain in ("ffhq", "car", "cat", "horse"):
+        assert WEIGHTS[f"stylegan2-{domain}"].pinned
+
+
+def test_a_known_file_lends_its_licence_and_origin(
+    tmp_path: Path, foreign: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    path = foreign.write_torch(tmp_path / "x", value)
+    checkpoint = open_generator(path)
+    assert checkpoint.licence is None
+    assert checkpoint.origin is None
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = Weights("https://example.org/x.pkl", 16, NVIDIA_ADA, sha256=sha256)
+    monkeypatch.setitem(catalogue.WEIGHTS, "test", known)
+    assert checkpoint.licence == NVIDIA_ADA
+    assert checkpoint.origin == "https://example.org/x.pkl"
+
+
+def test_entries_are_fetched_with_all_that_is_known(
+    serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    data = b"weights" * 100
+    facts: dict[str, Any] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with serving.serve(data) as site:
+        good = Weights(site.url, 16, NVIDIA_ADA, **facts, pinned=True)
+        assert fetch_weights(good, cache_dir=tmp_path / "1").read_bytes() == data
+        bad = Weights(site.url, 16, NVIDIA_ADA, len(data), "0" * 64, pinned=True)
+        with pytest.raises(NetworkError, match="is another file"):
+            fetch_weights(bad, cache_dir=tmp_path / "2")
+
+
+def test_catalogue_and_download_do_not_import_torch() -> None:
+    code = (
+        "import sys, l4f_datagen.checkpoints.catalogue, l4f_datagen.checkpoints.download;"
+        "assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

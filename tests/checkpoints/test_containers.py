@@ -1,0 +1,90 @@
+"""The format is told by the content: names mean nothing, and mistakes get their own words."""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.errors import CheckpointRefused
+
+
+def _formats(foreign: ModuleType, folder: Path) -> dict[str, Path]:
+    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
+    converted = foreign.rosinality_converted(generator)
+    native = folder / "native"
+    save_generator(native, generator.spec, generator.state_dict())
+    ada = foreign.ada_snapshot(foreign.ada_generator(generator))
+    return {
+        "l4f-datagen": native,
+        "rosinality": foreign.write_torch(folder / "zip", converted),
+        "rosinality legacy": foreign.write_torch(folder / "old", converted, legacy=True),
+        "nvlabs-pytorch": foreign.write_pickle(folder / "ada", ada),
+        "nvlabs-tensorflow": foreign.write_pickle(
+            folder / "tf", foreign.tf_snapshot(generator, discriminator)
+        ),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pt", ".pkl", ".safetensors", ""])
+def test_names_mean_nothing(suffix: str, tmp_path: Path, foreign: ModuleType) -> None:
+    for name, path in _formats(foreign, tmp_path).items():
+        renamed = path.rename(tmp_path / f"it{suffix}")
+        assert open_generator(renamed).format == name.split()[0]
+        renamed.rename(path)
+
+
+def _tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("weights.pt"), io.BytesIO())
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty; download the checkpoint itself"),
+        (b"\x89PNG\r\n\x1a\n123", "is a PNG picture"),
+        (b"\xff\xd8\xff\xe0 JFIF", "is a JPEG picture"),
+        (b"GIF89a", "is a GIF picture"),
+        (b"  <!DOCTYPE html><html>", "is a web page or XML"),
+        (b'{"error": "not found"}', "is text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.*git lfs pull"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+        (gzip.compress(b"x" * 100), "compressed with gzip; unpack it first"),
+        (b"BZh91AY", "compressed with bzip2"),
+        (b"\xfd7zXZ\x00", "compressed with xz"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
+        (b"Rar!\x1a\x07", "is a RAR archive"),
+        (_tar(), "is a tar archive"),
+        (b"hello world, this is a text", r"no checkpoint .it starts with b'hello wo'"),
+        (bytes(100), "no checkpoint"),
+    ],
+)
+def test_other_files_are_told_what_they_are(data: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointRefused, match=said):
+        open_generator(path)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_cut_off_files_are_refused(keep: float, tmp_path: Path, foreign: ModuleType) -> None:
+    for path in _formats(foreign, tmp_path).values():
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * keep)])
+        with pytest.raises(CheckpointRefused):
+            open_generator(path)
+
+
+def test_unknown_layouts_list_their_keys(tmp_path: Path, foreign: ModuleType) -> None:
+    value = {f"key{k}": k for k in range(12)}
+    path = foreign.write_torch(tmp_path / "x", value)
+    shown = ", ".join(f"key{k}" for k in range(8))
+    with pytest.raises(CheckpointRefused, match=rf"its keys are {shown} and 4 more"):
+        open_generator(path)

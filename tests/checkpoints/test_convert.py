@@ -1,0 +1,157 @@
+"""Conversion to our files and what is said about a checkpoint."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from l4f_datagen.checkpoints.convert import checkpoint_facts, convert
+from l4f_datagen.checkpoints.licences import Licence
+from l4f_datagen.checkpoints.native import save_discriminator, save_generator
+from l4f_datagen.checkpoints.open import open_alpha, open_generator
+from l4f_datagen.errors import CheckpointRefused, UsageError
+
+LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
+
+
+def _sources(foreign: ModuleType, folder: Path) -> list[Path]:
+    generator, discriminator = foreign.make_generator(conv_clamp=0.7), foreign.make_discriminator()
+    native = folder / "native"
+    save_generator(native, generator.spec, generator.state_dict())
+    noiseless = {
+        key: value
+        for key, value in foreign.rosinality_state(generator).items()
+        if not key.startswith("noises.")
+    }
+    return [
+        native,
+        foreign.write_torch(folder / "converted", foreign.rosinality_converted(generator)),
+        foreign.write_torch(folder / "trained", foreign.rosinality_trained(generator, discriminator)),
+        foreign.write_torch(folder / "noiseless", {"g_ema": noiseless}),
+        foreign.write_pickle(folder / "ada", foreign.ada_snapshot(foreign.ada_generator(generator))),
+        foreign.write_pickle(
+            folder / "tf", foreign.tf_snapshot(generator, discriminator, conv_clamp=0.7)
+        ),
+    ]
+
+
+def test_images_stay_bit_identical(tmp_path: Path, foreign: ModuleType) -> None:
+    z = torch.randn(2, 5)
+    for source in _sources(foreign, tmp_path):
+        out = tmp_path / f"{source.name}.safetensors"
+        convert(source, out)
+        before, after = open_generator(source), open_generator(out)
+        first, second = before.build()(z, 0.7), after.build()(z, 0.7)
+        assert torch.equal(first.image, second.image), source.name
+        assert after.has_w_avg
+        assert after.has_noise
+        assert after.fingerprint == before.fingerprint
+        assert after.native is not None
+        assert after.native.source_sha256 == before.sha256
+        assert after.origin == source.name
+
+
+def test_reference_images_stay_bit_identical(reference_dir: Path, tmp_path: Path) -> None:
+    for name in ("ada_64.pkl", "sg3repo_32.pkl", "tf_64.pkl", "rosinality_64_trained.pt"):
+        out = tmp_path / f"{name}.safetensors"
+        convert(reference_dir / name, out)
+        before, after = open_generator(reference_dir / name).build(), open_generator(out).build()
+        z = torch.randn(2, before.spec.z_dim)
+        assert torch.equal(before(z, 0.7).image, after(z, 0.7).image)
+
+
+def test_licence_origin_and_training_are_carried(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    save_generator(
+        first,
+        generator.spec,
+        generator.state_dict(),
+        licence=LICENCE,
+        origin="somewhere",
+        source_sha256="ab" * 32,
+        training={"kimg": 1},
+    )
+    convert(first, second, half=True)
+    copy = open_generator(second)
+    assert (copy.licence, copy.origin) == (LICENCE, "somewhere")
+    assert copy.native is not None
+    assert copy.native.source_sha256 == "ab" * 32
+    assert copy.native.training == {"kimg": 1}
+    assert second.stat().st_size < first.stat().st_size
+
+
+def test_other_networks_are_converted_too(tmp_path: Path, foreign: ModuleType) -> None:
+    network = foreign.make_alpha(sides=(8, 16, 32))
+    source = foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
+    convert(source, tmp_path / "a.safetensors")
+    state = open_alpha(tmp_path / "a.safetensors").state
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    save_discriminator(tmp_path / "d.safetensors", foreign.make_discriminator())
+    convert(tmp_path / "d.safetensors", tmp_path / "e.safetensors")
+    again = (tmp_path / "e.safetensors").read_bytes()
+    convert(tmp_path / "d.safetensors", tmp_path / "e.safetensors", overwrite=True)
+    assert (tmp_path / "e.safetensors").read_bytes() == again
+
+
+def test_targets_that_cannot_be_are_usage_errors(tmp_path: Path, foreign: ModuleType) -> None:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    source = foreign.write_torch(tmp_path / "x.pt", value)
+    before = source.read_bytes()
+    with pytest.raises(UsageError, match="another suffix than .safetensors"):
+        convert(source, tmp_path / "y.pt")
+    (tmp_path / "y.safetensors").write_text("mine")
+    with pytest.raises(UsageError, match="exists; choose another name, or --overwrite"):
+        convert(source, tmp_path / "y.safetensors")
+    assert (tmp_path / "y.safetensors").read_text() == "mine"
+    assert source.read_bytes() == before
+
+
+def test_a_refused_source_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\x89PNG")
+    with pytest.raises(CheckpointRefused):
+        convert(tmp_path / "x", tmp_path / "y.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_facts_of_a_generator(tmp_path: Path, foreign: ModuleType) -> None:
+    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
+    value = foreign.rosinality_trained(generator, discriminator)
+    path = foreign.write_torch(tmp_path / "x.pt", value)
+    facts = checkpoint_facts(path)
+    assert facts == json.loads(json.dumps(facts)), "plain values only"
+    trained = sum(parameter.numel() for parameter in generator.parameters())
+    expected = {
+        "file": str(path),
+        "kind": "generator",
+        "format": "rosinality",
+        "parameters": trained,
+        "licence": None,
+        "channels": {"4": 6, "8": 5, "16": 3},
+        "resolution": 16,
+        "z_dim": 5,
+        "w_dim": 7,
+        "num_ws": 6,
+        "mapping_layers": 3,
+        "conv_clamp": None,
+        "w_avg": False,
+        "noise_buffers": True,
+    }
+    assert {key: facts[key] for key in expected} == expected
+    assert len(facts["sha256"]) == len(facts["fingerprint"]) == 64
+
+
+def test_facts_of_the_other_networks(tmp_path: Path, foreign: ModuleType) -> None:
+    network = foreign.make_alpha(sides=(8, 16, 32))
+    path = foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
+    facts = checkpoint_facts(path)
+    assert (facts["kind"], facts["resolution"]) == ("alpha", 32)
+    assert facts["resolutions"] == [8, 16, 32]
+    assert facts["parameters"] == sum(tensor.numel() for tensor in network.parameters())
+    save_discriminator(tmp_path / "d.safetensors", foreign.make_discriminator(), licence=LICENCE)
+    facts = checkpoint_facts(tmp_path / "d.safetensors")
+    assert (facts["kind"], facts["resolution"]) == ("discriminator", 16)
+    assert facts["licence"]["commercial"] is True
+    assert facts["training"] == {}

@@ -1,0 +1,230 @@
+"""Our own files: stable bytes, what they say, and refusals of everything else."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from l4f_datagen.checkpoints.licences import NVIDIA_STYLEGAN2, Licence
+from l4f_datagen.checkpoints.native import (
+    fingerprint,
+    save_alpha,
+    save_discriminator,
+    save_generator,
+)
+from l4f_datagen.checkpoints.open import (
+    open_alpha,
+    open_checkpoint,
+    open_discriminator,
+    open_generator,
+)
+from l4f_datagen.checkpoints.safetensors import write_safetensors
+from l4f_datagen.errors import CheckpointRefused, L4FError
+
+LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
+
+
+def _save(path: Path, generator: Any, **options: Any) -> Path:
+    save_generator(path, generator.spec, generator.state_dict(), **options)
+    return path
+
+
+def test_generators_come_back_bit_for_bit(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator(conv_clamp=256.0)
+    path = _save(
+        tmp_path / "g.safetensors",
+        generator,
+        licence=LICENCE,
+        origin="a test",
+        source_sha256="ab" * 32,
+        training={"kimg": 3.5},
+    )
+    checkpoint = open_generator(path)
+    assert checkpoint.spec == generator.spec
+    assert checkpoint.licence == LICENCE
+    assert checkpoint.origin == "a test"
+    assert checkpoint.native is not None
+    assert checkpoint.native.source_sha256 == "ab" * 32
+    assert checkpoint.native.training == {"kimg": 3.5}
+    z = torch.randn(3, 5)
+    built = checkpoint.build()
+    assert torch.equal(built(z, 0.7).image, generator(z, 0.7).image)
+    assert not built.training
+    assert not any(parameter.requires_grad for parameter in built.parameters())
+
+
+def test_the_users_library_reads_our_files(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    path = _save(tmp_path / "g.safetensors", generator, licence=NVIDIA_STYLEGAN2, half=True)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "l4f-datagen"
+    assert json.loads(metadata["licence"])["commercial"] is False
+    assert json.loads(metadata["spec"])["channels"] == {"4": 6, "8": 5, "16": 3}
+    state = generator.state_dict()
+    loaded = load_file(path)
+    assert set(loaded) == set(state)
+    for key, tensor in loaded.items():
+        assert tensor.dtype == (torch.float32 if key == "w_avg" else torch.float16)
+        assert torch.equal(tensor, state[key].to(tensor.dtype))
+
+
+def test_two_saves_give_the_same_bytes(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    first = _save(tmp_path / "1.safetensors", generator, licence=LICENCE, origin="x")
+    state = dict(reversed(generator.state_dict().items()))
+    second = tmp_path / "2.safetensors"
+    save_generator(second, generator.spec, state, origin="x", licence=LICENCE)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_half_precision_keeps_the_fingerprint(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    half = open_generator(_save(tmp_path / "h.safetensors", generator, half=True))
+    assert half.fingerprint == fingerprint(generator.state_dict())
+    other = foreign.make_generator(seed=1)
+    assert half.fingerprint != fingerprint(other.state_dict())
+
+
+def test_the_fingerprint_is_of_the_weights_alone(foreign: ModuleType) -> None:
+    state = dict(foreign.make_generator().state_dict())
+    whole = fingerprint(state)
+    without = {key: value for key, value in state.items() if "noise_const" not in key}
+    del without["w_avg"]
+    assert fingerprint(without) == whole
+    changed = {**state, "synthesis.b4.conv1.bias": state["synthesis.b4.conv1.bias"] + 1}
+    assert fingerprint(changed) != whole
+
+
+def test_discriminators_and_alpha_networks_come_back(tmp_path: Path, foreign: ModuleType) -> None:
+    discriminator, network = foreign.make_discriminator(), foreign.make_alpha(sides=(8, 16, 32))
+    save_discriminator(tmp_path / "d.safetensors", discriminator, origin="d")
+    save_alpha(
+        tmp_path / "a.safetensors", network, generator_fingerprint="f" * 64, training={"its": 9}
+    )
+    images = torch.randn(4, 3, 16, 16)
+    read = open_discriminator(tmp_path / "d.safetensors")
+    assert torch.equal(read.build()(images), discriminator(images))
+    alpha = open_alpha(tmp_path / "a.safetensors")
+    assert alpha.generator_fingerprint == "f" * 64
+    assert alpha.native is not None
+    assert alpha.native.training == {"its": 9}
+    features = {side: [torch.randn(1, c, side, side)] * 2 for side, c in network.channels.items()}
+    assert torch.equal(alpha.build()(features), network(features))
+    kinds = {open_checkpoint(tmp_path / f"{name}.safetensors").kind for name in "da"}
+    assert kinds == {"discriminator", "alpha"}
+
+
+def test_one_resolution_alone_comes_back(tmp_path: Path, foreign: ModuleType) -> None:
+    """The last-layer ablation reads the top resolution only."""
+    network = foreign.make_alpha(sides=(16,))
+    save_alpha(tmp_path / "a.safetensors", network, generator_fingerprint=None)
+    checkpoint = open_alpha(tmp_path / "a.safetensors")
+    assert checkpoint.resolutions == (16,)
+    assert checkpoint.generator_fingerprint is None
+
+
+def test_values_that_are_no_numbers_are_not_written(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    state = dict(generator.state_dict())
+    state["synthesis.b4.const"] = torch.full((6, 4, 4), 1e6)
+    save_generator(tmp_path / "g.safetensors", generator.spec, state)
+    with pytest.raises(ValueError, match=r"synthesis.b4.const is not finite as torch.float16"):
+        save_generator(tmp_path / "h.safetensors", generator.spec, state, half=True)
+    assert not (tmp_path / "h.safetensors").exists()
+
+
+def test_a_failed_write_leaves_nothing(
+    tmp_path: Path, foreign: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "missing" / "g.safetensors"
+    with pytest.raises(L4FError, match=r"cannot be written .No such file"):
+        _save(path, foreign.make_generator())
+
+    def full(_self: Path, _target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(L4FError, match="No space left on device"):
+        _save(tmp_path / "g.safetensors", foreign.make_generator())
+    assert list(tmp_path.iterdir()) == []
+
+
+def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
+    _save(path, foreign.make_generator())
+    with safe_open(path, "pt") as file:
+        known = dict(file.metadata())
+    known.update({key: value for key, value in metadata.items() if value is not None})
+    for key in [key for key, value in metadata.items() if value is None]:
+        known.pop(key)
+    write_safetensors(path, load_file(path), known)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"format": "other"}, "safetensors file of another program"),
+        ({"version": "2"}, "format version '2'; install a newer"),
+        ({"version": None}, "format version 'None'"),
+        ({"kind": "alpha"}, "holds 'alpha', expected 'generator'"),
+        ({"kind": "else"}, "holds 'else'"),
+        ({"spec": "{"}, "metadata that cannot be read"),
+        ({"spec": "[" * 100_000}, "metadata that cannot be read"),
+        ({"spec": "3"}, "spec or training is no object"),
+        ({"spec": None}, "metadata that cannot be read"),
+        ({"spec": '{"conv_clamp": -1}'}, "conv_clamp -1"),
+        ({"spec": '{"conv_clamp": "x"}'}, "conv_clamp 'x'"),
+        ({"spec": '{"conv_clamp": true}'}, "conv_clamp True"),
+        ({"licence": "[]"}, "licence that is no object"),
+        ({"licence": '{"name": "x"}'}, "licence without name"),
+        ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "licence without name"),
+        ({"training": "3"}, "spec or training is no object"),
+    ],
+)
+def test_files_that_are_not_ours_are_refused(
+    metadata: dict[str, str | None], said: str, tmp_path: Path, foreign: ModuleType
+) -> None:
+    path = _edited(tmp_path / "g.safetensors", foreign, **metadata)
+    with pytest.raises(CheckpointRefused, match=said):
+        open_generator(path)
+
+
+def test_files_of_the_library_without_metadata_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointRefused, match="another program"):
+        open_checkpoint(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop("synthesis.b8.conv0.weight"), "lacks synthesis.b8.conv0.weight"),
+        (lambda state: state.update(extra=torch.zeros(1)), "holds extra, for which"),
+        (lambda state: state.update(w_avg=torch.zeros(3)), r"w_avg as \[3\], expected \[7\]"),
+        (
+            lambda state: state.update({"mapping.fc.0.weight": torch.zeros(7)}),
+            r"mapping.fc.0.weight has the shape \[7\], expected 2 sizes",
+        ),
+        (
+            lambda state: state.update({"synthesis.b8.conv0.bias": torch.full((5,), torch.nan)}),
+            "conv0.bias holds NaN",
+        ),
+        (lambda state: state.update({"synthesis.b4.const": torch.zeros(0, 4, 4)}), "is empty"),
+        (lambda state: state.pop("synthesis.b16.conv1.weight"), "holds|lacks|resolution"),
+    ],
+)
+def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+    path = _save(tmp_path / "g.safetensors", foreign.make_generator())
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata())
+    state = load_file(path)
+    change(state)
+    write_safetensors(path, state, metadata)
+    with pytest.raises(CheckpointRefused, match=said):
+        open_generator(path)

@@ -1,0 +1,181 @@
+"""rosinality's layout: every key has its place, and damage is named as the file names it."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from l4f_datagen.checkpoints.open import open_discriminator, open_generator
+from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.stylegan2.generator import estimate_w_avg
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "channels", [{4: 6, 8: 5, 16: 3}, {4: 3, 8: 7, 16: 2, 32: 5, 64: 4, 128: 1}]
+)
+def test_converted_files_come_back(
+    legacy: bool, channels: dict[int, int], tmp_path: Path, foreign: ModuleType
+) -> None:
+    generator = foreign.make_generator(channels=channels)
+    value = foreign.rosinality_converted(generator)
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value, legacy=legacy))
+    assert checkpoint.format == "rosinality"
+    assert checkpoint.has_w_avg
+    assert checkpoint.has_noise
+    assert checkpoint.spec == generator.spec
+    for key, tensor in generator.state_dict().items():
+        assert torch.equal(checkpoint.state[key], tensor), key
+
+
+def test_trained_files_come_back_with_an_estimated_mean(
+    tmp_path: Path, foreign: ModuleType
+) -> None:
+    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
+    value = foreign.rosinality_trained(generator, discriminator)
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
+    assert not checkpoint.has_w_avg
+    built = checkpoint.build()
+    assert torch.equal(built.w_avg, estimate_w_avg(generator.mapping, generator.spec.z_dim))
+    images = torch.randn(4, 3, 16, 16)
+    read = checkpoint.discriminator().build()
+    assert torch.equal(read(images), discriminator(images))
+    assert read.channels == discriminator.channels
+
+
+def test_distributed_training_leaves_a_prefix(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    state = {f"module.{key}": value for key, value in foreign.rosinality_state(generator).items()}
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", {"g_ema": state}))
+    assert torch.equal(checkpoint.state["synthesis.b4.const"], generator.synthesis.b4.const)
+
+
+def test_a_mean_with_a_batch_axis_fits(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    value = {**foreign.rosinality_converted(generator), "latent_avg": generator.w_avg[None]}
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
+    assert torch.equal(checkpoint.state["w_avg"], generator.w_avg)
+
+
+def test_without_kernels_and_noise(tmp_path: Path, foreign: ModuleType) -> None:
+    """Filters are built in; missing noise maps are drawn, the same each time."""
+    generator = foreign.make_generator()
+    state = foreign.rosinality_state(generator, kernels=False)
+    state = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
+    checkpoint = open_generator(path)
+    assert not checkpoint.has_noise
+    first, second = checkpoint.build(), open_generator(path).build()
+    noise = [layer.noise_const for layer in first.synthesis.layers()]
+    again = [layer.noise_const for layer in second.synthesis.layers()]
+    assert all(torch.equal(a, b) for a, b in zip(noise, again, strict=True))
+    assert all(float(map_.std()) > 0.5 for map_ in noise)
+    assert not torch.equal(noise[1], noise[2]), "two maps of one size are two draws"
+
+
+def test_one_missing_noise_map_does_not_move_the_others(
+    tmp_path: Path, foreign: ModuleType
+) -> None:
+    state = foreign.rosinality_state(foreign.make_generator())
+    without_all = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    without_one = {key: value for key, value in state.items() if key != "noises.noise_3"}
+    one = open_generator(foreign.write_torch(tmp_path / "1", {"g_ema": without_one}))
+    all_ = open_generator(foreign.write_torch(tmp_path / "2", {"g_ema": without_all}))
+    key = "synthesis.b16.conv0.noise_const"
+    assert not one.has_noise
+    assert torch.equal(one.complete_state[key], all_.complete_state[key])
+    assert torch.equal(
+        one.complete_state["synthesis.b4.conv1.noise_const"], state["noises.noise_0"][0, 0]
+    )
+
+
+def _changed(foreign: ModuleType, change: Any) -> dict[str, Any]:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    value["g_ema"] = dict(value["g_ema"])
+    change(value)
+    return value
+
+
+def _set(name: str, tensor: torch.Tensor) -> Any:
+    return lambda value: value["g_ema"].update({name: tensor})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_set("extra.weight", torch.zeros(1)), "holds g_ema.extra.weight"),
+        (_set("convs.0.conv.extra", torch.zeros(1)), "holds g_ema.convs.0.conv.extra"),
+        (_set("convs.00.noise.weight", torch.zeros(1)), "holds both g_ema.convs.0.noise.weight"),
+        (_set("convs.99.noise.weight", torch.zeros(1)), "g_ema.convs.99.noise.weight"),
+        (_set("style.0.weight", torch.zeros(1)), r"g_ema.style.0.weight"),
+        (_set("input.input", torch.zeros(2, 6, 4, 4)), r"g_ema.input.input has the shape \[2, 6"),
+        (_set("conv1.noise.weight", torch.zeros(2)), "it should be a single value"),
+        (_set("to_rgb1.bias", torch.zeros(1, 3, 2, 1)), "it should be a row"),
+        (_set("convs.1.conv.weight", torch.zeros(5, 5, 3, 3)), "g_ema.convs.1.conv.weight"),
+        (_set("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another resampling filter"),
+        (_set("convs.0.conv.blur.kernel", torch.ones(2, 2)), "another resampling filter"),
+        (_set("to_rgbs.0.upsample.kernel", torch.zeros(4, 4)), "another resampling filter"),
+        (_set("style.1.bias", torch.full((7,), torch.inf)), "style.1.bias holds NaN or infinite"),
+        (_set("style.1.bias", torch.zeros(7, dtype=torch.int64)), "style.1.bias is int64"),
+        (lambda value: value["g_ema"].pop("style.2.weight"), "lacks mapping.fc.2.weight|lacks"),
+        (lambda value: value["g_ema"].pop("style.1.weight"), "lacks mapping.fc.0.weight"),
+        (lambda value: value["g_ema"].clear(), "layers for the sizes"),
+        (lambda value: value.update(latent_avg=torch.zeros(3)), r"latent_avg as \[3\]"),
+        (lambda value: value.update(latent_avg=0.5), "latent_avg that is no tensor"),
+        (lambda value: value.update(g_ema=[1]), "g_ema that is no dict of tensors"),
+        (lambda value: value["g_ema"].update(x=1), "g_ema that is no dict of tensors"),
+        (lambda value: value.pop("g_ema"), "has no g_ema"),
+    ],
+)
+def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+    path = foreign.write_torch(tmp_path / "r", _changed(foreign, change))
+    with pytest.raises(CheckpointRefused, match=said):
+        open_generator(path)
+
+
+@pytest.mark.parametrize("resolution", [8, 2048])
+def test_sizes_that_no_network_here_has_are_refused(
+    resolution: int, tmp_path: Path, foreign: ModuleType
+) -> None:
+    state = dict(foreign.rosinality_state(foreign.make_generator()))
+    if resolution == 8:
+        state = {
+            key: value
+            for key, value in state.items()
+            if not key.startswith(
+                ("convs.2", "convs.3", "to_rgbs.1", "noises.noise_3", "noises.noise_4")
+            )
+        }
+    else:
+        state["convs.17.conv.weight"] = torch.zeros(1, 2, 2, 3, 3)
+    path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
+    with pytest.raises(CheckpointRefused, match=r"resolution must be|for the sizes"):
+        open_generator(path)
+
+
+def test_too_deep_a_mapping_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
+    state = dict(foreign.rosinality_state(foreign.make_generator()))
+    for k in range(70):
+        state[f"style.{k + 1}.weight"] = torch.zeros(7, 7)
+    path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
+    with pytest.raises(CheckpointRefused, match="70 mapping layers"):
+        open_generator(path)
+
+
+@pytest.mark.parametrize(
+    ("d", "said"),
+    [
+        ({}, "has no discriminator"),
+        ({"convs.0.0.weight": torch.zeros(3, 3, 1, 1)}, "discriminator of 0 blocks"),
+        ({"other": torch.zeros(3)}, "holds d.other"),
+        ({"convs.1.conv2.0.kernel": torch.ones(4, 4)}, "another resampling filter"),
+    ],
+)
+def test_discriminators_that_are_none_are_refused(
+    d: dict[str, Any], said: str, tmp_path: Path, foreign: ModuleType
+) -> None:
+    path = foreign.write_torch(tmp_path / "r", {"g_ema": {}, "d": d})
+    with pytest.raises(CheckpointRefused, match=said):
+        open_discriminator(path)

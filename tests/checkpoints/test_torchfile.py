@@ -1,0 +1,224 @@
+"""Files of torch.save, zip and older streams, against torch.load."""
+
+import argparse
+import io
+import struct
+import zipfile
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from l4f_datagen.checkpoints.machine import Budget, Record
+from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
+from l4f_datagen.checkpoints.torchfile import load_torch
+from l4f_datagen.errors import CheckpointRefused
+
+
+def _load(path: Path) -> Any:
+    source = ByteSource(path)
+    return load_torch(Span(source, 0, source.size), Budget())
+
+
+def _views() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    base = torch.randn(4, 6, 5, 3)
+    return {
+        "whole": base,
+        "part": base[1:3, 2],
+        "transposed": base.transpose(0, 3),
+        "steps": base.flatten()[3::7],
+        "channels_last": base.to(memory_format=torch.channels_last),
+        "number": torch.tensor(2.5),
+        "half": base.half(),
+        "bfloat16": base.bfloat16(),
+        "double": base.double(),
+        "parameter": torch.nn.Parameter(base[0]),
+    }
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_are_those_of_torch_load(legacy: bool, tmp_path: Path, foreign: ModuleType) -> None:
+    path = foreign.write_torch(tmp_path / "t", _views(), legacy=legacy)
+    expected = torch.load(path, weights_only=True)
+    loaded = _load(path)
+    assert list(loaded) == list(expected)
+    for name, tensor in loaded.items():
+        tensor.check(name)
+        read = tensor.read()
+        assert read.is_contiguous()
+        assert read.dtype == torch.float32
+        assert torch.equal(read, expected[name].float()), name
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_training_state_beside_the_weights_is_read_as_plain_data(
+    legacy: bool, tmp_path: Path, foreign: ModuleType
+) -> None:
+    numbers = defaultdict(dict)  # type: ignore[var-annotated]
+    numbers[0]["step"] = 3
+    value = {
+        "args": argparse.Namespace(size=64, device=torch.device("cuda:0"), latent=512),
+        "state": numbers,
+        "numpy": np.float32(0.25),
+        "shape": torch.Size([2, 3]),
+        "betas": (0.0, 0.99),
+        "ordered": OrderedDict(a=1),
+    }
+    loaded = _load(foreign.write_torch(tmp_path / "t", value, legacy=legacy))
+    assert isinstance(loaded["args"], Record)
+    assert loaded["args"].state["size"] == 64
+    assert loaded["state"] == {0: {"step": 3}}
+    assert loaded["numpy"] == 0.25
+    assert loaded["shape"] == (2, 3)
+    assert loaded["betas"] == (0.0, 0.99)
+    assert loaded["ordered"] == {"a": 1}
+
+
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, foreign: ModuleType) -> None:
+    """The values are overwritten between opening and reading: reading sees the new ones."""
+    path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(1000)})
+    source = ByteSource(path)
+    loaded: Any = load_torch(Span(source, 0, source.size), Budget())
+    data = path.read_bytes()
+    path.write_bytes(data.replace(struct.pack("<f", 1.0), struct.pack("<f", 2.0)))
+    assert float(loaded["a"].read().sum()) == 2000
+
+
+def _replaced(path: Path, name: str, data: bytes | None) -> None:
+    """Replace (or with None leave out) one member of a torch archive."""
+    with zipfile.ZipFile(path) as archive:
+        members = {item: archive.read(item) for item in archive.namelist()}
+    root = next(iter(members)).split("/")[0]
+    members.pop(f"{root}/{name}", None)
+    if data is not None:
+        members[f"{root}/{name}"] = data
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for item, content in members.items():
+            archive.writestr(item, content)
+    path.write_bytes(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("data/0", None, "lacks the storage '0'"),
+        ("data/0", b"1234", "holds 4 bytes for 10 values"),
+        ("data.pkl", None, "without torch weights"),
+        ("constants.pkl", b"", "TorchScript"),
+        ("byteorder", b"big", "big-endian"),
+        ("byteorder", b"b" * 100, "big-endian"),
+    ],
+)
+def test_archives_that_do_not_fit_are_refused(
+    name: str, data: bytes | None, said: str, tmp_path: Path, foreign: ModuleType
+) -> None:
+    path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(10)})
+    _replaced(path, name, data)
+    with pytest.raises(CheckpointRefused, match=said):
+        _load(path)
+
+
+def _legacy(tmp_path: Path, foreign: ModuleType) -> tuple[Path, bytes]:
+    path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(10)}, legacy=True)
+    return path, path.read_bytes()
+
+
+def test_an_old_stream_with_other_lengths_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
+    path, data = _legacy(tmp_path, foreign)
+    at = len(data) - 40 - 8
+    assert data[at : at + 8] == (10).to_bytes(8, "little")
+    path.write_bytes(data[:at] + (11).to_bytes(8, "little") + data[at + 8 :])
+    with pytest.raises(CheckpointRefused, match="stores another length"):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"little_endianq\x02\x88", b"little_endianq\x02\x89", "big-endian"),
+        (b"\x80\x02M\xe9\x03.", b"\x80\x02M\xe8\x03.", "unknown version"),
+    ],
+)
+def test_old_streams_of_other_kinds_are_refused(
+    old: bytes, new: bytes, said: str, tmp_path: Path, foreign: ModuleType
+) -> None:
+    path, data = _legacy(tmp_path, foreign)
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(CheckpointRefused, match=said):
+        _load(path)
+
+
+def test_an_old_stream_that_lists_other_storages_is_refused(
+    tmp_path: Path, foreign: ModuleType
+) -> None:
+    path, data = _legacy(tmp_path, foreign)
+    start = data.rindex(b"\x80\x02]")
+    path.write_bytes(data[:start] + b"\x80\x02]." + data[-48:])
+    with pytest.raises(CheckpointRefused, match="lists other storages"):
+        _load(path)
+
+
+@pytest.mark.parametrize("keep", [40, 150, 300, 500])
+def test_old_streams_that_are_cut_off_are_refused(
+    keep: int, tmp_path: Path, foreign: ModuleType
+) -> None:
+    path, data = _legacy(tmp_path, foreign)
+    assert keep < len(data)
+    path.write_bytes(data[:keep])
+    with pytest.raises(CheckpointRefused, match=r"ends early|without an end|no valid pickle"):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        ({"shape": (3, 4), "strides": (4, 1), "offset": 0}, None),
+        ({"shape": (3, 4), "strides": (4, 1), "offset": 1}, "storage holds 12"),
+        ({"shape": (3, 5), "strides": (5, 1), "offset": 0}, "storage holds 12"),
+        ({"shape": (3, 4), "strides": (0, 0), "offset": 0}, None),
+        ({"shape": (1 << 40, 1 << 40), "strides": (0, 0), "offset": 0}, "storage holds 12"),
+        ({"shape": (3,), "strides": (1, 1), "offset": 0}, "1 sizes and 2 strides"),
+        ({"shape": (1,) * 9, "strides": (1,) * 9, "offset": 0}, "9 sizes"),
+        ({"shape": (-3,), "strides": (1,), "offset": 0}, "negative"),
+        ({"shape": (3,), "strides": (-1,), "offset": 2}, "negative"),
+        ({"shape": (3,), "strides": (1,), "offset": -1}, "negative"),
+        ({"shape": (0, 1 << 62), "strides": (1, 1), "offset": 0}, "is empty"),
+    ],
+)
+def test_views_are_checked_against_their_storage(
+    tensor: dict[str, Any], said: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "values"
+    values = np.arange(12, dtype=np.float32)
+    path.write_bytes(values.tobytes())
+    with ByteSource(path) as source:
+        stored = StoredTensor(Span(source, 0, 48), torch.float32, **tensor)
+        if said is None:
+            stored.check("it")
+            expected = torch.as_strided(
+                torch.from_numpy(values), tensor["shape"], tensor["strides"]
+            )
+            assert torch.equal(stored.read(), expected)
+        else:
+            with pytest.raises(CheckpointRefused, match=said):
+                stored.check("it")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(
+    tmp_path: Path, foreign: ModuleType
+) -> None:
+    path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(100_000)})
+    source = ByteSource(path)
+    loaded: Any = load_torch(Span(source, 0, source.size), Budget())
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(CheckpointRefused, match="ends after"):
+        loaded["a"].read()
