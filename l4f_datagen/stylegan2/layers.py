@@ -99,10 +99,15 @@ def modulated_conv2d(
     x = x * styles.to(x.dtype).reshape(batch, c_in, 1, 1)
     weight_cast = weight.to(x.dtype)
     x = up_conv(x, weight_cast) if up else F.conv2d(x, weight_cast, padding=weight.shape[2] // 2)
-    if not demodulate:
-        return x
+    return x * demodulation(weight, styles).to(x.dtype) if demodulate else x
+
+
+def demodulation(
+    weight: Float[Tensor, "c_out c_in k k"], styles: Float[Tensor, "batch c_in"]
+) -> Float[Tensor, "batch c_out 1 1"]:
+    """Factor that gives each output of a modulated convolution unit variance (eq. 3)."""
     power = styles.float().square() @ weight.float().square().sum(dim=(2, 3)).t()  # batch c_out
-    return x * (power + EPS).rsqrt().to(x.dtype).reshape(batch, -1, 1, 1)
+    return (power + EPS).rsqrt()[:, :, None, None]
 
 
 class SynthesisLayer(nn.Module):
@@ -144,11 +149,16 @@ class SynthesisLayer(nn.Module):
         noise: Float[Tensor, "nb 1 h2 w2"] | None,
     ) -> Float[Tensor, "batch c_out h2 w2"]:
         """Return ``batch c_out h w``; ``noise`` is added to every channel, None adds nothing."""
-        x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up)
+        styles = self.affine(w)
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False, up=self.up)
+        # Leaky ReLU lets positive factors through, so the gain joins scale and shift, and one pass
+        # over the activations does for demodulation, noise and bias.
+        scale = demodulation(self.weight, styles) * ACT_GAIN
+        shift = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN
         if noise is not None:
-            x = x + (noise * self.noise_strength).to(x.dtype)
-        x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
-        x = F.leaky_relu(x, LEAKY_SLOPE) * ACT_GAIN
+            shift = shift + noise * (self.noise_strength * ACT_GAIN)
+        x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+        x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
 

@@ -22,14 +22,14 @@ def _load(value: Any, path: Path, protocol: int = 4, rename: bool = False) -> An
         data = data.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray")
         data = data[:3] + (len(data) - 11).to_bytes(8, "little") + data[11:]
     path.write_bytes(data)
-    source = ByteSource(path)
-    loaded = load_pickle(Cursor(Span(source, 0, source.size)), TORCH_GLOBALS, Budget())
-    if isinstance(loaded, ArrayRecord):
-        loaded = loaded.tensor
-    if isinstance(loaded, StoredTensor):
-        loaded.check("it")
-        return loaded.read().numpy()
-    return loaded
+    with ByteSource(path) as source:
+        loaded = load_pickle(Cursor(Span(source, 0, source.size)), TORCH_GLOBALS, Budget())
+        if isinstance(loaded, ArrayRecord):
+            loaded = loaded.tensor
+        if isinstance(loaded, StoredTensor):
+            loaded.check("it")
+            return loaded.read().numpy()
+        return loaded
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

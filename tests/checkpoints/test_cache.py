@@ -45,7 +45,13 @@ def _put(cache: Path, data: bytes) -> Path:
 
 def _get(cache: Path) -> Path:
     return fetch(
-        URL, "weights.pkl", size=len(DATA), sha256=SHA256, pinned=True, cache_dir=cache, offline=True
+        URL,
+        "weights.pkl",
+        size=len(DATA),
+        sha256=SHA256,
+        pinned=True,
+        cache_dir=cache,
+        offline=True,
     )
 
 
@@ -60,9 +66,7 @@ def test_a_file_put_there_by_hand_is_used(tmp_path: Path) -> None:
     ("data", "said"),
     [(b"other weight", "but has the sha256"), (b"short", "but has 5 bytes, expected 12")],
 )
-def test_another_file_put_there_is_refused_and_kept(
-    data: bytes, said: str, tmp_path: Path
-) -> None:
+def test_another_file_put_there_is_refused_and_kept(data: bytes, said: str, tmp_path: Path) -> None:
     target = _put(tmp_path, data)
     with pytest.raises(NetworkError, match=f"is in the cache, {said}"):
         _get(tmp_path)

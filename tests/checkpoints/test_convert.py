@@ -28,9 +28,13 @@ def _sources(foreign: ModuleType, folder: Path) -> list[Path]:
     return [
         native,
         foreign.write_torch(folder / "converted", foreign.rosinality_converted(generator)),
-        foreign.write_torch(folder / "trained", foreign.rosinality_trained(generator, discriminator)),
+        foreign.write_torch(
+            folder / "trained", foreign.rosinality_trained(generator, discriminator)
+        ),
         foreign.write_torch(folder / "noiseless", {"g_ema": noiseless}),
-        foreign.write_pickle(folder / "ada", foreign.ada_snapshot(foreign.ada_generator(generator))),
+        foreign.write_pickle(
+            folder / "ada", foreign.ada_snapshot(foreign.ada_generator(generator))
+        ),
         foreign.write_pickle(
             folder / "tf", foreign.tf_snapshot(generator, discriminator, conv_clamp=0.7)
         ),
@@ -100,7 +104,7 @@ def test_targets_that_cannot_be_are_usage_errors(tmp_path: Path, foreign: Module
     value = foreign.rosinality_converted(foreign.make_generator())
     source = foreign.write_torch(tmp_path / "x.pt", value)
     before = source.read_bytes()
-    with pytest.raises(UsageError, match="another suffix than .safetensors"):
+    with pytest.raises(UsageError, match=r"another suffix than .safetensors"):
         convert(source, tmp_path / "y.pt")
     (tmp_path / "y.safetensors").write_text("mine")
     with pytest.raises(UsageError, match="exists; choose another name, or --overwrite"):

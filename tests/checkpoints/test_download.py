@@ -30,9 +30,7 @@ def _get(url: str, cache: Path, **options: Any) -> tuple[Path, list[float]]:
     """Fetch with recorded instead of real pauses."""
     pauses: list[float] = []
     known = {"size": len(DATA), "sha256": SHA256, "pinned": True, **options}
-    path = fetch(
-        url, "weights.pkl", cache_dir=cache, progress=False, pause=pauses.append, **known
-    )
+    path = fetch(url, "weights.pkl", cache_dir=cache, progress=False, pause=pauses.append, **known)
     return path, pauses
 
 
@@ -329,7 +327,10 @@ def test_a_full_disk_is_said_before_it_starts(
 ) -> None:
     usage: Callable[[Path], Any] = lambda _path: type("Usage", (), {"free": 1 << 10})()  # noqa: E731
     monkeypatch.setattr("shutil.disk_usage", usage)
-    with serving.serve(DATA) as site, pytest.raises(L4FError, match="0 MiB free, weights.pkl") as e:
+    with (
+        serving.serve(DATA) as site,
+        pytest.raises(L4FError, match=r"0 MiB free, weights.pkl") as e,
+    ):
         _get(site.url, tmp_path)
     assert e.value.exit_code == 1
 

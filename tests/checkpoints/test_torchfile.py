@@ -5,6 +5,8 @@ import io
 import struct
 import zipfile
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +21,19 @@ from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
 from l4f_datagen.checkpoints.torchfile import load_torch
 from l4f_datagen.errors import CheckpointRefused
 
+Load = Callable[[Path], Any]
 
-def _load(path: Path) -> Any:
-    source = ByteSource(path)
-    return load_torch(Span(source, 0, source.size), Budget())
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    """Open torch files that stay readable until the test ends."""
+    with ExitStack() as stack:
+
+        def load_one(path: Path) -> Any:
+            source = stack.enter_context(ByteSource(path))
+            return load_torch(Span(source, 0, source.size), Budget())
+
+        yield load_one
 
 
 def _views() -> dict[str, Tensor]:
@@ -43,10 +54,12 @@ def _views() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_tensors_are_those_of_torch_load(legacy: bool, tmp_path: Path, foreign: ModuleType) -> None:
+def test_tensors_are_those_of_torchload(
+    legacy: bool, tmp_path: Path, load: Load, foreign: ModuleType
+) -> None:
     path = foreign.write_torch(tmp_path / "t", _views(), legacy=legacy)
     expected = torch.load(path, weights_only=True)
-    loaded = _load(path)
+    loaded = load(path)
     assert list(loaded) == list(expected)
     for name, tensor in loaded.items():
         tensor.check(name)
@@ -58,7 +71,7 @@ def test_tensors_are_those_of_torch_load(legacy: bool, tmp_path: Path, foreign: 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_training_state_beside_the_weights_is_read_as_plain_data(
-    legacy: bool, tmp_path: Path, foreign: ModuleType
+    legacy: bool, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     numbers = defaultdict(dict)  # type: ignore[var-annotated]
     numbers[0]["step"] = 3
@@ -70,7 +83,7 @@ def test_training_state_beside_the_weights_is_read_as_plain_data(
         "betas": (0.0, 0.99),
         "ordered": OrderedDict(a=1),
     }
-    loaded = _load(foreign.write_torch(tmp_path / "t", value, legacy=legacy))
+    loaded = load(foreign.write_torch(tmp_path / "t", value, legacy=legacy))
     assert isinstance(loaded["args"], Record)
     assert loaded["args"].state["size"] == 64
     assert loaded["state"] == {0: {"step": 3}}
@@ -80,11 +93,12 @@ def test_training_state_beside_the_weights_is_read_as_plain_data(
     assert loaded["ordered"] == {"a": 1}
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, foreign: ModuleType) -> None:
+def test_nothing_is_read_before_it_is_asked_for(
+    tmp_path: Path, load: Load, foreign: ModuleType
+) -> None:
     """The values are overwritten between opening and reading: reading sees the new ones."""
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(1000)})
-    source = ByteSource(path)
-    loaded: Any = load_torch(Span(source, 0, source.size), Budget())
+    loaded = load(path)
     data = path.read_bytes()
     path.write_bytes(data.replace(struct.pack("<f", 1.0), struct.pack("<f", 2.0)))
     assert float(loaded["a"].read().sum()) == 2000
@@ -117,12 +131,12 @@ def _replaced(path: Path, name: str, data: bytes | None) -> None:
     ],
 )
 def test_archives_that_do_not_fit_are_refused(
-    name: str, data: bytes | None, said: str, tmp_path: Path, foreign: ModuleType
+    name: str, data: bytes | None, said: str, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(10)})
     _replaced(path, name, data)
     with pytest.raises(CheckpointRefused, match=said):
-        _load(path)
+        load(path)
 
 
 def _legacy(tmp_path: Path, foreign: ModuleType) -> tuple[Path, bytes]:
@@ -130,13 +144,15 @@ def _legacy(tmp_path: Path, foreign: ModuleType) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-def test_an_old_stream_with_other_lengths_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_an_old_stream_with_other_lengths_is_refused(
+    tmp_path: Path, load: Load, foreign: ModuleType
+) -> None:
     path, data = _legacy(tmp_path, foreign)
     at = len(data) - 40 - 8
     assert data[at : at + 8] == (10).to_bytes(8, "little")
     path.write_bytes(data[:at] + (11).to_bytes(8, "little") + data[at + 8 :])
     with pytest.raises(CheckpointRefused, match="stores another length"):
-        _load(path)
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -147,34 +163,34 @@ def test_an_old_stream_with_other_lengths_is_refused(tmp_path: Path, foreign: Mo
     ],
 )
 def test_old_streams_of_other_kinds_are_refused(
-    old: bytes, new: bytes, said: str, tmp_path: Path, foreign: ModuleType
+    old: bytes, new: bytes, said: str, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path, data = _legacy(tmp_path, foreign)
     assert old in data
     path.write_bytes(data.replace(old, new, 1))
     with pytest.raises(CheckpointRefused, match=said):
-        _load(path)
+        load(path)
 
 
 def test_an_old_stream_that_lists_other_storages_is_refused(
-    tmp_path: Path, foreign: ModuleType
+    tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path, data = _legacy(tmp_path, foreign)
     start = data.rindex(b"\x80\x02]")
     path.write_bytes(data[:start] + b"\x80\x02]." + data[-48:])
     with pytest.raises(CheckpointRefused, match="lists other storages"):
-        _load(path)
+        load(path)
 
 
 @pytest.mark.parametrize("keep", [40, 150, 300, 500])
 def test_old_streams_that_are_cut_off_are_refused(
-    keep: int, tmp_path: Path, foreign: ModuleType
+    keep: int, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path, data = _legacy(tmp_path, foreign)
     assert keep < len(data)
     path.write_bytes(data[:keep])
     with pytest.raises(CheckpointRefused, match=r"ends early|without an end|no valid pickle"):
-        _load(path)
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -213,11 +229,10 @@ def test_views_are_checked_against_their_storage(
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(
-    tmp_path: Path, foreign: ModuleType
+    tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(100_000)})
-    source = ByteSource(path)
-    loaded: Any = load_torch(Span(source, 0, source.size), Budget())
+    loaded = load(path)
     with path.open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(CheckpointRefused, match="ends after"):

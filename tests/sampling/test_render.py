@@ -1,11 +1,10 @@
-import threading
-
 import numpy as np
 import pytest
 import torch
 
+from l4f_datagen.recipe import check_recipe
 from l4f_datagen.sample import image_to_uint8
-from l4f_datagen.sampling.render import Renderer, noise_stream, render_ahead
+from l4f_datagen.sampling.render import Renderer, noise_stream, renderer_of
 from l4f_datagen.sampling.sweep import Draw
 
 DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**32 - 1)]
@@ -108,58 +107,20 @@ class TestRenderer:
         assert any(not np.array_equal(a.alpha, b.alpha) for a, b in zip(exact, half, strict=True))
 
 
-class TestAhead:
-    def blocks(self, count):
-        return iter([[Draw(k + 1, 0.5, k)] for k in range(count)])
-
-    @pytest.mark.parametrize("count", [0, 1, 2, 5])
-    def test_keeps_the_order(self, make_sample, count):
-        def render(block):
-            return [make_sample(draw.image_id, draw.psi, draw.seed) for draw in block]
-
-        rendered = list(render_ahead(render, self.blocks(count)))
-        assert [[s.seed for s in block] for block in rendered] == [[k] for k in range(count)]
-
-    def test_is_never_more_than_one_block_ahead(self, make_sample):
-        started, handed_out = [], 0
-
-        def render(block):
-            # Handing out block k submits block k + 1 first; nothing beyond may have begun.
-            assert block[0].seed <= handed_out + 1
-            assert threading.current_thread().name.startswith("render")
-            started.append(block[0].seed)
-            return [make_sample(seed=block[0].seed)]
-
-        for block in render_ahead(render, self.blocks(6)):
-            handed_out = block[0].seed + 1
-        assert started == list(range(6))
-
-    def test_renders_while_the_consumer_works(self, make_sample):
-        begun = [threading.Event() for _ in range(3)]
-
-        def render(block):
-            begun[block[0].seed].set()
-            return [make_sample(seed=block[0].seed)]
-
-        ahead = render_ahead(render, self.blocks(3))
-        next(ahead)
-        assert begun[1].wait(timeout=60)
-        assert not begun[2].is_set()
-        assert len(list(ahead)) == 2
-
-    def test_an_error_comes_out_at_its_block(self, make_sample):
-        def render(block):
-            if block[0].seed == 1:
-                raise MemoryError("too large")
-            return [make_sample(seed=block[0].seed)]
-
-        ahead = render_ahead(render, self.blocks(3))
-        assert next(ahead)[0].seed == 0
-        with pytest.raises(MemoryError, match="too large"):
-            next(ahead)
-
-    def test_stopping_early_leaves_no_thread(self, make_sample):
-        ahead = render_ahead(lambda block: [make_sample()], self.blocks(5))
-        next(ahead)
-        ahead.close()
-        assert not any(thread.name.startswith("render") for thread in threading.enumerate())
+def test_the_recipes_renderer(make_generator, make_alpha):
+    generator = make_generator()
+    network = make_alpha(generator)
+    recipe = check_recipe(
+        {
+            "domain": "x",
+            "generator": {"crop": [0, 2, 16, 14]},
+            "sampling": {"noise_mode": "random", "precision": "bf16"},
+            "output": {"mask_threshold": 0.3},
+        },
+        "f",
+    )
+    assert renderer_of(recipe, generator, network) == Renderer(
+        generator, network, "random", 0.3, "bf16", (0, 2, 16, 14)
+    )
+    plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
+    assert plain == Renderer(generator, None, "const", 0.9, "fp32", None)

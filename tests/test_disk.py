@@ -1,0 +1,69 @@
+import errno
+import os
+
+import pytest
+
+from l4f_datagen.disk import disk_failures, has_size, remove, write_atomically
+from l4f_datagen.errors import L4FError
+
+GOES_ON = "and run the same command again: it goes on after the last finished shard"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_in_one_line(tmp_path, code):
+    with (
+        pytest.raises(L4FError, match="^out: no space left on the disk while trying; make room "),
+        disk_failures(tmp_path.relative_to(tmp_path.parent).with_name("out"), "trying"),
+    ):
+        raise OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
+        (OSError("no number"), "no number"),
+    ],
+)
+def test_another_failure_of_the_disk(tmp_path, error, words):
+    with (
+        pytest.raises(L4FError, match=f"{words} while trying; see to the disk {GOES_ON}$") as told,
+        disk_failures(tmp_path, "trying"),
+    ):
+        raise error
+    assert told.value.__cause__ is error
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(ValueError, match="^broken$"), disk_failures(tmp_path, "trying"):
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_small_file_is_replaced_whole(tmp_path, durable):
+    path = tmp_path / "a/b.json"
+    for data in (b"long before", b"now"):
+        write_atomically(path, data, durable=durable)
+        assert path.read_bytes() == data
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_has_size(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert has_size(tmp_path / "a", 3)
+    assert not has_size(tmp_path / "a", 4)
+    assert not has_size(tmp_path / "b", 0)
+    assert not has_size(tmp_path / "a" / "below", 3)
+
+
+def test_remove_takes_files_folders_and_the_empty_parent_but_no_link_target(tmp_path):
+    target = tmp_path / "target/file"
+    for name in ("target/file", "x/folder/file", "x/file", "y/file", "y/other"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(target.parent)
+    for name in ("x/folder", "x/file", "y/file", "z/nothing", "link"):
+        remove(tmp_path / name)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {
+        *("target", "target/file", "y", "y/other")
+    }
