@@ -12,46 +12,66 @@ from l4f_datagen.stylegan2.layers import ACT_GAIN, LEAKY_SLOPE, EqualLinear, blu
 
 
 class EqualConv2d(nn.Module):
-    """Plain convolution with equalised learning rate, optional halving and leaky ReLU."""
+    """Plain convolution with equalised learning rate, optional halving and leaky ReLU.
+
+    Args:
+        c_in: input channels.
+        c_out: output channels.
+        kernel: 1 or 3.
+        down: halve the resolution.
+        activate: add a bias, then leaky ReLU times sqrt(2).
+        scale: factor on the output.
+    """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, *, down: bool = False, activate: bool = True
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        down: bool = False,
+        activate: bool = True,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(c_out, c_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(c_out)) if activate else None
-        self.gain = 1 / math.sqrt(c_in * kernel**2)
+        # Positive factors pass through leaky ReLU, so all of them sit on weight and bias.
+        self.bias_gain = scale * ACT_GAIN if activate else scale
+        self.weight_gain = self.bias_gain / math.sqrt(c_in * kernel**2)
         self.kernel, self.down = kernel, down
 
     def forward(self, x: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
         """Return ``batch c_out h w``, half the size with ``down``."""
-        weight = (self.weight * self.gain).to(x.dtype)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * self.bias_gain).to(x.dtype)
         if self.down and self.kernel == 1:
             # Low-pass and decimate first: a 1x1 convolution commutes with both.
-            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=1, stride=2), weight)
+            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=1, stride=2), weight, bias)
         elif self.down:
-            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=2), weight, stride=2)
+            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=2), weight, bias, stride=2)
         else:
-            x = F.conv2d(x, weight, padding=self.kernel // 2)
-        if self.bias is None:
-            return x
-        x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
-        return F.leaky_relu(x, LEAKY_SLOPE) * ACT_GAIN
+            x = F.conv2d(x, weight, bias, padding=self.kernel // 2)
+        return x if bias is None else F.leaky_relu(x, LEAKY_SLOPE)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a 1x1 skip, halving the resolution."""
+    """Two 3x3 convolutions and a 1x1 skip, halving the resolution.
+
+    Both branches carry 1 / sqrt(2), so that their sum keeps the variance.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
+        half = 1 / math.sqrt(2)
         self.conv0 = EqualConv2d(c_in, c_in, 3)
-        self.conv1 = EqualConv2d(c_in, c_out, 3, down=True)
-        self.skip = EqualConv2d(c_in, c_out, 1, down=True, activate=False)
+        self.conv1 = EqualConv2d(c_in, c_out, 3, down=True, scale=half)
+        self.skip = EqualConv2d(c_in, c_out, 1, down=True, activate=False, scale=half)
 
     def forward(self, x: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
-        """Return ``batch c_out h/2 w/2``; the sum keeps the variance."""
-        residual: Tensor = self.conv1(self.conv0(x)) + self.skip(x)
-        return residual / math.sqrt(2)
+        """Return ``batch c_out h/2 w/2``."""
+        out: Tensor = self.conv1(self.conv0(x)) + self.skip(x)
+        return out
 
 
 def minibatch_stddev(x: Float[Tensor, "batch c h w"], group: int = 4) -> Tensor:
