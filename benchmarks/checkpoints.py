@@ -173,10 +173,7 @@ def speeds(runs: int) -> dict[str, dict[str, float]]:
     """Return format -> medians, and ratios to torch.load in the same rounds."""
     with tempfile.TemporaryDirectory() as folder:
         files = write_large(Path(folder))
-        jobs = [
-            ("torch.load", files["rosinality"]),
-            *((name, path) for name, path in files.items()),
-        ]
+        jobs = [("torch.load", files["rosinality"]), *files.items()]
         rounds = [{name: measure(name, path) for name, path in jobs} for _ in range(runs)]
         megabytes = files["l4f-datagen"].stat().st_size / 2**20
     table: dict[str, dict[str, float]] = {}

@@ -62,7 +62,7 @@ class GeneratorPart(_Part):
 
     weights: str | None = None
     """``builtin:NAME``, ``catalogue:NAME`` or a file; None: given by ``--generator``."""
-    class_index: Annotated[int, Field(ge=0)] | None = None
+    class_index: Annotated[Whole, Field(ge=0)] | None = None
     """The class to draw, for class-conditional networks alone."""
     crop: tuple[Whole, Whole, Whole, Whole] | None = None
     """left, top, right, bottom in pixels: the part of the canvas that holds the picture."""

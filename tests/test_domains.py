@@ -3,16 +3,18 @@ from pathlib import Path
 import pytest
 
 from l4f_datagen import domains
+from l4f_datagen.checkpoints.catalogue import WEIGHTS
 from l4f_datagen.domains import (
     BUILTIN,
     describe_domains,
     find_recipe,
     load_recipe,
+    local_weights,
     recipes_folder,
     shipped_recipes,
     weights_path,
 )
-from l4f_datagen.errors import RecipeError
+from l4f_datagen.errors import NetworkError, RecipeError
 
 
 def test_a_checkout_ships_the_recipes_beside_the_package():
@@ -45,27 +47,48 @@ def test_no_path_gets_in_by_the_name():
         find_recipe("../recipes/toy-cars")
 
 
-def test_weights(monkeypatch):
-    folder = BUILTIN["toy-cars"]
-    assert weights_path("builtin:toy-cars", "alpha") == folder / "alpha.safetensors"
-    assert weights_path("some/file.pt", "generator") == Path("some/file.pt")
-    assert weights_path("odd:name.pt", "generator") == Path("odd:name.pt")
+def test_builtin_weights_and_files(monkeypatch):
+    folder = BUILTIN["toy-cars"].folder
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert weights_path("~/file.pt", "generator") == Path("/home/somebody/file.pt")
+    for find in (local_weights, weights_path):
+        assert find("builtin:toy-cars", "alpha") == folder / "alpha.safetensors"
+        assert find("some/file.pt", "generator") == Path("some/file.pt")
+        assert find("odd:name.pt", "generator") == Path("odd:name.pt")
+        assert find("~/file.pt", "generator") == Path("/home/somebody/file.pt")
 
 
-@pytest.mark.parametrize("name", ["builtin:", "builtin:boats", "builtin:../toy-cars"])
-def test_unknown_builtin_weights(name):
-    with pytest.raises(RecipeError, match=r"alpha.weights: no built-in '.*'; known: builtin:toy-"):
-        weights_path(name, "alpha")
+def test_catalogue_weights_lie_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
+    path = local_weights("catalogue:stylegan2-ffhq", "generator")
+    assert path.name == WEIGHTS["stylegan2-ffhq"].filename
+    assert tmp_path in path.parents
+    with pytest.raises(NetworkError):
+        weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ("builtin:", "alpha.weights: builtin holds no ''; known: builtin:toy-cars"),
+        ("builtin:boats", "alpha.weights: builtin holds no 'boats'; known: builtin:toy-cars"),
+        ("builtin:../toy-cars", "alpha.weights: builtin holds no '../toy-cars'; known: "),
+        ("catalogue:boats", "alpha.weights: catalogue holds no 'boats'; known: catalogue:"),
+    ],
+)
+@pytest.mark.parametrize("find", [local_weights, weights_path])
+def test_names_that_are_not_there(find, weights, text):
+    with pytest.raises(RecipeError) as caught:
+        find(weights, "alpha")
+    assert str(caught.value).startswith(text)
 
 
 def test_every_shipped_domain_is_described():
     rows = describe_domains()
     assert [row["domain"] for row in rows] == list(shipped_recipes())
     (toy_cars,) = [row for row in rows if row["domain"] == "toy-cars"]
+    assert toy_cars["px"] == "64"
     assert toy_cars["licence"] == "apache-2.0"
     assert toy_cars["weights"] == "builtin:toy-cars"
     assert toy_cars["cached"] == (
-        "yes" if (BUILTIN["toy-cars"] / "generator.safetensors").exists() else "no"
+        "yes" if (BUILTIN["toy-cars"].folder / "generator.safetensors").exists() else "no"
     )

@@ -29,7 +29,7 @@ TIMEOUT_S = 30
 CHUNK = 1 << 18
 LONGEST_PAUSE_S = 30.0
 LARGEST_UNKNOWN = 8 << 30
-FINAL_CODES = (400, 401, 403, 404, 410, 451)
+PASSING_CODES = (408, 425, 429)
 YES = ("1", "true", "yes", "on")
 MORE_SPACE = "free some space, or set L4F_CACHE to another folder"
 
@@ -125,7 +125,7 @@ def _download(wanted: Wanted, progress: bool, pause: Callable[[float], None]) ->
         except urllib.error.HTTPError as error:
             problem, wait = f"the server answered {error.code} {error.reason}", _retry_after(error)
             error.close()
-            if error.code in FINAL_CODES:
+            if error.code < 500 and error.code not in PASSING_CODES:
                 raise wanted.error(f"cannot be downloaded ({problem})") from None
         except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
             problem = str(getattr(error, "reason", None) or error or type(error).__name__)
@@ -165,11 +165,6 @@ def _try(wanted: Wanted, progress: bool) -> None:
         elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
             wanted.discard_part()
             raise ConnectionError("the server sent another range")
-        tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        if tag and not tag.startswith("W/"):
-            wanted.validator.write_text(tag, "utf-8")
-        else:
-            wanted.validator.unlink(missing_ok=True)
         _receive(wanted, response, start, progress)
 
 
@@ -184,6 +179,11 @@ def _receive(wanted: Wanted, response: HTTPResponse, start: int, progress: bool)
     if known and known - start > free:
         problem = f"has {free >> 20} MiB free, {wanted.name} needs {(known - start) >> 20} MiB"
         raise L4FError(str(wanted.target.parent), problem, MORE_SPACE)
+    tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    if tag and not tag.startswith("W/"):  # weak tags do not promise equal bytes
+        wanted.validator.write_text(tag, "utf-8")
+    else:
+        wanted.validator.unlink(missing_ok=True)
     off = None if progress else True  # None: off where stderr is no terminal
     bar = tqdm(total=known, initial=start, desc=wanted.name, unit="B", unit_scale=True, disable=off)
     done = start
@@ -191,6 +191,7 @@ def _receive(wanted: Wanted, response: HTTPResponse, start: int, progress: bool)
         while chunk := _chunk(response):
             done += len(chunk)
             if done > (known or LARGEST_UNKNOWN):
+                wanted.discard_part()
                 raise wanted.error(f"should have {known} bytes, the server sends more")
             file.write(chunk)
             bar.update(len(chunk))

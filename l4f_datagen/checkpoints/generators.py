@@ -59,11 +59,11 @@ def generator_layout(
     if isinstance(container, PickleFile) and tensorflow.is_tensorflow(loaded):
         assert isinstance(loaded, tuple)
         return Layout("nvlabs-tensorflow", *tensorflow.generator_entries(source, loaded))
+    if labels4free.is_labels4free(loaded):
+        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     if isinstance(container, TorchFile) and rosinality.is_rosinality(loaded):
         assert isinstance(loaded, dict)
         return Layout("rosinality", rosinality.generator_entries(source, loaded))
-    if labels4free.is_labels4free(loaded):
-        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     raise source.refuse(f"holds no StyleGAN2 generator ({describe(loaded)})", REMEDY)
 
 

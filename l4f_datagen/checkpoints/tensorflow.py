@@ -52,6 +52,8 @@ D_END = {
     "Output/bias": ("out.bias", KEEP),
 }
 
+Options = Mapping[object, object]
+
 # Options that must be what StyleGAN2 has, where a file states them.
 FIXED: tuple[tuple[str, tuple[object, ...]], ...] = (
     ("num_channels", (3,)),
@@ -91,12 +93,7 @@ def generator_entries(
             continue
         key, change = _generator_key(source, name)
         add_entry(source, entries, key, Entry(f"Gs.{name}", stored, change))
-    clamp = options.get("conv_clamp")
-    if clamp is None:
-        return entries, None
-    if isinstance(clamp, bool) or not isinstance(clamp, int | float) or not 0 < clamp < 1e9:
-        raise source.refuse(f"has the conv_clamp {show(clamp)!r}", REMEDY)
-    return entries, float(clamp)
+    return entries, _clamp(source, options)
 
 
 def discriminator_entries(source: ByteSource, loaded: tuple[object, ...]) -> Entries:
@@ -119,11 +116,11 @@ def discriminator_entries(source: ByteSource, loaded: tuple[object, ...]) -> Ent
 
 def _network(
     source: ByteSource, loaded: tuple[object, ...], index: int, what: str
-) -> tuple[dict[str, StoredTensor], dict[str, object]]:
-    """Return the variables and the options of one network, its components included."""
+) -> tuple[dict[str, StoredTensor], list[Options]]:
+    """Return the variables of one network and its components, and the options of each."""
     root = loaded[index] if len(loaded) == 3 else None
     variables: dict[str, StoredTensor] = {}
-    options: dict[str, object] = {}
+    options: list[Options] = []
     waiting = [(root, 0)]
     while waiting:
         network, depth = waiting.pop()
@@ -136,7 +133,7 @@ def _network(
             isinstance(kwargs, dict) and isinstance(components, dict) and isinstance(values, list)
         ):
             raise source.refuse(f"has a network without options or variables for {what}", REMEDY)
-        options |= {str(key): value for key, value in kwargs.items()}
+        options.append(kwargs)
         waiting += [(component, depth + 1) for component in components.values()]
         for pair in values:
             if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
@@ -148,6 +145,8 @@ def _network(
 
 
 def _stored(source: ByteSource, name: str, value: object) -> StoredTensor:
+    if isinstance(value, StoredTensor):
+        return value
     if isinstance(value, ArrayRecord) and value.tensor is not None:
         return value.tensor
     if isinstance(value, int | float):
@@ -156,17 +155,36 @@ def _stored(source: ByteSource, name: str, value: object) -> StoredTensor:
 
 
 def _check_options(
-    source: ByteSource, options: Mapping[str, object], architecture: str, conditional: bool
+    source: ByteSource, options: list[Options], architecture: str, conditional: bool
 ) -> None:
-    labels = options.get("label_size", 0)
-    if labels or conditional:
-        raise source.refuse(f"is class-conditional (label_size = {show(labels)})", REMEDY)
-    found = options.get("architecture", architecture)
-    if found != architecture:
-        raise source.refuse(f"has the architecture {show(found)!r}, not {architecture!r}", REMEDY)
-    for name, wanted in FIXED:
-        if name in options and options[name] not in wanted:
-            raise source.refuse(f"has {name} = {show(options[name])}, expected {wanted[0]}", REMEDY)
+    for kwargs in options:
+        labels = kwargs.get("label_size", 0)
+        if labels or conditional:
+            problem = f"is class-conditional (label_size = {show(labels)}), in TensorFlow's way"
+            raise source.refuse(problem, REMEDY)
+        found = kwargs.get("architecture", architecture)
+        if found != architecture:
+            problem = f"has the architecture {show(found)!r}, not {architecture!r}"
+            raise source.refuse(problem, REMEDY)
+        for name, wanted in FIXED:
+            if name in kwargs and kwargs[name] not in wanted:
+                problem = f"has {name} = {show(kwargs[name])}, expected {wanted[0]}"
+                raise source.refuse(problem, REMEDY)
+
+
+def _clamp(source: ByteSource, options: list[Options]) -> float | None:
+    """Return the clamp that network and components agree on."""
+    clamps: set[float] = set()
+    for kwargs in options:
+        clamp = kwargs.get("conv_clamp")
+        if clamp is None:
+            continue
+        if isinstance(clamp, bool) or not isinstance(clamp, int | float) or not 0 < clamp < 1e9:
+            raise source.refuse(f"has the conv_clamp {show(clamp)!r}", REMEDY)
+        clamps.add(float(clamp))
+    if len(clamps) > 1:
+        raise source.refuse(f"has components with different conv_clamp {sorted(clamps)}", REMEDY)
+    return clamps.pop() if clamps else None
 
 
 def _generator_key(source: ByteSource, name: str) -> tuple[str, Change]:

@@ -151,13 +151,14 @@ class SynthesisLayer(nn.Module):
         """Return ``batch c_out h w``; ``noise`` is added to every channel, None adds nothing."""
         styles = self.affine(w)
         x = modulated_conv2d(x, self.weight, styles, demodulate=False, up=self.up)
-        # Leaky ReLU lets positive factors through, so the gain joins scale and shift, and one pass
-        # over the activations does for demodulation, noise and bias.
+        # Leaky ReLU lets positive factors through, so the gain joins scale, bias and noise, and one
+        # pass over the activations does for demodulation and bias.
         scale = demodulation(self.weight, styles) * ACT_GAIN
-        shift = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN
+        bias = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN
+        x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
         if noise is not None:
-            shift = shift + noise * (self.noise_strength * ACT_GAIN)
-        x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+            shift = (noise * (self.noise_strength * ACT_GAIN)).to(x.dtype)
+            x = x + shift if torch.is_grad_enabled() else x.add_(shift)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 

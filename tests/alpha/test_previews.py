@@ -14,6 +14,10 @@ def tile(sheet, row, column):
 
 def test_a_sheet_of_every_part(make_generator, make_alpha, make_part, tmp_path):
     generator = make_generator()
+    for side in generator.spec.resolutions:  # paler, so that levels are not clamped
+        torgb = generator.synthesis.get_submodule(f"b{side}").torgb
+        torgb.weight *= 0.2
+        torgb.bias *= 0.2
     previews = Previews(make_part(batch=2), generator, tmp_path)
     network = make_alpha(generator)
     previews.write(network, 50)

@@ -219,11 +219,13 @@ class TestDiscriminator:
     def test_pretrained(self, make_generator, make_part):
         generator = make_generator()
         torch.manual_seed(77)
-        given = Discriminator(16, generator.spec.channels).state_dict()
-        training = new_training(make_part(discriminator="pretrained"), generator, given)
-        assert same(training.discriminator.state_dict(), given)
+        given = Discriminator(16, generator.spec.channels).eval().requires_grad_(False)
+        before = copy.deepcopy(given.state_dict())
         scratch = new_training(make_part(), generator, given)
-        assert not same(scratch.discriminator.state_dict(), given)
+        assert not same(scratch.discriminator.state_dict(), before)
+        training = new_training(make_part(discriminator="pretrained"), generator, given)
+        assert same(training.discriminator.state_dict(), before)
+        assert all(parameter.requires_grad for parameter in training.discriminator.parameters())
         # The alpha network starts from the seed, whichever discriminator it meets.
         assert same(training.alpha.state_dict(), scratch.alpha.state_dict())
 

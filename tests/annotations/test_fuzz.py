@@ -371,6 +371,7 @@ def test_flipped_and_cut_bytes(tmp_path, masks_dir, name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_odd_values_anywhere_at_length(tmp_path, masks_dir, name):
     run_documents(name, tmp_path, masks_dir, 5000)
@@ -404,5 +405,6 @@ def test_flipped_arrow(tmp_path, masks_dir):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_flipped_arrow_at_length(tmp_path, masks_dir):
     run_arrow(tmp_path, masks_dir, 5000)

@@ -123,9 +123,9 @@ def rosinality_discriminator(discriminator: Discriminator) -> "OrderedDict[str, 
         else:
             _, block, part = name.split(".", 2)
             out[f"convs.{int(block) + 1}.{parts[part]}"] = tensor
-    for block in range(len(discriminator.blocks)):
-        out[f"convs.{block + 1}.conv2.0.kernel"] = FILTER
-        out[f"convs.{block + 1}.skip.0.kernel"] = FILTER
+    for level in range(1, len(discriminator.blocks) + 1):
+        out[f"convs.{level}.conv2.0.kernel"] = FILTER
+        out[f"convs.{level}.skip.0.kernel"] = FILTER
     return out
 
 
@@ -317,7 +317,7 @@ def ada_snapshot(g_ema: Persistent, d: Persistent | None = None) -> dict[str, An
 # ----------------------------------------------------------------------- NVIDIA, TensorFlow
 
 
-class EasyDict(dict):
+class EasyDict(dict[str, Any]):
     """Pickles as a subclass of dict of NVIDIA's code."""
 
     __module__ = "dnnlib.util"

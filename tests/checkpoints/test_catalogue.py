@@ -50,9 +50,9 @@ def test_a_known_file_lends_its_licence_and_origin(
 ) -> None:
     value = foreign.rosinality_converted(foreign.make_generator())
     path = foreign.write_torch(tmp_path / "x", value)
-    checkpoint = open_generator(path)
-    assert checkpoint.licence is None
-    assert checkpoint.origin is None
+    unknown, checkpoint = open_generator(path), open_generator(path)
+    assert unknown.licence is None
+    assert unknown.origin is None
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     known = Weights("https://example.org/x.pkl", 16, NVIDIA_ADA, sha256=sha256)
     monkeypatch.setitem(catalogue.WEIGHTS, "test", known)

@@ -18,11 +18,11 @@ Z_DIM, EMBED, CLASSES = 5, 4, 3
 
 
 def _normalised(x: NDArray[Any]) -> NDArray[Any]:
-    return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8)
+    return np.asarray(x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8))
 
 
 def _leaky(x: NDArray[Any]) -> NDArray[Any]:
-    return np.where(x < 0, 0.2 * x, x) * np.sqrt(2)
+    return np.asarray(np.where(x < 0, 0.2 * x, x) * np.sqrt(2))
 
 
 def _mapped(
@@ -116,13 +116,15 @@ def test_embeddings_that_do_not_fit_are_refused(
 def test_the_reference_file(reference_dir: Path) -> None:
     path = reference_dir / "conditional_c10.pkl"
     with ByteSource(path) as source:
-        container = read_container(source)
-        assert isinstance(container, PickleFile)
-        modules = container.loaded["G_ema"].state["_modules"]["mapping"].state["_modules"]  # type: ignore[index]
+        loaded: Any = read_container(source)
+        assert isinstance(loaded, PickleFile)
+        root: Any = loaded.loaded
+        modules = root["G_ema"].state["_modules"]["mapping"].state["_modules"]
 
         def read(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
             parts = modules[name].state["_parameters"]
-            return tuple(parts[key].read().double().numpy() for key in ("weight", "bias"))  # type: ignore[return-value]
+            weight, bias = (parts[key].read().double().numpy() for key in ("weight", "bias"))
+            return weight, bias
 
         embed = read("embed")
         layers = [read(f"fc{k}") for k in range(len(modules) - 1)]

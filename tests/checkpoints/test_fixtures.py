@@ -139,7 +139,8 @@ def test_alpha_is_that_of_the_authors_code(
     stride, middle = ALPHAS[name], network.resolutions[-1] // 2 - 24
     grid = alpha[:, :, ::stride, ::stride]
     assert _largest(grid, expected[f"alpha_stride{stride}"]) < tolerance["grid_float16_atol"]
-    assert abs(float(alpha.mean()) - float(expected["mean"])) < tolerance["mean_atol"]
+    means = alpha.mean(dim=(1, 2, 3))
+    assert _largest(means, expected["mean"].reshape(-1)) < tolerance["mean_atol"]
     corners = {
         "crop_tl": alpha[0, 0, :48, :48],
         "crop_tr": alpha[0, 0, :48, -48:],

@@ -92,7 +92,7 @@ def test_one_missing_noise_map_does_not_move_the_others(
 
 
 def _changed(foreign: ModuleType, change: Any) -> dict[str, Any]:
-    value = foreign.rosinality_converted(foreign.make_generator())
+    value: dict[str, Any] = foreign.rosinality_converted(foreign.make_generator())
     value["g_ema"] = dict(value["g_ema"])
     change(value)
     return value

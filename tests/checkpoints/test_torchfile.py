@@ -54,7 +54,7 @@ def _views() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_tensors_are_those_of_torchload(
+def test_tensors_are_those_of_torch_load(
     legacy: bool, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:
     path = foreign.write_torch(tmp_path / "t", _views(), legacy=legacy)
@@ -84,8 +84,10 @@ def test_training_state_beside_the_weights_is_read_as_plain_data(
         "ordered": OrderedDict(a=1),
     }
     loaded = load(foreign.write_torch(tmp_path / "t", value, legacy=legacy))
-    assert isinstance(loaded["args"], Record)
-    assert loaded["args"].state["size"] == 64
+    arguments = loaded["args"]
+    assert isinstance(arguments, Record)
+    assert isinstance(arguments.state, dict)
+    assert arguments.state["size"] == 64
     assert loaded["state"] == {0: {"step": 3}}
     assert loaded["numpy"] == 0.25
     assert loaded["shape"] == (2, 3)
@@ -182,7 +184,7 @@ def test_an_old_stream_that_lists_other_storages_is_refused(
         load(path)
 
 
-@pytest.mark.parametrize("keep", [40, 150, 300, 500])
+@pytest.mark.parametrize("keep", [40, 150, 300, 380])
 def test_old_streams_that_are_cut_off_are_refused(
     keep: int, tmp_path: Path, load: Load, foreign: ModuleType
 ) -> None:

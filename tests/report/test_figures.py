@@ -121,10 +121,12 @@ class TestContactSheet:
         for count, columns, rows in ((1, 3, 1), (4, 12, 1), (5, 12, 2), (9, 12, 3)):
             result = contact_sheet(iter([(image, alpha, mask)] * count))
             assert result.size == (columns * step + GAP_PX, rows * step + GAP_PX)
-        pixels = np.asarray(contact_sheet([(image, alpha, mask)]))[GAP_PX:-GAP_PX:8, GAP_PX::8]
-        columns = [pixels[:, round(k * step / 8) :][:16, :16] for k in range(3)]
+        pixels = np.asarray(contact_sheet([(image, alpha, mask)]))[GAP_PX:-GAP_PX:8]
+        starts = [GAP_PX + k * step for k in range(3)]
+        columns = [pixels[:, start : start + 128 : 8] for start in starts]
         assert np.array_equal(columns[0], outline(image, mask))
-        assert np.array_equal(columns[1][..., 0] > 0, mask)
+        assert np.array_equal(columns[1], grey(alpha))
+        assert np.array_equal(columns[2], cut_out(image, alpha))
 
     def test_a_dataset_without_a_sample(self):
         assert contact_sheet([]).size == (GAP_PX, GAP_PX)

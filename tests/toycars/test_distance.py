@@ -68,8 +68,8 @@ class TestFeatures:
 
     def test_tell_domains_apart(self):
         rng = np.random.RandomState(0)
-        noise = [torch.from_numpy(rng.uniform(-1, 1, (300, 3, 16, 16))).float() for _ in range(2)]
-        flat = torch.from_numpy(rng.uniform(-1, 1, (300, 3, 1, 1))).float().expand(300, 3, 16, 16)
+        noise = [torch.from_numpy(rng.uniform(-1, 1, (100, 3, 32, 32))).float() for _ in range(2)]
+        flat = torch.from_numpy(rng.uniform(-1, 1, (100, 3, 1, 1))).float().expand(100, 3, 32, 32)
         features = Features()
         alike = mean_gap(features.of(noise[0]), features.of(noise[1]))
         apart = mean_gap(features.of(noise[0]), features.of(flat))

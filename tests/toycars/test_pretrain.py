@@ -80,8 +80,15 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
     assert_same(everything(again), everything(whole))
 
     files = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert files == {"state.pt", "scenes-5.npy", "distance.jsonl", "sheet-00000kimg.png"}
-    rows = [json.loads(line) for line in (tmp_path / "cut" / "distance.jsonl").open()]
+    assert files == {
+        "state.pt",
+        "scenes-5.npy",
+        "held-out-4.npy",
+        "distance.jsonl",
+        "sheet-00000kimg.png",
+    }
+    log = (tmp_path / "cut" / "distance.jsonl").read_text()
+    rows = [json.loads(line) for line in log.splitlines()]
     assert [row["kimg"] for row in rows] == [0.004, 0.008]
     assert rows[1]["plan"]["r1_interval"] == 2
     assert all(row["frechet"] > 0 for row in rows)
@@ -205,16 +212,16 @@ def test_images_are_sampled_by_seed():
     torch.testing.assert_close(images[3:4], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_training_scenes_are_rendered_once(tmp_path, monkeypatch):
+def test_scenes_are_rendered_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         pretrain, "render_scenes", lambda seeds, workers: render_scenes(seeds, workers=1)
     )
     cache = tmp_path / "scenes.npy"
-    scenes = pretrain.training_scenes(2, cache)
+    scenes = pretrain.rendered(range(7, 9), cache)
     assert scenes.shape == (2, 64, 64, 3)
-    assert np.array_equal(scenes[1], render_scene(1).image)
+    assert np.array_equal(scenes[1], render_scene(8).image)
     monkeypatch.setattr(pretrain, "render_scenes", None)
-    assert np.array_equal(pretrain.training_scenes(2, cache), scenes)
+    assert np.array_equal(pretrain.rendered(range(7, 9), cache), scenes)
     assert list(tmp_path.iterdir()) == [cache]
 
 

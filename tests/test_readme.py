@@ -1,0 +1,75 @@
+"""What the README promises can be found, run and parsed."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from l4f_datagen.cli import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block_after(marker):
+    """The fenced block that follows a marker."""
+    found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
+    assert found, marker
+    return found[1]
+
+
+def commands_in(text):
+    for line in text.splitlines():
+        if line.startswith("l4f-datagen "):
+            yield shlex.split(line, comments=True)[1:]
+
+
+COMMANDS = [
+    words for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for words in commands_in(block)
+]  # fmt: skip
+
+
+def test_there_are_commands_to_check():
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_shown_parses(words):
+    context = click.Context(cli)
+    command, name = cli, "l4f-datagen"
+    while isinstance(command, click.Group):
+        name, command, words = command.resolve_command(context, list(words))
+        assert command is not None
+    command.make_context(name, list(words))
+
+
+@pytest.mark.parametrize("marker", ["demo", "test"])
+def test_set_up_is_one_command_each(marker):
+    assert len(block_after(marker).splitlines()) == 1
+    assert "constraints.txt" in block_after(marker)
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    extract = re.search(r"awk '.*' README.md", script)
+    assert extract
+    told = subprocess.run(
+        ["bash", "-c", extract[0]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == block_after("test")
+
+
+def test_one_python_floor_everywhere():
+    floor = re.search(r'requires-python = ">=(3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert floor
+    assert f"Python ≥ {floor[1]}" in README
+    assert f'python_version = "{floor[1]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_to_files(link):
+    assert (ROOT / link).exists()
