@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +87,21 @@ def missing_files(folder: Path) -> list[str]:
 
 def before_every_change(work: Path, begin: Callable[[Path], object]) -> dict[str, Any]:
     """Kill runs to ``N`` discs at each change in turn; each is then resumed to its end."""
-    undisturbed, folder = work / "undisturbed", work / "killed"
-    discs.make_dataset(undisturbed, N)
-    wanted = discs.files_of(undisturbed)
+    discs.make_dataset(work / "undisturbed", N)
+    wanted = discs.files_of(work / "undisturbed")
     kills, bad = 0, []
     while True:
-        shutil.rmtree(folder, ignore_errors=True)
-        was_killed(fork(lambda: begin(folder)))
+        folder = work / f"killed{kills}"
+        begin(folder)
 
-        def killed_run(number: int = kills) -> None:
+        def killed_run(number: int = kills, folder: Path = folder) -> None:
             kill_before_change(number, folder)
             discs.make_dataset(folder, N)
 
         if not was_killed(fork(killed_run)):
             return {"kills": kills, "bad": bad}
         lost = missing_files(folder)
-        was_killed(fork(lambda: discs.make_dataset(folder, N)))
+        was_killed(fork(lambda folder=folder: discs.make_dataset(folder, N)))
         if lost or discs.files_of(folder) != wanted:
             bad.append([kills, lost])
         kills += 1
@@ -141,5 +141,6 @@ if __name__ == "__main__":
     elif how == "fresh":
         result = before_every_change(work, lambda folder: None)
     else:
-        result = before_every_change(work, lambda folder: discs.make_dataset(folder, FEWER))
+        discs.make_dataset(work / "fewer", FEWER)
+        result = before_every_change(work, partial(shutil.copytree, work / "fewer"))
     print(json.dumps(result))

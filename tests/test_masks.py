@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from l4f_datagen import masks
 from l4f_datagen.annotations.rle import decode_coco_rle
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # busy machines
 SMALL = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
 
 
@@ -42,6 +43,7 @@ def test_threshold_out_of_range_is_refused(threshold):
         masks.alpha_to_mask(np.zeros((2, 2), np.float32), threshold)
 
 
+@PATIENT
 @given(SMALL)
 def test_area_coverage_and_box_agree_with_a_plain_count(mask):
     inside = [(y, x) for y, x in np.ndindex(mask.shape) if mask[y, x]]
@@ -58,6 +60,7 @@ def test_area_coverage_and_box_agree_with_a_plain_count(mask):
     )
 
 
+@PATIENT
 @given(SMALL)
 def test_box_and_area_agree_with_pycocotools(mask):
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
@@ -93,6 +96,7 @@ def flood_fill(mask):
     return areas
 
 
+@PATIENT
 @given(SMALL)
 def test_components_agree_with_a_flood(mask):
     areas = flood_fill(mask)
@@ -121,6 +125,7 @@ DECODE = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprecation
 
 
 @DECODE
+@PATIENT
 @given(SMALL)
 def test_rle_is_what_pycocotools_and_our_reader_decode(mask):
     rle = masks.mask_to_rle(mask)
@@ -139,6 +144,7 @@ def fill(rings, shape):
     return inside
 
 
+@PATIENT
 @given(SMALL)
 def test_polygons_are_exact(mask):
     rings = masks.polygons_xy(mask)

@@ -325,6 +325,16 @@ def test_a_full_disk_is_said_before_it_starts(
     serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1 << 10))
+    with (
+        serving.serve(DATA) as site,
+        pytest.raises(L4FError, match=r"0 MiB free, weights\.pkl") as e,
+    ):
+        _get(site.url, tmp_path)
+    assert e.value.exit_code == 1
+
+
+def test_a_cache_that_cannot_be_written_is_said(serving: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with serving.serve(DATA) as site, pytest.raises(L4FError, match="cannot be written") as e:
         _get(site.url, tmp_path)
     assert "L4F_CACHE" in str(e.value)

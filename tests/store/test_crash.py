@@ -55,7 +55,7 @@ def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
     ) as process:
         assert process.stdout.readline() == "in shard 2\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate()
     assert errors.rstrip().endswith("KeyboardInterrupt")
     names = set(discs.files_of(tmp_path / "a"))
     assert not any(".part" in name or "/00002" in name or "-00002" in name for name in names)
@@ -114,7 +114,19 @@ def test_a_full_disk_at_every_stage(discs, tmp_path):
         )
         assert (type(error), error.exit_code) == (L4FError, 1)
         stages.add(line[1])
-    assert stages >= {"opening it", "writing shard 0", "writing shard 1", "writing the indexes"}
+    assert stages >= {"writing shard 0", "writing shard 1", "writing the indexes"}
+
+
+def test_a_disk_full_from_the_start(discs, tmp_path):
+    with small_disk(tmp_path / "disk") as resize:
+        resize("8k")
+        (tmp_path / "disk/film.mkv").write_bytes(bytes(8192))
+        with pytest.raises(L4FError, match="no space left on the disk while opening it") as told:
+            discs.make_dataset(tmp_path / "disk/out", 9)
+        assert type(told.value) is L4FError
+        (tmp_path / "disk/film.mkv").unlink()
+        resize("1m")
+        discs.make_dataset(tmp_path / "disk/out", 9)
 
 
 def test_a_full_disk_leaves_no_part_and_no_half_shard(discs, tmp_path):
