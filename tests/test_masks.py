@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from l4f_datagen import masks

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from .arrays import NUMPY_GLOBALS
-from .machine import Allowed, Record, StandIn, show
+from .machine import Allowed, Record, StandIn, is_plain_key, show
 from .storage import Span, StoredTensor
 
 STORAGE_TYPES = {
@@ -64,7 +64,7 @@ def _parameter(data: object, *_rest: object) -> object:
 
 def _ordered(pairs: object = ()) -> dict[object, object]:
     if not isinstance(pairs, list | tuple) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int)
+        isinstance(pair, list | tuple) and len(pair) == 2 and is_plain_key(pair[0])
         for pair in pairs
     ):
         raise ValueError("a dict of something else than pairs")

@@ -15,6 +15,7 @@ MAX_OPERATIONS = 400_000
 MAX_TEXT_BYTES = 1 << 26
 MAX_INT_BYTES = 32
 MAX_KEY_BITS = 64
+MAX_MEMO_INDEX = 1 << 32
 MAX_SHOWN = 8
 MAX_TEXT_SHOWN = 60
 
@@ -32,6 +33,16 @@ class StandIn:
 
     name: str
     build: Callable[..., object]
+
+
+def is_plain_key(key: object) -> bool:
+    """Whether a value may be the key of a dict.
+
+    Large integers are not: any number of them can be made with one and the same hash.
+    """
+    if isinstance(key, int):
+        return key.bit_length() <= MAX_KEY_BITS
+    return key is None or isinstance(key, str | float)
 
 
 def show(value: object) -> str:
@@ -154,14 +165,9 @@ class Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise TypeError("items set on something that is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if (
-                (isinstance(key, int) and key.bit_length() <= MAX_KEY_BITS)
-                or key is None
-                or isinstance(key, str | float)
-            ):
-                target[key] = value
-            else:
+            if not is_plain_key(key):
                 raise TypeError("a dict key that is neither text nor number")
+            target[key] = value
 
     def extend(self, target: object, items: list[Any]) -> None:
         """Append to a list; sets are kept as lists, so that nothing is hashed."""
@@ -171,6 +177,8 @@ class Machine:
 
     def remember(self, index: int) -> None:
         """Put the top of the stack into the memo."""
+        if not 0 <= index < MAX_MEMO_INDEX:
+            raise ValueError("a memo index out of range")
         self.memo[index] = self.stack[-1]
 
     def build(self) -> None:

@@ -224,7 +224,9 @@ def _metadata(
 def _ready(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
     ready: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        kept = tensor.to(torch.float16) if half and key != "w_avg" else tensor.float()
+        # Rounding in the mapping network moves w, and with it every pixel: it stays whole.
+        rounded = half and not key.startswith(("mapping.", "w_avg"))
+        kept = tensor.to(torch.float16) if rounded else tensor.float()
         if not torch.isfinite(kept).all():
             raise ValueError(f"{key} is not finite as {kept.dtype}")
         ready[key] = kept

@@ -18,7 +18,10 @@ from .storage import ByteSource, StoredTensor
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 MAX_MODULES = 2000
 MAX_DEPTH = 8
+MAX_NAME = 100
 LR_MULTIPLIER = 0.01
+TOLERANCE = 1e-6
+MAX_CLAMP = 1e9
 
 GENERATOR_KEYS = (
     (re.compile(r"mapping\.fc(\d{1,3})\.(weight|bias)"), r"mapping.fc.\1.\2"),
@@ -151,7 +154,9 @@ def _tree(source: ByteSource, loaded: Mapping[object, object], key: str, what: s
         prefix = f"{name}." if name else ""
         for kind in ("_parameters", "_buffers", "_modules"):
             members = state.get(kind, {})
-            if not isinstance(members, dict) or not all(isinstance(item, str) for item in members):
+            if not isinstance(members, dict) or not all(
+                isinstance(item, str) and len(item) <= MAX_NAME for item in members
+            ):
                 raise source.refuse(f"has a {key} with damaged {kind[1:]}", REMEDY)
             for item, value in members.items():
                 if kind == "_modules":
@@ -178,10 +183,16 @@ def _check_fixed(source: ByteSource, tree: Tree) -> None:
             if attribute not in state or not regex.fullmatch(name):
                 continue
             found = state[attribute]
-            number = _number(found)
-            if found != wanted and (number is None or abs(number - float(str(wanted))) > 1e-6):
+            if not _same(found, wanted):
                 shown = f"{name}.{attribute}".lstrip(".")
                 raise source.refuse(f"has {shown} = {show(found)}, expected {wanted}", REMEDY)
+
+
+def _same(found: object, wanted: object) -> bool:
+    numbers = _number(found), _number(wanted)
+    if numbers[0] is not None and numbers[1] is not None:
+        return abs(numbers[0] - numbers[1]) <= TOLERANCE
+    return found == wanted
 
 
 def _number(value: object) -> float | None:
@@ -190,17 +201,17 @@ def _number(value: object) -> float | None:
 
 def _clamp(source: ByteSource, tree: Tree) -> float | None:
     """Return the clamp of the synthesis layers; it is one number in every file there is."""
-    found = {
-        state["conv_clamp"] if _number(state["conv_clamp"]) is not None else None
-        for name, state in tree.modules.items()
-        if name.startswith("synthesis.b") and "conv_clamp" in state
-    }
-    if not found:
-        return None
-    clamp = found.pop()
-    if found or (clamp is not None and not 0 < float(str(clamp)) < 1e9):
-        raise source.refuse("has layers with different or impossible conv_clamp", REMEDY)
-    return None if clamp is None else float(str(clamp))
+    found: set[float | None] = set()
+    for name, state in tree.modules.items():
+        clamp = state.get("conv_clamp")
+        if name.startswith("synthesis.b") and "conv_clamp" in state:
+            number = _number(clamp)
+            if clamp is not None and (number is None or not 0 < number < MAX_CLAMP):
+                raise source.refuse(f"has {name}.conv_clamp = {show(clamp)}", REMEDY)
+            found.add(number)
+    if len(found) > 1:
+        raise source.refuse("has layers with different conv_clamp", REMEDY)
+    return found.pop() if found else None
 
 
 def _generator_key(source: ByteSource, name: str) -> str:

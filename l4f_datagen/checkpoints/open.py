@@ -5,7 +5,7 @@ names. Nothing in a file is executed, and nothing but the wanted network is read
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.errors import CheckpointRefused
 from l4f_datagen.stylegan2.discriminator import Discriminator
 from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, MappingNetwork, estimate_w_avg
 
@@ -25,7 +26,7 @@ from .cache import file_hash
 from .catalogue import weights_by_sha256
 from .containers import read_container
 from .expected import generator_shapes
-from .generators import Container, discriminator_layout, generator_layout
+from .generators import Container, Layout, discriminator_layout, generator_layout
 from .licences import Licence
 from .native import Native, fingerprint, is_trained
 from .storage import ByteSource
@@ -42,14 +43,16 @@ class Checkpoint:
     Attributes:
         path: the file.
         format: rosinality, nvlabs-pytorch, nvlabs-tensorflow, labels4free or l4f-datagen.
-        state: our key -> values, float32.
+        stamp: size and time of the file when it was read.
         native: metadata, for our own files.
+        state: our key -> values, float32.
     """
 
     path: Path
     format: str
-    state: Mapping[str, Tensor]
+    stamp: tuple[int, int]
     native: Native | None
+    state: Mapping[str, Tensor] = field(repr=False)
 
     @property
     def kind(self) -> str:
@@ -63,8 +66,20 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file; read through once, when first asked for."""
-        return file_hash(self.path)
+        """SHA-256 of the file; read through once, when first asked for.
+
+        Raises:
+            CheckpointRefused: the file is no longer the one that was opened.
+        """
+        try:
+            digest, state = file_hash(self.path), self.path.stat()
+            same = (state.st_size, state.st_mtime_ns) == self.stamp
+        except OSError:
+            same = False
+        if not same:
+            problem = "has changed since it was opened"
+            raise CheckpointRefused(str(self.path), problem, "leave it alone meanwhile")
+        return digest
 
     @property
     def licence(self) -> Licence | None:
@@ -242,21 +257,25 @@ def _generator(
 ) -> GeneratorCheckpoint:
     layout = generator_layout(source, container, class_index)
     spec, state = generator_state(source, layout.entries, layout.conv_clamp)
-    return GeneratorCheckpoint(source.path, layout.format, state, layout.native, spec, class_index)
+    return GeneratorCheckpoint(*_common(source, layout), state, spec, class_index)
 
 
 def _discriminator(source: ByteSource, container: Container) -> DiscriminatorCheckpoint:
     layout = discriminator_layout(source, container)
     resolution, channels, state = discriminator_state(source, layout.entries)
-    return DiscriminatorCheckpoint(
-        source.path, layout.format, state, layout.native, resolution, channels
-    )
+    return DiscriminatorCheckpoint(*_common(source, layout), state, resolution, channels)
 
 
 def _alpha(source: ByteSource, container: Container) -> AlphaCheckpoint:
     layout = alpha_layout(source, container)
     resolutions, channels, state = alpha_state(source, layout.entries)
-    return AlphaCheckpoint(source.path, layout.format, state, layout.native, resolutions, channels)
+    return AlphaCheckpoint(*_common(source, layout), state, resolutions, channels)
+
+
+def _common(source: ByteSource, layout: Layout) -> tuple[Path, str, tuple[int, int], Native | None]:
+    """Return the first fields of every opened checkpoint."""
+    stamp = (source.stat.st_size, source.stat.st_mtime_ns)
+    return source.path, layout.format, stamp, layout.native
 
 
 class _WithoutDraws(TorchFunctionMode):

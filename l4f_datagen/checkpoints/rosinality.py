@@ -13,6 +13,7 @@ from .storage import ByteSource, StoredTensor
 
 REMEDY = "give a checkpoint with g_ema and (optional) latent_avg"
 DDP_PREFIX = "module."
+MAX_NAME = 200
 
 
 def is_rosinality(loaded: object) -> bool:
@@ -73,7 +74,8 @@ def tensors_of(source: ByteSource, value: object, what: str) -> dict[str, Stored
         CheckpointRefused: it is no dict of tensors.
     """
     if not isinstance(value, dict) or not all(
-        isinstance(key, str) and isinstance(item, StoredTensor) for key, item in value.items()
+        isinstance(key, str) and len(key) <= MAX_NAME and isinstance(item, StoredTensor)
+        for key, item in value.items()
     ):
         raise source.refuse(f"has a {what} that is no dict of tensors", REMEDY)
     if value and all(key.startswith(DDP_PREFIX) for key in value):

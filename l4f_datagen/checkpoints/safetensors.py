@@ -17,9 +17,10 @@ from torch import Tensor
 
 from l4f_datagen.errors import L4FError
 
-from .storage import ByteSource, Span, StoredTensor, contiguous_strides
+from .storage import MAX_DIMS, ByteSource, Span, StoredTensor, contiguous_strides
 
 MAX_HEADER_BYTES = 1 << 24
+LARGEST = 1 << 50
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -74,8 +75,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tensor(source: ByteSource, values: Span, item: dict[str, Any]) -> StoredTensor:
     dtype, shape = DTYPES[item["dtype"]], tuple(item["shape"])
     begin, end = item["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
-        raise ValueError("a size that is no whole number")
+    if any(type(number) is not int or not 0 <= number < LARGEST for number in (*shape, begin, end)):
+        raise ValueError("a size that is no whole number, or none of a file")
+    if len(shape) > MAX_DIMS:
+        raise ValueError(f"{len(shape)} sizes")
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{end - begin} bytes for the shape {list(shape)}")
     return StoredTensor(values.part(begin, end - begin), dtype, shape, contiguous_strides(shape))

@@ -29,6 +29,7 @@ from .storage import ByteSource, Span, StoredTensor
 NETWORK = "dnnlib.tflib.network.Network"
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 MAX_DEPTH = 3
+MAX_NAME = 200
 
 LAYER = re.compile(r"(\d{1,4})x\1/(Conv|Conv0_up|Conv1|ToRGB)/(\w+)")
 LAYER_NAMES = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb"}
@@ -136,11 +137,12 @@ def _network(
         options.append(kwargs)
         waiting += [(component, depth + 1) for component in components.values()]
         for pair in values:
-            if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            name = pair[0] if isinstance(pair, tuple | list) and len(pair) == 2 else None
+            if not isinstance(name, str) or len(name) > MAX_NAME:
                 raise source.refuse(f"has a damaged variable in {what}", REMEDY)
-            if pair[0] in variables:
-                raise source.refuse(f"holds the variable {pair[0][:60]!r} twice", REMEDY)
-            variables[pair[0]] = _stored(source, pair[0], pair[1])
+            if name in variables:
+                raise source.refuse(f"holds the variable {name!r} twice", REMEDY)
+            variables[name] = _stored(source, name, pair[1])
     return variables, options
 
 
@@ -151,7 +153,7 @@ def _stored(source: ByteSource, name: str, value: object) -> StoredTensor:
         return value.tensor
     if isinstance(value, int | float):
         return StoredTensor(Span(source, 0, 8, struct.pack("<d", value)), torch.float64, (), ())
-    raise source.refuse(f"has the variable {name[:60]!r} that is no array", REMEDY)
+    raise source.refuse(f"has the variable {name!r} that is no array", REMEDY)
 
 
 def _check_options(
@@ -204,7 +206,7 @@ def _generator_key(source: ByteSource, name: str) -> tuple[str, Change]:
         if match[2] == "Conv0_up" and part == "weight":
             change = KERNEL_LAST_MIRRORED
         return f"synthesis.b{match[1]}.{LAYER_NAMES[match[2]]}.{part}", change
-    raise source.refuse(f"holds Gs.{name[:60]}, for which there is no place", REMEDY)
+    raise source.refuse(f"holds Gs.{name}, for which there is no place", REMEDY)
 
 
 def _discriminator_key(source: ByteSource, name: str, top: int) -> tuple[str, Change]:
@@ -217,4 +219,4 @@ def _discriminator_key(source: ByteSource, name: str, top: int) -> tuple[str, Ch
         if match[2] != "FromRGB" and side >= 8:
             block = top.bit_length() - side.bit_length()
             return f"blocks.{block}.{D_NAMES[match[2]]}.{match[3]}", change
-    raise source.refuse(f"holds D.{name[:60]}, for which there is no place", REMEDY)
+    raise source.refuse(f"holds D.{name}, for which there is no place", REMEDY)

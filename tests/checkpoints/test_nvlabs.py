@@ -69,8 +69,10 @@ def test_discriminators_come_back(tmp_path: Path, foreign: ModuleType) -> None:
         ({"activation": "relu"}, "activation = relu, expected lrelu"),
         ({"use_noise": False}, "use_noise = False, expected True"),
         ({"up": 4}, "up = 4, expected"),
-        ({"conv_clamp": 9}, "different or impossible conv_clamp"),
-        ({"conv_clamp": -1.0}, "different or impossible conv_clamp"),
+        ({"conv_clamp": 9}, "different conv_clamp"),
+        ({"conv_clamp": -1.0}, "conv_clamp = -1.0"),
+        ({"conv_clamp": "x"}, "conv_clamp = x"),
+        ({"activation": 3}, "activation = 3, expected lrelu"),
     ],
 )
 def test_other_networks_are_refused(
@@ -100,6 +102,7 @@ LAYER = ("synthesis", "b8", "conv0")
         (LAYER, "_parameters", "extra", torch.ones(1), "G_ema.synthesis.b8.conv0.extra, for which"),
         (LAYER, "_parameters", "weight", None, "lacks synthesis.b8.conv0.weight"),
         (LAYER, "_parameters", "weight", "text", "b8.conv0.weight that is no tensor"),
+        (LAYER, "_parameters", "x" * 101, torch.ones(1), "damaged parameters"),
         (LAYER, "_modules", "other", 3, "'synthesis.b8.conv0.other' is no module"),
         (("mapping", "fc0"), "bias_gain", None, 1.0, "fc0.bias_gain = 1.0, expected 0.01"),
         (("mapping", "fc0"), "activation", None, ["x"] * 3, r"activation = \[x, x, x\]"),

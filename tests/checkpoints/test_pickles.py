@@ -125,6 +125,8 @@ def test_globals_outside_the_table_are_refused_by_name(
         (b"\x80\x04.", "empty list"),
         (b"\x80\x04\x85.", "empty stack"),
         (b"F1.0.0\n.", "could not convert"),
+        (b"\x80\x04Np99999999999999999999\n.", "memo index out of range"),
+        (b"\x80\x04Np-1\n.", "memo index out of range"),
         (b"L" + b"9" * 100 + b"\n.", "integer too long"),
     ],
 )
@@ -140,6 +142,16 @@ def test_new_objects_may_not_bring_keywords(tmp_path: Path) -> None:
     bad = b"\x80\x04\x8c\x01a\x8c\x01b\x93)}\x8c\x01kNs\x92."
     with pytest.raises(CheckpointRefused, match="keyword arguments"):
         _load(bad, tmp_path / "v", allowed)
+
+
+def test_large_integers_are_no_keys_of_ordered_dicts_either(tmp_path: Path) -> None:
+    """Any number of them share one hash: a dict of a hundred thousand would take minutes."""
+    pairs = [[k * (2**61 - 1) << 61, 0] for k in range(1, 4)]
+    assert len({hash(key) for key, _ in pairs}) == 1
+    call = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93"
+    data = b"\x80\x04" + call + pickle.dumps(pairs, 3)[2:-1] + b"\x85R."
+    with pytest.raises(CheckpointRefused, match="something else than pairs"):
+        _load(data, tmp_path / "v", TORCH_GLOBALS)
 
 
 def test_calls_with_the_same_long_argument_are_counted(tmp_path: Path) -> None:

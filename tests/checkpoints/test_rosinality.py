@@ -126,6 +126,7 @@ def _set(name: str, tensor: torch.Tensor) -> Any:
         (lambda value: value.update(latent_avg=0.5), "latent_avg that is no tensor"),
         (lambda value: value.update(g_ema=[1]), "g_ema that is no dict of tensors"),
         (lambda value: value["g_ema"].update(x=1), "g_ema that is no dict of tensors"),
+        (_set("x" * 201, torch.zeros(1)), "g_ema that is no dict of tensors"),
         (lambda value: value.pop("g_ema"), "has no g_ema"),
     ],
 )

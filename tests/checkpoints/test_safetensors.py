@@ -67,6 +67,8 @@ def _entry(**changes: Any) -> dict[str, Any]:
         (_entry(shape=[1.5]), "no whole number"),
         (_entry(shape=[True]), "no whole number"),
         (_entry(shape=[1 << 40, 1 << 40]), "bytes for the shape"),
+        (_entry(shape=[1 << 60]), "none of a file"),
+        (_entry(shape=[1] * 9), "9 sizes"),
         (_entry(shape=3), "cannot be read"),
         (_entry(dtype="F4"), "cannot be read"),
         ({"a": 3}, "cannot be read"),

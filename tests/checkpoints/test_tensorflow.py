@@ -80,6 +80,7 @@ def _set(attribute: str, value: Any) -> Any:
         (_add("ToRGB_lod0/weight", np.zeros(3, np.float32)), "StyleGAN1"),
         (_add("LabelConcat/weight", np.zeros(3, np.float32)), "class-conditional"),
         (_add("dlatent_avg", np.zeros(7, np.float32)), "variable 'dlatent_avg' twice"),
+        (_add("x" * 201, np.zeros(3, np.float32)), "damaged variable"),
         (_add("noise0", "text"), "'noise0' that is no array"),
         (lambda network: network.variables.append("text"), "damaged variable"),
         (lambda network: network.components.pop("mapping"), "lacks mapping.fc.0.weight"),

@@ -1,6 +1,8 @@
 """Every command through the door: words, files and exit codes."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -195,3 +197,28 @@ def test_a_path_with_quotes_and_spaces_reaches_the_recipe_whole(tmp_path):
 def test_two_recipes_are_refused(tmp_path):
     with pytest.raises(UsageError, match="given together with --recipe"):
         resolve_recipe("toy-cars", tmp_path / "x.yaml", None, None, ())
+
+
+def test_every_reader_can_be_named():
+    from l4f_datagen.annotations import READERS
+    from l4f_datagen.cli.validate import FORMATS
+
+    assert sorted(FORMATS) == sorted(READERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "compat", "miou"), [("Faces", False, 0.9649), ("Cats", True, 0.9554)]
+)
+def test_validate_prints_the_golden_rows(run, name, compat, miou):
+    root = os.environ.get("L4F_SHARED")
+    if not root:
+        pytest.skip("L4F_SHARED is not set: the custom set is not at hand")
+    folder = Path(root) / "data" / "l4f_custom" / name
+    stem = f"Mask_{name.lower().rstrip('s')}"
+    words = ["--truth", folder / f"{stem}_gt", "--pred", folder / f"{stem}_pred", "--json"]
+    result = run("validate", *words, *(["--paper-compat"] if compat else []), "--min-miou", 0.95)
+    assert result.exit_code == 0, result.output
+    assert round(json.loads(result.stdout)["scores"]["miou"], 4) == miou
+    below = run("validate", *words, "--min-miou", 0.97)
+    assert below.exit_code == 3
+    assert "is below the asked 0.97" in below.output

@@ -1,0 +1,104 @@
+"""Opened checkpoints: what they promise beyond their format."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_checkpoint, open_generator
+from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.stylegan2.generator import draw_z
+
+
+def _opened(path: Path, foreign: ModuleType) -> GeneratorCheckpoint:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    return open_generator(foreign.write_torch(path, value))
+
+
+def test_built_networks_are_frozen_and_share_memory(tmp_path: Path, foreign: ModuleType) -> None:
+    checkpoint = _opened(tmp_path / "x", foreign)
+    first, second = checkpoint.build(), checkpoint.build()
+    assert not first.training
+    assert not any(parameter.requires_grad for parameter in first.parameters())
+    for key, tensor in first.state_dict().items():
+        assert tensor.data_ptr() == checkpoint.state[key].data_ptr()
+        assert tensor.data_ptr() == second.state_dict()[key].data_ptr()
+
+
+def test_building_does_not_touch_the_random_stream(tmp_path: Path, foreign: ModuleType) -> None:
+    checkpoint = _opened(tmp_path / "x", foreign)
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    torch.manual_seed(5)
+    checkpoint.build()
+    assert torch.equal(torch.randn(3), expected)
+
+
+def test_two_openings_give_the_same_images(tmp_path: Path, foreign: ModuleType) -> None:
+    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
+    value = foreign.rosinality_trained(generator, discriminator)
+    path = foreign.write_torch(tmp_path / "x", value)
+    z = torch.from_numpy(draw_z([0, 1], 5))
+    images = [open_generator(str(path)).build()(z, 0.7).image for _ in range(2)]
+    assert torch.equal(images[0], images[1])
+
+
+def test_parameters_are_counted_without_buffers(tmp_path: Path, foreign: ModuleType) -> None:
+    checkpoint = _opened(tmp_path / "x", foreign)
+    built = checkpoint.build()
+    assert checkpoint.num_parameters == sum(value.numel() for value in built.parameters())
+
+
+def test_the_hash_is_of_the_file_that_was_opened(tmp_path: Path, foreign: ModuleType) -> None:
+    path = tmp_path / "x"
+    changed, gone = _opened(path, foreign), _opened(path, foreign)
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    with pytest.raises(CheckpointRefused, match="has changed since it was opened"):
+        _ = changed.sha256
+    path.unlink()
+    with pytest.raises(CheckpointRefused, match="has changed since it was opened"):
+        _ = gone.sha256
+
+
+def test_nothing_is_printed_at_length(tmp_path: Path, foreign: ModuleType) -> None:
+    assert len(repr(_opened(tmp_path / "x", foreign))) < 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_become_float32(
+    dtype: torch.dtype, tmp_path: Path, foreign: ModuleType
+) -> None:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    cast = {key: tensor.to(dtype) for key, tensor in value["g_ema"].items()}
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "x", {"g_ema": cast}))
+    assert {tensor.dtype for tensor in checkpoint.state.values()} == {torch.float32}
+    const = checkpoint.state["synthesis.b4.const"]
+    assert torch.equal(const, cast["input.input"][0].float())
+
+
+def test_double_values_beyond_float32_are_refused(tmp_path: Path, foreign: ModuleType) -> None:
+    value = foreign.rosinality_converted(foreign.make_generator())
+    value["latent_avg"] = torch.full((7,), 1e300, dtype=torch.float64)
+    with pytest.raises(CheckpointRefused, match="latent_avg holds NaN or infinite"):
+        open_generator(foreign.write_torch(tmp_path / "x", value))
+
+
+def test_noise_that_is_drawn_is_the_seeds(tmp_path: Path, foreign: ModuleType) -> None:
+    """The draw is part of the promise: a later version must give the same pictures."""
+    state = foreign.rosinality_state(foreign.make_generator())
+    state = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "x", {"g_ema": state}))
+    drawn = checkpoint.complete_state["synthesis.b8.conv1.noise_const"]
+    expected = np.random.RandomState(2002).standard_normal((8, 8)).astype(np.float32)
+    assert np.array_equal(drawn.numpy(), expected)
+
+
+def test_a_generator_has_no_class_to_choose(tmp_path: Path, foreign: ModuleType) -> None:
+    path = tmp_path / "x"
+    _opened(path, foreign)
+    with pytest.raises(CheckpointRefused, match="no classes to choose from"):
+        open_checkpoint(path, class_index=1)
