@@ -40,8 +40,10 @@ def test_killed_at_sixty_random_moments(tmp_path):
 
 def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
     run = (
-        "import discs, sys, time\n"
+        "import discs, signal, sys, time\n"
         "from pathlib import Path\n"
+        # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def blocks(shard):\n"
         "    for block in discs.plan_blocks(shard):\n"
         "        yield block\n"
