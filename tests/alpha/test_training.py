@@ -139,23 +139,20 @@ class TestPictures:
                 for feature, own in zip(pair, pictures.features[side], strict=True):
                     assert torch.allclose(feature, own, atol=1e-6)
 
-    def test_noise_is_fresh_for_either_and_for_every_sample(
-        self, make_generator, make_part, monkeypatch
-    ):
+    def test_noise_is_fresh_for_either_and_for_every_sample(self, make_generator, make_part):
         generator = make_generator()
-        draw_noise, maps = generator.noise, []
-
-        def spy(mode, streams):
-            assert mode == "random"
-            maps.append(draw_noise(mode, streams))
-            return maps[-1]
-
-        monkeypatch.setattr(generator, "noise", spy)
-        draw_pictures(make_part(batch=2), generator, step_stream(0, 0))
-        foreground, background = maps
-        corners = {float(noise[-1][k, 0, 0, 0]) for noise in maps for k in range(2)}
+        passes = []
+        generator.synthesis.register_forward_pre_hook(lambda net, given: passes.append(given))
+        pictures = draw_pictures(make_part(batch=2), generator, step_stream(0, 0))
+        assert [given[2:] for given in passes] == [(), ("conv1",)]
+        foreground, background = (given[1] for given in passes)
+        corners = {
+            float(noise[-1][k, 0, 0, 0]) for noise in (foreground, background) for k in (0, 1)
+        }
         assert len(corners) == 4
         assert foreground[-1].shape == background[-1].shape == (2, 1, 16, 16)
+        again = generator.synthesis(*passes[0])
+        assert torch.equal(again.image, pictures.fg_image)
 
 
 class TestDiscriminator:
