@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.provenance import dataset_facts, provenance
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.report.pages import dataset_pages
@@ -15,7 +16,6 @@ from l4f_datagen.sampling.filters import judge, open_filters
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
 from l4f_datagen.sampling.sweep import Draw, sweep_of
-from l4f_datagen.store import open_dataset
 from l4f_datagen.weights import open_networks
 
 Say = Callable[[str], None]

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from l4f_datagen.manifest import Facts
+from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.recipe import Licence, Recipe, recipe_hash
 from l4f_datagen.weights import Networks
 

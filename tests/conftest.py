@@ -1,5 +1,9 @@
 """Tiny networks and samples, made by factories; every weight is drawn, so that none is left out."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +90,9 @@ def make_sample():
         )
 
     return make
+
+
+@pytest.fixture
+def discs():
+    """Samples of drawn discs, for tests that want no torch (see ``discs.py``)."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("discs.py"))))

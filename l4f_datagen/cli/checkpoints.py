@@ -13,15 +13,17 @@ from l4f_datagen.cli.source import FILE
 @click.argument("target", type=FILE)
 @click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
 @click.option("--half", is_flag=True, help="Store half precision; images may move by a level.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-def convert(source: Path, target: Path, class_index: int | None, half: bool, force: bool) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def convert(
+    source: Path, target: Path, class_index: int | None, half: bool, overwrite: bool
+) -> None:
     """Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
 
     Images stay bit-identical (without --half); licence and origin are carried along.
     """
     from l4f_datagen.checkpoints.convert import convert as write_converted
 
-    write_converted(source, target, class_index=class_index, half=half, overwrite=force)
+    write_converted(source, target, class_index=class_index, half=half, overwrite=overwrite)
     click.echo(str(target))
 
 

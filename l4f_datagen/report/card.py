@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from l4f_datagen.ledger import Counts
+from l4f_datagen.dataset.ledger import Counts
 from l4f_datagen.writers.hf import hf_configs
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

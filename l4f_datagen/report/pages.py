@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from l4f_datagen.ledger import Row
+from l4f_datagen.dataset.ledger import Row
+from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.report.card import write_card
 from l4f_datagen.report.figures import contact_sheet
 from l4f_datagen.sample import alpha_to_uint8
 from l4f_datagen.sampling.render import Renderer
 from l4f_datagen.sampling.sweep import Draw
-from l4f_datagen.store import Dataset
 
 SHEET_SAMPLES = 24
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from l4f_datagen.dataset.manifest import Facts
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.errors import UsageError
-from l4f_datagen.manifest import Facts
-from l4f_datagen.staging import Staging
 from l4f_datagen.writers import coco, hf, png
 from l4f_datagen.writers.encoding import Encoded
 

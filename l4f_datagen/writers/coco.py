@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from l4f_datagen.manifest import Facts, dump_json
+from l4f_datagen.dataset.manifest import Facts, dump_json
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.masks import area_px, bbox_xywh, mask_to_rle
 from l4f_datagen.sample import Sample
-from l4f_datagen.staging import Staging
 from l4f_datagen.writers.encoding import Encoded
 
 INDEX = "annotations/instances_train.json"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from l4f_datagen.staging import Staging
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.writers.encoding import Encoded
 
 PLACES = ("data/train-{shard:05d}.parquet",)

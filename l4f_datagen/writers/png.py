@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from l4f_datagen.staging import Staging
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.writers.encoding import Encoded
 
 PLACES = ("images/{shard:05d}", "masks/{shard:05d}", "alpha/{shard:05d}")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from l4f_datagen.store import open_dataset
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.writers.hf import GROUP_ROWS, hf_configs
 
 READ = """

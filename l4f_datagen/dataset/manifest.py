@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.ledger import Counts, Row
-from l4f_datagen.staging import FileFact
+from l4f_datagen.dataset.ledger import Counts, Row
+from l4f_datagen.dataset.staging import FileFact
 
 SCHEMA = 1
 

@@ -9,8 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.dataset.layout import RUN, STATE
 from l4f_datagen.errors import UsageError
-from l4f_datagen.layout import RUN, STATE
 
 ELSEWHERE = "choose another folder"
 START_OVER = "choose another folder or start over with --overwrite"

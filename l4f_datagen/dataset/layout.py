@@ -11,7 +11,7 @@ annotations/ ledger.jsonl recipe.yaml README.md contact_sheet.png manifest.json 
 import re
 from pathlib import Path
 
-from l4f_datagen.disk import PART, remove
+from l4f_datagen.dataset.disk import PART, remove
 from l4f_datagen.writers import WRITERS
 
 STATE = ".l4f"

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.errors import L4FError
-from l4f_datagen.store import open_dataset
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_a_failing_finish_leaves_no_half_index(discs, tmp_path, undisturbed, mon
         raise RuntimeError("merging broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr("l4f_datagen.indexes.write_ledger", broken)
+        patch.setattr("l4f_datagen.dataset.indexes.write_ledger", broken)
         with pytest.raises(RuntimeError, match="merging broke"):
             discs.make_dataset(tmp_path / "a", 9)
     assert not (tmp_path / "a/ledger.jsonl").exists()

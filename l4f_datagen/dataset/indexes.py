@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from l4f_datagen.disk import PART
-from l4f_datagen.layout import LEDGER, MANIFEST, RECIPE, drop_indexes, marker_path
-from l4f_datagen.ledger import Counts
-from l4f_datagen.manifest import Facts, Marker, build_manifest, dump_json
+from l4f_datagen.dataset.disk import PART
+from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, drop_indexes, marker_path
+from l4f_datagen.dataset.ledger import Counts
+from l4f_datagen.dataset.manifest import Facts, Marker, build_manifest, dump_json
 from l4f_datagen.writers import WRITERS
 
 

@@ -12,15 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen import layout
-from l4f_datagen.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
+from l4f_datagen.dataset import layout
+from l4f_datagen.dataset.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
+from l4f_datagen.dataset.indexes import read_markers, write_indexes
+from l4f_datagen.dataset.ledger import Counts, Row, cut_after_accepted, ledger_row
+from l4f_datagen.dataset.manifest import SCHEMA, Facts, Marker, dump_json
+from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.errors import L4FError, UsageError
-from l4f_datagen.indexes import read_markers, write_indexes
-from l4f_datagen.ledger import Counts, Row, cut_after_accepted, ledger_row
-from l4f_datagen.manifest import SCHEMA, Facts, Marker, dump_json
-from l4f_datagen.ownership import folder_lock, refuse_foreign, refuse_other_run
 from l4f_datagen.sample import Sample
-from l4f_datagen.staging import Staging
 from l4f_datagen.writers import WRITERS, ShardWriter, check_formats
 from l4f_datagen.writers.encoding import encode_blocks
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from l4f_datagen.disk import disk_failures, has_size, remove, write_atomically
+from l4f_datagen.dataset.disk import disk_failures, has_size, remove, write_atomically
 from l4f_datagen.errors import L4FError
 
 GOES_ON = "and run the same command again: it goes on after the last finished shard"

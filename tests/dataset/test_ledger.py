@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l4f_datagen.ledger import Counts, cut_after_accepted, ledger_row
+from l4f_datagen.dataset.ledger import Counts, cut_after_accepted, ledger_row
 from l4f_datagen.sample import Sample
 
 PIXELS = {

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from l4f_datagen.manifest import Marker, dump_json
+from l4f_datagen.dataset.manifest import Marker, dump_json
 
-discs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "discs.py")))
+discs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "discs.py")))
 
 
 @pytest.fixture(scope="module")

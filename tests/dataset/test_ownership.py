@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.errors import UsageError
-from l4f_datagen.store import open_dataset
 
 
 def test_a_folder_is_made_with_its_parents(discs, tmp_path):

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from l4f_datagen.ledger import Counts
-from l4f_datagen.manifest import Facts
-from l4f_datagen.store import open_dataset
+from l4f_datagen.dataset.ledger import Counts
+from l4f_datagen.dataset.manifest import Facts
+from l4f_datagen.dataset.store import open_dataset
 
 
 @pytest.fixture
