@@ -1,0 +1,41 @@
+"""Turn a pretrained StyleGAN2 into a labelled segmentation dataset, with no human label.
+
+The names below are public; everything else may change. They are imported when first asked for, so
+that ``import l4f_datagen`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from l4f_datagen.checkpoints.open import open_alpha as open_alpha
+    from l4f_datagen.checkpoints.open import open_generator as open_generator
+    from l4f_datagen.errors import L4FError as L4FError
+    from l4f_datagen.pipeline import Job as Job
+    from l4f_datagen.pipeline import make_dataset as make_dataset
+    from l4f_datagen.recipe import Recipe as Recipe
+    from l4f_datagen.scoring.protocol import score_folder as score_folder
+    from l4f_datagen.toycars.scene import render_scene as render_scene
+
+_HOMES = {
+    "Job": "l4f_datagen.pipeline",
+    "L4FError": "l4f_datagen.errors",
+    "Recipe": "l4f_datagen.recipe",
+    "make_dataset": "l4f_datagen.pipeline",
+    "open_alpha": "l4f_datagen.checkpoints.open",
+    "open_generator": "l4f_datagen.checkpoints.open",
+    "render_scene": "l4f_datagen.toycars.scene",
+    "score_folder": "l4f_datagen.scoring.protocol",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(_HOMES)

@@ -51,3 +51,14 @@ def test_the_module_runs_as_a_program():
     )
     assert result.returncode == 0, result.stderr
     assert "Exit codes" in result.stdout
+
+
+def test_every_public_name_has_a_home():
+    import l4f_datagen
+
+    names = dir(l4f_datagen)
+    assert "make_dataset" in names
+    for name in names:
+        assert getattr(l4f_datagen, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        l4f_datagen.nonsense  # noqa: B018
