@@ -4,16 +4,15 @@
 names. Nothing in a file is executed, and nothing but the wanted network is read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.errors import CheckpointRefused
@@ -278,21 +277,9 @@ def _common(source: ByteSource, layout: Layout) -> tuple[Path, str, tuple[int, i
     return source.path, layout.format, stamp, layout.native
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Leaves new weights undrawn: they are replaced at once, and large ones take seconds."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
-
-
 def _filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    with _WithoutDraws():
+    # Without memory of its own: the weights put in its place at once are the only ones.
+    with torch.device("meta"):
         network = make()
     network.load_state_dict(dict(state), assign=True)
     network.eval().requires_grad_(False)
