@@ -1,14 +1,13 @@
 """The recipe: everything that decides a dataset, as one checked and frozen value.
 
-YAML in, ``Recipe`` out. Values come from defaults < recipe file < ``L4F_SET`` environment <
-``--set a.b=c`` < flags; all problems of a recipe are reported at once.
+Values come from defaults < recipe file < ``--set a.b=c`` < flags (a flag may also come from its
+``L4F_`` environment variable); all problems of a recipe are reported at once.
 """
 
 import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -23,10 +22,9 @@ from pydantic import (
 )
 
 from l4f_datagen.errors import RecipeError
-from l4f_datagen.plain_yaml import SHOWN_CHARACTERS, plain_yaml
+from l4f_datagen.plain_yaml import SHOWN_CHARACTERS
 from l4f_datagen.sampling.seeds import SEEDS_PATTERN
 
-MAX_RECIPE_BYTES = 100_000
 MAX_PROBLEMS = 50
 
 
@@ -219,32 +217,6 @@ def recipe_hash(recipe: Recipe, *, generator: str, alpha: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_recipe_file(path: Path) -> dict[str, Any]:
-    """Read a recipe file as plain data.
-
-    Raises:
-        RecipeError: unreadable, too large, not plain YAML, or not a mapping.
-    """
-    remedy = "compare with `l4f-datagen recipes show toy-cars`"
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_RECIPE_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RecipeError(str(path), f"cannot be read ({reason})", "check the path") from error
-    if len(raw) > MAX_RECIPE_BYTES:
-        raise RecipeError(str(path), "is larger than 100 kB, which no recipe is", remedy)
-    try:
-        data = plain_yaml(raw.decode("utf-8"))
-    except ValueError as error:
-        problem = f"is not plain YAML ({error})"
-        raise RecipeError(str(path), problem, remedy) from error
-    if not isinstance(data, dict):
-        kind = type(data).__name__
-        raise RecipeError(str(path), f"must be a mapping of keys, got {kind}", remedy)
-    return data
-
-
 def check_recipe(data: Mapping[str, Any], source: str) -> Recipe:
     """Turn plain data into a Recipe.
 
@@ -288,31 +260,3 @@ def _known_keys(where: Sequence[str]) -> list[str]:
         options = [annotation, *getattr(annotation, "__args__", ())]
         schema = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     return list(schema.model_fields)
-
-
-def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=c`` assignments (values are YAML) to plain recipe data.
-
-    >>> override({"alpha": {"background": "conv1"}}, ["alpha.training.steps=10"])
-    {'alpha': {'background': 'conv1', 'training': {'steps': 10}}}
-
-    Raises:
-        RecipeError: an assignment without ``=`` or through a value that is no mapping.
-    """
-    result: dict[str, Any] = json.loads(json.dumps(data))
-    for assignment in assignments:
-        name, sign, text = assignment.partition("=")
-        if not sign or not name:
-            raise RecipeError(f"--set {assignment}", "expected a.b=value", "write key=value")
-        *parents, leaf = name.split(".")
-        level = result
-        for parent in parents:
-            level = level.setdefault(parent, {})
-            if not isinstance(level, dict):
-                raise RecipeError(f"--set {assignment}", f"{parent} holds no keys", "check name")
-        try:
-            level[leaf] = plain_yaml(text)
-        except ValueError as error:
-            problem = f"value is not plain YAML ({error})"
-            raise RecipeError(f"--set {assignment}", problem, "quote it") from error
-    return result

@@ -10,13 +10,11 @@ from pydantic import BaseModel
 from l4f_datagen.domains import load_recipe
 from l4f_datagen.errors import RecipeError
 from l4f_datagen.recipe import (
-    MAX_RECIPE_BYTES,
     Recipe,
     check_recipe,
-    override,
-    read_recipe_file,
     recipe_hash,
 )
+from l4f_datagen.recipe_file import MAX_RECIPE_BYTES, override, read_recipe_file
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.previews import Previews
-from l4f_datagen.alpha.training import StepFacts, Training, append_log, new_training, train_alpha
+from l4f_datagen.alpha.training import StepFacts, Training, new_training, train_alpha
 from l4f_datagen.checkpoints.cache import default_cache
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
@@ -120,3 +120,22 @@ def claim_folder(out: Path, identity: str) -> None:
 def cached_training(part: AlphaPart, fingerprint: str) -> Path:
     """Where the alpha network of this recipe and generator is kept once trained."""
     return default_cache() / "alpha" / training_id(part, fingerprint)[:16]
+
+
+def append_log(path: Path) -> Callable[[Training, StepFacts], None]:
+    """Return a watcher that writes one JSON line a step; lines of an undone future are cut."""
+    kept: list[str] = []
+
+    def lines() -> Iterator[str]:
+        if path.exists():
+            yield from path.read_text().splitlines()
+
+    def watch(training: Training, facts: StepFacts) -> None:
+        if not kept:
+            kept.append("opened")
+            past = [line for line in lines() if json.loads(line)["step"] < facts.step]
+            path.write_text("".join(line + "\n" for line in past))
+        with path.open("a") as log:
+            log.write(json.dumps(asdict(facts)) + "\n")
+
+    return watch

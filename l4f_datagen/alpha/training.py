@@ -6,9 +6,8 @@ compares composites with real images. Every random number is a function of (seed
 resumed run continues bit for bit.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -280,22 +279,3 @@ def refuse_collapse(coverage: list[float]) -> None:
         f"collapsed: the matte is {state} (mean alpha {mean:.3f})",
         f"raise alpha.training.{weight}_coverage_weight or min_{weight}_coverage in the recipe",
     )
-
-
-def append_log(path: Path) -> Callable[[Training, StepFacts], None]:
-    """Return a watcher that writes one JSON line a step; lines of an undone future are cut."""
-    kept: list[str] = []
-
-    def lines() -> Iterator[str]:
-        if path.exists():
-            yield from path.read_text().splitlines()
-
-    def watch(training: Training, facts: StepFacts) -> None:
-        if not kept:
-            kept.append("opened")
-            past = [line for line in lines() if json.loads(line)["step"] < facts.step]
-            path.write_text("".join(line + "\n" for line in past))
-        with path.open("a") as log:
-            log.write(json.dumps(asdict(facts)) + "\n")
-
-    return watch

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from l4f_datagen.alpha import training as training_module
 from l4f_datagen.alpha.reals import generator_reals
+from l4f_datagen.alpha.run import append_log
 from l4f_datagen.alpha.training import (
     StepFacts,
-    append_log,
     build_alpha,
     draw_pictures,
     new_training,
