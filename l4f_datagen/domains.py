@@ -9,7 +9,7 @@ from l4f_datagen.checkpoints.cache import target_path
 from l4f_datagen.checkpoints.catalogue import WEIGHTS
 from l4f_datagen.errors import RecipeError
 from l4f_datagen.recipe import Recipe, check_recipe
-from l4f_datagen.recipe_file import override, read_recipe_file
+from l4f_datagen.recipe.file import override, read_recipe_file
 
 Entry = TypeVar("Entry")
 

@@ -14,7 +14,7 @@ from l4f_datagen.recipe import (
     check_recipe,
     recipe_hash,
 )
-from l4f_datagen.recipe_file import MAX_RECIPE_BYTES, override, read_recipe_file
+from l4f_datagen.recipe.file import MAX_RECIPE_BYTES, override, read_recipe_file
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))

@@ -53,7 +53,7 @@ def resolve_recipe(
     """
     from l4f_datagen.domains import find_recipe, load_recipe
     from l4f_datagen.recipe import check_recipe
-    from l4f_datagen.recipe_file import override
+    from l4f_datagen.recipe.file import override
 
     if domain and recipe_file:
         raise UsageError("--domain", "given together with --recipe", "name one of them")
