@@ -45,6 +45,9 @@ class Sample:
         mask: bool ``h w``, ``alpha > mask_threshold``.
         scores: numbers the filters measured, kept for accepted and rejected alike.
         reason: why a filter rejected the sample, None when accepted.
+        split: part of the dataset it belongs to, a function of the key alone.
+        background: uint8 ``h w 3``, the muted generator's picture of the same z; None unless
+            composites are asked for.
     """
 
     image_id: int
@@ -56,6 +59,8 @@ class Sample:
     mask: NDArray[np.bool_]
     scores: dict[str, float] = field(default_factory=dict)
     reason: str | None = None
+    split: str = "train"
+    background: NDArray[np.uint8] | None = None
 
     @property
     def status(self) -> str:
