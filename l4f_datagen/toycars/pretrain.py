@@ -38,6 +38,7 @@ class PretrainPlan:
         scenes: number of rendered training scenes (each also mirrored).
         batch: images a step.
         learning_rate: of Adam (0, 0.99) for both networks.
+        decay_kimg: over the last so many kimg the learning rate falls linearly to zero.
         r1_gamma: weight of the gradient penalty (lazy, every ``r1_interval`` steps).
         r1_interval: steps between two penalties.
         style_mixing_prob: share of batches whose w changes at a random layer.
@@ -47,10 +48,11 @@ class PretrainPlan:
     """
 
     seed: int = 0
-    kimg: float = 100
+    kimg: float = 140
     scenes: int = 30_000
     batch: int = 16
     learning_rate: float = 2e-3
+    decay_kimg: float = 30
     r1_gamma: float = 1.0
     r1_interval: int = 16
     style_mixing_prob: float = 0.9
@@ -105,8 +107,18 @@ def mixed_ws(generator: Generator, draw: torch.Generator, plan: PretrainPlan) ->
     return torch.where(rows, first[:, None], second[:, None])
 
 
+def learning_rate(plan: PretrainPlan, step: int) -> float:
+    """Rate of one step: constant, then linear to zero; a function of the step alone."""
+    left_kimg = plan.kimg - step * plan.batch / 1000
+    decay = min(1.0, max(0.0, left_kimg / plan.decay_kimg)) if plan.decay_kimg else 1.0
+    return plan.learning_rate * decay
+
+
 def train_step(state: TrainState, reals: Tensor, plan: PretrainPlan, draw: torch.Generator) -> None:
     """One step of both networks on one batch of reals ``batch 3 64 64``; the fakes are shared."""
+    for optim in (state.g_optim, state.d_optim):
+        for group in optim.param_groups:
+            group["lr"] = learning_rate(plan, state.step)
     layers = state.generator.synthesis.layers()
     noise: list[Tensor | None] = [
         torch.randn(plan.batch, 1, *layer.noise_const.shape, generator=draw) for layer in layers

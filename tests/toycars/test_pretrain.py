@@ -19,6 +19,7 @@ PLAN = PretrainPlan(
     kimg=0.008,
     scenes=5,
     batch=2,
+    decay_kimg=0,
     r1_interval=2,
     ema_kimg=0.01,
     snapshot_kimg=0.004,
@@ -104,6 +105,20 @@ def one_step(seed):
     reals, draw = next(pretrain.batches(scenes, drawn, 0))
     pretrain.train_step(state, reals, drawn, draw)
     return state
+
+
+def test_the_learning_rate_falls_to_zero_at_the_end():
+    falling = plan(kimg=0.008, decay_kimg=0.004, learning_rate=0.5)
+    assert [pretrain.learning_rate(falling, step) for step in range(5)] == [
+        0.5, 0.5, 0.5, pytest.approx(0.25), 0.0,
+    ]  # fmt: skip
+    assert pretrain.learning_rate(plan(decay_kimg=0, learning_rate=0.5), 99) == 0.5
+
+
+def test_a_step_takes_the_rate_of_its_plan(tmp_path):
+    last = pretrain.train(plan(kimg=0.008, decay_kimg=0.008), tmp_path, lambda line: None)
+    for optim in (last.g_optim, last.d_optim):
+        assert optim.param_groups[0]["lr"] == pytest.approx(PLAN.learning_rate / 4)
 
 
 def test_the_seed_decides():
