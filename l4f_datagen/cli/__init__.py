@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from l4f_datagen.cli.checkpoints import convert, inspect
+from l4f_datagen.cli.doctor import doctor
 from l4f_datagen.cli.make import make
 from l4f_datagen.cli.recipes import recipes
 from l4f_datagen.cli.sample import sample
+from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
 from l4f_datagen.errors import L4FError
@@ -46,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (make, train, sample, validate, recipes, convert, inspect):
+for command in (make, train, sample, validate, recipes, convert, inspect, doctor, segmenter):
     cli.add_command(command)
 
 

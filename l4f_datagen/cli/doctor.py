@@ -1,0 +1,34 @@
+"""``l4f-datagen doctor``: is this machine ready?"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from l4f_datagen.cli.source import FILE
+
+
+@click.command()
+@click.option("--out", type=FILE, default=".", help="Folder whose disk is looked at.")
+@click.option("--no-render", is_flag=True, help="Skip the test render of the embedded domain.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def doctor(out: Path, no_render: bool, as_json: bool) -> None:
+    """Look at packages, devices, cache, disk and token, and render a few samples.
+
+    Exit code 1 where the main job cannot work.
+    """
+    from l4f_datagen.doctor import examine
+    from l4f_datagen.errors import L4FError
+
+    findings = examine(out, render=not no_render)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            advice = f"  ({finding.advice})" if finding.advice else ""
+            mark = " " if finding.healthy else "!"
+            click.echo(f"{mark} {finding.name:14s} {finding.value}{advice}")
+    ill = [finding.name for finding in findings if not finding.healthy]
+    if ill:
+        raise L4FError("doctor", f"not well: {', '.join(ill)}", "follow the advice above")
