@@ -48,7 +48,7 @@ class PretrainPlan:
     """
 
     seed: int = 0
-    kimg: float = 140
+    kimg: float = 130
     scenes: int = 30_000
     batch: int = 16
     learning_rate: float = 2e-3
