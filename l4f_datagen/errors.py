@@ -30,6 +30,10 @@ class L4FError(Exception):
         super().__init__(" ".join(line.split()))
         self.subject, self.problem, self.remedy = subject, problem, remedy
 
+    def __reduce__(self) -> tuple[type["L4FError"], tuple[str, str, str]]:
+        """Travel between processes: an error of a worker is told by the one that asked."""
+        return type(self), (self.subject, self.problem, self.remedy)
+
 
 class UsageError(L4FError):
     """Flags, counts or folders that cannot work (exit 2)."""

@@ -4,14 +4,19 @@ import time
 from typing import Any
 
 from l4f_datagen.domains import local_weights
+from l4f_datagen.engines.local import render_threads
 from l4f_datagen.pipeline import Job
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import renderer_of
 from l4f_datagen.sampling.sweep import sweep_of
 from l4f_datagen.weights import choose_device, fitting_alpha, obtain_generator
+from l4f_datagen.writers.backgrounds import backgrounds_of
 
-BYTES_A_PIXEL = {"png": 3.2, "coco": 0.05, "hf": 3.2}
-"""PNG of a noisy picture with matte and mask; Parquet holds the same bytes once more."""
+BYTES_A_PIXEL = {
+    **{"png": 3.2, "coco": 0.05, "hf": 3.2},
+    **{"imagefolder": 3.2, "webdataset": 3.2, "yolo": 3.0},
+}
+"""PNG of a noisy picture with matte and mask; each format holds the same bytes once more."""
 
 
 def estimate(job: Job) -> dict[str, Any]:
@@ -23,6 +28,7 @@ def estimate(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     sweep = sweep_of(recipe.sampling)
     Quota(job.number, job.count, sweep)
+    backgrounds_of(recipe.output)
     first, last = sweep.draw(0), sweep.draw(job.number - 1)
     plan = {
         "recipe": recipe.dump(),
@@ -53,4 +59,6 @@ def estimate(job: Job) -> dict[str, Any]:
     started = time.monotonic()
     renderer.render(block)
     seconds = (time.monotonic() - started) / len(block) * job.number
+    if renderer.device.type == "cpu":
+        seconds /= len(render_threads([renderer], job.workers))
     return plan | {"time": f"about {seconds / 60:.1f} minutes to render"}

@@ -71,11 +71,54 @@ def components(mask: NDArray[np.bool_]) -> Components:
     return Components(int(count), float(areas.max() / areas.sum()))
 
 
+def count_components(
+    masks: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """``components`` of many masks at once, ``n h w``.
+
+    Returns:
+        How many each has, and the share of its largest one; both ``n``.
+    """
+    within = np.zeros((3, 3, 3), np.bool_)
+    within[1] = EIGHT_CONNECTED  # nothing connects one mask with the next
+    labels, count = ndimage.label(masks, structure=within)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    owner = np.zeros(count + 1, np.int64)
+    inside = np.nonzero(masks)
+    owner[labels[inside]] = inside[0]
+    num_components = np.bincount(owner[1:], minlength=len(masks))
+    largest = np.zeros(len(masks), np.int64)
+    np.maximum.at(largest, owner[1:], areas[1:])
+    total = np.count_nonzero(masks, axis=(1, 2))
+    return num_components, largest / np.maximum(total, 1)
+
+
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest 8-connected part, the topmost of equals; an empty mask stays empty."""
+    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
+    if count < 2:
+        return mask.copy()
+    kept: NDArray[np.bool_] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    return kept
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill what the mask encloses: background that reaches the border by no 4-connected way."""
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
+    return filled
+
+
 def border_contact(mask: NDArray[np.bool_]) -> float:
     """Share of the image's outermost ring of pixels that is mask, in [0, 1]."""
-    ring = np.ones(mask.shape, np.bool_)
+    return float(border_contacts(mask[None])[0])
+
+
+def border_contacts(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``border_contact`` of many masks at once: ``n h w`` to ``n``."""
+    ring = np.ones(masks.shape[1:], np.bool_)
     ring[1:-1, 1:-1] = False
-    return area_px(mask[ring]) / int(ring.sum())
+    shares: NDArray[np.float64] = np.count_nonzero(masks[:, ring], axis=1) / int(ring.sum())
+    return shares
 
 
 def touches_border(mask: NDArray[np.bool_]) -> bool:

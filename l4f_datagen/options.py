@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from l4f_datagen.formats import order_formats
 
 
 class PsiList(click.ParamType[tuple[float, ...]]):
@@ -43,10 +46,9 @@ def _lowest_terms(turns: Sequence[float]) -> tuple[float, ...]:
 
 
 class FormatList(click.ParamType[tuple[str, ...]]):
-    """Names such as ``png,coco,hf``."""
+    """Names such as ``png,coco,hf``; what one requires, the recipe checks."""
 
     name = "formats"
-    known = ("png", "coco", "hf")
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -54,12 +56,24 @@ class FormatList(click.ParamType[tuple[str, ...]]):
         """Return the names in the table's order."""
         if not isinstance(value, str):
             return tuple(value)
-        named = value.split(",")
-        for name in named:
-            if name not in self.known:
-                self.fail(f"unknown format {name!r}; known: {', '.join(self.known)}")
-        return tuple(name for name in self.known if name in named)
+        try:
+            return order_formats(value.split(","))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
+class Place(click.ParamType["Path | str"]):
+    """A folder, or the URL of one, such as ``s3://bucket/cars``."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Path | str":
+        """Return a URL as text and anything else as a path."""
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
+PLACE = Place()
 PSI_LIST = PsiList()
 FORMAT_LIST = FormatList()

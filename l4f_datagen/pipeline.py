@@ -1,24 +1,32 @@
 """START HERE: recipe -> generator -> alpha network -> samples -> filters -> dataset."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from l4f_datagen.dataset.store import open_dataset
+from l4f_datagen.dataset.jobs import JobRecord
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.engines import MakeShard
+from l4f_datagen.engines.local import local_engine
+from l4f_datagen.engines.ray import ray_engine
+from l4f_datagen.progress import show_progress
 from l4f_datagen.provenance import dataset_facts, provenance
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.report.pages import dataset_pages
-from l4f_datagen.sample import Sample
-from l4f_datagen.sampling.filters import judge, open_filters
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
-from l4f_datagen.sampling.sweep import Draw, sweep_of
+from l4f_datagen.sampling.share import Share, ShareQuota
+from l4f_datagen.sampling.sweep import sweep_of
 from l4f_datagen.weights import open_networks
+from l4f_datagen.writers.backgrounds import backgrounds_of
 
 Say = Callable[[str], None]
+Engine = Callable[["Job", Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
+
+ENGINES: dict[str, Engine] = {"local": local_engine, "ray": ray_engine}
 
 
 @dataclass(frozen=True)
@@ -27,64 +35,74 @@ class Job:
 
     Attributes:
         recipe: resolved.
-        out: dataset folder.
+        out: dataset folder, or the URL of a place as text.
         number: how many samples.
         count: whether ``number`` counts "accepted" samples or "attempts".
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
+        devices: several devices of one kind, in place of ``device``.
+        workers: threads that render on a CPU; None takes its cores. No byte hangs on it.
+        engine: a name from ``ENGINES``.
+        ray_address: the cluster; None starts one here.
+        share: make these shards alone, and leave the rest to other jobs and to ``merge``.
         overwrite: throw away what the folder holds.
         offline: fetch nothing.
     """
 
     recipe: Recipe
-    out: Path
+    out: Path | str
     number: int
     count: str = "accepted"
     device: str = "auto"
+    devices: tuple[str, ...] = ()
+    workers: int | None = None
+    engine: str = "local"
+    ray_address: str | None = None
+    share: Share | None = None
     overwrite: bool = False
     offline: bool = False
 
 
 def make_dataset(job: Job, say: Say) -> dict[str, Any]:
-    """Make a dataset, or go on with one, and return its manifest.
+    """Make a dataset or a share of one, or go on with it, and return its manifest.
 
     Raises:
         L4FError: from any stage, in words and with the exit code of its class.
     """
     recipe = job.recipe
     quota = Quota(job.number, job.count, sweep_of(recipe.sampling))
-    networks = open_networks(recipe, job.device, say, offline=job.offline)
+    if job.share:
+        quota = ShareQuota(quota, job.share)
+    backgrounds = backgrounds_of(recipe.output)
+    device = job.devices[0] if job.devices else job.device
+    networks = open_networks(recipe, device, say, offline=job.offline)
     renderer = renderer_of(recipe, networks.generator, networks.alpha)
-    origin = provenance(recipe, networks)
+    origin = provenance(recipe, networks, backgrounds)
     with open_dataset(
         job.out,
         recipe=recipe.dump(),
         recipe_hash=origin["recipe_hash"],
-        formats=recipe.output.formats,
-        alpha_bits=recipe.output.alpha_bits,
+        output=recipe.output,
+        backgrounds=backgrounds,
         overwrite=job.overwrite,
+        share=job.share,
     ) as dataset:
-        with tqdm(total=job.number, desc="make", unit="sample", disable=None) as bar:
+        with (
+            ENGINES[job.engine](job, renderer, dataset, quota) as make_shard,
+            show_progress(quota.number, job.count) as progress,
+        ):
             for shard, blocks in quota.shards():
                 planned = sum(map(len, blocks))
                 marker = dataset.finished(shard, planned=planned, wanted=quota.wanted)
-                if marker is None:
-                    samples = labelled(renderer, recipe, blocks, bar, quota)
-                    marker = dataset.write(shard, samples, planned=planned, wanted=quota.wanted)
-                quota.book(marker.accepted, marker.attempted)
-                bar.update(quota.done - bar.n)
+                if marker is not None:
+                    progress.found(marker.accepted, marker.attempted)
+                else:
+                    marker = make_shard(shard, progress)
+                quota.book(marker.accepted, marker.attempted, marker.rejected)
+                progress.settle(quota.accepted, quota.attempted)
         for note in dataset.notes:
             say(note)
+        if job.share:
+            dataset.leave(JobRecord(job.share, job.number, job.count))
+            return {"counts": dataset.counts().to_dict()}
         pages = dataset_pages(dataset, renderer, origin)
         return dataset.finish(dataset_facts(recipe, origin), pages)
-
-
-def labelled(
-    renderer: Renderer, recipe: Recipe, blocks: list[list[Draw]], bar: "tqdm[Any]", quota: Quota
-) -> Iterator[list[Sample]]:
-    """Render blocks one after the other; the filters judge every sample."""
-    filters = open_filters(recipe.filters)
-    for block in blocks:
-        samples = [judge(sample, filters) for sample in renderer.render(block)]
-        yield samples
-        kept = sum(sample.reason is None for sample in samples)
-        bar.update(min(kept, quota.number - bar.n))

@@ -5,14 +5,21 @@ from typing import Any
 
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.recipe import Licence, Recipe, recipe_hash
+from l4f_datagen.sampling.latents import open_latents
 from l4f_datagen.weights import Networks
+from l4f_datagen.writers.backgrounds import Backgrounds
 
 
-def provenance(recipe: Recipe, networks: Networks) -> dict[str, Any]:
+def provenance(
+    recipe: Recipe, networks: Networks, backgrounds: Backgrounds | None = None
+) -> dict[str, Any]:
     """Return the origin of every pixel: no clock, no host, no path.
 
-    Keys: domain, recipe and its hash, checkpoint, alpha network, licence, package version, device.
+    Keys: domain, recipe and its hash, checkpoint, alpha network, latents (None where z is drawn),
+    licence, package version, device.
     """
+    named = recipe.sampling.latents
+    latents = None if named is None else open_latents(named).sha256
     checkpoint = networks.checkpoint
     spec = checkpoint.spec
     licence = licence_of(recipe, networks)
@@ -20,7 +27,11 @@ def provenance(recipe: Recipe, networks: Networks) -> dict[str, Any]:
         "domain": recipe.domain,
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": recipe_hash(
-            recipe, generator=checkpoint.fingerprint, alpha=networks.alpha_sha256
+            recipe,
+            generator=checkpoint.fingerprint,
+            alpha=networks.alpha_sha256,
+            backgrounds=None if backgrounds is None else backgrounds.sha256,
+            latents=latents,
         ),
         "generator": {
             "format": checkpoint.format,
@@ -29,7 +40,8 @@ def provenance(recipe: Recipe, networks: Networks) -> dict[str, Any]:
             "resolution": spec.resolution,
             "origin": checkpoint.origin,
         },
-        "alpha": {"sha256": networks.alpha_sha256},
+        "alpha": {"sha256": networks.alpha_sha256, "training": dict(networks.alpha_labels)},
+        "latents": None if latents is None else {"sha256": latents},
         "licence": licence.model_dump(),
         "package": f"l4f-datagen {version('l4f-datagen')}",
         "device": networks.generator.w_avg.device.type,

@@ -42,7 +42,8 @@ class Sample:
         seed: names the one z of this sample.
         image: uint8 ``h w 3``, RGB.
         alpha: float32 ``h w`` in [0, 1], the soft matte.
-        mask: bool ``h w``, ``alpha > mask_threshold``.
+        mask: bool ``h w``, ``alpha > mask_threshold``; cleaned up behind it where the recipe's
+            ``sampling.mask_cleanup`` says so, and alpha is not.
         scores: numbers the filters measured, kept for accepted and rejected alike.
         reason: why a filter rejected the sample, None when accepted.
         split: part of the dataset it belongs to, a function of the key alone.

@@ -1,21 +1,30 @@
 """From a recipe's words to networks on a device: generator, and alpha network loaded or trained."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.run import cached_training, run_training
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_alpha, open_generator
+from l4f_datagen.checkpoints.open import (
+    AlphaCheckpoint,
+    GeneratorCheckpoint,
+    open_alpha,
+    open_generator,
+)
 from l4f_datagen.domains import weights_path
 from l4f_datagen.errors import CheckpointRefused, UsageError
 from l4f_datagen.recipe import AlphaPart, GeneratorPart, Recipe
+from l4f_datagen.sampling.probes import open_probes
+from l4f_datagen.sampling.styles import styles_of
 from l4f_datagen.stylegan2.generator import Generator
 
 Say = Callable[[str], None]
+UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,14 @@ class Networks:
         generator: frozen, on its device.
         alpha: its alpha network, on the same device.
         alpha_sha256: names the alpha network's weights.
+        alpha_labels: what hand-made labels did to it, see `label_facts`.
     """
 
     checkpoint: GeneratorCheckpoint
     generator: Generator
     alpha: AlphaNetwork
     alpha_sha256: str
+    alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
 
 
 def choose_device(name: str) -> torch.device:
@@ -85,7 +96,7 @@ def obtain_generator(
 
 def obtain_alpha(
     part: AlphaPart, checkpoint: GeneratorCheckpoint, generator: Generator, say: Say
-) -> AlphaNetwork:
+) -> AlphaCheckpoint:
     """Open the recipe's alpha network, or train it once and keep it in the cache.
 
     Raises:
@@ -100,11 +111,20 @@ def obtain_alpha(
         if not path.exists():
             say(f"no alpha network given: training one on {generator.w_avg.device}, into {folder}")
         run_training(part, generator, checkpoint, folder, say)
-    return fitting_alpha(path, checkpoint).to(generator.w_avg.device)
+    return fitting_checkpoint(path, checkpoint)
 
 
 def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
-    """Open an alpha network and check that it belongs to the generator."""
+    """Open an alpha network that belongs to the generator, see `fitting_checkpoint`."""
+    return fitting_checkpoint(path, checkpoint).build()
+
+
+def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaCheckpoint:
+    """Open an alpha network's file and check that it belongs to the generator.
+
+    Raises:
+        CheckpointRefused: the file cannot be used, or belongs to another generator.
+    """
     opened = open_alpha(path)
     spec = checkpoint.spec
     read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
@@ -114,15 +134,33 @@ def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
     if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
         problem = f"was trained on another generator than {checkpoint.path}"
         raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
-    return opened.build()
+    return opened
 
 
 def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = False) -> Networks:
     """Open, fetch or train everything a recipe needs; see the two functions for errors."""
     target = choose_device(device)
     checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
-    alpha = obtain_alpha(recipe.alpha, checkpoint, generator, say)
-    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha))
+    # What does not go with this generator is refused before an alpha network is trained for it.
+    styles_of(recipe.sampling, generator.spec)
+    open_probes(recipe.filters, recipe.generator, generator)
+    opened = obtain_alpha(recipe.alpha, checkpoint, generator, say)
+    alpha = opened.build().to(target)
+    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), label_facts(opened))
+
+
+def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
+    """What a file says of the hand-made labels that its alpha network has seen.
+
+    Keys: ``unsupervised``, False where the network was fitted to labels; ``labels``, the number of
+    labelled images that fitted or chose it; ``supervision``, the same in words.
+    """
+    training = opened.native.training if opened.native else {}
+    said = {name: training.get(name) for name in UNLABELLED}
+    return {
+        name: said[name] if type(said[name]) is type(plain) else plain
+        for name, plain in UNLABELLED.items()
+    }
 
 
 def alpha_sha256(network: AlphaNetwork) -> str:

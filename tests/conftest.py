@@ -1,5 +1,6 @@
 """Tiny networks and samples, made by factories; every weight is drawn, so that none is left out."""
 
+import hashlib
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from l4f_datagen.alpha.network import AlphaNetwork, alpha_resolutions
+from l4f_datagen.checkpoints.native import save_alpha, save_generator
+from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.masks import alpha_to_mask
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.sample import Sample, sample_key
@@ -63,6 +66,8 @@ def make_alpha():
 def make_part():
     def make(background="conv1", lowest_resolution=None, **training):
         tiny = {"steps": 6, "batch": 2, "seed": 3, "d_reg_interval": 2, "snapshot_interval": 3}
+        plain = {"balance": "fixed", "area_weight": 0, "binarization_ramp": 0, "decay_from": 1}
+        tiny |= plain | {"ema_steps": 0, "keep": "last", "attempts": 1}
         return AlphaPart.model_validate(
             {
                 "background": background,
@@ -96,3 +101,36 @@ def make_sample():
 def discs():
     """Samples of drawn discs, for tests that want no torch (see ``discs.py``)."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("discs.py"))))
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path, make_generator, make_alpha):
+    """Plain data of a recipe whose weights are tiny files; two of five samples are rejected."""
+    generator = make_generator(16)
+    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
+    fingerprint = open_generator(tmp_path / "g.safetensors").fingerprint
+    alpha = make_alpha(generator)
+    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=fingerprint)
+    return {
+        "domain": "tiny",
+        "generator": {"weights": str(tmp_path / "g.safetensors")},
+        "alpha": {"weights": str(tmp_path / "a.safetensors")},
+        "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2},
+        "filters": {"coverage": {"min": 0.3, "max": 1.0}, "border": None},
+        "output": {"mask_threshold": 0.5},
+    }
+
+
+@pytest.fixture
+def digests():
+    """Function: path -> sha256 of every file of a dataset but its lock."""
+
+    def of(folder):
+        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
+        names = (p.relative_to(folder).as_posix() for p in files)
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in zip(names, files, strict=True)
+        }
+
+    return of

@@ -4,6 +4,8 @@
     python crashes.py growing FOLDER        before each change of a finished one that grows
     python crashes.py random FOLDER KILLS   at random moments, resuming what was killed
 
+Names of formats may follow, separated by commas.
+
 Each run is a forked child, so that a hundred of them take seconds. Prints one JSON line.
 """
 
@@ -72,7 +74,13 @@ def missing_files(folder: Path) -> list[str]:
         coco = json.loads(path.read_bytes())
         promised += [f"images/{image['file_name']}" for image in coco["images"]]
         promised += [annotation["alpha_file"] for annotation in coco["annotations"]]
-    if (path := folder / "ledger.jsonl").exists():
+    for path in folder.glob("imagefolder/*/metadata.jsonl"):
+        for row in map(json.loads, path.read_text().splitlines()):
+            names = (row["file_name"], row["mask_file_name"], row["alpha_file_name"])
+            promised += [f"imagefolder/{path.parent.name}/{name}" for name in names]
+    if (folder / "yolo/data.yaml").exists():
+        promised += ["yolo/images/train", "yolo/labels/train"]
+    if (path := folder / "ledger.jsonl").exists() and (folder / "masks").exists():
         for row in map(json.loads, path.read_text().splitlines()):
             if row["status"] == "accepted":
                 promised.append(f"masks/{row['shard']:05d}/{row['key']}.png")
@@ -136,6 +144,9 @@ def at_random(work: Path, kills_wanted: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     how, work = sys.argv[1], Path(sys.argv[2])
+    if "," in sys.argv[-1]:
+        make = partial(discs.make_dataset, formats=sys.argv.pop().split(","))
+        discs.make_dataset = make
     if how == "random":
         result = at_random(work, int(sys.argv[3]))
     elif how == "fresh":

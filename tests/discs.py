@@ -1,14 +1,17 @@
 """Noisy discs: a renderer of one millisecond, and a make loop, to test what stores samples."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l4f_datagen.dataset.manifest import Facts, Marker
-from l4f_datagen.dataset.store import Dataset, open_dataset
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.masks import alpha_to_mask, border_contact, coverage
+from l4f_datagen.recipe import OutputPart
 from l4f_datagen.sample import Sample, sample_key
 
 BLOCK, PLANNED = 4, 8
@@ -44,6 +47,12 @@ def plan_blocks(shard: int) -> Iterator[list[Sample]]:
         yield [make_disc(seed) for seed in range(start, start + BLOCK)]
 
 
+def split_blocks(shard: int) -> Iterator[list[Sample]]:
+    """The same blocks, every third disc in the split val."""
+    for block in plan_blocks(shard):
+        yield [replace(disc, split="train" if disc.seed % 3 else "val") for disc in block]
+
+
 def take_shards(dataset: Dataset, n: int, blocks: Blocks = plan_blocks) -> list[Marker]:
     """Take shards until ``n`` samples are accepted."""
     markers: list[Marker] = []
@@ -63,10 +72,12 @@ def make_dataset(
     *,
     formats: Sequence[str] = ALL,
     blocks: Blocks = plan_blocks,
+    output: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[str]:
     """Make, resume or resize a dataset of ``n`` accepted discs; gives the notes of the store."""
-    with open_dataset(folder, formats=formats, **{**RUN, **options}) as dataset:
+    what = OutputPart(formats=tuple(formats), **(output or {}))
+    with open_dataset(folder, output=what, **{**RUN, **options}) as dataset:
         take_shards(dataset, n, blocks)
         dataset.finish(FACTS, {"README.md": b"---\nlicense: apache-2.0\n---\n"})
         return dataset.notes

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from l4f_datagen import errors
@@ -46,3 +48,9 @@ def test_the_text_is_one_line_whatever_was_put_in():
     assert str(error) == "a file.png: is not an image ; remove it"
     assert (error.subject, error.remedy) == ("a\n file.png", " remove  it")
     assert error.problem == "is\tnot\r\nan image "
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(errors.UsageError("--n", "is 0", "ask for more")))
+    assert (type(error), str(error)) == (errors.UsageError, "--n: is 0; ask for more")
+    assert (error.subject, error.problem, error.remedy) == ("--n", "is 0", "ask for more")

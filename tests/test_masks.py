@@ -105,6 +105,46 @@ def test_components_agree_with_a_flood(mask):
     assert found.largest_share == pytest.approx(max(areas, default=0) / max(sum(areas), 1))
 
 
+@PATIENT
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)))
+def test_many_masks_at_once_are_as_one_by_one(stack):
+    num_components, largest_share = masks.count_components(stack)
+    expected = [masks.components(mask) for mask in stack]
+    assert num_components.tolist() == [each.num_components for each in expected]
+    np.testing.assert_allclose(largest_share, [each.largest_share for each in expected])
+    contacts = [masks.border_contact(mask) for mask in stack]
+    np.testing.assert_allclose(masks.border_contacts(stack), contacts)
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"),
+    [
+        ("... ...", "... ..."),
+        ("#.# ..#", "..# ..#"),
+        ("#.. .#. ... ..#", "#.. .#. ... ..."),  # corners connect
+        ("#.# #.#", "#.. #.."),  # of equals the first
+        ("###", "###"),
+    ],
+)
+def test_largest_component(text, largest):
+    mask = picture(text)
+    np.testing.assert_array_equal(masks.largest_component(mask), picture(largest))
+    np.testing.assert_array_equal(mask, picture(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("### #.# ###", "### ### ###"),
+        (".#. #.# .#.", ".#. ### .#."),  # no 4-connected way out
+        ("#.# #.# ###", "#.# #.# ###"),
+        ("... ... ...", "... ... ..."),
+    ],
+)
+def test_fill_holes(text, filled):
+    np.testing.assert_array_equal(masks.fill_holes(picture(text)), picture(filled))
+
+
 @pytest.mark.parametrize(
     ("text", "contact"),
     [

@@ -135,14 +135,14 @@ class TestCheck:
         for part in (
             "domain: string should match pattern",
             "samplng: unknown key",
-            "alpha.background: input should be 'conv1' or 'const', got 'trunk'",
+            "alpha.background: input should be 'conv1', 'const', 'pictures' or 'generator', got 'trunk'",
             "alpha.training.steps: input should be greater than or equal to 1, got 0",
             "alpha.training.psi: input should be less than or equal to 2, got 3",
             "sampling.psi: tuple should have at least 1 item",
             "sampling.seeds: string should match pattern",
             "sampling.noise_mode: input should be 'const', 'random' or 'none', got 'off'",
             "sampling.block_size: input should be a valid integer",
-            "output.formats.1: input should be 'png', 'coco' or 'hf', got 'pngg'",
+            "output.formats: 'pngg' is not a format, did you mean png? known are png, coco, hf,",
             "output.mask_threshold: input should be less than 1, got 1.0",
         ):
             assert part in text
@@ -332,13 +332,28 @@ DECIDES = {
     "sampling.block_size": 16,
     "sampling.blocks_per_shard": 8,
     "sampling.precision": "bf16",
+    "sampling.truncation_cutoff": 4,
+    "sampling.style_mixing": 0.1,
+    "sampling.mask_cleanup": ["fill_holes"],
+    "filters.preset": "none",
     "filters.coverage.min": 0.03,
     "filters.coverage.max": 0.9,
     "filters.border.max": 0.5,
+    "filters.components": {"max": 3},
+    "filters.uncertainty": {"max": 0.2},
+    "filters.discriminator": {"min": -1},
+    "filters.noise": {"min_iou": 0.5},
+    "filters.flip": {"min_iou": 0.5},
+    "filters.duplicates": {"min_distance": 0.1},
     "output.formats": ["png"],
     "output.category": "other",
     "output.mask_threshold": 0.5,
     "output.alpha_bits": 16,
+    "output.image_format": "webp",
+    "output.cutouts": True,
+    "output.composites": "generated",
+    "output.instances": "components",
+    "output.coco_segmentation": "polygon",
 }
 """What the dataset's bytes depend on, beyond the tensors that the two sha256 stand for."""
 
@@ -359,6 +374,9 @@ class TestHash:
     def test_every_setting_is_sorted_into_one_of_the_two(self):
         training = {name for name in leaves(self.BASE) if name.startswith("alpha.training.")}
         weights = {"generator.weights", "alpha.weights", "alpha.lowest_resolution"}
+        weights |= {"alpha.background_path", "alpha.background_shuffled"}
+        weights |= {"sampling.latents", "sampling.latent_space", "output.composites_folder"}
+        weights |= {f"output.split.{name}" for name in ("train", "val", "test")}
         assert set(leaves(self.BASE)) == set(DECIDES) | training | weights
 
     @pytest.mark.parametrize("name", DECIDES)
@@ -379,6 +397,14 @@ class TestHash:
     def test_how_the_weights_came_about_does_not(self, name, value):
         assert self.changed(name, value) == self.named(self.BASE)
 
+    def test_background_pictures_change_it_wherever_they_lie(self):
+        names = []
+        for folder, sha256 in (("a", "1" * 64), ("b", "1" * 64), ("b", "2" * 64)):
+            output = {"composites": "folder", "composites_folder": folder}
+            recipe = check_recipe({"domain": "x", "output": output}, "f")
+            names.append(recipe_hash(recipe, generator="g", alpha="a", backgrounds=sha256))
+        assert names[0] == names[1] != names[2]
+
     def test_other_weights_change_it(self):
         names = {
             self.named(self.BASE),
@@ -388,6 +414,26 @@ class TestHash:
         }
         assert len(names) == 4
         assert all(re.fullmatch(r"[0-9a-f]{64}", name) for name in names)
+
+    def test_latents_are_named_by_their_values(self):
+        given = {"domain": "x", "sampling": {"latents": "ws.npy"}}
+        recipe = check_recipe(given, "f")
+        elsewhere = check_recipe({"domain": "x", "sampling": {"latents": "other.pt"}}, "f")
+        sampling = {"latents": "ws.npy", "latent_space": "z"}
+        space = check_recipe({"domain": "x", "sampling": sampling}, "f")
+        named = {"generator": "g", "alpha": "a", "latents": "l"}
+        assert recipe_hash(recipe, **named) == recipe_hash(elsewhere, **named)
+        others = [
+            recipe_hash(recipe, **named | {"latents": "m"}),
+            recipe_hash(space, **named),
+            recipe_hash(self.BASE, generator="g", alpha="a"),
+        ]
+        assert len({recipe_hash(recipe, **named), *others}) == 4
+
+    def test_the_split_changes_it(self):
+        for share in (0.1, 0.2):
+            recipe = check_recipe({"domain": "x", "output": {"split": {"val": share}}}, "f")
+            assert self.named(recipe) != self.named(self.BASE)
 
     def test_spelling_does_not(self):
         spelled = check_recipe(

@@ -1,37 +1,91 @@
-"""Backgrounds for the composites: the same generator with its trunk muted."""
+"""Backgrounds for the composites: a table of sources, each a function of w and seeds."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from l4f_datagen.alpha.stores import draw_pictures_of, open_store
+from l4f_datagen.errors import InputRefused
+from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.stylegan2.generator import Generator, Mute, Synthesis
 
-Background = Callable[
-    [Generator, Float[Tensor, "batch num_ws w_dim"], Sequence[Tensor | None]],
-    Float[Tensor, "batch 3 h w"],
-]
+
+@runtime_checkable  # the tests check annotations
+class Background(Protocol):
+    """A source of background images."""
+
+    def __call__(
+        self, w: Float[Tensor, "batch w_dim"], seeds: Sequence[int]
+    ) -> Float[Tensor, "batch 3 h w"]:
+        """Return ``batch 3 h w``; w is that of the foreground (or of its neighbour), untruncated.
+
+        All that is random comes from ``seeds``, one a sample.
+        """
 
 
-@torch.no_grad()
-def muted_background(
-    generator: Generator,
-    ws: Float[Tensor, "batch num_ws w_dim"],
-    noise: Sequence[Tensor | None],
-    *,
-    mute: Mute,
-) -> Float[Tensor, "batch 3 h w"]:
-    """Return background images: synthesis with the trunk's start zeroed (Labels4Free, sec. 3.1).
+def muted(part: AlphaPart, generator: Generator, *, mute: Mute) -> Background:
+    """Synthesis with the trunk's start zeroed (Labels4Free, sec. 3.1).
 
-    What is left is stationary: colour and texture from ws, structure from the noise alone.
+    What is left is stationary: colour and texture from w, structure from the noise alone.
     """
-    synthesis: Synthesis = generator.synthesis(ws, noise, mute)
-    return synthesis.image
+
+    @torch.no_grad()
+    def draw(w: Tensor, seeds: Sequence[int]) -> Tensor:
+        noise = generator.noise("random", [np.random.RandomState(seed) for seed in seeds])
+        synthesis: Synthesis = generator.synthesis(generator.truncate(w, 1.0), noise, mute)
+        return synthesis.image
+
+    return draw
 
 
-BACKGROUNDS: dict[str, Background] = {
-    "conv1": partial(muted_background, mute="conv1"),
-    "const": partial(muted_background, mute="const"),
+def pictures(part: AlphaPart, generator: Generator) -> Background:
+    """Pictures of a folder, zip, LMDB or Hugging Face dataset (the paper's Places ablation)."""
+    store = open_store(part.background_path or "", generator.spec.resolution)
+
+    def draw(w: Tensor, seeds: Sequence[int]) -> Tensor:
+        streams = [np.random.RandomState(seed) for seed in seeds]
+        return torch.cat([draw_pictures_of(store, stream, 1) for stream in streams]).to(w)
+
+    return draw
+
+
+def second_generator(part: AlphaPart, generator: Generator) -> Background:
+    """Pictures of another generator of the same size, untruncated.
+
+    Raises:
+        InputRefused: it draws another size.
+        CheckpointRefused: the file cannot be used.
+    """
+    from l4f_datagen.checkpoints.open import open_generator
+    from l4f_datagen.domains import weights_path
+
+    named = part.background_path or ""
+    opened = open_generator(weights_path(named, "generator"))
+    if opened.spec.resolution != generator.spec.resolution:
+        sides = opened.spec.resolution, generator.spec.resolution
+        problem = f"draws {sides[0]} px, the generator of the foregrounds {sides[1]} px"
+        raise InputRefused(f"alpha.background_path {named}", problem, "name one of the same size")
+    other = opened.build().to(generator.w_avg.device)
+
+    @torch.no_grad()
+    def draw(w: Tensor, seeds: Sequence[int]) -> Tensor:
+        streams = [np.random.RandomState(seed) for seed in seeds]
+        z = np.stack([stream.randn(other.spec.z_dim) for stream in streams])
+        noise = other.noise("random", streams)
+        synthesis: Synthesis = other(torch.from_numpy(z.astype(np.float32)).to(w), noise=noise)
+        return synthesis.image
+
+    return draw
+
+
+BACKGROUNDS: dict[str, Callable[[AlphaPart, Generator], Background]] = {
+    "conv1": partial(muted, mute="conv1"),
+    "const": partial(muted, mute="const"),
+    "pictures": pictures,
+    "generator": second_generator,
 }

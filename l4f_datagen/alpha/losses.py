@@ -45,3 +45,8 @@ def fg_coverage_loss(alpha: Alpha, min_fg_coverage: float) -> Float[Tensor, ""]:
 def bg_coverage_loss(alpha: Alpha, min_bg_coverage: float) -> Float[Tensor, ""]:
     """Hinge on every sample's mean 1 - alpha below ``min_bg_coverage``."""
     return F.relu(min_bg_coverage - (1 - alpha).mean(dim=(1, 2, 3))).mean()
+
+
+def area_loss(alpha: Alpha) -> Float[Tensor, ""]:
+    """Mean alpha: a constant pull towards a smaller matte."""
+    return alpha.mean()

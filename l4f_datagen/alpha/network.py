@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from l4f_datagen.alpha.enlarge import enlarge
 from l4f_datagen.stylegan2.generator import Features
 
 READ_CHANNELS = 3
@@ -62,9 +63,7 @@ class AlphaNetwork(nn.Module):
             if carried is None:
                 carried = own
                 continue
-            carried = F.interpolate(
-                carried, size=(resolution, resolution), mode="bicubic", align_corners=True
-            )
+            carried = enlarge(carried, resolution)
             if resolution == self.resolutions[-1]:
                 carried = own + carried
             else:

@@ -1,22 +1,17 @@
 """What the discriminator takes for real: a table of sources, each a function of its stream."""
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.alpha.stores import STORES, draw_pictures_of, open_store
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.stylegan2.generator import Generator, Synthesis
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-MAX_PIXELS = 64_000_000
 
 
 @runtime_checkable  # the tests check annotations
@@ -41,25 +36,15 @@ def generator_reals(part: TrainingPart, generator: Generator) -> Reals:
     return draw
 
 
-def folder_reals(part: TrainingPart, generator: Generator) -> Reals:
-    """Every image below a folder, fitted into the generator's square canvas.
+def stored_reals(part: TrainingPart, generator: Generator, *, kind: str) -> Reals:
+    """Pictures of a store, fitted into the generator's square canvas.
 
     Raises:
-        InputRefused: no folder, no image, or an image that cannot be read.
+        InputRefused: no such store, no image in it, or one that cannot be read.
+        NetworkError: a dataset that cannot be fetched.
     """
-    folder = Path(str(part.reals_folder))
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        endings = " ".join(sorted(SUFFIXES))
-        raise InputRefused(str(folder), f"holds no image ({endings})", "name a folder of images")
-    side = generator.spec.resolution
-
-    def draw(stream: np.random.RandomState, batch: int) -> Tensor:
-        picked = stream.randint(0, len(paths), batch)
-        images = np.stack([read_square(paths[k], side) for k in picked])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-    return draw
+    store = open_store(str(part.reals_folder), generator.spec.resolution, kind)
+    return lambda stream, batch: draw_pictures_of(store, stream, batch)
 
 
 def toy_car_reals(part: TrainingPart, generator: Generator) -> Reals:
@@ -76,32 +61,6 @@ def toy_car_reals(part: TrainingPart, generator: Generator) -> Reals:
 
 REALS: dict[str, Callable[[TrainingPart, Generator], Reals]] = {
     "generator": generator_reals,
-    "folder": folder_reals,
     "toy-cars": toy_car_reals,
+    **{kind: partial(stored_reals, kind=kind) for kind in STORES},
 }
-
-
-def read_square(path: Path, side: int) -> NDArray[np.uint8]:
-    """Read an image as ``side side 3`` uint8, whole and centred on black (letterboxed).
-
-    LSUN-Car's generator draws 4:3 pictures between black bars; its reals must look the same.
-
-    Raises:
-        InputRefused: not an image, or larger than 64 megapixels.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
-            scale = side / max(image.size)
-            width, height = (max(1, round(length * scale)) for length in image.size)
-            fitted = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    except Image.DecompressionBombError as error:
-        raise InputRefused(str(path), "is far beyond 64 megapixels", "shrink it") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        problem = f"is not a readable image ({' '.join(str(error).split())[:120]})"
-        raise InputRefused(str(path), problem, "remove or replace it") from error
-    canvas = Image.new("RGB", (side, side))
-    canvas.paste(fitted, ((side - width) // 2, (side - height) // 2))
-    return np.asarray(canvas)

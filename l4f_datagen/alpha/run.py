@@ -1,18 +1,17 @@
-"""A training run as a folder: state, snapshots, previews, log; and the cache of networks."""
+"""A training run as a folder: state, snapshots, diary; and the cache of networks."""
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from l4f_datagen.alpha.diary import Diary
 from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.alpha.previews import Previews
-from l4f_datagen.alpha.training import StepFacts, Training, new_training, train_alpha
+from l4f_datagen.alpha.ranks import join_ranks
+from l4f_datagen.alpha.state import StepFacts, Training
+from l4f_datagen.alpha.training import is_snapshot, new_training, train_alpha
 from l4f_datagen.checkpoints.cache import default_cache
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
@@ -20,8 +19,18 @@ from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.stylegan2.generator import Generator
 
-ESTIMATE_AFTER = 5
-"""Steps after which the time left can be told."""
+
+@dataclass(frozen=True)
+class Resume:
+    """How a run can be resumed.
+
+    Attributes:
+        keep_states: keep the state of every snapshot, not of the last alone.
+        at: go back to the snapshot of this step, where its state was kept.
+    """
+
+    keep_states: bool = False
+    at: int | None = None
 
 
 def run_training(
@@ -30,32 +39,37 @@ def run_training(
     checkpoint: GeneratorCheckpoint,
     out: Path,
     say: Callable[[str], None],
+    *,
+    resume: Resume = Resume(),
 ) -> Path:
     """Train into ``out``, or resume what stopped there; return ``out/alpha.safetensors``.
+
+    Under ``torchrun`` all processes train on the joint batch and the first writes.
 
     Raises:
         UsageError: ``out`` holds a run of another recipe or generator, or cannot be written.
         L4FError: the training collapsed.
     """
     result = out / "alpha.safetensors"
+    ranks = join_ranks(generator.w_avg.device)
+    say = say if ranks.leads else _silence
     claim_folder(out, training_id(part, checkpoint.fingerprint))
-    if result.exists():
+    ranks.wait()
+    if result.exists() and resume.at is None:
         say(f"alpha network is trained already: {result}")
         return result
     wants_pretrained = part.training.discriminator == "pretrained"
     pretrained = checkpoint.discriminator().build() if wants_pretrained else None
     training = new_training(part, generator, pretrained)
-    state = out / "state.pt"
+    state = state_path(out, resume.at)
+    if resume.at is not None and not state.exists():
+        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
+        problem = f"keeps no state of that step, only of {kept or 'none'}"
+        raise UsageError(f"--resume-at {resume.at}: {out}", problem, "train with --keep-states")
     if state.exists():
         training.load(state)
         say(f"resuming alpha training at step {training.step}")
-    previews = Previews(part, generator, out)
-    log = append_log(out / "log.jsonl")
-    every = part.training.snapshot_interval
-    first_step, started = training.step, time.monotonic()
-    bar = tqdm(
-        total=part.training.steps, initial=first_step, desc="alpha", unit="step", disable=None
-    )
+    ranks.wait()
 
     def keep(path: Path, network: AlphaNetwork, facts: dict[str, Any]) -> None:
         save_alpha(
@@ -66,31 +80,44 @@ def run_training(
             training={"recipe": part.training.model_dump(mode="json")} | facts,
         )
 
-    def watch(training: Training, facts: StepFacts) -> None:
-        log(training, facts)
-        bar.update()
-        bar.set_postfix(coverage=f"{facts.alpha_coverage:.2f}", bin=f"{facts.binarization:.3f}")
-        if facts.step - first_step == ESTIMATE_AFTER:
-            pace = (time.monotonic() - started) / ESTIMATE_AFTER
-            minutes = pace * (part.training.steps - facts.step) / 60
-            say(f"alpha training: {part.training.steps} steps, about {minutes:.1f} minutes left")
-        if facts.step % every == 0 or facts.step == part.training.steps:
-            training.save(state)
-            network = training.average
-            path = out / f"snapshot-{facts.step:06d}.safetensors"
-            keep(path, network, asdict(facts))
-            previews.write(network, facts.step)
+    diary = Diary(part, generator, out, say, training.step) if ranks.leads else None
 
-    with bar:
-        network = train_alpha(part, generator, training=training, watch=watch)
-    keep(result, network, {"step": part.training.steps})
+    def watch(training: Training, facts: StepFacts) -> None:
+        if diary is None:
+            return
+        diary.note(facts)
+        if is_snapshot(part.training, facts.step):
+            training.save(state_path(out))
+            if resume.keep_states:
+                training.save(state_path(out, facts.step))
+            keep(out / f"snapshot-{facts.step:06d}.safetensors", training.average, asdict(facts))
+            diary.illustrate(training.average, facts.step)
+
+    try:
+        network = train_alpha(part, generator, training=training, watch=watch, say=say, ranks=ranks)
+    finally:
+        if diary is not None:
+            diary.close()
+    if ranks.leads:
+        keep(result, network, {"step": part.training.steps})
+    ranks.wait()
     return result
+
+
+def _silence(line: str) -> None:
+    pass
+
+
+def state_path(out: Path, step: int | None = None) -> Path:
+    """Where the state of the last snapshot, or of a given one, lies."""
+    return out / "state.pt" if step is None else out / f"state-{step:06d}.pt"
 
 
 def training_id(part: AlphaPart, fingerprint: str) -> str:
     """Name a training: sha256 over everything that decides the trained weights."""
     values = part.model_dump(mode="json", exclude={"weights"})
-    values["training"].pop("snapshot_interval")
+    if part.training.keep == "last":
+        values["training"].pop("snapshot_interval")
     canonical = json.dumps({"alpha": values, "generator": fingerprint}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -120,22 +147,3 @@ def claim_folder(out: Path, identity: str) -> None:
 def cached_training(part: AlphaPart, fingerprint: str) -> Path:
     """Where the alpha network of this recipe and generator is kept once trained."""
     return default_cache() / "alpha" / training_id(part, fingerprint)[:16]
-
-
-def append_log(path: Path) -> Callable[[Training, StepFacts], None]:
-    """Return a watcher that writes one JSON line a step; lines of an undone future are cut."""
-    kept: list[str] = []
-
-    def lines() -> Iterator[str]:
-        if path.exists():
-            yield from path.read_text().splitlines()
-
-    def watch(training: Training, facts: StepFacts) -> None:
-        if not kept:
-            kept.append("opened")
-            past = [line for line in lines() if json.loads(line)["step"] < facts.step]
-            path.write_text("".join(line + "\n" for line in past))
-        with path.open("a") as log:
-            log.write(json.dumps(asdict(facts)) + "\n")
-
-    return watch

@@ -1,8 +1,8 @@
 """Our own checkpoints: safetensors that say what they are, where they come from, and for what use.
 
 Metadata, all text: ``format`` ("l4f-datagen"), ``version``, ``kind`` (generator, discriminator,
-alpha), ``spec`` (JSON), and where known ``licence`` (JSON), ``origin``, ``source_sha256``,
-``generator_fingerprint`` (alpha) and ``training`` (JSON).
+alpha, segmenter), ``spec`` (JSON), and where known ``licence`` (JSON), ``origin``,
+``source_sha256``, ``generator_fingerprint`` (alpha) and ``training`` (JSON).
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from .storage import ByteSource, StoredTensor
 
 FORMAT = "l4f-datagen"
 VERSION = 1
-KINDS = ("generator", "discriminator", "alpha")
+KINDS = ("generator", "discriminator", "alpha", "segmenter")
 
 
 @dataclass(frozen=True)

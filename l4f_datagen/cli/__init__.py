@@ -6,10 +6,15 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.checkpoints import convert, inspect
+from l4f_datagen.cli.card import card
+from l4f_datagen.cli.checkpoints import convert
 from l4f_datagen.cli.doctor import doctor
+from l4f_datagen.cli.inspect import inspect
 from l4f_datagen.cli.make import make
+from l4f_datagen.cli.merge import merge
+from l4f_datagen.cli.push import push
 from l4f_datagen.cli.recipes import recipes
+from l4f_datagen.cli.report import report
 from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
@@ -48,7 +53,21 @@ def cli() -> None:
     """
 
 
-for command in (make, train, sample, validate, recipes, convert, inspect, doctor, segmenter):
+for command in (
+    make,
+    merge,
+    train,
+    sample,
+    validate,
+    recipes,
+    convert,
+    inspect,
+    report,
+    doctor,
+    segmenter,
+    push,
+    card,
+):
     cli.add_command(command)
 
 

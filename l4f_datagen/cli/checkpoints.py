@@ -1,6 +1,5 @@
-"""``l4f-datagen convert`` and ``l4f-datagen inspect``: any checkpoint, looked at or made safe."""
+"""``l4f-datagen convert``: any checkpoint made safe."""
 
-import json
 from pathlib import Path
 
 import click
@@ -25,24 +24,3 @@ def convert(
 
     write_converted(source, target, class_index=class_index, half=half, overwrite=overwrite)
     click.echo(str(target))
-
-
-@click.group()
-def inspect() -> None:
-    """Look inside things."""
-
-
-@inspect.command("checkpoint")
-@click.argument("file", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
-def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
-    """Print what a checkpoint holds."""
-    from l4f_datagen.checkpoints.convert import checkpoint_facts
-
-    facts = checkpoint_facts(file, class_index)
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name:18s} {value}")

@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
-from l4f_datagen.options import FORMAT_LIST, PSI_LIST
+from l4f_datagen.cli.engine import engine_keys, engine_options
+from l4f_datagen.cli.output import output_keys, output_options
+from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
+from l4f_datagen.errors import UsageError
+from l4f_datagen.options import PLACE, PSI_LIST
 
 
 @click.command()
@@ -20,51 +23,79 @@ from l4f_datagen.options import FORMAT_LIST, PSI_LIST
     show_default=True,
     help="What --n counts.",
 )
-@click.option("--out", "--outdir", type=FILE, required=True, help="Dataset folder.")
+@click.option("--out", "--outdir", type=PLACE, required=True, help="Dataset folder, or a URL.")
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7 or 0.5:1,0.7:2.")
+@click.option("--truncation-cutoff", type=click.IntRange(1), help="Truncate so many first layers.")
 @click.option("--seeds", help="Seeds of every psi: 0-99,120; default as many as it takes.")
-@click.option("--formats", type=FORMAT_LIST, help="png,coco,hf (default: the recipe's).")
+@click.option("--latents", type=FILE, help=".npy or .pt, a latent a row; --seeds then name rows.")
+@click.option("--latent-space", type=click.Choice(["w", "z"]), help="Of --latents; W+ is w too.")
+@click.option("--style-mixing", type=click.FloatRange(0, 1), help="Share that mixes two z.")
+@click.option(
+    "--filters",
+    type=click.Choice(["none", "default", "strict"]),
+    help="Preset. none switches all off; the others keep the recipe's own limits.",
+)
+@output_options
 @click.option("--mask-threshold", type=click.FloatRange(0, 1, max_open=True), help="alpha > this.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]))
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]))
+@engine_options
 @click.option("--overwrite", is_flag=True, help="Throw away what the folder holds.")
+@click.option("--push", "repo", metavar="USER/NAME", help="Publish on the Hugging Face Hub then.")
 @click.option("--dry-run", is_flag=True, help="Print plan, counts, disk and time; touch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def make(
     number: int,
     count: str,
-    out: Path,
+    out: Path | str,
     psi: tuple[float, ...] | None,
+    truncation_cutoff: int | None,
     seeds: str | None,
-    formats: tuple[str, ...] | None,
+    latents: Path | None,
+    latent_space: str | None,
+    style_mixing: float | None,
+    filters: str | None,
     mask_threshold: float | None,
     noise_mode: str | None,
     precision: str | None,
     overwrite: bool,
+    repo: str | None,
     dry_run: bool,
     as_json: bool,
     device: str,
     offline: bool,
     **source: Any,
 ) -> None:
-    """Make a labelled dataset: images, soft alphas, masks, COCO, Parquet, card, contact sheet.
+    """Make a labelled dataset: images, alphas, masks, COCO, Parquet, card, contact sheet, report.
 
     The same command resumes an interrupted run and ends with the same bytes.
     """
     named = {
         "sampling.psi": list(psi) if psi else None,
-        "sampling.seeds": f"'{seeds}'" if seeds else None,
+        "sampling.truncation_cutoff": truncation_cutoff,
+        "sampling.seeds": None if seeds is None else quoted(seeds),
+        "sampling.latents": None if latents is None else quoted(latents),
+        "sampling.latent_space": latent_space,
+        "sampling.style_mixing": style_mixing,
+        "filters": "{preset: none}" if filters == "none" else None,
+        "filters.preset": filters,
         "sampling.noise_mode": noise_mode,
         "sampling.precision": precision,
-        "output.formats": f"[{', '.join(formats)}]" if formats else None,
+        **output_keys(source),
         "output.mask_threshold": mask_threshold,
     }
+    engine = engine_keys(source)
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     recipe = resolve_recipe(**source, flags=flags)
 
     from l4f_datagen.pipeline import Job, make_dataset
 
-    job = Job(recipe, out, number, count, device=device, overwrite=overwrite, offline=offline)
+    if repo is not None and (engine["share"] or isinstance(out, str)):
+        problem = "publishes a finished folder, and none is made here"
+        raise UsageError("--push", problem, "merge into a folder, then `l4f-datagen push`")
+    if repo is not None:
+        _check_push(repo, recipe.output.formats, dry_run)
+    job = Job(recipe, out, number, count, device, overwrite=overwrite, offline=offline, **engine)
     if dry_run:
         from l4f_datagen.estimate import estimate
 
@@ -73,13 +104,48 @@ def make(
         return
     manifest = make_dataset(job, say=lambda line: click.echo(line, err=True))
     counts = manifest["counts"]
+    published = None if repo is None else _push(Path(out), repo)
     if as_json:
-        click.echo(json.dumps({"out": str(out), "counts": counts}, indent=2))
+        told = {"out": str(out), "counts": counts} | ({"push": published} if published else {})
+        click.echo(json.dumps(told, indent=2))
         return
     reasons = ", ".join(f"{reason} {times}" for reason, times in counts["rejected"].items())
     click.echo(f"{counts['accepted']} samples of {counts['attempted']} attempts in {out}")
     click.echo(f"rejected: {reasons or 'none'}")
-    click.echo(f"look at {out / 'contact_sheet.png'}")
+    if counts["filled_holes"]:
+        click.echo(f"polygons fill {counts['filled_holes']} holes")
+    if job.share:
+        click.echo(f"share {job.share} is done; once all are: l4f-datagen merge {out}")
+        return
+    click.echo(f"look at {out}/report.html")
+    if published:
+        click.echo(published["told"])
+
+
+def _check_push(repo: str, formats: tuple[str, ...], dry_run: bool) -> None:
+    """Refuse before hours of work what can be told now: the name, no Parquet, no token."""
+    from l4f_datagen.hub.names import check_repo
+
+    check_repo(repo)
+    if "hf" not in formats:
+        raise UsageError(
+            "--push", "publishes Parquet files, and none are made", "add hf to formats"
+        )
+    if not dry_run:
+        from l4f_datagen.hub.session import open_session
+
+        open_session()
+
+
+def _push(folder: Path, repo: str) -> dict[str, Any]:
+    from l4f_datagen.cli.push import told
+    from l4f_datagen.hub import plan_push, push
+
+    job = plan_push(folder, repo)
+    for note in job.notes:
+        click.echo(note, err=True)
+    done = push(job, say=lambda line: click.echo(line, err=True))
+    return {**vars(done), "told": told(done)}
 
 
 def _plan_text(plan: dict[str, Any]) -> str:

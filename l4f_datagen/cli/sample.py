@@ -11,27 +11,39 @@ from l4f_datagen.options import PSI_LIST
 
 @click.command()
 @source_options
-@click.option("--seeds", help="Seeds such as 0-99,120 (default: the first --n).")
+@click.option("--seeds", help="Exactly these seeds, such as 0-99,120.")
 @click.option("--n", "number", type=click.IntRange(1, 10**9), help="Pictures in all psi together.")
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7,1.0.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]))
+@click.option(
+    "--diverse/--no-diverse",
+    default=None,
+    help="Pick --n pictures that differ, or the first of the plan. Default: differ, up to 1,000.",
+)
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the pictures.")
 def sample(
     seeds: str | None,
     number: int | None,
     psi: tuple[float, ...] | None,
     noise_mode: str | None,
+    diverse: bool | None,
     out: Path,
     device: str,
     offline: bool,
     **source: Any,
 ) -> None:
-    """Write generated pictures as PNG, one file a key, with keys.csv; no alpha network needed."""
+    """Write generated pictures to annotate, one PNG a key, with keys.csv; needs no alpha network.
+
+    Label them with any tool, keep the file names, and give the export to `validate --truth`.
+    """
     from l4f_datagen.errors import UsageError
     from l4f_datagen.sampling.pictures import write_pictures
 
     if seeds is None and number is None:
         raise UsageError("--seeds", "neither --seeds nor --n is given", "say which or how many")
+    if seeds is not None and diverse:
+        problem = "given together with --seeds, which names the pictures already"
+        raise UsageError("--diverse", problem, "drop one of them")
     named = {
         "sampling.psi": list(psi) if psi else None,
         "sampling.seeds": f"'{seeds}'" if seeds else None,
@@ -39,5 +51,13 @@ def sample(
     }
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     recipe = resolve_recipe(**source, flags=flags)
-    written = write_pictures(recipe, out, number, device=device, offline=offline)
+    written = write_pictures(
+        recipe,
+        out,
+        number,
+        device=device,
+        diverse=False if seeds is not None else diverse,
+        offline=offline,
+        say=lambda line: click.echo(line, err=True),
+    )
     click.echo(f"{written} pictures in {out}")

@@ -57,9 +57,9 @@ def resolve_recipe(
 
     if domain and recipe_file:
         raise UsageError("--domain", "given together with --recipe", "name one of them")
-    given = [f"generator.weights={_quoted(generator)}"] if generator else []
+    given = [f"generator.weights={quoted(generator)}"] if generator else []
     if alpha:
-        given.append(f"alpha.weights={_quoted(alpha)}")
+        given.append(f"alpha.weights={quoted(alpha)}")
     elif generator:
         # Another generator makes the recipe's own alpha weights meaningless.
         given.append("alpha.weights=null")
@@ -76,6 +76,6 @@ def resolve_recipe(
     return check_recipe(override({"domain": "custom"}, overrides), "--generator")
 
 
-def _quoted(path: Path) -> str:
-    """Write a path as YAML text that no YAML rule can turn into something else."""
-    return "'" + str(path).replace("'", "''") + "'"
+def quoted(text: object) -> str:
+    """Write a path or other text as YAML that no YAML rule can turn into something else."""
+    return "'" + str(text).replace("'", "''") + "'"

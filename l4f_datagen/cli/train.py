@@ -1,11 +1,16 @@
 """``l4f-datagen train``: train the alpha network of a recipe."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
+from l4f_datagen.errors import UsageError
+
+if TYPE_CHECKING:
+    from l4f_datagen.annotations import TruthSet
 
 
 @click.command()
@@ -13,13 +18,23 @@ from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the training.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
-@click.option("--reals", help="generator, toy-cars, or a folder of images.")
+@click.option("--reals", help="generator, toy-cars, a folder of images, an LMDB or HF dataset.")
+@click.option("--keep-states", is_flag=True, help="Keep the state of every snapshot.")
+@click.option("--resume-at", type=click.IntRange(1), help="Go back to the snapshot of this step.")
+@truth_options(required=False)
+@click.option(
+    "--few-shot", is_flag=True, help="Fine-tune on the --truth too; no longer unsupervised."
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
 def train(
     out: Path,
     seed: int | None,
     steps: int | None,
     reals: str | None,
+    keep_states: bool,
+    resume_at: int | None,
+    truth: Path | None,
+    few_shot: bool,
     dry_run: bool,
     device: str,
     offline: bool,
@@ -27,28 +42,54 @@ def train(
 ) -> None:
     """Train an alpha network without labels; the same command resumes.
 
-    Writes alpha.safetensors, snapshots, preview sheets and log.jsonl to OUT.
+    Writes alpha.safetensors, snapshots, preview sheets and log.jsonl to OUT. With --truth the
+    snapshots are scored on annotated pictures of `sample` and the best is kept besides, as
+    alpha-chosen.safetensors; with --few-shot it is fine-tuned on them, as
+    alpha-few-shot.safetensors.
     """
+    judged = {name: source.pop(name) for name in ("keys", "pair_by", "offset")}
+    if few_shot and truth is None:
+        raise UsageError("--few-shot", "needs annotated pictures", "give --truth EXPORT")
+    annotated = _truth(truth, source)
     from l4f_datagen.alpha.reals import REALS
+    from l4f_datagen.alpha.stores import STORES, store_kind
 
     training = {"seed": seed, "steps": steps}
     flags = [f"alpha.training.{k}={v}" for k, v in training.items() if v is not None]
-    if reals in REALS:
-        flags.append(f"alpha.training.reals={reals}")
+    if reals in REALS and reals not in STORES:
+        flags += [f"alpha.training.reals={reals}", "alpha.training.reals_folder=null"]
     elif reals is not None:
-        flags += ["alpha.training.reals=folder", f"alpha.training.reals_folder={reals!r}"]
+        kind = store_kind(reals)
+        flags += [f"alpha.training.reals={kind}", f"alpha.training.reals_folder={reals!r}"]
     recipe = resolve_recipe(**source, flags=(*flags, "alpha.weights=null"))
     if dry_run:
         click.echo(recipe.dump(), nl=False)
         return
-    from l4f_datagen.alpha.run import run_training
+    from l4f_datagen.alpha.ranks import join_ranks
+    from l4f_datagen.alpha.run import Resume, run_training
     from l4f_datagen.weights import choose_device, obtain_generator
 
     checkpoint, generator = obtain_generator(
         recipe.generator, choose_device(device), offline=offline
     )
-    result = run_training(recipe.alpha, generator, checkpoint, out, say=_say)
+    resume = Resume(keep_states, resume_at)
+    result = run_training(recipe.alpha, generator, checkpoint, out, say=_say, resume=resume)
+    if annotated is not None and join_ranks(generator.w_avg.device).leads:
+        from l4f_datagen.alpha.with_truth import choose_with_truth
+
+        result = choose_with_truth(
+            out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, say=_say, **judged
+        )
     click.echo(str(result))
+
+
+def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":
+    """Open the annotated set before a long training begins, and take its options out."""
+    if truth is None:
+        for name in NAMES:
+            options.pop(name)
+        return None
+    return open_annotated(truth, options)
 
 
 def _say(line: str) -> None:

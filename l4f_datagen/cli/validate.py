@@ -1,78 +1,174 @@
 """``l4f-datagen validate``: score masks against hand-made truth."""
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.truth import FORMATS as FORMATS
+from l4f_datagen.cli.truth import open_annotated, truth_options
+from l4f_datagen.errors import UsageError
 
-FORMATS = (
-    "png", "coco", "labelbox", "labelbox-legacy", "cvat", "cvat-masks", "label-studio", "labelme",
-    "supervisely", "hf",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from l4f_datagen.annotations import TruthSet
+    from l4f_datagen.scoring import Prediction
+
+AXES = ("psi", "threshold")
+SOURCES = ("domain", "recipe_file", "generator")
+
+
+def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    axes = tuple(value.split(",")) if value else ()
+    for name in axes:
+        if name not in AXES:
+            raise click.BadParameter(f"expected psi, threshold or both, got {name!r}")
+    return axes
 
 
 @click.command()
-@click.option("--truth", type=FILE, required=True, help="Mask folder or annotation export.")
-@click.option("--pred", type=FILE, required=True, help="Mask folder, COCO file or dataset.")
-@click.option("--format", "truth_format", type=click.Choice(FORMATS), help="Told by content.")
-@click.option("--category", help="Which class of the truth is foreground.")
-@click.option("--mask-value", help="Which value of a mask PNG is foreground.")
-@click.option("--masks-dir", type=FILE, help="Mask files that the truth refers to.")
-@click.option("--download", is_flag=True, help="Fetch masks the truth names by URL (https).")
-@click.option("--mask-host", multiple=True, metavar="HOST[:PORT]", help="Further host for it.")
-@click.option("--boxes", type=click.Choice(["refuse", "fill"]), help="What a bare box means.")
-@click.option(
-    "--annotators",
-    type=click.Choice(["majority", "union", "intersection", "first"]),
-    help="How several annotators of one image become one mask.",
-)
+@truth_options(required=True)
+@click.option("--pred", type=FILE, help="Mask folder, COCO file or dataset to score.")
 @click.option("--pred-category", help="Which class of the prediction is foreground.")
 @click.option("--pred-mask-value", help="The same for its PNGs, e.g. '>0.9' for alpha.")
-@click.option(
-    "--pair-by",
-    type=click.Choice(["auto", "key", "stem", "number"]),
-    default="auto",
-    show_default=True,
-    help="How truth and prediction are paired.",
-)
-@click.option("--offset", type=int, help="Truth number minus prediction number.")
+@click.option("--images", "images_dir", type=FILE, help="Pictures of --pred, for the report.")
+@source_options
+@click.option("--mask-threshold", type=click.FloatRange(0, 1, max_open=True), help="alpha > this.")
 @click.option("--allow-unused", is_flag=True, help="Predictions without truth are fine.")
 @click.option("--resize", type=click.Choice(["nearest"]), help="Allow sizes that differ.")
 @click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
 @click.option("--ap", "with_ap", is_flag=True, help="COCO average precision too.")
+@click.option("--sweep", callback=_axes, metavar="AXES", help="psi, threshold or psi,threshold.")
+@click.option("--plot", type=FILE, help="Where --sweep is plotted, .png or .svg  [sweep.png]")
+@click.option("--report", type=FILE, help="Write a page: a folder, or a file ending in .html.")
+@click.option("--record", is_flag=True, help="Keep the score in the dataset, for its card.")
 @click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit 3 below this mIoU.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def validate(
     truth: Path,
-    pred: Path,
-    truth_format: str | None,
-    download: bool,
-    mask_host: tuple[str, ...],
-    boxes: str | None,
-    annotators: str | None,
+    pred: Path | None,
+    pair_by: Literal["auto", "key", "stem", "number"],
+    offset: int | None,
     allow_unused: bool,
     resize: Literal["nearest"] | None,
+    paper_compat: bool,
+    with_ap: bool,
+    sweep: tuple[str, ...],
+    plot: Path | None,
+    report: Path | None,
+    record: bool,
     min_miou: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score predicted masks against truth in the paper's columns, with 95 % intervals.
+    """Score masks against truth in the paper's columns, with 95 % intervals.
+
+    The masks are files (--pred), or rendered anew for the annotated keys by the networks of
+    --domain, --recipe or --generator.
 
     Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, Supervisely and
     Hugging Face datasets.
     """
-    from l4f_datagen.annotations.download import LABELBOX_HOSTS, mask_downloader
-    from l4f_datagen.errors import BelowScore
-    from l4f_datagen.scoring import score_folder
+    _check_flags(pred, options, sweep=sweep, plot=plot, record=record)
+    import numpy as np
 
-    named = {"format": truth_format, "boxes": boxes, "annotators": annotators}
-    options |= {name: value for name, value in named.items() if value is not None}
-    if download or mask_host:
-        options["download"] = mask_downloader(hosts=LABELBOX_HOSTS | set(mask_host))
-    report = score_folder(pred, truth, resize=resize, allow_unused=allow_unused or None, **options)
-    click.echo(report.to_json() if as_json else report.to_text(f"{pred} against {truth}"))
-    if min_miou is not None and report.scores.miou < min_miou:
-        reached = f"mIoU {report.scores.miou:.4f} is below the asked {min_miou}"
-        raise BelowScore(str(pred), reached, "look at the worst images first")
+    from l4f_datagen.errors import BelowScore
+    from l4f_datagen.scoring import match_truth, score_match
+    from l4f_datagen.scoring.sweep import SweepCounts
+
+    told = {"category": options["category"], "mask_value": options["mask_value"]}
+    annotated = open_annotated(truth, options, exact_white=paper_compat)
+    prediction = _prediction(pred, annotated, options, exact_white=paper_compat)
+    matched = match_truth(
+        annotated, prediction, pair_by=pair_by, offset=offset, allow_unused=allow_unused or None
+    )
+    counts = SweepCounts(sweep) if sweep else None
+    result = score_match(
+        matched,
+        paper_compat=paper_compat,
+        resize=resize,
+        with_ap=with_ap,
+        watch=counts,
+        settings=told,
+    )
+    swept = counts.sweep(np.random.RandomState(0)) if counts else None
+    title = f"{prediction.source} against {truth}"
+    if as_json:
+        values = result.to_dict() | ({"sweep": swept.to_dict()} if swept else {})
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        click.echo(result.to_text(title))
+        if swept:
+            click.echo(f"\nsweep over {' and '.join(swept.axes)}\n{swept.to_text()}")
+    if swept and (plot or not report):
+        from l4f_datagen.report.score_plot import save_plot
+
+        save_plot(swept, plot or Path("sweep.png"))
+        click.echo(f"plot: {plot or 'sweep.png'}", err=True)
+    if report:
+        from l4f_datagen.report.score_page import save_page, score_page
+
+        page = save_page(score_page(result, matched, swept, title), report)
+        click.echo(f"report: {page}", err=True)
+    if record and pred:
+        from l4f_datagen.scoring.record import record_scores
+
+        click.echo(f"recorded: {record_scores(pred, result)}", err=True)
+    if min_miou is not None and result.scores.miou < min_miou:
+        reached = f"mIoU {result.scores.miou:.4f} is below the asked {min_miou}"
+        raise BelowScore(prediction.source, reached, "look at the worst images first")
+
+
+def _check_flags(
+    pred: Path | None,
+    options: dict[str, Any],
+    *,
+    sweep: tuple[str, ...],
+    plot: Path | None,
+    record: bool,
+) -> None:
+    given = [name for name in SOURCES if options[name]]
+    if pred is None and not given:
+        remedy = "give --pred, or --domain, --recipe or --generator to render it anew"
+        raise UsageError("prediction", "nothing says what to score", remedy)
+    if pred is not None and (given or options["keys"] or options["mask_threshold"] is not None):
+        problem = "given together with flags that render the masks anew"
+        raise UsageError("--pred", problem, "drop --domain, --generator, --keys ..., or --pred")
+    if record and pred is None:
+        raise UsageError("--record", "needs a dataset", "give --pred DATASET")
+    if plot and not sweep:
+        raise UsageError("--plot", "there is nothing to plot", "give --sweep psi,threshold")
+
+
+def _prediction(
+    pred: Path | None, truth: "TruthSet", options: dict[str, Any], *, exact_white: bool
+) -> "Prediction":
+    """Open the masks on disk, or the networks that render them anew."""
+    category, mask_value = options.pop("pred_category"), options.pop("pred_mask_value")
+    images_dir, keys = options.pop("images_dir"), options.pop("keys")
+    threshold, device = options.pop("mask_threshold"), options.pop("device")
+    offline = options.pop("offline")
+    if pred is not None:
+        from l4f_datagen.scoring import FolderPrediction
+
+        return FolderPrediction(
+            pred,
+            category=category,
+            mask_value=mask_value,
+            exact_white=exact_white,
+            images_dir=images_dir,
+        )
+    flags = () if threshold is None else (f"output.mask_threshold={threshold}",)
+    recipe = resolve_recipe(**options, flags=flags)
+
+    from l4f_datagen.sampling.rerender import open_rerendered
+
+    names = [item.name for item in truth]
+    return open_rerendered(
+        recipe, names, truth.source, keys=keys, device=device, offline=offline, say=_say
+    )
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -31,10 +31,13 @@ def remove(path: Path) -> None:
     """Remove a file or a folder with what is in it, if there, and its parent once empty."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
+    elif os.path.lexists(path):
         path.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty, or not there
-        path.parent.rmdir()
+    with suppress(OSError):  # not there
+        with os.scandir(path.parent) as entries:
+            empty = next(entries, None) is None
+        if empty:
+            path.parent.rmdir()
 
 
 def has_size(path: Path, size_bytes: int) -> bool:

@@ -1,6 +1,6 @@
 """Indexes: the files that speak for a whole dataset, merged from its shards at the very end."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -8,7 +8,12 @@ from l4f_datagen.dataset.disk import PART
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
 from l4f_datagen.dataset.manifest import Facts, Marker, build_manifest, dump_json
+from l4f_datagen.formats import SPLITS
 from l4f_datagen.writers import WRITERS
+from l4f_datagen.writers.merging import MergeIndex, Shards
+
+Page = bytes | Callable[[bytes], bytes]
+"""Content of a file, or what makes it from the bytes of the manifest."""
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
@@ -23,7 +28,7 @@ def write_indexes(
     run: Mapping[str, Any],
     facts: Facts,
     counts: Counts,
-    pages: Mapping[str, bytes],
+    pages: Mapping[str, Page],
 ) -> dict[str, Any]:
     """Write all indexes beside the old ones, then put them in place, the manifest last.
 
@@ -33,22 +38,22 @@ def write_indexes(
         run: the record of the run: recipe, formats, alpha_bits.
         facts: for COCO and the manifest.
         counts: of the whole ledger.
-        pages: name to content of files made elsewhere.
+        pages: name to content of files made elsewhere; one that tells of the manifest is a
+            function of its bytes, and so cannot be listed in it.
 
     Returns:
         The manifest.
     """
     parts: dict[str, Path] = {}
     for name, page in {**pages, RECIPE: run["recipe"].encode()}.items():
-        parts[name] = _part(folder, name)
-        parts[name].write_bytes(page)
-    merged = {LEDGER: write_ledger}
-    for format_name in run["formats"]:
-        merged |= WRITERS[format_name].indexes
-    for name, write in merged.items():
+        if isinstance(page, bytes):
+            parts[name] = _part(folder, name)
+            parts[name].write_bytes(page)
+    splits = [split for split in SPLITS if counts.splits[split]] or [SPLITS[0]]
+    for name, write, of_splits in _merged(run["formats"], splits):
         parts[name] = _part(folder, name)
         with parts[name].open("w", encoding="utf-8", newline="\n") as out:
-            write(folder, shards, facts, out)
+            write(Shards(folder, shards, of_splits, facts), out)
     manifest = build_manifest(
         read_markers(folder, shards),
         parts,
@@ -57,6 +62,10 @@ def write_indexes(
         formats=run["formats"],
         alpha_bits=run["alpha_bits"],
     )
+    for name, page in pages.items():
+        if not isinstance(page, bytes):
+            parts[name] = _part(folder, name)
+            parts[name].write_bytes(page(dump_json(manifest)))
     parts[MANIFEST] = _part(folder, MANIFEST)
     parts[MANIFEST].write_bytes(dump_json(manifest))
     drop_indexes(folder)
@@ -66,9 +75,22 @@ def write_indexes(
     return manifest
 
 
-def write_ledger(folder: Path, shards: Sequence[int], _facts: Facts, out: TextIO) -> None:
+def _merged(
+    formats: Iterable[str], splits: Sequence[str]
+) -> Iterator[tuple[str, MergeIndex, Sequence[str]]]:
+    """Name the indexes, what merges each of them, and the splits it is about."""
+    yield LEDGER, write_ledger, splits
+    for format_name in formats:
+        for name, write in WRITERS[format_name].indexes.items():
+            if "{split}" not in name:
+                yield name, write, splits
+                continue
+            yield from ((name.format(split=split), write, [split]) for split in splits)
+
+
+def write_ledger(shards: Shards, out: TextIO) -> None:
     """Merge the rows of all shards, one JSON object a line."""
-    for marker in read_markers(folder, shards):
+    for marker in read_markers(shards.folder, shards.numbers):
         out.writelines(dump_json(row).decode() for row in marker.rows)
 
 

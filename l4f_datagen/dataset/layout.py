@@ -1,30 +1,44 @@
 """Layout: where things lie in a dataset folder, and how they are taken away.
 
 ```
-images/ masks/ alpha/ data/  .l4f/coco/     what the writers make, one place a shard
+images/ masks/ alpha/ data/ .l4f/coco/ ...  what the writers make, one place a shard
 .l4f/shards/00003.json                      marker: shard 3 is done, and these are its files
 .l4f/run.json                               whose folder it is: recipe, its hash, formats
-annotations/ ledger.jsonl recipe.yaml README.md contact_sheet.png manifest.json       indexes
+.l4f/notes.md                               what people wrote in the card, while there is none
+annotations/ ledger.jsonl recipe.yaml manifest.json                         indexes
+README.md contact_sheet.png report.html     pages, indexes too
 ```
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from l4f_datagen.dataset.disk import PART, remove
+from l4f_datagen.dataset.notes import keep_notes
+from l4f_datagen.formats import SPLITS
 from l4f_datagen.writers import WRITERS
+from l4f_datagen.writers.rejected import PLACES as REJECTED_PLACES
 
 STATE = ".l4f"
 RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
 MANIFEST, LEDGER, RECIPE = "manifest.json", "ledger.jsonl", "recipe.yaml"
-PAGES = ("README.md", "contact_sheet.png")
-PLACES = tuple(place for writer in WRITERS.values() for place in writer.places)
+PAGES = ("README.md", "contact_sheet.png", "report.html")
+PLACES = (
+    *(place for writer in WRITERS.values() for place in writer.places),
+    *REJECTED_PLACES,
+)
 INDEXES = (
     MANIFEST,  # first to go: without it the folder does not claim to be complete
     *PAGES,
     RECIPE,
     LEDGER,
-    *(name for writer in WRITERS.values() for name in writer.indexes),
+    *(
+        name.format(split=split)
+        for writer in WRITERS.values()
+        for name in writer.indexes
+        for split in SPLITS
+    ),
 )
 
 
@@ -39,7 +53,8 @@ def marked_shards(folder: Path) -> set[int]:
 
 
 def drop_indexes(folder: Path) -> None:
-    """Remove all that speaks for the whole dataset."""
+    """Remove all that speaks for the whole dataset; what people wrote in the card is kept."""
+    keep_notes(folder)
     for name in INDEXES:
         remove(folder / name)
 
@@ -53,15 +68,23 @@ def drop_shard(folder: Path, shard: int) -> None:
         remove(path.with_name(path.name + PART))
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a stopped run left: staged files, and places whose shard has no marker."""
+def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
+    """Remove what a stopped run left: staged files, and places whose shard has no marker.
+
+    Args:
+        folder: the dataset.
+        owns: which shards to look at, where others are at work on the rest; None: all.
+    """
     marked = marked_shards(folder)
     for place in (MARKER, *PLACES):
         for number, path in list(_numbered(folder, place)):
+            if owns is not None and not owns(number):
+                continue
             if number not in marked or path.suffix == PART:
                 remove(path)
-    for name in (*INDEXES, RUN):
-        remove(folder / (name + PART))
+    if owns is None:
+        for name in (*INDEXES, RUN):
+            remove(folder / (name + PART))
 
 
 def clear(folder: Path) -> None:

@@ -11,13 +11,14 @@ Row = dict[str, Any]
 
 
 def ledger_row(sample: Sample, shard: int) -> Row:
-    """Describe one attempt: image_id, key, psi, seed, shard, status, reason, scores."""
+    """Describe one attempt: image_id, key, psi, seed, shard, split, status, reason, scores."""
     return {
         "image_id": sample.image_id,
         "key": sample.key,
         "psi": float(sample.psi),
         "seed": int(sample.seed),
         "shard": shard,
+        "split": sample.split,
         "status": sample.status,
         "reason": sample.reason,
         "scores": {name: float(score) for name, score in sample.scores.items()},
@@ -44,18 +45,24 @@ class Counts:
         accepted: samples with files.
         rejected: reason to number.
         empty_masks: accepted samples whose mask has no pixel; COCO has no annotation for them.
+        filled_holes: holes in masks of accepted samples that polygons fill.
         psis: the truncation psi values that occur.
         first_seed: smallest seed tried; None before the first attempt.
         last_seed: largest seed tried; None before the first attempt.
+        splits: split to number of accepted samples.
+        scores: name to smallest and largest value among the accepted samples.
     """
 
     attempted: int = 0
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     empty_masks: int = 0
+    filled_holes: int = 0
     psis: set[float] = field(default_factory=set)
     first_seed: int | None = None
     last_seed: int | None = None
+    splits: Counter[str] = field(default_factory=Counter)
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Count rows of the ledger."""
@@ -63,6 +70,9 @@ class Counts:
             self.attempted += 1
             if row["status"] == "accepted":
                 self.accepted += 1
+                self.splits[row.get("split", "train")] += 1
+                for name, score in row["scores"].items():
+                    self._spread(name, score, score)
             else:
                 self.rejected[row["reason"]] += 1
             self.psis.add(row["psi"])
@@ -74,7 +84,11 @@ class Counts:
         self.accepted += other.accepted
         self.rejected += other.rejected
         self.empty_masks += other.empty_masks
+        self.filled_holes += other.filled_holes
         self.psis |= other.psis
+        self.splits += other.splits
+        for name, (low, high) in other.scores.items():
+            self._spread(name, low, high)
         for seed in (other.first_seed, other.last_seed):
             self._widen(seed)
 
@@ -84,6 +98,10 @@ class Counts:
         self.first_seed = seed if self.first_seed is None else min(self.first_seed, seed)
         self.last_seed = seed if self.last_seed is None else max(self.last_seed, seed)
 
+    def _spread(self, name: str, low: float, high: float) -> None:
+        lowest, highest = self.scores.get(name, (low, high))
+        self.scores[name] = (min(lowest, low), max(highest, high))
+
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as the manifest has them."""
         return {
@@ -91,4 +109,5 @@ class Counts:
             "accepted": self.accepted,
             "rejected": dict(sorted(self.rejected.items())),
             "empty_masks": self.empty_masks,
+            "filled_holes": self.filled_holes,
         }

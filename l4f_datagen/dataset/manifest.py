@@ -49,6 +49,7 @@ class Marker:
         empty_masks: accepted samples without a mask pixel.
         files: path, size in bytes and SHA-256 of each file, sorted by path.
         rows: its rows of the ledger.
+        filled_holes: holes in masks of accepted samples that polygons fill.
     """
 
     shard: int
@@ -59,6 +60,7 @@ class Marker:
     empty_masks: int
     files: Sequence[FileFact]
     rows: Sequence[Row]
+    filled_holes: int = 0
 
     def fits(self, planned: int, wanted: int | None) -> bool:
         """Whether an undisturbed run would leave this shard as it is.
@@ -128,6 +130,10 @@ def build_manifest(
         "counts": counts.to_dict(),
         "psi": sorted(counts.psis),
         "seeds": {"first": counts.first_seed, "last": counts.last_seed},
+        "splits": dict(sorted(counts.splits.items())),
+        "scores": {
+            name: {"min": low, "max": high} for name, (low, high) in sorted(counts.scores.items())
+        },
         "formats": list(formats),
         "alpha_bits": alpha_bits,
         "category": facts.category,
@@ -137,6 +143,7 @@ def build_manifest(
         "shards": [
             {
                 "shard": marker.shard,
+                "planned": marker.planned,
                 "attempted": marker.attempted,
                 "accepted": marker.accepted,
                 "files": dict(_digests(marker.files)),
@@ -151,7 +158,7 @@ def _digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Sum up files by folder, where a sample has its own file, or one by one."""
     for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
         members = list(group)
-        if not parent.rpartition("/")[2].isdigit():
+        if not any(part.isdigit() for part in parent.split("/")):
             for path, size, digest in members:
                 yield path, {"bytes": size, "sha256": digest}
             continue

@@ -17,8 +17,13 @@ START_OVER = "choose another folder or start over with --overwrite"
 
 
 @contextmanager
-def folder_lock(path: Path, subject: str) -> Iterator[None]:
+def folder_lock(path: Path, subject: str, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock file until the block ends or the process does, however it ends.
+
+    Args:
+        path: the lock file, made when it is not there.
+        subject: what it guards, as the user knows it.
+        shared: together with others that share it.
 
     Raises:
         UsageError: another process, or this one, holds it.
@@ -26,7 +31,7 @@ def folder_lock(path: Path, subject: str) -> Iterator[None]:
     """
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
                 subject,
@@ -50,19 +55,20 @@ def refuse_foreign(folder: Path) -> None:
         raise UsageError(os.fspath(folder), "not empty, and not made by this tool", ELSEWHERE)
 
 
-def refuse_other_run(folder: Path, run: Mapping[str, Any]) -> None:
+def refuse_other_run(folder: Path, run: Mapping[str, Any], subject: str | None = None) -> None:
     """Refuse a folder whose samples were made in another way than they would be now.
 
     Args:
         folder: may be new.
         run: what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
+        subject: where the user knows it to be, if not in this folder.
 
     Raises:
         UsageError: another recipe, other formats, another version or an unreadable record.
     """
     if not (folder / RUN).exists():
         return
-    subject = os.fspath(folder)
+    subject = subject or os.fspath(folder)
     try:
         recorded = json.loads((folder / RUN).read_bytes())
         schema = recorded["schema"]

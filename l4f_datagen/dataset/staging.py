@@ -32,7 +32,7 @@ class Staging:
         self._streams: dict[str, BinaryIO] = {}
 
     def put(self, place: str, name: str, data: bytes) -> None:
-        """Write a whole file into a folder place.
+        """Write a whole file into a folder place, or into a folder inside it.
 
         Raises:
             FileExistsError: the name is taken: two samples of one key.
@@ -41,6 +41,8 @@ class Staging:
         if staged is None:
             staged = self._folders[place] = os.fspath(self.folder / (place + PART))
             Path(staged).mkdir(parents=True)
+        if "/" in name:
+            Path(f"{staged}/{name}").parent.mkdir(exist_ok=True)
         with open(f"{staged}/{name}", "xb", buffering=0) as file:  # noqa: PTH123  a path object costs as much as the write
             _write_all(file, data)
         self._files.append((f"{place}/{name}", len(data), hashlib.sha256(data).hexdigest()))

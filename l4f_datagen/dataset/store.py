@@ -7,79 +7,23 @@ promises files, an index promises markers, and whatever has no marker is swept.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from l4f_datagen.dataset import layout
-from l4f_datagen.dataset.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
-from l4f_datagen.dataset.indexes import read_markers, write_indexes
-from l4f_datagen.dataset.ledger import Counts, Row, cut_after_accepted, ledger_row
-from l4f_datagen.dataset.manifest import SCHEMA, Facts, Marker, dump_json
-from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
+from l4f_datagen.dataset.disk import disk_failures, has_size, write_atomically
+from l4f_datagen.dataset.indexes import Page, read_markers, write_indexes
+from l4f_datagen.dataset.jobs import JOBS, JobRecord, drop_records
+from l4f_datagen.dataset.ledger import Counts, Row
+from l4f_datagen.dataset.manifest import Facts, Marker
+from l4f_datagen.dataset.remote import Remote
+from l4f_datagen.dataset.shard import stage_shard
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.errors import L4FError
 from l4f_datagen.sample import Sample
-from l4f_datagen.writers import WRITERS, ShardWriter, check_formats
-from l4f_datagen.writers.encoding import encode_blocks
-
-MAX_WORKERS = 4
-
-
-@contextmanager
-def open_dataset(
-    folder: Path,
-    *,
-    recipe: str,
-    recipe_hash: str,
-    formats: Sequence[str],
-    alpha_bits: int = 8,
-    overwrite: bool = False,
-    workers: int | None = None,
-) -> Iterator["Dataset"]:
-    """Open a dataset folder to begin or resume it, and hold it against other processes.
-
-    Args:
-        folder: made when it is not there.
-        recipe: text of the resolved recipe, written to ``recipe.yaml``.
-        recipe_hash: of all in it that decides the bytes of a sample; the count is not part of it.
-        formats: names from ``WRITERS``.
-        alpha_bits: 8 or 16, depth of the alpha PNGs.
-        overwrite: drop what an earlier run left here; files of others stay.
-        workers: threads that encode; None takes one a core, at most four.
-
-    Raises:
-        UsageError: unknown formats or bits; a folder that cannot be written, is not ours, has
-            another recipe or is in use.
-        L4FError: no space left.
-    """
-    formats = check_formats(formats)
-    if alpha_bits not in (8, 16):
-        raise UsageError("alpha bits", f"expected 8 or 16, got {alpha_bits}", "choose one of them")
-    run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
-    run |= {"formats": list(formats), "alpha_bits": alpha_bits}
-    workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
-    with ExitStack() as stack:
-        try:
-            refuse_foreign(folder)
-            (folder / layout.LOCK).parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(folder_lock(folder / layout.LOCK, os.fspath(folder)))
-            if overwrite:
-                layout.clear(folder)
-            else:
-                refuse_other_run(folder, run)
-                layout.sweep(folder)
-            _record(folder / layout.RUN, dump_json(run))
-        except OSError as error:
-            if error.errno in FULL:
-                raise disk_failure(folder, "opening it", error) from error
-            raise UsageError(
-                os.fspath(folder), f"cannot be written ({error.strerror})", "choose another folder"
-            ) from error
-        pool = stack.enter_context(ThreadPoolExecutor(workers, "encode"))
-        stack.callback(pool.shutdown, cancel_futures=True)
-        yield Dataset(folder, run, pool)
+from l4f_datagen.writers.encoding import Encoder
 
 
 class Dataset:
@@ -92,10 +36,17 @@ class Dataset:
         notes: what was found wanting and is made again, one line each.
     """
 
-    def __init__(self, folder: Path, run: Mapping[str, Any], pool: Executor) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run: Mapping[str, Any],
+        pool: Executor,
+        encoder: Encoder,
+        remote: Remote | None = None,
+    ) -> None:
         self.folder = folder
         self.notes: list[str] = []
-        self._run, self._pool = run, pool
+        self._run, self._pool, self._encoder, self._remote = run, pool, encoder, remote
         self._shards: list[int] = []
 
     def finished(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
@@ -116,7 +67,10 @@ class Dataset:
         except ValueError:
             self.notes.append(f"shard {shard}: its marker is damaged; made again")
             return None
-        lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
+        if self._remote:
+            lost = self._remote.lost(self.folder, marker)
+        else:
+            lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
         if lost:
             self.notes.append(f"shard {shard}: {lost} files missing or cut short; made again")
             return None
@@ -153,9 +107,12 @@ class Dataset:
         with disk_failures(self.folder, doing):
             layout.drop_indexes(self.folder)
             layout.drop_shard(self.folder, shard)
+        if self._remote:
+            self._remote.retract_indexes()
+            self._remote.retract_shard(shard)
         staging = Staging(self.folder, shard)
         try:
-            rows, counts = self._stage(staging, blocks, wanted)
+            rows, counts = stage_shard(staging, blocks, self._encoder, self._pool, wanted)
             full = counts.accepted == wanted
             if counts.attempted > planned or (counts.attempted < planned and not full):
                 raise ValueError(
@@ -169,10 +126,13 @@ class Dataset:
                     accepted=counts.accepted,
                     rejected=counts.rejected,
                     empty_masks=counts.empty_masks,
+                    filled_holes=counts.filled_holes,
                     files=staging.publish(),
                     rows=rows,
                 )
                 write_atomically(layout.marker_path(self.folder, shard), marker.to_bytes())
+            if self._remote:
+                self._remote.send_shard(self.folder, marker)
         except BaseException:
             staging.close()
             with suppress(OSError):  # what stays is swept by the next run
@@ -195,7 +155,7 @@ class Dataset:
         """
         total = Counts()
         for marker in read_markers(self.folder, self._shards):
-            here = Counts(empty_masks=marker.empty_masks)
+            here = Counts(empty_masks=marker.empty_masks, filled_holes=marker.filled_holes)
             here.add(marker.rows)
             images = sum(name.startswith("images/") for name, _, _ in marker.files)
             if (
@@ -211,12 +171,13 @@ class Dataset:
             total.merge(here)
         return total
 
-    def finish(self, facts: Facts, pages: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+    def finish(self, facts: Facts, pages: Mapping[str, Page] | None = None) -> dict[str, Any]:
         """Write all indexes, the manifest last; shards that were not taken are removed.
 
         Args:
             facts: what goes into COCO and the manifest.
-            pages: content of ``README.md`` and ``contact_sheet.png``, as far as there is one.
+            pages: content of ``README.md`` and ``contact_sheet.png``, as far as there is one; see
+                ``write_indexes``.
 
         Returns:
             The manifest.
@@ -235,56 +196,44 @@ class Dataset:
             for shard in sorted(layout.marked_shards(self.folder) - set(self._shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
-            return write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
+            drop_records(self.folder)
+            manifest = write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
+        if self._remote:
+            self._remote.send_indexes(self.folder, self._shards)
+            self._remote.drop_folder(JOBS)
+            self._remote.forget(self.folder)
+        return manifest
 
-    def _stage(
-        self, staging: Staging, blocks: Iterable[Sequence[Sample]], wanted: int | None
-    ) -> tuple[list[Row], Counts]:
-        doing = f"writing shard {staging.shard}"
-        rows: list[Row] = []
-        counts, keys = Counts(), set[str]()
-        opened: list[ShardWriter] = []
-        try:
-            with disk_failures(self.folder, doing):
-                opened.extend(WRITERS[name].open_shard(staging) for name in self._run["formats"])
-            encoded = encode_blocks(blocks, self._pool, alpha_bits=self._run["alpha_bits"])
-            for block in encoded:
-                left = None if wanted is None else wanted - counts.accepted
-                kept = block[: len(cut_after_accepted([sample for sample, _ in block], left))]
-                here = [ledger_row(sample, staging.shard) for sample, _ in kept]
-                _check_order(here, rows[-1] if rows else None, keys)
-                files = [file for _, file in kept if file is not None]
-                with disk_failures(self.folder, doing):
-                    for writer in opened:
-                        writer.add(files)
-                rows += here
-                counts.add(here)
-                counts.empty_masks += sum(file.coverage == 0 for file in files)
-                if counts.accepted == wanted:
-                    break
-            with disk_failures(self.folder, doing):
-                for writer in opened:
-                    writer.close()
-        finally:
-            for writer in opened:
-                with suppress(Exception):  # closed already, or failing for the second time
-                    writer.close()
-        return rows, counts
+    def take(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
+        """Take a shard that another process made for this run (see ``guest_dataset``).
 
+        Returns:
+            Its marker, or None where it ends elsewhere than ``wanted`` says.
+        """
+        if self._remote:
+            self._remote.fetch_shard(self.folder, shard)
+        [marker] = read_markers(self.folder, [shard])
+        if not marker.fits(planned, wanted):
+            return None
+        return self.finished(shard, planned=planned, wanted=wanted)
 
-def _record(path: Path, run: bytes) -> None:
-    # A resumed run need not wait for the disk again.
-    if not path.exists() or path.read_bytes() != run:
-        write_atomically(path, run, durable=True)
+    def bring(self, keys: Mapping[str, int]) -> None:
+        """Have the pictures of some samples in the folder, where they live elsewhere.
 
+        Args:
+            keys: key to shard.
+        """
+        if self._remote:
+            for marker in read_markers(self.folder, sorted(set(keys.values()))):
+                self._remote.fetch_pictures(self.folder, marker, set(keys))
 
-def _check_order(rows: Sequence[Row], before: Row | None, keys: set[str]) -> None:
-    """Refuse rows out of the plan's order or with a key seen before; adds their keys."""
-    last = 0 if before is None else before["image_id"]
-    for row in rows:
-        if row["image_id"] <= last:
-            raise ValueError(f"{row['key']}: expected image_id above {last}, got {row['image_id']}")
-        if row["key"] in keys:
-            raise ValueError(f"{row['key']}: two samples with this key")
-        last = row["image_id"]
-        keys.add(row["key"])
+    def leave(self, record: JobRecord) -> None:
+        """Note that a shard job came to its end; no index is written."""
+        with disk_failures(self.folder, "leaving it"):
+            name = record.write(self.folder)
+        if self._remote:
+            self._remote.send(self.folder, [name])
+
+    def marked(self, shard: int) -> bool:
+        """Whether a shard has a marker, be it whole or not."""
+        return layout.marker_path(self.folder, shard).exists()

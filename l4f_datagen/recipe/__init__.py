@@ -6,24 +6,44 @@ Values come from defaults < recipe file < ``--set a.b=c`` < flags (a flag may al
 
 from l4f_datagen.recipe.alpha import AlphaPart, TrainingPart
 from l4f_datagen.recipe.check import MAX_PROBLEMS, check_recipe
-from l4f_datagen.recipe.filters import BorderFilter, CoverageFilter, FiltersPart
+from l4f_datagen.recipe.filters import (
+    PRESETS,
+    BorderFilter,
+    ComponentsFilter,
+    CoverageFilter,
+    DiscriminatorFilter,
+    DuplicatesFilter,
+    FiltersPart,
+    FlipFilter,
+    NoiseFilter,
+    UncertaintyFilter,
+)
 from l4f_datagen.recipe.generator import GeneratorPart, Licence
 from l4f_datagen.recipe.output import OutputPart
 from l4f_datagen.recipe.sampling import SamplingPart
+from l4f_datagen.recipe.split import SplitPart
 from l4f_datagen.recipe.whole import Recipe, recipe_hash
 
 __all__ = [
     "MAX_PROBLEMS",
+    "PRESETS",
     "AlphaPart",
     "BorderFilter",
+    "ComponentsFilter",
     "CoverageFilter",
+    "DiscriminatorFilter",
+    "DuplicatesFilter",
     "FiltersPart",
+    "FlipFilter",
     "GeneratorPart",
     "Licence",
+    "NoiseFilter",
     "OutputPart",
     "Recipe",
     "SamplingPart",
+    "SplitPart",
     "TrainingPart",
+    "UncertaintyFilter",
     "check_recipe",
     "recipe_hash",
 ]

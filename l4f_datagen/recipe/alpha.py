@@ -12,39 +12,68 @@ class TrainingPart(Part):
 
     steps: Positive = 300
     batch: Positive = 16
+    """Joint batch, over all shares and ranks."""
+    accumulate: Positive = 1
+    """Shares the batch is walked through in: the same numbers with less memory."""
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
     learning_rate: Annotated[Number, Field(gt=0, le=1)] = 2e-3
+    decay_from: Share = 0.5
+    """From this share of the steps on, the alpha network's learning rate falls; 1: never."""
     psi: Psi = 1.0
     """Truncation of the foreground; the background is never truncated in training."""
-    reals: Literal["generator", "folder", "toy-cars"] = "generator"
+    reals: Literal["generator", "folder", "zip", "lmdb", "hf", "toy-cars"] = "generator"
     """What the discriminator takes for real."""
     reals_folder: str | None = None
-    """Folder of images for ``reals: folder``."""
+    """Folder, zip file, LMDB or Hugging Face dataset, for ``reals`` of that kind."""
     reals_psi: Psi = 1.0
     """Truncation of the stand-in reals for ``reals: generator``."""
     mirror: bool = True
     """Show the discriminator mirrored images too; off where left and right differ (digits)."""
+    balance: Literal["auto", "fixed"] = "auto"
+    """auto: weights are relative to the discriminator's pull, and coverage limits come from the
+    generator; fixed: all numbers are taken as they stand, as the paper's."""
     adversarial_weight: Weight = 1.0
-    binarization_weight: Weight = 1.2
+    binarization_weight: Weight = 0.6
     """Weight of mean min(alpha, 1 - alpha)."""
+    binarization_ramp: Whole = 100
+    """Steps in which that weight grows from nothing; 0: whole from the start."""
+    area_weight: Weight = 0.05
+    """Weight of mean alpha; with ``auto`` at the start, grown while alpha is too large."""
     fg_coverage_weight: Weight | None = None
-    """Weight of the foreground-coverage hinge; None: the binarisation weight, as the paper."""
-    min_fg_coverage: Share = 0.25
-    bg_coverage_weight: Weight = 0.0
-    min_bg_coverage: Share = 0.25
+    """Of the foreground-coverage hinge; None: 3, or with ``fixed`` the binarisation weight."""
+    min_fg_coverage: Share | None = None
+    """None: found from the generator, or with ``fixed`` the paper's 0.25."""
+    bg_coverage_weight: Weight | None = None
+    """Of the background-coverage hinge; None: 3, or with ``fixed`` 0."""
+    min_bg_coverage: Share | None = None
     r1_gamma: Weight = 10.0
     d_reg_interval: Positive = 16
     real_score_weight: Weight = 0.0
     """The authors' code adds 1.0 x D(real[0]) to every R1 step; 1.0 reproduces it."""
-    ema_steps: Weight = 0.0
+    ema_steps: Weight = 20.0
     """Half-life of an average over alpha weights; 0 keeps the live weights, as the authors."""
     discriminator: Literal["scratch", "pretrained"] = "scratch"
+    attempts: Positive = 3
+    """How often a collapsed training may start again with a changed setting, the first included."""
+    keep: Literal["best", "last"] = "best"
+    """Which snapshot: the best by a score that needs no label, or the last."""
     snapshot_interval: Positive = 50
 
     @model_validator(mode="after")
-    def _folder_named(self) -> "TrainingPart":
-        if (self.reals == "folder") != (self.reals_folder is not None):
-            raise ValueError("reals: folder and reals_folder go together")
+    def _store_named(self) -> "TrainingPart":
+        stored = self.reals in ("folder", "zip", "lmdb", "hf")
+        if stored != (self.reals_folder is not None):
+            raise ValueError(
+                f"reals: {self.reals if stored else 'folder'} and reals_folder go together"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "TrainingPart":
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} does not divide the batch of {self.batch}"
+            )
         return self
 
 
@@ -53,8 +82,19 @@ class AlphaPart(Part):
 
     weights: str | None = None
     """``builtin:NAME`` or a file; None: trained on the spot and kept in the cache."""
-    background: Literal["conv1", "const"] = "conv1"
-    """What is muted: the output of the first 4x4 layer, or the constant input."""
+    background: Literal["conv1", "const", "pictures", "generator"] = "conv1"
+    """The generator with the output of its first 4x4 layer muted, or its constant input; pictures
+    of a store; or a second generator."""
+    background_path: str | None = None
+    """Folder, zip, LMDB or dataset for ``pictures``; weights for ``generator``."""
+    background_shuffled: bool = False
+    """Mute the next sample's w instead of the foreground's own."""
     lowest_resolution: Positive | None = None
     """None: size / 32, at least 8. The image size itself gives the last-layer ablation."""
     training: TrainingPart = TrainingPart()
+
+    @model_validator(mode="after")
+    def _path_named(self) -> "AlphaPart":
+        if (self.background in ("pictures", "generator")) != (self.background_path is not None):
+            raise ValueError("background: pictures or generator and background_path go together")
+        return self

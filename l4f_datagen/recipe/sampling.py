@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from l4f_datagen.recipe.values import Part, Psi, Whole
+from l4f_datagen.recipe.values import Part, Positive, Psi, Share, Whole
 from l4f_datagen.sampling.seeds import SEEDS_PATTERN
 
 
@@ -13,9 +13,32 @@ class SamplingPart(Part):
 
     psi: Annotated[tuple[Psi, ...], Field(min_length=1)] = (0.5, 0.7, 1.0)
     """Truncations, in turn; a value listed twice gets twice the share."""
+    truncation_cutoff: Positive | None = None
+    """Truncate the first so many rows of ws alone; None: all of them."""
     seeds: Annotated[str, Field(pattern=SEEDS_PATTERN)] = "0-"
     """Seeds of every psi, as ranges: ``0-99,120``; ``0-`` takes as many as are needed."""
+    latents: str | None = None
+    """A .npy or .pt file with a latent a row, in place of drawn z; a seed is then a row."""
+    latent_space: Literal["w", "z"] = "w"
+    """What the rows of ``latents`` are; W+ is told from w by its shape."""
+    style_mixing: Share = 0.0
+    """Share of samples whose finer layers take the w of a second z."""
     noise_mode: Literal["const", "random", "none"] = "const"
+    mask_cleanup: tuple[Literal["largest_component", "fill_holes"], ...] = ()
+    """What is done to the mask behind the threshold; it is then not alpha > threshold alone."""
     block_size: Annotated[Whole, Field(ge=1, le=4096)] = 32
     blocks_per_shard: Annotated[Whole, Field(ge=1, le=4096)] = 16
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """fp16 runs the top resolutions alone in half precision; bf16 lets autocast choose."""
+
+    @field_validator("mask_cleanup")
+    @classmethod
+    def _steps_in_order(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        # The largest component is taken first; holes in what is dropped do not matter.
+        return tuple(step for step in ("largest_component", "fill_holes") if step in steps)
+
+    @model_validator(mode="after")
+    def _space_of_something(self) -> "SamplingPart":
+        if self.latents is None and self.latent_space != "w":
+            raise ValueError("latent_space says what the rows of latents are, and none are given")
+        return self

@@ -31,16 +31,27 @@ class Recipe(Part):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def recipe_hash(recipe: Recipe, *, generator: str, alpha: str) -> str:
+def recipe_hash(
+    recipe: Recipe,
+    *,
+    generator: str,
+    alpha: str,
+    backgrounds: str | None = None,
+    latents: str | None = None,
+) -> str:
     """Return the sha256 that names a dataset's bytes (whatever its number of samples).
 
     Args:
-        recipe: the resolved recipe; where its weights lie does not count, what they are does.
+        recipe: the resolved recipe; where its files lie does not count, what they are does.
         generator: sha256 of the generator's tensors.
         alpha: sha256 of the alpha network's tensors.
+        backgrounds: sha256 of the pictures for ``composites: folder``.
+        latents: sha256 of the values in ``sampling.latents``.
     """
     values = recipe.model_dump(mode="json")
     values["generator"]["weights"] = generator
+    values["sampling"]["latents"] = latents
     values["alpha"] = {"weights": alpha, "background": recipe.alpha.background}
+    values["output"]["composites_folder"] = backgrounds
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

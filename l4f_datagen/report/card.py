@@ -1,111 +1,211 @@
-"""The data card: the dataset's README.md, what it is and where it comes from."""
+"""The data card: the dataset's README.md, what it is and where it comes from.
 
-from collections.abc import Mapping
+Written from the manifest alone, and from scores recorded for that very manifest. What people write
+below the marker survives (see ``dataset.notes``).
+"""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.writers.hf import hf_configs
+from l4f_datagen.dataset.disk import write_atomically
+from l4f_datagen.dataset.layout import MANIFEST, RECIPE
+from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, read_notes
+from l4f_datagen.errors import UsageError
+from l4f_datagen.report.columns import describe_columns
+from l4f_datagen.report.front_matter import front_matter, parquet_files
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-BODY = """\
-# {title}
-
-{description}
-
-{accepted} images with soft foreground mattes and hard masks, labelled by no human: the images are
-samples of a StyleGAN2 generator, the mattes come from an alpha network that reads the generator's
-features and was trained without labels (Labels4Free, Abdal, Zhu, Mitra and Wonka, ICCV 2021,
-arXiv:2103.14968).
-
-![samples: image with mask outline, alpha, cut-out](contact_sheet.png)
-
-## What is in it
-
-| | |
-|---|---|
-| samples | {accepted} accepted of {attempted} attempted; rejected: {rejected} |
-| category | {category} |
-| truncation psi | {psis} |
-| seeds | {first_seed} to {last_seed} |
-| image | uint8 RGB PNG, {size} |
-| alpha | soft matte, PNG, {alpha_bits} bits, 0 background to {alpha_max} object |
-| mask | PNG 0 or 255: alpha > {mask_threshold}, strictly |
-| formats | {formats} |
-{coco_line}
-Every attempt, accepted or not, stands in `ledger.jsonl` with its scores: `coverage` (share of the
-picture inside the mask), `border_contact` (share of border pixels inside the mask) and
-`alpha_uncertainty` (mean of min(alpha, 1 - alpha), 0 to 0.5).
-
-## Where it comes from
-
-| | |
-|---|---|
-| made with | {package} on {device} |
-| domain | {domain} |
-| generator | {generator_format}, sha256 `{generator_sha256}` |
-| alpha network | weights sha256 `{alpha_sha256}` |
-| recipe | `recipe.yaml`, hash `{recipe_hash}` |
-
-The same command with the same weights on the same kind of machine makes the same bytes.
-
-## Licence
-
-Weights: {licence}. {licence_words}
-
-## Known weaknesses
-
-Labels are machine-made and were checked by nobody: score a few hand-labelled images with
-`l4f-datagen validate` before you rely on them. Thin parts, hair and soft edges are where mattes of
-this method err most.
-"""
+SCORES = "scores.json"
+FACES = ("face", "ffhq", "portrait", "person", "persons")
+NAMED = ("builtin:", "catalogue:", "hf://", "https://")
+REASONS = {
+    "coverage": ("coverage_low", "coverage_high"),
+    "border": ("border_contact",),
+    "components": ("too_many_components", "largest_share_low"),
+    "uncertainty": ("alpha_uncertain",),
+    "discriminator": ("discriminator_low",),
+    "noise": ("noise_unstable",),
+    "flip": ("flip_unstable",),
+    "duplicates": ("near_duplicate",),
+}
+"""Filter to the reasons it gives in the ledger."""
 
 
-def write_card(counts: Counts, origin: Mapping[str, Any]) -> str:
-    """Return the card as Markdown with the YAML head that ``load_dataset`` and the Hub read."""
-    recipe, licence = origin["recipe"], origin["licence"]
-    head = yaml.safe_dump(front_matter(counts, origin), sort_keys=False, allow_unicode=True)
-    left, top, right, bottom = recipe["generator"]["crop"] or (
-        *(0, 0),
-        *(origin["generator"]["resolution"],) * 2,
+def write_card(manifest: bytes, *, scores: Mapping[str, Any] | None = None, notes: str = "") -> str:
+    """Return the card as Markdown with the YAML head that ``load_dataset`` and the Hub read.
+
+    Args:
+        manifest: content of ``manifest.json``.
+        scores: what ``validate --record`` wrote; left out where it was for another manifest.
+        notes: what people wrote below the marker.
+    """
+    facts = json.loads(manifest)
+    digest = hashlib.sha256(manifest).hexdigest()
+    fitting = scores if scores and scores.get("manifest_sha256") == digest else None
+    head = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True)
+    environment = Environment(
+        loader=PackageLoader("l4f_datagen.report", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # Markdown, of the user's own words
     )
-    output = recipe["output"]
-    rejected = ", ".join(f"{reason} {times}" for reason, times in sorted(counts.rejected.items()))
-    coco = (
-        f"\nCOCO: {counts.empty_masks} images have an empty mask and so no annotation.\n"
-        if "coco" in output["formats"]
-        else ""
+    environment.filters["cell"] = _cell
+    body = environment.get_template("card.md.j2").render(
+        card_facts(facts), manifest_sha256=digest, scores=fitting and score_rows(fitting)
     )
-    link = f" ({licence['link']})" if licence["link"] else ""
-    body = BODY.format(
-        title=f"{origin['domain']}, labelled by Labels4Free",
-        description=recipe["description"] or f"Samples of the domain {origin['domain']}.",
-        accepted=counts.accepted,
-        attempted=counts.attempted,
-        rejected=rejected or "none",
-        category=output["category"],
-        psis=", ".join(f"{psi:g}" for psi in sorted(counts.psis)),
-        first_seed=counts.first_seed,
-        last_seed=counts.last_seed,
-        size=f"{right - left} x {bottom - top}",
-        alpha_bits=output["alpha_bits"],
-        alpha_max=2 ** output["alpha_bits"] - 1,
-        mask_threshold=output["mask_threshold"],
-        formats=", ".join(output["formats"]),
-        coco_line=coco,
-        package=origin["package"],
-        device=origin["device"],
-        domain=origin["domain"],
-        generator_format=origin["generator"]["format"],
-        generator_sha256=origin["generator"]["sha256"],
-        alpha_sha256=origin["alpha"]["sha256"],
-        recipe_hash=origin["recipe_hash"],
-        licence=f"{licence['name']}{link}",
-        licence_words=licence_words(licence["commercial"]),
+    return join_card(f"---\n{head}---\n\n{body.strip()}\n\n", notes)
+
+
+def card_page(folder: Path) -> Callable[[bytes], bytes]:
+    """Return what writes the card of a folder from the bytes of its manifest."""
+    return lambda manifest: encode_card(
+        write_card(manifest, scores=recorded_scores(folder), notes=read_notes(folder))
     )
-    return f"---\n{head}---\n\n{body}"
+
+
+def rewrite_card(folder: Path) -> Path:
+    """Write the card of a finished dataset anew; what people wrote below its marker stays.
+
+    Raises:
+        UsageError: not a finished dataset, or a card whose marker is gone.
+    """
+    manifest, path = folder / MANIFEST, folder / CARD
+    if not manifest.is_file():
+        raise UsageError(
+            str(folder), "holds no finished dataset", "finish it with the same make command"
+        )
+    if path.exists() and MARKER.encode() not in path.read_bytes():
+        raise UsageError(
+            str(path),
+            "its marker line is gone, so your words cannot be told from the tool's",
+            "move the file away and run the command again, then put your words below the marker",
+        )
+    write_atomically(path, card_page(folder)(manifest.read_bytes()))
+    return path
+
+
+def recorded_scores(folder: Path) -> dict[str, Any] | None:
+    """Read the scores of ``validate --record``, if there are any that can be read."""
+    try:
+        scores = json.loads((folder / SCORES).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return scores if isinstance(scores, dict) else None
+
+
+def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the template says, all of it from the manifest."""
+    origin = manifest["provenance"]
+    recipe = origin["recipe"]
+    side = origin["generator"]["resolution"]
+    left, top, right, bottom = recipe["generator"]["crop"] or (0, 0, side, side)
+    width, height = right - left, bottom - top
+    domain = origin["domain"]
+    weights = {part: _named(recipe[part]["weights"]) for part in ("generator", "alpha")}
+    local = [part for part in weights if _is_local(recipe[part]["weights"])]
+    columns = describe_columns(manifest, width, height) if parquet_files(manifest) else []
+    words = f"{domain} {manifest['category']} {recipe['description']}".lower()
+    return {
+        **{key: manifest[key] for key in ("counts", "splits", "category", "formats", "seeds")},
+        **{key: origin[key] for key in ("package", "device", "generator", "alpha", "recipe_hash")},
+        "title": f"{domain}, labelled by Labels4Free",
+        "domain": domain,
+        "description": recipe["description"] or f"Samples of the domain {domain}.",
+        "few_shot": supervision(origin["alpha"]),
+        "chosen": (origin["alpha"].get("training") or {}).get("supervision", ""),
+        "has_sheet": "contact_sheet.png" in manifest["indexes"],
+        "loadable": "user/name" if columns else "",
+        "columns": columns,
+        "width": width,
+        "height": height,
+        "psis": [f"{psi:g}" for psi in manifest["psi"]],
+        "mask_threshold": manifest["mask_threshold"],
+        "sampling": recipe["sampling"],
+        "cleanup": [step.replace("_", " ") for step in recipe["sampling"].get("mask_cleanup", ())],
+        "filters": filter_rows(recipe["filters"], manifest["counts"]["rejected"]),
+        "licence": origin["licence"],
+        "licence_words": licence_words(origin["licence"]["commercial"]),
+        "weights": weights,
+        "local_weights": " and ".join(local),
+        "latents": origin.get("latents"),
+        "composites": recipe["output"].get("composites", "none"),
+        "trained_here": recipe["alpha"]["weights"] is None,
+        "faces": any(word in words for word in FACES),
+        "lossy": recipe["output"].get("image_format") == "jpeg",
+        "requirement": origin["package"].replace(" ", "=="),
+        "command": command(manifest),
+    }
+
+
+def command(manifest: Mapping[str, Any]) -> str:
+    """Return the command that makes the dataset again from its ``recipe.yaml``.
+
+    A last shard cut short was cut at the wanted number of accepted samples; otherwise the number
+    of attempts says where the dataset ends.
+    """
+    recipe, counts = manifest["provenance"]["recipe"], manifest["counts"]
+    last = manifest["shards"][-1] if manifest["shards"] else None
+    cut = last is not None and last["attempted"] < last["planned"]
+    count = ["--n", str(counts["accepted"])]
+    if not cut:
+        count = ["--n", str(counts["attempted"]), "--count", "attempts"]
+    words = ["l4f-datagen", "make", "--recipe", RECIPE, *count]
+    for part in ("generator", "alpha"):
+        if _is_local(recipe[part]["weights"]):
+            words += [f"--{part}", f"{part.upper()}_FILE"]
+    if recipe["sampling"].get("latents"):
+        words += ["--latents", "LATENTS_FILE"]
+    if recipe["output"].get("composites_folder"):
+        words += ["--set", "output.composites_folder=BACKGROUNDS_FOLDER"]
+    return shlex.join([*words, "--device", manifest["provenance"]["device"], "--out", "again"])
+
+
+def filter_rows(filters: Mapping[str, Any], rejected: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return one row a filter: name, limits, and how many attempts it rejected."""
+    rows = []
+    for name, reasons in REASONS.items():
+        limits = filters.get(name)
+        if limits is None:
+            continue
+        rows.append(
+            {
+                "name": name,
+                "limits": ", ".join(f"{key} {value}" for key, value in limits.items()),
+                "rejected": sum(rejected.get(reason, 0) for reason in reasons),
+            }
+        )
+    return rows
+
+
+def score_rows(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay recorded scores out for the card's table, shares with four digits."""
+    intervals = scores.get("intervals") or {}
+    rows = []
+    for name, value in scores["metrics"].items():
+        low_high = intervals.get(name)
+        rows.append(
+            {
+                "name": name,
+                "value": f"{value:.4f}" if isinstance(value, float) else f"{value}",
+                "interval": f"{low_high[0]:.4f} to {low_high[1]:.4f}" if low_high else "",
+            }
+        )
+    return {"n": scores["n"], "truth": scores["truth"], "rows": rows}
+
+
+def supervision(alpha: Mapping[str, Any]) -> str:
+    """Say which labels an alpha network has seen; empty for an unsupervised one."""
+    training = alpha.get("training") or {}
+    if training.get("unsupervised", True):
+        return ""
+    return str(training.get("supervision") or f"{training.get('labels', 'some')} labelled images")
 
 
 def licence_words(commercial: bool | None) -> str:
@@ -123,32 +223,21 @@ def licence_words(commercial: bool | None) -> str:
     )
 
 
-def front_matter(counts: Counts, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the YAML head."""
-    licence = origin["licence"]
-    known = {"license": licence["name"]}
-    other = {
-        "license": "other",
-        "license_name": licence["name"],
-        "license_link": licence["link"] or "LICENSE.md",
-    }
-    head: dict[str, Any] = known if licence["name"] == "apache-2.0" else other
-    return {
-        **head,
-        "pretty_name": f"{origin['domain']}, labelled by Labels4Free",
-        "task_categories": ["image-segmentation"],
-        "task_ids": ["semantic-segmentation"],
-        "annotations_creators": ["machine-generated"],
-        "size_categories": [size_category(counts.accepted)],
-        "tags": ["synthetic", "stylegan2", "labels4free"],
-        **hf_configs(origin["recipe"]["output"]["formats"]),
-    }
+def _is_local(weights: str | None) -> bool:
+    return weights is not None and not weights.startswith(NAMED)
 
 
-def size_category(accepted: int) -> str:
-    """Name the Hub's size class.
+def _named(weights: str | None) -> str:
+    """Name weights that others can fetch; a path on somebody's machine helps nobody."""
+    return weights if weights is not None and weights.startswith(NAMED) else ""
 
-    >>> size_category(200)
-    'n<1K'
-    """
-    return next((name for limit, name in SIZES if accepted < limit), "n>1M")
+
+def _cell(text: Any) -> str:
+    """Keep text inside one cell of a Markdown table."""
+    return " ".join(str(text).replace("|", "\\|").split())
+
+
+def manifest_named(card: str) -> str | None:
+    """Return the SHA-256 of the manifest a card was written from, as the card says it."""
+    _, found, rest = card.partition(f"| manifest | `{MANIFEST}`, sha256 `")
+    return rest.partition("`")[0] if found else None

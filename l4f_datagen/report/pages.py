@@ -1,48 +1,44 @@
-"""The pages a dataset folder opens with: card and contact sheet."""
+"""The pages a dataset folder opens with: card, contact sheet, report."""
 
-import io
-from collections.abc import Iterable, Sequence
-from itertools import islice
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from l4f_datagen.dataset.ledger import Row
+from l4f_datagen.dataset.indexes import Page
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.report.card import write_card
-from l4f_datagen.report.figures import contact_sheet
+from l4f_datagen.report.card import card_page
+from l4f_datagen.report.html import MAX_SHOWN, write_report
+from l4f_datagen.report.pictures import Stored
+from l4f_datagen.report.records import Records, records_of
+from l4f_datagen.report.selection import choose_shown
+from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
 from l4f_datagen.sample import alpha_to_uint8
 from l4f_datagen.sampling.render import Renderer
 from l4f_datagen.sampling.sweep import Draw
 
-SHEET_SAMPLES = 24
 
-
-def dataset_pages(dataset: Dataset, renderer: Renderer, origin: dict[str, Any]) -> dict[str, bytes]:
-    """Return ``README.md`` and ``contact_sheet.png`` for the samples the dataset holds."""
-    draws = sheet_draws(dataset.rows(), len(set(origin["recipe"]["sampling"]["psi"])))
+def dataset_pages(
+    dataset: Dataset, renderer: Renderer, origin: Mapping[str, Any]
+) -> dict[str, Page]:
+    """Return the pages for the samples the dataset holds; the card tells of the manifest."""
+    records = records_of(dataset.rows())
+    chosen = sheet_choice(records)
+    shown = {*chosen, *choose_shown(records, MAX_SHOWN)}
+    dataset.bring({records.key(i): int(records.shard[i]) for i in shown})
+    stored = sheet_pictures(dataset.folder, records, chosen)
+    if len(stored) < len(chosen):  # formats without alpha, such as YOLO alone
+        stored = _rendered(renderer, records, chosen)
     return {
-        "README.md": write_card(dataset.counts(), origin).encode(),
-        "contact_sheet.png": sheet_png(renderer, draws),
+        "README.md": card_page(dataset.folder),
+        "contact_sheet.png": sheet_png(stored),
+        "report.html": lambda manifest: write_report(
+            dataset.folder, json.loads(manifest)["provenance"], records
+        ),
     }
 
 
-def sheet_draws(rows: Iterable[Row], num_psi: int) -> list[Draw]:
-    """Pick the first accepted samples of every psi, as many of each, 24 together at most."""
-    each = -(-SHEET_SAMPLES // num_psi)
-    picked: dict[float, list[Draw]] = {}
-    for row in rows:
-        chosen = picked.setdefault(row["psi"], [])
-        if row["status"] == "accepted" and len(chosen) < each:
-            chosen.append(Draw(row["image_id"], row["psi"], row["seed"]))
-        if len(picked) == num_psi and all(len(chosen) == each for chosen in picked.values()):
-            break
-    in_order = (draw for psi in sorted(picked) for draw in picked[psi])
-    return list(islice(in_order, SHEET_SAMPLES))
-
-
-def sheet_png(renderer: Renderer, draws: Sequence[Draw]) -> bytes:
-    """Render draws once more, so that a resumed run makes the same sheet, and lay them out."""
-    samples = renderer.render(draws) if draws else []
-    tiles = [(sample.image, alpha_to_uint8(sample.alpha), sample.mask) for sample in samples]
-    buffer = io.BytesIO()
-    contact_sheet(tiles).save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
+def _rendered(renderer: Renderer, records: Records, chosen: list[int]) -> list[Stored]:
+    draws = [
+        Draw(int(records.image_id[i]), float(records.psi[i]), int(records.seed[i])) for i in chosen
+    ]
+    return [Stored(s.image, alpha_to_uint8(s.alpha), s.mask, {}) for s in renderer.render(draws)]

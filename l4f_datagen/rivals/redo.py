@@ -7,6 +7,7 @@ place of the paper's, the hinge loss and the recovery loss as there.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def train_redo(images: NDArray[np.uint8], plan: RedoPlan) -> Redo:
     torch.manual_seed(plan.seed)
     net = Redo(plan)
     betas = (0.0, 0.9)
-    redrawing = [
+    redrawing: list[dict[str, Any]] = [
         {"params": net.masker.parameters(), "lr": plan.mask_learning_rate},
         {"params": [*net.painters.parameters(), *net.recovery.parameters()]},
     ]
@@ -152,5 +153,7 @@ def redo_masks(net: Redo, images: NDArray[np.uint8], batch: int = 50) -> NDArray
     for start in range(0, len(images), batch):
         x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
         alphas.append(torch.sigmoid(net.masker(x))[:, 0])
-    masks = (torch.cat(alphas) > 0.5).numpy()
-    return masks ^ background_groups(masks.astype(np.int64), REGIONS)[1]
+    masks: NDArray[np.bool_] = (torch.cat(alphas) > 0.5).numpy()
+    if background_groups(masks.astype(np.int64), REGIONS)[1]:
+        masks = np.asarray(~masks)
+    return masks

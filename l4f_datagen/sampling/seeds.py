@@ -25,12 +25,32 @@ class Seeds:
         return sum(len(part) for part in self.ranges)
 
     def __getitem__(self, index: int) -> int:
-        """Return the seed at ``index`` (from 0); IndexError past the end."""
+        """Return the seed at ``index`` (from 0); IndexError past the end and below 0."""
+        place = index
         for part in self.ranges:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
+            if 0 <= place < len(part):
+                return part[place]
+            place -= len(part)
         raise IndexError(index)
+
+    def rows_of(self, rows: int, source: str) -> "Seeds":
+        """Read the seeds as rows of a file: a range without end stops at its last row.
+
+        Args:
+            rows: how many the file has.
+            source: its name, for the error.
+
+        Raises:
+            UsageError: a row the file does not have.
+        """
+        endless = MAX_SEED + 1
+        ends = [rows if part.stop == endless else part.stop for part in self.ranges]
+        cut = [range(part.start, end) for part, end in zip(self.ranges, ends, strict=True)]
+        for part in cut:
+            if not part or part.stop > rows:
+                problem = f"names row {max(part.start, part.stop - 1)}, but {source} has {rows}"
+                raise UsageError("--seeds", problem, f"rows count from 0 to {rows - 1}")
+        return Seeds(tuple(cut))
 
 
 def parse_seeds(text: str) -> Seeds:

@@ -89,5 +89,15 @@ class Sweep:
 
 
 def sweep_of(part: SamplingPart) -> Sweep:
-    """Return the recipe's plan."""
-    return Sweep(part.psi, parse_seeds(part.seeds), part.block_size, part.blocks_per_shard)
+    """Return the recipe's plan.
+
+    Raises:
+        UsageError: psi or seeds that make no plan.
+        InputRefused: a file of latents that cannot be read.
+    """
+    seeds = parse_seeds(part.seeds)
+    if part.latents is not None:
+        from l4f_datagen.sampling.latents import open_latents  # imports torch
+
+        seeds = seeds.rows_of(open_latents(part.latents).rows, part.latents)
+    return Sweep(part.psi, seeds, part.block_size, part.blocks_per_shard)

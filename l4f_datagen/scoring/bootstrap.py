@@ -14,6 +14,7 @@ from l4f_datagen.scoring.metrics import PAPER_EPS, ImageScore
 
 METRICS = ("miou", "iou_object", "iou_background", "f1", "precision", "recall", "accuracy")
 DRAWS = 10_000
+GRID_DRAWS = 2_000  # for the many cells of a sweep
 BUDGET = 20_000_000  # draws x images; above it fewer draws are made, never fewer than 1,000
 
 
@@ -144,6 +145,23 @@ def score_intervals(
 def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(drawn, (2.5, 97.5))
     return Interval(value, float(low), float(high))
+
+
+def grid_intervals(
+    counts: NDArray[np.int64], random: np.random.RandomState, *, draws: int = GRID_DRAWS
+) -> list[Interval]:
+    """95 % intervals of mIoU for many cells that were scored on the same images.
+
+    Args:
+        counts: int64 ``images cells 4``, as `metrics.confusion` counts.
+        random: the stream the draws come from; every cell sees the same draws.
+        draws: resamples.
+    """
+    images, cells, _ = counts.shape
+    (pooled,) = _resampled([counts.reshape(images, -1)], random, draws)
+    drawn = pooled_metrics(pooled.reshape(-1, 4))["miou"].reshape(-1, cells)
+    values = pooled_metrics(counts.sum(axis=0))["miou"]
+    return [_interval(float(value), drawn[:, cell]) for cell, value in enumerate(values)]
 
 
 def compare_predictions(

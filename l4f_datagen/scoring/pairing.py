@@ -53,7 +53,9 @@ class Pairing:
         how = f"by {self.rule}"
         if self.offset:
             how += f", truth number = prediction number {self.offset:+d}"
-        rest = f"; {len(self.unused)} predictions without truth" if self.unused else ""
+        rest = ""
+        if self.unused:
+            rest = f"; {len(self.unused)} predictions without truth: {_listed(self.unused)}"
         return f"{len(self.pairs)} pairs {how} ({self.example}){rest}"
 
 

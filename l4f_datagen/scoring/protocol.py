@@ -1,21 +1,22 @@
 """The protocol: pair truth with predictions, score them one by one, say what is odd.
 
-`score_folder` is the whole of it for files; `score_pairs` takes masks as they come, so a generator
-can be re-rendered for the annotated keys without a detour over files.
+`score_folder` is the whole of it for files. `match_truth` and `score_match` take any `Prediction`,
+so the annotated keys can be rendered anew without a detour over files; `score_pairs` takes masks as
+they come.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthSet, open_truth
-from l4f_datagen.annotations.truth import TruthMask
 from l4f_datagen.errors import AnnotationRefused
 from l4f_datagen.scoring.average_precision import AveragePrecision
 from l4f_datagen.scoring.bootstrap import score_intervals
+from l4f_datagen.scoring.match import Match, Pair, match_truth
 from l4f_datagen.scoring.metrics import (
     ImageScore,
     Mask,
@@ -23,20 +24,15 @@ from l4f_datagen.scoring.metrics import (
     pool,
     score_image,
 )
-from l4f_datagen.scoring.pairing import Rule, looks_shifted, pair_names
+from l4f_datagen.scoring.pairing import Rule, looks_shifted
+from l4f_datagen.scoring.prediction import FolderPrediction
 from l4f_datagen.scoring.score_report import ScoreReport
 
 THUMBNAIL = 32
 MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays flat
 
 
-class Pair(NamedTuple):
-    """One image to be scored: its name, the truth, and what was predicted."""
-
-    name: str
-    truth: TruthMask
-    mask: Mask
-    alpha: NDArray[np.float32] | None = None
+Watch = Callable[[Pair], None]
 
 
 def score_pairs(
@@ -48,6 +44,7 @@ def score_pairs(
     resize: Literal["nearest"] | None = None,
     seed: int = 0,
     with_ap: bool = False,
+    watch: Watch | None = None,
     notes: Sequence[str] = (),
     settings: dict[str, Any] | None = None,
 ) -> ScoreReport:
@@ -61,6 +58,7 @@ def score_pairs(
         resize: what to do with a prediction of another size: refuse (None) or ``nearest``.
         seed: of the bootstrap.
         with_ap: also compute COCO average precision (keeps run lengths of every pair).
+        watch: called with every pair that is scored, its sizes made equal.
         notes: further notes for the report.
         settings: what the score depends on, for the report.
 
@@ -74,7 +72,7 @@ def score_pairs(
     precision = AveragePrecision() if with_ap else None
     for name, truth, mask, alpha in pairs:
         if mask.shape != truth.mask.shape:
-            mask, alpha = _fitted(name, truth.mask.shape, mask, alpha, resize)
+            mask, alpha = fitted(name, truth.mask.shape, mask, alpha, resize)
             resized += 1
         if truth.ignore is not None:
             if truth.ignore.all():
@@ -82,6 +80,8 @@ def score_pairs(
                     f"{source} {name}", "every pixel is marked ignore", "remove the image"
                 )
             ignored += int(truth.ignore.sum())
+        if watch is not None:
+            watch(Pair(name, truth, mask, alpha))
         images.append(
             score_image(
                 name, truth.mask, mask, ignore=truth.ignore, alpha=alpha, truth_alpha=truth.alpha
@@ -125,13 +125,18 @@ def score_pairs(
     )
 
 
-def _fitted(
+def fitted(
     name: str,
     size_hw: tuple[int, ...],
     mask: Mask,
     alpha: NDArray[np.float32] | None,
     resize: str | None,
 ) -> tuple[Mask, NDArray[np.float32] | None]:
+    """Fit a prediction to its truth's size: nearest pixel, or nothing at all.
+
+    Raises:
+        AnnotationRefused: ``resize`` is not ``nearest``.
+    """
     if resize != "nearest":
         raise AnnotationRefused(
             f"prediction of {name}",
@@ -150,36 +155,41 @@ def _thumbnail(mask: Mask) -> NDArray[np.bool_]:
     return mask[np.ix_(rows, columns)]
 
 
-def open_prediction(
-    path: str | Path,
+def score_match(
+    matched: Match,
     *,
-    category: str | Sequence[str] | None = None,
-    mask_value: str | int | None = None,
-    exact_white: bool = False,
-) -> tuple[TruthSet, TruthSet | None]:
-    """Open predicted masks and, where they lie beside them, the soft alphas.
-
-    Args:
-        path: folder of masks, COCO file, or a dataset folder with ``masks/`` (and ``alpha/``).
-        category: class that is foreground, for files with several.
-        mask_value: which pixels are foreground, see `l4f_datagen.annotations.png`.
-        exact_white: only level 255 is foreground.
-
-    Returns:
-        The masks and the alphas, the latter None where there are none.
-
-    Raises:
-        AnnotationRefused: as `open_truth`.
-    """
-    folder = Path(path)
-    alphas = None
-    if (folder / "masks").is_dir():
-        alpha_folder = folder / "alpha"
-        if alpha_folder.is_dir() and any(alpha_folder.iterdir()):
-            alphas = open_truth(alpha_folder, mask_value="soft")
-        folder = folder / "masks"
-    masks = open_truth(folder, category=category, mask_value=mask_value, exact_white=exact_white)
-    return masks, alphas
+    paper_compat: bool = False,
+    resize: Literal["nearest"] | None = None,
+    seed: int = 0,
+    with_ap: bool = False,
+    watch: Watch | None = None,
+    settings: dict[str, Any] | None = None,
+) -> ScoreReport:
+    """Score what is paired; arguments and errors as in `score_pairs`."""
+    truth, prediction, pairing = matched.truth, matched.prediction, matched.pairing
+    report = score_pairs(
+        matched,
+        source=truth.source,
+        pairing=str(pairing),
+        paper_compat=paper_compat,
+        resize=resize,
+        seed=seed,
+        with_ap=with_ap,
+        watch=watch,
+        settings={
+            "truth": truth.source,
+            "truth_format": truth.format,
+            "prediction": prediction.source,
+            "prediction_format": prediction.format,
+            "pair_by": pairing.rule,
+            "offset": pairing.offset,
+            "resize": resize,
+            **(settings or {}),
+        },
+    )
+    report.notes.extend(f"truth: {line}" for line in truth.notes())
+    report.notes.extend(f"prediction: {line}" for line in prediction.notes())
+    return report
 
 
 def score_folder(
@@ -203,7 +213,7 @@ def score_folder(
     """Score predicted masks on disk against an annotated set.
 
     Args:
-        pred: see `open_prediction`.
+        pred: see `FolderPrediction`.
         truth: annotated set of any known format, or one already opened.
         category: foreground class of the truth.
         mask_value: foreground pixels of truth masks.
@@ -231,50 +241,17 @@ def score_folder(
             exact_white=paper_compat,
             **truth_options,
         )
-    masks, alphas = open_prediction(
+    prediction = FolderPrediction(
         pred, category=pred_category, mask_value=pred_mask_value, exact_white=paper_compat
     )
-    pairing = pair_names(
-        [item.name for item in truth],
-        [item.name for item in masks],
-        rule=pair_by,
-        offset=offset,
-        allow_unused=allow_unused,
+    matched = match_truth(
+        truth, prediction, pair_by=pair_by, offset=offset, allow_unused=allow_unused
     )
-    by_stem = {item.stem: item for item in alphas} if alphas is not None else {}
-
-    def pairs() -> Iterator[Pair]:
-        for truth_place, place in pairing.pairs:
-            predicted = masks[place].load(truth[truth_place].size_hw)
-            soft = by_stem.get(masks[place].stem)
-            alpha = soft.load().alpha if soft is not None else predicted.alpha
-            if alpha is not None and alpha.shape != predicted.mask.shape:
-                raise AnnotationRefused(
-                    f"alpha of {masks[place].name}", "not the size of its mask", "make it again"
-                )
-            decoded = truth[truth_place].load((predicted.mask.shape[0], predicted.mask.shape[1]))
-            yield Pair(truth[truth_place].name, decoded, predicted.mask, alpha)
-
-    report = score_pairs(
-        pairs(),
-        source=truth.source,
-        pairing=str(pairing),
+    return score_match(
+        matched,
         paper_compat=paper_compat,
         resize=resize,
         seed=seed,
         with_ap=with_ap,
-        settings={
-            "truth": truth.source,
-            "truth_format": truth.format,
-            "prediction": str(pred),
-            "prediction_format": masks.format,
-            "category": category,
-            "mask_value": mask_value,
-            "pair_by": pairing.rule,
-            "offset": pairing.offset,
-            "resize": resize,
-        },
+        settings={"category": category, "mask_value": mask_value},
     )
-    report.notes.extend(f"truth: {line}" for line in truth.notes())
-    report.notes.extend(f"prediction: {line}" for line in masks.notes())
-    return report

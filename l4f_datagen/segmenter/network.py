@@ -19,7 +19,7 @@ def conv_pair(c_in: int, c_out: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Image in, one logit a pixel out; sides must be multiples of 2 ** (depth - 1).
+    """Image in, one logit a pixel out; sides must be multiples of ``stride``.
 
     Args:
         width: channels at full resolution, doubled at every level.
@@ -28,12 +28,18 @@ class UNet(nn.Module):
 
     def __init__(self, width: int = 16, depth: int = 4) -> None:
         super().__init__()
+        self.width, self.depth = width, depth
         widths = [width * 2**level for level in range(depth)]
         pairs = zip([3, *widths[:-1]], widths, strict=True)
         self.down = nn.ModuleList(conv_pair(c_in, c_out) for c_in, c_out in pairs)
         upward = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(conv_pair(below + beside, beside) for below, beside in upward)
         self.out = nn.Conv2d(width, 1, 1)
+
+    @property
+    def stride(self) -> int:
+        """What the sides of an image must be multiples of, in px."""
+        return 1 << (self.depth - 1)
 
     def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 1 h w"]:
         """Return logits ``batch 1 h w``; images in [-1, 1]."""

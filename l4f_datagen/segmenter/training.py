@@ -1,4 +1,15 @@
-"""Train a U-Net on images with known masks, and apply it."""
+"""Train a U-Net on images with known masks, and apply it.
+
+What a step sees and how it is changed are functions of (seed, step), and so is the learning rate:
+a resumed training goes on bit for bit on the CPU.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -7,30 +18,186 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.segmenter.augmentation import Augmentation, augment
 from l4f_datagen.segmenter.network import UNet
 
-MAX_LEARNING_RATE = 4e-3
+WARM_UP = 0.2
+"""Share of the steps in which the learning rate rises."""
+
+ORDER = 1  # keeps the stream of an epoch apart from that of a step
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Images ``n h w 3`` and alphas ``n h w`` in [0, 1]."""
 
 
-def augment(
-    image: Float[Tensor, "batch 3 h w"],
-    alpha: Float[Tensor, "batch 1 h w"],
-    stream: np.random.RandomState,
-) -> tuple[Tensor, Tensor]:
-    """Mirror, shift, and change brightness, contrast, sharpness and grain at random."""
-    if stream.rand() < 0.5:
-        image, alpha = image.flip(3), alpha.flip(3)
-    shifts = (int(stream.randint(-4, 5)), int(stream.randint(-4, 5)))
-    image, alpha = image.roll(shifts, (2, 3)), alpha.roll(shifts, (2, 3))
-    batch = len(image)
-    gain = torch.from_numpy(stream.uniform(0.8, 1.2, (batch, 3, 1, 1))).float()
-    lift = torch.from_numpy(stream.uniform(-0.15, 0.15, (batch, 3, 1, 1))).float()
-    image = image * gain + lift
-    if stream.rand() < 0.3:
-        image = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    draw = torch.Generator().manual_seed(int(stream.randint(2**31)))
-    grain = float(stream.uniform(0, 0.08))
-    return image + grain * torch.randn(image.shape, generator=draw), alpha
+class Source(Protocol):
+    """Where batches come from."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batch(self, picked: NDArray[np.int64]) -> Batch:
+        """Return the samples at these places."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples in memory.
+
+    Attributes:
+        images: ``n h w 3``.
+        alphas: ``n h w`` in [0, 1].
+    """
+
+    images: NDArray[np.uint8]
+    alphas: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, picked: NDArray[np.int64]) -> Batch:
+        """Return the samples at these places."""
+        return self.images[picked], self.alphas[picked]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the trained weights, but for the samples.
+
+    Attributes:
+        seed: of weights, order and augmentation.
+        steps: optimiser steps (AdamW).
+        batch: images a step.
+        width: channels of the U-Net at full resolution.
+        depth: levels of the U-Net.
+        learning_rate: the highest; it rises to there in the first fifth and falls as a cosine.
+        weight_decay: of AdamW.
+        augmentation: how far pictures are changed.
+    """
+
+    seed: int = 0
+    steps: int = 1000
+    batch: int = 32
+    width: int = 16
+    depth: int = 4
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-4
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, 0 being the first."""
+        done, rise = (step + 1) / self.steps, WARM_UP
+        if done < rise:
+            return self.learning_rate * done / rise
+        return self.learning_rate * (1 + math.cos(math.pi * (done - rise) / (1 - rise))) / 2 + 1e-6
+
+
+@dataclass
+class Training:
+    """Network, optimiser, step: all that a resumed training needs."""
+
+    network: UNet
+    optim: torch.optim.AdamW
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write the state, staged and renamed."""
+        payload = {"network": self.network.state_dict(), "optim": self.optim.state_dict()}
+        staged = path.with_name(path.name + ".part")
+        torch.save(payload | {"step": self.step}, staged)
+        staged.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Continue from a state that ``save`` wrote.
+
+        Raises:
+            UsageError: not a state of this training.
+        """
+        try:
+            payload: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            self.network.load_state_dict(payload["network"])
+            self.optim.load_state_dict(payload["optim"])
+            self.step = int(payload["step"])
+        except Exception as error:  # torch raises many kinds on a damaged file
+            problem = f"is not a training state of this segmenter ({type(error).__name__})"
+            raise UsageError(str(path), problem, "use another --out or remove the file") from error
+
+
+def new_training(plan: Plan, device: torch.device | str = "cpu") -> Training:
+    """Build network and optimiser from the plan's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        network = UNet(plan.width, plan.depth)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optim = torch.optim.AdamW(
+        network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay
+    )
+    return Training(network, optim)
+
+
+def places_of(plan: Plan, step: int, count: int) -> NDArray[np.int64]:
+    """Return which of ``count`` samples a step sees: epochs in an order of their own each."""
+    at = np.arange(step * plan.batch, (step + 1) * plan.batch)
+    picked = np.empty(plan.batch, np.int64)
+    for epoch in np.unique(at // count):
+        stream = np.random.RandomState(np.array([plan.seed, epoch, ORDER], dtype=np.uint32))
+        chosen = at // count == epoch
+        picked[chosen] = stream.permutation(count)[at[chosen] % count]
+    return picked
+
+
+def train_step(training: Training, plan: Plan, samples: Batch) -> float:
+    """One step on a batch; return its loss, the cross-entropy against soft masks in nats a pixel.
+
+    Raises:
+        L4FError: the loss is not finite.
+    """
+    device = training.network.out.weight.device
+    images, alphas = samples
+    alpha = torch.from_numpy(alphas)[:, None].to(device)
+    stream = np.random.RandomState(np.array([plan.seed, training.step], dtype=np.uint32))
+    image, alpha, weight = augment(to_tensor(images).to(device), alpha, stream, plan.augmentation)
+    for group in training.optim.param_groups:
+        group["lr"] = plan.learning_rate_at(training.step)
+    training.network.train()
+    logits = training.network(image.contiguous(memory_format=torch.channels_last))
+    loss = F.binary_cross_entropy_with_logits(logits, alpha, weight, reduction="sum")
+    loss = loss / weight.sum().clamp(min=1)
+    if not torch.isfinite(loss):
+        problem = f"the loss is {loss.detach().item()} at step {training.step + 1}"
+        raise L4FError("segmenter training", problem, "give another --seed")
+    training.optim.zero_grad()
+    loss.backward()
+    training.optim.step()
+    training.step += 1
+    return float(loss.detach())
+
+
+def train(
+    training: Training,
+    plan: Plan,
+    source: Source,
+    watch: Callable[[Training, float], None] = lambda training, loss: None,
+) -> UNet:
+    """Train to ``plan.steps`` from wherever ``training`` stands and return the network.
+
+    Args:
+        training: from ``new_training``, possibly with a loaded state.
+        plan: the same as it was begun with.
+        source: the samples; the next batch is read while one is trained on.
+        watch: called with the loss after every step (log, snapshots, progress).
+
+    Raises:
+        L4FError: the loss is not finite.
+    """
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        waiting = ahead.submit(source.batch, places_of(plan, training.step, len(source)))
+        while training.step < plan.steps:
+            samples = waiting.result()
+            waiting = ahead.submit(source.batch, places_of(plan, training.step + 1, len(source)))
+            watch(training, train_step(training, plan, samples))
+    return training.network.eval()
 
 
 def train_segmenter(
@@ -42,34 +209,9 @@ def train_segmenter(
     batch: int = 32,
     width: int = 16,
 ) -> UNet:
-    """Return a U-Net trained with cross-entropy against soft masks.
-
-    Args:
-        images: ``n h w 3``.
-        alphas: ``n h w`` in [0, 1].
-        seed: of weights, order and augmentation.
-        steps: optimiser steps (AdamW, one-cycle learning rate).
-        batch: images a step.
-        width: channels at full resolution.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = UNet(width=width)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optim = torch.optim.AdamW(net.parameters(), MAX_LEARNING_RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, MAX_LEARNING_RATE, total_steps=steps)
-    stream = np.random.RandomState(seed)
-    for _ in range(steps):
-        picked = stream.randint(0, len(images), batch)
-        alpha = torch.from_numpy(alphas[picked])[:, None]
-        image, alpha = augment(to_tensor(images[picked]), alpha, stream)
-        image = image.contiguous(memory_format=torch.channels_last)
-        loss = F.binary_cross_entropy_with_logits(net(image), alpha)
-        optim.zero_grad()
-        loss.backward()
-        optim.step()
-        schedule.step()
-    return net.eval()
+    """Return a U-Net trained on samples in memory; arguments as in ``Arrays`` and ``Plan``."""
+    plan = Plan(seed=seed, steps=steps, batch=batch, width=width)
+    return train(new_training(plan), plan, Arrays(images, alphas))
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Float[Tensor, "batch 3 h w"]:
@@ -79,9 +221,10 @@ def to_tensor(images: NDArray[np.uint8]) -> Float[Tensor, "batch 3 h w"]:
 
 @torch.inference_mode()
 def predict(net: UNet, images: NDArray[np.uint8], batch: int = 100) -> NDArray[np.float32]:
-    """Return foreground probabilities ``n h w`` for images ``n h w 3``."""
+    """Return foreground probabilities ``n h w`` for images ``n h w 3``, sides as the net asks."""
+    device = net.out.weight.device
     parts = []
     for start in range(0, len(images), batch):
-        logits = net(to_tensor(images[start : start + batch]))
-        parts.append(torch.sigmoid(logits[:, 0]).numpy())
+        logits = net(to_tensor(images[start : start + batch]).to(device))
+        parts.append(torch.sigmoid(logits[:, 0]).cpu().numpy())
     return np.concatenate(parts)

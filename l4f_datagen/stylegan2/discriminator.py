@@ -105,9 +105,14 @@ class Discriminator(nn.Module):
         self.fc = EqualLinear(channels[4] * 16, channels[4], activate=True)
         self.out = EqualLinear(channels[4], 1)
 
-    def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, " batch"]:
-        """Return one logit per image, float32; images are nominally in [-1, 1]."""
+    def forward(
+        self, image: Float[Tensor, "batch 3 h w"], group: int = 4
+    ) -> Float[Tensor, " batch"]:
+        """Return one logit per image, float32; images are nominally in [-1, 1].
+
+        ``group`` images share the minibatch statistic; with 1 a logit is its own image's alone.
+        """
         x = self.blocks(self.from_rgb(image))
-        x = self.conv(minibatch_stddev(x))
+        x = self.conv(minibatch_stddev(x, group))
         logits: Tensor = self.out(self.fc(x.flatten(1).float()))
         return logits.squeeze(1).float()

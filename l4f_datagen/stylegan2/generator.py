@@ -11,7 +11,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.stylegan2.layers import EPS, EqualLinear, SynthesisLayer, ToRGB, upsample_rgb
+from l4f_datagen.stylegan2.layers import (
+    EPS,
+    EqualLinear,
+    SynthesisLayer,
+    ToRGB,
+    bounded,
+    upsample_rgb,
+)
 
 NoiseMode = Literal["const", "random", "none"]
 Mute = Literal["conv1", "const"]
@@ -82,6 +89,18 @@ class Synthesis(NamedTuple):
     rgb_maps: dict[int, Tensor]
 
 
+class Half(NamedTuple):
+    """Half precision in the top resolutions alone, where the time goes and the eye sees least.
+
+    Attributes:
+        dtype: float16 or bfloat16.
+        lowest: the first resolution that runs in it; the ones below stay float32.
+    """
+
+    dtype: torch.dtype
+    lowest: int
+
+
 class MappingNetwork(nn.Module):
     """z -> w: normalisation, then fully connected layers with learning rate multiplier 0.01."""
 
@@ -141,6 +160,9 @@ class SynthesisNetwork(nn.Module):
         ws: Float[Tensor, "batch num_ws w_dim"],
         noise: Sequence[Tensor | None],
         mute: Mute | None = None,
+        *,
+        half: Half | None = None,
+        mirror_at: int | None = None,
     ) -> Synthesis:
         """Run the trunk.
 
@@ -149,19 +171,27 @@ class SynthesisNetwork(nn.Module):
             noise: one map per layer, ``1 1 h w`` or ``batch 1 h w``, or None for no noise.
             mute: "conv1" zeroes the output of the first 4x4 layer, "const" the constant input
                 (the authors' two background rules; Labels4Free, sec. 3).
+            half: run the top resolutions in half precision; features come in it too, the image
+                is summed in float32.
+            mirror_at: left and right change places behind the block of this resolution; the finer
+                layers, their noise mirrored too, finish what is then a mirrored layout. All that
+                is returned belongs to the mirrored image.
         """
         noises = iter(noise)
         features: Features = {}
         rgb_maps: dict[int, Tensor] = {}
         image: Tensor | None = None
-        x = torch.empty(0)
+        start = self.get_submodule("b4")
+        assert isinstance(start, SynthesisBlock)
+        x = start.const.expand(ws.shape[0], -1, -1, -1)
+        x = torch.zeros_like(x) if mute == "const" else x
         row = 0
         for resolution in self.resolutions:
             block = self.get_submodule(f"b{resolution}")
             assert isinstance(block, SynthesisBlock)
+            if half is not None and resolution >= half.lowest:
+                x = bounded(x.to(half.dtype), None)
             if resolution == 4:
-                x = block.const.expand(ws.shape[0], -1, -1, -1)
-                x = torch.zeros_like(x) if mute == "const" else x
                 x = block.conv1(x, ws[:, 0], next(noises))
                 x = torch.zeros_like(x) if mute == "conv1" else x
                 features[4] = [x]
@@ -175,6 +205,11 @@ class SynthesisNetwork(nn.Module):
             rgb = block.torgb(x, ws[:, row])
             rgb_maps[resolution] = rgb
             image = rgb.float() if image is None else upsample_rgb(image) + rgb.float()
+            if resolution == mirror_at:
+                x, image = x.flip(3), image.flip(3)
+                features = {side: [kept.flip(3) for kept in two] for side, two in features.items()}
+                rgb_maps = {side: kept.flip(3) for side, kept in rgb_maps.items()}
+                noises = (None if left is None else left.flip(3) for left in noises)
         assert image is not None
         return Synthesis(image, features, rgb_maps)
 
@@ -197,15 +232,15 @@ class Generator(nn.Module):
 
     def truncate(
         self,
-        w: Float[Tensor, "batch w_dim"],
+        w: Float[Tensor, "batch w_dim"] | Float[Tensor, "batch num_ws w_dim"],
         psi: Float[Tensor, "#batch"] | float,
         cutoff: int | None = None,
     ) -> Float[Tensor, "batch num_ws w_dim"]:
         """Return ws = w_avg + psi (w - w_avg) in the first ``cutoff`` rows (None: all).
 
-        ``psi`` is one number or one per sample.
+        ``w`` is one for all rows, or W+ with a row each; ``psi`` one number or one per sample.
         """
-        ws = w[:, None].expand(-1, self.spec.num_ws, -1)
+        ws = w if w.ndim == 3 else w[:, None].expand(-1, self.spec.num_ws, -1)
         # Not the dtype of w: under autocast that is a half, to which 0.7 is 0.699.
         psi = torch.as_tensor(psi, dtype=self.w_avg.dtype, device=w.device).reshape(-1, 1, 1)
         truncated = self.w_avg + psi * (ws - self.w_avg)
@@ -232,7 +267,8 @@ class Generator(nn.Module):
         for layer in layers:
             shape = (1, *layer.noise_const.shape)
             draws = np.stack([stream.standard_normal(shape) for stream in streams])
-            maps.append(torch.from_numpy(draws).to(layer.noise_const))
+            # float32 before it travels: not every device knows float64.
+            maps.append(torch.from_numpy(draws.astype(np.float32)).to(layer.noise_const))
         return maps
 
     def forward(

@@ -16,6 +16,8 @@ FILTER = (1.0, 3.0, 3.0, 1.0)
 LEAKY_SLOPE = 0.2
 ACT_GAIN = math.sqrt(2)
 EPS = 1e-8
+FP16_CLAMP = 256.0
+"""Bound of float16 activations; with ``tame`` no sum of products can then pass 65504."""
 
 
 class EqualLinear(nn.Module):
@@ -110,6 +112,31 @@ def demodulation(
     return (power + EPS).rsqrt()[:, :, None, None]
 
 
+def tame(
+    weight: Float[Tensor, "c_out c_in k k"], styles: Float[Tensor, "batch c_in"]
+) -> tuple[
+    Float[Tensor, "c_out c_in k k"], Float[Tensor, "batch c_in"], Float[Tensor, "batch c_out 1 1"]
+]:
+    """Scale weight and styles for float16, and return the factor that undoes it afterwards.
+
+    Styles are at most 1, a weight at most 1 / sqrt(fan in): from activations within
+    ``FP16_CLAMP`` the convolution reaches 256 sqrt(512 * 9) = 17,400 at most, and 31,000 where it
+    doubles the resolution (4 of 9 taps meet, then the low-pass has gain 4).
+    """
+    fan_in = weight[0].numel()
+    weight_top = weight.abs().amax(dim=(1, 2, 3)).clamp(min=EPS) * math.sqrt(fan_in)  # c_out
+    style_top = styles.float().abs().amax(dim=1).clamp(min=EPS)  # batch
+    factor = (style_top[:, None] * weight_top)[:, :, None, None]
+    return weight / weight_top[:, None, None, None], styles / style_top[:, None], factor
+
+
+def bounded(x: Float[Tensor, "batch c h w"], clamp: float | None) -> Float[Tensor, "batch c h w"]:
+    """Clip activations at the checkpoint's bound, float16 at ``FP16_CLAMP`` in any case."""
+    if x.dtype == torch.float16:
+        clamp = min(clamp or FP16_CLAMP, FP16_CLAMP)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU and (for some checkpoints) a clamp.
 
@@ -149,18 +176,22 @@ class SynthesisLayer(nn.Module):
         noise: Float[Tensor, "nb 1 h2 w2"] | None,
     ) -> Float[Tensor, "batch c_out h2 w2"]:
         """Return ``batch c_out h w``; ``noise`` is added to every channel, None adds nothing."""
+        weight: Tensor = self.weight
         styles = self.affine(w)
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False, up=self.up)
         # Leaky ReLU lets positive factors through, so the gain joins scale, bias and noise, and one
         # pass over the activations does for demodulation and bias.
-        scale = demodulation(self.weight, styles) * ACT_GAIN
+        scale = demodulation(weight, styles) * ACT_GAIN
+        if x.dtype == torch.float16:
+            weight, styles, factor = tame(weight, styles)
+            scale = scale * factor
+        x = modulated_conv2d(x, weight, styles, demodulate=False, up=self.up)
         bias = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN
         x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
         if noise is not None:
             shift = (noise * (self.noise_strength * ACT_GAIN)).to(x.dtype)
             x = x + shift if torch.is_grad_enabled() else x.add_(shift)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+        return bounded(x, self.conv_clamp)
 
 
 class ToRGB(nn.Module):
@@ -181,4 +212,4 @@ class ToRGB(nn.Module):
         styles = self.affine(w) * self.weight_gain
         x = modulated_conv2d(x, self.weight, styles, demodulate=False)
         x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+        return bounded(x, self.conv_clamp)

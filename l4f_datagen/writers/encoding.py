@@ -2,22 +2,44 @@
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.masks import coverage
+from l4f_datagen.recipe import OutputPart
 from l4f_datagen.sample import Sample, alpha_to_uint8
+from l4f_datagen.writers.backgrounds import Backgrounds
+from l4f_datagen.writers.compositing import composite_rgb, cutout_rgba
+from l4f_datagen.writers.instances import Instance, find_instances
 
-# Level 1 is 3.5 times as fast as zlib's default on photographs and no larger; masks are tiny and
-# mostly runs, where the default level pays.
-IMAGE_LEVEL, MASK_LEVEL = 1, 6
-TASK_SAMPLES = 8  # handed to a thread at once: the hand-over costs less than one sample's encoding
+# zlib's run-length strategy: on filtered rows it is faster than the string search of level 1 and
+# about as small as level 6, for pictures, mattes and masks alike.
+PNG_OPTIONS = {"format": "PNG", "compress_level": 1, "compress_type": 3}
+IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    "png": PNG_OPTIONS,
+    "webp": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0, "exact": True},
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+TASK_SAMPLES = 16  # handed to a thread at once: the hand-over costs less than encoding one sample
 BLOCKS_AHEAD = 2
+LISTS_OBJECTS = {"coco", "yolo"}
+
+
+def image_suffix(output: OutputPart) -> str:
+    """What the names of images and composites end in."""
+    return SUFFIXES[output.image_format]
+
+
+def cutout_suffix(output: OutputPart) -> str:
+    """What the names of cut-outs end in: JPEG has no alpha, so PNG stands in."""
+    return SUFFIXES["png" if output.image_format == "jpeg" else output.image_format]
 
 
 @dataclass(frozen=True)
@@ -26,10 +48,13 @@ class Encoded:
 
     Attributes:
         sample: the record itself.
-        image: PNG, RGB.
+        image: RGB, in the recipe's image format.
         mask: PNG, mode L, 0 and 255.
         alpha: PNG, mode L (8 bits) or I;16.
         coverage: share of the image that is mask, in [0, 1].
+        cutout: RGBA in PNG or lossless WebP, straight alpha; None unless asked for.
+        composite: RGB, as ``image``; None unless asked for.
+        instances: the objects of the mask; empty unless a format lists objects.
     """
 
     sample: Sample
@@ -37,30 +62,98 @@ class Encoded:
     mask: bytes
     alpha: bytes
     coverage: float
+    cutout: bytes | None = None
+    composite: bytes | None = None
+    instances: tuple[Instance, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the sample but its pictures: plain values for a table or a JSON file."""
+        sample = self.sample
+        height, width = sample.mask.shape
+        return {
+            **{name: float(score) for name, score in sample.scores.items()},
+            "key": sample.key,
+            "image_id": sample.image_id,
+            "psi": float(sample.psi),
+            "seed": int(sample.seed),
+            "coverage": self.coverage,
+            "width": width,
+            "height": height,
+        }
+
+    @property
+    def filled_holes(self) -> int:
+        """Holes in the mask that the polygons of the instances fill; 0 without polygons."""
+        return sum(instance.num_holes for instance in self.instances)
 
 
 Attempt = tuple[Sample, Encoded | None]
 """A sample, and its files where it was accepted."""
 
 
-def encode(sample: Sample, *, alpha_bits: int) -> Encoded:
-    """Encode one sample as PNG; the same input gives the same bytes.
+@dataclass(frozen=True)
+class Encoder:
+    """Turns samples into the bytes that the chosen formats need; no state, any thread.
 
-    Raises:
-        ValueError: an array of another dtype, rank, size or range than ``Sample`` says.
+    Attributes:
+        output: what is written.
+        backgrounds: the user's pictures for ``composites: folder``.
     """
-    _check(sample)
-    return Encoded(
-        sample,
-        _png(sample.image, IMAGE_LEVEL),
-        _png(sample.mask * np.uint8(255), MASK_LEVEL),
-        _png(_alpha_levels(sample.alpha, alpha_bits), MASK_LEVEL),
-        coverage(sample.mask),
-    )
+
+    output: OutputPart
+    backgrounds: Backgrounds | None = None
+
+    def encode(self, samples: Sequence[Sample]) -> list[Attempt]:
+        """Encode samples of one size, rejected ones where they are kept; same input, same bytes.
+
+        Raises:
+            ValueError: an array of another dtype, rank, size or range than ``Sample`` says.
+            InputRefused: a background picture changed under our hands.
+        """
+        keep_all = self.output.keep_rejected
+        kept = [sample for sample in samples if keep_all or sample.reason is None]
+        for sample in kept:
+            _check(sample)
+        found: Sequence[tuple[Instance, ...]] = [()] * len(kept)
+        if LISTS_OBJECTS.intersection(self.output.formats):
+            found = find_instances([sample.mask for sample in kept], self.output)
+        encoded = map(self._encode, kept, found)
+        return [
+            (sample, next(encoded) if keep_all or sample.reason is None else None)
+            for sample in samples
+        ]
+
+    def _encode(self, sample: Sample, instances: tuple[Instance, ...]) -> Encoded:
+        output = self.output
+        options = IMAGE_OPTIONS[output.image_format]
+        cutout_options = PNG_OPTIONS if output.image_format == "jpeg" else options
+        return Encoded(
+            sample,
+            image=_bytes(sample.image, options),
+            mask=_bytes(sample.mask.view(np.uint8) * np.uint8(255), PNG_OPTIONS),
+            alpha=_bytes(_alpha_levels(sample.alpha, output.alpha_bits), PNG_OPTIONS),
+            coverage=coverage(sample.mask),
+            cutout=_bytes(cutout_rgba(sample), cutout_options) if output.cutouts else None,
+            composite=(
+                _bytes(composite_rgb(sample, self._background(sample)), options)
+                if output.composites != "none"
+                else None
+            ),
+            instances=instances,
+        )
+
+    def _background(self, sample: Sample) -> NDArray[np.uint8]:
+        if self.backgrounds is not None:
+            height, width = sample.mask.shape
+            return self.backgrounds.picture(sample.key, (height, width))
+        if sample.background is None:
+            raise ValueError(f"{sample.key}: expected a background for its composite, got none")
+        return sample.background
 
 
 def encode_blocks(
-    blocks: Iterable[Sequence[Sample]], pool: Executor, *, alpha_bits: int
+    blocks: Iterable[Sequence[Sample]], pool: Executor, encoder: Encoder
 ) -> Iterator[list[Attempt]]:
     """Encode blocks in the threads of a pool while the next ones are rendered.
 
@@ -71,7 +164,7 @@ def encode_blocks(
     for block in blocks:
         waiting.append(
             [
-                pool.submit(_encode_all, block[at : at + TASK_SAMPLES], alpha_bits)
+                pool.submit(encoder.encode, block[at : at + TASK_SAMPLES])
                 for at in range(0, len(block), TASK_SAMPLES)
             ]
         )
@@ -81,16 +174,9 @@ def encode_blocks(
         yield [attempt for task in waiting.popleft() for attempt in task.result()]
 
 
-def _encode_all(samples: Sequence[Sample], alpha_bits: int) -> list[Attempt]:
-    return [
-        (sample, encode(sample, alpha_bits=alpha_bits) if sample.reason is None else None)
-        for sample in samples
-    ]
-
-
-def _png(pixels: NDArray[np.generic], level: int) -> bytes:
+def _bytes(pixels: NDArray[np.generic], options: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=level)
+    Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()
 
 

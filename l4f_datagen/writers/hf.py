@@ -5,15 +5,19 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.writers.encoding import Encoded
+from l4f_datagen.formats import SPLITS
+from l4f_datagen.recipe import OutputPart
+from l4f_datagen.writers.encoding import Encoded, image_suffix
 
-PLACES = ("data/train-{shard:05d}.parquet",)
+PLACES = tuple(f"data/{split}-{{shard:05d}}.parquet" for split in SPLITS)
+HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}
+"""Our splits as ``datasets`` calls them."""
 GROUP_ROWS = 100  # the Hub's viewer reads whole row groups, and gives up on big ones
 GROUP_BYTES = 32 * 2**20
 PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -33,54 +37,48 @@ DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.fl
 
 
 class HfShard:
-    """Writes one Parquet file a shard; none where every sample was rejected.
+    """Writes one Parquet file a shard and split; none where every sample was rejected."""
 
-    The scores of the filters follow as columns of their own, named by the first sample.
-    """
-
-    def __init__(self, staging: Staging) -> None:
-        self._staging = staging
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
-        self._scores: tuple[str, ...] = ()
-        self._file: pq.ParquetWriter | None = None
+    def __init__(self, staging: Staging, output: OutputPart) -> None:
+        self._staging, self._suffix = staging, image_suffix(output)
+        self._tables: dict[str, SplitTable] = {}
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Append rows; a row group is written once it is full.
 
         Raises:
-            ValueError: a sample with other scores than the first one.
+            ValueError: a sample with other scores than the first one of its split.
         """
         for encoded in samples:
-            if self._file is None:
-                self._open(encoded)
-            scores = _score_names(encoded)
-            if scores != self._scores:
-                raise ValueError(
-                    f"{encoded.sample.key}: expected scores {self._scores}, got {scores}"
-                )
-            self._rows.append(_row(encoded))
-            self._bytes += len(encoded.image) + len(encoded.mask) + len(encoded.alpha)
-            if len(self._rows) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
-                self._flush()
+            split = encoded.sample.split
+            if split not in self._tables:
+                place = PLACES[SPLITS.index(split)].format(shard=self._staging.shard)
+                file = self._staging.open(place)
+                self._tables[split] = SplitTable(file, _score_names(encoded), self._suffix)
+            self._tables[split].add(encoded)
 
     def close(self) -> None:
-        """Write the last row group and the footer."""
-        if self._file is None:
-            return
-        try:
-            if self._rows:
-                self._flush()
-            self._file.close()
-        finally:
-            self._file.is_open = False  # else it tries again, and fails again, when collected
-            self._file = None
+        """Write the last row groups and the footers."""
+        while self._tables:
+            self._tables.popitem()[1].close()
 
-    def _open(self, first: Encoded) -> None:
-        self._scores = _score_names(first)
-        schema = _schema(self._scores)
+
+class SplitTable:
+    """One Parquet file being written.
+
+    Args:
+        file: where to.
+        scores: names of the filters' scores, which are columns of their own.
+        image_suffix: what the names of images end in.
+    """
+
+    def __init__(self, file: BinaryIO, scores: Sequence[str], image_suffix: str) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._scores, self._suffix = scores, image_suffix
+        schema = _schema(scores)
         self._file = pq.ParquetWriter(
-            self._staging.open(PLACES[0].format(shard=self._staging.shard)),
+            file,
             schema,
             compression="none",  # the cells are compressed pictures
             use_dictionary=False,
@@ -90,22 +88,52 @@ class HfShard:
             store_schema=True,
         )
 
+    def add(self, encoded: Encoded) -> None:
+        """Append a row.
+
+        Raises:
+            ValueError: a sample with other scores than the table.
+        """
+        scores = _score_names(encoded)
+        if scores != self._scores:
+            raise ValueError(f"{encoded.sample.key}: expected scores {self._scores}, got {scores}")
+        self._rows.append(_row(encoded, self._suffix))
+        self._bytes += len(encoded.image) + len(encoded.mask) + len(encoded.alpha)
+        if len(self._rows) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the last row group and the footer."""
+        try:
+            if self._rows:
+                self._flush()
+            self._file.close()
+        finally:
+            self._file.is_open = False  # else it tries again, and fails again, when collected
+
     def _flush(self) -> None:
-        assert self._file is not None
         table = pa.Table.from_pylist(self._rows, schema=self._file.schema)
         self._rows, self._bytes = [], 0
         self._file.write_table(table, row_group_size=GROUP_ROWS)
 
 
-def hf_configs(formats: Sequence[str]) -> dict[str, Any]:
+def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> dict[str, Any]:
     """Give the ``configs`` of the card's YAML block, so that readers take the Parquet files.
+
+    Args:
+        formats: that were written.
+        splits: that hold samples; a pattern without files would break the reader.
 
     Returns:
         A mapping to merge into the block; empty where Parquet was not written.
     """
     if "hf" not in formats:
         return {}
-    files = [{"split": "train", "path": "data/train-*.parquet"}]
+    files = [
+        {"split": HUB_NAMES[split], "path": f"data/{split}-*.parquet"}
+        for split in SPLITS
+        if split in splits
+    ]
     return {"configs": [{"config_name": "default", "data_files": files}]}
 
 
@@ -113,22 +141,12 @@ def _score_names(encoded: Encoded) -> tuple[str, ...]:
     return tuple(sorted(name for name in encoded.sample.scores if name not in COLUMNS))
 
 
-def _row(encoded: Encoded) -> dict[str, Any]:
-    sample = encoded.sample
-    height, width = sample.mask.shape
-    name = f"{sample.key}.png"
-    return {
-        **sample.scores,
-        "key": sample.key,
-        "image": {"bytes": encoded.image, "path": name},
-        "mask": {"bytes": encoded.mask, "path": name},
-        "alpha": {"bytes": encoded.alpha, "path": name},
-        "image_id": sample.image_id,
-        "psi": sample.psi,
-        "seed": sample.seed,
-        "coverage": encoded.coverage,
-        "width": width,
-        "height": height,
+def _row(encoded: Encoded, image_suffix: str) -> dict[str, Any]:
+    key = encoded.sample.key
+    return encoded.facts | {
+        "image": {"bytes": encoded.image, "path": f"{key}{image_suffix}"},
+        "mask": {"bytes": encoded.mask, "path": f"{key}.png"},
+        "alpha": {"bytes": encoded.alpha, "path": f"{key}.png"},
     }
 
 

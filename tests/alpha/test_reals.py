@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from l4f_datagen.alpha.reals import REALS, folder_reals, read_square
+from l4f_datagen.alpha.reals import REALS
+from l4f_datagen.alpha.stores import read_square
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.toycars.scene import render_scene
@@ -24,7 +25,7 @@ def save(path, pixels):
 
 def open_folder(folder, generator):
     part = TrainingPart(reals="folder", reals_folder=str(folder))
-    return folder_reals(part, generator)
+    return REALS["folder"](part, generator)
 
 
 def test_every_source_of_a_recipe_is_there():
@@ -124,7 +125,9 @@ class TestFolder:
         if make:
             folder.mkdir()
             (folder / "a.gif").write_bytes(b"GIF89a")
-        expected = r"pictures: holds no image \(.bmp .jpeg .jpg .png .webp\); name a folder of ima"
+        expected = (
+            r"pictures: holds no image \(.bmp .jpeg .jpg .png .webp\); name pictures of the dom"
+        )
         with pytest.raises(InputRefused, match=expected):
             open_folder(folder, make_generator())
 

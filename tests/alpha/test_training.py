@@ -1,23 +1,20 @@
 import copy
-import json
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from l4f_datagen.alpha import training as training_module
+from l4f_datagen.alpha import steps
+from l4f_datagen.alpha.backgrounds import BACKGROUNDS
 from l4f_datagen.alpha.reals import generator_reals
-from l4f_datagen.alpha.run import append_log
+from l4f_datagen.alpha.steps import Setting, step_stream, train_step
 from l4f_datagen.alpha.training import (
-    StepFacts,
+    bracket_of,
     build_alpha,
     draw_pictures,
     new_training,
-    refuse_collapse,
-    step_stream,
     train_alpha,
-    train_step,
 )
 from l4f_datagen.errors import L4FError, UsageError
 from l4f_datagen.stylegan2.discriminator import Discriminator
@@ -50,6 +47,16 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+def make_setting(part, generator, reals=None):
+    return Setting(
+        part,
+        generator,
+        reals or generator_reals(part.training, generator),
+        BACKGROUNDS[part.background](part, generator),
+        bracket_of(part, generator),
+    )
+
+
 def run(generator, part, *, training=None):
     facts = []
     training = training or new_training(part, generator)
@@ -79,12 +86,12 @@ class TestReproducible:
         np.random.seed(99)
         resumed = new_training(part, make_generator())
         resumed.load(tmp_path / "state.pt")
-        assert (resumed.step, resumed.coverage) == (3, [f.alpha_coverage for f in first_facts])
+        assert (resumed.step, resumed.recent) == (3, first_facts)
         _, last_facts, _ = run(make_generator(), part, training=resumed)
 
         assert same(everything(resumed), everything(whole))
         assert first_facts + last_facts == all_facts
-        assert resumed.coverage == whole.coverage
+        assert resumed.recent == whole.recent
 
     def test_the_seed_decides_and_nothing_else_does(self, make_generator, make_part):
         generator = make_generator()
@@ -186,7 +193,7 @@ class TestDiscriminator:
         torch.manual_seed(0)
         real, fake = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16)
         twin = copy.deepcopy(training.discriminator)
-        loss = training_module.discriminator_step(training, part.training, real, fake)
+        loss = steps.discriminator_step(training, part.training, [real], [fake], [True])
         expected = self.reference(twin, part.training, real, fake, step, 0.01)
         assert loss == pytest.approx(expected, rel=1e-5)
         for name, value in twin.state_dict().items():
@@ -200,7 +207,7 @@ class TestDiscriminator:
         for weight in (0.0, 1.0):
             part = make_part(real_score_weight=weight)
             training = new_training(part, make_generator())
-            training_module.discriminator_step(training, part.training, real, fake)
+            steps.discriminator_step(training, part.training, [real], [fake], [True])
             scores[weight] = training.discriminator(real)[0].item()
         assert scores[1.0] < scores[0.0]
 
@@ -249,7 +256,7 @@ class TestAlphaStep:
         generator = make_generator()
         training = with_sgd(new_training(part, generator), rate)
         before = copy.deepcopy(training.alpha)
-        facts = train_step(training, part, generator, generator_reals(part.training, generator))
+        facts = train_step(training, make_setting(part, generator))
         pictures = draw_pictures(part, generator, step_stream(part.training.seed, 0))
         alpha = before(pictures.features)
         mixed = alpha * pictures.fg_image + (1 - alpha) * pictures.bg_image
@@ -297,8 +304,9 @@ class TestAlphaStep:
             training=training,
             watch=lambda state, facts: seen.append(state.alpha.out.weight.detach().clone()),
         )
-        for live in seen:
-            expected = 0.5 ** (1 / 3) * expected + (1 - 0.5 ** (1 / 3)) * live
+        for step, live in enumerate(seen, 1):
+            keep = min(0.5 ** (1 / 3), step / (step + 9))
+            expected = keep * expected + (1 - keep) * live
         torch.testing.assert_close(training.average.out.weight, expected)
         assert not torch.allclose(training.average.out.weight, training.alpha.out.weight)
 
@@ -315,40 +323,19 @@ class TestAlphaStep:
         ramp = torch.linspace(-1, 1, 16).expand(12, 3, 16, 16)
         shown = []
 
-        def spy(training, config, real, fake):
-            shown.extend(real)
+        def spy(training, config, reals, fakes, firsts, ranks):
+            shown.extend(reals[0])
             return 0.0
 
-        monkeypatch.setattr(training_module, "discriminator_step", spy)
+        monkeypatch.setattr(steps, "discriminator_step", spy)
         for _ in range(2):
-            train_step(training, part, generator, lambda stream, batch: ramp)
+            train_step(training, make_setting(part, generator, lambda stream, batch: ramp))
         flipped = [torch.equal(image, ramp[0].flip(2)) for image in shown]
         assert all(f or torch.equal(i, ramp[0]) for f, i in zip(flipped, shown, strict=True))
         assert (4 <= sum(flipped) <= 20) if mirror else not any(flipped)
 
 
 class TestCollapse:
-    @pytest.mark.parametrize(
-        ("coverage", "state", "which"),
-        [
-            ([0.999] * 20, r"all white \(mean alpha 0.999\)", "bg"),
-            ([0.001] * 20, r"all black \(mean alpha 0.001\)", "fg"),
-            ([1.0], r"all white \(mean alpha 1.000\)", "bg"),
-        ],
-    )
-    def test_texts(self, coverage, state, which):
-        expected = (
-            rf"alpha training: collapsed: the matte is {state}; raise "
-            rf"alpha.training.{which}_coverage_weight or min_{which}_coverage in the recipe"
-        )
-        with pytest.raises(L4FError, match=expected) as caught:
-            refuse_collapse(coverage)
-        assert caught.value.exit_code == 1
-
-    @pytest.mark.parametrize("coverage", [[], [0.006], [0.984], [1.0, 0.0], [0.3] * 20])
-    def test_what_is_no_collapse(self, coverage):
-        refuse_collapse(coverage)
-
     @pytest.mark.parametrize(("bias", "state"), [(30.0, "all white"), (-30.0, "all black")])
     def test_a_collapsed_run_is_refused_again_when_resumed(
         self, make_generator, make_part, tmp_path, bias, state
@@ -360,20 +347,14 @@ class TestCollapse:
         def watch(state, facts):
             state.save(tmp_path / "state.pt")
 
-        with pytest.raises(L4FError, match=state):
+        with pytest.raises(L4FError, match=state) as caught:
             train_alpha(part, generator, training=training, watch=watch)
+        assert caught.value.exit_code == 1
         resumed = new_training(part, generator)
         resumed.load(tmp_path / "state.pt")
         assert resumed.step == part.training.steps
         with pytest.raises(L4FError, match=state):
             train_alpha(part, generator, training=resumed)
-
-    def test_only_the_last_steps_count(self, make_generator, make_part):
-        training = new_training(make_part(), make_generator())
-        training.coverage = [1.0] * 20
-        run(make_generator(), make_part(steps=1), training=training)
-        assert len(training.coverage) == 20
-        assert training.coverage[-1] < 0.9
 
 
 class TestState:
@@ -426,33 +407,3 @@ class TestBuild:
         )
         with pytest.raises(UsageError, match=expected):
             build_alpha(make_part(lowest_resolution=lowest), make_generator(32))
-
-
-def test_the_log_forgets_an_undone_future(make_generator, make_part, tmp_path):
-    file = tmp_path / "log.jsonl"
-    training = new_training(make_part(), make_generator())
-
-    def facts(step, loss):
-        return StepFacts(step, loss, 0.5, 0.25, 0.125)
-
-    first = append_log(file)
-    for step in (1, 2, 3, 4):
-        first(training, facts(step, 1.0))
-    resumed = append_log(file)
-    for step in (3, 4, 5):
-        resumed(training, facts(step, 2.0))
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(row["step"], row["d_loss"]) for row in rows] == [
-        (1, 1.0),
-        (2, 1.0),
-        (3, 2.0),
-        (4, 2.0),
-        (5, 2.0),
-    ]
-    assert rows[0] == {
-        "step": 1,
-        "d_loss": 1.0,
-        "realism": 0.5,
-        "binarization": 0.25,
-        "alpha_coverage": 0.125,
-    }

@@ -51,7 +51,7 @@ def test_unknown_domain_offers_the_nearest(run, tmp_path):
         (["--n", "0"], "Invalid value for '--n'"),
         (["--n", "5", "--psi", "2.5"], "psi must be in [0, 2], got 2.5"),
         (["--n", "5", "--psi", "nan"], "psi must be in [0, 2], got nan"),
-        (["--n", "5", "--formats", "tiff"], "unknown format 'tiff'"),
+        (["--n", "5", "--formats", "tiff"], "'tiff' is not a format; known are png, coco,"),
         (["--n", "5", "--seeds", "9-3"], "runs backwards"),
         (["--n", "5", "--set", "sampling.block_sise=3"], "did you mean block_size?"),
         (["--n", "5", "--set", "nonsense"], "expected a.b=value"),
@@ -89,12 +89,13 @@ def test_sample_writes_a_png_a_key_and_the_key_file(run, tmp_path, generator_fil
     names = sorted(path.name for path in out.iterdir())
     assert names == [
         "keys.csv",
+        "keys.json",
         "psi0500-seed0000003.png",
         "psi0500-seed0000004.png",
         "psi1000-seed0000003.png",
         "psi1000-seed0000004.png",
     ]
-    with Image.open(out / names[1]) as picture:
+    with Image.open(out / names[2]) as picture:
         assert picture.size == (16, 16)
     lines = (out / "keys.csv").read_text().splitlines()
     assert lines[0] == "file,key,psi,seed"

@@ -31,7 +31,7 @@ def test_a_row_is_plain_json_values():
     sample = replace(make_attempts("-")[0], scores={"blur": np.float32(0.5)}, psi=np.float64(0.7))
     row = ledger_row(sample, 2)
     assert row == {
-        **{"image_id": 1, "key": "k0", "psi": 0.7, "seed": 0, "shard": 2},
+        **{"image_id": 1, "key": "k0", "psi": 0.7, "seed": 0, "shard": 2, "split": "train"},
         **{"status": "rejected", "reason": "blur", "scores": {"blur": 0.5}},
     }
     assert {type(row["psi"]), type(row["scores"]["blur"])} == {float}
@@ -47,7 +47,8 @@ def test_counts_add_up_in_parts_as_in_one():
         parts.merge(counts)
     assert parts == whole
     assert whole.to_dict() == {
-        **{"attempted": 6, "accepted": 3, "rejected": {"blur": 3}, "empty_masks": 0}
+        **{"attempted": 6, "accepted": 3, "rejected": {"blur": 3}},
+        **{"empty_masks": 0, "filled_holes": 0},
     }
     assert (whole.first_seed, whole.last_seed) == (0, 5)
     assert (Counts().first_seed, Counts().last_seed) == (None, None)

@@ -26,7 +26,8 @@ def manifest(folder):
 
 def test_what_it_tells(manifest):
     assert manifest["counts"] == {
-        **{"attempted": 18, "accepted": 15, "rejected": {"border": 3}, "empty_masks": 0}
+        **{"attempted": 18, "accepted": 15, "rejected": {"border": 3}},
+        **{"empty_masks": 0, "filled_holes": 0},
     }
     assert manifest["psi"] == [1.0]
     assert manifest["seeds"] == {"first": 0, "last": 17}

@@ -7,8 +7,9 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from l4f_datagen.dataset.store import open_dataset
+from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.errors import UsageError
+from l4f_datagen.recipe import OutputPart
 
 
 def test_a_folder_is_made_with_its_parents(discs, tmp_path):
@@ -84,7 +85,7 @@ def test_a_read_only_folder(discs, tmp_path, finished):
         ),
         ({"recipe_hash": "other"}, "holds a dataset of another recipe; choose another folder"),
         ({"formats": ["png"]}, "begun with formats png, coco, hf, now png; .* --overwrite"),
-        ({"alpha_bits": 16}, "begun with alpha bits 8, now 16; .* --overwrite"),
+        ({"output": {"alpha_bits": 16}}, "begun with alpha bits 8, now 16; .* --overwrite"),
     ],
 )
 def test_another_run_is_refused_unless_it_overwrites(discs, tmp_path, change, match):
@@ -135,12 +136,6 @@ def test_a_layout_of_another_version(discs, tmp_path):
         discs.make_dataset(tmp_path, 3)
 
 
-def test_alpha_bits_are_eight_or_sixteen(discs, tmp_path):
-    with pytest.raises(UsageError, match="alpha bits: expected 8 or 16, got 12; choose one of th"):
-        discs.make_dataset(tmp_path / "a", 3, alpha_bits=12)
-    assert not (tmp_path / "a").exists()
-
-
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_second_process_is_refused_and_the_first_goes_on(discs, tmp_path, overwrite):
     hold = (
@@ -163,7 +158,7 @@ def test_a_second_process_is_refused_and_the_first_goes_on(discs, tmp_path, over
 
 
 def test_one_process_cannot_open_it_twice(discs, tmp_path):
-    options = {**discs.RUN, "formats": ["png"]}
+    options = {**discs.RUN, "output": OutputPart(formats=("png",))}
     with (
         open_dataset(tmp_path, **options),
         pytest.raises(UsageError, match="another process is writing here"),

@@ -7,8 +7,11 @@ import shutil
 
 import pytest
 
-from l4f_datagen.dataset.store import open_dataset
+from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.errors import L4FError
+from l4f_datagen.recipe import OutputPart
+
+PNG = OutputPart(formats=("png",))
 
 
 @pytest.fixture
@@ -80,9 +83,9 @@ def test_growing_and_shrinking(discs, tmp_path, undisturbed, before, after, rend
 
 
 def test_a_longer_plan_renders_the_last_shard_again(discs, tmp_path):
-    with open_dataset(tmp_path, formats=["png"], **discs.RUN) as dataset:
+    with open_dataset(tmp_path, output=PNG, **discs.RUN) as dataset:
         dataset.write(0, list(discs.plan_blocks(0))[:1], planned=4)
-    with open_dataset(tmp_path, formats=["png"], **discs.RUN) as dataset:
+    with open_dataset(tmp_path, output=PNG, **discs.RUN) as dataset:
         assert dataset.finished(0, planned=8) is None
         assert dataset.finished(0, planned=4).attempted == 4
 

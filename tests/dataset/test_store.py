@@ -1,16 +1,18 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from l4f_datagen.dataset.ledger import Counts
 from l4f_datagen.dataset.manifest import Facts
-from l4f_datagen.dataset.store import open_dataset
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.recipe import OutputPart
 
 
 @pytest.fixture
 def dataset(discs, tmp_path):
-    with open_dataset(tmp_path / "data set", formats=discs.ALL, **discs.RUN) as dataset:
+    with open_dataset(tmp_path / "data set", output=OutputPart(), **discs.RUN) as dataset:
         yield dataset
 
 
@@ -22,7 +24,8 @@ def test_the_ledger_has_every_attempt(discs, tmp_path):
     for row, disc in zip(rows, tried, strict=True):
         assert row == {
             **{"image_id": disc.image_id, "key": disc.key, "psi": 1.0, "seed": disc.seed},
-            **{"shard": disc.seed // 8, "status": disc.status, "reason": disc.reason},
+            **{"shard": disc.seed // 8, "split": "train"},
+            **{"status": disc.status, "reason": disc.reason},
             "scores": disc.scores,
         }
     for row in rows:
@@ -42,6 +45,8 @@ def test_rows_and_counts_before_the_finish(discs, dataset):
         psis={1.0},
         first_seed=0,
         last_seed=17,
+        splits=Counter(train=15),
+        scores=counts.scores,
     )
     assert counts.rejected == {"border": 3}
 
@@ -122,12 +127,12 @@ def test_one_format_alone(discs, tmp_path):
 
 
 def test_nothing_accepted_still_adds_up(discs, tmp_path):
-    options = {**discs.RUN, "formats": discs.ALL}
-    with open_dataset(tmp_path, **options) as dataset:
+    with open_dataset(tmp_path, output=OutputPart(), **discs.RUN) as dataset:
         dataset.write(0, [[discs.make_disc(3), discs.make_disc(8)]], planned=2)
         manifest = dataset.finish(Facts("disc", 0.9, "none"))
     assert manifest["counts"] == {
-        **{"attempted": 2, "accepted": 0, "rejected": {"border": 2}, "empty_masks": 0}
+        **{"attempted": 2, "accepted": 0, "rejected": {"border": 2}},
+        **{"empty_masks": 0, "filled_holes": 0},
     }
     coco = json.loads((tmp_path / "annotations/instances_train.json").read_bytes())
     assert coco["images"] == coco["annotations"] == []

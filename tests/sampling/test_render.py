@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.recipe import check_recipe
+from l4f_datagen.masks import components, fill_holes, largest_component
+from l4f_datagen.recipe import SplitPart, check_recipe
 from l4f_datagen.sample import image_to_uint8
 from l4f_datagen.sampling.render import Renderer, noise_stream, renderer_of
+from l4f_datagen.sampling.splits import split_of
+from l4f_datagen.sampling.styles import Styles
 from l4f_datagen.sampling.sweep import Draw
 
 DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**32 - 1)]
@@ -12,6 +15,11 @@ DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**3
 
 def levels_apart(first, second):
     return np.abs(first.astype(int) - second.astype(int)).max()
+
+
+def halving_threshold(generator, network, draws):
+    """The threshold at which half of all pixels are mask."""
+    return float(np.median([s.alpha for s in Renderer(generator, network).render(draws)]))
 
 
 class TestRenderer:
@@ -106,6 +114,93 @@ class TestRenderer:
             assert np.abs(first.alpha - second.alpha).mean() < 0.02
         assert any(not np.array_equal(a.alpha, b.alpha) for a, b in zip(exact, half, strict=True))
 
+    def test_fp16_is_for_the_top_four_resolutions(self, make_generator, make_alpha):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        seen = {}
+
+        def watch(_, given, result):
+            seen.update({side: {each.dtype for each in two} for side, two in given[0].items()})
+            assert result.dtype == torch.float32
+
+        handle = network.register_forward_hook(watch)
+        half = Renderer(generator, network, precision="fp16")
+        half.render(DRAWS)
+        handle.remove()
+        kinds = {4: torch.float16, 8: torch.float16, 16: torch.float16, 32: torch.float16}
+        assert seen == {side: {kind} for side, kind in kinds.items()}
+        assert half._half.lowest == 4
+
+    def test_fp16_masks_are_those_of_fp32_all_but(self, make_generator, make_alpha):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        draws = [Draw(k + 1, 1.0, k) for k in range(16)]
+        half_of_all = halving_threshold(generator, network, draws)
+        exact = Renderer(generator, network, mask_threshold=half_of_all).render(draws)
+        half = Renderer(generator, network, "const", half_of_all, "fp16").render(draws)
+        ious = [
+            (a.mask & b.mask).sum() / (a.mask | b.mask).sum()
+            for a, b in zip(exact, half, strict=True)
+        ]
+        assert np.mean(ious) > 0.99
+        assert 0.4 < np.mean([sample.mask for sample in exact]) < 0.6
+
+    def test_background_is_the_muted_picture_of_the_same_sample(self, make_generator, make_alpha):
+        generator = make_generator()
+        network = make_alpha(generator)
+        crop = (1, 4, 15, 12)
+        for mute in ("conv1", "const"):
+            renderer = Renderer(generator, network, noise_mode="random", crop=crop, background=mute)
+            samples = renderer.render(DRAWS)
+            for draw, sample in zip(DRAWS, samples, strict=True):
+                z = np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32)
+                noise = generator.noise("random", [noise_stream(draw.seed)])
+                muted = generator(torch.from_numpy(z), draw.psi, noise=noise, mute=mute).image
+                expected = image_to_uint8(muted)[0].permute(1, 2, 0).numpy()[4:12, 1:15]
+                assert sample.background.dtype == np.uint8
+                assert levels_apart(sample.background, expected) <= 1
+                assert levels_apart(sample.background, sample.image) > 3
+
+    def test_one_synthesis_pass_unless_more_is_asked(self, make_generator, make_alpha):
+        generator = make_generator()
+        passes = []
+        handle = generator.synthesis.register_forward_hook(lambda *_: passes.append(1))
+        (sample,) = Renderer(generator, make_alpha(generator)).render(DRAWS[:1])
+        assert (len(passes), sample.background, sample.scores) == (1, None, {})
+        Renderer(generator, make_alpha(generator), background="conv1").render(DRAWS[:1])
+        assert len(passes) == 3
+        handle.remove()
+
+    def test_split_of_every_sample(self, make_generator):
+        split = SplitPart(val=0.5)
+        draws = [Draw(k + 1, 0.7, k) for k in range(20)]
+        samples = Renderer(make_generator(), None, split=split).render(draws)
+        assert [sample.split for sample in samples] == [split_of(d.key, split) for d in draws]
+        assert {sample.split for sample in samples} == {"train", "val"}
+
+    def test_mask_cleanup_touches_the_mask_alone_and_says_what_was(
+        self, make_generator, make_alpha
+    ):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        draws = [Draw(k + 1, 1.0, k) for k in range(6)]
+        threshold = halving_threshold(generator, network, draws)
+        raw = Renderer(generator, network, mask_threshold=threshold).render(draws)
+        steps = ("largest_component", "fill_holes")
+        clean = Renderer(generator, network, mask_threshold=threshold, mask_cleanup=steps).render(
+            draws
+        )
+        for before, after in zip(raw, clean, strict=True):
+            assert np.array_equal(before.alpha, after.alpha)
+            assert np.array_equal(after.mask, fill_holes(largest_component(before.mask)))
+            parts = components(before.mask)
+            assert after.scores == {
+                "num_components": parts.num_components,
+                "largest_share": round(parts.largest_share, 6),
+            }
+            assert components(after.mask).num_components == 1
+        assert any(not np.array_equal(a.mask, b.mask) for a, b in zip(raw, clean, strict=True))
+
 
 def test_the_recipes_renderer(make_generator, make_alpha):
     generator = make_generator()
@@ -124,3 +219,30 @@ def test_the_recipes_renderer(make_generator, make_alpha):
     )
     plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
     assert plain == Renderer(generator, None, "const", 0.9, "fp32", None)
+
+
+def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator, make_alpha):
+    generator = make_generator()
+    network = make_alpha(generator)
+    data = {
+        "domain": "x",
+        "alpha": {"background": "const"},
+        "sampling": {
+            "truncation_cutoff": 3,
+            "style_mixing": 0.25,
+            "mask_cleanup": ["fill_holes", "largest_component"],
+        },
+        "output": {"composites": "generated", "split": {"val": 0.25}},
+    }
+    recipe = check_recipe(data, "f")
+    assert renderer_of(recipe, generator, network) == Renderer(
+        generator,
+        network,
+        styles=Styles(style_mixing=0.25, truncation_cutoff=3),
+        background="const",
+        mask_cleanup=("largest_component", "fill_holes"),
+        split=SplitPart(train=0.75, val=0.25),
+    )
+    assert renderer_of(recipe, generator, None).background is None
+    del data["output"]["composites"]
+    assert renderer_of(check_recipe(data, "f"), generator, network).background is None

@@ -24,8 +24,9 @@ def test_lists(text, seeds):
     parsed = parse_seeds(text)
     assert list(parsed) == seeds
     assert len(parsed) == len(seeds)
-    with pytest.raises(IndexError):
-        parsed[len(seeds)]
+    for beyond in (len(seeds), -1, -len(seeds)):
+        with pytest.raises(IndexError):
+            parsed[beyond]
 
 
 def test_an_open_end_goes_to_the_last_32_bit_seed():
@@ -75,3 +76,28 @@ def test_lists_that_are_refused(text, problem):
         parse_seeds(text)
     assert str(caught.value).startswith(problem)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "taken"),
+    [
+        ("0-", 5, range(5)),
+        ("3-", 5, [3, 4]),
+        ("4,0-2", 5, [4, 0, 1, 2]),
+        ("0-4", 5, range(5)),
+        ("2,3-", 5, [2, 3, 4]),
+    ],
+)
+def test_seeds_as_rows_of_a_file(text, rows, taken):
+    assert list(parse_seeds(text).rows_of(rows, "ws.npy")) == list(taken)
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [("5", 5), ("0-7", 7), ("5-", 5), ("0-2,9", 9), ("0,100-", 100)]
+)
+def test_rows_that_are_not_there(text, row):
+    with pytest.raises(UsageError) as caught:
+        parse_seeds(text).rows_of(5, "ws.npy")
+    assert str(caught.value) == (
+        f"--seeds: names row {row}, but ws.npy has 5; rows count from 0 to 4"
+    )

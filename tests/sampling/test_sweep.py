@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,3 +129,15 @@ def test_the_recipes_plan():
     sweep = sweep_of(part)
     assert some(sweep) == [Draw(1, 0.3, 4), Draw(2, 0.3, 5)]
     assert (sweep.block_size, sweep.shard_size, sweep.num_shards) == (3, 21, 1)
+
+
+def test_latents_give_the_plan_its_rows(tmp_path):
+    path = str(tmp_path / "ws.npy")
+    np.save(path, np.zeros((3, 8), np.float32))
+    sweep = sweep_of(SamplingPart(psi=(0.5, 1.0), latents=path))
+    assert [(draw.psi, draw.seed) for draw in some(sweep)] == [
+        *[(0.5, 0), (1.0, 0), (0.5, 1)],
+        *[(1.0, 1), (0.5, 2), (1.0, 2)],
+    ]
+    with pytest.raises(UsageError, match=r"--seeds: names row 3, but .*ws.npy has 3; rows count"):
+        sweep_of(SamplingPart(latents=path, seeds="0-3"))

@@ -125,3 +125,10 @@ def test_half_precision_images_give_single_precision_logits():
         logits = net(image)
     assert logits.dtype == torch.float32
     assert torch.allclose(logits, net(image), atol=0.05)
+
+
+def test_alone_in_its_group_no_image_sees_another():
+    net = make_discriminator(16)
+    image = torch.from_numpy(images(4, 16))
+    one_by_one = torch.cat([net(each[None]) for each in image])
+    assert torch.allclose(net(image, group=1), one_by_one, atol=1e-5)

@@ -4,12 +4,15 @@ import torch
 from scipy import signal
 
 from l4f_datagen.stylegan2.layers import (
+    FP16_CLAMP,
     EqualLinear,
     SynthesisLayer,
     ToRGB,
     blur,
+    bounded,
     low_pass,
     modulated_conv2d,
+    tame,
     upsample_rgb,
 )
 
@@ -180,3 +183,42 @@ def test_shapes_are_checked_here():
     """The annotations of the networks are enforced under pytest: a wrong axis is an error."""
     with pytest.raises(Exception, match="modulated_conv2d"):
         modulated_conv2d(torch.ones(2, 3, 4, 4), torch.ones(5, 3, 3, 3), torch.ones(2, 4))
+
+
+def test_tamed_weights_and_styles_give_the_same_convolution():
+    x, weight, styles = tensor(draw(2, 5, 6, 6)), tensor(draw(3, 5, 3, 3)), tensor(draw(2, 5))
+    small, soft, factor = tame(weight * 1e5, styles * 1e4)
+    assert soft.abs().max() <= 1 + 1e-6
+    assert small.abs().max() <= 1 / np.sqrt(5 * 9) + 1e-6
+    exact = modulated_conv2d(x, weight * 1e5, styles * 1e4, demodulate=False)
+    torch.testing.assert_close(modulated_conv2d(x, small, soft, demodulate=False) * factor, exact)
+
+
+def test_the_worst_tamed_sums_stay_within_float16():
+    """All activations at the clamp, all weights and styles at their tops, of one sign."""
+    x = torch.full((1, 512, 4, 4), FP16_CLAMP)
+    weight, styles, _ = tame(torch.ones(1, 512, 3, 3), torch.ones(1, 512))
+    for up in (False, True):
+        out = modulated_conv2d(x, weight, styles, demodulate=False, up=up)
+        assert out.abs().max() < torch.finfo(torch.float16).max / 2
+
+
+def test_weights_and_styles_of_nought_are_no_nan():
+    small, soft, factor = tame(torch.zeros(3, 5, 3, 3), torch.zeros(2, 5))
+    assert all(torch.isfinite(each).all() for each in (small, soft, factor))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "clamp", "bound"),
+    [
+        (torch.float32, None, 1000.0),
+        (torch.float32, 10.0, 10.0),
+        (torch.bfloat16, None, 1000.0),
+        (torch.float16, None, FP16_CLAMP),
+        (torch.float16, 10.0, 10.0),
+        (torch.float16, 900.0, FP16_CLAMP),
+    ],
+)
+def test_bounds_of_activations(dtype, clamp, bound):
+    x = torch.tensor([-1000.0, 3.0, 1000.0], dtype=dtype).reshape(1, 1, 1, 3)
+    assert bounded(x, clamp).flatten().tolist() == [-bound, 3.0, bound]

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,17 +38,20 @@ def test_pycocotools_reads_it(discs, tmp_path):
         assert (tmp_path / annotation["alpha_file"]).is_file()
 
 
-def test_it_scores_perfectly_against_itself(discs, tmp_path):
+def average_precision(truth, kind):
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = truth.loadRes([{**one, "score": 1.0} for one in truth.dataset["annotations"]])
+        scores = COCOeval(truth, found, kind)
+        scores.evaluate()
+        scores.accumulate()
+        scores.summarize()
+    return scores.stats[0]
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_it_scores_perfectly_against_itself(discs, tmp_path, kind):
     discs.make_dataset(tmp_path, 12)
-    truth = open_coco(tmp_path)
-    for kind in ("segm", "bbox"):
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = truth.loadRes([{**one, "score": 1.0} for one in truth.dataset["annotations"]])
-            scores = COCOeval(truth, found, kind)
-            scores.evaluate()
-            scores.accumulate()
-            scores.summarize()
-        assert scores.stats[0] == 1.0
+    assert average_precision(open_coco(tmp_path), kind) == 1.0
 
 
 def test_heads_and_categories(discs, tmp_path):
@@ -70,6 +74,69 @@ def test_an_empty_mask_keeps_its_image_and_is_counted(discs, tmp_path):
     assert [annotation["image_id"] for annotation in data["annotations"]] == [1, 5, 6]
     manifest = json.loads((tmp_path / "manifest.json").read_bytes())
     assert manifest["counts"]["empty_masks"] == 2
+
+
+def test_polygons_rasterise_to_the_mask(discs, tmp_path):
+    discs.make_dataset(tmp_path, 9, output={"coco_segmentation": "polygon"})
+    coco = open_coco(tmp_path)
+    for sample in discs.accepted_discs(9):
+        [annotation] = coco.imgToAnns[sample.image_id]
+        assert isinstance(annotation["segmentation"][0][0], float)
+        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), sample.mask)
+        assert (annotation["area"], annotation["iscrowd"]) == (sample.mask.sum(), 0)
+    assert average_precision(coco, "segm") == 1.0
+
+
+def parted(discs, seed):
+    """A disc with a hole, and a second part that touches nothing: id seed + 1."""
+    sample = discs.make_disc(seed)
+    mask = np.zeros((16, 16), np.bool_)
+    mask[2:9, 2:9], mask[4:6, 4:6], mask[11:13, 10:15] = True, False, True
+    return replace(sample, mask=mask, alpha=mask.astype(np.float32), reason=None)
+
+
+@pytest.mark.parametrize("kind", ["rle", "polygon"])
+def test_components_are_objects_of_their_own(discs, tmp_path, kind):
+    def blocks(shard):
+        yield [parted(discs, 8 * shard + seed) for seed in range(8)]
+
+    wanted = {"instances": "components", "coco_segmentation": kind}
+    discs.make_dataset(tmp_path, 8, blocks=blocks, output=wanted)
+    coco = open_coco(tmp_path)
+    assert coco.getAnnIds(imgIds=[3]) == [3_000_001, 3_000_002]
+    whole = parted(discs, 2).mask
+    first, second = (coco.annToMask(one).astype(bool) for one in coco.imgToAnns[3])
+    upper = whole.copy()
+    upper[10:] = False
+    if kind == "polygon":
+        upper[4:6, 4:6] = True
+    np.testing.assert_array_equal(first, upper)
+    np.testing.assert_array_equal(second, whole & ~upper)
+    assert coco.anns[3_000_001]["bbox"] == [2, 2, 7, 7]
+    assert coco.anns[3_000_002]["bbox"] == [10, 11, 5, 2]
+    assert average_precision(coco, "segm") == 1.0
+    counts = json.loads((tmp_path / "manifest.json").read_bytes())["counts"]
+    assert counts["filled_holes"] == (8 if kind == "polygon" else 0)
+
+
+def test_one_file_a_split(discs, tmp_path):
+    discs.make_dataset(tmp_path, 9, blocks=discs.split_blocks)
+    seeds = {}
+    for split in ("train", "val"):
+        data = json.loads((tmp_path / f"annotations/instances_{split}.json").read_bytes())
+        seeds[split] = [image["seed"] for image in data["images"]]
+        assert [one["image_id"] - 1 for one in data["annotations"]] == seeds[split]
+    kept = [disc.seed for disc in discs.accepted_discs(9)]
+    assert seeds["val"] == [seed for seed in kept if seed % 3 == 0]
+    assert sorted(seeds["train"] + seeds["val"]) == kept
+    assert not (tmp_path / "annotations/instances_test.json").exists()
+
+
+def test_file_names_follow_the_image_format(discs, tmp_path):
+    discs.make_dataset(tmp_path, 3, output={"image_format": "jpeg"})
+    for image in open_coco(tmp_path).dataset["images"]:
+        with Image.open(tmp_path / "images" / image["file_name"]) as picture:
+            assert picture.format == "JPEG"
 
 
 def test_image_ids_are_places_in_the_plan_whatever_was_rejected(discs, tmp_path):

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from l4f_datagen.dataset.store import open_dataset
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.recipe import OutputPart
 from l4f_datagen.writers.hf import GROUP_ROWS, hf_configs
 
 READ = """
 import json, sys, datasets
-rows = datasets.load_dataset(sys.argv[1], split="train")
+rows = datasets.load_dataset(sys.argv[1], split=sys.argv[2])
 first = rows[0]
 print(json.dumps({
     "columns": rows.column_names,
@@ -28,18 +29,19 @@ print(json.dumps({
 """
 
 
-def load_dataset(folder, home):
+def load_dataset(folder, home, split="train"):
     """Read with ``datasets`` in a process of its own, which looks at the environment on import."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(home)}
     run = subprocess.run(
-        [sys.executable, "-c", READ, str(folder)], env=env, capture_output=True, text=True
+        [sys.executable, "-c", READ, str(folder), split], env=env, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def card(formats):
-    return f"---\n{yaml.safe_dump({'license': 'apache-2.0', **hf_configs(formats)})}---\n# Discs\n"
+def card(formats, splits=("train",)):
+    head = {"license": "apache-2.0", **hf_configs(formats, splits)}
+    return f"---\n{yaml.safe_dump(head)}---\n# Discs\n"
 
 
 @pytest.mark.parametrize("formats", [["png", "coco", "hf"], ["hf"]])
@@ -81,7 +83,7 @@ def test_cells_hold_the_bytes_of_the_files(discs, tmp_path):
 
 
 def test_row_groups_are_small(discs, tmp_path):
-    with open_dataset(tmp_path, formats=["hf"], **discs.RUN) as dataset:
+    with open_dataset(tmp_path, output=OutputPart(formats=("hf",)), **discs.RUN) as dataset:
         block = [discs.make_disc(5 * seed) for seed in range(GROUP_ROWS + 30)]
         dataset.write(0, [block[:60], block[60:]], planned=len(block))
     meta = pq.read_metadata(tmp_path / "data/train-00000.parquet")
@@ -114,6 +116,16 @@ def test_scores_must_be_the_same_for_all(discs, tmp_path):
         ValueError, match=r"seed0000001: expected scores \('border_contact',\), got"
     ):
         discs.make_dataset(tmp_path, 2, blocks=blocks)
+
+
+def test_splits_are_splits(discs, tmp_path):
+    discs.make_dataset(tmp_path / "discs", 9, formats=["hf"], blocks=discs.split_blocks)
+    (tmp_path / "discs/README.md").write_text(card(["hf"], ["train", "val"]))
+    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="validation")
+    kept = discs.accepted_discs(9)
+    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3 == 0]
+    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="train")
+    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3]
 
 
 def test_configs_only_with_parquet():

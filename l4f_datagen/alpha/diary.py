@@ -1,0 +1,90 @@
+"""What a training run tells while it goes: log, curves, previews, TensorBoard, progress."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from l4f_datagen.alpha.curves import Events, read_log, write_curves
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.alpha.previews import Previews
+from l4f_datagen.alpha.state import StepFacts
+from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.stylegan2.generator import Generator
+
+ESTIMATE_AFTER = 5
+"""Steps after which the time left can be told."""
+
+
+class Diary:
+    """Everything a run writes for eyes.
+
+    Args:
+        part: the recipe's alpha part.
+        generator: the frozen generator.
+        out: folder of the run.
+        say: told the time left.
+        step: where the run starts or resumes.
+    """
+
+    def __init__(
+        self,
+        part: AlphaPart,
+        generator: Generator,
+        out: Path,
+        say: Callable[[str], None],
+        step: int,
+    ) -> None:
+        self.steps, self.out, self.say, self.first = part.training.steps, out, say, step
+        self.previews = Previews(part, generator, out)
+        self.log = append_log(out / "log.jsonl")
+        self.events = Events(out / "events")
+        self.started = time.monotonic()
+        self.bar = tqdm(total=self.steps, initial=step, desc="alpha", unit="step", disable=None)
+
+    def note(self, facts: StepFacts) -> None:
+        """Take down one step."""
+        self.log(facts)
+        self.events.add(facts)
+        self.bar.update(facts.step - self.bar.n)
+        self.bar.set_postfix(
+            coverage=f"{facts.alpha_coverage:.2f}", bin=f"{facts.binarization:.3f}"
+        )
+        if facts.step - self.first == ESTIMATE_AFTER:
+            pace = (time.monotonic() - self.started) / ESTIMATE_AFTER
+            minutes = pace * (self.steps - facts.step) / 60
+            self.say(f"alpha training: {self.steps} steps, about {minutes:.1f} minutes left")
+
+    def illustrate(self, network: AlphaNetwork, step: int) -> None:
+        """Draw preview sheet and curves of a snapshot."""
+        self.previews.write(network, step)
+        write_curves(read_log(self.out / "log.jsonl"), self.out / "curves.png")
+
+    def close(self) -> None:
+        """Close progress bar and event files."""
+        self.bar.close()
+        self.events.close()
+
+
+def append_log(path: Path) -> Callable[[StepFacts], None]:
+    """Return a writer of one JSON line a step; lines of an undone future are cut."""
+    opened = False
+
+    def order(row: dict[str, Any]) -> tuple[int, int]:
+        return row["attempt"], row["step"]
+
+    def note(facts: StepFacts) -> None:
+        nonlocal opened
+        if not opened:
+            opened = True
+            rows = read_log(path) if path.exists() else []
+            past = [row for row in rows if order(row) < order(asdict(facts))]
+            path.write_text("".join(json.dumps(row) + "\n" for row in past))
+        with path.open("a") as log:
+            log.write(json.dumps(asdict(facts)) + "\n")
+
+    return note

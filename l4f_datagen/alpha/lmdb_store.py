@@ -1,0 +1,97 @@
+"""Pictures in an LMDB: LSUN's (any key -> encoded picture) or rosinality's (size-number)."""
+
+import io
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.alpha.stores import fit_square
+from l4f_datagen.errors import InputRefused, UsageError
+
+MAX_PICTURES = 10_000_000
+SIZED_KEY = re.compile(rb"(\d{1,5})-\d{5,}")
+REMEDY = "name an LSUN or rosinality LMDB"
+
+
+@lru_cache(maxsize=8)
+def _environment(path: Path) -> Any:
+    # Once a process: lmdb refuses to open a file twice, as reals and again as backgrounds.
+    import lmdb
+
+    subdir = path.is_dir()
+    return lmdb.open(str(path), subdir=subdir, readonly=True, lock=False, readahead=False)
+
+
+class Lmdb:
+    """An LMDB of encoded pictures, opened for reading.
+
+    rosinality stores every picture in one or more sizes under ``256-00017`` beside ``length``;
+    the smallest size that fills the canvas is read. LSUN has one picture under every key.
+
+    Raises:
+        UsageError: the lmdb package is missing.
+        InputRefused: no LMDB, or one without pictures.
+    """
+
+    def __init__(self, path: Path, side: int) -> None:
+        try:
+            import lmdb
+        except ImportError as error:
+            remedy = "pip install 'l4f-datagen[lmdb]'"
+            raise UsageError(str(path), "needs the lmdb package", remedy) from error
+        self.path, self.side = path, side
+        if not path.exists():
+            raise InputRefused(str(path), "is not there", REMEDY)
+        try:
+            self.environment = _environment(path.resolve())
+            with self.environment.begin() as transaction:
+                length = transaction.get(b"length")
+                found = transaction.cursor()
+                keys = self._sized(found, length) if length is not None else self._all(found)
+        except lmdb.Error as error:
+            problem = f"is no LMDB ({' '.join(str(error).split())[:120]})"
+            raise InputRefused(str(path), problem, REMEDY) from error
+        self.keys: list[bytes] = keys
+
+    def _all(self, cursor: Any) -> list[bytes]:
+        keys: list[bytes] = []
+        for key in cursor.iternext(keys=True, values=False):
+            if len(keys) >= MAX_PICTURES:
+                raise InputRefused(str(self.path), "holds over 10 million entries", "split it")
+            keys.append(bytes(key))
+        return keys
+
+    def _sized(self, cursor: Any, length: bytes) -> list[bytes]:
+        if not length.isdigit() or int(length[:12]) > MAX_PICTURES:
+            shown = repr(bytes(length[:20]))
+            raise InputRefused(str(self.path), f"has an impossible length {shown}", REMEDY)
+        count = int(length)
+        sides = set()
+        more = cursor.first()
+        while more and (match := SIZED_KEY.fullmatch(bytes(cursor.key()))):
+            sides.add(int(match[1]))
+            # Behind the last picture of this size: ";" sorts after every digit.
+            more = cursor.set_range(match[1] + b"-;")
+        if count and not sides:
+            problem = f"promises {count} pictures and holds none"
+            raise InputRefused(str(self.path), problem, REMEDY)
+        filling = [size for size in sides if size >= self.side]
+        best = min(filling) if filling else max(sides, default=0)
+        return [f"{best}-{number:05d}".encode() for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, number: int) -> NDArray[np.uint8]:
+        """Return one picture, ``side side 3``."""
+        key = self.keys[number]
+        with self.environment.begin() as transaction:
+            encoded = transaction.get(key)
+        subject = f"{self.path}:{key.decode(errors='replace')}"
+        if encoded is None:
+            raise InputRefused(subject, "is missing", "make the LMDB again")
+        return fit_square(io.BytesIO(encoded), self.side, subject)

@@ -1,0 +1,77 @@
+"""How much of its pictures a generator's object covers, told by the generator alone.
+
+A picture and its muted twin (same w, same noise) differ where the trunk has drawn an object and
+agree, more or less, on the ground. Otsu's threshold parts the two kinds of pixel. The share above
+it is a rough size, about 0.75 of the true one on toy cars and on digits: good for a bracket, not
+for a target.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.stylegan2.generator import Generator, Mute
+
+SEED = 5
+PICTURES = 64
+BATCH = 8
+SIDE = 64
+"""Differences are looked at in 64 x 64 at most: the size of a thing needs no more."""
+LEVELS = 256
+LOWER, UPPER = 0.5, 2.0
+MIN_SHARE, MAX_SHARE = 0.02, 0.45
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Between what the mean alpha of a picture has to lie, as shares of the picture."""
+
+    lower: float
+    upper: float
+
+
+def coverage_bracket(part: AlphaPart, generator: Generator) -> Bracket:
+    """Return half to twice the object's rough share; limits that the recipe names go first."""
+    config = part.training
+    lower = config.min_fg_coverage
+    upper = None if config.min_bg_coverage is None else 1 - config.min_bg_coverage
+    if lower is None or upper is None:
+        share = min(max(object_share(part, generator), MIN_SHARE), MAX_SHARE)
+        lower = LOWER * share if lower is None else lower
+        upper = UPPER * share if upper is None else upper
+    return Bracket(lower, upper)
+
+
+@torch.no_grad()
+def object_share(part: AlphaPart, generator: Generator) -> float:
+    """Return the share of pixels in which pictures differ from their muted twins, in [0, 1]."""
+    mute: Mute = "const" if part.background == "const" else "conv1"
+    gaps = []
+    for start in range(0, PICTURES, BATCH):
+        streams = [np.random.RandomState([SEED, start + k]) for k in range(BATCH)]
+        z = np.stack([stream.randn(generator.spec.z_dim) for stream in streams])
+        w = generator.mapping(torch.from_numpy(z.astype(np.float32)).to(generator.w_avg.device))
+        ws, noise = generator.truncate(w, part.training.psi), generator.noise("random", streams)
+        twins = generator.synthesis(ws, noise, mute).image
+        gap = (generator.synthesis(ws, noise).image - twins).abs().mean(dim=1, keepdim=True)
+        side = min(SIDE, gap.shape[-1])
+        gaps.append(F.adaptive_avg_pool2d(gap, side).float().cpu().numpy())
+    differences = np.concatenate(gaps)
+    return float((differences > otsu_threshold(differences)).mean())
+
+
+def otsu_threshold(values: NDArray[np.floating]) -> float:
+    """Return the threshold that leaves the largest variance between two classes (Otsu 1979)."""
+    counts, edges = np.histogram(values, LEVELS)
+    centres = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)[:-1].astype(np.float64)
+    above = counts.sum() - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = sums[:-1] / below - (sums[-1] - sums[:-1]) / above
+    between = np.nan_to_num(below * above * gap**2)
+    return float(edges[1:-1][int(np.argmax(between))])

@@ -1,0 +1,58 @@
+"""Several processes that train together: who is who, and sums over all of them."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one training.
+
+    Attributes:
+        own: this process, from 0.
+        count: of all processes.
+    """
+
+    own: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.own == 0
+
+    def add_up(self, numbers: Tensor) -> None:
+        """Replace float64 ``numbers`` by their sum over all processes."""
+        if self.count > 1:
+            torch.distributed.all_reduce(numbers)
+
+    def add_up_gradients(self, network: nn.Module) -> None:
+        """Replace every gradient by its sum over all processes, in one exchange."""
+        if self.count == 1:
+            return
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        torch.distributed.all_reduce(flat)
+        for grad, summed in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(summed.reshape(grad.shape))
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.count > 1:
+            torch.distributed.barrier()
+
+
+ALONE = Ranks()
+
+
+def join_ranks(device: torch.device) -> Ranks:
+    """Join the processes that ``torchrun`` started; alone without it."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return ALONE
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Ranks(torch.distributed.get_rank(), count)

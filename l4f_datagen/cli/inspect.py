@@ -1,0 +1,133 @@
+"""``l4f-datagen inspect``: look inside checkpoints, generators and datasets."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+
+
+@click.group()
+def inspect() -> None:
+    """Look inside things."""
+
+
+@inspect.command("checkpoint")
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
+def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
+    """Print what a checkpoint holds."""
+    from l4f_datagen.checkpoints.convert import checkpoint_facts
+
+    facts = checkpoint_facts(file, class_index)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:18s} {value}")
+
+
+@inspect.command("dataset")
+@click.argument("dataset", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def inspect_dataset(dataset: Path, as_json: bool) -> None:
+    """Print counts, scores and origin of a finished dataset."""
+    from l4f_datagen.report.summary import dataset_facts, facts_text
+
+    facts = dataset_facts(dataset)
+    click.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
+
+
+@inspect.command("sample")
+@click.argument("dataset", type=FILE)
+@click.argument("key")
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the three files.")
+@click.option("--generator", type=FILE, help="Where the generator lies now.")
+@click.option("--alpha", type=FILE, help="Where the alpha network lies now.")
+@click.option("--device", help="Default: the kind of device the dataset was made on.")
+@click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too.")
+def inspect_sample(
+    dataset: Path,
+    key: str,
+    out: Path,
+    device: str | None,
+    offline: bool,
+    **named: Path | None,
+) -> None:
+    """Make one sample of a dataset again, accepted or rejected: image, mask and alpha.
+
+    Its whole block is rendered, so that the bytes are those of the dataset; exit 1 where the
+    dataset's own files differ.
+    """
+    from l4f_datagen.errors import L4FError
+    from l4f_datagen.report.again import make_again
+
+    weights = {part: file for part, file in named.items() if file is not None}
+    made = make_again(dataset, key, out, _say, weights=weights, device=device, offline=offline)
+    for path in made["files"]:
+        click.echo(str(path))
+    if made["same"] is False:
+        remedy = "use the kind of machine and the package version of its manifest"
+        raise L4FError(key, "its bytes are not those of the dataset", remedy)
+    if made["same"]:
+        _say("the same bytes as in the dataset")
+
+
+@inspect.command("trgb")
+@source_options
+@click.option("--seeds", default="0-3", show_default=True, help="One row each, 64 at most.")
+@click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@click.option("--out", type=FILE, required=True, help="PNG to write.")
+def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
+    """Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
+
+    As in the appendix of the paper, from which it chose the layers the alpha network reads.
+    """
+    from l4f_datagen.report.features import trgb_sheet
+
+    _write_sheet(trgb_sheet, seeds, psi, out, **source)
+
+
+@inspect.command("features")
+@source_options
+@click.option("--seeds", default="0-3", show_default=True, help="One row each, 64 at most.")
+@click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@click.option("--out", type=FILE, required=True, help="PNG to write.")
+def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:
+    """Show the features of each resolution: three principal components as colours."""
+    from l4f_datagen.report.features import feature_sheet
+
+    _write_sheet(feature_sheet, seeds, psi, out, **source)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _write_sheet(
+    draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
+) -> None:
+    from l4f_datagen.errors import UsageError
+    from l4f_datagen.report.features import MAX_SEEDS
+    from l4f_datagen.report.figures import save_png
+    from l4f_datagen.sampling.seeds import parse_seeds
+    from l4f_datagen.weights import choose_device, obtain_generator
+
+    if not math.isfinite(psi):
+        raise UsageError("--psi", f"expected a number from 0 to 2, got {psi}", "give --psi 0.7")
+    chosen = parse_seeds(seeds)
+    if len(chosen) > MAX_SEEDS:
+        raise UsageError("--seeds", f"names {len(chosen)}", f"name {MAX_SEEDS} at most")
+    recipe = resolve_recipe(**source)
+    _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
+    sheet = draw(generator, [chosen[k] for k in range(len(chosen))], psi)
+    try:
+        save_png(sheet, out)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(out), problem, "name another file with --out") from error
+    click.echo(str(out))

@@ -1,0 +1,46 @@
+"""``l4f-datagen merge``: one dataset from what shard jobs made."""
+
+import json
+from pathlib import Path
+
+import click
+
+from l4f_datagen.options import PLACE
+
+
+@click.command()
+@click.argument("parts", nargs=-1, required=True, type=PLACE, metavar="OUT | PARTS...")
+@click.option("--out", type=PLACE, help="New dataset folder, to copy PARTS into.")
+@click.option("--fill", is_flag=True, help="Render here what jobs have left out.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+@click.option("--offline", is_flag=True, help="Fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def merge(
+    parts: tuple[Path | str, ...],
+    out: Path | str | None,
+    fill: bool,
+    device: str,
+    offline: bool,
+    as_json: bool,
+) -> None:
+    """Finish a dataset that jobs of `make --shard i/n` made: indexes, card, contact sheet.
+
+    Where the jobs shared one folder or URL, name it alone: merge OUT. Where each wrote to a folder
+    of its own, name them all: merge PARTS... --out OUT. The bytes are those of one make without
+    --shard. The shard where a count of accepted samples ends is rendered once more.
+    """
+    from l4f_datagen.errors import UsageError
+    from l4f_datagen.merge import Merge, merge_dataset
+
+    folders = tuple(part for part in parts if isinstance(part, Path))
+    if out is None and len(parts) > 1:
+        raise UsageError("merge", "takes one OUT, or PARTS with --out", "name --out FOLDER")
+    if out is not None and len(folders) < len(parts):
+        raise UsageError("merge", "PARTS must be folders", "let the jobs write to one URL")
+    job = Merge(parts[0] if out is None else out, folders if out else (), fill, device, offline)
+    manifest = merge_dataset(job, say=lambda line: click.echo(line, err=True))
+    counts = manifest["counts"]
+    if as_json:
+        click.echo(json.dumps({"out": str(job.out), "counts": counts}, indent=2))
+        return
+    click.echo(f"{counts['accepted']} samples of {counts['attempted']} attempts in {job.out}")

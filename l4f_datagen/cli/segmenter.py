@@ -1,0 +1,211 @@
+"""``l4f-datagen segmenter``: a network for real photographs, learnt from a generated dataset."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.validate import FORMATS
+
+if TYPE_CHECKING:
+    from l4f_datagen.segmenter.model import Segmenter
+
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+THRESHOLD = click.option(
+    "--threshold", type=click.FloatRange(0, 1, max_open=True), help="Mask where alpha > this."
+)
+
+
+@click.group()
+def segmenter() -> None:
+    """Train a small U-Net on a dataset and use it on real photographs."""
+
+
+@segmenter.command("train")
+@click.argument("dataset", type=FILE)
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
+@click.option("--steps", type=click.IntRange(1, 10**7), help="Length, default 1000 steps.")
+@click.option("--epochs", type=click.FloatRange(0, 10**5, min_open=True), help="Or in epochs.")
+@click.option("--size", type=click.IntRange(8, 4096), help="Longer side in px (at most 256).")
+@click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True)
+@click.option("--width", type=click.IntRange(1, 128), default=16, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@DEVICE
+def train(
+    dataset: Path,
+    out: Path,
+    steps: int | None,
+    epochs: float | None,
+    size: int | None,
+    batch: int,
+    width: int,
+    seed: int,
+    device: str,
+) -> None:
+    """Train on a DATASET that `make` has finished; the same command resumes.
+
+    Samples outside the dataset's split `train`, or else a tenth chosen by seed, are held out and
+    scored. Writes segmenter.safetensors, segmenter.json and log.jsonl to OUT.
+    """
+    from l4f_datagen.errors import UsageError
+
+    if steps and epochs:
+        raise UsageError("--steps", "given together with --epochs", "name one of them")
+    from l4f_datagen.segmenter.job import TrainingJob, train_on_dataset
+
+    job = TrainingJob(dataset, out, steps, epochs, size, batch, width, seed, device)
+    click.echo(str(train_on_dataset(job, say=_say)))
+
+
+@segmenter.command("score")
+@click.argument("model", type=FILE)
+@click.option("--truth", type=FILE, required=True, help="Mask folder or annotation export.")
+@click.option("--images", type=FILE, help="Their photographs (default: TRUTH/images).")
+@click.option("--format", "truth_format", type=click.Choice(FORMATS), help="Told by content.")
+@click.option("--category", help="Which class of the truth is foreground.")
+@click.option("--mask-value", help="Which value of a mask PNG is foreground.")
+@click.option("--masks-dir", type=FILE, help="Mask files that the truth refers to.")
+@click.option("--boxes", type=click.Choice(["refuse", "fill"]), help="What a bare box means.")
+@click.option(
+    "--annotators",
+    type=click.Choice(["majority", "union", "intersection", "first"]),
+    help="How several annotators of one image become one mask.",
+)
+@click.option(
+    "--pair-by",
+    type=click.Choice(["auto", "key", "stem", "number"]),
+    default="auto",
+    show_default=True,
+    help="How truth and photographs are paired.",
+)
+@click.option("--offset", type=int, help="Truth number minus photograph number.")
+@click.option("--allow-unused", is_flag=True, help="Photographs without truth are fine.")
+@click.option("--resize", type=click.Choice(["nearest"]), help="Allow sizes that differ.")
+@click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
+@click.option("--ap", "with_ap", is_flag=True, help="COCO average precision too.")
+@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit 3 below this mIoU.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@THRESHOLD
+@DEVICE
+def score(
+    model: Path,
+    truth: Path,
+    images: Path | None,
+    truth_format: str | None,
+    category: str | None,
+    mask_value: str | None,
+    masks_dir: Path | None,
+    boxes: str | None,
+    annotators: str | None,
+    allow_unused: bool,
+    paper_compat: bool,
+    min_miou: float | None,
+    as_json: bool,
+    device: str,
+    **options: Any,
+) -> None:
+    """Score a MODEL on real annotated photographs, with the table of `validate`.
+
+    Photographs may have any size: each is scaled until its longer side is the trained size, and
+    the mask is scaled back.
+    """
+    from l4f_datagen.annotations import open_truth
+    from l4f_datagen.errors import BelowScore, UsageError
+    from l4f_datagen.segmenter.photos import open_photos
+    from l4f_datagen.segmenter.real_set import score_photos
+
+    if images is None:
+        images = truth / "images"
+        if not images.is_dir():
+            raise UsageError("--images", "not given, and no images/ in --truth", "name the folder")
+    opened = _open(model, device)
+    named = {"boxes": boxes, "annotators": annotators}
+    truth_set = open_truth(
+        truth,
+        format=truth_format,
+        category=category,
+        mask_value=mask_value,
+        masks_dir=masks_dir,
+        exact_white=paper_compat,
+        **{name: value for name, value in named.items() if value is not None},
+    )
+    report = score_photos(
+        opened,
+        open_photos(images),
+        truth_set,
+        allow_unused=allow_unused or None,
+        paper_compat=paper_compat,
+        **options,
+    )
+    click.echo(report.to_json() if as_json else report.to_text(f"{model} against {truth}"))
+    if min_miou is not None and report.scores.miou < min_miou:
+        reached = f"mIoU {report.scores.miou:.4f} is below the asked {min_miou}"
+        raise BelowScore(str(model), reached, "look at the worst images first")
+
+
+@segmenter.command("predict")
+@click.argument("model", type=FILE)
+@click.argument("images", type=FILE)
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the masks.")
+@click.option("--alpha", "with_alpha", is_flag=True, help="Write the soft alpha too.")
+@click.option("--overwrite", is_flag=True, help="Replace masks that are there.")
+@THRESHOLD
+@DEVICE
+def predict(
+    model: Path,
+    images: Path,
+    out: Path,
+    with_alpha: bool,
+    overwrite: bool,
+    threshold: float | None,
+    device: str,
+) -> None:
+    """Write a mask PNG (0 or 255) for each of IMAGES, a file or a folder, at its own size.
+
+    Masks go to OUT/masks, soft alphas to OUT/alpha; `validate --pred OUT` reads both.
+    """
+    from l4f_datagen.errors import InputRefused
+    from l4f_datagen.segmenter.photos import open_photos
+    from l4f_datagen.segmenter.prediction import write_masks
+
+    written = write_masks(
+        _open(model, device),
+        open_photos(images),
+        out,
+        threshold=threshold,
+        with_alpha=with_alpha,
+        overwrite=overwrite,
+        say=_say,
+    )
+    click.echo(f"{written.masks} masks in {out}")
+    if written.refused:
+        problem = f"{len(written.refused)} of {written.masks + len(written.refused)} were refused"
+        raise InputRefused(str(images), problem, "see the lines above")
+
+
+@segmenter.command("export")
+@click.argument("model", type=FILE)
+@click.argument("target", metavar="FILE.onnx", type=FILE)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def export(model: Path, target: Path, overwrite: bool) -> None:
+    """Export a MODEL as ONNX, any batch and size; checked against torch before it is written.
+
+    Input `image`: float32 batch 3 h w in [-1, 1]; output `alpha`: batch 1 h w in [0, 1].
+    """
+    from l4f_datagen.segmenter.export import export_onnx
+
+    difference = export_onnx(_open(model, "cpu"), target, overwrite=overwrite)
+    _say(f"ONNX Runtime and torch differ by {difference:.1e} at most")
+    click.echo(str(target))
+
+
+def _open(model: Path, device: str) -> "Segmenter":
+    from l4f_datagen.segmenter.model import open_segmenter
+    from l4f_datagen.weights import choose_device
+
+    return open_segmenter(model, choose_device(device))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,121 @@
+"""Opening a dataset: a folder or a URL, held against others, swept of what a crash left."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from l4f_datagen.dataset import layout
+from l4f_datagen.dataset.disk import FULL, disk_failure, write_atomically
+from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
+from l4f_datagen.dataset.manifest import SCHEMA, dump_json
+from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
+from l4f_datagen.dataset.remote import Remote
+from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.errors import UsageError
+from l4f_datagen.recipe import OutputPart
+from l4f_datagen.sampling.share import Share
+from l4f_datagen.writers.backgrounds import Backgrounds
+from l4f_datagen.writers.encoding import Encoder
+
+MAX_WORKERS = 4
+
+
+@contextmanager
+def open_dataset(
+    out: Path | str,
+    *,
+    recipe: str,
+    recipe_hash: str,
+    output: OutputPart,
+    backgrounds: Backgrounds | None = None,
+    overwrite: bool = False,
+    share: Share | None = None,
+    workers: int | None = None,
+) -> Iterator[Dataset]:
+    """Open a dataset folder to begin or resume it, and hold it against other processes.
+
+    Args:
+        out: a folder, made when it is not there, or the URL of a place (see ``Remote``).
+        recipe: text of the resolved recipe, written to ``recipe.yaml``.
+        recipe_hash: of all in it that decides the bytes of a sample; the count is not part of it.
+        output: what is written.
+        backgrounds: the user's pictures for ``composites: folder``.
+        overwrite: drop what an earlier run left here; files of others stay.
+        share: which shards are ours, with others at work on the rest; None: all of them.
+        workers: threads that encode; None takes one a core, at most four.
+
+    Raises:
+        UsageError: a folder that cannot be written, is not ours, has another recipe or is in use;
+            a share that would overwrite.
+        L4FError: no space left.
+    """
+    if overwrite and share:
+        problem = "given with --shard, would throw away what other jobs made"
+        raise UsageError("--overwrite", problem, "remove the folder before the first job")
+    run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
+    run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
+    workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
+    remote = Remote(out) if isinstance(out, str) else None
+    folder = remote.scratch(str(share or "")) if remote else Path(out)
+    with ExitStack() as stack:
+        try:
+            if not remote:
+                refuse_foreign(folder)
+            (folder / layout.LOCK).parent.mkdir(parents=True, exist_ok=True)
+            lock = folder / layout.LOCK
+            stack.enter_context(
+                job_locks(folder, lock, share)
+                if share and not remote
+                else folder_lock(lock, os.fspath(out))
+            )
+            if remote:
+                remote.begin(folder)
+            if overwrite:
+                layout.clear(folder)
+                drop_records(folder)
+                if remote:
+                    remote.clear()
+            else:
+                refuse_other_run(folder, run, os.fspath(out))
+                layout.sweep(folder, share.owns if share else None)
+            _record(folder, dump_json(run), share)
+        except OSError as error:
+            if error.errno in FULL:
+                raise disk_failure(folder, "opening it", error) from error
+            raise UsageError(
+                os.fspath(out), f"cannot be written ({error.strerror})", "choose another folder"
+            ) from error
+        if remote:
+            remote.send(folder, [layout.RUN])
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "encode"))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        yield Dataset(folder, run, pool, Encoder(output, backgrounds), remote)
+
+
+@contextmanager
+def guest_dataset(
+    out: Path | str, output: OutputPart, backgrounds: Backgrounds | None = None
+) -> Iterator[Dataset]:
+    """Open a dataset to write single shards for the process that holds it, and nothing else."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(1, "encode"))
+        remote = Remote(out) if isinstance(out, str) else None
+        folder = Path(stack.enter_context(TemporaryDirectory())) if remote else Path(out)
+        yield Dataset(folder, {}, pool, Encoder(output, backgrounds), remote)
+
+
+def _record(folder: Path, run: bytes, share: Share | None) -> None:
+    # A resumed run need not wait for the disk again.
+    path = folder / layout.RUN
+    if path.exists() and path.read_bytes() == run:
+        return
+    if share is None:
+        write_atomically(path, run, durable=True)
+        return
+    # Jobs begin at the same moment; each brings a file of its own to the one name.
+    own = folder / f"{JOBS}/{share.index}-run"
+    write_atomically(own, run, durable=True)
+    own.replace(path)

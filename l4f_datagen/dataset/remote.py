@@ -1,0 +1,225 @@
+"""Remote: a dataset at any fsspec URL, such as ``s3://bucket/cars``.
+
+Shards are made in a local folder, as ever, and moved to the URL once whole: their files first,
+the marker last, the manifest last of all, so that what holds for a folder after a crash holds
+there too. Markers and what indexes are merged from stay in the local folder as well.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+import fsspec
+
+from l4f_datagen.checkpoints.cache import default_cache
+from l4f_datagen.dataset import layout
+from l4f_datagen.dataset.disk import PART, has_size, remove
+from l4f_datagen.dataset.manifest import Marker
+from l4f_datagen.errors import L4FError, NetworkError, UsageError
+
+LOCAL = ("file://", "local://")
+
+
+class Remote:
+    """A place at a URL.
+
+    Args:
+        url: where the dataset is, or will be.
+
+    Raises:
+        UsageError: an unknown kind of URL, or one whose package is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        options: dict[str, Any] = {"skip_instance_cache": True}
+        if url.startswith(LOCAL):
+            options["auto_mkdir"] = True
+        try:
+            self._fs, root = fsspec.core.url_to_fs(self.url, **options)
+        except (ImportError, ValueError) as error:
+            remedy = "pip install its package (s3fs, gcsfs, adlfs ...), or name a folder"
+            raise UsageError(url, f"cannot be opened ({error})", remedy) from error
+        self._root = str(root).rstrip("/")
+        self._left: set[str] | None = None
+
+    def scratch(self, name: str = "") -> Path:
+        """The local folder where the shards for this URL are made."""
+        digest = hashlib.sha256(f"{self.url} {name}".encode()).hexdigest()[:16]
+        return default_cache() / "remote" / digest
+
+    def begin(self, folder: Path) -> None:
+        """Bring the state of the dataset into the local folder, which is emptied first.
+
+        Raises:
+            UsageError: the place holds files that this tool did not make.
+            NetworkError: it cannot be read.
+        """
+        self.forget(folder)
+        with self._failures("reading"):
+            self._fs.invalidate_cache()
+            there = [self._relative(entry) for entry in self._list("")]
+            if there and layout.STATE not in there:
+                problem = "not empty, and not made by this tool"
+                raise UsageError(self.url, problem, "choose another place")
+            names = [self._relative(path) for path in self._find(layout.STATE)]
+            self._fetch(folder, [*names, *(page for page in layout.PAGES[:1] if page in there)])
+        places = (layout.MARKER, *layout.PLACES)
+        found = (self.numbered(place) for place in places if place.split("/")[0] in there)
+        self._left = {name for numbered in found for _, name in numbered}
+        self._left.update(name for name in layout.INDEXES if name.split("/")[0] in there)
+
+    def forget(self, folder: Path) -> None:
+        """Empty the local folder, but for its lock."""
+        for path in [*folder.glob("*"), *(folder / layout.STATE).glob("*")]:
+            if path not in (folder / layout.STATE, folder / layout.LOCK):
+                remove(path)
+
+    def fetch_shard(self, folder: Path, shard: int) -> None:
+        """Bring the state of a shard that another machine made."""
+        places = [place for place in (layout.MARKER, *layout.PLACES) if place[0] == "."]
+        with self._failures("reading"):
+            self._fs.invalidate_cache()
+            names = [
+                self._relative(path)
+                for place in places
+                for path in self._find(place.format(shard=shard))
+            ]
+            self._fetch(folder, names)
+
+    def fetch_pictures(self, folder: Path, marker: Marker, keys: set[str]) -> None:
+        """Bring the files of single samples, or the shard's where they have none."""
+        outside = [name for name, _, _ in marker.files if not name.startswith(layout.STATE)]
+        loose = [name for name in outside if not name.endswith((".parquet", ".tar"))]
+        wanted = [name for name in loose if PurePath(name).stem.split("_")[0] in keys]
+        with self._failures("reading"):
+            self._fetch(folder, wanted or outside)
+
+    def lost(self, folder: Path, marker: Marker) -> int:
+        """Count the files of a shard that are not there, or of another size."""
+        lost, sizes = 0, dict[str, int]()
+        with self._failures("reading"):
+            self._fs.invalidate_cache()
+            for parent in {name.rpartition("/")[0] for name, _, _ in marker.files}:
+                sizes |= {self._relative(e["name"]): e["size"] for e in self._details(parent)}
+        for name, size, _ in marker.files:
+            here = name.startswith(layout.STATE) and not has_size(folder / name, size)
+            lost += here or sizes.get(name) != size
+        return lost
+
+    def send_shard(self, folder: Path, marker: Marker) -> None:
+        """Move a finished shard: files, then marker; what no index needs leaves the local disk."""
+        names = [name for name, _, _ in marker.files]
+        self.send(folder, names)
+        self.send(folder, [layout.MARKER.format(shard=marker.shard)])
+        for place in layout.PLACES:
+            if not place.startswith(layout.STATE):
+                remove(folder / place.format(shard=marker.shard))
+
+    def send(self, folder: Path, names: Sequence[str]) -> None:
+        """Copy files of the local folder to the place."""
+        with self._failures("writing"):
+            if names:
+                self._fs.put([os.fspath(folder / name) for name in names], self._paths(names))
+
+    def retract_shard(self, shard: int) -> None:
+        """Take a shard away, its marker first."""
+        for place in (layout.MARKER, *layout.PLACES):
+            self._drop(place.format(shard=shard))
+
+    def retract_indexes(self) -> None:
+        """Take away all that speaks for the whole dataset."""
+        for name in layout.INDEXES:
+            self._drop(name)
+
+    def clear(self) -> None:
+        """Take away all that a run of this tool put here; files of others stay."""
+        self.retract_indexes()
+        for name in sorted(self._left or ()):
+            self._drop(name)
+        self.drop_folder(f"{layout.STATE}/jobs")
+        self.drop_folder(layout.RUN)
+
+    def sweep(self, shards: Iterable[int]) -> None:
+        """Take away the places of all shards but these."""
+        kept = set(shards)
+        for place in (layout.MARKER, *layout.PLACES):
+            for number, name in self.numbered(place):
+                if number not in kept:
+                    self.drop_folder(name)
+
+    def numbered(self, place: str) -> list[tuple[int, str]]:
+        """What stands at a place, for any shard."""
+        before, _, after = place.partition("{shard:05d}")
+        name = re.compile(rf"{re.escape(before)}(\d{{5,}}){re.escape(after)}")
+        with self._failures("reading"):
+            self._fs.invalidate_cache()
+            listed = [self._relative(path) for path in self._list(before.rpartition("/")[0])]
+        found = ((name.fullmatch(path), path) for path in listed)
+        return [(int(match[1]), path) for match, path in found if match]
+
+    def send_indexes(self, folder: Path, shards: Iterable[int]) -> None:
+        """Send the indexes, the manifest last, and take away what they do not name."""
+        self.retract_indexes()
+        self.sweep(shards)
+        names = [name for name in layout.INDEXES if (folder / name).exists()]
+        self.send(folder, [layout.RUN, *(name for name in names if name != layout.MANIFEST)])
+        self.send(folder, [layout.MANIFEST])
+
+    def _drop(self, name: str) -> None:
+        """Take away what was there at the beginning; without one, look."""
+        if self._left is None:
+            self.drop_folder(name)
+        elif name in self._left:
+            self.drop_folder(name)
+            self._left.discard(name)
+
+    def drop_folder(self, name: str) -> None:
+        """Take away a name and what lies below it, if there."""
+        with self._failures("writing"):
+            path = f"{self._root}/{name}"
+            with suppress(FileNotFoundError):
+                self._fs.invalidate_cache()
+                if self._fs.exists(path):
+                    self._fs.rm(path, recursive=True)
+
+    def _fetch(self, folder: Path, names: Sequence[str]) -> None:
+        wanted = [name for name in names if not name.endswith((".lock", "/lock", PART))]
+        for name in wanted:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if wanted:
+            self._fs.get(self._paths(wanted), [os.fspath(folder / name) for name in wanted])
+
+    def _paths(self, names: Iterable[str]) -> list[str]:
+        return [f"{self._root}/{name}" for name in names]
+
+    def _relative(self, path: str) -> str:
+        return path.rstrip("/").removeprefix(self._root).lstrip("/")
+
+    def _find(self, name: str) -> list[str]:
+        with suppress(FileNotFoundError):
+            return list(self._fs.find(f"{self._root}/{name}"))
+        return []
+
+    def _details(self, name: str) -> list[dict[str, Any]]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return list(self._fs.ls(f"{self._root}/{name}".rstrip("/"), detail=True))
+        return []
+
+    def _list(self, name: str) -> list[str]:
+        return [entry["name"] for entry in self._details(name)]
+
+    @contextmanager
+    def _failures(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except L4FError:
+            raise
+        except Exception as error:  # every kind of store raises errors of its own
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            remedy = "see to it and run the same command again: it goes on after the last shard"
+            raise NetworkError(self.url, f"{doing} failed ({reason})", remedy) from error

@@ -1,0 +1,189 @@
+"""The engine of a cluster: each shard is a Ray task that renders, encodes and writes it.
+
+Tasks write into the dataset itself, so its folder must be one that all nodes share, or a URL.
+A task whose worker is lost is run again, elsewhere; what it left is taken away first.
+"""
+
+import functools
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from l4f_datagen.dataset.manifest import Marker
+from l4f_datagen.dataset.open import guest_dataset
+from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.engines import MakeShard
+from l4f_datagen.engines.local import labelled
+from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.progress import Progress
+from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.sampling.quota import Quota
+from l4f_datagen.sampling.render import Renderer, renderer_of
+from l4f_datagen.sampling.sweep import sweep_of
+from l4f_datagen.weights import open_networks
+from l4f_datagen.writers.backgrounds import backgrounds_of
+
+if TYPE_CHECKING:
+    from l4f_datagen.pipeline import Job
+
+MAX_RETRIES = 5
+"""Times a shard is begun again after its worker was lost."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs to make a shard; travels to it as plain values.
+
+    Attributes:
+        recipe: as JSON.
+        out: folder or URL, as text.
+        is_url: which of them.
+        number: see ``Quota``.
+        count: see ``Quota``.
+        device: "cpu", "cuda" or "mps": the kind that the driver chose.
+        offline: fetch nothing.
+    """
+
+    recipe: str
+    out: str
+    is_url: bool
+    number: int
+    count: str
+    device: str
+    offline: bool
+
+
+def make_shard_of(order: Order, shard: int, wanted: int | None) -> None:
+    """Make one shard, in a worker: the same bytes as anywhere else."""
+    torch.set_num_threads(1)  # a task is one core's worth
+    recipe, renderer = _opened(order.recipe, order.device, order.offline)
+    quota = Quota(order.number, order.count, sweep_of(recipe.sampling))
+    blocks = quota.blocks(shard)
+    out = order.out if order.is_url else Path(order.out)
+    with guest_dataset(out, recipe.output, backgrounds_of(recipe.output)) as dataset:
+        samples = labelled(map(renderer.render, blocks), recipe)
+        dataset.write(shard, samples, planned=sum(map(len, blocks)), wanted=wanted)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
+    """Open the networks once a worker process; Ray keeps it for the next shards."""
+    recipe = check_recipe(json.loads(recipe_json), "recipe")
+    networks = open_networks(recipe, device, print, offline=offline)
+    return recipe, renderer_of(recipe, networks.generator, networks.alpha)
+
+
+@contextmanager
+def ray_engine(
+    job: "Job", renderer: Renderer, dataset: Dataset, quota: Quota
+) -> Iterator[MakeShard]:
+    """Make shards as Ray tasks, as many at once as the cluster has cores or GPUs.
+
+    Raises:
+        UsageError: Ray is not installed, or the cluster cannot be reached or has no GPU.
+        L4FError: a shard's worker was lost again and again.
+    """
+    ray = _import_ray()
+    began = not ray.is_initialized()
+    if began:
+        _connect(ray, job.ray_address)
+    device = renderer.device.type
+    resource = "GPU" if device == "cuda" else "CPU"
+    slots = int(ray.cluster_resources().get(resource, 0))
+    if slots < 1:
+        remedy = "start the cluster with some, or choose another --device"
+        raise UsageError("--engine ray", f"the cluster has no {resource}", remedy)
+    order = Order(
+        job.recipe.model_dump_json(),
+        job.out if isinstance(job.out, str) else str(job.out.absolute()),
+        isinstance(job.out, str),
+        job.number,
+        job.count,
+        device,
+        job.offline,
+    )
+    task = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=MAX_RETRIES)(
+        make_shard_of
+    )
+    running: OrderedDict[int, Any] = OrderedDict()
+
+    def begin_ahead(shard: int) -> None:
+        if shard not in running:
+            running[shard] = task.remote(order, shard, None)
+        while len(running) <= slots and quota.blocks(shard):
+            if shard not in running and not dataset.marked(shard):
+                running[shard] = task.remote(order, shard, None)
+            shard += quota.step
+
+    def fetch(shard: int, reference: Any) -> None:
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, L4FError) else error from error
+        except ray.exceptions.RayError as error:
+            problem = f"shard {shard} was lost with its worker {MAX_RETRIES + 1} times ({error})"
+            raise L4FError("--engine ray", problem, "see the logs of Ray, then resume") from error
+
+    def make_shard(shard: int, progress: Progress) -> Marker:
+        planned = sum(map(len, quota.blocks(shard)))
+        begin_ahead(shard)
+        fetch(shard, running.pop(shard))
+        marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
+        if marker is None:  # the dataset ends inside this shard
+            _cancel(ray, running)
+            fetch(shard, task.remote(order, shard, quota.wanted))
+            marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
+        if marker is None:
+            raise L4FError("--engine ray", f"shard {shard} is torn", "run the same command again")
+        progress.settle(quota.accepted + marker.accepted, quota.attempted + marker.attempted)
+        return marker
+
+    try:
+        yield make_shard
+    finally:
+        _cancel(ray, running)
+        if began:
+            ray.shutdown()
+
+
+def _cancel(ray: Any, running: OrderedDict[int, Any]) -> None:
+    """Stop what was begun ahead, and wait for it: it must not write into a finished dataset."""
+    for reference in running.values():
+        ray.cancel(reference, force=True)
+    while running:
+        _, reference = running.popitem()
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError:
+            continue
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        problem = f"Ray is not installed ({error})"
+        raise UsageError("--engine ray", problem, "pip install 'l4f-datagen[ray]'") from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    try:
+        ray.init(
+            address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
+        ) if address is None else ray.init(
+            address=address, log_to_driver=False, logging_level="ERROR"
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        problem = f"no cluster answers there ({reason})"
+        remedy = "start one with `ray start --head`, or leave --ray-address out"
+        raise UsageError(f"--ray-address {address}", problem, remedy) from error

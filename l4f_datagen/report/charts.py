@@ -1,0 +1,209 @@
+"""Charts of a report: coverage against psi and a histogram a score, as SVG inside the page.
+
+The SVG carries no clock and no random name, so the same numbers give the same bytes; its colours
+are CSS variables of the page, so that light and dark look alike.
+"""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from l4f_datagen.report.records import Records
+
+BINS = 36
+SMALLEST_SPAN = 1e-6  # scores are kept to six decimals
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+INK, FAINT, ACCEPTED, REJECTED = "#010101", "#020202", "#030303", "#040404"
+CSS = {INK: "var(--ink)", FAINT: "var(--line)", ACCEPTED: "var(--good)", REJECTED: "var(--bad)"}
+RC = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "l4f-datagen",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+SIZE_IN = (3.7, 2.0)
+AXES = (0.13, 0.14, 0.84, 0.82)
+"""Left, bottom, width, height as shares: a layout engine would cost as much as the drawing."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure and what it says in words.
+
+    Attributes:
+        title: what is plotted.
+        words: the same for those who cannot see it.
+        svg: markup to stand inside a page.
+    """
+
+    title: str
+    words: str
+    svg: str
+
+
+def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Chart]:
+    """Draw coverage against psi, then one histogram for every score that is not the same for all.
+
+    Args:
+        records: the whole ledger.
+        limits: coverage the filter keeps, drawn as two lines; None where it is off.
+    """
+    charts = []
+    drawn = [name for name in records.scores if _varies(records.scores[name])]
+    if "coverage" in drawn:
+        charts.append(coverage_chart(records, limits))
+    charts += [histogram(records, name) for name in drawn]
+    return [
+        Chart(chart.title, chart.words, _own_names(chart.svg, f"chart{number}"))
+        for number, chart in enumerate(charts)
+    ]
+
+
+def constant_scores(records: Records) -> dict[str, float]:
+    """Name the scores that are the same for all samples, which have no chart."""
+    known = {name: values[~np.isnan(values)] for name, values in records.scores.items()}
+    return {
+        name: float(values[0])
+        for name, values in known.items()
+        if values.size and not _varies(values)
+    }
+
+
+def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Chart:
+    """Draw how coverage spreads at each psi: accepted samples to the left, rejected to the right.
+
+    Where nothing was rejected, accepted samples stand on both sides.
+    """
+    psis = np.unique(records.psi)
+    coverage = records.scores["coverage"]
+    low, high = float(np.nanmin(coverage)), float(np.nanmax(coverage))
+    edges = np.linspace(low, high, BINS + 1)
+    sides = [(records.accepted, ACCEPTED, -1.0), (~records.accepted, REJECTED, 1.0)]
+    if records.accepted.all():
+        sides[1] = (records.accepted, ACCEPTED, 1.0)
+    drawn = [limit for limit in limits or () if low <= limit <= high]
+
+    def draw(axes: Axes) -> None:
+        for place, psi in enumerate(psis):
+            here = (records.psi == psi) & ~np.isnan(coverage)
+            counts = [np.histogram(coverage[here & side], edges)[0] for side, _, _ in sides]
+            scale = 0.42 / max(int(np.max(counts)), 1)
+            for heights, (_, colour, sign) in zip(counts, sides, strict=True):
+                if heights.any():
+                    reach = place + sign * scale * np.repeat(heights, 2)
+                    levels = np.repeat(edges, 2)[1:-1]
+                    axes.fill_betweenx(levels, place, reach, color=colour, linewidth=0)
+            kept = coverage[here & records.accepted]
+            if kept.size:
+                lowest, _, median, _, highest = np.quantile(kept, QUANTILES)
+                axes.plot([place, place], [lowest, highest], color=INK, linewidth=1)
+                axes.plot(place, median, "o", color=INK, markersize=3.5)
+        for limit in drawn:
+            axes.axhline(limit, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.set_xticks(range(len(psis)), [f"{psi:g}" for psi in psis])
+        axes.set_xlim(-0.6, len(psis) - 0.4)
+        axes.set_ylim(low, high)
+
+    words = "Dot: median, line: 90 % of the accepted."
+    if limits:
+        words += " Dashed: the" if drawn else " The"
+        words += f" filter keeps {limits[0]:g} to {limits[1]:g}."
+    return Chart("Coverage by psi", words, _svg(draw))
+
+
+def histogram(records: Records, name: str) -> Chart:
+    """Draw how often each value of a score occurs, rejected samples on top of accepted ones."""
+    values = records.scores[name]
+    known = ~np.isnan(values)
+    edges = np.linspace(np.nanmin(values), np.nanmax(values), BINS + 1)
+    kept = np.histogram(values[known & records.accepted], edges)[0]
+    all_of_it = kept + np.histogram(values[known & ~records.accepted], edges)[0]
+
+    def draw(axes: Axes) -> None:
+        axes.stairs(kept, edges, fill=True, color=ACCEPTED)
+        if (all_of_it > kept).any():
+            axes.stairs(all_of_it, edges, baseline=kept, fill=True, color=REJECTED)
+        axes.set_xlim(edges[0], edges[-1])
+
+    chosen = values[known & records.accepted]
+    words = "No sample was accepted."
+    if chosen.size:
+        low, _, median, _, high = np.quantile(chosen, QUANTILES)
+        words = f"Accepted: median {median:.3g}, 90 % in {low:.3g} to {high:.3g}."
+    return Chart(name.replace("_", " ").capitalize(), words, _svg(draw))
+
+
+def quantile_rows(records: Records) -> list[dict[str, Any]]:
+    """Sum up every psi: attempts, accepted, and quantiles of each score of the accepted.
+
+    Returns:
+        One mapping a psi, rising: ``psi``, ``attempted``, ``accepted`` and ``scores``, name to the
+        values at ``QUANTILES`` (None where nothing was accepted).
+    """
+    rows = []
+    for psi in np.unique(records.psi):
+        here = records.psi == psi
+        kept = here & records.accepted
+        rows.append(
+            {
+                "psi": float(psi),
+                "attempted": int(here.sum()),
+                "accepted": int(kept.sum()),
+                "scores": {name: _quantiles(v[kept]) for name, v in records.scores.items()},
+            }
+        )
+    return rows
+
+
+def _quantiles(values: NDArray[np.float64]) -> Sequence[float] | None:
+    known = values[~np.isnan(values)]
+    return [float(value) for value in np.quantile(known, QUANTILES)] if known.size else None
+
+
+def _varies(values: NDArray[np.float64]) -> bool:
+    known = values[~np.isnan(values)]
+    return bool(known.size) and float(known.max() - known.min()) > SMALLEST_SPAN
+
+
+def _svg(draw: Callable[[Axes], None]) -> str:
+    with style.context(["default", RC]):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=SIZE_IN)
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes(AXES)
+        draw(axes)
+        axes.locator_params(axis="y", nbins=5)
+        buffer = io.StringIO()
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    svg = buffer.getvalue()
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg[svg.index("<svg") :], flags=re.S)
+    for marker, variable in CSS.items():
+        svg = svg.replace(marker, variable)
+    return re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
+
+
+def _own_names(svg: str, prefix: str) -> str:
+    """Make ids unique in a page that holds several charts."""
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)

@@ -1,0 +1,110 @@
+"""What a generator knows, as pictures: its ToRGB maps and its features, resolution by resolution.
+
+One row a seed: the image first, then every resolution from 4 px up.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from l4f_datagen.report.figures import GAP_PX, PAPER, sheet
+from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.stylegan2.generator import Generator, Synthesis, draw_z
+
+MAX_SEEDS = 64
+TILE_PX = (128, 256)
+HEAD_PX = 22
+
+
+@torch.inference_mode()
+def trgb_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.Image:
+    """Show what each resolution adds to the image: ToRGB maps before the skip sum.
+
+    Every map is stretched by (x - min) / (max - min) over its pixels and channels (Labels4Free,
+    appendix 2.1, figures 3 to 5).
+    """
+    rows = []
+    for seed in seeds:
+        synthesis = _synthesis(generator, [seed], psi)
+        maps = [stretch(rgb[0]) for rgb in synthesis.rgb_maps.values()]
+        rows.append([_image(synthesis), *(_bytes(drawn) for drawn in maps)])
+    return _headed(rows, generator)
+
+
+@torch.inference_mode()
+def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.Image:
+    """Show the trunk's features: their first three principal components as red, green and blue.
+
+    The components of a resolution are those of the pixels of all seeds together, and each is
+    stretched over all of them, so that one colour means the same in every row.
+    """
+    passes = [_synthesis(generator, [seed], psi) for seed in seeds]
+    rows = [[_image(synthesis)] for synthesis in passes]
+    for resolution in generator.spec.resolutions:
+        last = torch.cat([synthesis.features[resolution][-1] for synthesis in passes])
+        for row, drawn in zip(rows, principal_colours(last.float().cpu()), strict=True):
+            row.append(drawn)
+    return _headed(rows, generator)
+
+
+def _headed(rows: Sequence[Sequence[NDArray[np.uint8]]], generator: Generator) -> Image.Image:
+    """Lay rows out under the names of their columns."""
+    side = generator.spec.resolution
+    tile_px = min(max(side, TILE_PX[0]), TILE_PX[1])  # all sides are powers of two: tiles align
+    tiles = sheet(rows, tile_px=tile_px)
+    canvas = Image.new("RGB", (tiles.width, tiles.height + HEAD_PX), (PAPER,) * 3)
+    canvas.paste(tiles, (0, HEAD_PX))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    for column, word in enumerate(["image", *(f"{r} px" for r in generator.spec.resolutions)]):
+        draw.text((GAP_PX + column * (tile_px + GAP_PX), 4), word, (0, 0, 0), font)
+    return canvas
+
+
+def stretch(plane: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+    """Return (x - min) / (max - min) over the whole tensor, in [0, 1]; zeros where all is equal."""
+    plane = plane.float()
+    low, high = plane.min(), plane.max()
+    return (plane - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
+    """Project features on their first three principal components, uint8 ``batch h w 3``.
+
+    The sign of a component is such that its largest loading is positive. With fewer than three
+    channels the other colours stay black.
+    """
+    batch, channels, height, width = features.shape
+    # Float64: the covariance of 512 channels decides the signs and the order.
+    pixels = features.permute(0, 2, 3, 1).reshape(-1, channels).double().numpy()
+    centred = pixels - pixels.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    chosen = vectors[:, ::-1][:, :3]
+    strongest = np.abs(chosen).argmax(axis=0)
+    chosen = chosen * np.sign(chosen[strongest, np.arange(chosen.shape[1])])
+    projected = centred @ chosen
+    low, high = projected.min(axis=0), projected.max(axis=0)
+    shares = (projected - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
+    colours = np.zeros((batch * height * width, 3), np.uint8)
+    colours[:, : chosen.shape[1]] = np.rint(shares * 255)
+    return colours.reshape(batch, height, width, 3)
+
+
+def _synthesis(generator: Generator, seeds: Sequence[int], psi: float) -> Synthesis:
+    device = generator.w_avg.device
+    z = torch.from_numpy(draw_z(seeds, generator.spec.z_dim)).to(device)
+    synthesis: Synthesis = generator(z, psi)
+    return synthesis
+
+
+def _image(synthesis: Synthesis) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = image_to_uint8(synthesis.image[0].cpu()).permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(pixels)
+
+
+def _bytes(plane: Float[Tensor, "3 h w"]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray((plane.cpu() * 255).round().byte().permute(1, 2, 0).numpy())

@@ -1,0 +1,56 @@
+"""Files: report and contact sheet of a finished dataset, written anew."""
+
+import os
+from pathlib import Path
+
+from l4f_datagen.dataset.disk import write_atomically
+from l4f_datagen.errors import UsageError
+from l4f_datagen.report.html import write_report
+from l4f_datagen.report.records import read_manifest, read_records
+from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
+
+
+def write_page(folder: Path, out: Path | None = None) -> Path:
+    """Write the report of a dataset and return its path.
+
+    Args:
+        folder: the dataset.
+        out: the file; None is ``report.html`` in the folder.
+
+    Raises:
+        UsageError: no finished dataset, or a file that cannot be written.
+        InputRefused: a damaged manifest or ledger.
+    """
+    origin = read_manifest(folder)["provenance"]
+    page = write_report(folder, origin, read_records(folder), beside=out is None)
+    return _written(out or folder / "report.html", page)
+
+
+def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
+    """Write the contact sheet of a dataset and return its path.
+
+    Args:
+        folder: the dataset.
+        out: the file; None is ``contact_sheet.png`` in the folder.
+
+    Raises:
+        UsageError: no finished dataset, one without pictures, or a file that cannot be written.
+        InputRefused: a damaged manifest or ledger.
+    """
+    read_manifest(folder)
+    records = read_records(folder)
+    stored = sheet_pictures(folder, records, sheet_choice(records))
+    if not stored:
+        problem = "holds no image, mask and alpha of an accepted sample"
+        remedy = "make it with format png, hf, imagefolder or webdataset"
+        raise UsageError(os.fspath(folder), problem, remedy)
+    return _written(out or folder / "contact_sheet.png", sheet_png(stored))
+
+
+def _written(path: Path, data: bytes) -> Path:
+    try:
+        write_atomically(path, data)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(os.fspath(path), problem, "name another file with --out") from error
+    return path

@@ -1,0 +1,124 @@
+"""The report: one HTML file in which a person sees within a minute whether labels are good."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l4f_datagen.report.charts import QUANTILES, charts_of, constant_scores, quantile_rows
+from l4f_datagen.report.page import render_page
+from l4f_datagen.report.pictures import read_pictures
+from l4f_datagen.report.records import Records
+from l4f_datagen.report.selection import choose_shown
+from l4f_datagen.report.tiles import SHOWN_PX, encode_tile
+
+MAX_SHOWN = 300
+MAX_TILE_BYTES = 17_000_000
+"""Of all pictures together; with scores and charts the page stays under 20 MB."""
+
+
+def write_report(
+    folder: Path, origin: Mapping[str, Any], records: Records, *, beside: bool = True
+) -> bytes:
+    """Return the page of a dataset; the same dataset gives the same bytes.
+
+    Args:
+        folder: its finished shards, where pictures are read from.
+        origin: see ``provenance.provenance``.
+        records: the whole ledger.
+        beside: whether the page will lie in the folder, so that it may link to its files.
+    """
+    tiles, places = shown_tiles(folder, records)
+    if not beside:
+        tiles = {key: tile | {"files": {}} for key, tile in tiles.items()}
+    accepted = records.accepted
+    kept = origin["recipe"]["filters"].get("coverage")
+    limits = kept and (kept["min"], kept["max"])
+    coverage = records.scores.get("coverage", np.full(len(records), np.nan))
+    reasons = {
+        reason: int((records.reason == code).sum())
+        for code, reason in enumerate(records.reasons)
+        if code
+    }
+    size = next(((tile["width"], tile["height"]) for tile in tiles.values()), None)
+    data = {
+        "scores": list(records.scores),
+        "samples": sample_rows(records, places, tiles),
+    }
+    return render_page(
+        "report.html",
+        origin=origin,
+        attempted=len(records),
+        accepted=int(accepted.sum()),
+        empty_masks=int((accepted & (coverage == 0)).sum()),
+        reasons=reasons,
+        psis=[float(psi) for psi in np.unique(records.psi)],
+        seeds=(int(records.seed.min()), int(records.seed.max())) if len(records) else None,
+        size=size,
+        shown_px=SHOWN_PX,
+        shown=len(places),
+        lost=sum(accepted[i] and records.key(i) not in tiles for i in places),
+        rejected_kept=any(not accepted[i] and records.key(i) in tiles for i in places),
+        charts=charts_of(records, limits),
+        constant=constant_scores(records),
+        quantiles=[round(100 * quantile) for quantile in QUANTILES],
+        rows=quantile_rows(records),
+        scores=list(records.scores),
+        data=data,
+    )
+
+
+def shown_tiles(folder: Path, records: Records) -> tuple[dict[str, dict[str, Any]], list[int]]:
+    """Encode the samples that are shown, as many as the page has room for.
+
+    Returns:
+        Key to tile, and the shown samples as indices in the order of the plan; those without a
+        tile have no pictures.
+    """
+    chosen = choose_shown(records, MAX_SHOWN)
+    accepted = records.accepted
+    wanted = {records.key(i): (int(records.shard[i]), bool(accepted[i])) for i in chosen}
+    tiles = {key: encode_tile(stored) for key, stored in read_pictures(folder, wanted)}
+    room, places = MAX_TILE_BYTES, []
+    for index in chosen:
+        tile = tiles.get(records.key(index))
+        room -= sum(len(tile[part]) for part in ("image", "alpha", "outline")) if tile else 0
+        if room < 0:
+            break
+        places.append(index)
+    return {key: tiles[key] for key in map(records.key, places) if key in tiles}, sorted(places)
+
+
+def sample_rows(
+    records: Records, places: list[int], tiles: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Describe the shown samples for the page's script."""
+    worst, ranks = records.worst(), records.badness()
+    rows = []
+    for i in places:
+        key = records.key(i)
+        rows.append(
+            {
+                "key": key,
+                "psi": float(records.psi[i]),
+                "seed": int(records.seed[i]),
+                "image_id": int(records.image_id[i]),
+                "reason": records.reasons[records.reason[i]],
+                "worst": round(float(worst[i]), 4),
+                "scores": [_finite(column[i]) for column in records.scores.values()],
+                "ranks": [round(float(ranks[name][i]), 4) for name in records.scores],
+                "command": again_command(key),
+                "tile": tiles.get(key),
+            }
+        )
+    return rows
+
+
+def again_command(key: str) -> str:
+    """Give the command that makes one sample again, byte for byte, in the dataset's folder."""
+    return f"l4f-datagen inspect sample . {key} --out ../again"
+
+
+def _finite(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

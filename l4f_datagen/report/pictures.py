@@ -1,0 +1,152 @@
+"""Pictures: image, alpha and mask of samples, read back from a dataset folder of any format."""
+
+import io
+import tarfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+MAX_PIXELS = 4096 * 4096
+MAX_FILE_BYTES = 2**27
+PARTS = ("image", "mask", "alpha")
+IMAGE_SUFFIXES = (".png", ".webp", ".jpg")
+LOOSE = (
+    ("images/{shard:05d}/{key}", "masks/{shard:05d}/{key}", "alpha/{shard:05d}/{key}"),
+    *(
+        tuple(f"imagefolder/{split}/{{shard:05d}}/{{key}}{end}" for end in ("", "_mask", "_alpha"))
+        for split in ("train", "val", "test")
+    ),
+)
+"""Where image, mask and alpha of an accepted sample may lie as files, without their suffixes."""
+REJECTED = tuple(f"rejected/{{shard:05d}}/{part}/{{key}}" for part in ("images", "masks", "alpha"))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One sample as its files have it.
+
+    Attributes:
+        image: uint8 ``h w 3``.
+        alpha: uint8 ``h w``, 0 to 255; 16-bit files are rounded to 8.
+        mask: bool ``h w``.
+        files: path of each part in the dataset, by ``image``, ``alpha``, ``mask``; empty where
+            the sample has no files of its own.
+    """
+
+    image: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    files: Mapping[str, str]
+
+
+def read_pictures(
+    folder: Path, wanted: Mapping[str, tuple[int, bool]]
+) -> Iterator[tuple[str, Stored]]:
+    """Read the pictures of samples: loose files, else Parquet, else tars of WebDataset.
+
+    Args:
+        folder: the dataset.
+        wanted: key to (shard, whether accepted). Rejected samples have pictures where ``make``
+            was asked to keep them.
+
+    Yields:
+        Key and pictures. Samples without pictures, or with ones that cannot be read, are left out.
+    """
+    rest = set()
+    for key, (shard, accepted) in wanted.items():
+        found = _from_files(folder, key, shard, accepted)
+        if found is not None:
+            yield key, found
+        elif accepted:
+            rest.add(key)
+    for read, pattern in ((_from_parquet, "data/*.parquet"), (_from_tar, "webdataset/*.tar")):
+        for path in sorted(folder.glob(pattern)) if rest else ():
+            try:
+                for key, stored in read(path, rest):
+                    rest.discard(key)
+                    yield key, stored
+            except (OSError, ValueError, KeyError, pa.ArrowException, tarfile.TarError):
+                continue  # its samples are shown without pictures, and counted as such
+
+
+def _from_files(folder: Path, key: str, shard: int, accepted: bool) -> Stored | None:
+    for places in LOOSE if accepted else (REJECTED,):
+        stems = [place.format(shard=shard, key=key) for place in places]
+        for suffix in IMAGE_SUFFIXES:
+            files = [f"{stems[0]}{suffix}", f"{stems[1]}.png", f"{stems[2]}.png"]
+            if (folder / files[0]).is_file():
+                return _decode_files(folder, files)
+    return None
+
+
+def _decode_files(folder: Path, files: list[str]) -> Stored | None:
+    blobs = []
+    for name in files:
+        try:
+            if (folder / name).stat().st_size > MAX_FILE_BYTES:
+                return None
+            blobs.append((folder / name).read_bytes())
+        except OSError:
+            return None
+    return _decode(blobs, dict(zip(PARTS, files, strict=True)))
+
+
+def _from_parquet(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            keys = file.read_row_group(group, ["key"])["key"].to_pylist()
+            here = [at for at, key in enumerate(keys) if key in wanted]
+            if not here:
+                continue
+            table = file.read_row_group(group, list(PARTS)).take(here)
+            for at, row in zip(here, table.to_pylist(), strict=True):
+                stored = _decode([row[part]["bytes"] for part in PARTS], {})
+                if stored is not None:
+                    yield keys[at], stored
+
+
+def _from_tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
+    gathered: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            key, _, rest = member.name.partition(".")
+            part = {"mask.png": "mask", "alpha.png": "alpha", "json": ""}.get(rest, "image")
+            file = tar.extractfile(member) if key in wanted and part else None
+            if file is None or member.size > MAX_FILE_BYTES:
+                continue
+            parts = gathered.setdefault(key, {})
+            parts[part] = file.read()
+            if len(parts) == len(PARTS):
+                del gathered[key]
+                stored = _decode([parts[name] for name in PARTS], {})
+                if stored is not None:
+                    yield key, stored
+
+
+def _decode(blobs: list[bytes], files: Mapping[str, str]) -> Stored | None:
+    try:
+        image, mask, alpha = (_pixels(blob) for blob in blobs)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # shown without pictures, and counted as such
+    if image.shape[2:] != (3,) or not image.shape[:2] == alpha.shape == mask.shape:
+        return None
+    if alpha.dtype != np.uint8:
+        alpha = np.rint(alpha / 257).astype(np.uint8)
+    return Stored(image, alpha, mask > 127, files)
+
+
+def _pixels(blob: bytes) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
+        with Image.open(io.BytesIO(blob), formats=["PNG", "WEBP", "JPEG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError("too many pixels")
+            return np.asarray(picture)

@@ -1,0 +1,185 @@
+"""Records: the ledger of a dataset as columns, and what it was made of."""
+
+import json
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.dataset.layout import LEDGER, MANIFEST
+from l4f_datagen.dataset.ledger import Row
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.sample import sample_key
+
+MAX_MANIFEST_BYTES = 256 * 2**20
+MAX_ROW_BYTES = 64 * 2**10
+FAR, HIGH, LOW = "far", "high", "low"
+SUSPECT = {
+    "alpha_uncertainty": HIGH,
+    "border_contact": HIGH,
+    "num_components": HIGH,
+    "largest_share": LOW,
+    "discriminator": LOW,
+    "noise_iou": LOW,
+    "flip_iou": LOW,
+    "duplicate_distance": LOW,
+}
+"""Which end of a score is the worse one; of all others, coverage too, it is far from the median."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every attempted sample, in the order of the plan; columns of one length.
+
+    Attributes:
+        image_id: int64, 1-based position in the plan.
+        psi: float64.
+        seed: int64.
+        shard: int64.
+        reason: int64, index in ``reasons``; 0 for accepted samples.
+        reasons: ``""`` for accepted, then the reasons in alphabetical order.
+        scores: name to float64; NaN where a sample has no such score.
+    """
+
+    image_id: NDArray[np.int64]
+    psi: NDArray[np.float64]
+    seed: NDArray[np.int64]
+    shard: NDArray[np.int64]
+    reason: NDArray[np.int64]
+    reasons: tuple[str, ...]
+    scores: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        """Count the attempts."""
+        return len(self.image_id)
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Which samples have files."""
+        return np.asarray(self.reason == 0)
+
+    def key(self, index: int) -> str:
+        """Name of the sample at an index, as its files have it."""
+        return sample_key(float(self.psi[index]), int(self.seed[index]))
+
+    def badness(self) -> dict[str, NDArray[np.float64]]:
+        """Rank all samples by each score, the worst highest: share of samples less suspect."""
+        return {name: _rank(_suspicion(name, values)) for name, values in self.scores.items()}
+
+    def worst(self) -> NDArray[np.float64]:
+        """Rank all samples by the score in which each is worst, in [0, 1)."""
+        ranks = list(self.badness().values())
+        return np.max(ranks, axis=0) if ranks else np.zeros(len(self))
+
+
+def records_of(rows: Iterable[Row]) -> Records:
+    """Gather rows of a ledger, one at a time, into columns."""
+    whole = {name: array("q") for name in ("image_id", "seed", "shard", "reason")}
+    psi, codes = array("d"), {"": 0}
+    scores: dict[str, array[float]] = {}
+    for count, row in enumerate(rows):
+        for name in ("image_id", "seed", "shard"):
+            whole[name].append(row[name])
+        psi.append(row["psi"])
+        reason = "" if row["status"] == "accepted" else row["reason"]
+        whole["reason"].append(codes.setdefault(reason, len(codes)))
+        for name, value in row["scores"].items():
+            if name not in scores:
+                scores[name] = array("d", [np.nan]) * count
+            scores[name].append(value)
+        for column in scores.values():
+            if len(column) == count:
+                column.append(np.nan)
+    reasons = ("", *sorted(set(codes) - {""}))
+    order = np.array([reasons.index(reason) for reason in codes], np.int64)
+    columns = {name: np.array(column, np.int64) for name, column in whole.items()}
+    return Records(
+        **columns | {"reason": order[columns["reason"]]},
+        psi=np.array(psi, np.float64),
+        reasons=reasons,
+        scores={name: np.array(scores[name], np.float64) for name in sorted(scores)},
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a finished dataset.
+
+    Raises:
+        UsageError: no dataset, or one that is not finished.
+        InputRefused: a manifest that is none.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        problem = "is no finished dataset (it has no manifest.json)"
+        raise UsageError(os.fspath(folder), problem, "name a folder that `make` has finished")
+    remedy = "run the `make` that made the dataset again"
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise InputRefused(os.fspath(path), "is larger than 256 MiB", remedy)
+    try:
+        manifest = json.loads(path.read_bytes())
+        origin = manifest["provenance"]
+        if not (origin["recipe"]["output"]["formats"] and origin["generator"]["sha256"]):
+            raise ValueError("names no formats or no generator")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        problem = f"is no manifest of a dataset ({error})"
+        raise InputRefused(os.fspath(path), problem, remedy) from error
+    return dict(manifest)
+
+
+def read_records(folder: Path) -> Records:
+    """Read the ledger of a dataset.
+
+    Raises:
+        InputRefused: it is missing, or a line of it is no row.
+    """
+    path = folder / LEDGER
+    remedy = "run the `make` that made the dataset again"
+    try:
+        with path.open("rb") as lines:
+            return records_of(_rows(lines, path))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputRefused(os.fspath(path), problem, remedy) from error
+
+
+def _rows(lines: Any, path: Path) -> Iterator[Row]:
+    number = 0
+    while line := lines.readline(MAX_ROW_BYTES):
+        number += 1
+        try:
+            row = json.loads(line)
+            yield {
+                "image_id": int(row["image_id"]),
+                "psi": float(row["psi"]),
+                "seed": int(row["seed"]),
+                "shard": int(row["shard"]),
+                "status": {"accepted": "accepted", "rejected": "rejected"}[row["status"]],
+                "reason": None if row["reason"] is None else str(row["reason"]),
+                "scores": {str(name): float(score) for name, score in row["scores"].items()},
+            }
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            problem = f"line {number} is no row of a ledger ({error})"
+            raise InputRefused(
+                os.fspath(path), problem, "run the `make` that made the dataset again"
+            ) from error
+
+
+def _suspicion(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn a score such that more is worse; NaN stands for the best."""
+    side = SUSPECT.get(name, FAR)
+    if side == FAR:
+        known = values[~np.isnan(values)]
+        values = np.abs(values - (np.median(known) if known.size else 0.0))
+    elif side == LOW:
+        values = -values
+    return np.where(np.isnan(values), -np.inf, values)
+
+
+def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Equal scores share the lowest rank, so that the many zeros of a score accuse nobody.
+    return np.searchsorted(np.sort(values), values, side="left") / max(len(values), 1)

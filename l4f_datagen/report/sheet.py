@@ -1,0 +1,35 @@
+"""Contact sheet of a dataset: which samples, from its own files, as PNG."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from l4f_datagen.report.figures import contact_sheet
+from l4f_datagen.report.pictures import Stored, read_pictures
+from l4f_datagen.report.records import Records
+
+SHEET_SAMPLES = 24
+
+
+def sheet_choice(records: Records) -> list[int]:
+    """Pick the first accepted samples of every psi, as many of each, 24 together at most."""
+    psis = np.unique(records.psi)
+    each = -(-SHEET_SAMPLES // max(len(psis), 1))
+    picked = [np.flatnonzero(records.accepted & (records.psi == psi))[:each] for psi in psis]
+    return [int(index) for group in picked for index in group][:SHEET_SAMPLES]
+
+
+def sheet_pictures(folder: Path, records: Records, chosen: list[int]) -> list[Stored]:
+    """Read the pictures of chosen accepted samples, in their order, as far as there are any."""
+    keys = {records.key(i): (int(records.shard[i]), True) for i in chosen}
+    found = dict(read_pictures(folder, keys))
+    return [found[key] for key in keys if key in found]
+
+
+def sheet_png(stored: list[Stored]) -> bytes:
+    """Lay pictures out as a contact sheet; the same pictures give the same bytes."""
+    buffer = io.BytesIO()
+    tiles = [(sample.image, sample.alpha, sample.mask) for sample in stored]
+    contact_sheet(tiles).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

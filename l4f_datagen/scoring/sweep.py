@@ -1,0 +1,213 @@
+"""Sweep: the score over truncation and threshold, so that both are chosen by evidence.
+
+A watcher of `score_pairs`: it cuts every alpha at all thresholds at once (one histogram an image),
+groups the counts by the psi in the names, and pools them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, grid_intervals
+from l4f_datagen.scoring.image_score import ImageScore, class_scores, confusion
+from l4f_datagen.scoring.match import Pair
+
+AXES = ("psi", "threshold")
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One cell of a sweep.
+
+    Attributes:
+        psi: truncation of the images, None for all of them together.
+        threshold: mask = alpha > threshold; None for the masks as they were given.
+        num_images: images in the cell.
+        miou: pooled mIoU with its 95 % interval.
+        iou: pooled IoU of the object.
+        precision: of the object.
+        recall: of the object.
+    """
+
+    psi: float | None
+    threshold: float | None
+    num_images: int
+    miou: Interval
+    iou: float
+    precision: float
+    recall: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**vars(self), "miou": self.miou.to_dict()}
+
+
+@dataclass(frozen=True)
+class ScoreSweep:
+    """Scores over truncation, threshold, or both.
+
+    Attributes:
+        axes: of `AXES`.
+        rows: by psi (all of them first), then threshold (as given first).
+        best_threshold: the one with the highest mIoU over all images, None without that axis.
+        gain: how far the masks cut there score above the masks as given.
+    """
+
+    axes: tuple[str, ...]
+    rows: Sequence[SweepRow]
+    best_threshold: float | None = None
+    gain: Difference | None = None
+
+    def row(self, psi: float | None = None, threshold: float | None = None) -> SweepRow:
+        """The cell of one psi (None: all) and threshold (None: as given); KeyError if none."""
+        for row in self.rows:
+            if (row.psi, row.threshold) == (psi, threshold):
+                return row
+        raise KeyError((psi, threshold))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "axes": list(self.axes),
+            "rows": [row.to_dict() for row in self.rows],
+            "best_threshold": self.best_threshold,
+            "gain": None if self.gain is None else self.gain.to_dict(),
+        }
+
+    def to_text(self) -> str:
+        """Table of the pooled mIoU: a line a threshold, a column a psi; intervals for all images.
+
+        Object IoU, precision and recall of every cell stand in `to_dict`.
+        """
+        psis = [psi for psi in dict.fromkeys(row.psi for row in self.rows) if psi is not None]
+        cuts = list(dict.fromkeys(row.threshold for row in self.rows))
+        heads = [f"psi {psi:g} ({self.row(psi, cuts[0]).num_images})" for psi in psis]
+        total = f"all ({self.rows[0].num_images})"
+        lines = [f"mIoU, threshold  {total:>8}  {'95 % interval':<16}  " + "  ".join(heads)]
+        for cut in cuts:
+            row = self.row(None, cut)
+            cells = [
+                f"{self.row(psi, cut).miou.value:>{len(head)}.4f}"
+                for psi, head in zip(psis, heads, strict=True)
+            ]
+            name = "masks as given" if cut is None else f"{cut:g}"
+            interval = f"{row.miou.low:.4f} to {row.miou.high:.4f}"
+            lines.append(f"{name:>15}  {row.miou.value:8.4f}  {interval}  " + "  ".join(cells))
+        lines = [line.rstrip() for line in lines]
+        if self.gain is not None:
+            lines.append(
+                f"best threshold {self.best_threshold:g}, against the masks as given: {self.gain}"
+            )
+            lines.append("(chosen on these same images: the gain on others is smaller)")
+        return "\n".join(lines)
+
+
+class SweepCounts:
+    """Collects what a sweep needs, pair by pair; a few hundred bytes an image are kept.
+
+    Args:
+        axes: of `AXES`.
+        thresholds: ascending, each in [0, 1).
+    """
+
+    def __init__(self, axes: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> None:
+        self.axes = tuple(name for name in AXES if name in axes)
+        self.thresholds = tuple(thresholds) if "threshold" in self.axes else ()
+        self._names: list[str] = []
+        self._psis: list[float | None] = []
+        self._counts: list[NDArray[np.int64]] = []
+
+    def __call__(self, pair: Pair) -> None:
+        """Count one pair.
+
+        Raises:
+            AnnotationRefused: no alpha to cut, or no psi in the name.
+        """
+        key = sample_key_in(pair.name)
+        if "psi" in self.axes and key is None:
+            raise AnnotationRefused(
+                f"truth {pair.name}", "its name holds no psi to sweep over", "use --sweep threshold"
+            )
+        counts = [confusion(pair.truth.mask, pair.mask, pair.truth.ignore)]
+        if self.thresholds:
+            if pair.alpha is None:
+                raise AnnotationRefused(
+                    f"prediction of {pair.name}",
+                    "has no soft alpha, so no threshold to sweep over",
+                    "score a dataset with alpha/, or --domain or --generator",
+                )
+            counts.extend(threshold_counts(pair, self.thresholds))
+        self._names.append(pair.name)
+        self._psis.append(None if key is None else int(key[3 : key.index("-")]) / 1000)
+        self._counts.append(np.stack(counts))
+
+    def sweep(self, random: np.random.RandomState) -> ScoreSweep:
+        """Pool what was counted.
+
+        Args:
+            random: the stream of the intervals.
+
+        Raises:
+            ValueError: nothing was counted.
+        """
+        counts = np.stack(self._counts)  # images cells 4
+        cuts = (None, *self.thresholds)
+        groups: list[float | None] = [None]
+        if "psi" in self.axes:
+            groups.extend(sorted({psi for psi in self._psis if psi is not None}))
+        rows = []
+        for group in groups:
+            members = [n for n, psi in enumerate(self._psis) if group is None or psi == group]
+            chosen = counts[members]
+            intervals = grid_intervals(chosen, random)
+            pooled = chosen.sum(axis=0)
+            for cut, cell, interval in zip(cuts, pooled, intervals, strict=True):
+                _, own = class_scores(cell)
+                rows.append(
+                    SweepRow(group, cut, len(members), interval, own.iou, own.precision, own.recall)
+                )
+        if not self.thresholds:
+            return ScoreSweep(self.axes, rows)
+        best = max(range(1, len(cuts)), key=lambda cell: rows[cell].miou.value)
+        gain = compare_predictions(self._scores(counts, best), self._scores(counts, 0), random)
+        return ScoreSweep(self.axes, rows, cuts[best], gain)
+
+    def _scores(self, counts: NDArray[np.int64], cell: int) -> list[ImageScore]:
+        rows = zip(self._names, counts[:, cell], strict=True)
+        return [ImageScore(name, row, boundary_f=float("nan")) for name, row in rows]
+
+
+def threshold_counts(pair: Pair, thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """Confusion counts of an alpha cut at each threshold, strictly above it.
+
+    Returns:
+        int64 ``thresholds 4`` as `confusion` counts.
+
+    Raises:
+        ValueError: the pair has no alpha.
+    """
+    if pair.alpha is None:
+        raise ValueError("the pair has no alpha")
+    truth, alpha = pair.truth.mask, pair.alpha
+    if pair.truth.ignore is not None:
+        truth, alpha = truth[~pair.truth.ignore], alpha[~pair.truth.ignore]
+    # How many thresholds lie strictly below a pixel's alpha: it is object at just those.
+    passed = np.searchsorted(np.asarray(thresholds, alpha.dtype), alpha.ravel(), side="left")
+    bins = len(thresholds) + 1
+    joint = np.bincount(passed + bins * truth.ravel(), minlength=2 * bins).reshape(2, bins)
+    above = joint[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    false_positive, true_positive = above
+    negatives, positives = joint.sum(axis=1)
+    counts = (
+        true_positive,
+        false_positive,
+        positives - true_positive,
+        negatives - false_positive,
+    )
+    return np.stack(counts, axis=1).astype(np.int64)

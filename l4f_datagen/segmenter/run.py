@@ -1,0 +1,246 @@
+"""A training run as a folder: state, log, and the segmenter with the facts about it.
+
+```
+segmenter.safetensors   the network, and what is in segmenter.json
+segmenter.json          dataset and its recipe, licence, plan, score on held-out samples
+log.jsonl               one line a step: step, loss, learning_rate, now and then held_out_miou
+state.pt                what a stopped run goes on from
+```
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from l4f_datagen.checkpoints.licences import Licence
+from l4f_datagen.dataset.disk import remove, write_atomically
+from l4f_datagen.dataset.ownership import folder_lock
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.scoring.image_score import class_scores, confusion
+from l4f_datagen.segmenter.model import Segmenter, save_segmenter
+from l4f_datagen.segmenter.network import UNet
+from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
+from l4f_datagen.segmenter.training import train as train_on
+from l4f_datagen.segmenter.training_set import TrainingSet, held_out
+
+RESULT, FACTS, LOG, STATE, IDENTITY = (
+    *("segmenter.safetensors", "segmenter.json", "log.jsonl", "state.pt", "training-id"),
+)
+HELD_OUT_MOST = 500
+"""Samples the held-out score looks at: enough for three digits."""
+
+SCORED_AT_ONCE = 50
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the samples of a source."""
+
+    source: Source
+    places: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def batch(self, picked: NDArray[np.int64]) -> Batch:
+        """Return the samples at these places of the part."""
+        return self.source.batch(self.places[picked])
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from.
+
+    Attributes:
+        train: samples to learn from.
+        held_out: samples to be scored on, may be empty.
+        size: longer side of the samples, px.
+        category: what their masks show.
+        licence: of the images, which the network inherits.
+        facts: where they come from, any JSON; decides the identity of the run.
+    """
+
+    train: Source
+    held_out: Source
+    size: int
+    category: str
+    licence: Licence | None
+    facts: Mapping[str, Any]
+
+
+def material_of(samples: TrainingSet) -> Material:
+    """Split a dataset, see ``held_out``, and carry its origin and licence along.
+
+    Raises:
+        InputRefused: no sample is left to learn from.
+    """
+    kept = held_out(samples)
+    if kept.all():
+        problem = f"holds {len(kept)} samples, too few to learn from"
+        raise InputRefused(samples.source, problem, "make more with `l4f-datagen make`")
+    manifest = samples.manifest
+    provenance = manifest.get("provenance", {})
+    facts = {
+        "manifest_sha256": samples.manifest_sha256,
+        "recipe": samples.recipe,
+        "recipe_hash": provenance.get("recipe_hash"),
+        "domain": provenance.get("domain"),
+        "samples": len(kept),
+        "held_out": int(kept.sum()),
+        "image_size_wh": list(samples.size_hw[::-1]),
+    }
+    return Material(
+        Part(samples, np.flatnonzero(~kept)),
+        Part(samples, np.flatnonzero(kept)[:HELD_OUT_MOST]),
+        samples.size,
+        str(manifest.get("category", "object")),
+        licence_of(manifest),
+        facts,
+    )
+
+
+def licence_of(manifest: Mapping[str, Any]) -> Licence | None:
+    """Return the licence of a dataset; unless it says so, it allows no commercial use."""
+    stored = manifest.get("provenance", {}).get("licence") or manifest.get("licence")
+    if not isinstance(stored, Mapping) or not stored.get("name"):
+        return None
+    link = stored.get("link") or stored.get("url") or ""
+    return Licence(str(stored["name"]), str(link), stored.get("commercial") is True)
+
+
+def run_training(
+    material: Material,
+    plan: Plan,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    save_every: int = 100,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Train into ``out``, or resume what stopped there; return the file of the segmenter.
+
+    Raises:
+        UsageError: ``out`` holds a run on other samples or with other options, or is in use.
+        InputRefused: a sample that is damaged.
+        L4FError: the loss is not finite.
+    """
+    identity = {"plan": asdict(plan), "size": material.size, "samples": dict(material.facts)}
+    claim_folder(out, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest())
+    with folder_lock(out / "lock", str(out)):
+        result = out / RESULT
+        if result.exists():
+            say(f"segmenter is trained already: {result}")
+            return result
+        training = new_training(plan, device)
+        if (out / STATE).exists():
+            training.load(out / STATE)
+            say(f"resuming segmenter training at step {training.step}")
+        log = Log(out / LOG, training.step)
+        bar = tqdm(
+            total=plan.steps, initial=training.step, desc="segmenter", unit="step", disable=None
+        )
+
+        def watch(training: Training, loss: float) -> None:
+            rate = plan.learning_rate_at(training.step - 1)
+            facts: dict[str, Any] = {"step": training.step, "loss": loss, "learning_rate": rate}
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4f}")
+            saving = training.step % save_every == 0 or training.step == plan.steps
+            if saving and len(material.held_out):
+                facts["held_out_miou"] = held_out_miou(training.network, material.held_out)
+            log.write(facts)
+            if saving:
+                training.save(out / STATE)
+
+        with bar:
+            network = train_on(training, plan, material.train, watch)
+        scored = len(material.held_out) > 0
+        facts = {
+            "dataset": dict(material.facts),
+            "plan": asdict(plan),
+            "held_out_miou": held_out_miou(network, material.held_out) if scored else None,
+            "package": f"l4f-datagen {version('l4f-datagen')}",
+            "device": torch.device(device).type,
+        }
+        segmenter = Segmenter(
+            network, material.size, THRESHOLD, material.category, material.licence, facts
+        )
+        write_facts(out / FACTS, segmenter)
+        save_segmenter(result, segmenter)
+        remove(out / STATE)
+        return result
+
+
+def held_out_miou(network: UNet, samples: Source) -> float:
+    """Return the mean IoU of object and background, pooled over all pixels of the samples."""
+    network.eval()
+    counts = np.zeros(4, np.int64)
+    for start in range(0, len(samples), SCORED_AT_ONCE):
+        images, alphas = samples.batch(np.arange(start, min(start + SCORED_AT_ONCE, len(samples))))
+        found = alpha_to_mask(predict(network, images, batch=8), THRESHOLD)
+        counts += confusion(alpha_to_mask(alphas, THRESHOLD), found)
+    background, foreground = class_scores(counts)
+    return (background.iou + foreground.iou) / 2
+
+
+def write_facts(path: Path, segmenter: Segmenter) -> None:
+    """Write what a reader should know about a segmenter beside it, as JSON."""
+    network = segmenter.network
+    facts = {
+        "category": segmenter.category,
+        "size": segmenter.size,
+        "threshold": segmenter.threshold,
+        "width": network.width,
+        "depth": network.depth,
+        "licence": asdict(segmenter.licence) if segmenter.licence else None,
+        **segmenter.training,
+    }
+    write_atomically(path, json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def claim_folder(out: Path, identity: str) -> None:
+    """Make ``out`` the folder of this run.
+
+    Raises:
+        UsageError: it belongs to another run, holds foreign files, or cannot be written.
+    """
+    marker = out / IDENTITY
+    try:
+        if marker.exists():
+            if marker.read_text().strip() != identity:
+                problem = "holds a training on other samples or with other options"
+                raise UsageError(str(out), problem, "name another --out or remove the folder")
+            return
+        if out.exists() and any(out.iterdir()):
+            raise UsageError(str(out), "is not empty and holds no training", "name another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        marker.write_text(identity + "\n")
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror})"
+        raise UsageError(str(out), problem, "name a folder that can be written") from error
+
+
+class Log:
+    """A file of one JSON object a line; lines of steps that were undone are cut first."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        # A last line may be cut short by a crash; it lies behind the saved step anyway.
+        write_atomically(path, "".join(line + "\n" for line in lines[:step]).encode())
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(facts) + "\n")

@@ -1,0 +1,269 @@
+"""The training set: a finished dataset of ``make``, read back from its picture or Parquet files."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from l4f_datagen.annotations.truth import MAX_PIXELS
+from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, RUN
+from l4f_datagen.dataset.manifest import SCHEMA
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
+from l4f_datagen.segmenter.training import Batch
+
+CACHE_BYTES = 1 << 30
+"""Decoded samples kept in memory; beyond that they are decoded each time."""
+
+DAMAGED = "make the dataset again"
+
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""What images come as, by their suffix; masks are always PNG."""
+
+KINDS = tuple(sorted(set(PICTURES.values())))
+HELD_OUT_SHARE = 0.1
+
+Fetch = Callable[[int], tuple[bytes, bytes]]
+"""Bytes of image and mask of the sample at a place."""
+
+
+@dataclass
+class TrainingSet:
+    """Samples of a dataset at the size they are trained at.
+
+    Attributes:
+        source: the folder.
+        keys: of the samples, sorted.
+        fetch: place -> image and mask files.
+        manifest: of the dataset.
+        manifest_sha256: names the dataset with all its bytes.
+        recipe: text of the recipe it was made by.
+        splits: key -> split, where the dataset has several.
+        size_hw: of its images, px.
+        size: longer side when trained on, px.
+        stride: what both sides are drawn out to a multiple of, px.
+    """
+
+    source: str
+    keys: list[str]
+    fetch: Fetch
+    manifest: Mapping[str, Any]
+    manifest_sha256: str
+    recipe: str
+    splits: Mapping[str, str] = field(default_factory=dict)
+    size_hw: tuple[int, int] = (0, 0)
+    size: int = 0
+    stride: int = 8
+    _cache: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(self, picked: NDArray[np.int64]) -> Batch:
+        """Return images ``n h w 3`` and masks, softened where they were scaled, ``n h w``.
+
+        Raises:
+            InputRefused: a file that is damaged or of another size than the others.
+        """
+        samples = list(self._pool.map(self.read, picked.tolist()))
+        masks = np.stack([mask for _, mask in samples])
+        return np.stack([image for image, _ in samples]), masks.astype(np.float32) / np.float32(255)
+
+    def read(self, place: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return image ``h w 3`` and mask ``h w`` of one sample, levels 0 to 255."""
+        if place not in self._cache:
+            planes = zip(self.fetch(place), ("RGB", "L"), strict=True)
+            image, mask = (self._fitted(data, mode, place) for data, mode in planes)
+            if (len(self._cache) + 1) * (image.nbytes + mask.nbytes) > CACHE_BYTES:
+                return image, mask
+            self._cache[place] = image, mask
+        return self._cache[place]
+
+    def _fitted(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
+        pixels = self._decoded(data, mode, place)
+        return pad_to(resize(pixels, scaled_to(self.size_hw, self.size)), self.stride)
+
+    def _decoded(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
+        subject = f"{self.source} {self.keys[place]}"
+        try:
+            with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+                size_hw = picture.height, picture.width
+                if picture.mode == mode and size_hw == self.size_hw:
+                    return np.asarray(picture)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputRefused(subject, "is damaged", DAMAGED) from error
+        problem = f"is {picture.width} x {picture.height} {picture.mode}"
+        wanted = f"{self.size_hw[1]} x {self.size_hw[0]} {mode}"
+        raise InputRefused(subject, f"{problem}, expected {wanted}", DAMAGED)
+
+
+def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
+    """Open a dataset that ``make`` has finished.
+
+    Args:
+        folder: of the dataset.
+        scratch: where the Parquet reader may keep its memory map.
+
+    Raises:
+        UsageError: no folder, not made by this tool, or not finished.
+        InputRefused: empty, damaged, or without images and masks.
+    """
+    manifest, digest = read_manifest(folder)
+    accepted = manifest["counts"]["accepted"]
+    if accepted == 0:
+        raise InputRefused(str(folder), "holds no sample", "make some with `l4f-datagen make`")
+    formats = manifest["formats"]
+    reader = next((FORMATS[name] for name in FORMATS if name in formats), None)
+    if reader is None:
+        problem = f"is written as {', '.join(formats)}"
+        raise InputRefused(str(folder), problem, f"make it with one of {', '.join(FORMATS)}")
+    keys, fetch = reader(folder, scratch)
+    if len(keys) != accepted:
+        problem = f"holds {len(keys)} samples, its manifest says {accepted}"
+        raise InputRefused(str(folder), problem, DAMAGED)
+    recipe = folder / RECIPE
+    text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
+    splits = read_splits(folder) if len(manifest.get("splits", {})) > 1 else {}
+    samples = TrainingSet(str(folder), keys, fetch, manifest, digest, text, splits)
+    samples.size_hw = _size_hw(fetch(0)[0], f"{folder} {keys[0]}")
+    samples.size = max(samples.size_hw)
+    return samples
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the manifest of a dataset and its SHA-256.
+
+    Raises:
+        UsageError: no folder, not made by this tool, or not finished.
+        InputRefused: the manifest is damaged or of another version.
+    """
+    if not folder.is_dir():
+        raise UsageError(str(folder), "no such folder", "name a dataset of `l4f-datagen make`")
+    path = folder / MANIFEST
+    if not path.exists():
+        if (folder / RUN).exists():
+            raise UsageError(str(folder), "is not finished", "run its `make` again: it goes on")
+        problem = "is no dataset of this tool"
+        raise UsageError(str(folder), problem, "name a folder that `l4f-datagen make` has made")
+    data = path.read_bytes()
+    try:
+        manifest = json.loads(data)
+        known = manifest["schema"] == SCHEMA and type(manifest["counts"]["accepted"]) is int
+        if not known or not isinstance(manifest["formats"], list):
+            raise ValueError("another schema")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputRefused(str(path), f"cannot be read ({error})", DAMAGED) from error
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:
+    """Give keys and files of ``images/`` and ``masks/``."""
+    files = (folder / "images").rglob("*")
+    images = {path.stem: path for path in files if path.suffix in PICTURES}
+    masks = {path.stem: path for path in (folder / "masks").rglob("*.png")}
+    keys = sorted(images)
+    without = sorted(images.keys() ^ masks.keys())
+    if without:
+        problem = f"{len(without)} samples lack an image or a mask, {without[0]} is the first"
+        raise InputRefused(str(folder), problem, DAMAGED)
+
+    def fetch(place: int) -> tuple[bytes, bytes]:
+        key = keys[place]
+        try:
+            return images[key].read_bytes(), masks[key].read_bytes()
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+            raise InputRefused(str(error.filename), problem, "leave the dataset alone") from error
+
+    return keys, fetch
+
+
+def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
+    """Give keys and cells of ``data/*.parquet``, through a memory map of the datasets library."""
+    from datasets import Dataset
+    from datasets import Image as Picture
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    files = sorted(str(path) for path in (folder / "data").rglob("*.parquet"))
+    try:
+        table = Dataset.from_parquet(
+            files, cache_dir=str(scratch), columns=["key", "image", "mask"]
+        )
+        for name in ("image", "mask"):
+            table = table.cast_column(name, Picture(decode=False))
+        keys = list(table["key"])
+    except Exception as error:  # Arrow and the library raise many kinds on damaged files
+        raise InputRefused(f"{folder}/data", "holds broken Parquet", DAMAGED) from error
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+
+    def fetch(place: int) -> tuple[bytes, bytes]:
+        row = table[order[place]]
+        return row["image"]["bytes"], row["mask"]["bytes"]
+
+    return [keys[place] for place in order], fetch
+
+
+FORMATS: dict[str, Callable[[Path, Path], tuple[list[str], Fetch]]] = {
+    "png": read_png,
+    "hf": read_parquet,
+}
+
+
+def read_splits(folder: Path) -> dict[str, str]:
+    """Return key -> split from the ledger.
+
+    Raises:
+        InputRefused: the ledger is missing or damaged.
+    """
+    path = folder / LEDGER
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {row["key"]: row["split"] for row in rows if row["status"] == "accepted"}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputRefused(str(path), f"cannot be read ({error})", DAMAGED) from error
+
+
+def held_out(samples: TrainingSet) -> NDArray[np.bool_]:
+    """Tell which samples are not learnt from: those outside the dataset's own split ``train``.
+
+    Where it has no other split, a tenth is held out by ``is_held_out``.
+    """
+    if samples.splits:
+        kept = [samples.splits.get(key) != "train" for key in samples.keys]
+    else:
+        kept = [is_held_out(key, HELD_OUT_SHARE) for key in samples.keys]
+    return np.array(kept, bool)
+
+
+def is_held_out(key: str, share: float) -> bool:
+    """Whether a sample is for validation: a function of its key alone.
+
+    Hashed is the seed at the key's end: its pictures at several psi show nearly the same object.
+    """
+    digest = hashlib.sha256(key.rpartition("-")[2].encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _size_hw(data: bytes, subject: str) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+            size_hw = picture.height, picture.width
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputRefused(subject, "is damaged", DAMAGED) from error
+    if size_hw[0] * size_hw[1] > MAX_PIXELS:
+        problem = f"is {size_hw[1]} x {size_hw[0]} pixels"
+        raise InputRefused(subject, problem, f"at most {MAX_PIXELS >> 20} Mi pixels are read")
+    return size_hw

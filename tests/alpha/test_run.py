@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from l4f_datagen.alpha.curves import write_curves
+from l4f_datagen.alpha.run import Resume, run_training, state_path
+from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.errors import CheckpointRefused, UsageError
+
+
+@pytest.fixture
+def checkpoint(make_generator, tmp_path):
+    generator = make_generator()
+    path = tmp_path / "generator.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    return open_generator(path)
+
+
+def train(checkpoint, part, out, resume=None, said=None):
+    say = (said if said is not None else []).append
+    return run_training(part, checkpoint.build(), checkpoint, out, say, resume=resume or Resume())
+
+
+def test_a_run_leaves_what_eyes_and_machines_need(checkpoint, make_part, tmp_path):
+    out = tmp_path / "run"
+    result = train(checkpoint, make_part(balance="auto", keep="best"), out)
+    assert result == out / "alpha.safetensors"
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    with Image.open(out / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 300
+    events = EventAccumulator(str(out / "events"))
+    events.Reload()
+    logged = events.Scalars("attempt-1/alpha_coverage")
+    assert [event.step for event in logged] == list(range(1, 7))
+    assert [event.value for event in logged] == pytest.approx([r["alpha_coverage"] for r in rows])
+    assert sorted(p.name for p in out.glob("preview-*.png")) == [
+        "preview-000003.png",
+        "preview-000006.png",
+    ]
+
+
+def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path):
+    part = make_part(balance="auto", keep="best", snapshot_interval=2)
+    out = tmp_path / "run"
+    first = train(checkpoint, part, out, Resume(keep_states=True)).read_bytes()
+    for step in (2, 4):
+        said = []
+        again = train(checkpoint, part, out, Resume(at=step), said)
+        assert f"resuming alpha training at step {step}" in said
+        assert again.read_bytes() == first
+    rows = (out / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in rows] == list(range(1, 7))
+
+
+def test_a_state_that_was_not_kept(checkpoint, make_part, tmp_path):
+    out = tmp_path / "run"
+    train(checkpoint, make_part(), out)
+    assert state_path(out).exists()
+    expected = r"--resume-at 3: .*run: keeps no state of that step, only of none; train with --keep"
+    with pytest.raises(UsageError, match=expected) as caught:
+        train(checkpoint, make_part(), out, Resume(at=3))
+    assert caught.value.exit_code == 2
+
+
+def test_a_checkpoint_without_discriminator(checkpoint, make_part, tmp_path):
+    with pytest.raises(CheckpointRefused, match="discriminator") as caught:
+        train(checkpoint, make_part(discriminator="pretrained"), tmp_path / "run")
+    assert caught.value.exit_code == 4
+
+
+def test_curves_of_several_attempts(tmp_path):
+    row = {"d_loss": 1.0, "realism": 0.5, "binarization": 0.1, "alpha_coverage": 0.3}
+    rows = [row | {"attempt": a, "step": s} for a in (1, 2) for s in (1, 2, 3)]
+    write_curves(rows, tmp_path / "curves.png")
+    first = (tmp_path / "curves.png").read_bytes()
+    write_curves(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == first
+    assert not list(tmp_path.glob("*.part"))

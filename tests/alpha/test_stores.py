@@ -1,0 +1,221 @@
+import builtins
+import io
+import zipfile
+
+import datasets
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.alpha.reals import REALS
+from l4f_datagen.alpha.stores import STORES, open_store, store_kind
+from l4f_datagen.errors import InputRefused, NetworkError, UsageError
+from l4f_datagen.recipe import TrainingPart
+
+LEVELS = (50, 100, 150)
+
+
+def encoded(level, size=(16, 16), kind="PNG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (level,) * 3).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def fill(path, entries, *, subdir=True):
+    environment = lmdb.open(str(path), subdir=subdir, map_size=2**22)
+    with environment.begin(write=True) as transaction:
+        for key, value in entries.items():
+            transaction.put(key, value)
+    environment.close()
+    return path
+
+
+def rosinality(path, sizes=(16,), count=3):
+    entries = {b"length": str(count).encode()}
+    for size in sizes:
+        for number in range(count):
+            picture = encoded(LEVELS[number], (size, size), "JPEG")
+            entries[f"{size}-{number:05d}".encode()] = picture
+    return fill(path, entries)
+
+
+def make_folder(path):
+    for level in LEVELS:
+        (path / "deep").mkdir(parents=True, exist_ok=True)
+        (path / "deep" / f"{level}.png").write_bytes(encoded(level))
+    return path
+
+
+def make_zip(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for level in LEVELS:
+            archive.writestr(f"set/{level}.png", encoded(level))
+        archive.writestr("__MACOSX/set/._50.png", b"no picture")
+        archive.writestr("readme.txt", b"words")
+    return path
+
+
+def make_lsun(path):
+    return fill(path, {f"{k:040x}".encode(): encoded(v, kind="WEBP") for k, v in enumerate(LEVELS)})
+
+
+def make_hf(path):
+    rows = {"label": [0, 1, 2], "image": [Image.open(io.BytesIO(encoded(v))) for v in LEVELS]}
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    table.save_to_disk(str(path))
+    return path
+
+
+def make_parquet(path):
+    path.mkdir()
+    rows = {"image": [{"bytes": encoded(v), "path": None} for v in LEVELS]}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features(image=datasets.Image()))
+    table.to_parquet(str(path / "train-00000.parquet"))
+    return path
+
+
+MAKERS = {
+    "folder": ("folder", make_folder),
+    "set.zip": ("zip", make_zip),
+    "rosinality": ("lmdb", rosinality),
+    "lsun": ("lmdb", make_lsun),
+    "saved": ("hf", make_hf),
+    "parquet": ("hf", make_parquet),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_store_is_told_and_read(name, tmp_path, make_generator):
+    kind, make = MAKERS[name]
+    path = make(tmp_path / name)
+    assert store_kind(str(path)) == kind
+    store = open_store(str(path), 16)
+    assert len(store) == 3
+    levels = [store.read(k) for k in range(3)]
+    assert all(picture.shape == (16, 16, 3) for picture in levels)
+    assert sorted(round(float(p.mean()) / 10) * 10 for p in levels) == [50, 100, 150]
+    part = TrainingPart(reals=kind, reals_folder=str(path))
+    images = REALS[kind](part, make_generator())(np.random.RandomState(0), 8)
+    assert images.shape == (8, 3, 16, 16)
+    picked = np.random.RandomState(0).randint(0, 3, 8)
+    expected = np.stack([store.read(int(k)) for k in picked])
+    assert np.array_equal(np.rint((images.numpy() + 1) * 127.5), expected.transpose(0, 3, 1, 2))
+
+
+def test_names_that_are_no_paths():
+    assert store_kind("user/cats") == store_kind("hf://user/cats") == "hf"
+    assert store_kind("./user/cats") == store_kind("nowhere") == "folder"
+
+
+def test_rosinality_takes_the_smallest_size_that_fills_the_canvas(tmp_path):
+    path = rosinality(tmp_path / "db", sizes=(8, 32, 64))
+    assert open_store(str(path), 16).keys[0] == b"32-00000"
+    assert open_store(str(path), 64).keys[0] == b"64-00000"
+    assert open_store(str(path), 100).keys[0] == b"64-00000"
+
+
+def test_an_lmdb_that_is_one_file(tmp_path):
+    path = fill(tmp_path / "one.mdb", {b"a": encoded(50)}, subdir=False)
+    assert len(open_store(str(path), 16)) == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({}, r"db: holds no image .*; name pictures of the domain"),
+        ({b"length": b"0"}, r"db: holds no image"),
+        ({b"length": b"7"}, r"db: promises 7 pictures and holds none; name an LSUN or rosinality"),
+        ({b"length": b"-7"}, r"db: has an impossible length b'-7'; name an LSUN or rosinality"),
+        ({b"length": b"9" * 30}, r"db: has an impossible length"),
+    ],
+)
+def test_an_lmdb_without_pictures(tmp_path, entries, problem):
+    path = fill(tmp_path / "db", entries)
+    with pytest.raises(InputRefused, match=problem) as caught:
+        open_store(str(path), 16)
+    assert caught.value.exit_code == 4
+
+
+def test_what_is_no_lmdb(tmp_path):
+    (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(InputRefused, match=r"is no LMDB \(.*\); name an LSUN or rosinality LMDB"):
+        open_store(str(tmp_path), 16)
+    with pytest.raises(InputRefused, match="absent: is not there; name an LSUN"):
+        open_store(str(tmp_path / "absent"), 16, "lmdb")
+
+
+def test_a_picture_missing_from_an_lmdb(tmp_path):
+    path = fill(tmp_path / "db", {b"length": b"2", b"16-00000": encoded(50)})
+    store = open_store(str(path), 16)
+    with pytest.raises(InputRefused, match=r"db:16-00001: is missing; make the LMDB again"):
+        store.read(1)
+
+
+def test_an_entry_that_is_no_picture(tmp_path):
+    store = open_store(str(fill(tmp_path / "db", {b"key": b"words"})), 16)
+    with pytest.raises(InputRefused, match=r"db:key: is not a readable image"):
+        store.read(0)
+
+
+def test_without_the_lmdb_package(tmp_path, monkeypatch):
+    path, real = make_lsun(tmp_path / "db"), builtins.__import__
+
+    def fail(name, *rest):
+        if name == "lmdb":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(UsageError, match=r"needs the lmdb package; pip install 'l4f-datagen\[lmdb"):
+        open_store(str(path), 16)
+
+
+def test_zips_that_cannot_be_read(tmp_path):
+    (tmp_path / "text.zip").write_bytes(b"no zip")
+    with pytest.raises(InputRefused, match=r"text.zip: is no zip file \(.*\); pack it again"):
+        open_store(str(tmp_path / "text.zip"), 16)
+    path = make_zip(tmp_path / "bent.zip")
+    data = bytearray(path.read_bytes())
+    data[60:70] = bytes(10)
+    path.write_bytes(data)
+    with pytest.raises(InputRefused, match=r"bent.zip:set/\d+.png: cannot be unpacked"):
+        [open_store(str(path), 16).read(k) for k in range(3)]
+
+
+def test_a_zip_without_pictures(tmp_path):
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("words.txt", "none")
+    with pytest.raises(InputRefused, match=r"empty.zip: holds no image"):
+        open_store(str(tmp_path / "empty.zip"), 16)
+
+
+def test_pictures_of_the_wrong_size(tmp_path):
+    (tmp_path / "small.png").write_bytes(encoded(50, (7, 7)))
+    expected = (
+        r"small.png: is 7 x 7 pixels, the generator draws 16 x 16; "
+        "take pictures of at least half that side"
+    )
+    with pytest.raises(InputRefused, match=expected) as caught:
+        open_store(str(tmp_path), 16).read(0)
+    assert caught.value.exit_code == 4
+
+
+def test_a_dataset_without_images(tmp_path):
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "words"))
+    with pytest.raises(InputRefused, match=r"words: has no image column, only text; name another"):
+        open_store(str(tmp_path / "words"), 16)
+
+
+def test_a_dataset_that_is_not_there(monkeypatch):
+    def fail(name):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(NetworkError, match=r"user/cats: cannot be opened \(no route\)"):
+        open_store("user/cats", 16)
+
+
+def test_the_table_and_the_recipe_agree():
+    named = TrainingPart.model_fields["reals"].annotation.__args__
+    assert set(STORES) | {"generator", "toy-cars"} == set(named)

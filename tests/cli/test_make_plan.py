@@ -1,0 +1,107 @@
+"""The plan's flags of ``make``: what they set, and what is refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.cli import cli
+
+
+@pytest.fixture
+def run(tmp_path, make_generator):
+    generator = make_generator(16)
+    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
+
+    def call(*flags, number=5):
+        words = ["make", "--generator", tmp_path / "g.safetensors", "--n", number]
+        words += ["--out", tmp_path / "out", *flags]
+        return CliRunner().invoke(cli, [str(word) for word in words])
+
+    return call
+
+
+def recipe_of(result):
+    assert result.exit_code == 0, result.output
+    return yaml.safe_load(json.loads(result.stdout)["recipe"])
+
+
+def test_flags_reach_the_recipe(run, tmp_path):
+    path = tmp_path / "it's.npy"
+    np.save(path, np.zeros((40, 8), np.float32))
+    flags = ["--latents", path, "--latent-space", "z", "--truncation-cutoff", 3]
+    flags += ["--style-mixing", 0.25, "--psi", "0.5:1,0.7:2", "--seeds", "7,0-3"]
+    plan = run(*flags, "--dry-run", "--json")
+    sampling = recipe_of(plan)["sampling"]
+    assert sampling["latents"] == str(path)
+    assert sampling["latent_space"] == "z"
+    assert sampling["truncation_cutoff"] == 3
+    assert sampling["style_mixing"] == 0.25
+    assert sampling["psi"] == [0.5, 0.7, 0.7]
+    assert json.loads(plan.stdout)["first"] == "psi0500-seed0000007"
+
+
+@pytest.mark.parametrize(
+    ("preset", "coverage", "noise"),
+    [
+        ("none", None, None),
+        ("default", {"min": 0.3, "max": 0.95}, None),
+        ("strict", {"min": 0.3, "max": 0.8}, {"min_iou": 0.9}),
+    ],
+)
+def test_presets(run, preset, coverage, noise):
+    plan = run("--set", "filters.coverage.min=0.3", "--filters", preset, "--dry-run", "--json")
+    filters = recipe_of(plan)["filters"]
+    assert filters["preset"] == preset
+    assert filters["coverage"] == coverage
+    assert filters["noise"] == noise
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (["--psi", "0.5:0"], 2, "a share must be from 1 to 1000, got 0"),
+        (["--psi", "-0.1"], 2, "psi must be in [0, 2], got -0.1"),
+        (["--psi", ""], 2, "expected numbers such as 0.5,0.7"),
+        (["--psi", "0.7,0.7004"], 2, "--psi: two of [0.7, 0.7004] agree to three decimals"),
+        (["--seeds", ""], 2, "sampling.seeds: string should match pattern"),
+        (["--seeds", "3-2"], 2, "--seeds: 3-2 runs backwards"),
+        (["--seeds", "0-1,1"], 2, "--seeds: names seed 1 twice"),
+        (["--seeds", "4", "--psi", "0.5:1,0.7:2"], 2, "--seeds: has 1 seeds, too few for one turn"),
+        (["--seeds", "0"], 2, "--n: asks for 5, but psi x seeds has 3 positions"),
+        (["--n", "0"], 2, "Invalid value for '--n'"),
+        (["--truncation-cutoff", "0"], 2, "Invalid value for '--truncation-cutoff'"),
+        (["--truncation-cutoff", "7"], 2, "--truncation-cutoff: 7 is beyond the 6 rows of ws"),
+        (["--style-mixing", "1.5"], 2, "Invalid value for '--style-mixing'"),
+        (["--latent-space", "z"], 2, "latent_space says what the rows of latents are"),
+        (["--filters", "harsh"], 2, "Invalid value for '--filters'"),
+        (["--latents", "none.npy"], 4, "none.npy: cannot be read (No such file or directory)"),
+        (["--latents", "narrow.npy"], 4, "narrow.npy: has shape 9 x 7, this generator takes"),
+        (["--latents", "nan.npy"], 4, "nan.npy: row 2 holds NaN or infinity"),
+        (["--latents", "empty.npy"], 4, "empty.npy: has shape 0 x 8, expected"),
+        (["--latents", "good.npy", "--seeds", "0-9"], 2, "--seeds: names row 9, but good.npy has"),
+        (
+            ["--set", "filters.discriminator={min: 0}"],
+            2,
+            "filters.discriminator: ",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(run, tmp_path, monkeypatch, flags, code, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    np.save("narrow.npy", np.zeros((9, 7), np.float32))
+    np.save("empty.npy", np.zeros((0, 8), np.float32))
+    good = np.zeros((9, 8), np.float32)
+    np.save("good.npy", good)
+    good[2, 3] = np.nan
+    np.save("nan.npy", good)
+    result = run(*flags)
+    assert result.exit_code == code, result.output
+    assert words in result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert not (tmp_path / "out").exists()

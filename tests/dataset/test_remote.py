@@ -1,0 +1,152 @@
+"""Datasets at a URL: the bytes of a local folder, resumed and repaired like one."""
+
+import pytest
+
+from l4f_datagen.dataset.remote import Remote
+from l4f_datagen.errors import NetworkError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def server():
+    moto = pytest.importorskip("moto.server", reason="needs moto, of the extra [dev]")
+    pytest.importorskip("s3fs", reason="needs s3fs, of the extra [dev]")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch, request):
+    """URL of an empty bucket of a local S3."""
+    import boto3
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server,
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="cars")
+    yield "s3://cars"
+    content = boto3.resource("s3").Bucket("cars")
+    content.objects.all().delete()
+    content.delete()
+
+
+def objects(url, under="out"):
+    """Name -> bytes of what lies in the bucket."""
+    import boto3
+
+    bucket = boto3.resource("s3").Bucket("cars")
+    found = bucket.objects.filter(Prefix=f"{under}/")
+    return {one.key.removeprefix(f"{under}/"): one.get()["Body"].read() for one in found}
+
+
+def files(discs, folder):
+    return {name: data for name, data in discs.files_of(folder).items() if name != ".l4f/lock"}
+
+
+def recording(discs, shards):
+    def blocks(shard):
+        shards.append(shard)
+        return discs.plan_blocks(shard)
+
+    return blocks
+
+
+def test_a_file_url_holds_what_a_folder_does(discs, tmp_path):
+    discs.make_dataset(tmp_path / "local", 15)
+    discs.make_dataset(f"file://{tmp_path}/far/out", 15)
+    assert files(discs, tmp_path / "far/out") == files(discs, tmp_path / "local")
+
+
+def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
+    discs.make_dataset(tmp_path / "local", 15)
+    discs.make_dataset(f"{bucket}/out", 15)
+    assert objects(bucket) == files(discs, tmp_path / "local")
+    assert (
+        list((tmp_path / "cache").rglob("*.png")) == []
+    )  # the local disk need not hold the dataset
+
+
+@pytest.mark.parametrize(("number", "rendered"), [(20, [2, 3]), (5, [0])])
+def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, rendered):
+    discs.make_dataset(f"{bucket}/out", 15)
+    again = []
+    discs.make_dataset(f"{bucket}/out", number, blocks=recording(discs, again))
+    discs.make_dataset(tmp_path / "local", number)
+    assert again == rendered
+    assert objects(bucket) == files(discs, tmp_path / "local")
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("images/00001/psi1000-seed0000009.png", "deleted"), ("data/train-00001.parquet", "cut")],
+)
+def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
+    import boto3
+
+    discs.make_dataset(f"{bucket}/out", 18)
+    before = objects(bucket)
+    lost = boto3.resource("s3").Object("cars", f"out/{name}")
+    lost.delete() if how == "deleted" else lost.put(Body=b"cut")
+    again = []
+    notes = discs.make_dataset(f"{bucket}/out", 18, blocks=recording(discs, again))
+    assert again == [1]
+    assert notes == ["shard 1: 1 files missing or cut short; made again"]
+    assert objects(bucket) == before
+
+
+def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
+    def stopped(shard):
+        if shard == 1:
+            raise KeyboardInterrupt
+        return discs.plan_blocks(shard)
+
+    with pytest.raises(KeyboardInterrupt):
+        discs.make_dataset(f"{bucket}/out", 15, blocks=stopped)
+    assert "manifest.json" not in objects(bucket)
+    assert ".l4f/shards/00000.json" in objects(bucket)
+    again = []
+    discs.make_dataset(f"{bucket}/out", 15, blocks=recording(discs, again))
+    assert again == [1, 2]
+    discs.make_dataset(tmp_path / "local", 15)
+    assert objects(bucket) == files(discs, tmp_path / "local")
+
+
+def test_a_place_with_files_of_others_is_refused(discs, bucket):
+    import boto3
+
+    boto3.resource("s3").Object("cars", "out/thesis.tex").put(Body=b"years of work")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="s3://cars/out: not empty, and not made by this"):
+            discs.make_dataset(f"{bucket}/out", 2, overwrite=overwrite)
+    assert objects(bucket) == {"thesis.tex": b"years of work"}
+
+
+def test_overwriting_leaves_files_of_others(discs, tmp_path, bucket):
+    import boto3
+
+    discs.make_dataset(f"{bucket}/out", 15)
+    boto3.resource("s3").Object("cars", "out/notes.txt").put(Body=b"mine")
+    discs.make_dataset(f"{bucket}/out", 4, overwrite=True)
+    discs.make_dataset(tmp_path / "local", 4)
+    assert objects(bucket) == files(discs, tmp_path / "local") | {"notes.txt": b"mine"}
+
+
+def test_a_bucket_that_is_not_there(discs, bucket):
+    with pytest.raises(NetworkError, match=r"s3://nowhere/out: \w+ failed .*; see to it and"):
+        discs.make_dataset("s3://nowhere/out", 2)
+
+
+def test_an_unknown_kind_of_place():
+    with pytest.raises(UsageError, match=r"abacus://x: cannot be opened .*; pip install its pac"):
+        Remote("abacus://x")

@@ -1,0 +1,123 @@
+"""What the driver asks of a cluster, with a cluster that runs each task at once, in this process.
+
+The same with Ray itself: ``test_ray.py``.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+
+from l4f_datagen.engines import ray as ray_engine_module
+from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.pipeline import Job, make_dataset
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.sampling.share import Share
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause):
+        self.cause = cause
+
+
+class Cluster:
+    """Runs tasks when their result is asked for; notes them and what is asked of the cluster."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, **resources):
+        self.resources, self.done, self.cancelled, self.options = resources, [], [], {}
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **options):
+        self.options = options
+        return lambda function: SimpleNamespace(remote=lambda *given: [function, given, True])
+
+    def cancel(self, reference, force):
+        reference[2] = False
+        self.cancelled.append(reference[1][1])
+
+    def get(self, reference):
+        function, given, wanted = reference
+        if not wanted:
+            raise RayError("cancelled")
+        self.done.append(given[1:])
+        try:
+            return function(*given)
+        except Exception as error:
+            raise RayTaskError(error) from error
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    cluster = Cluster(CPU=2)
+    monkeypatch.setattr(ray_engine_module, "_import_ray", lambda: cluster)
+    ray_engine_module._opened.cache_clear()
+    return cluster
+
+
+def make(data, out, number=30, **options):
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+
+
+def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    make(tiny_recipe, tmp_path / "local")
+    make(tiny_recipe, tmp_path / "ray", engine="ray")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert cluster.options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 5}
+    *whole, cut = cluster.done
+    assert [shard for shard, _ in whole] == list(range(len(whole)))
+    assert all(wanted is None for _, wanted in whole)
+    assert cut[0] == len(whole) - 1  # the shard where the count ends, rendered once more
+    assert 0 < cut[1] <= 8
+    assert cluster.cancelled  # what was begun behind it
+    make(tiny_recipe, f"file://{tmp_path}/far", engine="ray")
+    assert digests(tmp_path / "far") == digests(tmp_path / "local")
+
+
+def test_a_torn_shard_alone_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    before = digests(tmp_path / "out")
+    next((tmp_path / "out/alpha/00001").iterdir()).unlink()
+    cluster.done.clear()
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert cluster.done == [(1, None)]
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_share_runs_on_a_cluster_too(cluster, tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts", share=Share(1, 2))
+    assert [shard for shard, _ in cluster.done] == [1, 3]
+
+
+def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise L4FError("shard", "refused", "no remedy")
+
+    monkeypatch.setattr(ray_engine_module, "make_shard_of", refuse)
+    with pytest.raises(L4FError, match="shard: refused; no remedy"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+    monkeypatch.setattr(cluster, "get", lambda _: (_ for _ in ()).throw(RayError("node died")))
+    with pytest.raises(L4FError, match=r"shard 0 was lost with its worker 6 times \(node died\)"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+def test_a_cluster_without_what_it_takes(cluster, tiny_recipe, tmp_path):
+    cluster.resources = {}
+    with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install 'l4f-datagen\[ra"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")

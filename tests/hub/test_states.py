@@ -1,0 +1,170 @@
+"""What is refused before any request: names, unfinished or changed datasets, broken cards."""
+
+import json
+
+import pytest
+
+from l4f_datagen.dataset.notes import MARKER
+from l4f_datagen.errors import UsageError
+from l4f_datagen.hub import plan_push
+from l4f_datagen.hub.card_check import check_head
+from l4f_datagen.hub.names import check_ref, check_repo
+from l4f_datagen.report.card import rewrite_card
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["user/a.b-c_d", "datasets/user/a.b-c_d", "https://huggingface.co/datasets/user/a.b-c_d/"],
+)
+def test_names_are_understood(name):
+    assert check_repo(name) == "user/a.b-c_d"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("discs", "discs: is not of the form user/name; give your Hub user name"),
+        ("a/b/c", "is not of the form user/name"),
+        ("models/user/discs", "names one of the models; give a dataset"),
+        ("user/", "is not of the form user/name"),
+        ("user/-x", "is refused by the Hub; use letters, digits"),
+        ("user/a--b", "no -- or .., not .git"),
+        ("user/a..b", "is refused"),
+        ("user/x.git", "is refused"),
+        ("us er/x", "is refused"),
+        ("user/" + "x" * 95, "96 characters at most"),
+    ],
+)
+def test_names_the_hub_refuses(dataset, name, words):
+    with pytest.raises(UsageError, match=words):
+        plan_push(dataset, name)
+
+
+def test_refused_names_are_those_the_client_refuses():
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    for name in ("user/-x", "user/a--b", "user/a..b", "user/x.git", "us er/x", "user/x."):
+        with pytest.raises(HFValidationError):
+            validate_repo_id(name)
+        with pytest.raises(UsageError):
+            check_repo(name)
+
+
+@pytest.mark.parametrize("ref", ["a..b", "-x", "x/", "a b", "x.lock", "", "a~b"])
+def test_refs_git_refuses(ref):
+    with pytest.raises(UsageError, match=r"git refuses this name"):
+        check_ref(ref, "--tag")
+
+
+def test_unfinished(dataset):
+    (dataset / "manifest.json").unlink()
+    with pytest.raises(
+        UsageError, match=r"holds no finished dataset .no manifest.json.; finish it"
+    ):
+        plan_push(dataset, "user/discs")
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b'{"schema": 99}'])
+def test_damaged_manifest(dataset, data):
+    (dataset / "manifest.json").write_bytes(data)
+    with pytest.raises(UsageError, match=r"manifest.json: is (damaged|of another version)"):
+        plan_push(dataset, "user/discs")
+
+
+@pytest.mark.parametrize(
+    "name", ["data/train-00000.parquet", "ledger.jsonl", "recipe.yaml", ".l4f/shards/00001.json"]
+)
+@pytest.mark.parametrize("how", ["gone", "longer"])
+def test_changed_files(dataset, name, how):
+    if how == "gone":
+        (dataset / name).unlink()
+    else:
+        (dataset / name).write_bytes((dataset / name).read_bytes() + b"x")
+    with pytest.raises(UsageError, match=r"is not as manifest.json lists it; run the same"):
+        plan_push(dataset, "user/discs")
+
+
+def test_no_parquet(published, tmp_path):
+    folder = published.publishable(tmp_path / "x", 3, output={"formats": ["png"]})
+    with pytest.raises(UsageError, match=r"has no Parquet files, which load_dataset and the Hub's"):
+        plan_push(folder, "user/discs")
+
+
+def test_report_on_request_must_be_there(dataset):
+    with pytest.raises(UsageError, match=r"has no report.html; make it with"):
+        plan_push(dataset, "user/discs", also=["report"])
+    (dataset / "report.html").write_text("<p>")
+    job = plan_push(dataset, "user/discs", also=["report"])
+    assert "report.html" in {file.path for file in job.files}
+
+
+def test_too_many_files(dataset, monkeypatch):
+    monkeypatch.setattr("l4f_datagen.hub.content.MAX_FILES", 3)
+    with pytest.raises(UsageError, match=r"files, the Hub takes 3 at most"):
+        plan_push(dataset, "user/discs")
+
+
+def test_card_of_another_state(dataset):
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    (dataset / "manifest.json").write_text(json.dumps(manifest | {"category": "ball"}))
+    with pytest.raises(UsageError, match=r"README.md: was not written for this manifest.json; wr"):
+        plan_push(dataset, "user/discs")
+    rewrite_card(dataset)
+    assert plan_push(dataset, "user/discs").files
+
+
+def test_no_card(dataset):
+    (dataset / "README.md").unlink()
+    with pytest.raises(UsageError, match=r"README.md: there is no card; write it anew with `l4f-d"):
+        plan_push(dataset, "user/discs")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("license: other", "license: [other", "its YAML head is broken in line"),
+        ("license: other", "license: 'other", "its YAML head is broken in line"),
+        ("license: other\n", "", "its YAML head names no license"),
+        ("---\nlicense", "license", "its YAML head, between two lines of ---, is gone"),
+    ],
+)
+def test_card_broken_by_hand(dataset, old, new, words):
+    card = (dataset / "README.md").read_text()
+    assert old in card
+    (dataset / "README.md").write_text(card.replace(old, new, 1))
+    with pytest.raises(UsageError, match=rf"README.md: {words}.*repair it, or write it anew"):
+        plan_push(dataset, "user/discs")
+
+
+def test_card_that_is_a_list_or_no_text(dataset):
+    with pytest.raises(ValueError, match=r"no list of keys and values"):
+        check_head("---\n- a\n---\n")
+    with pytest.raises(ValueError, match=r"is broken"):
+        check_head("---\n\x00: a\n---\n")
+    card = (dataset / "README.md").read_bytes()
+    (dataset / "README.md").write_bytes(card + b"\xff")
+    with pytest.raises(UsageError, match=r"is not UTF-8 .byte"):
+        plan_push(dataset, "user/discs")
+
+
+def test_edits_above_the_marker_are_told(dataset):
+    card = (dataset / "README.md").read_text()
+    (dataset / "README.md").write_text(card.replace("Noisy discs.", "Noisy circles."))
+    [*_, note] = plan_push(dataset, "user/discs").notes
+    assert note.startswith("README.md: not what the tool would write now")
+    (dataset / "README.md").write_text(card.replace(MARKER, MARKER + "\nwords"))
+    assert not [n for n in plan_push(dataset, "user/discs").notes if n.startswith("README")]
+
+
+def test_licence_and_paths_are_told(dataset, published, tmp_path):
+    [note] = plan_push(dataset, "user/discs").notes
+    assert "nvidia-source-code-license-nc forbids commercial use" in note
+    free = {"weights": str(tmp_path / "g.pt"), "licence": published.APACHE}
+    folder = published.publishable(tmp_path / "free", 3, generator=free)
+    [note] = plan_push(folder, "user/discs").notes
+    assert note == f"recipe and manifest name a path of this machine: {tmp_path / 'g.pt'}"
+    unknown = {"weights": "builtin:x", "licence": {}}
+    folder = published.publishable(tmp_path / "unknown", 3, generator=unknown)
+    [note] = plan_push(folder, "user/discs").notes
+    assert note == "licence: unknown; nobody stated the terms of the weights"

@@ -1,0 +1,87 @@
+"""A dataset of discs with two psi, two reasons and a whole provenance; no torch needed."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from l4f_datagen.dataset.manifest import Facts
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.recipe import OutputPart, check_recipe
+from l4f_datagen.sample import sample_key
+
+RECIPE = check_recipe(
+    {
+        "domain": "discs",
+        "description": "Discs & <noise>.",
+        "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2},
+        "filters": {"coverage": {"min": 0.08, "max": 0.3}},
+        "output": {"category": "disc"},
+    },
+    "test",
+)
+ORIGIN = {
+    "domain": "discs",
+    "recipe": RECIPE.model_dump(mode="json"),
+    "recipe_hash": "abc",
+    "generator": {"format": "test", "sha256": "1" * 64, "resolution": 16},
+    "alpha": {"sha256": "2" * 64},
+    "licence": {"name": "apache-2.0", "link": "https://example.org/licence", "commercial": True},
+    "package": "l4f-datagen 0",
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def disc_dataset(discs, tmp_path):
+    """Make a dataset of ``n`` accepted discs."""
+
+    def blocks_of(size):
+        def sample(place):
+            seed, psi = place // 2, (0.5, 1.0)[place % 2]
+            disc = discs.make_disc(place, size=size)
+            key = sample_key(psi, seed)
+            coverage = disc.scores["coverage"]
+            reason = disc.reason and ("coverage_low" if coverage < 0.15 else "coverage_high")
+            scores = disc.scores | {"alpha_uncertainty": round(float(psi) / 100 + place / 1e5, 6)}
+            return replace(disc, key=key, psi=psi, seed=seed, reason=reason, scores=scores)
+
+        def blocks(shard):
+            for start in range(shard * 8, shard * 8 + 8, 4):
+                yield [sample(place) for place in range(start, start + 4)]
+
+        return blocks
+
+    def make(n=24, *, name="set", formats=("png",), size=16, keep_rejected=False):
+        folder = tmp_path / name
+        output = OutputPart(formats=tuple(formats), keep_rejected=keep_rejected)
+        recipe = RECIPE.model_copy(update={"output": output})
+        facts = Facts("disc", 0.9, "apache-2.0", provenance=ORIGIN)
+        blocks = blocks_of(size)
+        with open_dataset(
+            folder, recipe=recipe.dump(), recipe_hash="abc", output=output, workers=1
+        ) as dataset:
+            markers = discs.take_shards(dataset, n, blocks)
+            dataset.finish(facts, {})
+        return SimpleNamespace(folder=folder, origin=ORIGIN, markers=markers, blocks=blocks)
+
+    return make
+
+
+@pytest.fixture
+def cli_run():
+    from click.testing import CliRunner
+
+    from l4f_datagen.cli import cli
+
+    return lambda *arguments: CliRunner().invoke(cli, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def generator_file(tmp_path, make_generator):
+    from l4f_datagen.checkpoints.native import save_generator
+
+    generator = make_generator(16)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    return path

@@ -1,0 +1,260 @@
+"""Every claim of a card against the files: counts, columns, ranges, hashes, the command."""
+
+import hashlib
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from l4f_datagen.dataset.notes import MARKER, read_notes, split_card
+from l4f_datagen.report.card import REASONS, command, manifest_named, supervision, write_card
+from l4f_datagen.report.front_matter import licence_keys, size_category
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def published():
+    return SimpleNamespace(**runpy.run_path(str(TESTS / "hub" / "published.py")))
+
+
+@pytest.fixture(scope="module")
+def broken_rules():
+    return runpy.run_path(str(TESTS / "hub" / "card_rules.py"))["broken_rules"]
+
+
+@pytest.fixture(scope="module")
+def dataset(published, tmp_path_factory):
+    output = {"category": "disc", "alpha_bits": 16, "split": {"val": 0.4}}
+    return published.publishable(tmp_path_factory.mktemp("card") / "discs", output=output)
+
+
+@pytest.fixture(scope="module")
+def card(dataset):
+    return (dataset / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def ledger(dataset):
+    return [json.loads(line) for line in (dataset / "ledger.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def table(dataset):
+    return pa.concat_tables(pq.read_table(path) for path in sorted(dataset.glob("data/*")))
+
+
+def head_of(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def cells(card, first):
+    """Cells of the row of a Markdown table that begins with ``first``."""
+    [row] = re.findall(rf"^\| {re.escape(first)} \|(.*)\|$", card, re.MULTILINE)
+    return [cell.strip() for cell in row.split(" | ")]
+
+
+def test_head_keeps_the_rules_of_the_hub(card, broken_rules):
+    assert broken_rules(card) == []
+    assert broken_rules(card.replace("- n<1K", "- tiny"))  # the rules are no formality
+    head = head_of(card)
+    assert (head["license"], head["license_name"]) == ("other", "nvidia-source-code-license-nc")
+    assert head["license_link"].startswith("https://")
+
+
+def test_head_tells_splits_columns_and_bytes(card, dataset):
+    head = head_of(card)
+    info, [config] = head["dataset_info"], head["configs"]
+    paths = sorted(dataset.glob("data/*.parquet"))
+    assert info["download_size"] == sum(path.stat().st_size for path in paths)
+    schema = pq.read_schema(paths[0])
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    stored = [
+        {"name": name, "dtype": "image" if kind["_type"] == "Image" else kind["dtype"]}
+        for name, kind in features.items()
+    ]
+    assert info["features"] == stored
+    for split, files in zip(info["splits"], config["data_files"], strict=True):
+        assert split["name"] == files["split"]
+        rows = sum(pq.read_metadata(path).num_rows for path in dataset.glob(files["path"]))
+        assert split["num_examples"] == rows > 0
+
+
+def test_samples_and_rejections(card, ledger):
+    accepted = [row for row in ledger if row["status"] == "accepted"]
+    assert cells(card, "samples") == [f"{len(accepted)} accepted of {len(ledger)} attempted"]
+    for split in ("train", "val"):
+        number = sum(row["split"] == split for row in accepted)
+        assert cells(card, f"split `{split}`") == [str(number)]
+    reasons = [row["reason"] for row in ledger if row["reason"]]
+    assert reasons
+    assert f"- border_contact: {reasons.count('border_contact')}\n" in card
+    assert cells(card, "border")[-1] == str(len(reasons))
+    seeds = [row["seed"] for row in ledger]
+    assert cells(card, "seeds")[0].startswith(f"{min(seeds)} to {max(seeds)} ")
+    assert cells(card, "truncation psi") == ["1"]
+    empty = sum(row["scores"]["coverage"] == 0 for row in accepted)
+    assert cells(card, "empty masks") == [str(empty)]
+
+
+def test_every_reason_of_the_filters_belongs_to_a_row():
+    source = Path(TESTS.parent / "l4f_datagen/sampling/filters.py").read_text()
+    known = {reason for reasons in REASONS.values() for reason in reasons}
+    assert set(re.findall(r'"([a-z]+_[a-z_]+)"', source)) >= known
+    named = set(re.findall(r'^    "(\w+)": \w+_filter,$', source, re.MULTILINE))
+    assert named == set(REASONS)
+
+
+def test_columns_have_the_types_ranges_and_units_of_the_files(card, table):
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        dtype, said, unit, what = cells(card, f"`{name}`")
+        assert what
+        if dtype.startswith("image"):
+            pictures = [Image.open(pa.BufferReader(c["bytes"])) for c in column.to_pylist()]
+            deep = any(picture.mode.startswith("I") for picture in pictures)
+            assert dtype == f"image, uint{16 if deep else 8}"
+            assert unit == "level"
+            low, high = re.findall(r"\d+", said)
+            extremes = [picture.convert("I").getextrema() for picture in pictures]
+            assert int(low) <= min(e[0] for e in extremes)
+            assert max(e[1] for e in extremes) <= int(high)
+            continue
+        assert dtype == str(column.type).replace("double", "float64")
+        values = column.to_pylist()
+        if name != "key":
+            numbers = [float(number) for number in re.findall(r"[\d.]+", said)]
+            assert min(numbers) - 1e-6 <= min(values)  # scores have six digits
+            assert max(values) <= max(numbers) + 1e-6
+        if name in ("coverage", "alpha_uncertainty"):
+            assert numbers == pytest.approx([min(values), max(values)], abs=1e-6)
+    assert cells(card, "`mask`")[1] == "0 or 255"
+    assert cells(card, "`alpha`")[1] == "0 to 65535"
+    assert cells(card, "picture") == ["16 x 16 px"]
+
+
+def test_hashes_and_origin(card, dataset):
+    manifest = (dataset / "manifest.json").read_bytes()
+    assert manifest_named(card) == hashlib.sha256(manifest).hexdigest()
+    origin = json.loads(manifest)["provenance"]
+    for said in (origin["generator"]["sha256"], origin["alpha"]["sha256"], origin["recipe_hash"]):
+        assert said in card
+    assert "Rameen Abdal, Peihao Zhu, Niloy J. Mitra" in card
+    assert "arXiv:2103.14968" in card
+    for link in re.findall(r"\]\(([^)]+)\)", card):
+        assert link.startswith("https://") or (dataset / link).is_file()
+    for name in re.findall(r"`([\w.]+\.(?:jsonl|json|yaml))`", card):
+        assert (dataset / name).is_file()
+
+
+def test_licence_guard(card, dataset):
+    assert "forbid commercial use" in card
+    manifest = json.loads((dataset / "manifest.json").read_bytes())
+    for commercial, words in ((True, "used under the same terms"), (None, "Nobody stated")):
+        manifest["provenance"]["licence"] |= {"commercial": commercial}
+        assert words in write_card(json.dumps(manifest).encode())
+
+
+def test_scores_stand_only_for_this_very_manifest(dataset):
+    manifest = (dataset / "manifest.json").read_bytes()
+    digest = hashlib.sha256(manifest).hexdigest()
+    scores = {"truth": "ten|cars", "n": 10, "metrics": {"miou": 0.91234, "n_empty": 1}}
+    scores |= {"intervals": {"miou": [0.9, 0.93]}, "manifest_sha256": digest}
+    card = write_card(manifest, scores=scores)
+    assert cells(card, "miou") == ["0.9123", "0.9000 to 0.9300"]
+    assert "10 annotated images (ten\\|cars)" in card
+    assert "Nobody has checked them" not in card
+    stale = write_card(manifest, scores=scores | {"manifest_sha256": "0" * 64})
+    assert "compared with no annotated set" in stale
+    assert "0.9123" not in stale
+
+
+def test_few_shot_alpha_is_told(dataset):
+    manifest = json.loads((dataset / "manifest.json").read_bytes())
+    assert supervision(manifest["provenance"]["alpha"]) == ""
+    manifest["provenance"]["alpha"]["training"] = {"unsupervised": False, "labels": 5}
+    card = write_card(json.dumps(manifest).encode())
+    assert "**Not unsupervised:** this alpha network was shown hand-made labels (5 lab" in card
+    manifest["provenance"]["alpha"]["training"]["supervision"] = "few-shot: fine-tuned on 5"
+    assert "labels (few-shot: fine-tuned on 5)" in write_card(json.dumps(manifest).encode())
+    assert "trained without labels" not in card
+
+
+def test_known_hub_licence_and_sizes():
+    assert licence_keys({"name": "Apache-2.0", "link": None}) == {"license": "apache-2.0"}
+    other = licence_keys({"name": "My Licence (v2)", "link": None})
+    assert other == {"license": "other", "license_name": "my-licence-v2"}
+    numbers = (999, 1000, 10**6, 10**9 - 1, 10**9)
+    names = ["n<1K", "1K<n<10K", "1M<n<10M", "100M<n<1B", "1B<n<10B"]
+    assert [size_category(number) for number in numbers] == names
+
+
+def test_notes_survive_regeneration_and_resume(published, dataset, tmp_path):
+    folder = published.publishable(tmp_path / "discs", 5)
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "\nWords of mine, with ü.\n")
+    published.publishable(folder, 12)
+    assert read_notes(folder) == "\n\nWords of mine, with ü.\n"
+    above, notes = split_card(card.read_text())
+    assert "12 accepted of" in above
+    assert notes == "\n\nWords of mine, with ü.\n"
+    card.unlink()  # as after a crash between the old card and the new
+    published.publishable(folder, 14)
+    assert "Words of mine" in card.read_text()
+    card.write_text(above + MARKER + "\n")
+    published.publishable(folder, 16)
+    assert "Words of mine" not in card.read_text()
+    fresh = published.publishable(tmp_path / "fresh", 16)
+    assert (fresh / "README.md").read_bytes() == card.read_bytes()
+
+
+def test_its_command_makes_the_same_bytes(tmp_path, make_generator, make_alpha):
+    from click.testing import CliRunner
+
+    from l4f_datagen.checkpoints.native import save_alpha, save_generator
+    from l4f_datagen.checkpoints.open import open_generator
+    from l4f_datagen.cli import cli
+
+    generator = make_generator(16)
+    files = {"GENERATOR_FILE": tmp_path / "g.st", "ALPHA_FILE": tmp_path / "a.st"}
+    save_generator(files["GENERATOR_FILE"], generator.spec, generator.state_dict())
+    fingerprint = open_generator(files["GENERATOR_FILE"]).fingerprint
+    save_alpha(files["ALPHA_FILE"], make_alpha(generator), generator_fingerprint=fingerprint)
+    sources = ["--generator", files["GENERATOR_FILE"], "--alpha", files["ALPHA_FILE"]]
+    sizes = ["sampling.block_size=4", "sampling.blocks_per_shard=2", "output.mask_threshold=0.5"]
+    sizes += ["filters.coverage.min=0.3", "filters.border=null"]
+    small = [word for size in sizes for word in ("--set", size)]
+    for count in ("accepted", "attempts"):
+        first = tmp_path / count
+        flags = ["make", *sources, *small, "--n", "11", "--count", count, "--out", first]
+        done = CliRunner().invoke(cli, [*map(str, flags), "--device", "cpu"])
+        assert done.exit_code == 0, done.output
+        card = (first / "README.md").read_text()
+        [line] = re.findall(r"^l4f-datagen (make .*)$", card, re.MULTILINE)
+        again = tmp_path / f"{count}-again"
+        places = files | {"recipe.yaml": first / "recipe.yaml", "again": again}
+        words = [str(places.get(word, word)) for word in shlex.split(line)]
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, done.output
+        for name in ("manifest.json", "README.md", "ledger.jsonl"):
+            assert (again / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_command_counts_attempts_where_no_accepted_sample_ends_it():
+    recipe = {"generator": {"weights": "builtin:x"}, "alpha": {"weights": None}}
+    manifest = {
+        "provenance": {"recipe": recipe, "device": "cpu"},
+        "counts": {"accepted": 3, "attempted": 8},
+        "shards": [{"attempted": 8, "planned": 8}],
+    }
+    assert "--n 8 --count attempts" in command(manifest)
+    manifest["shards"][-1]["planned"] = 16
+    assert "--n 3 " in command(manifest)
+    assert "--alpha" not in command(manifest)

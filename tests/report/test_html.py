@@ -1,0 +1,217 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from l4f_datagen.errors import UsageError
+from l4f_datagen.report import html, tiles
+from l4f_datagen.report.charts import charts_of, constant_scores, quantile_rows
+from l4f_datagen.report.files import write_contact_sheet, write_page
+from l4f_datagen.report.html import write_report
+from l4f_datagen.report.page import number, render_page, share
+from l4f_datagen.report.records import read_records, records_of
+
+
+def page_of(made, **options):
+    return write_report(made.folder, made.origin, read_records(made.folder), **options).decode()
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+
+
+class Outline(HTMLParser):
+    """Collects what a page names: ids, addresses, words."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.addresses, self.words = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        if "id" in named:
+            self.ids.append(named["id"])
+        self.addresses += [named[name] for name in ("src", "href", "xlink:href") if name in named]
+
+    def handle_data(self, data):
+        self.words.append(" ".join(data.split()))
+
+
+def outline_of(page):
+    parser = Outline()
+    parser.feed(page)
+    return parser
+
+
+def test_the_header_has_the_numbers_of_the_ledger(disc_dataset):
+    made = disc_dataset(30)
+    records = read_records(made.folder)
+    words = outline_of(page_of(made)).words
+    text = " ".join(words)
+    assert f"accepted 30 of attempts {len(records)}" in re.sub(r"\s+", " ", text)
+    for code, reason in enumerate(records.reasons[1:], 1):
+        times = int((records.reason == code).sum())
+        assert f"rejected: {reason.replace('_', ' ')} {times} " in re.sub(r"\s+", " ", text)
+    assert "16 \N{MULTIPLICATION SIGN} 16 px" in words
+    assert "alpha > 0.9" in words
+    assert "Discs & <noise>." in text
+
+
+def test_it_is_self_contained_and_every_id_is_there_once(disc_dataset):
+    page = page_of(disc_dataset(10))
+    found = outline_of(page)
+    assert len(found.ids) == len(set(found.ids))
+    inside = [a for a in found.addresses if a.startswith("#")]
+    assert all(address[1:] in found.ids for address in inside)
+    assert set(found.addresses) - set(inside) == {"data:,"}
+    assert "default-src 'none'" in page
+
+
+def test_the_same_dataset_gives_the_same_bytes_wherever_it_lies(disc_dataset):
+    assert page_of(disc_dataset(20)) == page_of(disc_dataset(20, name="elsewhere"))
+
+
+def test_every_sample_stands_there_with_scores_status_and_command(disc_dataset):
+    made = disc_dataset(20, keep_rejected=True)
+    data = data_of(page_of(made))
+    rows = [json.loads(line) for line in (made.folder / "ledger.jsonl").read_text().splitlines()]
+    assert [s["key"] for s in data["samples"]] == [row["key"] for row in rows]
+    for sample, row in zip(data["samples"], rows, strict=True):
+        assert sample["reason"] == (row["reason"] or "")
+        assert dict(zip(data["scores"], sample["scores"], strict=True)) == row["scores"]
+        assert sample["command"] == f"l4f-datagen inspect sample . {row['key']} --out ../again"
+        assert sample["tile"]["width"] == 16
+        assert set(sample["tile"]["files"]) == {"image", "mask", "alpha"}
+
+
+def test_a_page_that_lies_elsewhere_links_to_no_file(disc_dataset, tmp_path):
+    made = disc_dataset(4)
+    page = write_page(made.folder, tmp_path / "out.html").read_text()
+    tiles = [sample["tile"] for sample in data_of(page)["samples"] if sample["tile"]]
+    assert [tile["files"] for tile in tiles] == [{}] * 4
+    assert write_page(made.folder) == made.folder / "report.html"
+    assert (made.folder / "report.html").read_text() == page_of(made)
+
+
+def test_rejected_samples_without_pictures_are_said(disc_dataset):
+    made = disc_dataset(20)
+    page = page_of(made)
+    assert "make --keep-rejected" in page
+    without = [sample for sample in data_of(page)["samples"] if sample["tile"] is None]
+    assert without
+    assert all(sample["reason"] for sample in without)
+    assert "make --keep-rejected" not in page_of(disc_dataset(20, name="k", keep_rejected=True))
+
+
+def test_missing_pictures_are_counted(disc_dataset):
+    made = disc_dataset(6)
+    next((made.folder / "images" / "00000").iterdir()).unlink()
+    assert "The pictures of 1 accepted samples shown here are missing" in page_of(made)
+
+
+def test_a_large_dataset_is_cut_and_says_so(disc_dataset, monkeypatch):
+    monkeypatch.setattr(html, "MAX_SHOWN", 9)
+    made = disc_dataset(40)
+    page = page_of(made)
+    attempted = len(read_records(made.folder))
+    assert len(data_of(page)["samples"]) == 9
+    assert f"9 of {attempted} attempts are shown" in re.sub(r"\s+", " ", page)
+
+
+def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
+    monkeypatch.setattr(html, "MAX_TILE_BYTES", 12_000)
+    made = disc_dataset(30)
+    data = data_of(page_of(made))
+    tiles = [sample["tile"] for sample in data["samples"] if sample["tile"]]
+    size = sum(len(t[part]) for t in tiles for part in ("image", "alpha", "outline"))
+    assert 6_000 < size <= 12_000
+    assert len(data["samples"]) < len(read_records(made.folder))
+
+
+def test_pictures_of_noise_cannot_break_the_bound():
+    noise = np.random.RandomState(0).randint(0, 256, (1024, 1024, 3)).astype(np.uint8)
+    tile = tiles.encode_tile(
+        tiles.Stored(noise, noise[..., 0], noise[..., 0] > 127, {"image": "images/a.png"})
+    )
+    largest = sum(len(tile[part]) for part in ("image", "alpha", "outline"))
+    assert largest < 1_000_000  # one more than fits is not taken: 17 MB + scores < 20 MB
+
+
+def test_a_dataset_in_which_nothing_was_accepted():
+    rows = [
+        {"image_id": 1, "psi": 1.0, "seed": 0, "shard": 0, "status": "rejected",
+         "reason": "coverage_low", "scores": {"coverage": 0.0}}
+    ]  # fmt: skip
+    assert charts_of(records_of(rows), None) == []
+    assert constant_scores(records_of(rows)) == {"coverage": 0.0}
+    assert quantile_rows(records_of(rows))[0]["scores"] == {"coverage": None}
+
+
+class TestCharts:
+    def test_one_for_coverage_by_psi_and_one_a_score(self, disc_dataset):
+        charts = charts_of(read_records(disc_dataset(30).folder), (0.08, 0.3))
+        titles = ["Coverage by psi", "Alpha uncertainty", "Coverage"]
+        assert [chart.title for chart in charts] == titles
+        assert charts[0].words.endswith("filter keeps 0.08 to 0.3.")
+        assert "No sample" not in "".join(chart.words for chart in charts)
+
+    def test_words_tell_the_quantiles(self, disc_dataset):
+        records = read_records(disc_dataset(30).folder)
+        chart = charts_of(records, None)[1]
+        kept = records.scores["alpha_uncertainty"][records.accepted]
+        low, median, high = np.quantile(kept, [0.05, 0.5, 0.95])
+        words = f"Accepted: median {median:.3g}, 90 % in {low:.3g} to {high:.3g}."
+        assert chart.words == words
+
+    def test_svg_takes_its_colours_from_the_page_and_has_no_clock(self, disc_dataset):
+        records = read_records(disc_dataset(30).folder)
+        svg = "".join(chart.svg for chart in charts_of(records, None))
+        for variable in ("--ink", "--line", "--good", "--bad"):
+            assert f"var({variable})" in svg
+        assert "dc:date" not in svg
+        assert svg == "".join(chart.svg for chart in charts_of(records, None))
+
+    def test_a_users_matplotlib_settings_change_nothing(self, disc_dataset):
+        import matplotlib
+
+        records = read_records(disc_dataset(10).folder)
+        before = charts_of(records, None)
+        with matplotlib.rc_context({"axes.facecolor": "red", "lines.linewidth": 9}):
+            assert charts_of(records, None) == before
+
+    def test_rows_sum_up_every_psi(self, disc_dataset):
+        records = read_records(disc_dataset(30).folder)
+        rows = quantile_rows(records)
+        assert [row["psi"] for row in rows] == [0.5, 1.0]
+        assert sum(row["attempted"] for row in rows) == len(records)
+        assert sum(row["accepted"] for row in rows) == 30
+        here = records.accepted & (records.psi == 1.0)
+        median = np.median(records.scores["coverage"][here])
+        assert rows[1]["scores"]["coverage"][2] == pytest.approx(median)
+
+
+class TestFiles:
+    def test_contact_sheet_needs_pictures(self, disc_dataset):
+        made = disc_dataset(4, formats=["yolo"])
+        with pytest.raises(UsageError, match="holds no image, mask and alpha of an accepted"):
+            write_contact_sheet(made.folder)
+
+    @pytest.mark.parametrize("write", [write_page, write_contact_sheet])
+    def test_a_file_that_cannot_be_written(self, disc_dataset, write):
+        made = disc_dataset(4)
+        with pytest.raises(UsageError, match="cannot be written"):
+            write(made.folder, made.folder / "manifest.json" / "x.html")
+
+
+class TestPage:
+    def test_text_is_escaped_and_no_name_may_lack(self):
+        from jinja2 import UndefinedError
+
+        with pytest.raises(UndefinedError, match="'origin' is undefined"):
+            render_page("report.html")
+
+    def test_numbers_for_people(self):
+        assert [number(v) for v in (50000, 0.12345, 0.7)] == ["50,000", "0.123", "0.7"]
+        assert [share(1, 3), share(0, 0)] == ["33.3 %", "none"]

@@ -1,0 +1,96 @@
+import json
+
+import numpy as np
+import pytest
+
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.report.records import read_manifest, read_records, records_of
+
+
+def row(place, reason=None, **scores):
+    return {
+        "image_id": place + 1,
+        "psi": 0.7,
+        "seed": place,
+        "shard": place // 8,
+        "status": "rejected" if reason else "accepted",
+        "reason": reason,
+        "scores": scores,
+    }
+
+
+def test_the_ledger_comes_back_in_columns(disc_dataset):
+    made = disc_dataset(20)
+    records = read_records(made.folder)
+    rows = [json.loads(line) for line in (made.folder / "ledger.jsonl").read_text().splitlines()]
+    assert len(records) == len(rows)
+    assert [records.key(i) for i in range(len(rows))] == [row["key"] for row in rows]
+    assert [records.reasons[code] or None for code in records.reason] == [r["reason"] for r in rows]
+    assert records.reasons[0] == ""
+    assert list(records.reasons[1:]) == sorted(records.reasons[1:])
+    assert records.accepted.sum() == 20
+    for name, column in records.scores.items():
+        assert column.tolist() == [row["scores"][name] for row in rows]
+
+
+def test_a_score_that_comes_late_or_is_missing_is_nan():
+    records = records_of([row(0, a=1.0), row(1, b=2.0), row(2, a=3.0, b=4.0)])
+    assert np.array_equal(records.scores["a"], [1, np.nan, 3], equal_nan=True)
+    assert np.array_equal(records.scores["b"], [np.nan, 2, 4], equal_nan=True)
+
+
+class TestBadness:
+    def test_each_score_has_its_worse_end(self):
+        rows = [
+            row(k, coverage=c, alpha_uncertainty=k / 10, largest_share=1 - k / 10)
+            for k, c in enumerate((0.1, 0.5, 0.52, 0.48, 0.7))
+        ]
+        ranks = records_of(rows).badness()
+        assert ranks["alpha_uncertainty"].tolist() == [0, 0.2, 0.4, 0.6, 0.8]
+        assert ranks["largest_share"].tolist() == [0, 0.2, 0.4, 0.6, 0.8]
+        # Median 0.5: the farthest is 0.1, then 0.7.
+        assert np.argsort(-ranks["coverage"])[:2].tolist() == [0, 4]
+
+    def test_ties_share_the_lowest_rank_and_nan_is_the_best(self):
+        rows = [row(k, border_contact=value) for k, value in enumerate((0.0, 0.0, 0.3))]
+        records = records_of([*rows, row(3)])
+        assert records.badness()["border_contact"].tolist() == [0.25, 0.25, 0.75, 0.0]
+
+    def test_worst_is_the_worst_of_all(self):
+        rows = [row(0, border_contact=0.9, a=1.0), row(1, border_contact=0.0, a=1.0)]
+        assert records_of(rows).worst().tolist() == [0.5, 0.0]
+
+    def test_without_scores_nobody_is_suspect(self):
+        assert records_of([row(0), row(1)]).worst().tolist() == [0, 0]
+
+
+class TestRefused:
+    def test_a_folder_without_manifest(self, tmp_path):
+        with pytest.raises(UsageError, match=r"is no finished dataset \(it has no manifest"):
+            read_manifest(tmp_path)
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"provenance": {}}', '{"provenance": 3}'])
+    def test_a_manifest_that_is_none(self, tmp_path, text):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(InputRefused, match="is no manifest of a dataset"):
+            read_manifest(tmp_path)
+
+    def test_a_manifest_too_large(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("l4f_datagen.report.records.MAX_MANIFEST_BYTES", 10)
+        (tmp_path / "manifest.json").write_text('{"provenance": {}}')
+        with pytest.raises(InputRefused, match="is larger than 256 MiB"):
+            read_manifest(tmp_path)
+
+    def test_no_ledger(self, tmp_path):
+        with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
+            read_records(tmp_path)
+
+    @pytest.mark.parametrize(
+        "line", ["{", "[]", "{}", '{"image_id": 1}', "9" * 70_000, '{"a":' * 5_000]
+    )
+    def test_a_line_that_is_no_row(self, disc_dataset, line):
+        made = disc_dataset(3)
+        with (made.folder / "ledger.jsonl").open("a") as ledger:
+            ledger.write(line + "\n")
+        with pytest.raises(InputRefused, match=r"line \d+ is no row of a ledger"):
+            read_records(made.folder)

@@ -1,0 +1,164 @@
+"""The score page, opened as a reader would: parsed, its pictures decoded, nothing fetched."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthSet
+from l4f_datagen.errors import UsageError
+from l4f_datagen.report.score_page import (
+    FALSE_NEGATIVE_RGB,
+    FALSE_POSITIVE_RGB,
+    IGNORED_RGB,
+    error_overlay,
+    save_page,
+    score_page,
+)
+from l4f_datagen.scoring import match_truth, score_match
+from l4f_datagen.scoring.prediction import Predicted
+from l4f_datagen.scoring.sweep import SweepCounts
+
+SIDE = 40
+TRUTH = np.zeros((SIDE, SIDE), bool)
+TRUTH[8:32, 8:32] = True
+
+
+class Drawn:
+    """A prediction that is worse the higher its number; every other one has a picture."""
+
+    source, format = "drawn <b>", "test"
+
+    def __init__(self, count, side=SIDE):
+        self.names = [f"psi0700-seed{number:07d}.png" for number in range(count)]
+        self.side = side
+
+    def load(self, place, size_hw=None):
+        alpha = np.zeros((self.side, self.side), np.float32)
+        scale = self.side // SIDE
+        alpha[(8 + place % 9) * scale : 34 * scale, 8 * scale : 32 * scale] = 0.8
+        return Predicted(alpha > 0.5, alpha)
+
+    def picture(self, place):
+        return np.full((SIDE, SIDE, 3), 90, np.uint8) if place % 2 == 0 else None
+
+    def notes(self):
+        return []
+
+
+def page_of(count, sweep=False, side=SIDE, resize=None):
+    drawn = Drawn(count, side)
+    names = ["<script>alert(1)</script>" + name for name in drawn.names]
+    items = [TruthItem(name, (SIDE, SIDE), lambda _: TruthMask(TRUTH)) for name in names]
+    truth = TruthSet("truth.json", "test", items)
+    matched = match_truth(truth, drawn, pair_by="key")
+    counts = SweepCounts(("psi", "threshold")) if sweep else None
+    report = score_match(matched, watch=counts, resize=resize)
+    swept = counts.sweep(np.random.RandomState(0)) if counts else None
+    return report, score_page(report, matched, swept, "cars <1>").decode()
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.images, self.tags, self.links, self.headings, self._open = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append(tag)
+        self._open.append(tag)
+        self.links += [v for k, v in values.items() if k in ("src", "href") and v]
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "h3":
+            self.headings.append(data.strip())
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+
+def parsed(text):
+    tags = Tags()
+    tags.feed(text)
+    return tags
+
+
+def decoded(image):
+    assert image["src"].startswith("data:image/webp;base64,")
+    data = base64.b64decode(image["src"].partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_errors_are_painted_in_two_colours_of_their_own():
+    mask = np.roll(TRUTH, 3, axis=0)
+    ignore = np.zeros_like(TRUTH)
+    ignore[:2] = True
+    ignore[8, 8] = True
+    picture = np.random.RandomState(0).randint(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    for under in (picture, None):
+        painted = error_overlay(under, TRUTH, mask, ignore)
+        for colour, where in (
+            (FALSE_POSITIVE_RGB, mask & ~TRUTH & ~ignore),
+            (FALSE_NEGATIVE_RGB, TRUTH & ~mask & ~ignore),
+            (IGNORED_RGB, ignore),
+        ):
+            np.testing.assert_array_equal((painted == colour).all(axis=2), where)
+        agreed = painted[(mask == TRUTH) & ~ignore]
+        assert (agreed == agreed[:, :1]).all()  # grey
+        assert painted[20, 20].mean() > painted[4, 4].mean()  # lighter on the object
+
+
+def test_the_page_holds_table_intervals_and_overlays_worst_first():
+    report, text = page_of(12)
+    tags = parsed(text)
+    for value in (report.scores.miou, report.intervals["miou"].low, report.scores.foreground.iou):
+        assert f"{value:.4f}" in text
+    worst = [image.name for image in report.worst(12)]
+    assert tags.headings == worst
+    assert worst[0].endswith("seed0000008.png")
+    assert "cars &lt;1&gt;" in text
+    assert "<script" not in text
+    overlays = [image for image in tags.images if image["alt"].startswith("errors on")]
+    pictures = [image for image in tags.images if image["alt"].startswith("picture of")]
+    assert (len(overlays), len(pictures)) == (12, 6)
+    wrong = (decoded(overlays[0]) == FALSE_NEGATIVE_RGB).all(axis=2)
+    assert wrong.sum() == 8 * 24  # the worst starts 8 rows low
+    assert all(link.startswith("data:") for link in tags.links)
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_only_the_worst_are_drawn_of_many_and_that_is_said():
+    report, text = page_of(60)
+    assert "40 of 60 images are drawn." in text
+    tags = parsed(text)
+    assert tags.headings == [image.name for image in report.worst(40)]
+    assert text.count("<tr><td>&lt;script") == 60
+
+
+def test_the_sweep_is_plotted_inside():
+    _, text = page_of(8, sweep=True)
+    assert "<svg" in text
+    assert "Best threshold" in text
+    assert len(re.findall(r"<tr><td>0\.7</td>", text)) == 20
+    assert page_of(8, sweep=True)[1] == text
+
+
+def test_predictions_of_another_size_are_drawn_on_the_truth():
+    _, text = page_of(4, side=2 * SIDE, resize="nearest")
+    overlay = next(i for i in parsed(text).images if i["alt"].startswith("errors on"))
+    assert decoded(overlay).shape == (SIDE, SIDE, 3)
+
+
+def test_pages_go_into_a_folder_or_a_file(tmp_path):
+    assert save_page(b"x", tmp_path / "new" / "folder") == tmp_path / "new/folder/score.html"
+    assert save_page(b"y", tmp_path / "a.html").read_bytes() == b"y"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "new"]
+    with pytest.raises(UsageError, match=r"a\.html/b: cannot be written"):
+        save_page(b"x", tmp_path / "a.html" / "b")

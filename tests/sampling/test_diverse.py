@@ -1,0 +1,98 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from l4f_datagen.errors import UsageError
+from l4f_datagen.sampling.diverse import (
+    coarse_generator,
+    coarse_pictures,
+    diverse_draws,
+    farthest_points,
+)
+from l4f_datagen.sampling.render import Renderer
+from l4f_datagen.sampling.seeds import parse_seeds
+from l4f_datagen.sampling.sweep import Sweep
+
+
+def sweep(psi=(0.5, 1.0), seeds="0-"):
+    return Sweep(psi, parse_seeds(seeds), block_size=8, blocks_per_shard=2)
+
+
+def least_distance(points):
+    return min(np.linalg.norm(a - b) for a, b in combinations(points.astype(float), 2))
+
+
+def test_the_coarse_generator_shares_weights_and_draws_the_first_rgb_maps(make_generator):
+    whole = make_generator(32)
+    coarse = coarse_generator(whole)
+    assert coarse.spec.resolution == 16
+    state = whole.state_dict()
+    for name, tensor in coarse.state_dict().items():
+        assert tensor.data_ptr() == state[name].data_ptr()
+    sample = Renderer(coarse, None).render([sweep().draw(0)])[0]
+    assert sample.image.shape == (16, 16, 3)
+
+
+def test_picks_are_distinct_in_turn_and_the_same_again(make_generator):
+    renderer = Renderer(make_generator(32), None)
+    draws = diverse_draws(renderer, sweep(), 9)
+    assert [draw.psi for draw in draws] == [0.5, 1.0] * 4 + [0.5]
+    assert len({draw.key for draw in draws}) == 9
+    assert all(draw == sweep().draw(draw.image_id - 1) for draw in draws)
+    assert diverse_draws(renderer, sweep(), 9) == draws
+    assert diverse_draws(renderer, sweep(), 5) == draws[:5]
+
+
+def test_picks_lie_farther_apart_than_the_first_of_the_plan(make_generator):
+    renderer = Renderer(make_generator(16), None)
+    picked = coarse_pictures(renderer, diverse_draws(renderer, sweep((0.7,)), 8))
+    first = coarse_pictures(renderer, [sweep((0.7,)).draw(place) for place in range(8)])
+    assert least_distance(picked) > 1.5 * least_distance(first)
+
+
+def test_whole_pictures_may_be_looked_at_where_latents_fit_nothing_else(make_generator):
+    renderer = Renderer(make_generator(32), None)
+    assert len(diverse_draws(renderer, sweep(seeds="0-5"), 4, coarse=False)) == 4
+
+
+def test_greedy_choice_equals_a_plain_search_over_what_is_not_outermost():
+    stream = np.random.RandomState(4)
+    points = stream.randint(0, 256, (60, 12)).astype(np.uint8)
+    groups = np.asarray([0.5, 1.0] * 30)
+    turns = [0.5, 1.0, 0.5, 1.0, 0.5]
+    allowed = set()
+    typical = {}
+    for group in (0.5, 1.0):
+        members = [k for k in range(60) if groups[k] == group]
+        mean = points[members].astype(float).mean(axis=0)
+        by_distance = sorted(members, key=lambda k: ((points[k] - mean) ** 2).sum())
+        allowed |= set(by_distance[:27])
+        typical[group] = by_distance[0]
+    chosen = [typical[0.5]]
+    for turn in turns[1:]:
+        rest = [k for k in allowed if groups[k] == turn and k not in chosen]
+        apart = {
+            k: min(((points[k].astype(int) - points[c].astype(int)) ** 2).sum() for c in chosen)
+            for k in rest
+        }
+        chosen.append(max(sorted(rest), key=lambda k: apart[k]))
+    assert farthest_points(points, groups, turns) == chosen
+
+
+def test_all_of_a_small_plan_can_be_picked(make_generator):
+    renderer = Renderer(make_generator(16), None)
+    draws = diverse_draws(renderer, sweep(seeds="3-4"), 4)
+    assert {draw.key for draw in draws} == {sweep(seeds="3-4").draw(k).key for k in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("number", "seeds", "match"),
+    [
+        (1001, "0-", "--n: asks for 1001 diverse pictures, at most 1000; give --no-diverse"),
+        (9, "0-3", "--n: asks for 9, but psi x seeds has 8 positions"),
+    ],
+)
+def test_more_than_can_be_picked_is_refused(make_generator, number, seeds, match):
+    with pytest.raises(UsageError, match=match):
+        diverse_draws(Renderer(make_generator(16), None), sweep(seeds=seeds), number)

@@ -1,0 +1,163 @@
+"""``l4f-datagen segmenter`` through the door: words, files and exit codes."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from l4f_datagen.cli import cli
+from l4f_datagen.segmenter.model import save_segmenter
+
+SMALL = ("--steps", 3, "--batch", 2, "--width", 2, "--device", "cpu")
+
+
+@pytest.fixture
+def run():
+    def call(*arguments):
+        return CliRunner().invoke(cli, ["segmenter", *map(str, arguments)])
+
+    return call
+
+
+@pytest.fixture
+def dataset(discs, tmp_path):
+    discs.make_dataset(tmp_path / "data", 12, formats=("png",))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def model(brightness_segmenter, tmp_path):
+    save_segmenter(tmp_path / "model.safetensors", brightness_segmenter)
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def real_set(tmp_path, encode):
+    root = tmp_path / "real"
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    light = np.zeros((16, 16), bool)
+    light[4:8, 4:12] = True
+    for stem in ("one", "two"):
+        image = np.repeat(light[:, :, None] * np.uint8(255), 3, axis=2)
+        (root / "images" / f"{stem}.png").write_bytes(encode(image))
+        (root / "masks" / f"{stem}.png").write_bytes(encode(light * np.uint8(255)))
+    return root
+
+
+@pytest.mark.parametrize("formats", ["png", "hf"])
+def test_train_on_a_dataset_then_again(run, discs, tmp_path, formats):
+    discs.make_dataset(tmp_path / "data", 12, formats=(formats,))
+    flags = ("train", tmp_path / "data", "--out", tmp_path / "run", *SMALL)
+    result = run(*flags)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'run' / 'segmenter.safetensors'}\n"
+    assert "held out, 16 px, 3 steps of 2 on cpu" in result.stderr
+    facts = json.loads((tmp_path / "run" / "segmenter.json").read_text())
+    assert facts["licence"]["name"] == "Apache-2.0"
+    assert facts["dataset"]["recipe"] == discs.RUN["recipe"]
+    assert facts["category"] == "disc"
+    again = run(*flags)
+    assert again.exit_code == 0
+    assert "is trained already" in again.stderr
+    other = run(*flags, "--seed", 4)
+    assert other.exit_code == 2
+    assert "holds a training on other samples or with other options" in other.output
+
+
+def test_train_in_epochs_at_another_size(run, dataset, tmp_path):
+    flags = ("--epochs", 2, "--size", 8, "--batch", 4, "--width", 2, "--device", "cpu")
+    result = run("train", dataset, "--out", tmp_path / "run", *flags)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "run" / "segmenter.json").read_text())
+    learnt = facts["dataset"]["samples"] - facts["dataset"]["held_out"]
+    assert facts["plan"]["steps"] == -(-2 * learnt // 4)
+    assert facts["size"] == 8
+
+
+def test_train_refuses_what_is_no_finished_dataset(run, dataset, tmp_path):
+    out = tmp_path / "run"
+    absent = run("train", tmp_path / "absent", "--out", out)
+    assert (absent.exit_code, absent.output.count("\n")) == (2, 1)
+    assert "no such folder" in absent.output
+    both = run("train", dataset, "--out", out, "--steps", 3, "--epochs", 1)
+    assert both.exit_code == 2
+    assert "given together with --epochs" in both.output
+    inside = run("train", dataset, "--out", dataset / "run", *SMALL)
+    assert inside.exit_code == 2
+    assert "lies inside the dataset" in inside.output
+    (dataset / "manifest.json").write_text("{}")
+    damaged = run("train", dataset, "--out", out)
+    assert (damaged.exit_code, damaged.output.count("\n")) == (4, 1)
+    (dataset / "manifest.json").unlink()
+    unfinished = run("train", dataset, "--out", out)
+    assert (unfinished.exit_code, unfinished.output.count("\n")) == (2, 1)
+    assert "is not finished" in unfinished.output
+    assert not out.exists()
+
+
+def test_score_prints_the_table_and_keeps_the_asked_score(run, model, real_set, encode):
+    words = ("score", model, "--truth", real_set / "masks", "--images", real_set / "images")
+    result = run(*words, "--min-miou", 0.99)
+    assert result.exit_code == 0, result.output
+    assert "paper columns" in result.output
+    assert "2 pairs by stem" in result.output
+    (real_set / "images" / "two.png").write_bytes(encode(np.zeros((16, 16, 3), np.uint8)))
+    below = run(*words, "--min-miou", 0.99, "--json")
+    assert below.exit_code == 3
+    assert "is below the asked 0.99" in below.stderr
+    assert 0.5 < json.loads(below.stdout)["scores"]["miou"] < 0.99
+
+
+def test_score_finds_the_images_beside_the_masks(run, model, real_set):
+    result = run("score", model, "--truth", real_set, "--paper-compat", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scores"]["paper_compat"]
+    result = run("score", model, "--truth", real_set / "masks")
+    assert result.exit_code == 2
+    assert "--images: not given, and no images/ in --truth" in result.output
+
+
+def test_score_refuses_a_model_that_is_none(run, real_set):
+    result = run("score", real_set / "masks" / "one.png", "--truth", real_set)
+    assert (result.exit_code, result.output.count("\n")) == (4, 1)
+    assert "is a PNG picture" in result.output
+
+
+def test_predict_writes_masks_and_names_what_it_refused(run, model, real_set, tmp_path):
+    out = tmp_path / "out"
+    (real_set / "images" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    result = run("predict", model, real_set / "images", "--out", out, "--alpha")
+    assert result.exit_code == 4
+    assert result.stdout == f"2 masks in {out}\n"
+    assert "broken.jpg: is damaged" in result.stderr
+    assert "1 of 3 were refused; see the lines above" in result.stderr
+    with Image.open(out / "masks" / "one.png") as mask:
+        assert np.asarray(mask)[5, 5] == 255
+    again = run("predict", model, real_set / "images" / "one.png", "--out", out)
+    assert again.exit_code == 2
+    assert "is not empty" in again.output
+
+
+def test_export_says_how_well_it_fits(run, model, tmp_path, monkeypatch):
+    """The exporter itself takes many seconds: ``test_export`` runs it."""
+    asked = []
+
+    def written(segmenter, path, *, overwrite):
+        asked.append((segmenter.category, path, overwrite))
+        return 2.5e-7
+
+    monkeypatch.setattr("l4f_datagen.segmenter.export.export_onnx", written)
+    result = run("export", model, tmp_path / "model.onnx", "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert asked == [("light", tmp_path / "model.onnx", True)]
+    assert "differ by 2.5e-07 at most" in result.stderr
+    assert result.stdout == f"{tmp_path / 'model.onnx'}\n"
+
+
+def test_help_names_the_four_commands(run):
+    said = run("--help").output
+    for name in ("train", "score", "predict", "export"):
+        assert f"\n  {name} " in said

@@ -1,0 +1,167 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from l4f_datagen.checkpoints.licences import Licence
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.segmenter.model import open_segmenter
+from l4f_datagen.segmenter.run import (
+    Material,
+    Part,
+    held_out_miou,
+    licence_of,
+    material_of,
+    run_training,
+)
+from l4f_datagen.segmenter.training import Arrays, Plan, new_training
+from l4f_datagen.segmenter.training_set import TrainingSet, is_held_out
+
+PLAN = Plan(steps=6, batch=4, width=2, depth=3)
+
+
+@pytest.fixture
+def make_material(make_arrays):
+    def make(held_out=2, **facts):
+        samples = make_arrays(6)
+        part = Arrays(samples.images[:held_out], samples.alphas[:held_out])
+        return Material(
+            samples, part, 16, "disc", Licence("x", "", False), {"domain": "d", **facts}
+        )
+
+    return make
+
+
+def test_a_run_leaves_network_facts_and_log(make_material, tmp_path):
+    file = run_training(make_material(), PLAN, tmp_path / "run", save_every=4)
+    names = {path.name for path in file.parent.iterdir()}
+    assert names == {"segmenter.safetensors", "segmenter.json", "log.jsonl", "training-id", "lock"}
+    segmenter = open_segmenter(file)
+    assert (segmenter.size, segmenter.category, segmenter.network.width) == (16, "disc", 2)
+    facts = json.loads((file.parent / "segmenter.json").read_text())
+    assert facts["licence"] == {"name": "x", "link": "", "commercial": False}
+    assert facts["dataset"] == {"domain": "d"}
+    assert facts["plan"]["steps"] == 6
+    assert facts["held_out_miou"] == held_out_miou(segmenter.network, make_material().held_out)
+    assert segmenter.training["dataset"] == {"domain": "d"}
+    log = [json.loads(line) for line in (file.parent / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in log if "held_out_miou" in line] == [4, 6]
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(make_material, tmp_path):
+    whole = run_training(make_material(), PLAN, tmp_path / "whole", save_every=2)
+
+    class Failing:
+        """Samples that cannot be read any more after some batches."""
+
+        def __init__(self, samples, batches):
+            self.samples, self.left = samples, batches
+
+        def __len__(self):
+            return len(self.samples)
+
+        def batch(self, picked):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return self.samples.batch(picked)
+
+    material = make_material()
+    stopped = replace(material, train=Failing(material.train, 5))
+    with pytest.raises(KeyboardInterrupt):
+        run_training(stopped, PLAN, tmp_path / "run", save_every=2)
+    assert (tmp_path / "run" / "state.pt").exists()
+    said = []
+    file = run_training(material, PLAN, tmp_path / "run", save_every=3, say=said.append)
+    assert said == ["resuming segmenter training at step 4"]
+    assert file.read_bytes() == whole.read_bytes()
+    whole_log, log = (
+        [json.loads(line)["loss"] for line in (path.parent / "log.jsonl").read_text().splitlines()]
+        for path in (whole, file)
+    )
+    assert whole_log == log
+    again = run_training(material, PLAN, tmp_path / "run", say=said.append)
+    assert again == file
+    assert "is trained already" in said[-1]
+
+
+def test_a_folder_belongs_to_one_plan_and_one_set(make_material, tmp_path):
+    run_training(make_material(), PLAN, tmp_path / "run")
+    for material, plan in (
+        (make_material(), replace(PLAN, seed=1)),
+        (make_material(domain="other"), PLAN),
+        (replace(make_material(), size=32), PLAN),
+    ):
+        with pytest.raises(UsageError, match="holds a training on other samples or with other"):
+            run_training(material, plan, tmp_path / "run")
+
+
+def test_folders_of_others_are_refused(make_material, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="is not empty and holds no training; name another --out"):
+        run_training(make_material(), PLAN, tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be used \(.*\); name a folder that can be"):
+        run_training(make_material(), PLAN, tmp_path / "mine.txt")
+
+
+def test_without_held_out_samples_there_is_no_score(make_material, tmp_path):
+    file = run_training(make_material(held_out=0), PLAN, tmp_path / "run")
+    assert json.loads((file.parent / "segmenter.json").read_text())["held_out_miou"] is None
+
+
+def test_the_held_out_score_is_the_pooled_miou(make_arrays):
+    samples = make_arrays(3)
+    network = new_training(PLAN).network
+    network.out.weight.data.zero_()
+    network.out.bias.data.fill_(1.0)  # all object
+    share = float((samples.alphas > 0.5).mean())
+    assert held_out_miou(network, samples) == pytest.approx(share / 2)
+
+
+def make_training_set(keys, manifest=None):
+    return TrainingSet(
+        "there", keys, lambda place: (b"", b""), manifest or {}, "f00", "recipe: 1\n"
+    )
+
+
+def test_samples_are_split_by_their_keys():
+    keys = [f"psi1000-seed{n:07d}" for n in range(40)]
+    material = material_of(make_training_set(keys, {"category": "cat"}))
+    learnt, held_out = (set(part.places.tolist()) for part in (material.train, material.held_out))
+    assert learnt | held_out == set(range(40))
+    assert not learnt & held_out
+    assert 0 < len(held_out) < 10
+    assert material.category == "cat"
+    assert material.facts["manifest_sha256"] == "f00"
+    assert material.facts["recipe"] == "recipe: 1\n"
+
+
+def test_too_few_samples_are_refused():
+    held_out = next(f"k{n}" for n in range(99) if is_held_out(f"k{n}", 0.1))
+    with pytest.raises(InputRefused, match="there: holds 1 samples, too few to learn from"):
+        material_of(make_training_set([held_out]))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "licence"),
+    [
+        ({}, None),
+        ({"licence": {"name": "", "url": ""}}, None),
+        ({"licence": {"name": "mit", "url": "u"}}, Licence("mit", "u", False)),
+        (
+            {"provenance": {"licence": {"name": "mit", "link": None, "commercial": True}}},
+            Licence("mit", "", True),
+        ),
+    ],
+)
+def test_the_licence_is_the_dataset_s(manifest, licence):
+    assert licence_of(manifest) == licence
+
+
+def test_parts_give_the_samples_of_their_places(make_arrays):
+    samples = make_arrays(5)
+    part = Part(samples, np.array([4, 2]))
+    assert len(part) == 2
+    assert np.array_equal(part.batch(np.array([1, 0]))[0], samples.images[[2, 4]])

@@ -1,0 +1,168 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.segmenter.training_set import held_out, is_held_out, open_training_set
+
+
+@pytest.fixture
+def make_set(discs, tmp_path):
+    def make(formats=("png",), number=6):
+        discs.make_dataset(tmp_path / "data", number, formats=formats)
+        return tmp_path / "data"
+
+    return make
+
+
+def test_png_and_parquet_give_the_samples_that_were_made(discs, make_set, tmp_path):
+    for formats in (("png",), ("hf",)):
+        folder = tmp_path / "-".join(formats)
+        discs.make_dataset(folder, 6, formats=formats)
+        samples = open_training_set(folder, tmp_path / "scratch")
+        made = sorted(discs.accepted_discs(6), key=lambda sample: sample.key)
+        assert samples.keys == [sample.key for sample in made]
+        images, masks = samples.batch(np.array([4, 0, 4]))
+        assert images.dtype == np.uint8
+        assert masks.dtype == np.float32
+        for place, image, mask in zip((4, 0, 4), images, masks, strict=True):
+            assert np.array_equal(image, made[place].image)
+            assert np.array_equal(mask, made[place].mask.astype(np.float32))
+
+
+def test_another_size_is_scaled_and_padded(make_set, tmp_path):
+    samples = open_training_set(make_set(), tmp_path)
+    samples.size = 12
+    images, masks = samples.batch(np.array([0, 1]))
+    assert images.shape == (2, 16, 16, 3)
+    assert masks.shape == (2, 16, 16)
+    assert ((masks > 0) & (masks < 1)).any()
+    assert np.array_equal(images[:, 12:, :], np.repeat(images[:, 11:12, :], 4, axis=1))
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such folder; name a dataset"):
+        open_training_set(tmp_path / "absent", tmp_path)
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="is no dataset of this tool; name a folder that"):
+        open_training_set(tmp_path, tmp_path)
+
+
+def test_a_dataset_that_is_not_finished_is_refused(make_set, tmp_path):
+    folder = make_set()
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="is not finished; run its `make` again"):
+        open_training_set(folder, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "counts": 3}'])
+def test_a_damaged_manifest_is_refused(make_set, tmp_path, text):
+    folder = make_set()
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(InputRefused, match=r"manifest.json: cannot be read .*; make the dataset"):
+        open_training_set(folder, tmp_path)
+
+
+def edit(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_an_empty_dataset_is_refused(make_set, tmp_path):
+    folder = make_set()
+    edit(folder, counts={"accepted": 0})
+    with pytest.raises(InputRefused, match="holds no sample; make some"):
+        open_training_set(folder, tmp_path)
+
+
+def test_a_dataset_in_other_formats_is_refused(make_set, tmp_path):
+    folder = make_set()
+    edit(folder, formats=["tar"])
+    with pytest.raises(InputRefused, match="is written as tar; make it with one of png, hf"):
+        open_training_set(folder, tmp_path)
+
+
+def test_missing_files_are_refused(make_set, tmp_path):
+    folder = make_set()
+    first = sorted((folder / "masks").rglob("*.png"))[0]
+    first.unlink()
+    with pytest.raises(InputRefused, match=f"1 samples lack an image or a mask, {first.stem}"):
+        open_training_set(folder, tmp_path)
+    next((folder / "images").rglob(first.name)).unlink()
+    with pytest.raises(InputRefused, match="holds 5 samples, its manifest says 6"):
+        open_training_set(folder, tmp_path)
+
+
+def test_damaged_pictures_are_refused(make_set, tmp_path, encode):
+    folder = make_set()
+    samples = open_training_set(folder, tmp_path)
+    mask = next((folder / "masks").rglob(f"{samples.keys[2]}.png"))
+    mask.write_bytes(mask.read_bytes()[:60])
+    with pytest.raises(InputRefused, match=f"{samples.keys[2]}: is damaged; make the dataset"):
+        samples.batch(np.array([2]))
+    mask.write_bytes(encode(np.zeros((16, 12), np.uint8)))
+    with pytest.raises(InputRefused, match="is 12 x 16 L, expected 16 x 16 L"):
+        samples.batch(np.array([2]))
+    mask.unlink()
+    with pytest.raises(InputRefused, match=r"cannot be read \(No such file"):
+        samples.batch(np.array([2]))
+
+
+def test_a_first_picture_that_is_damaged_is_refused(make_set, tmp_path):
+    folder = make_set()
+    sorted((folder / "images").rglob("*.png"))[0].write_bytes(b"no picture")
+    with pytest.raises(InputRefused, match="is damaged"):
+        open_training_set(folder, tmp_path)
+
+
+def test_broken_parquet_is_refused(make_set, tmp_path):
+    folder = make_set(formats=("hf",))
+    next((folder / "data").rglob("*.parquet")).write_bytes(b"PAR1 no more")
+    with pytest.raises(InputRefused, match="holds broken Parquet; make the dataset again"):
+        open_training_set(folder, tmp_path / "scratch")
+
+
+def test_the_held_out_share_hangs_on_the_key_alone():
+    keys = [f"psi1000-seed{n:07d}" for n in range(2000)]
+    held_out = [is_held_out(key, 0.1) for key in keys]
+    assert 150 < sum(held_out) < 250
+    assert held_out[:50] == [is_held_out(key, 0.1) for key in keys[:50]]
+    assert not any(is_held_out(key, 0.0) for key in keys)
+    psis = ("psi0500", "psi0700", "psi1000")
+    for seed in range(200):
+        assert len({is_held_out(f"{psi}-seed{seed:07d}", 0.3) for psi in psis}) == 1
+
+
+def split_dataset(folder):
+    """Give a dataset splits as its ledger and manifest tell them."""
+    ledger = folder / "ledger.jsonl"
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["split"] = ("train", "train", "val", "test")[number % 4]
+    ledger.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    edit(folder, splits={"train": 4, "val": 1, "test": 1})
+    return {row["key"]: row["split"] for row in rows}
+
+
+def test_splits_of_the_dataset_are_respected(make_set, tmp_path):
+    folder = make_set()
+    splits = split_dataset(folder)
+    samples = open_training_set(folder, tmp_path)
+    learnt = [key for key, kept in zip(samples.keys, held_out(samples), strict=True) if not kept]
+    assert learnt == [key for key in samples.keys if splits[key] == "train"]
+    (folder / "ledger.jsonl").write_text("no ledger")
+    with pytest.raises(InputRefused, match=r"ledger.jsonl: cannot be read"):
+        open_training_set(folder, tmp_path)
+
+
+def test_images_may_be_jpeg_or_webp(make_set, tmp_path):
+    folder = make_set()
+    expected = open_training_set(folder, tmp_path).batch(np.array([1]))[0]
+    for path in sorted((folder / "images").rglob("*.png"))[:2]:
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".webp"), lossless=True, exact=True)
+        path.unlink()
+    samples = open_training_set(folder, tmp_path)
+    assert np.array_equal(samples.batch(np.array([1]))[0], expected)

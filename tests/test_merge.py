@@ -1,0 +1,103 @@
+"""Shard jobs and their merge: the bytes of one undisturbed run, or a word on what is missing."""
+
+import shutil
+
+import pytest
+
+from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.merge import Merge, merge_dataset
+from l4f_datagen.pipeline import Job, make_dataset
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.sampling.share import Share
+
+
+def make(data, out, number=30, **options):
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+
+
+def merge(out, *parts, **options):
+    said = []
+    merge_dataset(Merge(out, parts, **options), said.append)
+    return said
+
+
+@pytest.fixture
+def whole(tiny_recipe, tmp_path, digests):
+    def of(**options):
+        folder = tmp_path / f"whole-{len(list(tmp_path.iterdir()))}"
+        make(tiny_recipe, folder, **options)
+        return digests(folder)
+
+    return of
+
+
+@pytest.mark.parametrize("count", ["accepted", "attempts"])
+def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(
+    tiny_recipe, tmp_path, digests, whole, count
+):
+    for index in (2, 0, 1):
+        make(tiny_recipe, tmp_path / "out", count=count, share=Share(index, 3))
+    assert not (tmp_path / "out/manifest.json").exists()
+    merge(tmp_path / "out")
+    assert digests(tmp_path / "out") == whole(count=count)
+
+
+def test_jobs_in_folders_of_their_own(tiny_recipe, tmp_path, digests, whole):
+    parts = [tmp_path / f"part{index}" for index in range(2)]
+    for index, part in enumerate(parts):
+        make(tiny_recipe, part, share=Share(index, 2))
+    before = [digests(part) for part in parts]
+    merge(tmp_path / "out", *parts)
+    assert digests(tmp_path / "out") == whole()
+    assert [digests(part) for part in parts] == before
+
+
+def test_what_is_missing_is_named_and_filled_when_asked(tiny_recipe, tmp_path, digests, whole):
+    out = tmp_path / "out"
+    make(tiny_recipe, out, share=Share(0, 2), count="attempts")
+    with pytest.raises(
+        L4FError,
+        match=r"out: shards 1, 3 are missing; of 2 jobs 1 have not ended; run make with --shard "
+        "1/2 again, or merge with --fill",
+    ):
+        merge(out)
+    assert merge(out, fill=True) == ["shards 1, 3 are rendered here"]
+    assert digests(out) == whole(count="attempts")
+
+
+def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests, whole):
+    out = tmp_path / "out"
+    for index in range(2):
+        make(tiny_recipe, out, share=Share(index, 2))
+    next((out / "images/00001").iterdir()).write_bytes(b"torn")
+    assert "shard 1: 1 files missing or cut short; made again" in merge(out)
+    assert digests(out) == whole()
+
+
+def test_a_torn_part_is_not_taken_in(tiny_recipe, tmp_path, digests, whole):
+    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
+    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+    shutil.rmtree(tmp_path / "b/masks/00001")
+    merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    assert digests(tmp_path / "out") == whole()
+
+
+def test_jobs_that_do_not_belong_together_are_refused(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
+    make(tiny_recipe, tmp_path / "a", share=Share(1, 2), number=12)
+    with pytest.raises(UsageError, match=r"jobs were asked for different things \(--n 12 --count"):
+        merge(tmp_path / "a")
+    tiny_recipe["output"]["mask_threshold"] = 0.6
+    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+    with pytest.raises(UsageError, match="out: holds a dataset of another recipe"):
+        merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+
+
+def test_folders_without_jobs_are_refused(tiny_recipe, tmp_path):
+    with pytest.raises(UsageError, match="nothing: holds no shards of a dataset; name the --out"):
+        merge(tmp_path / "nothing")
+    make(tiny_recipe, tmp_path / "whole", number=3)
+    with pytest.raises(UsageError, match=r"no shard job has come to its end here; run make with"):
+        merge(tmp_path / "whole")
+    with pytest.raises(UsageError, match="takes no folders in; let the jobs write to the URL"):
+        merge("memory://out", tmp_path / "whole")
