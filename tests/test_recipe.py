@@ -135,7 +135,8 @@ class TestCheck:
         for part in (
             "domain: string should match pattern",
             "samplng: unknown key",
-            "alpha.background: input should be 'conv1', 'const', 'pictures' or 'generator', got 'trunk'",
+            "alpha.background: input should be 'conv1', 'const', 'pictures' or 'generator', "
+            "got 'trunk'",
             "alpha.training.steps: input should be greater than or equal to 1, got 0",
             "alpha.training.psi: input should be less than or equal to 2, got 3",
             "sampling.psi: tuple should have at least 1 item",
@@ -354,6 +355,7 @@ DECIDES = {
     "output.composites": "generated",
     "output.instances": "components",
     "output.coco_segmentation": "polygon",
+    "output.keep_rejected": True,
 }
 """What the dataset's bytes depend on, beyond the tensors that the two sha256 stand for."""
 

@@ -208,9 +208,11 @@ def train_segmenter(
     steps: int,
     batch: int = 32,
     width: int = 16,
+    augmentation: Augmentation | None = None,
 ) -> UNet:
     """Return a U-Net trained on samples in memory; arguments as in ``Arrays`` and ``Plan``."""
-    plan = Plan(seed=seed, steps=steps, batch=batch, width=width)
+    how = augmentation or Augmentation()
+    plan = Plan(seed=seed, steps=steps, batch=batch, width=width, augmentation=how)
     return train(new_training(plan), plan, Arrays(images, alphas))
 
 

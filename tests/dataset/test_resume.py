@@ -42,7 +42,7 @@ def test_two_runs_are_byte_identical_in_time_and_place(discs, tmp_path, undistur
 def test_the_layout(undisturbed):
     names = list(undisturbed(8))
     assert [name for name in names if not name.endswith(".png")] == [
-        *(".l4f/coco/00000.jsonl", ".l4f/coco/00001.jsonl", ".l4f/lock", ".l4f/run.json"),
+        *(".l4f/coco/00000.tsv", ".l4f/coco/00001.tsv", ".l4f/lock", ".l4f/run.json"),
         *(".l4f/shards/00000.json", ".l4f/shards/00001.json", "README.md"),
         "annotations/instances_train.json",
         *("data/train-00000.parquet", "data/train-00001.parquet"),
@@ -106,7 +106,7 @@ def damage(path, how):
         "images/00001/psi1000-seed0000009.png",
         "masks/00001/psi1000-seed0000010.png",
         "data/train-00001.parquet",
-        ".l4f/coco/00001.jsonl",
+        ".l4f/coco/00001.tsv",
         ".l4f/shards/00001.json",
     ],
 )
@@ -191,7 +191,7 @@ def test_stale_parts_and_unmarked_files_are_swept(discs, tmp_path, undisturbed):
     for name in (
         *("images/00001.part/x.png", "images/00007/y.png", "masks/00012.part/z.png"),
         *("data/train-00003.parquet", "data/train-00001.parquet.part", "manifest.json.part"),
-        *(".l4f/coco/00009.jsonl", ".l4f/shards/00004.json.part", ".l4f/run.json.part"),
+        *(".l4f/coco/00009.tsv", ".l4f/shards/00004.json.part", ".l4f/run.json.part"),
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"left")
@@ -223,7 +223,7 @@ def test_indexes_go_before_a_shard_is_touched(discs, tmp_path):
 
 
 def test_a_failing_finish_leaves_no_half_index(discs, tmp_path, undisturbed, monkeypatch):
-    def broken(folder, shards, facts, out):
+    def broken(shards, out):
         out.write("{")
         raise RuntimeError("merging broke")
 
