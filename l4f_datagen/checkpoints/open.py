@@ -4,15 +4,14 @@
 names. Nothing in a file is executed, and nothing but the wanted network is read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.errors import CheckpointRefused
@@ -25,14 +24,13 @@ from .cache import file_hash
 from .catalogue import weights_by_sha256
 from .containers import read_container
 from .expected import generator_shapes
+from .filling import filled
 from .generators import Container, Layout, discriminator_layout, generator_layout
 from .licences import Licence
 from .native import Native, fingerprint, is_trained
 from .storage import ByteSource
 
 NOISE_SEED = 2000
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class GeneratorCheckpoint(Checkpoint):
 
     def build(self) -> Generator:
         """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
-        return _filled(lambda: Generator(self.spec), self.complete_state)
+        return filled(lambda: Generator(self.spec), self.complete_state)
 
     def discriminator(self) -> "DiscriminatorCheckpoint":
         """Open the discriminator in the same file.
@@ -173,7 +171,7 @@ class DiscriminatorCheckpoint(Checkpoint):
 
     def build(self) -> Discriminator:
         """Return the discriminator, frozen, in eval mode; it shares memory with ``state``."""
-        return _filled(lambda: Discriminator(self.resolution, self.channels), self.state)
+        return filled(lambda: Discriminator(self.resolution, self.channels), self.state)
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ class AlphaCheckpoint(Checkpoint):
 
     def build(self) -> AlphaNetwork:
         """Return the alpha network, frozen, in eval mode; it shares memory with ``state``."""
-        return _filled(lambda: AlphaNetwork(self.channels, list(self.resolutions)), self.state)
+        return filled(lambda: AlphaNetwork(self.channels, list(self.resolutions)), self.state)
 
 
 AnyCheckpoint = GeneratorCheckpoint | DiscriminatorCheckpoint | AlphaCheckpoint
@@ -275,12 +273,3 @@ def _common(source: ByteSource, layout: Layout) -> tuple[Path, str, tuple[int, i
     """Return the first fields of every opened checkpoint."""
     stamp = (source.stat.st_size, source.stat.st_mtime_ns)
     return source.path, layout.format, stamp, layout.native
-
-
-def _filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    # Without memory of its own: the weights put in its place at once are the only ones.
-    with torch.device("meta"):
-        network = make()
-    network.load_state_dict(dict(state), assign=True)
-    network.eval().requires_grad_(False)
-    return network
