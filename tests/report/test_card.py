@@ -248,7 +248,12 @@ def test_its_command_makes_the_same_bytes(tmp_path, make_generator, make_alpha):
 
 
 def test_command_counts_attempts_where_no_accepted_sample_ends_it():
-    recipe = {"generator": {"weights": "builtin:x"}, "alpha": {"weights": None}}
+    recipe = {
+        "generator": {"weights": "builtin:x"},
+        "alpha": {"weights": None},
+        "sampling": {},
+        "output": {},
+    }
     manifest = {
         "provenance": {"recipe": recipe, "device": "cpu"},
         "counts": {"accepted": 3, "attempted": 8},
