@@ -2,7 +2,7 @@
 
 A U-Net trained on renders with exact masks is the pseudo-truth on 1,000 generated images, the role
 BiSeNet and Detectron2 have in the paper. Its own score on 4,000 held-out renders is printed first.
-Then the alpha network that ships, at psi 0.5, 0.7 and 1.0 and thresholds 0.5, 0.7 and 0.9, and alpha
+Then the alpha network that ships, at psi 0.5, 0.7, 1.0 and thresholds 0.5, 0.7, 0.9, and alpha
 networks trained afresh with other seeds (the shipped one is the recipe's own seed).
 """
 
