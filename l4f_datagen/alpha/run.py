@@ -18,6 +18,7 @@ from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.training_folder import claim_folder
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def run_training(
     result = out / "alpha.safetensors"
     ranks = join_ranks(generator.w_avg.device)
     say = say if ranks.leads else _silence
-    claim_folder(out, training_id(part, checkpoint.fingerprint))
+    other = "holds the training of another recipe or generator"
+    claim_folder(out, training_id(part, checkpoint.fingerprint), other=other)
     ranks.wait()
     if result.exists() and resume.at is None:
         say(f"alpha network is trained already: {result}")
@@ -120,28 +122,6 @@ def training_id(part: AlphaPart, fingerprint: str) -> str:
         values["training"].pop("snapshot_interval")
     canonical = json.dumps({"alpha": values, "generator": fingerprint}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def claim_folder(out: Path, identity: str) -> None:
-    """Make ``out`` the folder of this training.
-
-    Raises:
-        UsageError: it belongs to another training, holds foreign files, or cannot be written.
-    """
-    marker = out / "training-id"
-    try:
-        if marker.exists():
-            if marker.read_text().strip() != identity:
-                problem = "holds the training of another recipe or generator"
-                raise UsageError(str(out), problem, "name another --out or remove the folder")
-            return
-        if out.exists() and any(out.iterdir()):
-            raise UsageError(str(out), "is not empty and holds no training", "name another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity + "\n")
-    except OSError as error:
-        problem = f"cannot be used ({error.strerror})"
-        raise UsageError(str(out), problem, "name a folder that can be written") from error
 
 
 def cached_training(part: AlphaPart, fingerprint: str) -> Path:

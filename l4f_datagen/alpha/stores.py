@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,8 @@ MAX_PIXELS = 64_000_000
 MAX_ENCODED_BYTES = 256_000_000
 SMALLEST = 0.5
 """Of the generator's side: smaller pictures, enlarged, give themselves away by their blur."""
+UNPACKING_FAILS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What zipfile raises on a bad member; RuntimeError for a password or an unknown compression."""
 
 
 @runtime_checkable  # the tests check annotations
@@ -71,7 +74,7 @@ class Zip:
             raise InputRefused(subject, "is larger than 256 MB unpacked", "remove it")
         try:
             encoded = self.archive.read(name)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except UNPACKING_FAILS as error:
             problem = f"cannot be unpacked ({error})"
             raise InputRefused(subject, problem, "pack it again, without a password") from error
         return fit_square(io.BytesIO(encoded), self.side, subject)

@@ -238,7 +238,7 @@ def _zip(path: Path, source: str) -> Bundle:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError) as error:
         raise AnnotationRefused(source, "a broken zip file", "export or copy it again") from error
     members: dict[str, zipfile.ZipInfo] = {}
     total = 0
@@ -281,8 +281,7 @@ def _zip(path: Path, source: str) -> Bundle:
             zlib.error,
             OSError,
             EOFError,
-            NotImplementedError,
-            RuntimeError,
+            RuntimeError,  # unknown compression or an encrypted member
             ValueError,
         ) as error:
             raise AnnotationRefused(

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from l4f_datagen.checkpoints.licences import Licence
 from l4f_datagen.dataset.disk import remove, write_atomically
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.errors import InputRefused
 from l4f_datagen.masks import alpha_to_mask
 from l4f_datagen.scoring.image_score import class_scores, confusion
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
@@ -32,10 +32,10 @@ from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out
+from l4f_datagen.training_folder import claim_folder
 
-RESULT, FACTS, LOG, STATE, IDENTITY = (
-    *("segmenter.safetensors", "segmenter.json", "log.jsonl", "state.pt", "training-id"),
-)
+RESULT, FACTS = "segmenter.safetensors", "segmenter.json"
+LOG, STATE = "log.jsonl", "state.pt"
 HELD_OUT_MOST = 500
 """Samples the held-out score looks at: enough for three digits."""
 
@@ -136,7 +136,8 @@ def run_training(
         L4FError: the loss is not finite.
     """
     identity = {"plan": asdict(plan), "size": material.size, "samples": dict(material.facts)}
-    claim_folder(out, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest())
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    claim_folder(out, digest, other="holds a training on other samples or with other options")
     with folder_lock(out / "lock", str(out)):
         result = out / RESULT
         if result.exists():
@@ -207,28 +208,6 @@ def write_facts(path: Path, segmenter: Segmenter) -> None:
         **segmenter.training,
     }
     write_atomically(path, json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")
-
-
-def claim_folder(out: Path, identity: str) -> None:
-    """Make ``out`` the folder of this run.
-
-    Raises:
-        UsageError: it belongs to another run, holds foreign files, or cannot be written.
-    """
-    marker = out / IDENTITY
-    try:
-        if marker.exists():
-            if marker.read_text().strip() != identity:
-                problem = "holds a training on other samples or with other options"
-                raise UsageError(str(out), problem, "name another --out or remove the folder")
-            return
-        if out.exists() and any(out.iterdir()):
-            raise UsageError(str(out), "is not empty and holds no training", "name another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity + "\n")
-    except OSError as error:
-        problem = f"cannot be used ({error.strerror})"
-        raise UsageError(str(out), problem, "name a folder that can be written") from error
 
 
 class Log:

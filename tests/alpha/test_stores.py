@@ -183,6 +183,24 @@ def test_zips_that_cannot_be_read(tmp_path):
         [open_store(str(path), 16).read(k) for k in range(3)]
 
 
+@pytest.mark.parametrize("damage", ["stream", "method", "password"])
+def test_a_damaged_member_is_refused_by_name(tmp_path, damage):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", b"pixels " * 50)
+        at = archive.filelist[0].header_offset
+    raw = bytearray(path.read_bytes())
+    central = raw.index(b"PK\1\2")
+    if damage == "stream":  # the length of the compressed stream stays
+        raw[at + 30 + len("a.png")] = 0xFF
+    else:
+        field, value = (10, 99) if damage == "method" else (8, 1)
+        raw[central + field], raw[at + field - 2] = value, value
+    path.write_bytes(raw)
+    with pytest.raises(InputRefused, match=r"set.zip:a.png: cannot be unpacked \(.+\); pack it"):
+        open_store(str(path), 16).read(0)
+
+
 def test_a_zip_without_pictures(tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("words.txt", "none")
