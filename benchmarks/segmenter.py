@@ -26,8 +26,8 @@ from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.run import Material, material_of, run_training
 from l4f_datagen.segmenter.training import Arrays, Plan, predict
 from l4f_datagen.segmenter.training_set import TrainingSet, open_training_set
-from l4f_datagen.toycars.pretrain import HELD_OUT_SEED
-from l4f_datagen.toycars.scene import render_scenes
+from l4f_datagen.toys.pretrain import HELD_OUT_SEED
+from l4f_datagen.toys.scene import render_scenes
 
 WANTED = 0.97
 """Share of the true labels' mIoU that generated labels must reach."""

@@ -26,8 +26,8 @@ from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.training import predict, train_segmenter
 from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.toycars.pretrain import HELD_OUT_SEED
-from l4f_datagen.toycars.scene import render_scenes
+from l4f_datagen.toys.pretrain import HELD_OUT_SEED
+from l4f_datagen.toys.scene import render_scenes
 
 TRAINING_SCENES = 12_000
 HELD_OUT_SCENES = 4_000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from l4f_datagen.pipeline import make_dataset as make_dataset
     from l4f_datagen.recipe import Recipe as Recipe
     from l4f_datagen.scoring.protocol import score_folder as score_folder
-    from l4f_datagen.toycars.scene import render_scene as render_scene
+    from l4f_datagen.toys.scene import render_scene as render_scene
 
 _HOMES = {
     "Job": "l4f_datagen.pipeline",
@@ -24,7 +24,7 @@ _HOMES = {
     "make_dataset": "l4f_datagen.pipeline",
     "open_alpha": "l4f_datagen.checkpoints.open",
     "open_generator": "l4f_datagen.checkpoints.open",
-    "render_scene": "l4f_datagen.toycars.scene",
+    "render_scene": "l4f_datagen.toys.scene",
     "score_folder": "l4f_datagen.scoring.protocol",
 }
 

@@ -28,7 +28,9 @@ class Builtin(NamedTuple):
     resolution: int
 
 
-BUILTIN = {"toy-cars": Builtin(PACKAGE / "toycars" / "weights", 64)}
+BUILTIN = {
+    name: Builtin(PACKAGE / "toys" / "weights" / name, 64) for name in ("toy-cars", "toy-fish")
+}
 
 
 def recipes_folder() -> Path:

@@ -21,7 +21,7 @@ from scipy import ndimage
 from l4f_datagen.masks import polygons_xy
 from l4f_datagen.sampling.key_file import read_key_file
 from l4f_datagen.segmenter.training import predict, train_segmenter
-from l4f_datagen.toycars.scene import render_scenes
+from l4f_datagen.toys.scene import render_scenes
 
 FOLDER = Path(__file__).parent
 EXPORT = FOLDER / "export.ndjson"

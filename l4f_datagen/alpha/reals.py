@@ -49,7 +49,7 @@ def stored_reals(part: TrainingPart, generator: Generator, *, kind: str) -> Real
 
 def toy_car_reals(part: TrainingPart, generator: Generator) -> Reals:
     """Fresh renders of toy cars."""
-    from l4f_datagen.toycars.scene import render_scene
+    from l4f_datagen.toys.scene import render_scene
 
     def draw(stream: np.random.RandomState, batch: int) -> Tensor:
         seeds = stream.randint(0, 2**31, batch)

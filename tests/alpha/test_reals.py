@@ -10,7 +10,7 @@ from l4f_datagen.alpha.reals import REALS
 from l4f_datagen.alpha.stores import read_square
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.toycars.scene import render_scene
+from l4f_datagen.toys.scene import render_scene
 
 
 def stream(seed=0):

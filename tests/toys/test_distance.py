@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import signal
 
-from l4f_datagen.toycars.distance import FEATURE_SEED, WIDTH, Features, frechet_distance
+from l4f_datagen.toys.distance import FEATURE_SEED, WIDTH, Features, frechet_distance
 
 
 def normal(mean, spread, count=400, seed=0):

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from l4f_datagen.stylegan2.generator import draw_z, estimate_w_avg
-from l4f_datagen.toycars import pretrain
-from l4f_datagen.toycars.pretrain import PretrainPlan, TrainState
-from l4f_datagen.toycars.scene import render_scene, render_scenes
+from l4f_datagen.toys import pretrain
+from l4f_datagen.toys.pretrain import PretrainPlan, TrainState
+from l4f_datagen.toys.scene import render_scene, render_scenes
 
 WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
 STATES = ("generator", "discriminator", "g_ema", "g_optim", "d_optim")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.toycars.ground import GROUNDS, HSV_RANGES, Ground, draw_ground, lay_ground
+from l4f_datagen.toys.ground import GROUNDS, HSV_RANGES, Ground, draw_ground, lay_ground
 
 
 def make_ground(name: str, angle: float = 0.4) -> Ground:

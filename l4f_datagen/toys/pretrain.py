@@ -1,7 +1,7 @@
-"""Train the toy-cars generator from renders: StyleGAN2 on one CPU, with snapshots that resume.
+"""Train a toy generator from renders: StyleGAN2 on one CPU, with snapshots that resume.
 
-The only generator this project trains itself; every other domain brings its own. Run as
-``python -m l4f_datagen.toycars.pretrain --out DIR`` and again to resume.
+The only generators this project trains itself; every other domain brings its own. Run as
+``python -m l4f_datagen.toys.pretrain --out DIR`` and again to resume.
 """
 
 import json
@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l4f_datagen.checkpoints.open import open_discriminator, open_generator
+from l4f_datagen.domains import weights_path
 from l4f_datagen.stylegan2.discriminator import Discriminator
 from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, draw_z, estimate_w_avg
-from l4f_datagen.toycars.distance import Features, frechet_distance
-from l4f_datagen.toycars.scene import render_scenes
+from l4f_datagen.toys.distance import Features, frechet_distance
+from l4f_datagen.toys.scene import TOYS, render_scenes
 
 CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32}
 HELD_OUT_SEED = 1_000_000
@@ -33,6 +35,8 @@ class PretrainPlan:
     """What fixes the run.
 
     Attributes:
+        domain: whose renders are learnt, a key of ``TOYS``.
+        start: shipped weights both networks start from; None starts from noise.
         seed: of weights, latents and data order.
         kimg: thousand real images shown.
         scenes: number of rendered training scenes (each also mirrored).
@@ -47,6 +51,8 @@ class PretrainPlan:
         distance_samples: samples and renders in the Fréchet distance.
     """
 
+    domain: str = "toy-cars"
+    start: str | None = None
     seed: int = 0
     kimg: float = 130
     scenes: int = 30_000
@@ -75,13 +81,18 @@ class TrainState:
 
 
 def new_state(plan: PretrainPlan) -> TrainState:
-    """Build both networks and their optimisers from the plan's seed."""
+    """Build both networks and their optimisers from the plan's seed and its ``start``."""
     torch.manual_seed(plan.seed)
     spec = GeneratorSpec(64, CHANNELS, z_dim=128, w_dim=128, mapping_layers=4)
     nets = (Generator(spec), Discriminator(64, CHANNELS), Generator(spec))
     for net in nets:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator, discriminator, g_ema = nets
+    if plan.start:
+        started = open_generator(weights_path(f"builtin:{plan.start}", "generator")).build()
+        generator.load_state_dict(started.state_dict())
+        judge = open_discriminator(weights_path(f"builtin:{plan.start}", "discriminator")).build()
+        discriminator.load_state_dict(judge.state_dict())
     g_ema.load_state_dict(generator.state_dict())
     betas = (0.0, 0.99)
     return TrainState(
@@ -206,10 +217,10 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
     out.mkdir(parents=True, exist_ok=True)
     state = new_state(plan)
     resume(state, out)
-    scenes = rendered(range(plan.scenes), out / f"scenes-{plan.scenes}.npy")
+    scenes = rendered(plan.domain, range(plan.scenes), out / f"scenes-{plan.scenes}.npy")
     features = Features()
     held_out = range(HELD_OUT_SEED, HELD_OUT_SEED + plan.distance_samples)
-    renders = rendered(held_out, out / f"held-out-{plan.distance_samples}.npy")
+    renders = rendered(plan.domain, held_out, out / f"held-out-{plan.distance_samples}.npy")
     truth = features.of(torch.from_numpy(renders).permute(0, 3, 1, 2).float() / 127.5 - 1)
     last_step = round(plan.kimg * 1000 / plan.batch)
     every = round(plan.snapshot_kimg * 1000 / plan.batch)
@@ -240,10 +251,10 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
     return state
 
 
-def rendered(seeds: range, cache: Path) -> NDArray[np.uint8]:
+def rendered(domain: str, seeds: range, cache: Path) -> NDArray[np.uint8]:
     """Render scenes once, ``n 64 64 3``, and keep them beside the state."""
     if not cache.exists():
-        images = np.stack([scene.image for scene in render_scenes(seeds, workers=2)])
+        images = np.stack([scene.image for scene in render_scenes(seeds, workers=2, domain=domain)])
         with cache.with_suffix(".part").open("wb") as file:
             np.save(file, images)
         cache.with_suffix(".part").replace(cache)
@@ -268,13 +279,23 @@ def write_sheet(generator: Generator, path: Path) -> None:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option(
+    "--domain", type=click.Choice(list(TOYS)), default=PretrainPlan.domain, show_default=True
+)
+@click.option("--start", default=None, help="Shipped toy domain to start from, not noise.")
 @click.option("--kimg", default=PretrainPlan.kimg, show_default=True, help="Training length.")
+@click.option(
+    "--decay-kimg", default=PretrainPlan.decay_kimg, show_default=True, help="Of which in decay."
+)
 @click.option("--seed", default=PretrainPlan.seed, show_default=True, help="Seed of the run.")
-def main(out: Path, kimg: float, seed: int) -> None:
-    """Train the toy-cars generator, or resume its training, in OUT."""
+def main(
+    out: Path, domain: str, start: str | None, kimg: float, decay_kimg: float, seed: int
+) -> None:
+    """Train a toy generator, or resume its training, in OUT."""
     # Vanishing activations turn into denormals, which cost a CPU a quarter of its speed.
     torch.set_flush_denormal(True)
-    train(PretrainPlan(seed=seed, kimg=kimg), out, say=click.echo)
+    plan = PretrainPlan(domain, start, seed, kimg, decay_kimg=decay_kimg)
+    train(plan, out, say=click.echo)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import pytest
 
 from l4f_datagen.errors import UsageError
 from l4f_datagen.sample import image_to_uint8
-from l4f_datagen.toycars import scene as scene_module
-from l4f_datagen.toycars.car import Car
-from l4f_datagen.toycars.scene import Scene, render_scene, render_scenes
+from l4f_datagen.toys import scene as scene_module
+from l4f_datagen.toys.car import Car
+from l4f_datagen.toys.scene import Scene, render_scene, render_scenes
 
 PINNED = {
     0: ("paving", (120.07, 80.36, 91.74), 0.21618),
@@ -53,7 +53,7 @@ def brute_force_alpha(car: Car, size: int) -> np.ndarray:
 def test_alpha_is_the_covered_area(size, count):
     for seed in range(count):
         scene = render_scene(seed, size)
-        off = np.abs(scene.alpha - brute_force_alpha(scene.car, size))
+        off = np.abs(scene.alpha - brute_force_alpha(scene.subject, size))
         edge = (scene.alpha > 0) & (scene.alpha < 1)
         assert edge.sum() > size
         assert off[edge].mean() < 0.015
@@ -76,7 +76,7 @@ def test_the_same_car_at_every_size(size):
     for seed in range(3):
         base, other = render_scene(seed), render_scene(seed, size)
         assert other.image.shape == (size, size, 3)
-        assert other.car == base.car
+        assert other.subject == base.subject
         assert other.ground == base.ground
         assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
         if size % 64 == 0:
@@ -89,7 +89,7 @@ def test_a_seed_names_one_scene(seed):
     first, again, next_one = render_scene(seed), render_scene(seed), render_scene(seed + 1)
     assert first.image.tobytes() == again.image.tobytes()
     assert first.alpha.tobytes() == again.alpha.tobytes()
-    assert first.car == again.car
+    assert first.subject == again.subject
     assert first.image.tobytes() != next_one.image.tobytes()
 
 
@@ -108,7 +108,7 @@ def test_workers_change_nothing():
     for one, two, seed in zip(alone, shared, seeds, strict=True):
         assert one.image.tobytes() == two.image.tobytes() == render_scene(seed, 32).image.tobytes()
         assert one.alpha.tobytes() == two.alpha.tobytes()
-        assert (one.ground, one.car) == (two.ground, two.car)
+        assert (one.ground, one.subject) == (two.ground, two.subject)
 
 
 def test_no_seeds_no_scenes():
@@ -134,7 +134,7 @@ def test_angle_of_the_mask_is_that_of_the_car(scenes):
         covariance = (weight * dx * dy).sum(), (weight * (dx**2 - dy**2)).sum()
         # The long axis from second moments, clockwise from straight up.
         axis = 0.5 * np.arctan2(-2 * covariance[0], -covariance[1])
-        assert axis == pytest.approx(scene.car.angle, abs=0.03)
+        assert axis == pytest.approx(scene.subject.angle, abs=0.03)
 
 
 def test_ground_is_stationary_and_varied(scenes):
@@ -153,18 +153,18 @@ def test_shadow_is_soft_to_one_side_and_not_in_the_mask(scenes):
     y, x = np.mgrid[:64, :64] + 0.5
     darkest_sides = []
     for scene in scenes[:100]:
-        off = np.array([x - scene.car.x, y - scene.car.y])
-        u = np.cos(scene.car.angle) * off[0] + np.sin(scene.car.angle) * off[1]
-        v = np.cos(scene.car.angle) * off[1] - np.sin(scene.car.angle) * off[0]
-        beyond = np.maximum(np.abs(u) - scene.car.width / 2, np.abs(v) - scene.car.length / 2)
+        off = np.array([x - scene.subject.x, y - scene.subject.y])
+        u = np.cos(scene.subject.angle) * off[0] + np.sin(scene.subject.angle) * off[1]
+        v = np.cos(scene.subject.angle) * off[1] - np.sin(scene.subject.angle) * off[0]
+        beyond = np.maximum(np.abs(u) - scene.subject.width / 2, np.abs(v) - scene.subject.length / 2)
         brightness = scene.image.mean(axis=2)
         ring, far = (scene.alpha == 0) & (beyond < 4), beyond > 9
         assert scene.alpha[beyond > 3].max() == 0
         strips = [
-            brightness[ring & (np.abs(v) < 0.4 * scene.car.length) & (u < 0)].mean(),
-            brightness[ring & (np.abs(v) < 0.4 * scene.car.length) & (u > 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.car.width) & (v < 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.car.width) & (v > 0)].mean(),
+            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u < 0)].mean(),
+            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u > 0)].mean(),
+            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v < 0)].mean(),
+            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v > 0)].mean(),
         ]
         assert min(strips) < 0.8 * brightness[far].mean()
         assert min(strips) < 0.8 * max(strips)
@@ -221,6 +221,6 @@ def test_fewer_than_one_worker_is_refused():
 
 
 def test_import_brings_no_torch():
-    code = "import sys, l4f_datagen.toycars.scene; sys.exit('torch' in sys.modules)"
+    code = "import sys, l4f_datagen.toys.scene; sys.exit('torch' in sys.modules)"
     root = Path(scene_module.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

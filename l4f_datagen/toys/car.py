@@ -8,11 +8,10 @@ import colorsys
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from l4f_datagen.toycars.ground import FRAME, Colour
-
-Plane = NDArray[np.float32]
+from l4f_datagen.toys.ground import Colour
+from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift, rounded_box, segment
+from l4f_datagen.toys.texture import FRAME
 
 MARGIN = 2.0
 """Least distance of the car from the border, scene units."""
@@ -81,6 +80,19 @@ class Car:
     def reach(self) -> tuple[float, float]:
         """Half the width and height of an upright box around the car, scene units."""
         return _reach(self.width, self.length, self.angle)
+
+    def outline(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to all of the car; car frame."""
+        return np.minimum(*silhouette(self, u, v))
+
+    def footprint(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to the body alone, which casts the shadow; car frame."""
+        half_u, half_v = self.width / 2, self.length / 2
+        return rounded_box(np.abs(u), v, 0.0, 0.0, half_u, half_v, self.tail_radius)
+
+    def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
+        """Paint it, see ``paint_car``."""
+        return paint_car(self, u, v, step, sun_u)
 
     @property
     def wheels(self) -> tuple[tuple[float, float, float, float, float], ...]:
@@ -154,42 +166,42 @@ def paint_car(car: Car, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
     half = car.width / 2
     painted, _ = silhouette(car, u, v)
     canvas = np.empty((3, *u.shape), np.float32)
-    canvas[:] = _column(RUBBER)
+    canvas[:] = column(RUBBER)
 
     def lay(colour: Colour | Plane, distance: Plane, opacity: float = 1.0) -> None:
-        _blend(canvas, _column(colour), _cover(distance, step) * np.float32(opacity))
+        blend(canvas, column(colour), cover(distance, step) * np.float32(opacity))
 
     # Body: sides fall away into the dark, the side to the sun is lit.
     rounding = np.clip(painted * np.float32(-1 / 2.6), 0, 1)
     light = 0.66 + 0.34 * rounding + (0.10 * sun_u / half) * u
-    _blend(canvas, _lift(car.paint, 0.03) * light.astype(np.float32), _cover(painted, step))
+    blend(canvas, lift(car.paint, 0.03) * light.astype(np.float32), cover(painted, step))
     body_top = painted + np.float32(1.0)
     # Bonnet and boot: the shut lines.
     nose = (car.cabin_front - car.length / 2) / 2
     bonnet = rounded_box(
         side, v, 0.0, nose + 0.9, half - 2.6, (car.cabin_front + car.length / 2) / 2 - 1.8, 2.0
     )
-    lay(_lift(car.paint, 0.10, 1.08), bonnet, 0.75)
-    lay(_lift(car.paint, -0.05, 0.6), np.abs(bonnet) - np.float32(0.3), 0.6)
+    lay(lift(car.paint, 0.10, 1.08), bonnet, 0.75)
+    lay(lift(car.paint, -0.05, 0.6), np.abs(bonnet) - np.float32(0.3), 0.6)
     stripes = _stripes(car, side)
     if stripes is not None:
         lay(car.stripe_paint, np.maximum(stripes, body_top))
     # Cabin: glass all over, the roof and its pillars on top.
     mid, reach = (car.cabin_front + car.cabin_rear) / 2, (car.cabin_rear - car.cabin_front) / 2
     cabin = rounded_box(side, v, 0.0, mid, half - 1.5, reach, 2.6)
-    lay(_lift(car.paint, -0.04, 0.55), cabin - 0.5, 0.8)
+    lay(lift(car.paint, -0.04, 0.55), cabin - 0.5, 0.8)
     sheen = np.clip((car.cabin_front + car.screen - v) / car.screen, 0, 1) * np.float32(0.22)
-    _blend(canvas, _column(car.glass) + sheen, _cover(cabin, step))
+    blend(canvas, column(car.glass) + sheen, cover(cabin, step))
     roof_front, roof_rear = car.cabin_front + car.screen, car.cabin_rear - car.rear_screen
     roof_mid, roof_reach = (roof_front + roof_rear) / 2, (roof_rear - roof_front) / 2
     roof_half = half - 3.9
-    pillar = _lift(car.roof_paint, 0.0, 0.85)
-    lay(pillar, _segment(side, v, (roof_half - 0.8, roof_front + 0.8), (half - 2, car.cabin_front)))
-    lay(pillar, _segment(side, v, (roof_half - 0.8, roof_rear - 0.8), (half - 2, car.cabin_rear)))
+    pillar = lift(car.roof_paint, 0.0, 0.85)
+    lay(pillar, segment(side, v, (roof_half - 0.8, roof_front + 0.8), (half - 2, car.cabin_front)))
+    lay(pillar, segment(side, v, (roof_half - 0.8, roof_rear - 0.8), (half - 2, car.cabin_rear)))
     lay(pillar, rounded_box(side, v, half - 2.8, roof_mid + 0.6, 1.3, 0.5, 0.1))
     roof = rounded_box(side, v, 0.0, roof_mid, roof_half, roof_reach, 2.0)
     roof_light = 0.84 + 0.24 * np.clip(roof * np.float32(-1 / 1.8), 0, 1)
-    _blend(canvas, _lift(car.roof_paint, 0.06) * roof_light.astype(np.float32), _cover(roof, step))
+    blend(canvas, lift(car.roof_paint, 0.06) * roof_light.astype(np.float32), cover(roof, step))
     if stripes is not None and car.roof_paint == car.paint:
         lay(car.stripe_paint, np.maximum(stripes, roof + np.float32(0.2)))
     # Lamps.
@@ -199,35 +211,6 @@ def paint_car(car: Car, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
     tail = rounded_box(side, v, lamp, car.length / 2 - 1.4, half * 0.24, 0.95, 0.5)
     lay(TAIL_LIGHT, np.maximum(tail, painted + np.float32(0.15)))
     return canvas
-
-
-def rounded_box(
-    u: Plane,
-    v: Plane,
-    centre_u: float,
-    centre_v: float,
-    half_u: float,
-    half_v: float,
-    radius: float | Plane,
-) -> Plane:
-    """Exact signed distance to a box with rounded corners, negative inside; shape of ``u``."""
-    du = np.abs(u - np.float32(centre_u)) + (np.float32(-half_u) + radius)
-    dv = np.abs(v - np.float32(centre_v)) + (np.float32(-half_v) + radius)
-    out_u, out_v = np.maximum(du, 0), np.maximum(dv, 0)
-    distance = np.sqrt(out_u * out_u + out_v * out_v) + np.minimum(np.maximum(du, dv), 0) - radius
-    return np.asarray(distance, np.float32)
-
-
-def _segment(
-    u: Plane, v: Plane, start: tuple[float, float], end: tuple[float, float], half: float = 0.45
-) -> Plane:
-    """Signed distance to a line of half width ``half``."""
-    du, dv = end[0] - start[0], end[1] - start[1]
-    from_u, from_v = u - np.float32(start[0]), v - np.float32(start[1])
-    share = np.clip((from_u * np.float32(du) + from_v * np.float32(dv)) / (du * du + dv * dv), 0, 1)
-    off_u, off_v = from_u - share * np.float32(du), from_v - share * np.float32(dv)
-    distance: Plane = np.sqrt(off_u * off_u + off_v * off_v) - np.float32(half)
-    return distance
 
 
 def _stripes(car: Car, side: Plane) -> Plane | None:
@@ -263,22 +246,3 @@ def _draw_paint(rng: np.random.Generator, ground: Colour) -> Colour:
 
 def _either(rng: np.random.Generator, chance: float, one: Colour, other: Colour) -> Colour:
     return one if rng.uniform() < chance else other
-
-
-def _lift(colour: Colour, add: float, times: float = 1.0) -> Plane:
-    lifted: Plane = np.clip(_column(colour) * np.float32(times) + np.float32(add), 0, 1)
-    return lifted
-
-
-def _column(colour: Colour | Plane) -> Plane:
-    return np.asarray(colour, np.float32).reshape(3, 1, 1)
-
-
-def _cover(distance: Plane, step: float) -> Plane:
-    """Turn a distance into the covered share of a cell ``step`` wide."""
-    covered: Plane = np.clip(np.float32(0.5) - distance * np.float32(1 / step), 0, 1)
-    return covered
-
-
-def _blend(canvas: Plane, colour: Plane, opacity: Plane) -> None:
-    canvas += (colour - canvas) * opacity

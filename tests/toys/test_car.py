@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from l4f_datagen.toycars.car import Car, draw_car, paint_car, rounded_box, silhouette
+from l4f_datagen.toys.car import Car, draw_car, paint_car, rounded_box, silhouette
 
 GREY = (0.4, 0.4, 0.4)
 

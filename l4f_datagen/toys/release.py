@@ -1,6 +1,6 @@
 """Turn a pretraining run into the weights that ship, with their figures beside them.
 
-Run as ``python -m l4f_datagen.toycars.release --run DIR`` after ``toycars.pretrain --out DIR``.
+Run as ``python -m l4f_datagen.toys.release --run DIR`` after ``toys.pretrain --out DIR``.
 Generator and discriminator are stored in half precision if the images stay within one level; the
 alpha network is trained by the recipe on exactly what is stored.
 """
@@ -23,8 +23,8 @@ from l4f_datagen.errors import L4FError
 from l4f_datagen.sample import image_to_uint8
 from l4f_datagen.segmenter.training import to_tensor
 from l4f_datagen.stylegan2.generator import Generator, draw_z
-from l4f_datagen.toycars.distance import Features, frechet_distance
-from l4f_datagen.toycars.pretrain import (
+from l4f_datagen.toys.distance import Features, frechet_distance
+from l4f_datagen.toys.pretrain import (
     HELD_OUT_SEED,
     PretrainPlan,
     new_state,
@@ -33,17 +33,17 @@ from l4f_datagen.toycars.pretrain import (
 )
 
 LICENCE = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True)
-ORIGIN = "l4f_datagen.toycars.pretrain"
+ORIGIN = "l4f_datagen.toys.pretrain"
 CHECKED = range(200)
 
 README = """\
 # Weights of toy-cars
 
-Apache-2.0. Trained from nothing but the renders of `l4f_datagen/toycars/scene.py`, on 2 CPU cores:
+Apache-2.0. Trained from nothing but the renders of `l4f_datagen/toys/scene.py`, on 2 CPU cores:
 
 ```sh
-python -m l4f_datagen.toycars.pretrain --out RUN --kimg {kimg:g} --seed {seed}
-python -m l4f_datagen.toycars.release --run RUN
+python -m l4f_datagen.toys.pretrain --out RUN --kimg {kimg:g} --seed {seed}
+python -m l4f_datagen.toys.release --run RUN
 ```
 
 | file | what | parameters | stored as |
@@ -55,7 +55,7 @@ python -m l4f_datagen.toycars.release --run RUN
 Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
 
 Generator: seed {seed}, {scenes:,} scenes, batch {batch}, {kimg:g} kimg, {minutes:.0f} minutes on 2
-shared cores. Fréchet distance (fixed random features, `toycars/distance.py`) of
+shared cores. Fréchet distance (fixed random features, `toys/distance.py`) of
 {distance_samples:,} samples to as many held-out renders; two sets of renders are {floor:.4f} apart:
 
 | kimg | distance |

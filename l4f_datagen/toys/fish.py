@@ -1,0 +1,199 @@
+"""The toy fish: a koi seen from above, its bent body and fins as distance fields, its patches.
+
+The fish points up. In its own frame ``u`` runs to its right and ``v`` to its tail, both in scene
+units (one pixel of a 64 px render) from the middle of its body.
+"""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+from l4f_datagen.toys.ground import Colour
+from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift
+from l4f_datagen.toys.texture import FRAME
+
+MARGIN = 2.0
+"""Least distance of the fish from the border, scene units."""
+MAX_TURN = np.deg2rad(35.0)
+"""Of the heading, from straight left or right."""
+FIN_SHARE = 0.62
+"""How much of its own colour a thin fin keeps."""
+EYE: Colour = (0.06, 0.06, 0.08)
+
+
+@dataclass(frozen=True)
+class Fish:
+    """One fish. Lengths in scene units, angles in radians, colours RGB in [0, 1].
+
+    Attributes:
+        x: middle of the body from the left border.
+        y: middle of the body from the top border.
+        angle: heading, clockwise from straight up.
+        length: body from nose to the root of the tail fin.
+        width: body at its widest.
+        bend: sideways swing of the tail's root.
+        tail: length of the tail fin.
+        fin: length of a pectoral fin.
+        paint: body colour.
+        patch_paint: colour of the patches.
+        patches: (``v`` of the centre, ``u`` of the centre, radius) of each patch.
+    """
+
+    x: float
+    y: float
+    angle: float
+    length: float
+    width: float
+    bend: float
+    tail: float
+    fin: float
+    paint: Colour
+    patch_paint: Colour
+    patches: tuple[tuple[float, float, float], ...]
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Half the width and height of an upright box around the fish, scene units."""
+        return _reach(self.length, self.width, self.tail, self.fin, abs(self.bend), self.angle)
+
+    def outline(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to body and fins; its own frame."""
+        fins = np.minimum(self.pectorals(u, v), self.tail_fin(u, v))
+        return np.minimum(self.footprint(u, v), fins)
+
+    def footprint(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to the body, to first order; its own frame."""
+        along = np.clip(v / np.float32(self.length) + np.float32(0.5), 0, 1)
+        # Blunt at the nose, widest at a third, slim at the root of the tail.
+        half = np.float32(self.width / 2) * _profile(along)
+        off = np.abs(u - self.spine(v))
+        beyond = np.abs(v) - np.float32(self.length / 2)
+        sides = (off - half) * np.float32(0.93)  # the sides slope: a little nearer than across
+        ends = np.hypot(np.maximum(off - half, 0), np.maximum(beyond, 0))
+        distance: Plane = np.where(beyond > 0, ends, np.maximum(sides, beyond))
+        return np.asarray(distance, np.float32)
+
+    def spine(self, v: Plane) -> Plane:
+        """Sideways place of the spine at each ``v``: straight head, swinging tail."""
+        along = v / np.float32(self.length) + np.float32(0.5)
+        swing: Plane = np.float32(self.bend) * np.maximum(along, 0) ** 2
+        return swing
+
+    def tail_fin(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to the tail fin, a forked fan, to first order."""
+        from_root = v - np.float32(self.length / 2 - 1.5)
+        share = np.clip(from_root / np.float32(self.tail + 1.5), 0, 1.2)
+        half = np.float32(0.7) + np.float32(0.62 * self.tail) * share
+        off = np.abs(u - self.spine(v))
+        fork = from_root - np.float32(self.tail + 1.5) * (np.float32(0.62) + 0.38 * off / half)
+        distance: Plane = np.maximum(np.maximum((off - half) * np.float32(0.85), fork), -from_root)
+        return np.asarray(distance, np.float32)
+
+    def pectorals(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to the pair of pectoral fins, ellipses swept back, to first order."""
+        root_v = -0.14 * self.length
+        side = np.abs(u - self.spine(v))
+        du = side - np.float32(0.42 * self.width + 0.35 * self.fin)
+        dv = v - np.float32(root_v + 0.38 * self.fin)
+        cos, sin = np.float32(np.cos(0.85)), np.float32(np.sin(0.85))
+        long, short = self.fin / 2, self.fin / 4
+        a, b = (cos * dv + sin * du) / long, (cos * du - sin * dv) / short
+        radius = np.sqrt(a * a + b * b)
+        slope = np.sqrt((a / long) ** 2 + (b / short) ** 2) / np.maximum(radius, 1e-3)
+        return np.asarray((radius - 1) / np.maximum(slope, 1 / long), np.float32)
+
+    def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
+        """Paint the fish, ``3 h w`` in [0, 1]; the side to the sun is lit."""
+        canvas = np.empty((3, *u.shape), np.float32)
+        canvas[:] = lift(self.paint, 0.05, FIN_SHARE)
+        rays = np.float32(0.06) * np.sin(np.arctan2(u - self.spine(v), v) * 26)
+        canvas += rays
+        body = self.footprint(u, v)
+        off = u - self.spine(v)
+        rounding = np.clip(body * np.float32(-2 / self.width), 0, 1)
+        light = 0.70 + 0.34 * np.sqrt(rounding) + (0.14 * sun_u / self.width) * off
+        skin = np.empty_like(canvas)
+        skin[:] = column(self.paint)
+        for centre_v, centre_u, radius in self.patches:
+            patch = np.hypot(v - np.float32(centre_v), off - np.float32(centre_u)) - radius
+            blend(skin, column(self.patch_paint), cover(patch, max(step, 0.8)))
+        blend(canvas, skin * light.astype(np.float32), cover(body, step))
+        crest = np.abs(off) - np.float32(0.35)
+        along = np.abs(v - np.float32(0.06 * self.length)) - np.float32(0.2 * self.length)
+        blend(canvas, lift(self.paint, 0, 0.6), 0.6 * cover(np.maximum(crest, along), step))
+        eye_v, eye_u = -0.36 * self.length, 0.26 * self.width
+        eye = np.hypot(v - np.float32(eye_v), np.abs(off) - np.float32(eye_u)) - np.float32(0.62)
+        blend(canvas, column(EYE), cover(eye, step))
+        np.clip(canvas, 0, 1, out=canvas)
+        return canvas
+
+
+def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
+    """Draw a fish that lies wholly inside the frame and whose colours differ from the water."""
+    length = rng.uniform(28, 34)
+    width = length * rng.uniform(0.31, 0.37)
+    tail, fin = length * rng.uniform(0.24, 0.30), length * rng.uniform(0.22, 0.28)
+    bend = rng.uniform(-0.16, 0.16) * length
+    heading = np.pi / 2 if rng.uniform() < 0.5 else -np.pi / 2
+    angle = heading + rng.uniform(-MAX_TURN, MAX_TURN)
+    reach_x, reach_y = _reach(length, width, tail, fin, abs(bend), angle)
+    play_x, play_y = FRAME / 2 - MARGIN - reach_x, FRAME / 2 - MARGIN - reach_y
+    paint, patch_paint = _draw_paints(rng, water)
+    patches = tuple(
+        (
+            float(rng.uniform(-0.42, 0.4) * length),
+            float(rng.uniform(-0.3, 0.3) * width),
+            float(rng.uniform(0.12, 0.34) * width),
+        )
+        for _ in range(int(rng.integers(0, 5)))
+    )
+    return Fish(
+        x=FRAME / 2 + rng.uniform(-1, 1) * min(play_x, 9.0),
+        y=FRAME / 2 + rng.uniform(-1, 1) * min(play_y, 12.0),
+        angle=angle,
+        length=length,
+        width=width,
+        bend=bend,
+        tail=tail,
+        fin=fin,
+        paint=paint,
+        patch_paint=patch_paint,
+        patches=patches,
+    )
+
+
+def _profile(along: Plane) -> Plane:
+    """Half width by place on the body, 0 at the nose to 1 at the tail's root; at most 1."""
+    head = np.sqrt(np.clip(1 - ((along - 0.34) / 0.34) ** 2, 0, 1))
+    rear = 0.22 + 0.78 * np.cos(np.clip((along - 0.34) / 0.66, 0, 1) * (np.pi / 2)) ** 1.3
+    shape: Plane = np.where(along < np.float32(0.34), head, rear).astype(np.float32)
+    return shape
+
+
+def _reach(
+    length: float, width: float, tail: float, fin: float, bend: float, angle: float
+) -> tuple[float, float]:
+    half_v = length / 2 + tail
+    half_u = max(0.42 * width + 0.8 * fin, 0.7 + 0.62 * tail + bend * (0.5 + half_v / length) ** 2)
+    cos, sin = abs(float(np.cos(angle))), abs(float(np.sin(angle)))
+    return cos * half_u + sin * half_v, cos * half_v + sin * half_u
+
+
+def _draw_paints(rng: np.random.Generator, water: Colour) -> tuple[Colour, Colour]:
+    """White, gold, orange or black with patches of another; the first of 8 that stands out."""
+    best, best_contrast = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), -1.0
+    for _ in range(8):
+        a, b, c, d = rng.uniform(0, 1, 4)
+        white = colorsys.hsv_to_rgb(0.1, 0.08 * a, 0.90 + 0.08 * b)
+        orange = colorsys.hsv_to_rgb(0.02 + 0.05 * a, 0.82 + 0.13 * b, 0.85 + 0.12 * c)
+        gold = colorsys.hsv_to_rgb(0.11 + 0.03 * a, 0.70 + 0.2 * b, 0.88 + 0.1 * c)
+        black = colorsys.hsv_to_rgb(0.6, 0.2 * a, 0.10 + 0.08 * b)
+        coats = ((white, orange), (orange, white), (gold, orange), (white, black), (orange, black))
+        paints = coats[min(int(d * len(coats)), len(coats) - 1)]
+        contrast = float(np.linalg.norm(np.subtract(paints[0], water)))
+        if contrast > best_contrast:
+            best, best_contrast = paints, contrast
+        if contrast > 0.42:
+            break
+    return best

@@ -1,0 +1,226 @@
+"""Toy scenes: one thing seen from above on stationary ground, with its exact mask."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.errors import UsageError
+from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.toys.car import draw_car
+from l4f_datagen.toys.fish import draw_fish
+from l4f_datagen.toys.ground import GROUNDS, Colour, Kind, draw_ground
+from l4f_datagen.toys.shapes import Plane
+from l4f_datagen.toys.texture import FRAME
+from l4f_datagen.toys.water import WATERS
+
+MIN_SIZE, MAX_SIZE = 32, 256
+SUPERSAMPLE = 4
+"""Cells per pixel and axis of the mask; each holds its own share of the edge that crosses it."""
+PAINT_SUPERSAMPLE = 2
+"""The same for the colours, whose edges within the car are as soft: half is enough to the eye."""
+
+
+class Subject(Protocol):
+    """What a scene shows. Scene units; in its own frame ``u`` runs to its right, ``v`` rearwards.
+
+    Attributes:
+        x: centre from the left border.
+        y: centre from the top border.
+        angle: clockwise turn from straight up, radians.
+        reach: half the width and height of an upright box around it.
+    """
+
+    @property
+    def x(self) -> float: ...
+    @property
+    def y(self) -> float: ...
+    @property
+    def angle(self) -> float: ...
+    @property
+    def reach(self) -> tuple[float, float]: ...
+
+    def outline(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to all of it, negative inside."""
+
+    def footprint(self, u: Plane, v: Plane) -> Plane:
+        """Signed distance to what casts the shadow."""
+
+    def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
+        """Its colours, ``3 h w`` in [0, 1], defined outside it too; ``step`` between points."""
+
+
+class Toy(NamedTuple):
+    """One toy domain.
+
+    Attributes:
+        kinds: the grounds, all equally likely.
+        draw: draws the subject for a ground of a colour.
+    """
+
+    kinds: Mapping[str, Kind]
+    draw: Callable[[np.random.Generator, Colour], Subject]
+
+
+TOYS = {"toy-cars": Toy(GROUNDS, draw_car), "toy-fish": Toy(WATERS, draw_fish)}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene and its truth.
+
+    Attributes:
+        image: uint8 ``h w 3``, RGB.
+        alpha: float32 ``h w`` in [0, 1], the share of each pixel that the subject (all of it, not
+            its shadow) covers.
+        ground: name of the ground, a key of the domain's ``kinds``.
+        subject: measures, place and colours of what is shown, independent of the size.
+    """
+
+    image: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+    ground: str
+    subject: Subject
+
+
+def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
+    """Render one scene; a pure function of its arguments.
+
+    The same seed shows the same subject at every size.
+
+    Args:
+        seed: at least 0.
+        size: side of the square image in pixels, 32 to 256.
+        domain: a key of ``TOYS``.
+
+    Raises:
+        UsageError: the seed is negative, the size out of range or no such domain.
+    """
+    _check(seed, size, domain)
+    toy = TOYS[domain]
+    layout, grain = np.random.default_rng(seed).spawn(2)
+    ground = draw_ground(layout, toy.kinds)
+    subject = toy.draw(layout, ground.colour)
+    sun = float(layout.uniform(0, 2 * np.pi))
+    shade = _shadow(
+        subject, sun, float(layout.uniform(3.4, 5.2)), float(layout.uniform(0.45, 0.62)), size
+    )
+    picture = toy.kinds[ground.name].lay(ground, grain, size).astype(np.float32) * (1 - shade)
+    np.clip(picture, 0, 1, out=picture)
+    alpha = np.zeros((size, size), np.float32)
+    _place(subject, sun, picture, alpha)
+    image = image_to_uint8(picture.transpose(1, 2, 0) * 2 - 1)
+    return Scene(np.ascontiguousarray(image), alpha, ground.name, subject)
+
+
+def render_scenes(
+    seeds: Sequence[int], size: int = 64, workers: int = 1, domain: str = "toy-cars"
+) -> Iterator[Scene]:
+    """Render scenes in the order of their seeds, the same whatever the number of workers.
+
+    Args:
+        seeds: each at least 0.
+        size: as in ``render_scene``.
+        workers: processes; 1 renders in this one.
+        domain: a key of ``TOYS``.
+
+    Raises:
+        UsageError: as ``render_scene``, or workers below 1.
+    """
+    if workers < 1:
+        raise UsageError("workers", f"expected at least 1, got {workers}", "give 1 or more")
+    for seed in seeds:
+        _check(seed, size, domain)
+    return _render_all(seeds, size, workers, domain)
+
+
+def _render_all(
+    seeds: Sequence[int], size: int, workers: int, domain: str
+) -> Iterator[Scene]:
+    render = partial(render_scene, size=size, domain=domain)
+    if workers == 1 or len(seeds) < 2:
+        yield from map(render, seeds)
+        return
+    # Spawned: forking a process that runs the threads of torch can hang.
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(seeds))) as pool:
+        yield from pool.imap(render, seeds, chunksize=16)
+
+
+def _check(seed: int, size: int, domain: str) -> None:
+    if seed < 0:
+        raise UsageError("seed", f"expected 0 or more, got {seed}", "give a non-negative seed")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise UsageError(
+            "size",
+            f"expected {MIN_SIZE} to {MAX_SIZE} pixels, got {size}",
+            "choose a size in that range",
+        )
+    if domain not in TOYS:
+        raise UsageError("domain", f"no toy domain {domain!r}", f"choose from {', '.join(TOYS)}")
+
+
+def _place(subject: Subject, sun: float, picture: Plane, alpha: Plane) -> None:
+    """Draw the subject into the picture (``3 h w``) and its coverage into alpha, in their own frame."""
+    size = alpha.shape[0]
+    unit = size / FRAME
+    reach_x, reach_y = subject.reach
+    left, right = int((subject.x - reach_x) * unit) - 1, int((subject.x + reach_x) * unit) + 2
+    top, bottom = int((subject.y - reach_y) * unit) - 1, int((subject.y + reach_y) * unit) + 2
+    window = (slice(max(top, 0), min(bottom, size)), slice(max(left, 0), min(right, size)))
+    step = 1 / (unit * SUPERSAMPLE)
+    distance = subject.outline(*_own_frame(subject, window, step, SUPERSAMPLE))
+    fine: Plane = np.clip(np.float32(0.5) - distance / np.float32(step), 0, 1)
+    covered = _pool(fine[None], SUPERSAMPLE // PAINT_SUPERSAMPLE)
+    step = 1 / (unit * PAINT_SUPERSAMPLE)
+    u, v = _own_frame(subject, window, step, PAINT_SUPERSAMPLE)
+    colour = subject.colours(u, v, step, float(np.sin(sun - subject.angle)))
+    alpha[window] = _pool(covered, PAINT_SUPERSAMPLE)[0]
+    picture[:, *window] *= 1 - alpha[window]
+    picture[:, *window] += _pool(colour * covered, PAINT_SUPERSAMPLE)
+
+
+def _own_frame(
+    subject: Subject, window: tuple[slice, slice], step: float, per_pixel: int
+) -> tuple[Plane, Plane]:
+    """Its own coordinates (u, v) of the cells of a window of pixels, ``step`` apart."""
+    rows, columns = window
+    x = (np.arange(columns.start * per_pixel, columns.stop * per_pixel) + 0.5) * step - subject.x
+    y = (np.arange(rows.start * per_pixel, rows.stop * per_pixel) + 0.5) * step - subject.y
+    return _turn(subject.angle, x, y)
+
+
+def _turn(angle: float, x: NDArray[Any], y: NDArray[Any]) -> tuple[Plane, Plane]:
+    cos, sin = np.cos(angle), np.sin(angle)
+    u = (cos * x)[None, :] + (sin * y)[:, None]
+    v = (-sin * x)[None, :] + (cos * y)[:, None]
+    return u.astype(np.float32), v.astype(np.float32)
+
+
+def _pool(planes: Plane, factor: int) -> Plane:
+    """Box filter, ``c h w`` to ``c h/factor w/factor``."""
+    cells = sum(planes[:, i::factor, j::factor] for i in range(factor) for j in range(factor))
+    return np.asarray(cells, np.float32) * np.float32(1 / factor**2)
+
+
+def _shadow(subject: Subject, sun: float, drop: float, strength: float, size: int) -> Plane:
+    """Darkening of the ground, ``h w`` in [0, 1]: a soft cast shadow and a close one all round.
+
+    ``sun`` is the clockwise angle from straight up to the sun, ``drop`` how far the shadow falls.
+    """
+    at = (np.arange(size) + 0.5) * (FRAME / size)
+
+    def fade(dx: float, dy: float, blur: float) -> Plane:
+        u, v = _turn(subject.angle, at - subject.x - dx, at - subject.y - dy)
+        distance = subject.footprint(u, v)
+        ramp = np.clip(np.float32(0.5) - distance / np.float32(2 * blur), 0, 1)
+        soft: Plane = ramp * ramp * (3 - 2 * ramp)
+        return soft
+
+    cast = fade(-drop * np.sin(sun), drop * np.cos(sun), 1.6) * np.float32(strength)
+    close = fade(0.0, 0.0, 1.8) * np.float32(0.28)
+    shade: Plane = np.maximum(cast, close)
+    return shade
