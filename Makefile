@@ -27,7 +27,7 @@ test-all: install check  ## the slow tests too
 	$(PY) -m pytest -m ''
 
 benchmarks: install  ## the figures the README quotes
-	$(PY) benchmarks/toycars_quality.py
+	$(VENV)/bin/l4f-datagen benchmark --domain toy-cars --out runs/benchmark
 	$(PY) benchmarks/throughput.py
 
 .PHONY: help install demo check test test-all benchmarks

@@ -63,9 +63,9 @@ def whole_push(_: str, dataset: Path) -> float:
 
 
 @click.command()
-@click.option("--n", "number", default=256, show_default=True, help="Samples.")
+@click.option("--n", "number", default=128, show_default=True, help="Samples.")
 @click.option("--size", default=1024, show_default=True, help="Pixels a side.")
-@click.option("--turns", default=3, show_default=True)
+@click.option("--turns", default=2, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(number: int, size: int, turns: int, as_json: bool) -> None:
     published = runpy.run_path(str(HUB / "published.py"))

@@ -91,7 +91,7 @@ def mean_of(rows: list[dict[str, Any]], name: str) -> float:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder, resumed.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="One pair of trainings each.")
-@click.option("--steps", default=400, show_default=True)
+@click.option("--steps", default=200, show_default=True)
 @click.option("--samples", default=5_000, show_default=True, help="To learn from, of each kind.")
 @click.option("--held-out", default=1_000, show_default=True, help="Renders to be scored on.")
 @click.option("--width", default=16, show_default=True, help="Channels at full resolution.")

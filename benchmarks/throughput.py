@@ -1,10 +1,16 @@
 """Images a second of `make` beside bare synthesis, in one run. python benchmarks/throughput.py.
 
 In turns, so that a busy machine hurts all alike, and on as many threads each: the bare generator,
-generator and alpha network, the whole of `make` with PNG, COCO and Parquet, and the loop a user
-would write with the same weights: one image at a time, saved with Pillow. Then `make` once more
-at a tenth of the number, for the cost of a sample at small and at large n. The ratios are what to
-quote. Memory is what the process holds after each measure, not its peak.
+generator and alpha network, the whole of `make` with PNG, COCO and Parquet, for each precision;
+and the loop a user would write with the same weights: one image at a time in fp32, saved with
+Pillow. Then `make` once more at a tenth of the number, for the cost of a sample at small and at
+large n. The ratios are what to quote. Memory is what the process holds after each measure, not its
+peak. Half precision is held against fp32 on some samples: IoU of the masks, levels of the images.
+
+    python benchmarks/throughput.py --precision fp32 --precision bf16
+    python benchmarks/throughput.py --size 256 --n 64 --precision fp32 --precision bf16
+
+`--size` takes a StyleGAN2 config-f of drawn weights at that size.
 
 Nothing is deleted before the end: on a file system without a journal, files deleted a moment ago
 make every new one slow.
@@ -14,13 +20,17 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import chain, count, islice
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import torch
 from PIL import Image
+from random_domain import random_domain
 
 from l4f_datagen.domains import find_recipe, load_recipe
 from l4f_datagen.engines.local import LocalEngine, render_threads
@@ -30,25 +40,32 @@ from l4f_datagen.recipe import Recipe
 from l4f_datagen.sample import alpha_to_uint8, image_to_uint8
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
-from l4f_datagen.sampling.sweep import sweep_of
-from l4f_datagen.stylegan2.generator import draw_z
+from l4f_datagen.sampling.sweep import Draw, sweep_of
+from l4f_datagen.stylegan2.mapping import draw_z
 from l4f_datagen.weights import open_networks
 
 MAX_BARE, MAX_LOOP = 2000, 300
 """Samples of the measures that write nothing, and of the loop: their rate does not change."""
+COMPARED = 64
+"""Samples by which half precision is compared, at most."""
+
+
+def draws_of(recipe: Recipe, number: int) -> Iterator[Draw]:
+    """Give the first draws of the recipe's plan."""
+    quota = Quota(number, "attempts", sweep_of(recipe.sampling))
+    return chain.from_iterable(chain.from_iterable(blocks for _, blocks in quota.shards()))
 
 
 def bare_rate(renderer: Renderer, recipe: Recipe, number: int) -> float:
     """Images a second of synthesis (and alpha, when the renderer has one), nothing written."""
-    quota = Quota(number, "accepted", sweep_of(recipe.sampling))
-    done = 0
-    with LocalEngine(render_threads([renderer]), quota.blocks, lambda shard: shard + 1) as engine:
-        started = time.perf_counter()
-        for block in chain.from_iterable(engine.render(shard) for shard in count()):
-            done += len(block)
-            if done >= number:
-                return done / (time.perf_counter() - started)
-    raise AssertionError("the plan has an end")
+    quota = Quota(number, "attempts", sweep_of(recipe.sampling))
+    threads, done, shard = render_threads([renderer]), 0, 0
+    started = time.perf_counter()
+    with LocalEngine(threads, quota.blocks, lambda shard: shard + 1) as engine:
+        while quota.blocks(shard):
+            done += sum(map(len, engine.render(shard)))
+            shard += 1
+        return done / (time.perf_counter() - started)
 
 
 def make_rate(recipe: Recipe, number: int, folder: Path, device: str) -> float:
@@ -64,10 +81,8 @@ def loop_rate(renderer: Renderer, recipe: Recipe, number: int, folder: Path) -> 
     generator, alpha = renderer.generator, renderer.alpha
     assert alpha is not None
     folder.mkdir()
-    quota = Quota(number, "attempts", sweep_of(recipe.sampling))
-    draws = chain.from_iterable(chain.from_iterable(blocks for _, blocks in quota.shards()))
     started = time.perf_counter()
-    for draw in islice(draws, number):
+    for draw in draws_of(recipe, number):
         z = torch.from_numpy(draw_z([draw.seed], generator.spec.z_dim)).to(renderer.device)
         synthesis = generator(z, draw.psi)
         matte = alpha(synthesis.features)[0, 0].cpu().numpy()
@@ -79,6 +94,21 @@ def loop_rate(renderer: Renderer, recipe: Recipe, number: int, folder: Path) -> 
     return number / (time.perf_counter() - started)
 
 
+def compare(exact: Renderer, half: Renderer, draws: list[Draw]) -> dict[str, float]:
+    """Hold what a precision renders against fp32, in pieces as `make` renders them."""
+    ious, gaps = [], []
+    for first, second in zip(exact.render(draws), half.render(draws), strict=True):
+        union = np.count_nonzero(first.mask | second.mask)
+        ious.append(np.count_nonzero(first.mask & second.mask) / union if union else 1.0)
+        gaps.append(np.abs(first.image.astype(np.int16) - second.image))
+    return {
+        "mask IoU, mean": float(np.mean(ious)),
+        "mask IoU, worst": float(np.min(ious)),
+        "image error, mean levels": float(np.mean(gaps)),
+        "image error, worst level": float(np.max(gaps)),
+    }
+
+
 def held_mb() -> float:
     """Memory that this process holds now."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -87,43 +117,68 @@ def held_mb() -> float:
 
 @click.command()
 @click.option("--domain", default="toy-cars", show_default=True)
+@click.option("--size", type=int, help="Drawn weights of a config-f of so many px instead.")
 @click.option("--n", "number", default=5000, show_default=True, help="Samples a turn of make.")
 @click.option("--turns", default=3, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32")
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    multiple=True,
+    default=["fp32"],
+    help="May be given several times.",
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a recipe key.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write; else a new one.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
     domain: str,
+    size: int | None,
     number: int,
     turns: int,
-    precision: str,
+    precisions: tuple[str, ...],
     device: str,
     overrides: tuple[str, ...],
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    recipe = load_recipe(
-        find_recipe(domain),
-        ["output.formats=[png, coco, hf]", f"sampling.precision={precision}", *overrides],
-        {},
-    )
-    networks = open_networks(recipe, device, click.echo)
-    with_alpha = renderer_of(recipe, networks.generator, networks.alpha)
-    alone = renderer_of(recipe, networks.generator, None)
-    bare = min(number, MAX_BARE)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         fresh = (Path(work) / f"{k}" for k in count())
-        measures: dict[str, Callable[[], float]] = {
-            "generator": lambda: bare_rate(alone, recipe, bare),
-            "generator + alpha": lambda: bare_rate(with_alpha, recipe, bare),
-            "make": lambda: make_rate(recipe, number, next(fresh), device),
-            "make, a tenth": lambda: make_rate(recipe, number // 10, next(fresh), device),
-            "user's loop": lambda: loop_rate(
-                with_alpha, recipe, min(number, MAX_LOOP), next(fresh)
-            ),
+        base = next(fresh)
+        base.mkdir()
+        plain = random_domain(size, base) if size else load_recipe(find_recipe(domain), [], {})
+        file = base / "recipe.yaml"
+        file.write_text(plain.dump())
+        recipes = {
+            name: load_recipe(
+                file,
+                ["output.formats=[png, coco, hf]", f"sampling.precision={name}", *overrides],
+                {},
+            )
+            for name in ("fp32", *precisions)
         }
+        networks = open_networks(recipes["fp32"], device, click.echo)
+        renderers = {
+            name: renderer_of(recipe, networks.generator, networks.alpha)
+            for name, recipe in recipes.items()
+        }
+        measures: dict[str, Callable[[], float]] = {}
+        for name in precisions:
+            recipe, renderer = recipes[name], renderers[name]
+            alone = renderer_of(recipe, networks.generator, None)
+            bare = min(number, MAX_BARE)
+            measures |= {
+                f"{name} generator": partial(bare_rate, alone, recipe, bare),
+                f"{name} generator + alpha": partial(bare_rate, renderer, recipe, bare),
+                f"{name} make": lambda r=recipe: make_rate(r, number, next(fresh), device),
+                f"{name} make, a tenth": lambda r=recipe: make_rate(
+                    r, max(1, number // 10), next(fresh), device
+                ),
+            }
+        measures["user's loop"] = lambda: loop_rate(
+            renderers["fp32"], recipes["fp32"], min(number, MAX_LOOP), next(fresh)
+        )
         rates: dict[str, list[float]] = {name: [] for name in measures}
         held: list[dict[str, float]] = []
         for _ in range(turns):
@@ -131,35 +186,53 @@ def main(
             for name, measure in measures.items():
                 rates[name].append(measure())
                 held[-1][name] = held_mb()
-    makes = [turn["make"] for turn in held]
-    result = {
-        "domain": domain,
+        draws = list(draws_of(recipes["fp32"], min(number, COMPARED)))
+        compared = {
+            name: compare(renderers["fp32"], renderers[name], draws)
+            for name in precisions
+            if name != "fp32"
+        }
+    last = f"{precisions[-1]} make"
+    result: dict[str, Any] = {
+        "domain": plain.domain,
         "n": number,
-        "precision": precision,
-        "threads": len(render_threads([with_alpha])),
+        "threads": len(render_threads([renderers["fp32"]])),
         "images_per_second": {name: statistics.median(rates[name]) for name in rates},
-        "make / (generator + alpha)": ratio(rates, "make", "generator + alpha"),
-        "make / user's loop": ratio(rates, "make", "user's loop"),
-        "alpha's share of the cost": 1 - ratio(rates, "generator + alpha", "generator"),
-        "cost of a sample, n / a tenth": ratio(rates, "make, a tenth", "make"),
+        "ratios": {name: found for p in precisions for name, found in ratios(rates, p).items()},
+        "beside fp32": compared,
         "held_mb": held,
-        "held_mb, last make - first": makes[-1] - makes[0],
+        "held_mb, last make - first": held[-1][last] - held[0][last],
     }
-    if as_json:
-        click.echo(json.dumps(result, indent=2))
-        return
-    click.echo(f"{domain}, n {number}, {precision}, {result['threads']} threads")
-    for name, values in rates.items():
-        shown = ", ".join(f"{turn[name]:.0f}" for turn in held)
-        click.echo(f"{name:20s} {statistics.median(values):8.1f} images/s   held {shown} MB")
-    for name, value in result.items():
-        if isinstance(value, float):
-            click.echo(f"{name:32s} {value:8.3f}")
+    click.echo(json.dumps(result, indent=2) if as_json else text(result))
 
 
-def ratio(rates: dict[str, list[float]], name: str, other: str) -> float:
-    """Median over the turns of the ratio of two rates."""
-    return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
+def ratios(rates: dict[str, list[float]], name: str) -> dict[str, float]:
+    """Medians over the turns of what one precision is judged by."""
+
+    def ratio(above: str, below: str) -> float:
+        pairs = zip(rates[above], rates[below], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    return {
+        f"{name} make / (generator + alpha)": ratio(f"{name} make", f"{name} generator + alpha"),
+        f"{name} make / user's loop": ratio(f"{name} make", "user's loop"),
+        f"{name} alpha's share of the cost": 1
+        - ratio(f"{name} generator + alpha", f"{name} generator"),
+        f"{name} cost of a sample, n / a tenth": ratio(f"{name} make, a tenth", f"{name} make"),
+    }
+
+
+def text(result: dict[str, Any]) -> str:
+    """Lay the figures out for eyes."""
+    lines = [f"{result['domain']}, n {result['n']}, {result['threads']} threads"]
+    for name, rate in result["images_per_second"].items():
+        shown = ", ".join(f"{turn[name]:.0f}" for turn in result["held_mb"])
+        lines.append(f"{name:28s} {rate:9.2f} images/s   held {shown} MB")
+    tables = [result["ratios"]]
+    for name, row in result["beside fp32"].items():
+        tables.append({f"{name} beside fp32, {key}": value for key, value in row.items()})
+    tables.append({"held MB, last make - first": result["held_mb, last make - first"]})
+    return "\n".join([*lines, *(f"{k:45s} {v:9.4f}" for row in tables for k, v in row.items())])
 
 
 if __name__ == "__main__":

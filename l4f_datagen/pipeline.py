@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.alpha.course import preview_png
 from l4f_datagen.dataset.jobs import JobRecord
 from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.store import Dataset
@@ -104,5 +105,6 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
         if job.share:
             dataset.leave(JobRecord(job.share, job.number, job.count))
             return {"counts": dataset.counts().to_dict()}
-        pages = dataset_pages(dataset, renderer, origin)
+        preview = preview_png(networks.alpha_run, networks.alpha_course)
+        pages = dataset_pages(dataset, renderer, origin, preview)
         return dataset.finish(dataset_facts(recipe, origin), pages)

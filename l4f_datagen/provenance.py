@@ -15,8 +15,9 @@ def provenance(
 ) -> dict[str, Any]:
     """Return the origin of every pixel: no clock, no host, no path.
 
-    Keys: domain, recipe and its hash, checkpoint, alpha network, latents (None where z is drawn),
-    licence, package version, device.
+    Keys: domain, recipe and its hash, checkpoint, alpha network (with the course of its training
+    where it was trained for this recipe), latents (None where z is drawn), licence, package
+    version, device.
     """
     named = recipe.sampling.latents
     latents = None if named is None else open_latents(named).sha256
@@ -40,7 +41,11 @@ def provenance(
             "resolution": spec.resolution,
             "origin": checkpoint.origin,
         },
-        "alpha": {"sha256": networks.alpha_sha256, "training": dict(networks.alpha_labels)},
+        "alpha": {
+            "sha256": networks.alpha_sha256,
+            "training": dict(networks.alpha_labels),
+            **({"run": dict(networks.alpha_course)} if networks.alpha_course else {}),
+        },
         "latents": None if latents is None else {"sha256": latents},
         "licence": licence.model_dump(),
         "package": f"l4f-datagen {version('l4f-datagen')}",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from l4f_datagen.alpha.course import read_course
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.run import cached_training, run_training
 from l4f_datagen.checkpoints.open import (
@@ -37,6 +38,8 @@ class Networks:
         alpha: its alpha network, on the same device.
         alpha_sha256: names the alpha network's weights.
         alpha_labels: what hand-made labels did to it, see `label_facts`.
+        alpha_run: folder of its training, where it was trained for this recipe.
+        alpha_course: what that folder says, see `alpha.course.read_course`.
     """
 
     checkpoint: GeneratorCheckpoint
@@ -44,6 +47,8 @@ class Networks:
     alpha: AlphaNetwork
     alpha_sha256: str
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
+    alpha_run: Path | None = None
+    alpha_course: Mapping[str, Any] | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -146,7 +151,10 @@ def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = Fals
     open_probes(recipe.filters, recipe.generator, generator)
     opened = obtain_alpha(recipe.alpha, checkpoint, generator, say)
     alpha = opened.build().to(target)
-    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), label_facts(opened))
+    labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
+    told = opened.native.training if opened.native else {}
+    course = None if run is None else read_course(run, told)
+    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), labels, run, course)
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:

@@ -15,7 +15,8 @@ from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.masks import alpha_to_mask
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.sample import Sample, sample_key
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 torch.set_num_threads(1)
 
@@ -104,17 +105,29 @@ def discs():
 
 
 @pytest.fixture
-def tiny_recipe(tmp_path, make_generator, make_alpha):
-    """Plain data of a recipe whose weights are tiny files; two of five samples are rejected."""
+def tiny_weights(tmp_path, make_generator, make_alpha):
+    """Files of a 16 px generator and its alpha network, as the parts of a recipe name them."""
+    files = {"generator": tmp_path / "g.safetensors", "alpha": tmp_path / "a.safetensors"}
     generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    fingerprint = open_generator(tmp_path / "g.safetensors").fingerprint
-    alpha = make_alpha(generator)
-    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=fingerprint)
+    save_generator(files["generator"], generator.spec, generator.state_dict())
+    fingerprint = open_generator(files["generator"]).fingerprint
+    save_alpha(files["alpha"], make_alpha(generator), generator_fingerprint=fingerprint)
+    return {part: {"weights": str(path)} for part, path in files.items()}
+
+
+@pytest.fixture
+def tiny_flags(tiny_weights):
+    """The flags that name ``tiny_weights``."""
+    flags = {f"--{part}": named["weights"] for part, named in tiny_weights.items()}
+    return [word for flag in flags.items() for word in flag]
+
+
+@pytest.fixture
+def tiny_recipe(tiny_weights):
+    """Plain data of a recipe whose weights are tiny files; two of five samples are rejected."""
     return {
         "domain": "tiny",
-        "generator": {"weights": str(tmp_path / "g.safetensors")},
-        "alpha": {"weights": str(tmp_path / "a.safetensors")},
+        **tiny_weights,
         "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2},
         "filters": {"coverage": {"min": 0.3, "max": 1.0}, "border": None},
         "output": {"mask_threshold": 0.5},

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from l4f_datagen.alpha.precision import paint
 from l4f_datagen.alpha.stores import draw_pictures_of, open_store
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.stylegan2.generator import Generator, Mute, Synthesis
+from l4f_datagen.stylegan2.generator import Generator, Mute
 
 
 @runtime_checkable  # the tests check annotations
@@ -37,8 +38,8 @@ def muted(part: AlphaPart, generator: Generator, *, mute: Mute) -> Background:
     @torch.no_grad()
     def draw(w: Tensor, seeds: Sequence[int]) -> Tensor:
         noise = generator.noise("random", [np.random.RandomState(seed) for seed in seeds])
-        synthesis: Synthesis = generator.synthesis(generator.truncate(w, 1.0), noise, mute)
-        return synthesis.image
+        ws = generator.truncate(w, 1.0)
+        return paint(generator, ws, noise, part.training.precision, mute).image
 
     return draw
 
@@ -77,8 +78,8 @@ def second_generator(part: AlphaPart, generator: Generator) -> Background:
         streams = [np.random.RandomState(seed) for seed in seeds]
         z = np.stack([stream.randn(other.spec.z_dim) for stream in streams])
         noise = other.noise("random", streams)
-        synthesis: Synthesis = other(torch.from_numpy(z.astype(np.float32)).to(w), noise=noise)
-        return synthesis.image
+        ws = other.truncate(other.mapping(torch.from_numpy(z.astype(np.float32)).to(w)), 1.0)
+        return paint(other, ws, noise, part.training.precision).image
 
     return draw
 

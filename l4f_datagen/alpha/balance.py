@@ -2,16 +2,15 @@
 
 What the discriminator pulls at a pixel of alpha depends on the domain and on how far it has come;
 binarisation, area and coverage pull with 1 / pixels each. ``balance: auto`` measures the first
-(sum of |d realism / d alpha| over the pixels) and divides by it, so that one set of weights means
-the same everywhere. Hinges keep each picture's mean alpha in the bracket of ``object_size``. Area
-has a price besides, the multiplier of the constraint that the batch's mean alpha stays below the
-bracket's upper end: while it does not, the price grows by up to 6 % a step; once it does, the
-price melts away, as that of a constraint with slack has to (dual ascent in the logarithm). So
-alpha, all white at first if it likes, is pressed until object and ground part, and no longer: a
-lasting price eats into the object.
+(sum of |d realism / d alpha| over the pixels, shared out over those of the object) and divides by
+it, so that one set of weights means the same everywhere: that of an object over a quarter of the
+picture. Hinges keep each picture's mean alpha in the bracket of ``object_size``.
+
+Area has a price besides: alpha keeps a pixel if its realism is worth more. A low price always holds: ground that nobody misses is let go. It rises steeply once
+the batches' mean alpha is larger than the object's measured share. Without it the matte creeps on
+after the object is found: shadow and surroundings, too, make a composite a little more real.
 """
 
-import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -21,9 +20,11 @@ from l4f_datagen.alpha import losses
 from l4f_datagen.alpha.object_size import Bracket
 from l4f_datagen.recipe import TrainingPart
 
-PULL_MEMORY = 0.9
+PULL_MEMORY, COVERAGE_MEMORY = 0.9, 0.8
 HINGE_WEIGHT = 3.0
-PRICE_STEP = 0.06
+PRICE_FROM, PRICE_TO = 1.08, 1.33
+"""Mean alpha, by the object's share, where the price of area starts to rise and is highest."""
+HIGHEST_PRICE = 20.0
 PAPER_COVERAGE = 0.25
 
 
@@ -46,11 +47,11 @@ class Forces:
 
     Attributes:
         pull: running mean of the discriminator's pull on alpha.
-        price: of area, as a factor on ``area_weight``.
+        coverage: running mean of alpha.
     """
 
     pull: float
-    price: float
+    coverage: float
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def fixed_bracket(config: TrainingPart) -> Bracket:
     """The recipe's limits; the paper's quarter where it names none."""
     lower, outer = config.min_fg_coverage, config.min_bg_coverage
     lower = PAPER_COVERAGE if lower is None else lower
-    return Bracket(lower, 1 - (PAPER_COVERAGE if outer is None else outer))
+    upper = 1 - (PAPER_COVERAGE if outer is None else outer)
+    return Bracket(lower, upper, share=upper)
 
 
 def weights_at(
@@ -107,9 +109,9 @@ def weights_at(
     bg_default = 0.0 if fixed else HINGE_WEIGHT
     fg, bg = config.fg_coverage_weight, config.bg_coverage_weight
     return Weights(
-        adversarial=config.adversarial_weight / (1.0 if fixed else forces.pull),
+        adversarial=config.adversarial_weight * (1.0 if fixed else object_pull(forces, bracket)),
         binarization=config.binarization_weight * knobs.binarization * ramp(config, step),
-        area=config.area_weight * knobs.area * (1.0 if fixed else forces.price),
+        area=config.area_weight * knobs.area * (1.0 if fixed else price(forces, bracket)),
         fg_coverage=fg_default if fg is None else fg,
         bg_coverage=bg_default if bg is None else bg,
         bracket=bracket,
@@ -129,21 +131,29 @@ def learning_rate_share(config: TrainingPart, step: int) -> float:
     return max(0.05, 1 - (step - start) / (config.steps - start))
 
 
-def next_forces(forces: Forces | None, pull: float, coverage: float, bracket: Bracket) -> Forces:
+def object_pull(forces: Forces, bracket: Bracket) -> float:
+    """Return the factor that brings the pull on a pixel of the object to that of the balance."""
+    return bracket.share / PAPER_COVERAGE / forces.pull
+
+
+def price(forces: Forces, bracket: Bracket) -> float:
+    """Return the price of area as a factor on ``area_weight``, 1 to ``HIGHEST_PRICE``."""
+    over = (forces.coverage / bracket.share - PRICE_FROM) / (PRICE_TO - PRICE_FROM)
+    return 1 + (HIGHEST_PRICE - 1) * min(max(over, 0.0), 1.0)
+
+
+def next_forces(forces: Forces | None, pull: float, coverage: float) -> Forces:
     """Return the forces after a step.
 
     Args:
         forces: before it; None before the first, which only measures.
         pull: sum of |d realism / d alpha| over the batch's pixels, as measured.
         coverage: mean alpha of the batch.
-        bracket: where it has to lie.
     """
     pull = max(pull, 1e-6)
     if forces is None:
-        return Forces(pull, 1.0)
-    over = (coverage - bracket.upper) / max(bracket.upper, 1e-6)
-    push = min(over, 1.0) if over > 0 else -1.0
+        return Forces(pull, coverage)
     return Forces(
         PULL_MEMORY * forces.pull + (1 - PULL_MEMORY) * pull,
-        forces.price * math.exp(PRICE_STEP * push),
+        COVERAGE_MEMORY * forces.coverage + (1 - COVERAGE_MEMORY) * coverage,
     )

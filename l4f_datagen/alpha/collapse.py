@@ -8,7 +8,7 @@ from statistics import fmean
 from l4f_datagen.alpha.balance import Knobs
 from l4f_datagen.alpha.object_size import Bracket
 from l4f_datagen.alpha.state import StepFacts
-from l4f_datagen.errors import L4FError
+from l4f_datagen.errors import InputRefused, L4FError
 from l4f_datagen.recipe import TrainingPart
 
 WINDOW = 20
@@ -20,6 +20,14 @@ BEATEN = 0.05
 """Of the logistic loss: every composite and every real is told with certainty."""
 GREY = 0.8
 """Share of the largest possible indecision, min(mean, 1 - mean)."""
+
+
+class Collapsed(L4FError):
+    """The training collapsed in every attempt (exit 1)."""
+
+
+class PicturesRefused(Collapsed, InputRefused):
+    """The training was beaten by the user's own pictures, which tells what they are (exit 4)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ KINDS: dict[str, Kind] = {
         "the numbers ran away (not a number)",
         "learning_rate",
         0.5,
-        "lower alpha.training.learning_rate",
+        "lower alpha.training.learning_rate, or take bf16 or fp32 where the precision is fp16",
     ),
     "all-white": Kind(
         "the matte is all white",
@@ -130,12 +138,28 @@ def knobs_after(failures: Sequence[str]) -> Knobs:
     return knobs
 
 
-def collapsed(failures: Sequence[str], coverage: float) -> L4FError:
-    """Return the error that ends a training after its last attempt."""
+def collapsed(
+    failures: Sequence[str], coverage: float, *, pictures: str | None = None
+) -> Collapsed:
+    """Return the error that ends a training after its last attempt.
+
+    Args:
+        failures: kinds of collapse, one an attempt.
+        coverage: mean alpha at the end.
+        pictures: where the user's reals lie; they are to blame where the discriminator told them
+            from every composite in every attempt.
+    """
+    if pictures is not None and set(failures) == {"beaten"}:
+        problem = (
+            "the discriminator tells these pictures from all that is made of the generator's: "
+            "they show another class, or look otherwise"
+        )
+        remedy = "take pictures of what the generator draws, or --reals generator"
+        return PicturesRefused(pictures, problem, remedy)
     kind = KINDS[failures[-1]]
     mean = "" if math.isnan(coverage) else f" (mean alpha {coverage:.3f})"
     problem = f"collapsed: {kind.words}{mean}"
     if len(failures) > 1:
         earlier = ", then ".join(KINDS[name].words for name in failures[:-1])
         problem += f" in attempt {len(failures)}, after: {earlier}"
-    return L4FError("alpha training", problem, kind.advice)
+    return Collapsed("alpha training", problem, kind.advice)

@@ -18,6 +18,8 @@ from l4f_datagen.stylegan2.generator import Generator
 
 ESTIMATE_AFTER = 5
 """Steps after which the time left can be told."""
+CURVES_STEPS = 50
+"""How often the curves are drawn anew while the training runs; at its end in any case."""
 
 
 class Diary:
@@ -50,6 +52,8 @@ class Diary:
         """Take down one step."""
         self.log(facts)
         self.events.add(facts)
+        if facts.step % CURVES_STEPS == 0:
+            self._draw()
         self.bar.update(facts.step - self.bar.n)
         self.bar.set_postfix(
             coverage=f"{facts.alpha_coverage:.2f}", bin=f"{facts.binarization:.3f}"
@@ -60,14 +64,19 @@ class Diary:
             self.say(f"alpha training: {self.steps} steps, about {minutes:.1f} minutes left")
 
     def illustrate(self, network: AlphaNetwork, step: int) -> None:
-        """Draw preview sheet and curves of a snapshot."""
+        """Draw the preview sheet of a snapshot."""
         self.previews.write(network, step)
-        write_curves(read_log(self.out / "log.jsonl"), self.out / "curves.png")
 
     def close(self) -> None:
-        """Close progress bar and event files."""
+        """Close progress bar and event files; the curves tell of a collapse too."""
         self.bar.close()
         self.events.close()
+        self._draw()
+
+    def _draw(self) -> None:
+        log = self.out / "log.jsonl"
+        if log.exists():
+            write_curves(read_log(log), self.out / "curves.png")
 
 
 def append_log(path: Path) -> Callable[[StepFacts], None]:

@@ -37,6 +37,8 @@ class HfDataset:
                 loaded = datasets.load_dataset(name)
         except Exception as error:
             problem = f"cannot be opened ({' '.join(str(error).split())[:160]})"
+            if isinstance(error, IndexError):  # what the library makes of no rows
+                problem = "holds no rows"
             if place.exists():
                 raise InputRefused(path, problem, "name a dataset with images") from error
             raise NetworkError(path, problem, "check the name and the network") from error

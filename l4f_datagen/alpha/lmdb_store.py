@@ -18,7 +18,8 @@ REMEDY = "name an LSUN or rosinality LMDB"
 
 
 @lru_cache(maxsize=8)
-def _environment(path: Path) -> Any:
+def open_environment(path: Path) -> Any:
+    """Open an LMDB folder or file for reading."""
     # Once a process: lmdb refuses to open a file twice, as reals and again as backgrounds.
     import lmdb
 
@@ -47,7 +48,7 @@ class Lmdb:
         if not path.exists():
             raise InputRefused(str(path), "is not there", REMEDY)
         try:
-            self.environment = _environment(path.resolve())
+            self.environment = open_environment(path.resolve())
             with self.environment.begin() as transaction:
                 length = transaction.get(b"length")
                 found = transaction.cursor()

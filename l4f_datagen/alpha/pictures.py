@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from l4f_datagen.alpha.backgrounds import BACKGROUNDS, Background
+from l4f_datagen.alpha.precision import paint
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.stylegan2.generator import Features, Generator
 
@@ -54,7 +55,8 @@ def render_pictures(
     w = generator.mapping(draws.z[rows])
     streams = [np.random.RandomState(draws.fg_seeds[k]) for k in picked]
     ws = generator.truncate(w, part.training.psi)
-    foreground = generator.synthesis(ws, generator.noise("random", streams))
+    noise = generator.noise("random", streams)
+    foreground = paint(generator, ws, noise, part.training.precision)
     if part.background_shuffled:
         w = generator.mapping(draws.z[(rows + 1) % len(draws.z)])
     bg_image = background(w, [draws.bg_seeds[k] for k in picked])

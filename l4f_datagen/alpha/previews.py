@@ -28,7 +28,7 @@ class Previews:
     """
 
     def __init__(self, part: AlphaPart, generator: Generator, folder: Path) -> None:
-        few = part.training.model_copy(update={"batch": PREVIEW_BATCH})
+        few = part.training.model_copy(update={"batch": PREVIEW_BATCH, "precision": "fp32"})
         stream = np.random.RandomState(PREVIEW_SEED)
         few_part = part.model_copy(update={"training": few})
         self.pictures: Pictures = draw_pictures(few_part, generator, stream)

@@ -54,5 +54,25 @@ def join_ranks(device: torch.device) -> Ranks:
     if count == 1:
         return ALONE
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # Gradients are summed where they lie, measures on the CPU.
+        cuda = device.type == "cuda"
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     return Ranks(torch.distributed.get_rank(), count)
+
+
+def leave_ranks() -> None:
+    """Part from the other processes of a training that is done."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def own_device(name: str) -> str:
+    """Name the device of this process: under ``torchrun`` every one has a GPU of its own.
+
+    Args:
+        name: as the user gave it; a device with a number stays as it is.
+    """
+    shared = int(os.environ.get("WORLD_SIZE", "1")) > 1 and torch.cuda.is_available()
+    if shared and name in ("auto", "cuda"):
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return name

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from l4f_datagen.alpha.precision import paint
 from l4f_datagen.alpha.stores import STORES, draw_pictures_of, open_store
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.stylegan2.generator import Generator, Synthesis
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.toys.scene import TOYS, render_scene
 
 
 @runtime_checkable  # the tests check annotations
@@ -30,8 +32,8 @@ def generator_reals(part: TrainingPart, generator: Generator) -> Reals:
         z = torch.from_numpy(stream.randn(batch, generator.spec.z_dim).astype(np.float32))
         streams = [np.random.RandomState(stream.randint(2**31)) for _ in range(batch)]
         noise = generator.noise("random", streams)
-        synthesis: Synthesis = generator(z.to(generator.w_avg.device), part.reals_psi, noise=noise)
-        return synthesis.image
+        ws = generator.truncate(generator.mapping(z.to(generator.w_avg.device)), part.reals_psi)
+        return paint(generator, ws, noise, part.precision).image
 
     return draw
 
@@ -47,13 +49,13 @@ def stored_reals(part: TrainingPart, generator: Generator, *, kind: str) -> Real
     return lambda stream, batch: draw_pictures_of(store, stream, batch)
 
 
-def toy_car_reals(part: TrainingPart, generator: Generator) -> Reals:
-    """Fresh renders of toy cars."""
-    from l4f_datagen.toys.scene import render_scene
+def toy_reals(part: TrainingPart, generator: Generator, *, domain: str) -> Reals:
+    """Fresh renders of a toy domain, a key of ``TOYS``."""
+    size = generator.spec.resolution
 
     def draw(stream: np.random.RandomState, batch: int) -> Tensor:
         seeds = stream.randint(0, 2**31, batch)
-        images = np.stack([render_scene(int(s), generator.spec.resolution).image for s in seeds])
+        images = np.stack([render_scene(int(seed), size, domain).image for seed in seeds])
         return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     return draw
@@ -61,6 +63,6 @@ def toy_car_reals(part: TrainingPart, generator: Generator) -> Reals:
 
 REALS: dict[str, Callable[[TrainingPart, Generator], Reals]] = {
     "generator": generator_reals,
-    "toy-cars": toy_car_reals,
+    **{domain: partial(toy_reals, domain=domain) for domain in TOYS},
     **{kind: partial(stored_reals, kind=kind) for kind in STORES},
 }

@@ -7,18 +7,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.alpha.collapse import Collapsed
 from l4f_datagen.alpha.diary import Diary
+from l4f_datagen.alpha.listing import listing_sha256
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.ranks import join_ranks
 from l4f_datagen.alpha.state import StepFacts, Training
-from l4f_datagen.alpha.training import is_snapshot, new_training, train_alpha
-from l4f_datagen.checkpoints.cache import default_cache
+from l4f_datagen.alpha.training import is_snapshot, new_training, open_sources, train_alpha
+from l4f_datagen.checkpoints.cache import default_cache, file_hash
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.domains import local_weights
 from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.training_folder import claim_folder
+
+COLLAPSED = "collapsed.safetensors"
+"""The network as a training left it that collapsed in every attempt."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,29 @@ def run_training(
     Under ``torchrun`` all processes train on the joint batch and the first writes.
 
     Raises:
-        UsageError: ``out`` holds a run of another recipe or generator, or cannot be written.
-        L4FError: the training collapsed.
+        UsageError: ``out`` holds a run of another recipe or generator, or cannot be written; a
+            batch that cannot be dealt to the processes.
+        InputRefused: pictures or a discriminator that cannot be used.
+        Collapsed: the training collapsed.
     """
     result = out / "alpha.safetensors"
+    done = result.exists() and resume.at is None
     ranks = join_ranks(generator.w_avg.device)
     say = say if ranks.leads else _silence
-    other = "holds the training of another recipe or generator"
-    claim_folder(out, training_id(part, checkpoint.fingerprint), other=other)
+    if part.training.batch % (part.training.accumulate * ranks.count):
+        problem = f"a batch of {part.training.batch} cannot be dealt to {ranks.count} processes"
+        raise UsageError("alpha.training.batch", problem, "give a multiple of processes and shares")
+    # All that can be refused is, before a folder is claimed for it.
+    wants_pretrained = part.training.discriminator == "pretrained" and not done
+    pretrained = checkpoint.discriminator().build() if wants_pretrained else None
+    sources = None if done else open_sources(part, generator)
+    if ranks.leads:
+        other = "holds the training of another recipe or generator, or on other pictures"
+        claim_folder(out, training_id(part, checkpoint.fingerprint), other=other)
     ranks.wait()
-    if result.exists() and resume.at is None:
+    if done:
         say(f"alpha network is trained already: {result}")
         return result
-    wants_pretrained = part.training.discriminator == "pretrained"
-    pretrained = checkpoint.discriminator().build() if wants_pretrained else None
     training = new_training(part, generator, pretrained)
     state = state_path(out, resume.at)
     if resume.at is not None and not state.exists():
@@ -96,14 +111,32 @@ def run_training(
             diary.illustrate(training.average, facts.step)
 
     try:
-        network = train_alpha(part, generator, training=training, watch=watch, say=say, ranks=ranks)
+        network = train_alpha(
+            part,
+            generator,
+            training=training,
+            sources=sources,
+            watch=watch,
+            say=say,
+            ranks=ranks,
+        )
+    except Collapsed as error:
+        if ranks.leads and is_finite(training.average):
+            facts = {"step": training.step, "collapsed": str(error)}
+            keep(out / COLLAPSED, training.average, facts)
+        raise
     finally:
         if diary is not None:
             diary.close()
     if ranks.leads:
-        keep(result, network, {"step": part.training.steps})
+        keep(result, network, {"step": part.training.steps, "kept_step": training.kept})
     ranks.wait()
     return result
+
+
+def is_finite(network: AlphaNetwork) -> bool:
+    """Whether every weight is a number, as those of a file must be."""
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
 def _silence(line: str) -> None:
@@ -120,8 +153,27 @@ def training_id(part: AlphaPart, fingerprint: str) -> str:
     values = part.model_dump(mode="json", exclude={"weights"})
     if part.training.keep == "last":
         values["training"].pop("snapshot_interval")
-    canonical = json.dumps({"alpha": values, "generator": fingerprint}, sort_keys=True)
+    if part.training.precision == "fp32":  # trainings from before there was a choice keep their id
+        values["training"].pop("precision")
+    named = {"alpha": values, "generator": fingerprint, **pictures_of(part)}
+    canonical = json.dumps(named, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def pictures_of(part: AlphaPart) -> dict[str, str]:
+    """Name what lies at the recipe's paths: pictures by their listing, weights by their bytes.
+
+    Keys: ``reals`` and ``backgrounds``, each where the recipe names a path and it can be listed.
+    """
+    found = {}
+    if part.training.reals_folder is not None:
+        found["reals"] = listing_sha256(part.training.reals_folder, part.training.reals)
+    if part.background == "pictures":
+        found["backgrounds"] = listing_sha256(part.background_path or "")
+    if part.background == "generator":
+        file = local_weights(part.background_path or "", "generator")
+        found["backgrounds"] = file_hash(file) if file.is_file() else None
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def cached_training(part: AlphaPart, fingerprint: str) -> Path:

@@ -46,12 +46,15 @@ class Training:
         discriminator: learns against it.
         alpha_optim: of the alpha network.
         d_optim: of the discriminator.
+        alpha_scaler: of the alpha network's loss; works with fp16 alone.
+        d_scaler: of the discriminator's.
         pretrained: the discriminator's first weights, where they are no random ones.
         step: steps done in this attempt.
         forces: what ``balance: auto`` keeps; None before the first step.
         recent: facts of the last steps, newest last.
         snapshots: step -> weights of ``average``, for the choice at the end.
         failures: kinds of collapse, one for every attempt that was given up.
+        kept: step of the snapshot that the training ended with.
     """
 
     alpha: AlphaNetwork
@@ -59,14 +62,18 @@ class Training:
     discriminator: Discriminator
     alpha_optim: torch.optim.Optimizer
     d_optim: torch.optim.Optimizer
+    alpha_scaler: torch.amp.GradScaler
+    d_scaler: torch.amp.GradScaler
     pretrained: Discriminator | None = None
     step: int = 0
     forces: Forces | None = None
     recent: list[StepFacts] = field(default_factory=list)
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    kept: int | None = None
 
     STATES = ("alpha", "average", "discriminator", "alpha_optim", "d_optim")
+    SCALERS = ("alpha_scaler", "d_scaler")
 
     @property
     def attempt(self) -> int:
@@ -86,7 +93,8 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write the state, staged and renamed."""
-        payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in self.STATES}
+        names = (*self.STATES, *self.SCALERS)
+        payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in names}
         payload |= {
             "step": self.step,
             "forces": vars(self.forces) if self.forces else None,
@@ -108,6 +116,8 @@ class Training:
             payload = torch.load(path, weights_only=True, map_location="cpu")
             for name in self.STATES:
                 getattr(self, name).load_state_dict(payload[name])
+            for name in self.SCALERS:  # older files have none, and fp32 needs none
+                getattr(self, name).load_state_dict(payload.get(name, {}))
             self.step, forces = int(payload["step"]), payload["forces"]
             self.forces = Forces(**forces) if forces else None
             self.recent = [StepFacts(**facts) for facts in payload["recent"]]

@@ -5,6 +5,7 @@ up to those of the whole. Shares keep together what the discriminator groups for
 standard deviation, so that a joint batch gives the same numbers however it is shared out.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from l4f_datagen.alpha.balance import (
 )
 from l4f_datagen.alpha.object_size import Bracket
 from l4f_datagen.alpha.pictures import Pictures, draw_latents, render_pictures
+from l4f_datagen.alpha.precision import lowered
 from l4f_datagen.alpha.ranks import ALONE, Ranks
 from l4f_datagen.alpha.reals import Reals
 from l4f_datagen.alpha.state import StepFacts, Training
@@ -103,7 +105,8 @@ def train_step(training: Training, setting: Setting) -> StepFacts:
     fakes = []
     for share in shares:
         with torch.no_grad():
-            alpha = training.alpha(share.pictures.features)
+            with lowered(config.precision, share.real.device):
+                alpha = training.alpha(share.pictures.features)
             images = share.pictures.fg_image, share.pictures.bg_image
             fakes.append(losses.composite(*images, alpha))
     reals = [share.real for share in shares]
@@ -136,7 +139,7 @@ def alpha_step(
 
     With ``balance: auto`` the first step only measures the discriminator's pull.
     """
-    config, ranks = setting.part.training, setting.ranks
+    config, ranks, scaler = setting.part.training, setting.ranks, training.alpha_scaler
     auto = config.balance == "auto"
     measuring = auto and training.forces is None
     forces = training.forces or Forces(1.0, 1.0)
@@ -146,24 +149,30 @@ def alpha_step(
     training.alpha_optim.zero_grad()
     sums = torch.zeros(4, dtype=torch.float64)
     for share in shares:
-        alpha = training.alpha(share.pictures.features)
+        with lowered(config.precision, share.real.device):
+            alpha = training.alpha(share.pictures.features)
         fake = losses.composite(share.pictures.fg_image, share.pictures.bg_image, alpha)
-        realism = losses.realism_loss(training.discriminator(fake))
-        (slope,) = torch.autograd.grad(realism, alpha)
-        (portion * weights.loss(slope, alpha)).backward()
+        with lowered(config.precision, share.real.device):
+            logits = training.discriminator(fake)
+        realism = losses.realism_loss(logits)
+        (slope,) = torch.autograd.grad(scaler.scale(realism), alpha)
+        slope = slope / scaler.get_scale()
+        scaler.scale(portion * weights.loss(slope, alpha)).backward()
         matte = alpha.detach()
         measured = losses.binarization_loss(matte), matte.mean(), slope.abs().sum()
         values = [realism.detach(), *measured]
         sums += portion * torch.tensor([float(value) for value in values], dtype=torch.float64)
     ranks.add_up(sums)
+    ranks.add_up_gradients(training.alpha)
+    scaler.unscale_(training.alpha_optim)
     if not measuring:
-        ranks.add_up_gradients(training.alpha)
         factor = learning_rate_share(config, training.step) * setting.knobs.learning_rate
         set_rate(training.alpha_optim, factor)
-        training.alpha_optim.step()
-    if auto:
-        coverage, pull = float(sums[2]), float(sums[3])
-        training.forces = next_forces(training.forces, pull, coverage, setting.bracket)
+        scaler.step(training.alpha_optim)
+    scaler.update()
+    coverage, pull = float(sums[2]), float(sums[3])
+    if auto and math.isfinite(pull):  # not where a scaled slope passed float16
+        training.forces = next_forces(training.forces, pull, coverage)
     return float(sums[0]), float(sums[1]), float(sums[2])
 
 
@@ -181,7 +190,7 @@ def discriminator_step(
     firsts: list[bool],
     ranks: Ranks = ALONE,
 ) -> float:
-    """Logistic step, and every ``d_reg_interval`` steps a separate R1 step on the reals.
+    """Logistic step, and every ``d_reg_interval`` steps a separate R1 step in float32 on the reals.
 
     Args:
         training: whose discriminator learns.
@@ -191,17 +200,20 @@ def discriminator_step(
         firsts: whether a share holds the joint batch's first sample.
         ranks: who else trains.
     """
-    discriminator = training.discriminator.requires_grad_(True)
+    discriminator, scaler = training.discriminator.requires_grad_(True), training.d_scaler
     portion = 1 / (len(reals) * ranks.count)
     training.d_optim.zero_grad()
     total = torch.zeros(1, dtype=torch.float64)
     for real, fake in zip(reals, fakes, strict=True):
-        loss = losses.discriminator_loss(discriminator(real), discriminator(fake))
-        (portion * loss).backward()
+        with lowered(config.precision, real.device):
+            logits = discriminator(real), discriminator(fake)
+        loss = losses.discriminator_loss(*logits)
+        scaler.scale(portion * loss).backward()
         total += portion * float(loss.detach())
     ranks.add_up(total)
     ranks.add_up_gradients(discriminator)
-    training.d_optim.step()
+    scaler.step(training.d_optim)
+    scaler.update()
     if training.step % config.d_reg_interval == 0:
         training.d_optim.zero_grad()
         lazy_weight = config.r1_gamma / 2 * config.d_reg_interval

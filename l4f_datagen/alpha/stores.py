@@ -21,6 +21,8 @@ MAX_PIXELS = 64_000_000
 MAX_ENCODED_BYTES = 256_000_000
 SMALLEST = 0.5
 """Of the generator's side: smaller pictures, enlarged, give themselves away by their blur."""
+LOOKED_AT = 4
+"""Pictures read when a store is opened: a wrong set is refused before hours of work."""
 UNPACKING_FAILS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 """What zipfile raises on a bad member; RuntimeError for a password or an unknown compression."""
 
@@ -128,13 +130,16 @@ def open_store(path: str, side: int, kind: str | None = None) -> Store:
         kind: one of ``STORES``; None: told by what is there.
 
     Raises:
-        InputRefused: nothing there, no picture in it, or pictures far smaller than the canvas.
+        InputRefused: nothing there, no picture in it, or some (a few are looked at here) that
+            cannot be read or are far smaller than the canvas.
         NetworkError: a dataset that cannot be fetched.
     """
     store = STORES[kind or store_kind(path)](path, side)
     if not len(store):
         endings = " ".join(sorted(SUFFIXES))
         raise InputRefused(path, f"holds no image ({endings})", "name pictures of the domain")
+    for number in sorted({len(store) * k // LOOKED_AT for k in range(LOOKED_AT)}):
+        store.read(number)
     return store
 
 

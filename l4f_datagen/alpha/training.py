@@ -9,17 +9,19 @@ of the snapshots, the one that scores best without labels is kept.
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from l4f_datagen.alpha.backgrounds import BACKGROUNDS
+from l4f_datagen.alpha.backgrounds import BACKGROUNDS, Background
 from l4f_datagen.alpha.balance import fixed_bracket
 from l4f_datagen.alpha.collapse import KINDS, collapsed, diagnose, knobs_after
 from l4f_datagen.alpha.network import AlphaNetwork, alpha_resolutions
 from l4f_datagen.alpha.object_size import Bracket, coverage_bracket
 from l4f_datagen.alpha.pictures import Pictures, draw_pictures
+from l4f_datagen.alpha.precision import new_scaler
 from l4f_datagen.alpha.ranks import ALONE, Ranks
-from l4f_datagen.alpha.reals import REALS
+from l4f_datagen.alpha.reals import REALS, Reals
 from l4f_datagen.alpha.selection import best_snapshot
 from l4f_datagen.alpha.state import StepFacts, Training
 from l4f_datagen.alpha.steps import Setting, step_stream, train_step
@@ -46,6 +48,26 @@ ALPHA_LAZY = 4 / 5
 
 Watch = Callable[[Training, StepFacts], None]
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a training's pictures come from, opened."""
+
+    reals: Reals
+    background: Background
+
+
+def open_sources(part: AlphaPart, generator: Generator) -> Sources:
+    """Open the recipe's reals and backgrounds.
+
+    Raises:
+        InputRefused: no pictures, or some that cannot be used.
+        CheckpointRefused: a second generator that cannot be used.
+        NetworkError: a dataset that cannot be fetched.
+    """
+    reals = REALS[part.training.reals](part.training, generator)
+    return Sources(reals, BACKGROUNDS[part.background](part, generator))
 
 
 def build_alpha(part: AlphaPart, generator: Generator) -> AlphaNetwork:
@@ -107,6 +129,8 @@ def new_training(
         discriminator,
         _adam(alpha, config.learning_rate, ALPHA_LAZY),
         _adam(discriminator, d_rate, d_lazy),
+        new_scaler(config.precision, device),
+        new_scaler(config.precision, device),
         pretrained,
         failures=list(failures),
     )
@@ -132,6 +156,7 @@ def train_alpha(
     generator: Generator,
     *,
     training: Training,
+    sources: Sources | None = None,
     watch: Watch = lambda training, facts: None,
     say: Say = lambda line: None,
     ranks: Ranks = ALONE,
@@ -142,16 +167,16 @@ def train_alpha(
         part: the recipe's alpha part.
         generator: frozen, evaluated where its weights lie.
         training: from ``new_training``, possibly with a loaded state.
+        sources: of pictures; None opens the recipe's.
         watch: called after every step (logs, snapshots, previews, progress).
         say: told in words what is found and decided.
         ranks: who else trains on the joint batch.
 
     Raises:
-        L4FError: the training collapsed in every attempt; the last failure in words.
+        Collapsed: the training collapsed in every attempt; the last failure in words.
     """
     config = part.training
-    reals = REALS[config.reals](config, generator)
-    background = BACKGROUNDS[part.background](part, generator)
+    sources = sources or open_sources(part, generator)
     bracket = bracket_of(part, generator)
     if config.balance == "auto":
         limits = f"{bracket.lower:.2f} to {bracket.upper:.2f}"
@@ -159,7 +184,7 @@ def train_alpha(
 
     def setting() -> Setting:
         knobs = knobs_after(training.failures)
-        return Setting(part, generator, reals, background, bracket, knobs, ranks)
+        return Setting(part, generator, sources.reals, sources.background, bracket, knobs, ranks)
 
     current = setting()
     failure = diagnose(training.recent, bracket, config)
@@ -174,7 +199,8 @@ def train_alpha(
             continue
         failures = (*training.failures, failure)
         if len(failures) >= config.attempts:
-            raise collapsed(failures, training.recent[-1].alpha_coverage)
+            coverage = training.recent[-1].alpha_coverage
+            raise collapsed(failures, coverage, pictures=config.reals_folder)
         say(
             f"alpha training: {KINDS[failure].words} at step {training.step}; starting again with "
             f"{KINDS[failure].knob.replace('_', ' ')} x {KINDS[failure].factor:g}"
@@ -184,8 +210,10 @@ def train_alpha(
             vars(new_training(part, generator, training.pretrained, failures=failures))
         )
         current, failure = setting(), None
+    training.kept = training.step
     if config.keep == "best":
         step, score = best_snapshot(training, current)
         say(f"alpha training: keeping the snapshot of step {step}, {score}")
         training.average.load_state_dict(training.snapshots[step])
+        training.kept = step
     return training.average.eval()

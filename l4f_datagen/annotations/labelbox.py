@@ -6,6 +6,8 @@ of a composite mask are the pixels of their colour in it.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,11 +66,9 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
 
 
 def _image(row: dict[str, Any], subject: str, files: MaskFiles, tally: Counter[str]) -> ImageShapes:
-    media = row.get("media_attributes")
-    size: Size | None = None
-    if isinstance(media, dict) and (media.get("width") or media.get("height")):
-        size = checked_size(media.get("height"), media.get("width"), subject)
-    image = ImageShapes(_name(row["data_row"], subject), subject, size)
+    data_row, size = row["data_row"], media_size(row.get("media_attributes"), subject)
+    fields = [data_row.get(key) for key in ("external_id", "global_key", "row_data", "id")]
+    image = ImageShapes(image_name(fields, subject), subject, size)
     projects = row.get("projects")
     if projects is None:
         projects = {}
@@ -83,12 +83,18 @@ def _image(row: dict[str, Any], subject: str, files: MaskFiles, tally: Counter[s
     return image
 
 
-def _name(data_row: dict[str, Any], subject: str) -> str:
+def media_size(media: object, subject: str) -> Size | None:
+    """Height and width that the media attributes declare, if they do."""
+    if isinstance(media, dict) and (media.get("width") or media.get("height")):
+        return checked_size(media.get("height"), media.get("width"), subject)
+    return None
+
+
+def image_name(fields: list[Any], subject: str, last: object = None) -> str:
     """Name of the image: the first field that holds a sample key, else the first that is set."""
-    fields = [data_row.get(key) for key in ("external_id", "global_key", "row_data", "id")]
     given = [field for field in fields if isinstance(field, str) and field.strip()]
     keyed: list[Any] = [field for field in given if sample_key_in(field)]
-    return checked_name((keyed or given or [None])[0], subject)
+    return checked_name((keyed or given or [last])[0], subject)
 
 
 def _label(label: object, subject: str, files: MaskFiles, tally: Counter[str]) -> list[Shape]:
@@ -97,32 +103,60 @@ def _label(label: object, subject: str, files: MaskFiles, tally: Counter[str]) -
         raise AnnotationRefused(subject, "a label without `annotations`", "export it again")
     if "frames" in annotations or "segments" in annotations:
         raise AnnotationRefused(subject, "a label of a video", "export image labels")
-    objects = annotations.get("objects", [])
+    objects = labelled_objects(annotations, subject, id_key="feature_id", name_key="name")
+    return [_shape(found, files, tally) for found in objects]
+
+
+@dataclass(frozen=True)
+class LabelledObject:
+    """One object of a label.
+
+    Attributes:
+        record: as the export holds it.
+        feature_id: Labelbox's name for it, which mask files may carry; or None.
+        where: file and record, for errors.
+        category: its class.
+    """
+
+    record: dict[str, Any]
+    feature_id: str | None
+    where: str
+    category: str
+
+
+def labelled_objects(
+    label: dict[str, Any], subject: str, *, id_key: str, name_key: str
+) -> Iterator[LabelledObject]:
+    """Yield the objects of a label; both export versions list them, under other keys.
+
+    Raises:
+        AnnotationRefused: no list, no record, or an object without a class.
+    """
+    objects = label.get("objects", [])
     if not isinstance(objects, list):
         raise AnnotationRefused(subject, "`objects` is no list", "export the labels again")
-    return [_shape(record, subject, n, files, tally) for n, record in enumerate(objects, 1)]
+    for number, record in enumerate(objects, 1):
+        if not isinstance(record, dict):
+            raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")
+        feature_id = record.get(id_key)
+        feature_id = feature_id if isinstance(feature_id, str) else None
+        where = f"{subject} object {(feature_id or str(number))[:60]}"
+        category = record.get(name_key, record.get("value"))
+        if not isinstance(category, str):
+            raise AnnotationRefused(where, f"{name_key} {category!r:.40}", "give the class a name")
+        yield LabelledObject(record, feature_id, where, category)
 
 
-def _shape(
-    record: object, subject: str, number: int, files: MaskFiles, tally: Counter[str]
-) -> Shape:
-    if not isinstance(record, dict):
-        raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")
-    feature_id = record.get("feature_id")
-    feature_id = feature_id if isinstance(feature_id, str) else None
-    where = f"{subject} object {(feature_id or str(number))[:60]}"
-    category = record.get("name", record.get("value"))
-    if not isinstance(category, str):
-        raise AnnotationRefused(where, f"name {category!r:.40}", "give the class a name")
+def _shape(found: LabelledObject, files: MaskFiles, tally: Counter[str]) -> Shape:
+    record, where, category = found.record, found.where, found.category
     if record.get("polygon") is not None:
         return Shape(category, where, "area", polygon_drawer(record["polygon"], where, tally))
     if record.get("composite_mask") is not None:
         composite = record["composite_mask"]
         return Shape(category, where, "area", _composite_drawer(composite, where, files, tally))
     if record.get("mask") is not None:
-        return Shape(
-            category, where, "area", _mask_drawer(record["mask"], feature_id, where, files)
-        )
+        drawer = _mask_drawer(record["mask"], found.feature_id, where, files)
+        return Shape(category, where, "area", drawer)
     if record.get("bounding_box") is not None:
         return Shape(category, where, "box", box_drawer(record["bounding_box"], where, tally))
     return Shape(category, where, "other")

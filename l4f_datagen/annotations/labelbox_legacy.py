@@ -12,19 +12,19 @@ from collections import Counter
 from typing import Any
 
 from l4f_datagen.annotations.bundle import Bundle, parse_json
-from l4f_datagen.annotations.labelbox import box_drawer, polygon_drawer
+from l4f_datagen.annotations.labelbox import (
+    LabelledObject,
+    box_drawer,
+    image_name,
+    labelled_objects,
+    media_size,
+    polygon_drawer,
+)
 from l4f_datagen.annotations.mask_files import MaskFiles
 from l4f_datagen.annotations.pictures import decode_picture, object_pixels
 from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, fill_size
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
-from l4f_datagen.annotations.truth import (
-    Mask,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    checked_size,
-    sample_key_in,
-)
+from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet
 from l4f_datagen.annotations.wkt import polygons_of_wkt
 from l4f_datagen.errors import AnnotationRefused
 
@@ -81,7 +81,8 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
             tally[UNLABELLED] += 1
             continue
         name = _name(row, subject)
-        image = images.setdefault(name, ImageShapes(name, subject, _size(row, subject)))
+        size = media_size(row.get("Media Attributes"), subject)
+        image = images.setdefault(name, ImageShapes(name, subject, size))
         image.annotators.append(shapes)
     return truth_from_shapes(bundle, "labelbox-legacy", list(images.values()), options, tally)
 
@@ -100,18 +101,9 @@ def _csv_rows(bundle: Bundle) -> list[tuple[str, Any]]:
         csv.field_size_limit(limit)
 
 
-def _size(row: dict[str, Any], subject: str) -> Size | None:
-    media = row.get("Media Attributes")
-    if isinstance(media, dict) and (media.get("width") or media.get("height")):
-        return checked_size(media.get("height"), media.get("width"), subject)
-    return None
-
-
 def _name(row: dict[str, Any], subject: str) -> str:
     fields = [row.get(key) for key in ("External ID", "Global Key", "Labeled Data", "DataRow ID")]
-    given = [field for field in fields if isinstance(field, str) and field.strip()]
-    keyed: list[Any] = [field for field in given if sample_key_in(field)]
-    return checked_name((keyed or given or [row.get("ID")])[0], subject)
+    return image_name(fields, subject, last=row.get("ID"))
 
 
 def _shapes(
@@ -131,23 +123,12 @@ def _shapes(
         raise AnnotationRefused(subject, "a label of map tiles", "export image labels")
     if "objects" not in label and "classifications" not in label:
         return _old_shapes(label, subject, tally)
-    objects = label.get("objects", [])
-    if not isinstance(objects, list):
-        raise AnnotationRefused(subject, "`objects` is no list", "export the labels again")
-    return [_shape(record, subject, n, files, tally) for n, record in enumerate(objects, 1)]
+    objects = labelled_objects(label, subject, id_key="featureId", name_key="title")
+    return [_shape(found, files, tally) for found in objects]
 
 
-def _shape(
-    record: object, subject: str, number: int, files: MaskFiles, tally: Counter[str]
-) -> Shape:
-    if not isinstance(record, dict):
-        raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")
-    feature_id = record.get("featureId")
-    feature_id = feature_id if isinstance(feature_id, str) else None
-    where = f"{subject} object {(feature_id or str(number))[:60]}"
-    category = record.get("title", record.get("value"))
-    if not isinstance(category, str):
-        raise AnnotationRefused(where, f"title {category!r:.40}", "give the class a name")
+def _shape(found: LabelledObject, files: MaskFiles, tally: Counter[str]) -> Shape:
+    record, where, category = found.record, found.where, found.category
     on_page = "page" in record or "data" in record  # documents and text
     if record.get("polygon") is not None and not on_page:
         return Shape(category, where, "area", polygon_drawer(record["polygon"], where, tally))
@@ -156,7 +137,7 @@ def _shape(
     has_outline = any(key in record for key in ("point", "line", "geometry"))
     if isinstance(record.get("instanceURI"), str) and not has_outline and not on_page:
         url = record["instanceURI"]
-        return Shape(category, where, "area", _instance_drawer(feature_id, url, where, files))
+        return Shape(category, where, "area", _instance_drawer(found.feature_id, url, where, files))
     return Shape(category, where, "other")
 
 

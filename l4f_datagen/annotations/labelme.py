@@ -93,7 +93,7 @@ def _shape(record: object, where: str, tally: Counter[str]) -> Shape:
     if kind == "circle":
         return Shape(category, where, "area", _circle_drawer(points, where, tally))
     if kind == "rectangle":
-        return Shape(category, where, "box", _box_drawer(points, where, tally))
+        return Shape(category, where, "box", box_drawer(points, where, tally))
     return Shape(category, where, "other")
 
 
@@ -144,7 +144,9 @@ def _circle_drawer(points: object, where: str, tally: Counter[str]) -> Drawer:
     return draw
 
 
-def _box_drawer(points: object, where: str, tally: Counter[str]) -> Drawer:
+def box_drawer(points: object, where: str, tally: Counter[str]) -> Drawer:
+    """Drawer of a box given by two corners that face each other (pixels)."""
+
     def draw(size: Size | None) -> Mask:
         x0, y0, x1, y1 = _two_points(points, where)
         box = [min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)]

@@ -6,16 +6,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.labelme import json_names
+from l4f_datagen.annotations.labelme import box_drawer, json_names
 from l4f_datagen.annotations.mask_files import decode_base64
 from l4f_datagen.annotations.pictures import decode_picture, object_pixels
-from l4f_datagen.annotations.polygons import (
-    checked_ring,
-    fill_box_xywh,
-    fill_polygon,
-    fill_size,
-    paste,
-)
+from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, fill_size, paste
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
 from l4f_datagen.errors import AnnotationRefused
@@ -144,12 +138,6 @@ def inflate(data: bytes, where: str, limit: int = MAX_PNG_BYTES) -> bytes:
 def _box_drawer(points: object, where: str, tally: Counter[str]) -> Drawer:
     def draw(size: Size | None) -> Mask:
         corners, _ = _rings(points, where)
-        if len(corners) != 2 or any(not isinstance(c, list) or len(c) != 2 for c in corners):
-            raise AnnotationRefused(where, f"rectangle {corners!r:.40}", "write two corners")
-        (x0, y0), (x1, y1) = corners
-        if any(type(number) not in (int, float) for number in (x0, y0, x1, y1)):
-            raise AnnotationRefused(where, f"rectangle {corners!r:.40}", "write numbers")
-        box = [min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)]
-        return fill_box_xywh(box, fill_size(size, where), where, tally)
+        return box_drawer(corners, where, tally)(size)
 
     return draw

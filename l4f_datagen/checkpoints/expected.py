@@ -7,7 +7,7 @@ the memory that a small file with wide layers asks for.
 from collections.abc import Iterator, Mapping, Sequence
 
 from l4f_datagen.alpha.network import READ_CHANNELS
-from l4f_datagen.stylegan2.generator import GeneratorSpec
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import GeneratorSpec
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 from .assembly import Entries, Entry
 from .licences import Licence

@@ -16,7 +16,9 @@ from torch import Tensor
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.errors import CheckpointRefused
 from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, MappingNetwork, estimate_w_avg
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.mapping import MappingNetwork, estimate_w_avg
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 from .alphas import alpha_layout, checkpoint_kind
 from .assembly import alpha_state, discriminator_state, generator_state

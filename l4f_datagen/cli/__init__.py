@@ -1,11 +1,14 @@
 """The command line: a thin door. Errors become one line and an exit code here, once."""
 
 import errno
+import os
 import sys
+import time
 from typing import Any
 
 import click
 
+from l4f_datagen.cli.benchmark import benchmark
 from l4f_datagen.cli.card import card
 from l4f_datagen.cli.checkpoints import convert
 from l4f_datagen.cli.doctor import doctor
@@ -20,6 +23,9 @@ from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
 from l4f_datagen.errors import L4FError
+
+FIRST_SPEAKS_SECONDS = 30.0
+"""Under torchrun all processes meet the same error; the first has so long to tell it for all."""
 
 
 class Door(click.Group):
@@ -39,6 +45,10 @@ class Door(click.Group):
             where = error.filename or "output folder"
             remedy = "make room, then run the same command again: it resumes"
             line, code = f"{where}: cannot be written ({error.strerror}); {remedy}", 1
+        rank = os.environ.get("RANK", "0")
+        if rank != "0":
+            time.sleep(FIRST_SPEAKS_SECONDS)  # torchrun stops this process once the first has ended
+            line = f"process {rank}: {line}"
         click.echo(f"Error: {line}", err=True)
         sys.exit(code)
 
@@ -67,6 +77,7 @@ for command in (
     segmenter,
     push,
     card,
+    benchmark,
 ):
     cli.add_command(command)
 

@@ -1,13 +1,11 @@
 """Options of `make` that say who renders what, and where."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from l4f_datagen.cli.source import Command
 from l4f_datagen.errors import UsageError
-
-Command = Callable[..., Any]
 
 
 def engine_options(command: Command) -> Command:

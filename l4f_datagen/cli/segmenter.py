@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l4f_datagen.cli.source import FILE
-from l4f_datagen.cli.validate import FORMATS
+from l4f_datagen.cli.truth import FORMATS
 
 if TYPE_CHECKING:
     from l4f_datagen.segmenter.model import Segmenter

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
 from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
 from l4f_datagen.errors import UsageError
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the training.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
-@click.option("--reals", help="generator, toy-cars, a folder of images, an LMDB or HF dataset.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="Of the forward passes; fp32 without.",
+)
+@click.option(
+    "--reals", help="generator, toy-cars, toy-fish, a folder of images, an LMDB or HF dataset."
+)
 @click.option("--keep-states", is_flag=True, help="Keep the state of every snapshot.")
 @click.option("--resume-at", type=click.IntRange(1), help="Go back to the snapshot of this step.")
 @truth_options(required=False)
@@ -30,6 +37,7 @@ def train(
     out: Path,
     seed: int | None,
     steps: int | None,
+    precision: str | None,
     reals: str | None,
     keep_states: bool,
     resume_at: int | None,
@@ -42,7 +50,8 @@ def train(
 ) -> None:
     """Train an alpha network without labels; the same command resumes.
 
-    Writes alpha.safetensors, snapshots, preview sheets and log.jsonl to OUT. With --truth the
+    Writes alpha.safetensors, snapshots, preview sheets, curves.png and log.jsonl to OUT. Several
+    processes share the batch: torchrun --nproc-per-node 2 -m l4f_datagen train ... With --truth the
     snapshots are scored on annotated pictures of `sample` and the best is kept besides, as
     alpha-chosen.safetensors; with --few-shot it is fine-tuned on them, as
     alpha-few-shot.safetensors.
@@ -54,27 +63,34 @@ def train(
     from l4f_datagen.alpha.reals import REALS
     from l4f_datagen.alpha.stores import STORES, store_kind
 
-    training = {"seed": seed, "steps": steps}
+    training = {"seed": seed, "steps": steps, "precision": precision}
     flags = [f"alpha.training.{k}={v}" for k, v in training.items() if v is not None]
     if reals in REALS and reals not in STORES:
         flags += [f"alpha.training.reals={reals}", "alpha.training.reals_folder=null"]
     elif reals is not None:
         kind = store_kind(reals)
-        flags += [f"alpha.training.reals={kind}", f"alpha.training.reals_folder={reals!r}"]
+        flags += [f"alpha.training.reals={kind}", f"alpha.training.reals_folder={quoted(reals)}"]
     recipe = resolve_recipe(**source, flags=(*flags, "alpha.weights=null"))
     if dry_run:
         click.echo(recipe.dump(), nl=False)
         return
-    from l4f_datagen.alpha.ranks import join_ranks
+    from l4f_datagen.alpha.ranks import join_ranks, leave_ranks, own_device
     from l4f_datagen.alpha.run import Resume, run_training
     from l4f_datagen.weights import choose_device, obtain_generator
 
-    checkpoint, generator = obtain_generator(
-        recipe.generator, choose_device(device), offline=offline
-    )
+    chosen = choose_device(own_device(device))
+    ranks = join_ranks(chosen)
+    if not ranks.leads:
+        ranks.wait()  # the first fetches what is not here yet
+    checkpoint, generator = obtain_generator(recipe.generator, chosen, offline=offline)
+    if ranks.leads:
+        ranks.wait()
     resume = Resume(keep_states, resume_at)
     result = run_training(recipe.alpha, generator, checkpoint, out, say=_say, resume=resume)
-    if annotated is not None and join_ranks(generator.w_avg.device).leads:
+    leave_ranks()
+    if not ranks.leads:
+        return
+    if annotated is not None:
         from l4f_datagen.alpha.with_truth import choose_with_truth
 
         result = choose_with_truth(

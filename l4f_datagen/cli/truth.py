@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.source import FILE, Command
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
 
-Command = Callable[..., Any]
 FORMATS = (
     "png", "coco", "labelbox", "labelbox-legacy", "cvat", "cvat-masks", "label-studio", "labelme",
     "supervisely", "hf",

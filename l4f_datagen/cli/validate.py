@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
-from l4f_datagen.cli.truth import FORMATS as FORMATS
 from l4f_datagen.cli.truth import open_annotated, truth_options
 from l4f_datagen.errors import UsageError
 

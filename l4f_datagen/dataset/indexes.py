@@ -69,7 +69,6 @@ def write_indexes(
     parts[MANIFEST] = _part(folder, MANIFEST)
     parts[MANIFEST].write_bytes(dump_json(manifest))
     drop_indexes(folder)
-    drop_indexes(folder)
     for name, part in parts.items():
         part.replace(folder / name)
     return manifest

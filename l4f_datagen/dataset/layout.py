@@ -7,6 +7,7 @@ images/ masks/ alpha/ data/ .l4f/coco/ ...  what the writers make, one place a s
 .l4f/notes.md                               what people wrote in the card, while there is none
 annotations/ ledger.jsonl recipe.yaml manifest.json                         indexes
 README.md contact_sheet.png report.html     pages, indexes too
+training.png                                likewise, where the alpha network was trained here
 ```
 """
 
@@ -23,7 +24,7 @@ from l4f_datagen.writers.rejected import PLACES as REJECTED_PLACES
 STATE = ".l4f"
 RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
 MANIFEST, LEDGER, RECIPE = "manifest.json", "ledger.jsonl", "recipe.yaml"
-PAGES = ("README.md", "contact_sheet.png", "report.html")
+PAGES = ("README.md", "contact_sheet.png", "report.html", "training.png")
 PLACES = (
     *(place for writer in WRITERS.values() for place in writer.places),
     *REJECTED_PLACES,

@@ -1,7 +1,7 @@
 """Ledger: one row for every attempted sample, and the sums that must come out even."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,18 @@ def cut_after_accepted(samples: Sequence[Sample], wanted: int | None) -> Sequenc
     return samples
 
 
+def until_accepted(
+    blocks: Iterable[Sequence[Sample]], wanted: int | None
+) -> Iterator[Sequence[Sample]]:
+    """Yield blocks up to and with the one that holds the ``wanted``-th accepted sample."""
+    for block in blocks:
+        yield block
+        if wanted is not None:
+            wanted -= sum(sample.reason is None for sample in block)
+            if wanted <= 0:
+                return
+
+
 @dataclass
 class Counts:
     """How many samples were tried, kept and turned away, and where they came from.
@@ -66,17 +78,20 @@ class Counts:
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Count rows of the ledger."""
+        scores: defaultdict[str, list[float]] = defaultdict(list)
         for row in rows:
             self.attempted += 1
             if row["status"] == "accepted":
                 self.accepted += 1
                 self.splits[row.get("split", "train")] += 1
                 for name, score in row["scores"].items():
-                    self._spread(name, score, score)
+                    scores[name].append(score)
             else:
                 self.rejected[row["reason"]] += 1
             self.psis.add(row["psi"])
             self._widen(row["seed"])
+        for name, values in scores.items():
+            self._spread(name, min(values), max(values))
 
     def merge(self, other: "Counts") -> None:
         """Add the counts of another part of the plan."""

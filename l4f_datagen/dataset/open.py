@@ -20,7 +20,8 @@ from l4f_datagen.sampling.share import Share
 from l4f_datagen.writers.backgrounds import Backgrounds
 from l4f_datagen.writers.encoding import Encoder
 
-MAX_WORKERS = 4
+MAX_WORKERS = 8
+"""What encodes some 350 pictures of 1024 px a second; more would outrun the one that writes."""
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def open_dataset(
         backgrounds: the user's pictures for ``composites: folder``.
         overwrite: drop what an earlier run left here; files of others stay.
         share: which shards are ours, with others at work on the rest; None: all of them.
-        workers: threads that encode; None takes one a core, at most four.
+        workers: threads that encode; None takes one a core, at most ``MAX_WORKERS``.
 
     Raises:
         UsageError: a folder that cannot be written, is not ours, has another recipe or is in use;

@@ -5,7 +5,13 @@ from concurrent.futures import Executor
 from contextlib import suppress
 
 from l4f_datagen.dataset.disk import disk_failures
-from l4f_datagen.dataset.ledger import Counts, Row, cut_after_accepted, ledger_row
+from l4f_datagen.dataset.ledger import (
+    Counts,
+    Row,
+    cut_after_accepted,
+    ledger_row,
+    until_accepted,
+)
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.sample import Sample
 from l4f_datagen.writers import WRITERS, ShardWriter
@@ -47,7 +53,7 @@ def stage_shard(
     try:
         with disk_failures(folder, doing):
             opened.extend(WRITERS[name].open_shard(staging, output) for name in output.formats)
-        for block in encode_blocks(blocks, pool, encoder):
+        for block in encode_blocks(until_accepted(blocks, wanted), pool, encoder):
             left = None if wanted is None else wanted - counts.accepted
             kept = block[: len(cut_after_accepted([sample for sample, _ in block], left))]
             here = [ledger_row(sample, staging.shard) for sample, _ in kept]

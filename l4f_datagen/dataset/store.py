@@ -217,6 +217,12 @@ class Dataset:
             return None
         return self.finished(shard, planned=planned, wanted=wanted)
 
+    def give_up(self, shard: int) -> None:
+        """Remove what another process left of a shard that it was stopped in; a whole one stays."""
+        if not self.marked(shard):
+            with disk_failures(self.folder, f"removing what is left of shard {shard}"):
+                layout.drop_shard(self.folder, shard)
+
     def bring(self, keys: Mapping[str, int]) -> None:
         """Have the pictures of some samples in the folder, where they live elsewhere.
 

@@ -21,6 +21,7 @@ from l4f_datagen.sample import Sample
 from l4f_datagen.sampling.filters import Judge
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
+from l4f_datagen.sampling.scores import measured
 from l4f_datagen.sampling.sweep import Draw
 from l4f_datagen.weights import choose_device
 
@@ -28,17 +29,20 @@ if TYPE_CHECKING:
     from l4f_datagen.pipeline import Job
 
 MAX_CPU_THREADS = 32
-CUDA_THREADS = 2
-"""One launches the kernels of a piece while the other waits for its bytes."""
+CUDA_THREADS = 4
+"""One launches the kernels of a piece, one waits for its bytes, the others measure masks: above
+64 px that takes the longest, and would keep the device waiting."""
 AHEAD = 2
 """Pieces under way or waiting for each thread; at least one block beyond the one handed out."""
 
 Block = Sequence[Draw]
 Blocks = Callable[[int], Sequence[Block]]
+Needed = Callable[[], float | None]
+"""Attempts that are likely to be needed beyond those handed out; None where all are."""
 
 
 def render_threads(renderers: Sequence[Renderer], workers: int | None = None) -> list[Renderer]:
-    """Say which renderer each thread uses: as many threads as cores, or two for a CUDA device.
+    """Say which renderer each thread uses: as many threads as cores, or four for a CUDA device.
 
     Args:
         renderers: one a device, all of one kind; several of a CPU are a thread each.
@@ -70,18 +74,24 @@ class LocalEngine:
         threads: the renderer of each thread.
         blocks: shard number to its blocks, none behind the end of the plan.
         following: shard number to the next one that is likely to be asked for.
+        then: what the thread does with the samples of a piece it has rendered.
     """
 
     def __init__(
-        self, threads: Sequence[Renderer], blocks: Blocks, following: Callable[[int], int]
+        self,
+        threads: Sequence[Renderer],
+        blocks: Blocks,
+        following: Callable[[int], int],
+        then: Callable[[list[Sample]], list[Sample]] = list,
     ) -> None:
-        self._blocks, self._following = blocks, following
+        self._blocks, self._following, self._then = blocks, following, then
         self._turns, self._own = iter(threads), threading.local()
         self._pool = ThreadPoolExecutor(len(threads), "render", self._begin_thread)
         self._limit = AHEAD * len(threads)
         self._pieces = threads[0].pieces
-        self._queue: deque[tuple[int, list[Future[list[Sample]]]]] = deque()
+        self._queue: deque[tuple[int, int, list[Future[list[Sample]]]]] = deque()
         self._todo: Iterator[tuple[int, Block]] = iter(())
+        self._needed: Needed = lambda: None
 
     def __enter__(self) -> "LocalEngine":
         return self
@@ -92,15 +102,15 @@ class LocalEngine:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch.get_num_threads())  # for threads begun from here on
 
-    def render(self, shard: int) -> Iterator[list[Sample]]:
-        """Yield the blocks of a shard in order."""
-        number = len(self._blocks(shard))
+    def render(self, shard: int, needed: Needed = lambda: None) -> Iterator[list[Sample]]:
+        """Yield the blocks of a shard in order; nothing is begun ahead that is not needed."""
+        number, self._needed = len(self._blocks(shard)), needed
         if not self._queue or self._queue[0][0] != shard:
             self._cancel()
             self._todo = self._from(shard)
         for _ in range(number):
             self._refill()
-            _, pieces = self._queue.popleft()
+            _, _, pieces = self._queue.popleft()
             yield [sample for piece in pieces for sample in piece.result()]
 
     def _from(self, shard: int) -> Iterator[tuple[int, Block]]:
@@ -109,15 +119,19 @@ class LocalEngine:
             shard = self._following(shard)
 
     def _refill(self) -> None:
-        while len(self._queue) < 2 or sum(len(pieces) for _, pieces in self._queue) < self._limit:
+        needed = self._needed()
+        while len(self._queue) < 2 or sum(len(parts) for *_, parts in self._queue) < self._limit:
+            ahead = sum(number for _, number, _ in self._queue)
+            if self._queue and needed is not None and ahead >= needed:
+                return
             shard, block = next(self._todo, (None, None))
             if shard is None or block is None:
                 return
             pieces = [self._pool.submit(self._piece, draws) for draws in self._pieces(block)]
-            self._queue.append((shard, pieces))
+            self._queue.append((shard, len(block), pieces))
 
     def _cancel(self) -> None:
-        for _, pieces in self._queue:
+        for *_, pieces in self._queue:
             for piece in pieces:
                 piece.cancel()
         self._queue.clear()
@@ -129,7 +143,7 @@ class LocalEngine:
 
     def _piece(self, draws: Sequence[Draw]) -> list[Sample]:
         renderer: Renderer = self._own.renderer
-        return renderer.start(draws).samples()
+        return self._then(renderer.start(draws).samples())
 
 
 @contextmanager
@@ -149,10 +163,17 @@ def local_engine(
         return shard
 
     threads = render_threads(_renderers(job, renderer), job.workers)
-    with LocalEngine(threads, quota.blocks, following) as engine:
+    with LocalEngine(threads, quota.blocks, following, measured) as engine:
 
         def make_shard(shard: int, progress: Progress) -> Marker:
-            blocks = labelled(engine.render(shard), job.recipe, progress)
+            def needed() -> float | None:
+                if quota.wanted is None:  # attempts are counted, or no shard is cut
+                    return None
+                accepted = progress.accepted
+                tries = 1 + progress.rejected / (1 + accepted)  # for one that is accepted
+                return (quota.number - accepted) * tries
+
+            blocks = labelled(engine.render(shard, needed), job.recipe, progress)
             planned = sum(map(len, quota.blocks(shard)))
             return dataset.write(shard, blocks, planned=planned, wanted=quota.wanted)
 

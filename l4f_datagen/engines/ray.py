@@ -6,9 +6,10 @@ A task whose worker is lost is run again, elsewhere; what it left is taken away 
 
 import functools
 import json
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 5
 """Times a shard is begun again after its worker was lost."""
+KNOCK_SECONDS = 15.0
+"""How long a cluster may take to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def ray_engine(
 
     Raises:
         UsageError: Ray is not installed, or the cluster cannot be reached or has no GPU.
-        L4FError: a shard's worker was lost again and again.
+        L4FError: Ray does not start here, or a shard's worker was lost again and again.
     """
     ray = _import_ray()
     began = not ray.is_initialized()
@@ -121,24 +124,26 @@ def ray_engine(
                 running[shard] = task.remote(order, shard, None)
             shard += quota.step
 
-    def fetch(shard: int, reference: Any) -> None:
+    def fetch(shard: int) -> None:
         try:
-            ray.get(reference)
+            ray.get(running[shard])
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, L4FError) else error from error
         except ray.exceptions.RayError as error:
             problem = f"shard {shard} was lost with its worker {MAX_RETRIES + 1} times ({error})"
             raise L4FError("--engine ray", problem, "see the logs of Ray, then resume") from error
+        del running[shard]  # not before: whatever ends the wait, the task is stopped then
 
     def make_shard(shard: int, progress: Progress) -> Marker:
         planned = sum(map(len, quota.blocks(shard)))
         begin_ahead(shard)
-        fetch(shard, running.pop(shard))
+        fetch(shard)
         marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
         if marker is None:  # the dataset ends inside this shard
-            _cancel(ray, running)
-            fetch(shard, task.remote(order, shard, quota.wanted))
+            _cancel(ray, running, dataset)
+            running[shard] = task.remote(order, shard, quota.wanted)
+            fetch(shard)
             marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
         if marker is None:
             raise L4FError("--engine ray", f"shard {shard} is torn", "run the same command again")
@@ -148,21 +153,23 @@ def ray_engine(
     try:
         yield make_shard
     finally:
-        _cancel(ray, running)
+        _cancel(ray, running, dataset)
         if began:
             ray.shutdown()
 
 
-def _cancel(ray: Any, running: OrderedDict[int, Any]) -> None:
-    """Stop what was begun ahead, and wait for it: it must not write into a finished dataset."""
+def _cancel(ray: Any, running: OrderedDict[int, Any], dataset: Dataset) -> None:
+    """Stop what is under way, wait for it, and remove what it has staged.
+
+    None of it may stand in a finished dataset, nor be written into one.
+    """
     for reference in running.values():
         ray.cancel(reference, force=True)
     while running:
-        _, reference = running.popitem()
-        try:
+        shard, reference = running.popitem()
+        with suppress(ray.exceptions.RayError):  # cancelled, or failed: nobody wants it now
             ray.get(reference)
-        except ray.exceptions.RayError:
-            continue
+        dataset.give_up(shard)
 
 
 def _import_ray() -> Any:
@@ -176,14 +183,33 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    """Connect to the cluster at an address; None: to one of this machine's own, which is started.
+
+    Raises:
+        UsageError: nothing answers at the address.
+        L4FError: Ray does not start here.
+    """
+    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
-        ray.init(
-            address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
-        ) if address is None else ray.init(
-            address=address, log_to_driver=False, logging_level="ERROR"
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        if address:
+            _knock(address)
+        ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # a node that does not come up in time raises a bare one
         reason = " ".join(str(error).split())[:200]
+        if address is None:
+            remedy = "start it with `ray start --head` and give --ray-address, or see its logs"
+            raise L4FError("--engine ray", f"Ray did not start ({reason})", remedy) from error
         problem = f"no cluster answers there ({reason})"
         remedy = "start one with `ray start --head`, or leave --ray-address out"
         raise UsageError(f"--ray-address {address}", problem, remedy) from error
+
+
+def _knock(address: str) -> None:
+    """Connect once where an address names host and port: Ray itself tries for many minutes.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()

@@ -17,7 +17,7 @@ from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.errors import UsageError
 from l4f_datagen.writers import WRITERS
 
-SHEET, REPORT = "contact_sheet.png", "report.html"
+SHEET, PREVIEW, REPORT = "contact_sheet.png", "training.png", "report.html"
 MAX_FILES = 100_000
 """The Hub's limit for one repository."""
 
@@ -69,7 +69,7 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
     formats = _chosen(folder, manifest["formats"], also)
     shards = [fact for fact in shard_files(folder, manifest) if _format_of(fact.path) in formats]
     names = [RECIPE, LEDGER, SHEET, *(name for f in formats for name in WRITERS[f].indexes)]
-    names += [REPORT] if "report" in also else []
+    names += [PREVIEW, REPORT] if "report" in also else [PREVIEW]
     listed = manifest["indexes"]
     pages = [
         PushFile(name, fact["bytes"], fact["sha256"])

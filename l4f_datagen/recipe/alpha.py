@@ -10,7 +10,7 @@ from l4f_datagen.recipe.values import Number, Part, Positive, Psi, Share, Weight
 class TrainingPart(Part):
     """How the alpha network is trained (Labels4Free, sec. 3.3; names of the losses there)."""
 
-    steps: Positive = 300
+    steps: Positive = 250
     batch: Positive = 16
     """Joint batch, over all shares and ranks."""
     accumulate: Positive = 1
@@ -21,7 +21,7 @@ class TrainingPart(Part):
     """From this share of the steps on, the alpha network's learning rate falls; 1: never."""
     psi: Psi = 1.0
     """Truncation of the foreground; the background is never truncated in training."""
-    reals: Literal["generator", "folder", "zip", "lmdb", "hf", "toy-cars"] = "generator"
+    reals: Literal["generator", "folder", "zip", "lmdb", "hf", "toy-cars", "toy-fish"] = "generator"
     """What the discriminator takes for real."""
     reals_folder: str | None = None
     """Folder, zip file, LMDB or Hugging Face dataset, for ``reals`` of that kind."""
@@ -37,8 +37,8 @@ class TrainingPart(Part):
     """Weight of mean min(alpha, 1 - alpha)."""
     binarization_ramp: Whole = 100
     """Steps in which that weight grows from nothing; 0: whole from the start."""
-    area_weight: Weight = 0.05
-    """Weight of mean alpha; with ``auto`` at the start, grown while alpha is too large."""
+    area_weight: Weight = 0.1
+    """Weight of mean alpha; with ``auto`` up to 20 times that while alpha is too large."""
     fg_coverage_weight: Weight | None = None
     """Of the foreground-coverage hinge; None: 3, or with ``fixed`` the binarisation weight."""
     min_fg_coverage: Share | None = None
@@ -58,6 +58,8 @@ class TrainingPart(Part):
     keep: Literal["best", "last"] = "best"
     """Which snapshot: the best by a score that needs no label, or the last."""
     snapshot_interval: Positive = 50
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward passes; weights, their average, losses and R1 are fp32 in any case."""
 
     @model_validator(mode="after")
     def _store_named(self) -> "TrainingPart":

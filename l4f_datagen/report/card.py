@@ -23,6 +23,12 @@ from l4f_datagen.report.front_matter import front_matter, parquet_files
 
 SCORES = "scores.json"
 FACES = ("face", "ffhq", "portrait", "person", "persons")
+IMAGE_FILES = {
+    "png": "images PNG",
+    "webp": "images WebP, lossless",
+    "jpeg": "images JPEG, quality 95, 4:4:4",
+}
+"""Image format to what the files are."""
 NAMED = ("builtin:", "catalogue:", "hf://", "https://")
 REASONS = {
     "coverage": ("coverage_low", "coverage_high"),
@@ -138,6 +144,7 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "composites": recipe["output"].get("composites", "none"),
         "trained_here": recipe["alpha"]["weights"] is None,
         "faces": any(word in words for word in FACES),
+        "image_files": IMAGE_FILES[recipe["output"].get("image_format", "png")],
         "lossy": recipe["output"].get("image_format") == "jpeg",
         "requirement": origin["package"].replace(" ", "=="),
         "command": command(manifest),

@@ -70,7 +70,7 @@ def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Char
         charts.append(coverage_chart(records, limits))
     charts += [histogram(records, name) for name in drawn]
     return [
-        Chart(chart.title, chart.words, _own_names(chart.svg, f"chart{number}"))
+        Chart(chart.title, chart.words, own_names(chart.svg, f"chart{number}"))
         for number, chart in enumerate(charts)
     ]
 
@@ -124,7 +124,7 @@ def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Char
     if limits:
         words += " Dashed: the" if drawn else " The"
         words += f" filter keeps {limits[0]:g} to {limits[1]:g}."
-    return Chart("Coverage by psi", words, _svg(draw))
+    return Chart("Coverage by psi", words, draw_svg(draw))
 
 
 def histogram(records: Records, name: str) -> Chart:
@@ -146,7 +146,7 @@ def histogram(records: Records, name: str) -> Chart:
     if chosen.size:
         low, _, median, _, high = np.quantile(chosen, QUANTILES)
         words = f"Accepted: median {median:.3g}, 90 % in {low:.3g} to {high:.3g}."
-    return Chart(name.replace("_", " ").capitalize(), words, _svg(draw))
+    return Chart(name.replace("_", " ").capitalize(), words, draw_svg(draw))
 
 
 def quantile_rows(records: Records) -> list[dict[str, Any]]:
@@ -181,7 +181,8 @@ def _varies(values: NDArray[np.float64]) -> bool:
     return bool(known.size) and float(known.max() - known.min()) > SMALLEST_SPAN
 
 
-def _svg(draw: Callable[[Axes], None]) -> str:
+def draw_svg(draw: Callable[[Axes], None]) -> str:
+    """Return the SVG of what ``draw`` puts on the axes; it may use the colours in ``CSS``."""
     with style.context(["default", RC]):  # whatever the user's matplotlibrc says
         figure = Figure(figsize=SIZE_IN)
         FigureCanvasSVG(figure)
@@ -202,8 +203,8 @@ def _svg(draw: Callable[[Axes], None]) -> str:
     return re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
 
 
-def _own_names(svg: str, prefix: str) -> str:
-    """Make ids unique in a page that holds several charts."""
+def own_names(svg: str, prefix: str) -> str:
+    """Make the ids of an SVG unique in a page that holds several."""
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)

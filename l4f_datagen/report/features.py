@@ -14,7 +14,8 @@ from torch import Tensor
 
 from l4f_datagen.report.figures import GAP_PX, PAPER, sheet
 from l4f_datagen.sample import image_to_uint8
-from l4f_datagen.stylegan2.generator import Generator, Synthesis, draw_z
+from l4f_datagen.stylegan2.generator import Generator, Synthesis
+from l4f_datagen.stylegan2.mapping import draw_z
 
 MAX_SEEDS = 64
 TILE_PX = (128, 256)

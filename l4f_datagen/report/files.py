@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
-from l4f_datagen.dataset.disk import write_atomically
 from l4f_datagen.errors import UsageError
 from l4f_datagen.report.html import write_report
+from l4f_datagen.report.named_file import write_named
 from l4f_datagen.report.records import read_manifest, read_records
 from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
+from l4f_datagen.report.training import PREVIEW
+
+MAX_PREVIEW_BYTES = 16 * 2**20
 
 
 def write_page(folder: Path, out: Path | None = None) -> Path:
@@ -22,8 +25,11 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
         InputRefused: a damaged manifest or ledger.
     """
     origin = read_manifest(folder)["provenance"]
-    page = write_report(folder, origin, read_records(folder), beside=out is None)
-    return _written(out or folder / "report.html", page)
+    sheet = folder / PREVIEW
+    small = sheet.is_file() and sheet.stat().st_size <= MAX_PREVIEW_BYTES
+    preview = sheet.read_bytes() if small else None
+    page = write_report(folder, origin, read_records(folder), beside=out is None, preview=preview)
+    return write_named(out or folder / "report.html", page)
 
 
 def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
@@ -44,13 +50,4 @@ def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
         problem = "holds no image, mask and alpha of an accepted sample"
         remedy = "make it with format png, hf, imagefolder or webdataset"
         raise UsageError(os.fspath(folder), problem, remedy)
-    return _written(out or folder / "contact_sheet.png", sheet_png(stored))
-
-
-def _written(path: Path, data: bytes) -> Path:
-    try:
-        write_atomically(path, data)
-    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(os.fspath(path), problem, "name another file with --out") from error
-    return path
+    return write_named(out or folder / "contact_sheet.png", sheet_png(stored))

@@ -12,6 +12,7 @@ from l4f_datagen.report.pictures import read_pictures
 from l4f_datagen.report.records import Records
 from l4f_datagen.report.selection import choose_shown
 from l4f_datagen.report.tiles import SHOWN_PX, encode_tile
+from l4f_datagen.report.training import training_section
 
 MAX_SHOWN = 300
 MAX_TILE_BYTES = 17_000_000
@@ -19,7 +20,12 @@ MAX_TILE_BYTES = 17_000_000
 
 
 def write_report(
-    folder: Path, origin: Mapping[str, Any], records: Records, *, beside: bool = True
+    folder: Path,
+    origin: Mapping[str, Any],
+    records: Records,
+    *,
+    beside: bool = True,
+    preview: bytes | None = None,
 ) -> bytes:
     """Return the page of a dataset; the same dataset gives the same bytes.
 
@@ -28,6 +34,10 @@ def write_report(
         origin: see ``provenance.provenance``.
         records: the whole ledger.
         beside: whether the page will lie in the folder, so that it may link to its files.
+        preview: preview sheet of the alpha network's training, PNG.
+
+    Raises:
+        InputRefused: an origin whose course of training is none.
     """
     tiles, places = shown_tiles(folder, records)
     if not beside:
@@ -65,6 +75,7 @@ def write_report(
         quantiles=[round(100 * quantile) for quantile in QUANTILES],
         rows=quantile_rows(records),
         scores=list(records.scores),
+        training=training_section(origin, preview),
         data=data,
     )
 

@@ -12,15 +12,26 @@ from l4f_datagen.report.pictures import Stored
 from l4f_datagen.report.records import Records, records_of
 from l4f_datagen.report.selection import choose_shown
 from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
+from l4f_datagen.report.training import PREVIEW
 from l4f_datagen.sample import alpha_to_uint8
 from l4f_datagen.sampling.render import Renderer
 from l4f_datagen.sampling.sweep import Draw
 
 
 def dataset_pages(
-    dataset: Dataset, renderer: Renderer, origin: Mapping[str, Any]
+    dataset: Dataset,
+    renderer: Renderer,
+    origin: Mapping[str, Any],
+    preview: bytes | None = None,
 ) -> dict[str, Page]:
-    """Return the pages for the samples the dataset holds; the card tells of the manifest."""
+    """Return the pages for the samples the dataset holds; the card tells of the manifest.
+
+    Args:
+        dataset: all of whose shards are done.
+        renderer: that made them.
+        origin: see ``provenance.provenance``.
+        preview: preview sheet of the alpha network's training, where there was one.
+    """
     records = records_of(dataset.rows())
     chosen = sheet_choice(records)
     shown = {*chosen, *choose_shown(records, MAX_SHOWN)}
@@ -32,8 +43,9 @@ def dataset_pages(
         "README.md": card_page(dataset.folder),
         "contact_sheet.png": sheet_png(stored),
         "report.html": lambda manifest: write_report(
-            dataset.folder, json.loads(manifest)["provenance"], records
+            dataset.folder, json.loads(manifest)["provenance"], records, preview=preview
         ),
+        **({} if preview is None else {PREVIEW: preview}),
     }
 
 

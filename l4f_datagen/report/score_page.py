@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.errors import UsageError
 from l4f_datagen.report.figures import fit
+from l4f_datagen.report.named_file import write_named
 from l4f_datagen.report.page import render_page
 from l4f_datagen.report.score_plot import plot_svg
 from l4f_datagen.scoring.match import Match
@@ -122,13 +122,5 @@ def save_page(page: bytes, target: Path) -> Path:
     Raises:
         UsageError: it cannot be written.
     """
-    path = target if target.suffix.lower() in (".html", ".htm") else target / "score.html"
-    staged = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(page)
-        staged.replace(path)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(str(target), problem, "name another folder or file") from error
-    return path
+    named = target.suffix.lower() in (".html", ".htm")
+    return write_named(target if named else target / "score.html", page)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from l4f_datagen.errors import UsageError
+from l4f_datagen.report.named_file import write_named
 from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
 
 SUFFIXES = (".png", ".svg")
@@ -33,15 +34,7 @@ def save_plot(sweep: ScoreSweep, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(str(path), f"ends in {suffix or 'nothing'}", "name a .png or .svg file")
-    data = plot_svg(sweep).encode() if suffix == ".svg" else plot_png(sweep)
-    staged = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(data)
-        staged.replace(path)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(str(path), problem, "name another file") from error
+    write_named(path, plot_svg(sweep).encode() if suffix == ".svg" else plot_png(sweep))
 
 
 def plot_svg(sweep: ScoreSweep) -> str:

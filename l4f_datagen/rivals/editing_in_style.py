@@ -6,6 +6,7 @@ than its size explains.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,32 +63,44 @@ def spherical_kmeans(
     return found
 
 
+class Clusters(NamedTuple):
+    """Clusters of features.
+
+    Attributes:
+        centres: unit vectors ``clusters c``.
+        is_background: bool ``clusters``.
+        resolution: of the features, px.
+    """
+
+    centres: Tensor
+    is_background: Tensor
+    resolution: int
+
+
 @torch.inference_mode()
-def editing_in_style_masks(
-    generator: Generator, fitted: Iterable[Synthesis], tested: Iterable[Synthesis], seed: int
-) -> NDArray[np.bool_]:
-    """Cluster the features of some samples and mask others.
+def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -> Clusters:
+    """Cluster the features of some samples.
 
     Args:
         generator: whose samples they are.
-        fitted: batches the clusters are found on.
-        tested: batches that are masked.
+        fitted: batches of samples.
         seed: of the clustering.
-
-    Returns:
-        Masks ``n h w`` of the tested samples, at the image's size.
     """
     side = feature_resolution(generator)
     stream = np.random.RandomState(seed)
-    parts = [unit_features(batch, side).permute(0, 2, 3, 1) for batch in fitted]
+    parts = [unit_features(batch, side).permute(0, 2, 3, 1).cpu() for batch in fitted]
     maps = torch.cat(parts)  # n side side c
     centres = spherical_kmeans(maps.flatten(0, 2), CLUSTERS, stream)
     labels = (maps @ centres.T).argmax(3).numpy()
-    is_background = torch.from_numpy(background_groups(labels, CLUSTERS))
-    masks = []
-    for batch in tested:
-        near = torch.einsum("bchw,kc->bkhw", unit_features(batch, side), centres)
-        object_ = (~is_background)[near.argmax(1)].float()[:, None]
-        size = batch.image.shape[2:]
-        masks.append(F.interpolate(object_, size, mode="nearest")[:, 0] > 0.5)
-    return torch.cat(masks).numpy()
+    return Clusters(centres, torch.from_numpy(background_groups(labels, CLUSTERS)), side)
+
+
+@torch.inference_mode()
+def cluster_masks(clusters: Clusters, tested: Synthesis) -> NDArray[np.bool_]:
+    """Mask samples: bool ``n h w`` at the image's size."""
+    features = unit_features(tested, clusters.resolution).cpu()
+    near = torch.einsum("bchw,kc->bkhw", features, clusters.centres)
+    object_ = (~clusters.is_background)[near.argmax(1)].float()[:, None]
+    size = tested.image.shape[2:]
+    masks: NDArray[np.bool_] = (F.interpolate(object_, size, mode="nearest")[:, 0] > 0.5).numpy()
+    return masks

@@ -147,13 +147,29 @@ def take(
 
 
 @torch.inference_mode()
-def redo_masks(net: Redo, images: NDArray[np.uint8], batch: int = 50) -> NDArray[np.bool_]:
-    """Mask pictures ``n h w 3``; the region less seen at the border is the object."""
-    alphas = []
+def redo_masks(
+    masker: UNet, images: NDArray[np.uint8], *, inverted: bool = False, batch: int = 50
+) -> NDArray[np.bool_]:
+    """Mask pictures ``n h w 3``, bool ``n h w``.
+
+    Args:
+        masker: the trained mask network.
+        images: the pictures.
+        inverted: the network calls the object what is background, see ``is_inverted``.
+        batch: pictures at once.
+    """
+    parts = []
     for start in range(0, len(images), batch):
         x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        alphas.append(torch.sigmoid(net.masker(x))[:, 0])
-    masks: NDArray[np.bool_] = (torch.cat(alphas) > 0.5).numpy()
-    if background_groups(masks.astype(np.int64), REGIONS)[1]:
-        masks = np.asarray(~masks)
-    return masks
+        parts.append(torch.sigmoid(masker(x))[:, 0] > 0.5)
+    masks: NDArray[np.bool_] = torch.cat(parts).numpy()
+    return np.asarray(~masks) if inverted else masks
+
+
+def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
+    """Whether the region the network calls object is seen more at the border of ``images``.
+
+    Nothing tells the two regions apart in training; the one less seen at the border is the object.
+    """
+    regions = redo_masks(masker, images).astype(np.int64)
+    return bool(background_groups(regions, REGIONS)[1])

@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from l4f_datagen.errors import UsageError
-from l4f_datagen.sampling.render import Renderer
+from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.sampling.render import Renderer, noise_stream
 from l4f_datagen.sampling.sweep import Draw, Sweep
+from l4f_datagen.sampling.threads import one_thread
 from l4f_datagen.stylegan2.generator import Generator
 
 COARSE_PX = 16
@@ -26,19 +27,16 @@ MAX_DIVERSE = 1000
 BATCH = 32
 
 
-def diverse_draws(
-    renderer: Renderer, sweep: Sweep, number: int, *, coarse: bool = True
-) -> list[Draw]:
+def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:
     """Pick ``number`` positions of the plan that differ most, psi in turn as in the plan.
 
-    A function of (checkpoint, plan, number, noise mode); the same pool for every number up to 32.
+    A function of (checkpoint, plan, styles, noise mode, number); the same pool for every number up
+    to 32.
 
     Args:
         renderer: of the recipe.
         sweep: the plan.
         number: at most 1,000.
-        coarse: look at pictures of the first blocks; False renders whole ones, where the latents
-            fit the whole generator alone.
 
     Raises:
         UsageError: more than 1,000, or more than the plan has.
@@ -51,10 +49,7 @@ def diverse_draws(
         raise UsageError("--n", problem, "give more --seeds or psi, or a smaller --n")
     size = min(sweep.capacity, max(POOL_LEAST, POOL_FACTOR * number))
     pool = [sweep.draw(position) for position in range(size)]
-    seen = replace(renderer, alpha=None, crop=None, precision="fp32")
-    if coarse:
-        seen = replace(seen, generator=coarse_generator(renderer.generator))
-    points = coarse_pictures(seen, pool)
+    points = coarse_pictures(renderer, pool)
     psis = np.asarray([draw.psi for draw in pool])
     turns = [sweep.psi[slot % len(sweep.psi)] for slot in range(number)]
     return [pool[place] for place in farthest_points(points, psis, turns)]
@@ -73,14 +68,24 @@ def coarse_generator(generator: Generator, side: int = COARSE_PX) -> Generator:
     return coarse.eval().requires_grad_(False)
 
 
+@one_thread()
+@torch.inference_mode()
 def coarse_pictures(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
-    """Render draws and shrink them to 16 px, as rows of bytes: uint8 ``draws 768``."""
+    """Draw the 16 px that the first blocks make of the very ws and noise of each draw.
+
+    Returns:
+        uint8 ``draws 768``, a picture a row.
+    """
+    coarse = coarse_generator(renderer.generator)
     rows = []
     for start in range(0, len(draws), BATCH):
-        for sample in renderer.render(draws[start : start + BATCH]):
-            small = Image.fromarray(sample.image).resize((COARSE_PX,) * 2, Image.Resampling.BOX)
-            rows.append(np.asarray(small).ravel())
-    return np.stack(rows)
+        batch = draws[start : start + BATCH]
+        # By the whole generator: the layer that mixing begins at is drawn among all its rows.
+        ws = renderer.styles.ws(renderer.generator, batch)[:, : coarse.spec.num_ws]
+        streams = [noise_stream(draw.seed) for draw in batch]
+        image = coarse.synthesis(ws, coarse.noise(renderer.noise_mode, streams)).image
+        rows.append(image_to_uint8(image).cpu().numpy().reshape(len(batch), -1))
+    return np.concatenate(rows)
 
 
 def farthest_points(

@@ -20,7 +20,7 @@ from l4f_datagen.recipe import (
     UncertaintyFilter,
 )
 from l4f_datagen.sample import Sample
-from l4f_datagen.sampling.scores import DIGITS, difference_hash, hash_distance, measure_block
+from l4f_datagen.sampling.scores import DIGITS, difference_hash, hash_distance, measured
 
 Filter = Callable[[Sample], str | None]
 
@@ -117,8 +117,7 @@ class Judge:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return the samples with scores and, where a filter rejects one, the first reason."""
-        measured = zip(samples, measure_block(samples), strict=True)
-        return [self._judge(replace(sample, scores=scores)) for sample, scores in measured]
+        return [self._judge(sample) for sample in measured(samples)]
 
     def _judge(self, sample: Sample) -> Sample:
         if self._hashes is None:
@@ -133,4 +132,5 @@ class Judge:
 
     def _first_reason(self, sample: Sample) -> Sample:
         reasons = (judgement(sample) for judgement in self._filters)
-        return replace(sample, reason=next(filter(None, reasons), None))
+        reason = next(filter(None, reasons), None)
+        return sample if reason is None else replace(sample, reason=reason)

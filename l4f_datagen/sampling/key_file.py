@@ -33,11 +33,6 @@ class KeyRow:
     psi: float
     seed: int
 
-    @property
-    def key(self) -> str:
-        """The sample's name."""
-        return sample_key(self.psi, self.seed)
-
 
 @dataclass(frozen=True)
 class KeyFile:
@@ -57,7 +52,7 @@ class KeyFile:
 def write_key_file(folder: Path, keys: KeyFile) -> None:
     """Write ``keys.csv`` and ``keys.json``, staged and renamed."""
     text = io.StringIO(newline="")
-    rows = [(row.file, row.key, row.psi, row.seed) for row in keys.rows]
+    rows = [(row.file, sample_key(row.psi, row.seed), row.psi, row.seed) for row in keys.rows]
     csv.writer(text).writerows([COLUMNS, *rows])
     facts = {"schema": SCHEMA, "pictures": len(rows), **keys.facts}
     named = {KEY_FILE: text.getvalue(), FACTS_FILE: json.dumps(facts, indent=2) + "\n"}
@@ -83,10 +78,11 @@ def read_key_file(path: Path) -> KeyFile:
     try:
         for number, row in enumerate(reader, 2):
             key_row = _row(row, f"{table} line {number}")
-            if key_row.key in seen:
-                problem = f"key {key_row.key} is named twice"
+            key = sample_key(key_row.psi, key_row.seed)
+            if key in seen:
+                problem = f"key {key} is named twice"
                 raise AnnotationRefused(f"{table} line {number}", problem, "remove one")
-            seen.add(key_row.key)
+            seen.add(key)
             rows.append(key_row)
     except csv.Error as error:
         raise AnnotationRefused(str(table), f"no CSV ({error})", "make it again") from error

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from l4f_datagen.checkpoints.containers import SafeFile, read_container
 from l4f_datagen.checkpoints.storage import ByteSource, StoredTensor
 from l4f_datagen.errors import InputRefused
-from l4f_datagen.stylegan2.generator import GeneratorSpec
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 NPY_START = b"\x93NUMPY"
 MAX_BYTES = 4 * 2**30

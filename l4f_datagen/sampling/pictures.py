@@ -72,8 +72,7 @@ def write_pictures(
         out.mkdir(parents=True, exist_ok=True)
         draws: Iterable[Draw] = map(sweep.draw, range(wanted))
         if diverse:
-            coarse = recipe.sampling.latents is None
-            draws = diverse_draws(renderer, sweep, wanted, coarse=coarse)
+            draws = diverse_draws(renderer, sweep, wanted)
         for block in _blocks(draws, sweep.block_size):
             for sample in renderer.render(block):
                 rows.append(KeyRow(_save(sample, out), sample.psi, sample.seed))

@@ -1,6 +1,7 @@
 """Scores: what every sample is measured by, a block at a time."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,14 @@ def measure_block(samples: Sequence[Sample]) -> list[dict[str, float]]:
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     measured = [dict(zip(columns, map(_rounded, row), strict=True)) for row in rows]
     return [scores | sample.scores for scores, sample in zip(measured, samples, strict=True)]
+
+
+def measured(samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples of one size with their scores; those that have them stay as they are."""
+    if samples and "alpha_uncertainty" in samples[0].scores:
+        return list(samples)
+    pairs = zip(samples, measure_block(samples), strict=True)
+    return [replace(sample, scores=scores) for sample, scores in pairs]
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:

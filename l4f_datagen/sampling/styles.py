@@ -13,7 +13,9 @@ from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import SamplingPart
 from l4f_datagen.sampling.latents import Latents, open_latents
 from l4f_datagen.sampling.sweep import Draw
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, draw_z
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.mapping import draw_z
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 MIXING_STREAM = 2
 

@@ -135,7 +135,13 @@ def score_intervals(
     """
     if not images:
         raise ValueError("an interval needs at least one image")
-    counts = np.stack([image.counts for image in images])
+    return count_intervals(np.stack([image.counts for image in images]), random, draws=draws)
+
+
+def count_intervals(
+    counts: NDArray[np.int64], random: np.random.RandomState, *, draws: int = DRAWS
+) -> dict[str, Interval]:
+    """Like `score_intervals`, from the pixel counts of the images: int64 ``images 4``."""
     values = pooled_metrics(counts.sum(axis=0, keepdims=True))
     (pooled,) = _resampled([counts], random, draws)
     drawn = pooled_metrics(pooled)

@@ -1,78 +1,20 @@
 """The StyleGAN2 generator: z -> w -> image, and the features the alpha network reads."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.stylegan2.layers import (
-    EPS,
-    EqualLinear,
-    SynthesisLayer,
-    ToRGB,
-    bounded,
-    upsample_rgb,
-)
+from l4f_datagen.stylegan2.layers import SynthesisLayer, ToRGB, bounded, upsample_rgb
+from l4f_datagen.stylegan2.mapping import MappingNetwork
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 NoiseMode = Literal["const", "random", "none"]
 Mute = Literal["conv1", "const"]
 Features = dict[int, list[Tensor]]
-
-W_AVG_DRAWS = 10_000
-W_AVG_SEED = 1000
-
-
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """Everything that fixes the generator's shape.
-
-    Attributes:
-        resolution: side of the square image, a power of two from 16 to 1024.
-        channels: resolution -> channels of that block, for 4, 8, ... resolution.
-        z_dim: width of z.
-        w_dim: width of w.
-        mapping_layers: depth of the mapping network (8 in the paper, 2 in many ADA nets).
-        conv_clamp: bound that the checkpoint's layers clip at, None for none.
-    """
-
-    resolution: int
-    channels: Mapping[int, int]
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    conv_clamp: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: resolution, widths or depth that no StyleGAN2 can have.
-        """
-        sides = [2**k for k in range(4, 11)]
-        if self.resolution not in sides:
-            raise ValueError(f"resolution must be one of {sides}, got {self.resolution}")
-        if sorted(self.channels) != self.resolutions:
-            named = sorted(self.channels)
-            raise ValueError(f"channels must name {self.resolutions}, got {named}")
-        numbers = [*self.channels.values(), self.z_dim, self.w_dim, self.mapping_layers]
-        if min(numbers) < 1:
-            raise ValueError(f"widths and depth must be at least 1, got {numbers}")
-
-    @property
-    def resolutions(self) -> list[int]:
-        """4, 8, ... resolution."""
-        return [2**k for k in range(2, int(math.log2(self.resolution)) + 1)]
-
-    @property
-    def num_ws(self) -> int:
-        """Number of w a full W+ code has: 2 log2(resolution) - 2."""
-        return 2 * len(self.resolutions)
 
 
 class Synthesis(NamedTuple):
@@ -99,25 +41,6 @@ class Half(NamedTuple):
 
     dtype: torch.dtype
     lowest: int
-
-
-class MappingNetwork(nn.Module):
-    """z -> w: normalisation, then fully connected layers with learning rate multiplier 0.01."""
-
-    def __init__(self, z_dim: int, w_dim: int, num_layers: int) -> None:
-        super().__init__()
-        self.fc = nn.ModuleList(
-            EqualLinear(w_dim if k else z_dim, w_dim, lr_multiplier=0.01, activate=True)
-            for k in range(num_layers)
-        )
-
-    def forward(self, z: Float[Tensor, "batch z_dim"]) -> Float[Tensor, "batch w_dim"]:
-        """Return w, ``batch w_dim``, untruncated."""
-        x = z.float()
-        x = x * (x.square().mean(dim=1, keepdim=True) + EPS).rsqrt()
-        for layer in self.fc:
-            x = layer(x)
-        return x
 
 
 class SynthesisBlock(nn.Module):
@@ -284,18 +207,3 @@ class Generator(nn.Module):
         noise = self.noise("const") if noise is None else noise
         synthesis: Synthesis = self.synthesis(ws, noise, mute)
         return synthesis
-
-
-def draw_z(seeds: Sequence[int], z_dim: int) -> NDArray[np.float32]:
-    """Return ``batch z_dim``: one ``RandomState(seed)`` stream per sample, as NVIDIA's tools do."""
-    rows = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
-    return np.stack(rows).astype(np.float32)
-
-
-@torch.no_grad()
-def estimate_w_avg(mapping: MappingNetwork, z_dim: int) -> Float[Tensor, " w_dim"]:
-    """Mean of w over a fixed draw of 10,000 z, for checkpoints that store none."""
-    stream = np.random.RandomState(W_AVG_SEED)
-    z = stream.randn(W_AVG_DRAWS, z_dim).astype(np.float32)
-    w: Tensor = mapping(torch.from_numpy(z))
-    return w.mean(dim=0)

@@ -1,1 +1,1 @@
-"""toy-cars: the small domain that ships with the tool."""
+"""The two small domains that ship with the tool: toy-cars and toy-fish."""

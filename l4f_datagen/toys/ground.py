@@ -93,8 +93,15 @@ def _paving(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def lay_stones(
-    ground: Ground, rng: np.random.Generator, size: int, *, across: float, joint: float,
-    aspect: float, jitter: float, tones: float,
+    ground: Ground,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    across: float,
+    joint: float,
+    aspect: float,
+    jitter: float,
+    tones: float,
 ) -> FloatArray:
     """Brightness ``size size`` of stones in rows with jittered centres, about 1 on a stone.
 

@@ -7,9 +7,8 @@ The only generators this project trains itself; every other domain brings its ow
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -18,92 +17,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.domains import weights_path
-from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec, draw_z, estimate_w_avg
+from l4f_datagen.domains import BUILTIN
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.mapping import draw_z
 from l4f_datagen.toys.distance import Features, frechet_distance
 from l4f_datagen.toys.scene import TOYS, render_scenes
+from l4f_datagen.toys.state import PretrainPlan, TrainState, new_state, resume, save
 
-CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32}
 HELD_OUT_SEED = 1_000_000
 """Scene seeds from here on are never trained on; distances are taken against them."""
-
-
-@dataclass(frozen=True)
-class PretrainPlan:
-    """What fixes the run.
-
-    Attributes:
-        domain: whose renders are learnt, a key of ``TOYS``.
-        start: shipped weights both networks start from; None starts from noise.
-        seed: of weights, latents and data order.
-        kimg: thousand real images shown.
-        scenes: number of rendered training scenes (each also mirrored).
-        batch: images a step.
-        learning_rate: of Adam (0, 0.99) for both networks.
-        decay_kimg: over the last so many kimg the learning rate falls linearly to zero.
-        r1_gamma: weight of the gradient penalty (lazy, every ``r1_interval`` steps).
-        r1_interval: steps between two penalties.
-        style_mixing_prob: share of batches whose w changes at a random layer.
-        ema_kimg: half-life of the averaged generator.
-        snapshot_kimg: distance between two snapshots.
-        distance_samples: samples and renders in the Fréchet distance.
-    """
-
-    domain: str = "toy-cars"
-    start: str | None = None
-    seed: int = 0
-    kimg: float = 130
-    scenes: int = 30_000
-    batch: int = 16
-    learning_rate: float = 2e-3
-    decay_kimg: float = 30
-    r1_gamma: float = 1.0
-    r1_interval: int = 16
-    style_mixing_prob: float = 0.9
-    ema_kimg: float = 5.0
-    snapshot_kimg: float = 10
-    distance_samples: int = 5000
-
-
-@dataclass
-class TrainState:
-    """Everything a resumed run needs."""
-
-    generator: Generator
-    discriminator: Discriminator
-    g_ema: Generator
-    g_optim: torch.optim.Adam
-    d_optim: torch.optim.Adam
-    step: int
-    seconds: float
-
-
-def new_state(plan: PretrainPlan) -> TrainState:
-    """Build both networks and their optimisers from the plan's seed and its ``start``."""
-    torch.manual_seed(plan.seed)
-    spec = GeneratorSpec(64, CHANNELS, z_dim=128, w_dim=128, mapping_layers=4)
-    nets = (Generator(spec), Discriminator(64, CHANNELS), Generator(spec))
-    for net in nets:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator, discriminator, g_ema = nets
-    if plan.start:
-        started = open_generator(weights_path(f"builtin:{plan.start}", "generator")).build()
-        generator.load_state_dict(started.state_dict())
-        judge = open_discriminator(weights_path(f"builtin:{plan.start}", "discriminator")).build()
-        discriminator.load_state_dict(judge.state_dict())
-    g_ema.load_state_dict(generator.state_dict())
-    betas = (0.0, 0.99)
-    return TrainState(
-        generator,
-        discriminator,
-        g_ema.requires_grad_(False),
-        torch.optim.Adam(generator.parameters(), plan.learning_rate, betas),
-        torch.optim.Adam(discriminator.parameters(), plan.learning_rate, betas),
-        step=0,
-        seconds=0.0,
-    )
 
 
 def mixed_ws(generator: Generator, draw: torch.Generator, plan: PretrainPlan) -> Tensor:
@@ -191,27 +113,6 @@ def sample_images(generator: Generator, seeds: range, batch: int = 50) -> Tensor
     return torch.cat(parts)
 
 
-def save(state: TrainState, out: Path) -> None:
-    """Write the resume file; staged and renamed, so that a crash leaves the last one."""
-    state.g_ema.w_avg.copy_(estimate_w_avg(state.g_ema.mapping, state.g_ema.spec.z_dim))
-    names = ("generator", "discriminator", "g_ema", "g_optim", "d_optim")
-    payload: dict[str, Any] = {name: getattr(state, name).state_dict() for name in names}
-    payload |= {"step": state.step, "seconds": state.seconds}
-    staged = out / "state.pt.part"
-    torch.save(payload, staged)
-    staged.replace(out / "state.pt")
-
-
-def resume(state: TrainState, out: Path) -> None:
-    """Load the resume file when there is one."""
-    if not (out / "state.pt").exists():
-        return
-    payload = torch.load(out / "state.pt", weights_only=True)
-    for name in ("generator", "discriminator", "g_ema", "g_optim", "d_optim"):
-        getattr(state, name).load_state_dict(payload[name])
-    state.step, state.seconds = payload["step"], payload["seconds"]
-
-
 def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainState:
     """Train to ``plan.kimg``, writing state, sheet and distance at every snapshot."""
     out.mkdir(parents=True, exist_ok=True)
@@ -282,7 +183,9 @@ def write_sheet(generator: Generator, path: Path) -> None:
 @click.option(
     "--domain", type=click.Choice(list(TOYS)), default=PretrainPlan.domain, show_default=True
 )
-@click.option("--start", default=None, help="Shipped toy domain to start from, not noise.")
+@click.option(
+    "--start", type=click.Choice(list(BUILTIN)), help="Shipped weights to start from, not noise."
+)
 @click.option("--kimg", default=PretrainPlan.kimg, show_default=True, help="Training length.")
 @click.option(
     "--decay-kimg", default=PretrainPlan.decay_kimg, show_default=True, help="Of which in decay."

@@ -8,7 +8,9 @@ alpha network is trained by the recipe on exactly what is stored.
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -19,30 +21,26 @@ from l4f_datagen.checkpoints.licences import Licence
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.domains import BUILTIN, find_recipe, load_recipe
-from l4f_datagen.errors import L4FError
+from l4f_datagen.errors import InputRefused, L4FError
 from l4f_datagen.sample import image_to_uint8
 from l4f_datagen.segmenter.training import to_tensor
-from l4f_datagen.stylegan2.generator import Generator, draw_z
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.mapping import draw_z
 from l4f_datagen.toys.distance import Features, frechet_distance
-from l4f_datagen.toys.pretrain import (
-    HELD_OUT_SEED,
-    PretrainPlan,
-    new_state,
-    rendered,
-    resume,
-)
+from l4f_datagen.toys.pretrain import HELD_OUT_SEED, rendered
+from l4f_datagen.toys.state import PretrainPlan, new_state, resume
 
 LICENCE = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True)
 ORIGIN = "l4f_datagen.toys.pretrain"
 CHECKED = range(200)
 
 README = """\
-# Weights of toy-cars
+# Weights of {domain}
 
-Apache-2.0. Trained from nothing but the renders of `l4f_datagen/toys/scene.py`, on 2 CPU cores:
+Apache-2.0. Trained on nothing but the renders of `l4f_datagen/toys/scene.py`{started}:
 
 ```sh
-python -m l4f_datagen.toys.pretrain --out RUN --kimg {kimg:g} --seed {seed}
+python -m l4f_datagen.toys.pretrain --out RUN {flags}
 python -m l4f_datagen.toys.release --run RUN
 ```
 
@@ -50,7 +48,7 @@ python -m l4f_datagen.toys.release --run RUN
 |---|---|---|---|
 | generator.safetensors | averaged generator, 64 px | {generator_parameters:,} | {stored} |
 | discriminator.safetensors | its discriminator | {discriminator_parameters:,} | fp16 |
-| alpha.safetensors | alpha network of `recipes/toy-cars.yaml` | {alpha_parameters:,} | fp32 |
+| alpha.safetensors | alpha network of `recipes/{domain}.yaml` | {alpha_parameters:,} | fp32 |
 
 Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
 
@@ -64,8 +62,31 @@ shared cores. Fréchet distance (fixed random features, `toys/distance.py`) of
 
 Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps,
 {alpha_minutes:.1f} minutes. Its scores are in the project's README and come from
-`python benchmarks/toycars_quality.py`.
+`l4f-datagen benchmark --domain {domain} --out DIR`.
 """
+
+
+def recorded(run: Path) -> tuple[PretrainPlan, list[dict[str, Any]]]:
+    """Return the plan of a run and the entries of its log, the last one for each length.
+
+    Raises:
+        InputRefused: the folder holds no such run, or one without a snapshot.
+    """
+    log = run / "distance.jsonl"
+    if not log.is_file() or not (run / "state.pt").is_file():
+        remedy = "name the --out folder of `python -m l4f_datagen.toys.pretrain`"
+        raise InputRefused(str(run), "holds no pretraining run with a snapshot", remedy)
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    latest = {entry["kimg"]: entry for entry in entries}
+    # A log from before there were two domains names none: the defaults are what it did.
+    return PretrainPlan(**entries[-1]["plan"]), [latest[kimg] for kimg in sorted(latest)]
+
+
+def command_flags(plan: PretrainPlan, kimg: float) -> str:
+    """What makes the run again, next to ``--out``."""
+    start = f" --start {plan.start}" if plan.start else ""
+    length = f"--kimg {kimg:g} --decay-kimg {plan.decay_kimg:g} --seed {plan.seed}"
+    return f"--domain {plan.domain}{start} {length}"
 
 
 def same_images(first: Generator, second: Generator) -> int:
@@ -82,7 +103,9 @@ def floor_distance(run: Path, plan: PretrainPlan) -> float:
     features = Features()
     sets = (range(count), range(HELD_OUT_SEED, HELD_OUT_SEED + count))
     first, second = (
-        features.of(to_tensor(rendered(seeds, run / f"floor-{seeds.start}-{count}.npy")))
+        features.of(
+            to_tensor(rendered(plan.domain, seeds, run / f"floor-{seeds.start}-{count}.npy"))
+        )
         for seeds in sets
     )
     return frechet_distance(first, second)
@@ -98,14 +121,15 @@ def parameters(network: torch.nn.Module) -> int:
 def main(run: Path) -> None:
     """Write generator, discriminator, alpha network and README to the package."""
     torch.set_flush_denormal(True)
-    history = [json.loads(line) for line in (run / "distance.jsonl").read_text().splitlines()]
-    plan = PretrainPlan(**(history[-1]["plan"]))
-    state = new_state(plan)
+    plan, history = recorded(run)
+    # All weights come from the run: the ones it started from may have changed since.
+    state = new_state(replace(plan, start=None))
     resume(state, run)
-    target = BUILTIN["toy-cars"].folder
-    target.mkdir(exist_ok=True)
+    target = BUILTIN[plan.domain].folder
+    target.mkdir(parents=True, exist_ok=True)
     path = target / "generator.safetensors"
-    facts = {"seed": plan.seed, "kimg": state.step * plan.batch / 1000}
+    kimg = state.step * plan.batch / 1000
+    facts = {"domain": plan.domain, "start": plan.start, "seed": plan.seed, "kimg": kimg}
     half = True
     for half in (True, False):
         weights = state.g_ema.state_dict()
@@ -123,18 +147,19 @@ def main(run: Path) -> None:
         origin=ORIGIN, training=facts,
     )  # fmt: skip
 
-    recipe = load_recipe(find_recipe("toy-cars"), [], {})
+    recipe = load_recipe(find_recipe(plan.domain), [], {})
     checkpoint = open_generator(path)
     generator = checkpoint.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = time.monotonic()
     trained = run_training(recipe.alpha, generator, checkpoint, run / "alpha", click.echo)
     alpha_minutes = (time.monotonic() - started) / 60
     shutil.copyfile(trained, target / "alpha.safetensors")
-    latest = {entry["kimg"]: entry for entry in history}
     alpha_parameters = sum(int(np.prod(s)) for s in alpha_shapes(trained))
     (target / "README.md").write_text(
         README.format(
-            **vars(plan) | {"kimg": facts["kimg"]},
+            **vars(plan) | {"kimg": kimg},
+            flags=command_flags(plan, kimg),
+            started=f", from the shipped weights of {plan.start}" if plan.start else "",
             generator_parameters=parameters(state.g_ema),
             discriminator_parameters=parameters(state.discriminator),
             alpha_parameters=alpha_parameters,
@@ -143,7 +168,7 @@ def main(run: Path) -> None:
             levels=levels,
             minutes=state.seconds / 60,
             floor=floor_distance(run, plan),
-            distances="\n".join(f"| {k:g} | {e['frechet']} |" for k, e in sorted(latest.items())),
+            distances="\n".join(f"| {e['kimg']:g} | {e['frechet']} |" for e in history),
             alpha_seed=recipe.alpha.training.seed,
             alpha_steps=recipe.alpha.training.steps,
             alpha_minutes=alpha_minutes,

@@ -26,23 +26,23 @@ PAINT_SUPERSAMPLE = 2
 
 
 class Subject(Protocol):
-    """What a scene shows. Scene units; in its own frame ``u`` runs to its right, ``v`` rearwards.
-
-    Attributes:
-        x: centre from the left border.
-        y: centre from the top border.
-        angle: clockwise turn from straight up, radians.
-        reach: half the width and height of an upright box around it.
-    """
+    """What a scene shows. Scene units; ``u`` runs to its own right, ``v`` to its rear."""
 
     @property
-    def x(self) -> float: ...
+    def x(self) -> float:
+        """Centre from the left border."""
+
     @property
-    def y(self) -> float: ...
+    def y(self) -> float:
+        """Centre from the top border."""
+
     @property
-    def angle(self) -> float: ...
+    def angle(self) -> float:
+        """Clockwise turn from straight up, radians."""
+
     @property
-    def reach(self) -> tuple[float, float]: ...
+    def reach(self) -> tuple[float, float]:
+        """Half the width and height of an upright box around it."""
 
     def outline(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to all of it, negative inside."""
@@ -138,9 +138,7 @@ def render_scenes(
     return _render_all(seeds, size, workers, domain)
 
 
-def _render_all(
-    seeds: Sequence[int], size: int, workers: int, domain: str
-) -> Iterator[Scene]:
+def _render_all(seeds: Sequence[int], size: int, workers: int, domain: str) -> Iterator[Scene]:
     render = partial(render_scene, size=size, domain=domain)
     if workers == 1 or len(seeds) < 2:
         yield from map(render, seeds)
@@ -164,7 +162,7 @@ def _check(seed: int, size: int, domain: str) -> None:
 
 
 def _place(subject: Subject, sun: float, picture: Plane, alpha: Plane) -> None:
-    """Draw the subject into the picture (``3 h w``) and its coverage into alpha, in their own frame."""
+    """Draw the subject into the picture ``3 h w``, and its coverage into alpha ``h w``."""
     size = alpha.shape[0]
     unit = size / FRAME
     reach_x, reach_y = subject.reach

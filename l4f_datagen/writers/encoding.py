@@ -2,30 +2,41 @@
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.masks import coverage
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.sample import Sample, alpha_to_uint8
 from l4f_datagen.writers.backgrounds import Backgrounds
 from l4f_datagen.writers.compositing import composite_rgb, cutout_rgba
 from l4f_datagen.writers.instances import Instance, find_instances
+from l4f_datagen.writers.png_bytes import encode_pngs
 
-# zlib's run-length strategy: on filtered rows it is faster than the string search of level 1 and
-# about as small as level 6, for pictures, mattes and masks alike.
-PNG_OPTIONS = {"format": "PNG", "compress_level": 1, "compress_type": 3}
-IMAGE_OPTIONS: dict[str, dict[str, Any]] = {
-    "png": PNG_OPTIONS,
-    "webp": {"format": "WEBP", "lossless": True, "quality": 0, "method": 0, "exact": True},
-    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+Pictures = Sequence[NDArray[np.uint8]]
+
+
+def _save_each(pictures: Pictures, **options: Any) -> list[bytes]:
+    files = []
+    for pixels in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+IMAGE_ENCODERS: dict[str, Callable[[Pictures], list[bytes]]] = {
+    "png": partial(encode_pngs, filter_name="average"),
+    "webp": partial(_save_each, format="WEBP", lossless=True, quality=0, method=0, exact=True),
+    "jpeg": partial(_save_each, format="JPEG", quality=95, subsampling=0),
 }
+"""Image format to what encodes pictures of one size in it."""
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 TASK_SAMPLES = 16  # handed to a thread at once: the hand-over costs less than encoding one sample
 BLOCKS_AHEAD = 2
@@ -37,9 +48,14 @@ def image_suffix(output: OutputPart) -> str:
     return SUFFIXES[output.image_format]
 
 
+def cutout_format(output: OutputPart) -> str:
+    """Image format of cut-outs: JPEG has no alpha, so PNG stands in."""
+    return "png" if output.image_format == "jpeg" else output.image_format
+
+
 def cutout_suffix(output: OutputPart) -> str:
-    """What the names of cut-outs end in: JPEG has no alpha, so PNG stands in."""
-    return SUFFIXES["png" if output.image_format == "jpeg" else output.image_format]
+    """What the names of cut-outs end in."""
+    return SUFFIXES[cutout_format(output)]
 
 
 @dataclass(frozen=True)
@@ -113,34 +129,38 @@ class Encoder:
         """
         keep_all = self.output.keep_rejected
         kept = [sample for sample in samples if keep_all or sample.reason is None]
-        for sample in kept:
-            _check(sample)
-        found: Sequence[tuple[Instance, ...]] = [()] * len(kept)
-        if LISTS_OBJECTS.intersection(self.output.formats):
-            found = find_instances([sample.mask for sample in kept], self.output)
-        encoded = map(self._encode, kept, found)
+        encoded = iter(self._encode(kept) if kept else ())
         return [
             (sample, next(encoded) if keep_all or sample.reason is None else None)
             for sample in samples
         ]
 
-    def _encode(self, sample: Sample, instances: tuple[Instance, ...]) -> Encoded:
-        output = self.output
-        options = IMAGE_OPTIONS[output.image_format]
-        cutout_options = PNG_OPTIONS if output.image_format == "jpeg" else options
-        return Encoded(
-            sample,
-            image=_bytes(sample.image, options),
-            mask=_bytes(sample.mask.view(np.uint8) * np.uint8(255), PNG_OPTIONS),
-            alpha=_bytes(_alpha_levels(sample.alpha, output.alpha_bits), PNG_OPTIONS),
-            coverage=coverage(sample.mask),
-            cutout=_bytes(cutout_rgba(sample), cutout_options) if output.cutouts else None,
-            composite=(
-                _bytes(composite_rgb(sample, self._background(sample)), options)
-                if output.composites != "none"
-                else None
-            ),
-            instances=instances,
+    def _encode(self, samples: Sequence[Sample]) -> Iterator[Encoded]:
+        _check(samples)
+        output, number = self.output, len(samples)
+        masks = np.stack([sample.mask for sample in samples])
+        alphas = np.stack([sample.alpha for sample in samples])
+        cutouts: Sequence[bytes | None] = [None] * number
+        composites: Sequence[bytes | None] = [None] * number
+        found: Sequence[tuple[Instance, ...]] = [()] * number
+        encode = IMAGE_ENCODERS[output.image_format]
+        if output.cutouts:
+            drawn = [cutout_rgba(sample) for sample in samples]
+            cutouts = IMAGE_ENCODERS[cutout_format(output)](drawn)
+        if output.composites != "none":
+            composites = encode([composite_rgb(one, self._background(one)) for one in samples])
+        if LISTS_OBJECTS.intersection(output.formats):
+            found = find_instances(list(masks), output)
+        return map(
+            Encoded,
+            samples,
+            encode([sample.image for sample in samples]),
+            encode_pngs(masks.view(np.uint8) * np.uint8(255), "none"),
+            encode_pngs(_alpha_levels(alphas, output.alpha_bits), "up"),
+            (np.count_nonzero(masks, axis=(1, 2)) / masks[0].size).tolist(),
+            cutouts,
+            composites,
+            found,
         )
 
     def _background(self, sample: Sample) -> NDArray[np.uint8]:
@@ -158,7 +178,7 @@ def encode_blocks(
     """Encode blocks in the threads of a pool while the next ones are rendered.
 
     The order is kept; rejected samples come without files. At most ``BLOCKS_AHEAD`` blocks beyond
-    the one handed out wait in memory. Pillow's encoders release the GIL.
+    the one handed out wait in memory. The encoders release the GIL.
     """
     waiting: deque[list[Future[list[Attempt]]]] = deque()
     for block in blocks:
@@ -174,31 +194,28 @@ def encode_blocks(
         yield [attempt for task in waiting.popleft() for attempt in task.result()]
 
 
-def _bytes(pixels: NDArray[np.generic], options: Mapping[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **options)
-    return buffer.getvalue()
+def _alpha_levels(alphas: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if bits == 8:
+        return alpha_to_uint8(alphas)
+    return np.rint(alphas * 65535).astype(np.uint16)
 
 
-def _alpha_levels(alpha: NDArray[np.float32], bits: int) -> NDArray[np.generic]:
-    levels: NDArray[np.generic] = (
-        alpha_to_uint8(alpha) if bits == 8 else np.rint(alpha * 65535).astype(np.uint16)
-    )
-    return levels
-
-
-def _check(sample: Sample) -> None:
-    size = sample.image.shape[:2]
-    wanted = (
-        ("image", sample.image, np.dtype(np.uint8), (*size, 3)),
-        ("alpha", sample.alpha, np.dtype(np.float32), size),
-        ("mask", sample.mask, np.dtype(np.bool_), size),
-    )
-    for name, array, dtype, shape in wanted:
-        if array.dtype != dtype or array.shape != shape or 0 in shape:
-            raise ValueError(
-                f"{sample.key}: expected {name} {dtype} {shape}, got {array.dtype} {array.shape}"
-            )
-    low, high = sample.alpha.min(), sample.alpha.max()
-    if not (low >= 0 and high <= 1):  # written so that NaN fails too
-        raise ValueError(f"{sample.key}: expected alpha in [0, 1], got {low} to {high}")
+def _check(samples: Sequence[Sample]) -> None:
+    """Refuse arrays of another dtype, rank, size or range than ``Sample`` says, or of two sizes."""
+    size = samples[0].image.shape[:2]
+    wanted = {
+        "image": (np.dtype(np.uint8), (*size, 3)),
+        "alpha": (np.dtype(np.float32), size),
+        "mask": (np.dtype(np.bool_), size),
+    }
+    for sample in samples:
+        for name, (dtype, shape) in wanted.items():
+            array = getattr(sample, name)
+            if array.dtype != dtype or array.shape != shape or 0 in shape:
+                raise ValueError(
+                    f"{sample.key}: expected {name} {dtype} {shape}, "
+                    f"got {array.dtype} {array.shape}"
+                )
+        low, high = sample.alpha.min(), sample.alpha.max()
+        if not (low >= 0 and high <= 1):  # written so that NaN fails too
+            raise ValueError(f"{sample.key}: expected alpha in [0, 1], got {low} to {high}")

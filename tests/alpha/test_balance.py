@@ -1,20 +1,20 @@
-import math
-
 import pytest
 import torch
 
 from l4f_datagen.alpha.balance import (
+    HIGHEST_PRICE,
     Forces,
     Knobs,
     fixed_bracket,
     learning_rate_share,
     next_forces,
+    price,
     weights_at,
 )
 from l4f_datagen.alpha.object_size import Bracket
 from l4f_datagen.recipe import TrainingPart
 
-BRACKET = Bracket(0.1, 0.4)
+BRACKET = Bracket(0.1, 0.5, share=0.25)
 NOTHING = Knobs()
 
 
@@ -31,19 +31,21 @@ def test_fixed_takes_the_recipe_at_its_word():
     weights = weights_at(config, fixed_bracket(config), 7, Forces(3.0, 5.0), NOTHING)
     assert (weights.adversarial, weights.binarization, weights.area) == (0.1, 20, 0)
     assert (weights.fg_coverage, weights.bg_coverage) == (20, 40)
-    assert weights.bracket == Bracket(0.25, 0.25)
+    assert weights.bracket == Bracket(0.25, 0.25, 0.25)
     bare = TrainingPart(balance="fixed")
     assert weights_at(bare, fixed_bracket(bare), 0, Forces(1.0, 1.0), NOTHING).bg_coverage == 0
 
 
-def test_auto_divides_by_the_pull_and_multiplies_the_price():
+def test_auto_divides_by_the_pull_and_prices_the_area():
     config = TrainingPart(binarization_ramp=4)
-    weights = weights_at(config, BRACKET, 1, Forces(4.0, 3.0), NOTHING)
+    weights = weights_at(config, BRACKET, 1, Forces(4.0, 0.2), NOTHING)
     assert weights.adversarial == 0.25
-    assert weights.area == pytest.approx(3 * config.area_weight)
+    assert weights.area == config.area_weight
     assert weights.binarization == pytest.approx(config.binarization_weight / 2)
-    late = weights_at(config, BRACKET, 99, Forces(4.0, 3.0), Knobs(area=2.0, binarization=3.0))
-    assert late.area == pytest.approx(6 * config.area_weight)
+    small = Bracket(0.02, 0.1, share=0.05)
+    assert weights_at(config, small, 1, Forces(4.0, 0.2), NOTHING).adversarial == 0.05
+    late = weights_at(config, BRACKET, 99, Forces(4.0, 0.9), Knobs(area=2.0, binarization=3.0))
+    assert late.area == pytest.approx(2 * HIGHEST_PRICE * config.area_weight)
     assert late.binarization == pytest.approx(3 * config.binarization_weight)
 
 
@@ -52,32 +54,29 @@ def test_loss_has_the_slope_of_the_weighted_terms():
     alpha = torch.rand(2, 1, 4, 4, requires_grad=True)
     slope = torch.randn(2, 1, 4, 4)
     config = TrainingPart(binarization_ramp=0)
-    weights = weights_at(config, Bracket(0.9, 0.95), 0, Forces(2.0, 1.0), NOTHING)
+    weights = weights_at(config, Bracket(0.9, 0.95, 0.92), 0, Forces(2.0, 0.5), NOTHING)
     (own,) = torch.autograd.grad(weights.loss(slope, alpha), alpha)
     one = torch.full_like(alpha, 1 / alpha.numel())
-    expected = slope / 2 + config.area_weight * one
+    expected = slope * (0.92 / 0.25) / 2 + config.area_weight * one
     expected = expected + config.binarization_weight * one * torch.where(alpha < 0.5, 1.0, -1.0)
     expected = expected - weights.fg_coverage * one  # every mean alpha is below 0.9
     torch.testing.assert_close(own, expected)
 
 
-def test_the_price_rises_while_alpha_is_too_large_and_melts_away_once_it_is_not():
-    def prices(coverage, steps=10):
-        forces = Forces(1.0, 1.0)
-        for _ in range(steps):
-            forces = next_forces(forces, 1.0, coverage, BRACKET)
-        return forces.price
-
-    assert prices(1.0) == pytest.approx(math.exp(0.6))  # more than twice the limit: 6 % a step
-    assert prices(0.5) == pytest.approx(math.exp(0.15))
-    assert prices(0.4) == prices(0.2) == prices(0.0) == pytest.approx(math.exp(-0.6))
+def test_the_price_is_low_up_to_the_share_and_rises_steeply_beyond():
+    prices = [
+        price(Forces(1.0, times * 0.25), BRACKET) for times in (0.0, 1.0, 1.08, 1.205, 1.33, 4)
+    ]
+    assert prices == pytest.approx([1, 1, 1, 10.5, 20, 20])
 
 
-def test_the_pull_is_a_running_mean_that_starts_with_the_first():
-    first = next_forces(None, 3.0, 0.5, BRACKET)
-    assert first == Forces(3.0, 1.0)
-    assert next_forces(first, 1.0, 0.2, BRACKET).pull == pytest.approx(0.9 * 3 + 0.1)
-    assert next_forces(None, 0.0, 0.5, BRACKET).pull > 0
+def test_pull_and_coverage_are_running_means_that_start_with_the_first():
+    first = next_forces(None, 3.0, 0.5)
+    assert first == Forces(3.0, 0.5)
+    second = next_forces(first, 1.0, 0.2)
+    assert second.pull == pytest.approx(0.9 * 3 + 0.1)
+    assert second.coverage == pytest.approx(0.8 * 0.5 + 0.2 * 0.2)
+    assert next_forces(None, 0.0, 0.5).pull > 0
 
 
 def test_learning_rate_falls_at_the_end():

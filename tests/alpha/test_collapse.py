@@ -9,7 +9,7 @@ from l4f_datagen.alpha.object_size import Bracket
 from l4f_datagen.alpha.state import StepFacts
 from l4f_datagen.recipe import TrainingPart
 
-BRACKET = Bracket(0.1, 0.4)
+BRACKET = Bracket(0.1, 0.4, share=0.2)
 AUTO, FIXED = TrainingPart(), TrainingPart(balance="fixed")
 
 

@@ -1,6 +1,9 @@
+import builtins
 import json
 
-from l4f_datagen.alpha.diary import append_log
+from l4f_datagen.alpha import diary as diary_module
+from l4f_datagen.alpha.curves import Events
+from l4f_datagen.alpha.diary import CURVES_STEPS, Diary, append_log
 from l4f_datagen.alpha.state import StepFacts
 
 
@@ -32,3 +35,37 @@ def test_the_log_forgets_an_undone_future(tmp_path):
         "alpha_coverage": 0.125,
         "attempt": 1,
     }
+
+
+def test_curves_are_drawn_while_it_trains_and_at_the_end(
+    make_generator, make_part, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(diary_module, "write_curves", lambda rows, path: drawn.append(len(rows)))
+    part = make_part(steps=2 * CURVES_STEPS + 3)
+    diary = Diary(part, make_generator(), tmp_path, lambda line: None, 0)
+    for step in range(1, part.training.steps + 1):
+        diary.note(StepFacts(step, 1.0, 0.5, 0.25, 0.125))
+    assert drawn == [CURVES_STEPS, 2 * CURVES_STEPS]
+    diary.close()
+    assert drawn[2:] == [part.training.steps]
+
+
+def test_a_run_that_never_stepped_has_no_curves(make_generator, make_part, tmp_path):
+    Diary(make_part(), make_generator(), tmp_path, lambda line: None, 0).close()
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_without_tensorboard_there_are_no_events(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def fail(name, *rest):
+        if name.endswith("tensorboard"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    events = Events(tmp_path / "events")
+    events.add(StepFacts(1, 1.0, 0.5, 0.25, 0.125))
+    events.close()
+    assert not (tmp_path / "events").exists()

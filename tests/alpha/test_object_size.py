@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.alpha.object_size import Bracket, coverage_bracket, object_share, otsu_threshold
+from l4f_datagen.alpha.object_size import (
+    Bracket,
+    coverage_bracket,
+    object_share,
+    otsu_threshold,
+    solid,
+)
 
 
 def brute_force_otsu(values, edges):
@@ -51,6 +57,18 @@ def test_a_square_of_known_size(make_generator, make_part, share):
     assert object_share(make_part(), generator) == pytest.approx(share, abs=0.01)
 
 
+def test_windows_are_filled_and_gaps_closed():
+    mask = np.zeros((64, 64), bool)
+    mask[10:40, 10:40] = True
+    whole = mask.copy()
+    mask[15:25, 15:25] = False  # a window
+    mask[30:32, :] = False  # a line as of a road seen between bonnet and cabin
+    assert (solid(mask) == whole).mean() > 0.998
+    edge = np.zeros((32, 32), bool)
+    edge[:8] = True
+    assert (solid(edge) == edge).all()
+
+
 def test_is_a_function_of_the_generator_alone(make_generator, make_part):
     torch.manual_seed(1)
     first = object_share(make_part(), make_generator())
@@ -59,13 +77,14 @@ def test_is_a_function_of_the_generator_alone(make_generator, make_part):
     assert 0 < first < 1
 
 
-def test_bracket_is_half_to_twice_unless_the_recipe_says(make_generator, make_part):
+def test_bracket_lies_around_the_share_unless_the_recipe_says(make_generator, make_part):
     generator = make_generator()
     generator.synthesis.forward = Painter(0.25)
     bracket = coverage_bracket(make_part(), generator)
-    assert (bracket.lower, bracket.upper) == pytest.approx((0.125, 0.5), abs=0.01)
+    assert (bracket.lower, bracket.upper) == pytest.approx((0.1, 0.5), abs=0.01)
+    assert bracket.share == pytest.approx(0.25, abs=0.01)
     told = make_part(min_fg_coverage=0.1, min_bg_coverage=0.3)
-    assert coverage_bracket(told, generator) == Bracket(0.1, 0.7)
+    assert coverage_bracket(told, generator) == Bracket(0.1, 0.7, 0.7)
     half = coverage_bracket(make_part(min_bg_coverage=0.3), generator)
     assert (half.lower, half.upper) == (bracket.lower, 0.7)
 

@@ -10,7 +10,7 @@ from l4f_datagen.alpha.reals import REALS
 from l4f_datagen.alpha.stores import read_square
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.toys.scene import render_scene
+from l4f_datagen.toys.scene import TOYS, render_scene
 
 
 def stream(seed=0):
@@ -60,12 +60,13 @@ class TestGenerator:
         assert torch.allclose(images[0], images[1], atol=1e-6)
 
 
-class TestToyCars:
-    def test_are_fresh_renders(self, make_generator):
-        images = REALS["toy-cars"](TrainingPart(), make_generator(32))(stream(5), 2)
+@pytest.mark.parametrize("domain", TOYS)
+class TestToys:
+    def test_are_fresh_renders(self, make_generator, domain):
+        images = REALS[domain](TrainingPart(reals=domain), make_generator(32))(stream(5), 2)
         seeds = stream(5).randint(0, 2**31, 2)
         for image, seed in zip(images, seeds, strict=True):
-            render = render_scene(int(seed), 32).image
+            render = render_scene(int(seed), 32, domain).image
             assert np.array_equal(np.rint((image.numpy() + 1) * 127.5), render.transpose(2, 0, 1))
 
 

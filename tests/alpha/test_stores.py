@@ -12,6 +12,7 @@ from l4f_datagen.alpha.reals import REALS
 from l4f_datagen.alpha.stores import STORES, open_store, store_kind
 from l4f_datagen.errors import InputRefused, NetworkError, UsageError
 from l4f_datagen.recipe import TrainingPart
+from l4f_datagen.toys.scene import TOYS
 
 LEVELS = (50, 100, 150)
 
@@ -147,15 +148,14 @@ def test_what_is_no_lmdb(tmp_path):
 
 def test_a_picture_missing_from_an_lmdb(tmp_path):
     path = fill(tmp_path / "db", {b"length": b"2", b"16-00000": encoded(50)})
-    store = open_store(str(path), 16)
     with pytest.raises(InputRefused, match=r"db:16-00001: is missing; make the LMDB again"):
-        store.read(1)
+        open_store(str(path), 16)
 
 
 def test_an_entry_that_is_no_picture(tmp_path):
-    store = open_store(str(fill(tmp_path / "db", {b"key": b"words"})), 16)
+    path = fill(tmp_path / "db", {b"key": b"words"})
     with pytest.raises(InputRefused, match=r"db:key: is not a readable image"):
-        store.read(0)
+        open_store(str(path), 16)
 
 
 def test_without_the_lmdb_package(tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def test_zips_that_cannot_be_read(tmp_path):
     data[60:70] = bytes(10)
     path.write_bytes(data)
     with pytest.raises(InputRefused, match=r"bent.zip:set/\d+.png: cannot be unpacked"):
-        [open_store(str(path), 16).read(k) for k in range(3)]
+        open_store(str(path), 16)
 
 
 @pytest.mark.parametrize("damage", ["stream", "method", "password"])
@@ -198,7 +198,7 @@ def test_a_damaged_member_is_refused_by_name(tmp_path, damage):
         raw[central + field], raw[at + field - 2] = value, value
     path.write_bytes(raw)
     with pytest.raises(InputRefused, match=r"set.zip:a.png: cannot be unpacked \(.+\); pack it"):
-        open_store(str(path), 16).read(0)
+        open_store(str(path), 16)
 
 
 def test_a_zip_without_pictures(tmp_path):
@@ -215,8 +215,16 @@ def test_pictures_of_the_wrong_size(tmp_path):
         "take pictures of at least half that side"
     )
     with pytest.raises(InputRefused, match=expected) as caught:
-        open_store(str(tmp_path), 16).read(0)
+        open_store(str(tmp_path), 16)
     assert caught.value.exit_code == 4
+
+
+def test_pictures_all_over_a_store_are_looked_at(tmp_path):
+    for number in range(40):
+        side = 7 if number >= 30 else 16
+        (tmp_path / f"{number:02d}.png").write_bytes(encoded(50, (side, side)))
+    with pytest.raises(InputRefused, match=r"30.png: is 7 x 7 pixels"):
+        open_store(str(tmp_path), 16)
 
 
 def test_a_dataset_without_images(tmp_path):
@@ -236,4 +244,4 @@ def test_a_dataset_that_is_not_there(monkeypatch):
 
 def test_the_table_and_the_recipe_agree():
     named = TrainingPart.model_fields["reals"].annotation.__args__
-    assert set(STORES) | {"generator", "toy-cars"} == set(named)
+    assert set(STORES) | {"generator", *TOYS} == set(named)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator, GeneratorSpec
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 UNEVEN = {4: 6, 8: 5, 16: 3}

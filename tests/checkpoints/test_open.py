@@ -10,7 +10,7 @@ import torch
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_checkpoint, open_generator
 from l4f_datagen.errors import CheckpointRefused
-from l4f_datagen.stylegan2.generator import draw_z
+from l4f_datagen.stylegan2.mapping import draw_z
 
 
 def _opened(path: Path, foreign: ModuleType) -> GeneratorCheckpoint:

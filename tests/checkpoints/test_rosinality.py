@@ -9,7 +9,7 @@ import torch
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.errors import CheckpointRefused
-from l4f_datagen.stylegan2.generator import estimate_w_avg
+from l4f_datagen.stylegan2.mapping import estimate_w_avg
 
 
 @pytest.mark.parametrize("legacy", [False, True])

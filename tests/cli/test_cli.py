@@ -145,7 +145,8 @@ def test_train_writes_network_snapshots_previews_and_log(run, tmp_path, generato
     assert "trained already" in again.output
     other = run(*flags, "--seed", 5)
     assert other.exit_code == 2
-    assert "holds the training of another recipe or generator" in other.output
+    words = "holds the training of another recipe or generator, or on other pictures"
+    assert words in other.output
 
 
 def test_train_refuses_a_foreign_folder(run, tmp_path, generator_file):
@@ -166,6 +167,12 @@ def test_make_then_validate_scores_the_dataset_against_itself(run, tmp_path, mak
     made = CliRunner(env=env).invoke(cli, [str(flag) for flag in flags])
     assert made.exit_code == 0, made.output
     assert "3 samples of 3 attempts" in made.output
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    assert b"Trained for this dataset, without labels, in 2 steps." in page
+    [preview] = (tmp_path / "cache" / "alpha").glob("*/preview-000002.png")
+    assert (tmp_path / "out" / "training.png").read_bytes() == preview.read_bytes()
+    assert run("report", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
     truth = tmp_path / "out" / "masks"
     result = run("validate", "--truth", truth, "--pred", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
@@ -202,7 +209,7 @@ def test_two_recipes_are_refused(tmp_path):
 
 def test_every_reader_can_be_named():
     from l4f_datagen.annotations import READERS
-    from l4f_datagen.cli.validate import FORMATS
+    from l4f_datagen.cli.truth import FORMATS
 
     assert sorted(FORMATS) == sorted(READERS)
 

@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
 from l4f_datagen.recipe import check_recipe
@@ -42,26 +41,17 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def weights(tmp_path, make_generator, make_alpha):
-    """Flags that name a tiny generator and its alpha network, the mask about half of the image."""
-    generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    checkpoint = open_generator(tmp_path / "g.safetensors")
-    alpha = make_alpha(generator)
-    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=checkpoint.fingerprint)
-    return ["--generator", tmp_path / "g.safetensors", "--alpha", tmp_path / "a.safetensors"]
-
-
-@pytest.fixture
-def annotated(run, weights, tmp_path):
+def annotated(run, tiny_flags, tmp_path):
     """Pictures of `sample`, and a truth: what the alpha network says, some rows of it wrong."""
-    result = run("sample", *weights, "--n", 6, "--psi", "0.5,1.0", "--out", tmp_path / "to-label")
+    result = run(
+        "sample", *tiny_flags, "--n", 6, "--psi", "0.5,1.0", "--out", tmp_path / "to-label"
+    )
     assert result.exit_code == 0, result.output
     recipe = check_recipe(
         {
             "domain": "custom",
-            "generator": {"weights": str(weights[1])},
-            "alpha": {"weights": str(weights[3])},
+            "generator": {"weights": str(tiny_flags[1])},
+            "alpha": {"weights": str(tiny_flags[3])},
         },
         "test",
     )
@@ -77,8 +67,8 @@ def annotated(run, weights, tmp_path):
     return tmp_path / "truth", level
 
 
-def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, weights, tmp_path):
-    flags = ["sample", *weights[:2], "--n", 5, "--psi", "0.5,1.0"]
+def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, tiny_flags, tmp_path):
+    flags = ["sample", *tiny_flags[:2], "--n", 5, "--psi", "0.5,1.0"]
     assert run(*flags, "--out", tmp_path / "a").exit_code == 0
     assert run(*flags, "--out", tmp_path / "b").exit_code == 0
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
@@ -89,7 +79,7 @@ def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, weights, tmp
     assert {row["file"] for row in rows} == {name for name in files if name.endswith(".png")}
     assert len({row["seed"] for row in rows}) == 5
     facts = json.loads((tmp_path / "a" / "keys.json").read_text())
-    checkpoint = open_generator(weights[1])
+    checkpoint = open_generator(tiny_flags[1])
     assert facts["generator_sha256"] == checkpoint.sha256
     assert facts["drawn_with"]["generator.fingerprint"] == checkpoint.fingerprint
     assert facts["drawn_with"]["sampling.noise_mode"] == "const"
@@ -102,15 +92,15 @@ def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, weights, tmp
         assert [row["seed"] for row in csv.DictReader(table)] == ["0", "0", "1", "1", "2"]
 
 
-def test_seeds_named_are_the_seeds_drawn(run, weights, tmp_path):
-    result = run("sample", *weights[:2], "--seeds", "3-4", "--diverse", "--out", tmp_path / "a")
+def test_seeds_named_are_the_seeds_drawn(run, tiny_flags, tmp_path):
+    result = run("sample", *tiny_flags[:2], "--seeds", "3-4", "--diverse", "--out", tmp_path / "a")
     assert result.exit_code == 2
     assert "--diverse: given together with --seeds" in result.output
 
 
-def test_annotated_keys_are_rendered_anew_and_scored(run, weights, annotated, tmp_path):
+def test_annotated_keys_are_rendered_anew_and_scored(run, tiny_flags, annotated, tmp_path):
     truth, level = annotated
-    flags = ["validate", "--truth", truth, *weights, "--mask-threshold", level]
+    flags = ["validate", "--truth", truth, *tiny_flags, "--mask-threshold", level]
     result = run(*flags, "--keys", tmp_path / "to-label", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -126,26 +116,26 @@ def test_annotated_keys_are_rendered_anew_and_scored(run, weights, annotated, tm
     assert "were drawn with sampling.noise_mode 'const', now it is 'none'" in otherwise.output
 
 
-def test_missing_and_extra_pictures_are_named(run, weights, annotated, tmp_path):
+def test_missing_and_extra_pictures_are_named(run, tiny_flags, annotated, tmp_path):
     truth, _ = annotated
     names = sorted(path.name for path in truth.iterdir())
     (truth / names[0]).unlink()
-    fewer = run("validate", "--truth", truth, *weights, "--keys", tmp_path / "to-label")
+    fewer = run("validate", "--truth", truth, *tiny_flags, "--keys", tmp_path / "to-label")
     assert fewer.exit_code == 0, fewer.output
     assert f"1 predictions without truth: {names[0]}" in fewer.output
     Image.new("L", (16, 16), 255).save(truth / "psi0500-seed0099999.png")
-    extra = run("validate", "--truth", truth, *weights, "--keys", tmp_path / "to-label")
+    extra = run("validate", "--truth", truth, *tiny_flags, "--keys", tmp_path / "to-label")
     assert extra.exit_code == 4
     assert "truth psi0500-seed0099999.png: no prediction when pairing by" in extra.output
     (truth / names[1]).rename(truth / "holiday.png")
-    nameless = run("validate", "--truth", truth, *weights)
+    nameless = run("validate", "--truth", truth, *tiny_flags)
     assert nameless.exit_code == 4
     assert "holiday.png: its name holds no key such as psi0700-seed0000123" in nameless.output
 
 
-def test_sweep_plot_and_report_are_written(run, weights, annotated, tmp_path):
+def test_sweep_plot_and_report_are_written(run, tiny_flags, annotated, tmp_path):
     truth, _ = annotated
-    flags = ["validate", "--truth", truth, *weights, "--sweep", "psi,threshold"]
+    flags = ["validate", "--truth", truth, *tiny_flags, "--sweep", "psi,threshold"]
     result = run(*flags)
     assert result.exit_code == 0, result.output
     assert "best threshold" in result.output
@@ -161,8 +151,8 @@ def test_sweep_plot_and_report_are_written(run, weights, annotated, tmp_path):
     assert (tmp_path / "p.svg").read_text().startswith("<svg")
 
 
-def test_the_score_of_a_dataset_is_recorded_in_it(run, weights, tmp_path):
-    made = run("make", *weights, "--n", 4, "--mask-threshold", "0.5", "--out", tmp_path / "data",
+def test_the_score_of_a_dataset_is_recorded_in_it(run, tiny_flags, tmp_path):
+    made = run("make", *tiny_flags, "--n", 4, "--mask-threshold", "0.5", "--out", tmp_path / "data",
                "--set", "filters.coverage=null", "--set", "filters.border=null")  # fmt: skip
     assert made.exit_code == 0, made.output
     truth = tmp_path / "truth"
@@ -217,11 +207,11 @@ def test_validate_prints_the_golden_rows_to_four_digits(run, name, compat):
     assert ("authors: 'fg'" in rows["background"]) == compat
 
 
-def test_train_with_truth_chooses_and_fine_tunes(run, weights, annotated, tmp_path, monkeypatch):
+def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp_path, monkeypatch):
     monkeypatch.setattr("l4f_datagen.alpha.with_truth.STEPS", 50)  # not 200: seconds
     truth, _ = annotated
     out = tmp_path / "run"
-    flags = ["train", *weights[:2], "--steps", 4, "--out", out, "--truth", truth]
+    flags = ["train", *tiny_flags[:2], "--steps", 4, "--out", out, "--truth", truth]
     flags += ["--set", "alpha.training.batch=2", "--set", "alpha.training.snapshot_interval=2"]
     flags += ["--keys", tmp_path / "to-label", "--set", "output.mask_threshold=0.5"]
     result = run(*flags)
@@ -242,7 +232,7 @@ def test_train_with_truth_chooses_and_fine_tunes(run, weights, annotated, tmp_pa
     assert told["few_shot"]["held_out"]["value"] > 0
     chosen = open_alpha(out / "alpha-chosen.safetensors").native.training
     assert (chosen["unsupervised"], chosen["labels"]) == (True, 6)
-    flags = ["validate", "--truth", truth, *weights[:2], "--mask-threshold", "0.5", "--json"]
+    flags = ["validate", "--truth", truth, *tiny_flags[:2], "--mask-threshold", "0.5", "--json"]
     before = run(*flags, "--alpha", out / "alpha-chosen.safetensors")
     after = run(*flags, "--alpha", tuned)
     assert after.exit_code == 0, after.output
@@ -250,8 +240,8 @@ def test_train_with_truth_chooses_and_fine_tunes(run, weights, annotated, tmp_pa
     assert mae[1] < mae[0]
 
 
-def test_few_shot_needs_truth_before_anything_is_trained(run, weights, tmp_path):
-    flags = ["train", *weights[:2], "--steps", 1, "--out", tmp_path / "run"]
+def test_few_shot_needs_truth_before_anything_is_trained(run, tiny_flags, tmp_path):
+    flags = ["train", *tiny_flags[:2], "--steps", 1, "--out", tmp_path / "run"]
     result = run(*flags, "--few-shot")
     assert result.exit_code == 2
     assert "--few-shot: needs annotated pictures; give --truth EXPORT" in result.output

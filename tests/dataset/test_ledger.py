@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from l4f_datagen.dataset.ledger import Counts, cut_after_accepted, ledger_row
+from l4f_datagen.dataset.ledger import Counts, cut_after_accepted, ledger_row, until_accepted
 from l4f_datagen.sample import Sample
 
 PIXELS = {
@@ -25,6 +25,14 @@ def make_attempts(pattern):
 def test_cut_keeps_up_to_the_wanted_one(wanted, kept):
     attempts = make_attempts("-++-+-")
     assert cut_after_accepted(attempts, wanted) == attempts[:kept]
+
+
+@pytest.mark.parametrize(("wanted", "pulled"), [(None, 3), (1, 1), (2, 2), (3, 2), (4, 3), (9, 3)])
+def test_no_block_is_pulled_beyond_the_wanted_one(wanted, pulled):
+    blocks = [make_attempts("-+"), make_attempts("+-+"), make_attempts("-+")]
+    todo = iter(blocks)
+    assert list(until_accepted(todo, wanted)) == blocks[:pulled]
+    assert list(todo) == blocks[pulled:]
 
 
 def test_a_row_is_plain_json_values():

@@ -1,6 +1,7 @@
 """The local engine: order, look-ahead and bytes, whatever the number of threads."""
 
 import os
+import threading
 from itertools import chain
 
 import numpy as np
@@ -58,6 +59,48 @@ def test_rendering_runs_ahead_over_the_end_of_a_shard_but_not_far(renderer, quot
         assert set(asked) == {0}
         next(first)
         assert set(asked) == {0, 1}
+
+
+def test_nothing_is_begun_ahead_that_is_not_needed(renderer, quota, monkeypatch):
+    begun, start = [], Renderer.start
+
+    def watched(self, draws):
+        begun.append([draw.image_id for draw in draws])
+        return start(self, draws)
+
+    monkeypatch.setattr(Renderer, "start", watched)
+    left = iter((8, 4, 0))
+    with LocalEngine([renderer] * 2, quota.blocks, after) as engine:
+        found = list(engine.render(0, lambda: next(left)))
+    assert [sample.image_id for block in found for sample in block] == list(range(1, 9))
+    assert sorted(begun) == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_the_thread_that_rendered_goes_on_with_the_samples(renderer, quota):
+    threads = set()
+
+    def then(samples):
+        threads.add(threading.current_thread().name.partition("_")[0])
+        return samples[::-1]
+
+    with LocalEngine([renderer], quota.blocks, after, then) as engine:
+        first = next(engine.render(0))
+    assert [sample.image_id for sample in first] == [4, 3, 2, 1]
+    assert threads == {"render"}
+
+
+def test_make_renders_no_block_beyond_its_count(tiny_recipe, tmp_path, monkeypatch):
+    tiny_recipe["filters"] = {"preset": "none"}
+    rendered, start = [], Renderer.start
+
+    def watched(self, draws):
+        rendered.extend(draw.image_id for draw in draws)
+        return start(self, draws)
+
+    monkeypatch.setattr(Renderer, "start", watched)
+    recipe = check_recipe(tiny_recipe, "test")
+    make_dataset(Job(recipe, tmp_path / "out", 11, workers=3), say=lambda _: None)
+    assert sorted(rendered) == list(range(1, 13))  # three blocks of four, two shards
 
 
 def test_a_shard_out_of_turn_is_rendered_too(renderer, quota):

@@ -3,6 +3,7 @@
 The same with Ray itself: ``test_ray.py``.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,8 +43,13 @@ class Cluster:
         return lambda function: SimpleNamespace(remote=lambda *given: [function, given, True])
 
     def cancel(self, reference, force):
+        """Kill the task in its midst: what it has staged stays behind."""
         reference[2] = False
-        self.cancelled.append(reference[1][1])
+        order, shard, _ = reference[1]
+        self.cancelled.append(shard)
+        if not order.is_url:
+            for place in (f"images/{shard:05d}.part", f"masks/{shard:05d}"):
+                (Path(order.out) / place).mkdir(parents=True)
 
     def get(self, reference):
         function, given, wanted = reference
@@ -111,10 +117,53 @@ def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, 
         make(tiny_recipe, tmp_path / "out", engine="ray")
 
 
+def test_what_is_under_way_is_stopped_when_the_wait_is_interrupted(
+    cluster, tiny_recipe, tmp_path, digests, monkeypatch
+):
+    get = cluster.get
+
+    def interrupted(reference):
+        """Ctrl-C in the wait for shard 1."""
+        if reference[1][1] == 1 and reference[2]:
+            raise KeyboardInterrupt
+        return get(reference)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "get", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert 1 in cluster.cancelled
+    assert not list((tmp_path / "out").rglob("*.part"))
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    make(tiny_recipe, tmp_path / "whole", count="attempts")
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
 def test_a_cluster_without_what_it_takes(cluster, tiny_recipe, tmp_path):
     cluster.resources = {}
     with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
         make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "match"),
+    [
+        (None, L4FError, r"--engine ray: Ray did not start \(timed out\); start it with"),
+        ("auto", UsageError, r"--ray-address auto: no cluster answers there \(timed out\)"),
+        ("127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+        ("ray://127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+    ],
+)
+def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
+    cluster, tiny_recipe, tmp_path, monkeypatch, address, error, match
+):
+    def init(**_):
+        raise Exception("timed\nout")  # as bare as Ray's own
+
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "init", init, raising=False)
+    with pytest.raises(error, match=match):
+        make(tiny_recipe, tmp_path / "out", engine="ray", ray_address=address)
 
 
 def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):

@@ -107,30 +107,17 @@ def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
         assert rows
 
 
-@pytest.fixture
-def sources(tmp_path, make_generator, make_alpha):
-    from l4f_datagen.checkpoints.native import save_alpha, save_generator
-    from l4f_datagen.checkpoints.open import open_generator
-
-    generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    fingerprint = open_generator(tmp_path / "g.safetensors").fingerprint
-    alpha = make_alpha(generator)
-    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=fingerprint)
-    return ["--generator", tmp_path / "g.safetensors", "--alpha", tmp_path / "a.safetensors"]
-
-
-def test_make_and_push_in_one_go(run, hub, sources, tmp_path, monkeypatch):
+def test_make_and_push_in_one_go(run, hub, tiny_flags, tmp_path, monkeypatch):
     flags = ("--n", 4, "--filters", "none", "--out", tmp_path / "out", "--device", "cpu")
-    result = run("make", *sources, *flags, "--push", NAME)
+    result = run("make", *tiny_flags, *flags, "--push", NAME)
     assert result.exit_code == 0, result.output
     assert "licence: unknown" in result.stderr
     assert result.stdout.splitlines()[-1].startswith(f"{hub.url}/datasets/user/discs: ")
     manifest = (tmp_path / "out" / "manifest.json").read_bytes()
     assert hub.data(NAME, "manifest.json") == manifest
     monkeypatch.delenv("HF_TOKEN")
-    refused = run("make", *sources, "--n", 4, "--out", tmp_path / "new", "--push", NAME)
+    refused = run("make", *tiny_flags, "--n", 4, "--out", tmp_path / "new", "--push", NAME)
     assert refused.exit_code == 5
     assert not (tmp_path / "new").exists()  # told before the work, not after
     for bad in (["--push", "x"], ["--push", NAME, "--formats", "png"]):
-        assert run("make", *sources, "--n", 4, "--out", tmp_path / "new", *bad).exit_code == 2
+        assert run("make", *tiny_flags, "--n", 4, "--out", tmp_path / "new", *bad).exit_code == 2

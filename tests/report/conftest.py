@@ -1,9 +1,12 @@
 """A dataset of discs with two psi, two reasons and a whole provenance; no torch needed."""
 
+import io
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.open import open_dataset
@@ -66,6 +69,28 @@ def disc_dataset(discs, tmp_path):
         return SimpleNamespace(folder=folder, origin=ORIGIN, markers=markers, blocks=blocks)
 
     return make
+
+
+RUN = {
+    "steps": 4,
+    "kept_step": 3,
+    "attempts": [
+        {"attempt": 1, "step": [1, 2], "d_loss": [1.5, None], "realism": [0.5, 0.6],
+         "binarization": [0.3, 0.2], "alpha_coverage": [0.9, 1.0]},
+        {"attempt": 2, "step": [1, 2, 3, 4], "d_loss": [1.4, 1.3, 1.2, 1.1],
+         "realism": [0.7, 0.8, 0.9, 1.0], "binarization": [0.25, 0.125, 0.0625, 0.03125],
+         "alpha_coverage": [0.5, 0.375, 0.25, 0.1875]},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained():
+    """Origin of a dataset whose alpha network was trained for it, and a preview sheet."""
+    buffer = io.BytesIO()
+    pixels = np.random.RandomState(0).randint(0, 256, (64, 106, 3)).astype(np.uint8)
+    Image.fromarray(pixels).resize((1060, 640)).save(buffer, "PNG")
+    return ORIGIN | {"alpha": ORIGIN["alpha"] | {"run": RUN}}, buffer.getvalue()
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import shutil
 
 import pytest
 
-from l4f_datagen.checkpoints.native import save_alpha, save_generator
-from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.pipeline import Job, make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.report.again import block_around, plan_end
@@ -18,23 +17,9 @@ from l4f_datagen.sampling.sweep import sweep_of
 
 
 @pytest.fixture
-def job(tmp_path, make_generator, make_alpha):
-    generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    fingerprint = open_generator(tmp_path / "g.safetensors").fingerprint
-    alpha = make_alpha(generator)
-    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=fingerprint)
-    recipe = check_recipe(
-        {
-            "domain": "tiny",
-            "generator": {"weights": str(tmp_path / "g.safetensors")},
-            "alpha": {"weights": str(tmp_path / "a.safetensors")},
-            "sampling": {"psi": [0.5, 1.0], "block_size": 5, "blocks_per_shard": 2},
-            "filters": {"coverage": {"min": 0.3, "max": 1.0}, "border": None},
-            "output": {"mask_threshold": 0.5},
-        },
-        "test",
-    )
+def job(tiny_recipe, tmp_path):
+    tiny_recipe["sampling"]["block_size"] = 5
+    recipe = check_recipe(tiny_recipe, "test")
 
     def make(name="set", number=13, **options):
         folder = tmp_path / name

@@ -51,12 +51,13 @@ def page(browser):
 
 
 @pytest.fixture
-def opened(page, disc_dataset):
+def opened(page, disc_dataset, trained):
     def open_report(width=1280, scheme="light", **options):
         made = disc_dataset(30, **({"keep_rejected": True} | options))
         records = read_records(made.folder)
         file = made.folder / "report.html"
-        file.write_bytes(write_report(made.folder, made.origin, records))
+        origin, preview = trained
+        file.write_bytes(write_report(made.folder, origin, records, preview=preview))
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)
         page.goto(file.as_uri())

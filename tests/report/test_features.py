@@ -11,7 +11,7 @@ from l4f_datagen.report.features import (
     trgb_sheet,
 )
 from l4f_datagen.report.figures import GAP_PX
-from l4f_datagen.stylegan2.generator import draw_z
+from l4f_datagen.stylegan2.mapping import draw_z
 
 STEP = 128 + GAP_PX
 

@@ -160,5 +160,5 @@ def test_pages_go_into_a_folder_or_a_file(tmp_path):
     assert save_page(b"x", tmp_path / "new" / "folder") == tmp_path / "new/folder/score.html"
     assert save_page(b"y", tmp_path / "a.html").read_bytes() == b"y"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "new"]
-    with pytest.raises(UsageError, match=r"a\.html/b: cannot be written"):
+    with pytest.raises(UsageError, match=r"a\.html/b/score\.html: cannot be written"):
         save_page(b"x", tmp_path / "a.html" / "b")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from l4f_datagen.alpha.object_size import otsu_threshold
 from l4f_datagen.rivals.floors import colour_gmm_masks, otsu_masks
 
 pytest.importorskip("sklearn")
@@ -27,6 +28,16 @@ def test_easy_pictures_are_split(floor):
     found = floor(images, seed=1)
     assert (found & masks).sum() / (found | masks).sum() > 0.95
     np.testing.assert_array_equal(found, floor(images, seed=1))
+
+
+def test_the_librarys_otsu_and_our_own_part_the_same_bins():
+    threshold_otsu = pytest.importorskip("skimage.filters").threshold_otsu
+    stream = np.random.RandomState(2)
+    for share in (0.1, 0.4, 0.7):
+        heaps = np.where(stream.rand(4000) < share, stream.randn(4000) + 5, stream.randn(4000))
+        values = heaps.astype(np.float32)
+        half_bin = np.ptp(values) / 512  # the library names a bin's centre, ours its upper edge
+        assert otsu_threshold(values) == pytest.approx(threshold_otsu(values) + half_bin, rel=1e-4)
 
 
 @pytest.mark.parametrize("floor", [otsu_masks, colour_gmm_masks])

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from l4f_datagen.rivals.redo import LATENT, Redo, RedoPlan, redo_masks, train_redo
+from l4f_datagen.rivals.redo import LATENT, Redo, RedoPlan, is_inverted, redo_masks, train_redo
 
 PLAN = RedoPlan(steps=3, batch=4, width=4)
 
@@ -47,5 +47,6 @@ def test_the_object_is_what_lies_inside():
     inside[8:24, 8:24] = 1.0
     for sign in (1, -1):  # the network may have called the object either region
         net.masker.forward = lambda x, sign=sign: (sign * inside).expand(len(x), 1, 32, 32)
-        masks = redo_masks(net, pictures(3))
+        assert is_inverted(net.masker, pictures(3)) == (sign < 0)
+        masks = redo_masks(net.masker, pictures(3), inverted=sign < 0)
         np.testing.assert_array_equal(masks, np.repeat((inside > 0).numpy()[None], 3, 0))

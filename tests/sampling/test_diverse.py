@@ -10,8 +10,10 @@ from l4f_datagen.sampling.diverse import (
     diverse_draws,
     farthest_points,
 )
+from l4f_datagen.sampling.latents import open_latents
 from l4f_datagen.sampling.render import Renderer
 from l4f_datagen.sampling.seeds import parse_seeds
+from l4f_datagen.sampling.styles import Styles
 from l4f_datagen.sampling.sweep import Sweep
 
 
@@ -51,9 +53,33 @@ def test_picks_lie_farther_apart_than_the_first_of_the_plan(make_generator):
     assert least_distance(picked) > 1.5 * least_distance(first)
 
 
-def test_whole_pictures_may_be_looked_at_where_latents_fit_nothing_else(make_generator):
-    renderer = Renderer(make_generator(32), None)
-    assert len(diverse_draws(renderer, sweep(seeds="0-5"), 4, coarse=False)) == 4
+@pytest.mark.parametrize("mixing", [0.0, 1.0])
+@pytest.mark.parametrize("kind", ["z", "w", "w+"])
+def test_what_is_compared_is_drawn_from_the_ws_that_are_rendered(
+    make_generator, tmp_path, kind, mixing
+):
+    """Where the finer layers paint nothing, the picture is the coarse one, enlarged."""
+    generator = make_generator(64)
+    for side in (32, 64):
+        for parameter in generator.synthesis.get_submodule(f"b{side}.torgb").parameters():
+            parameter.data.zero_()
+    shape = {"z": (6, 8), "w": (6, 8), "w+": (6, generator.spec.num_ws, 8)}[kind]
+    np.save(tmp_path / "l.npy", np.random.RandomState(1).randn(*shape).astype(np.float32))
+    styles = Styles(open_latents(str(tmp_path / "l.npy")), kind[0], mixing, truncation_cutoff=3)
+    renderer = Renderer(generator, None, noise_mode="random", styles=styles)
+    draws = [sweep(seeds="0-5").draw(place) for place in range(12)]
+    coarse = coarse_pictures(renderer, draws).reshape(-1, 16, 16, 3)
+    for picture, sample in zip(coarse, renderer.render(draws), strict=True):
+        # Enlarging smooths a little; clear of the border a mean of 4 x 4 pixels undoes most of it.
+        shrunk = sample.image.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+        assert np.corrcoef(picture[2:-2, 2:-2].ravel(), shrunk[2:-2, 2:-2].ravel())[0, 1] > 0.9
+
+
+def test_mixing_moves_the_picks(make_generator):
+    generator = make_generator(32)
+    plain = diverse_draws(Renderer(generator, None), sweep(), 8)
+    mixed = diverse_draws(Renderer(generator, None, styles=Styles(style_mixing=1.0)), sweep(), 8)
+    assert mixed != plain
 
 
 def test_greedy_choice_equals_a_plain_search_over_what_is_not_outermost():

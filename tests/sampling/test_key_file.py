@@ -36,10 +36,7 @@ def test_a_table_edited_in_a_spreadsheet_is_read(tmp_path):
     text = "\ufeffseed,psi,file\r\n3,0.50,folder\\one.png\r\n4,1,\r\n"
     (tmp_path / "keys.csv").write_text(text, encoding="utf-8", newline="")
     keys = read_key_file(tmp_path)
-    assert [(row.file, row.key) for row in keys.rows] == [
-        ("one.png", "psi0500-seed0000003"),
-        ("psi1000-seed0000004", "psi1000-seed0000004"),
-    ]
+    assert keys.rows == [KeyRow("one.png", 0.5, 3), KeyRow("psi1000-seed0000004", 1.0, 4)]
     assert keys.facts == {}
 
 

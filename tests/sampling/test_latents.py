@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.sampling.latents import MAX_BYTES, open_latents
-from l4f_datagen.stylegan2.generator import GeneratorSpec
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 SPEC = GeneratorSpec(16, {4: 6, 8: 5, 16: 4}, z_dim=7, w_dim=8)
 """Takes 7 numbers as z, 8 as w, 6 x 8 as W+."""

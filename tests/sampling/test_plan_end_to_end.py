@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.errors import InputRefused, UsageError
 from l4f_datagen.pipeline import Job, make_dataset
@@ -17,17 +16,8 @@ PIXELS = ("images", "masks", "alpha")
 
 
 @pytest.fixture
-def data(tmp_path, make_generator, make_alpha):
-    generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    fingerprint = open_generator(tmp_path / "g.safetensors").fingerprint
-    alpha = make_alpha(generator)
-    save_alpha(tmp_path / "a.safetensors", alpha, generator_fingerprint=fingerprint)
-    return {
-        "domain": "tiny",
-        "generator": {"weights": str(tmp_path / "g.safetensors")},
-        "alpha": {"weights": str(tmp_path / "a.safetensors")},
-        "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2},
+def data(tiny_recipe):
+    return tiny_recipe | {
         "filters": {"preset": "none"},
         "output": {"mask_threshold": 0.45, "formats": ["png"]},
     }

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.masks import border_contact, components, coverage
-from l4f_datagen.sampling.scores import difference_hash, hash_distance, measure_block
+from l4f_datagen.sampling.scores import difference_hash, hash_distance, measure_block, measured
 
 
 def test_a_block_is_measured_as_its_samples_one_by_one(make_sample):
@@ -35,7 +35,14 @@ def test_what_the_renderer_measured_stands(make_sample):
 
 
 def test_no_samples_no_scores():
-    assert measure_block([]) == []
+    assert measure_block([]) == measured([]) == []
+
+
+def test_measured_once(make_sample):
+    samples = [make_sample(seed=1), replace(make_sample(seed=2), scores={"noise_iou": 0.5})]
+    once = measured(samples)
+    assert [sample.scores for sample in once] == measure_block(samples)
+    assert all(a is b for a, b in zip(measured(once), once, strict=True))
 
 
 def photo(seed=0, size=(48, 64)):

@@ -3,14 +3,9 @@ import pytest
 import torch
 from scipy import signal
 
-from l4f_datagen.stylegan2.generator import (
-    Generator,
-    GeneratorSpec,
-    Half,
-    MappingNetwork,
-    draw_z,
-    estimate_w_avg,
-)
+from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.stylegan2.mapping import MappingNetwork, draw_z
+from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
 
@@ -21,13 +16,6 @@ class Naive:
     def __init__(self, generator):
         self.spec = generator.spec
         self.tensors = {k: v.double().numpy() for k, v in generator.state_dict().items()}
-
-    def mapping(self, z):
-        x = z / np.sqrt((z**2).mean() + 1e-8)
-        for layer in range(self.spec.mapping_layers):
-            weight = self.tensors[f"mapping.fc.{layer}.weight"] * 0.01 / np.sqrt(len(x))
-            x = activate(weight @ x + 0.01 * self.tensors[f"mapping.fc.{layer}.bias"])
-        return x
 
     def synthesis(self, ws, noise, mute=None):
         image, features = 0, {}
@@ -128,23 +116,6 @@ def test_rgb_maps_add_up_to_the_image(make_generator):
     np.testing.assert_allclose(out.image[0].numpy(), image, atol=1e-5)
 
 
-@pytest.mark.parametrize("mapping_layers", [1, 2, 8])
-def test_mapping_agrees_with_the_formulas(make_generator, mapping_layers):
-    generator = make_generator(mapping_layers=mapping_layers)
-    z = draw_z([4, 5, 6], 8)
-    expected = [Naive(generator).mapping(row.astype(np.float64)) for row in z]
-    assert np.std(expected, axis=0).min() > 1e-3
-    w = generator.mapping(torch.from_numpy(z)).numpy()
-    np.testing.assert_allclose(w, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_mapping_sees_the_direction_of_z_alone(make_generator):
-    z = torch.from_numpy(draw_z([1, 2], 8))
-    mapping = make_generator().mapping
-    assert torch.allclose(mapping(z), mapping(3 * z), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(mapping(z), mapping(-z), atol=1e-3)
-
-
 class TestTruncation:
     @pytest.mark.parametrize("psi", [0.0, 0.5, 1.0, 1.3])
     @pytest.mark.parametrize("cutoff", [None, 0, 2])
@@ -177,6 +148,17 @@ class TestTruncation:
         images = generator(torch.from_numpy(draw_z([1, 2], 8)), 0.0).image
         assert torch.allclose(images[0], images[1], atol=1e-6)
         assert not torch.allclose(*generator(torch.from_numpy(draw_z([1, 2], 8)), 0.5).image)
+
+
+def test_truncation_of_w_plus_acts_row_by_row(make_generator):
+    generator = make_generator(16)
+    ws = torch.from_numpy(np.random.RandomState(1).randn(2, 6, 8).astype(np.float32))
+    psi = torch.tensor([0.3, 0.9])
+    expected = generator.w_avg + psi[:, None, None] * (ws - generator.w_avg)
+    torch.testing.assert_close(generator.truncate(ws, psi), expected)
+    cut = generator.truncate(ws, psi, 2)
+    torch.testing.assert_close(cut[:, :2], expected[:, :2])
+    assert torch.equal(cut[:, 2:], ws[:, 2:])
 
 
 class TestNoise:
@@ -277,63 +259,6 @@ class TestMuted:
         )
 
 
-class TestSeeds:
-    def test_the_contract_with_nvidias_tools(self):
-        z = draw_z([0, 42], 4)
-        assert z.dtype == np.float32
-        # RandomState(0) and RandomState(42), the standard normals NumPy has given since 1.0.
-        np.testing.assert_allclose(
-            z,
-            [
-                [1.76405235, 0.40015721, 0.97873798, 2.2408932],
-                [0.49671415, -0.1382643, 0.64768854, 1.52302986],
-            ],
-            rtol=1e-6,
-        )
-
-    def test_a_seed_is_a_seed_in_any_company(self):
-        assert np.array_equal(draw_z([5, 6, 2**32 - 1], 8)[2:], draw_z([2**32 - 1], 8))
-        assert np.array_equal(draw_z(range(3), 8)[1], np.float32(np.random.RandomState(1).randn(8)))
-
-
-def test_w_avg_is_the_mean_of_ten_thousand_fixed_draws(make_generator):
-    generator = make_generator()
-    z = np.random.RandomState(1000).randn(10_000, 8).astype(np.float32)
-    naive = Naive(generator)
-    expected = np.mean([naive.mapping(row.astype(np.float64)) for row in z], axis=0)
-    average = estimate_w_avg(generator.mapping, 8)
-    np.testing.assert_allclose(average.numpy(), expected, atol=1e-5)
-    assert torch.equal(estimate_w_avg(generator.mapping, 8), average)
-
-
-class TestSpec:
-    def test_derived_numbers(self):
-        spec = GeneratorSpec(64, {4: 1, 8: 1, 16: 1, 32: 1, 64: 1})
-        assert spec.resolutions == [4, 8, 16, 32, 64]
-        assert spec.num_ws == 10
-        for resolution, num_ws in ((256, 14), (512, 16), (1024, 18)):
-            widths = {2**k: 1 for k in range(2, resolution.bit_length())}
-            assert GeneratorSpec(resolution, widths).num_ws == num_ws
-
-    @pytest.mark.parametrize("resolution", [0, 8, 24, 2048])
-    def test_resolutions_that_are_refused(self, resolution):
-        with pytest.raises(ValueError, match=rf"resolution must be one of .*, got {resolution}"):
-            GeneratorSpec(resolution, {4: 1, 8: 1})
-
-    @pytest.mark.parametrize("sides", [[4, 8], [4, 8, 16, 32], [4, 16]])
-    def test_channels_that_are_refused(self, sides):
-        with pytest.raises(ValueError, match=r"channels must name \[4, 8, 16\], got \[4, "):
-            GeneratorSpec(16, dict.fromkeys(sides, 1))
-
-    @pytest.mark.parametrize(
-        "change", [{"z_dim": 0}, {"w_dim": -1}, {"mapping_layers": 0}, {"channels": {4: 0}}]
-    )
-    def test_numbers_that_are_refused(self, change):
-        channels = {4: 1, 8: 1, 16: 1} | change.pop("channels", {})
-        with pytest.raises(ValueError, match=r"widths and depth must be at least 1, got \["):
-            GeneratorSpec(16, channels, **change)
-
-
 def test_parameter_names_are_the_fields(make_generator):
     names = set(make_generator().state_dict())
     layer = {"affine.weight", "affine.bias", "weight", "bias", "noise_strength", "noise_const"}
@@ -355,84 +280,3 @@ def test_a_new_generator_is_drawn_from_torchs_stream():
     assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[0])
     assert not torch.equal(nets[0]["synthesis.b4.const"], nets[2]["synthesis.b4.const"])
     assert isinstance(Generator(spec).mapping, MappingNetwork)
-
-
-def ws_and_noise(generator, batch=3):
-    z = torch.from_numpy(draw_z(range(batch), generator.spec.z_dim))
-    return generator.truncate(generator.mapping(z), 0.8), generator.noise("const")
-
-
-class TestHalf:
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    @pytest.mark.parametrize("lowest", [4, 16, 32])
-    def test_is_for_the_top_resolutions_alone_and_stays_close(self, make_generator, dtype, lowest):
-        generator = make_generator(32)
-        ws, noise = ws_and_noise(generator)
-        exact = generator.synthesis(ws, noise)
-        half = generator.synthesis(ws, noise, half=Half(dtype, lowest))
-        for side, two in half.features.items():
-            assert {each.dtype for each in two} == {dtype if side >= lowest else torch.float32}
-            for each, other in zip(two, exact.features[side], strict=True):
-                if side < lowest:
-                    assert torch.equal(each, other)
-                else:
-                    limit = 0.05 * other.abs().max()
-                    assert (each.float() - other).abs().max() < limit
-        assert half.image.dtype == torch.float32
-        assert 0 < (half.image - exact.image).abs().mean() < 0.03 * exact.image.abs().mean()
-
-    def test_fp16_survives_what_would_overflow(self, make_generator):
-        """Styles of thousands: without taming the products pass 65504 and become NaN."""
-        generator = make_generator(16)
-        for layer in generator.synthesis.layers():
-            layer.affine.bias.mul_(3000)
-            layer.weight.mul_(30)
-        ws, noise = ws_and_noise(generator)
-        exact = generator.synthesis(ws, noise)
-        half = generator.synthesis(ws, noise, half=Half(torch.float16, 4))
-        for side in (8, 16):
-            for each, other in zip(half.features[side], exact.features[side], strict=True):
-                assert torch.isfinite(each).all()
-                assert (each.float() - other).abs().max() < 0.05 * other.abs().max()
-
-
-class TestMirrorAt:
-    def test_the_layout_up_to_there_is_mirrored(self, make_generator):
-        generator = make_generator(16)
-        ws, noise = ws_and_noise(generator)
-        plain = generator.synthesis(ws, noise)
-        mirrored = generator.synthesis(ws, noise, mirror_at=8)
-        for side in (4, 8):
-            for one, other in zip(plain.features[side], mirrored.features[side], strict=True):
-                torch.testing.assert_close(one.flip(3), other)
-        assert not torch.allclose(plain.features[16][1].flip(3), mirrored.features[16][1], atol=0.1)
-
-    def test_at_the_end_it_is_the_mirrored_picture(self, make_generator):
-        generator = make_generator(16)
-        ws, noise = ws_and_noise(generator)
-        plain = generator.synthesis(ws, noise)
-        mirrored = generator.synthesis(ws, noise, mirror_at=16)
-        torch.testing.assert_close(mirrored.image, plain.image.flip(3))
-
-    @pytest.mark.parametrize("noise_mode", ["const", "none"])
-    def test_symmetric_layers_finish_the_mirrored_picture(self, make_generator, noise_mode):
-        generator = make_generator(32)
-        for name, parameter in generator.synthesis.named_parameters():
-            if name.endswith("weight") and parameter.ndim == 4:
-                parameter.copy_((parameter + parameter.flip(3)) / 2)
-        ws, _ = ws_and_noise(generator)
-        noise = generator.noise(noise_mode)
-        plain = generator.synthesis(ws, noise)
-        mirrored = generator.synthesis(ws, noise, mirror_at=8)
-        torch.testing.assert_close(mirrored.image, plain.image.flip(3), atol=1e-4, rtol=1e-4)
-
-
-def test_truncation_of_w_plus_acts_row_by_row(make_generator):
-    generator = make_generator(16)
-    ws = torch.from_numpy(np.random.RandomState(1).randn(2, 6, 8).astype(np.float32))
-    psi = torch.tensor([0.3, 0.9])
-    expected = generator.w_avg + psi[:, None, None] * (ws - generator.w_avg)
-    torch.testing.assert_close(generator.truncate(ws, psi), expected)
-    cut = generator.truncate(ws, psi, 2)
-    torch.testing.assert_close(cut[:, :2], expected[:, :2])
-    assert torch.equal(cut[:, 2:], ws[:, 2:])

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from l4f_datagen.toys.car import Car, draw_car, paint_car, rounded_box, silhouette
+from l4f_datagen.toys.car import Car, draw_car, paint_car, silhouette
 
 GREY = (0.4, 0.4, 0.4)
 
@@ -11,29 +11,6 @@ GREY = (0.4, 0.4, 0.4)
 def make_cars(count: int, ground: tuple[float, float, float] = GREY) -> list[Car]:
     rng = np.random.default_rng(0)
     return [draw_car(rng, ground) for _ in range(count)]
-
-
-def test_rounded_box_is_the_distance_to_its_outline():
-    half_u, half_v, radius = 4.0, 7.0, 2.0
-    turn = np.linspace(0, 2 * np.pi, 4000)
-    corner_u = np.sign(np.cos(turn)) * (half_u - radius) + radius * np.cos(turn)
-    corner_v = np.sign(np.sin(turn)) * (half_v - radius) + radius * np.sin(turn)
-    # Between two corners the outline is straight: fill the gaps of the four arcs.
-    share = np.linspace(0, 1, 2000)
-    flat = (2 * share - 1) * (half_u - radius)
-    steep = (2 * share - 1) * (half_v - radius)
-    outline_u = np.concatenate([corner_u, flat, flat, 0 * share - half_u, 0 * share + half_u])
-    outline_v = np.concatenate([corner_v, 0 * share - half_v, 0 * share + half_v, steep, steep])
-
-    rng = np.random.default_rng(1)
-    u, v = rng.uniform(-10, 10, (2, 300))
-    nearest = np.hypot(u[:, None] - outline_u, v[:, None] - outline_v).min(axis=1)
-    distance = rounded_box(
-        (u + 1).astype(np.float32), (v - 2).astype(np.float32), 1.0, -2.0, half_u, half_v, radius
-    )
-    np.testing.assert_allclose(np.abs(distance), nearest, atol=5e-3)
-    centre = rounded_box(np.ones(1, np.float32), np.zeros(1, np.float32), 1, 0, 4, 7, 2)
-    assert centre[0] == pytest.approx(-4)
 
 
 def test_measures_are_in_range_and_varied():

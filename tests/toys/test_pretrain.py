@@ -7,13 +7,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.stylegan2.generator import draw_z, estimate_w_avg
-from l4f_datagen.toys import pretrain
-from l4f_datagen.toys.pretrain import PretrainPlan, TrainState
+from l4f_datagen.stylegan2.mapping import draw_z, estimate_w_avg
+from l4f_datagen.toys import pretrain, state
 from l4f_datagen.toys.scene import render_scene, render_scenes
+from l4f_datagen.toys.state import STATEFUL, PretrainPlan, TrainState, new_state, resume, save
 
 WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
-STATES = ("generator", "discriminator", "g_ema", "g_optim", "d_optim")
 PLAN = PretrainPlan(
     seed=1,
     kimg=0.008,
@@ -32,22 +31,23 @@ PLAN = PretrainPlan(
 def tiny(monkeypatch):
     """Few channels, scenes of plain noise, and a gauge that four pictures are enough for."""
 
-    def scenes(seeds, workers=1):
+    def scenes(seeds, workers=1, domain="toy-cars"):
         for seed in seeds:
+            seed += 1000 * (domain != "toy-cars")
             pixels = np.random.RandomState(seed).randint(0, 256, (64, 64, 3)).astype(np.uint8)
             yield SimpleNamespace(image=pixels)
 
     def gap(first, second):
         return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
 
-    monkeypatch.setattr(pretrain, "CHANNELS", WIDTHS)
+    monkeypatch.setattr(state, "CHANNELS", WIDTHS)
     monkeypatch.setattr(pretrain, "render_scenes", scenes)
     monkeypatch.setattr(pretrain, "frechet_distance", gap)
 
 
 def everything(state: TrainState):
     found = {}
-    for name in STATES:
+    for name in STATEFUL:
         values = getattr(state, name).state_dict()
         if name.endswith("optim"):
             slots = values["state"].items()
@@ -100,7 +100,7 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
 
 def one_step(seed):
     drawn = plan(seed=seed)
-    state = pretrain.new_state(drawn)
+    state = new_state(drawn)
     scenes = np.stack([scene.image for scene in pretrain.render_scenes(range(5))])
     reals, draw = next(pretrain.batches(scenes, drawn, 0))
     pretrain.train_step(state, reals, drawn, draw)
@@ -132,13 +132,13 @@ def test_the_seed_decides():
 
 
 def test_the_average_follows_the_generator():
-    state = pretrain.new_state(PLAN)
+    state = new_state(PLAN)
     before = {k: v.clone() for k, v in state.generator.named_parameters()}
     assert all(torch.equal(v, before[k]) for k, v in state.g_ema.named_parameters())
     state = one_step(1)
     # Half-life: 5 % of what was shown (2 images), well below ema_kimg; a step is 2 images.
     keep = 0.5 ** (1 / 0.05)
-    before = dict(pretrain.new_state(plan(seed=1)).generator.named_parameters())
+    before = dict(new_state(plan(seed=1)).generator.named_parameters())
     for name, average in state.g_ema.named_parameters():
         live = state.generator.state_dict()[name]
         torch.testing.assert_close(average, keep * before[name] + (1 - keep) * live)
@@ -147,20 +147,20 @@ def test_the_average_follows_the_generator():
 
 def test_saved_state_holds_the_mean_of_w(tmp_path):
     state = one_step(1)
-    pretrain.save(state, tmp_path)
+    save(state, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     expected = estimate_w_avg(state.g_ema.mapping, 128)
     assert torch.equal(state.g_ema.w_avg, expected)
-    other = pretrain.new_state(plan(seed=2))
-    pretrain.resume(other, tmp_path)
+    other = new_state(plan(seed=2))
+    resume(other, tmp_path)
     assert_same(everything(other), everything(state))
     assert other.step == 1
 
 
 def test_without_a_state_resume_changes_nothing(tmp_path):
-    state = pretrain.new_state(PLAN)
+    state = new_state(PLAN)
     before = everything(state)
-    pretrain.resume(state, tmp_path)
+    resume(state, tmp_path)
     assert_same(everything(state), before)
 
 
@@ -192,7 +192,7 @@ class TestBatches:
 class TestMixing:
     def rows(self, style_mixing_prob, seed):
         drawn = plan(style_mixing_prob=style_mixing_prob, batch=3)
-        state = pretrain.new_state(drawn)
+        state = new_state(drawn)
         draw = torch.Generator().manual_seed(seed)
         ws = pretrain.mixed_ws(state.generator, draw, drawn).detach()
         same = torch.Generator().manual_seed(seed)
@@ -219,7 +219,7 @@ class TestMixing:
 
 
 def test_images_are_sampled_by_seed():
-    generator = pretrain.new_state(PLAN).g_ema
+    generator = new_state(PLAN).g_ema
     images = pretrain.sample_images(generator, range(3, 8), batch=2)
     assert images.shape == (5, 3, 64, 64)
     assert images.abs().max() <= 1
@@ -228,16 +228,34 @@ def test_images_are_sampled_by_seed():
 
 
 def test_scenes_are_rendered_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        pretrain, "render_scenes", lambda seeds, workers: render_scenes(seeds, workers=1)
-    )
+    def alone(seeds, workers, domain):
+        return render_scenes(seeds, workers=1, domain=domain)
+
+    monkeypatch.setattr(pretrain, "render_scenes", alone)
     cache = tmp_path / "scenes.npy"
-    scenes = pretrain.rendered(range(7, 9), cache)
+    scenes = pretrain.rendered("toy-fish", range(7, 9), cache)
     assert scenes.shape == (2, 64, 64, 3)
-    assert np.array_equal(scenes[1], render_scene(8).image)
+    assert np.array_equal(scenes[1], render_scene(8, domain="toy-fish").image)
     monkeypatch.setattr(pretrain, "render_scenes", None)
-    assert np.array_equal(pretrain.rendered(range(7, 9), cache), scenes)
+    assert np.array_equal(pretrain.rendered("toy-fish", range(7, 9), cache), scenes)
     assert list(tmp_path.iterdir()) == [cache]
+
+
+def test_a_run_learns_the_renders_of_its_domain(tmp_path):
+    def first(domain):
+        pretrain.train(plan(kimg=0.004, domain=domain), tmp_path / domain, lambda line: None)
+        return np.load(tmp_path / domain / "scenes-5.npy"), np.load(
+            tmp_path / domain / "held-out-4.npy"
+        )
+
+    for cars, fish, seed in zip(first("toy-cars"), first("toy-fish"), (0, 1_000_000), strict=True):
+        (one,) = pretrain.render_scenes([seed], domain="toy-cars")
+        (other,) = pretrain.render_scenes([seed], domain="toy-fish")
+        assert np.array_equal(cars[0], one.image)
+        assert np.array_equal(fish[0], other.image)
+        assert not np.array_equal(cars[0], fish[0])
+    log = (tmp_path / "toy-fish" / "distance.jsonl").read_text()
+    assert [json.loads(line)["plan"]["domain"] for line in log.splitlines()] == ["toy-fish"]
 
 
 def test_held_out_scenes_are_never_trained_on():
@@ -256,3 +274,15 @@ def test_as_a_command(tmp_path, monkeypatch):
     result = CliRunner().invoke(pretrain.main, words)
     assert (result.exit_code, result.output) == (0, "trained\n")
     assert seen == {"plan": PretrainPlan(seed=8, kimg=3.0), "out": tmp_path}
+    words += ["--domain", "toy-fish", "--start", "toy-cars", "--decay-kimg", "2"]
+    assert CliRunner().invoke(pretrain.main, words).exit_code == 0
+    assert seen["plan"] == PretrainPlan("toy-fish", "toy-cars", seed=8, kimg=3.0, decay_kimg=2.0)
+
+
+@pytest.mark.parametrize("flag", ["--domain", "--start"])
+def test_the_command_names_what_it_knows(tmp_path, flag):
+    result = CliRunner().invoke(pretrain.main, ["--out", str(tmp_path), flag, "toy-boats"])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{flag}': 'toy-boats' is not one of" in result.output
+    assert "toy-fish" in result.output
+    assert list(tmp_path.iterdir()) == []

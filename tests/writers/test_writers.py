@@ -5,12 +5,12 @@ import pytest
 from l4f_datagen.dataset import layout
 from l4f_datagen.formats import FORMATS, SPLITS
 from l4f_datagen.writers import WRITERS
-from l4f_datagen.writers.encoding import IMAGE_OPTIONS, SUFFIXES
+from l4f_datagen.writers.encoding import IMAGE_ENCODERS, SUFFIXES
 
 
 def test_the_table_has_every_name_in_the_same_order():
     assert list(WRITERS) == list(FORMATS)
-    assert set(IMAGE_OPTIONS) == set(SUFFIXES)
+    assert set(IMAGE_ENCODERS) == set(SUFFIXES)
 
 
 def test_no_two_formats_share_a_place_or_an_index():

@@ -1,0 +1,1 @@
+"""Benchmark: the paper's tables for one domain, every method on the same generated pictures."""

@@ -1,0 +1,96 @@
+"""``l4f-datagen benchmark``: the paper's tables for one domain."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.errors import UsageError
+from l4f_datagen.options import PSI_LIST
+
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
+
+
+def _preds(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Path]:
+    """Split ``name=DIR``."""
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not path or not NAME.fullmatch(name):
+            raise click.BadParameter(f"expected name=DIR with a name such as rembg, got {text!r}")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice")
+        found[name] = Path(path)
+    return found
+
+
+@click.command()
+@source_options
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder, resumed.")
+@click.option("--methods", metavar="A,B", help="Which to compare; default all that can run.")
+@click.option(
+    "--training-seeds", default="0-2", show_default=True, help="A training each: 0,1,2 or 0-4."
+)
+@click.option(
+    "--images", "num_images", type=click.IntRange(1, 99_999), default=1_000, show_default=True,
+    help="Generated pictures at every psi.",
+)  # fmt: skip
+@click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations; default the recipe's.")
+@click.option("--steps", type=click.IntRange(1), help="Of every method's training, for a trial.")
+@click.option("--truth", type=FILE, help="Masks to score against; toy domains need none.")
+@click.option("--unrelated", type=FILE, help="Pictures that show nothing of the domain.")
+@click.option(
+    "--pred", "preds", multiple=True, metavar="NAME=DIR", callback=_preds,
+    help="Masks of a tool from outside, named as the images.",
+)  # fmt: skip
+@click.option("--images-only", is_flag=True, help="Write OUT/images for such tools and stop.")
+def benchmark(
+    out: Path,
+    methods: str | None,
+    training_seeds: str,
+    num_images: int,
+    psi: tuple[float, ...] | None,
+    steps: int | None,
+    truth: Path | None,
+    unrelated: Path | None,
+    preds: dict[str, Path],
+    images_only: bool,
+    device: str,
+    offline: bool,
+    **source: Any,
+) -> None:
+    """Compare the method, its ablations and its rivals on one domain; the same command resumes.
+
+    Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
+    figure.png. Every method masks the same generated pictures.
+    """
+    from l4f_datagen.sampling.seeds import parse_seeds
+
+    seeds = parse_seeds(training_seeds)
+    if not 1 <= len(seeds) <= 1_000:
+        problem = f"names {len(seeds):,} seeds"
+        raise UsageError(f"--training-seeds {training_seeds}", problem, "give 1 to 1,000, as 0-2")
+    numbers = tuple(dict.fromkeys(seeds[k] for k in range(len(seeds))))
+    recipe = resolve_recipe(**source)
+    from l4f_datagen.benchmark.run import Job, run_benchmark
+
+    job = Job(
+        recipe,
+        out,
+        tuple(methods.split(",")) if methods is not None else None,
+        numbers,
+        num_images,
+        tuple(dict.fromkeys(psi or recipe.sampling.psi)),
+        steps,
+        truth,
+        unrelated,
+        preds,
+        images_only,
+        device,
+        offline,
+    )
+    click.echo(run_benchmark(job, say=lambda line: click.echo(line, err=True)))

@@ -1,0 +1,78 @@
+"""PNG of many pictures at once: rows filtered by NumPy, deflated by Intel's ISA-L.
+
+On small pictures an encoder that takes them one by one spends its time on everything but pixels;
+on large ones the deflating counts. Both let other threads run meanwhile.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Filter = Literal["none", "up", "average"]
+
+FILTER_TYPES: dict[Filter, int] = {"none": 0, "up": 2, "average": 3}
+"""What stands before each row (PNG specification, 9.2)."""
+COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+"""Channels to colour type: grey, RGB, RGBA."""
+LEVEL = 1
+CHUNK_BYTES = 2**18
+"""Filtered at once: the rows and what is computed from them stay in a core's cache."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def encode_pngs(pictures: Sequence[Pixels] | Pixels, filter_name: Filter) -> list[bytes]:
+    """Encode pictures of one size and kind as PNG; the same pixels give the same bytes.
+
+    Args:
+        pictures: uint8 or uint16 ``h w``, or uint8 ``h w 3`` or ``h w 4``; a list of them, or one
+            array of all.
+        filter_name: what the rows are filtered by: "average" is best for pictures, "up" for
+            mattes, "none" for masks.
+    """
+    if len(pictures) == 0:
+        return []
+    height, width, *rest = pictures[0].shape
+    channels = rest[0] if rest else 1
+    depth = pictures[0].itemsize
+    head = struct.pack(">IIBBBBB", width, height, 8 * depth, COLOUR_TYPES[channels], 0, 0, 0)
+    before, after = SIGNATURE + _chunk(b"IHDR", head), _chunk(b"IEND", b"")
+    step = max(1, CHUNK_BYTES // pictures[0].nbytes)
+    files = []
+    for start in range(0, len(pictures), step):
+        stack = np.stack(pictures[start : start + step])
+        rows = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
+        rows = rows.reshape(len(stack), height, width * channels * depth)
+        for filtered in _filter_rows(rows, filter_name, channels * depth):
+            data = isal_zlib.compress(filtered.data, LEVEL)
+            files.append(before + _chunk(b"IDAT", data) + after)
+    return files
+
+
+def _filter_rows(rows: NDArray[np.uint8], name: Filter, pixel_bytes: int) -> NDArray[np.uint8]:
+    """Filter ``n h bytes``; the rows come back with their filter's number: ``n h 1+bytes``."""
+    number, height, length = rows.shape
+    filtered = np.empty((number, height, 1 + length), np.uint8)
+    filtered[:, :, 0] = FILTER_TYPES[name]
+    out = filtered[:, :, 1:]
+    if name == "none":
+        out[:] = rows
+    elif name == "up":
+        out[:, :1] = rows[:, :1]
+        np.subtract(rows[:, 1:], rows[:, :-1], out=out[:, 1:])
+    else:
+        # Less the mean of left and above, rounded down: of bytes, without a carry. Outside is 0.
+        above, left = np.zeros_like(rows), np.zeros_like(rows)
+        above[:, 1:] = rows[:, :-1]
+        left[:, :, pixel_bytes:] = rows[:, :, :-pixel_bytes]
+        np.subtract(rows, (above & left) + ((above ^ left) >> 1), out=out)
+    return filtered
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))

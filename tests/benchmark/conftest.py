@@ -1,0 +1,57 @@
+"""A toy domain whose generator is tiny and untrained, and a benchmark whose trainings are short."""
+
+from dataclasses import replace
+
+import pytest
+
+from l4f_datagen.benchmark import rivals, supervised, unrelated
+from l4f_datagen.benchmark.run import Job
+from l4f_datagen.checkpoints.native import save_alpha, save_generator
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.recipe import Recipe
+from l4f_datagen.rivals import editing_in_style
+from l4f_datagen.rivals.redo import RedoPlan
+
+TRAINING = {
+    "steps": 2,
+    "batch": 2,
+    "reals": "toy-cars",
+    "balance": "fixed",
+    "keep": "last",
+    "snapshot_interval": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(supervised, "LESSONS", supervised.Lessons(6, 5, 2, 4))
+    monkeypatch.setattr(rivals, "REDO", RedoPlan(steps=2, batch=2, width=4))
+    monkeypatch.setattr(rivals, "REDO_PICTURES", 4)
+    monkeypatch.setattr(editing_in_style, "FITTED_SAMPLES", 3)
+    monkeypatch.setattr(unrelated, "PICTURES", 3)
+
+
+@pytest.fixture
+def make_job(tmp_path, make_generator, make_alpha):
+    """Factory: (folder, recipe's domain, **fields of Job) -> Job on the CPU."""
+
+    def make(folder=None, domain="toy-cars", training=None, **fields):
+        home = folder or tmp_path
+        weights, given = home / "generator.safetensors", home / "alpha.safetensors"
+        if not weights.exists():
+            generator = make_generator(32)
+            save_generator(weights, generator.spec, generator.state_dict())
+            fingerprint = open_generator(weights).fingerprint
+            save_alpha(given, make_alpha(generator), generator_fingerprint=fingerprint)
+        recipe = Recipe.model_validate(
+            {
+                "domain": domain,
+                "generator": {"weights": str(weights)},
+                "alpha": {"weights": str(given), "training": TRAINING | (training or {})},
+                "output": {"mask_threshold": 0.5},
+            }
+        )
+        plain = Job(recipe, home / "out", training_seeds=(0,), num_images=3, device="cpu")
+        return replace(plain, **fields)
+
+    return make

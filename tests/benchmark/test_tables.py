@@ -1,0 +1,129 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from l4f_datagen.benchmark.rows import Row
+from l4f_datagen.benchmark.tables import (
+    build_tables,
+    line_of,
+    on_psi,
+    seed_interval,
+    tables_csv,
+    tables_text,
+)
+from l4f_datagen.scoring.bootstrap import METRICS
+
+
+def row(method, seed, counts, on="psi1000", **facts):
+    return Row(method, seed, on, "settings", np.asarray(counts, np.int64), [], **facts)
+
+
+def test_the_interval_over_seeds_is_students():
+    # Mean 0.9, deviation 0.1, t(2) = 4.302653: half = 4.302653 * 0.1 / sqrt(3).
+    interval = seed_interval([0.8, 0.9, 1.0])
+    assert interval.value == pytest.approx(0.9)
+    assert interval.high - 0.9 == pytest.approx(0.248414, abs=1e-6)
+    assert 0.9 - interval.low == pytest.approx(0.248414, abs=1e-6)
+
+
+def test_numbers_are_those_of_a_hand_calculation():
+    # 100 pixels: object 20 found of 30 with 10 false; ground 60 found of 70.
+    line = line_of([row("full", 0, [[20, 10, 10, 60]])], 1.0)
+    values = {name: line.scores[name].value for name in METRICS}
+    assert values == pytest.approx(
+        {
+            "miou": (0.5 + 0.75) / 2,
+            "iou_object": 20 / 40,
+            "iou_background": 60 / 80,
+            "f1": (2 / 3 + 6 / 7) / 2,
+            "precision": (20 / 30 + 60 / 70) / 2,
+            "recall": (20 / 30 + 60 / 70) / 2,
+            "accuracy": 0.8,
+        },
+        abs=1e-4,
+    )
+    text = tables_text(build_tables({("full", "psi1000"): line}, [1.0], []), "head")
+    assert text.startswith("head\n\nTable 1. ")
+    shown = next(part for part in text.split("\n") if part.startswith("full, psi 1 "))
+    assert shown.split() == [
+        "full,", "psi", "1", "0.5000/0.7500", "0.6250", "0.7619", "0.7619", "0.7619", "0.8000", "*",
+    ]  # fmt: skip
+
+
+def test_pixels_are_pooled_over_pictures_and_seeds_are_averaged():
+    one = row("full", 0, [[10, 0, 0, 90], [10, 10, 10, 70]])
+    two = row("full", 4, [[40, 0, 0, 60], [40, 0, 0, 60]])
+    line = line_of([one, two], 0.5)
+    assert line.seeds == (0, 4)
+    assert line.over == "seeds"
+    assert line.num_images == 2
+    assert line.scores["iou_object"].value == pytest.approx((20 / 40 + 1) / 2)
+    # t(1) = 12.7062; deviation of (0.5, 1) is 0.353553.
+    half = 12.7062 * 0.353553 / 2**0.5
+    assert line.scores["iou_object"].high == pytest.approx(0.75 + half, rel=1e-4)
+
+
+def test_one_seed_has_an_interval_over_pictures():
+    even = line_of([row("otsu", 0, [[20, 10, 10, 60]] * 5)], 1.0)
+    assert even.over == "pictures"
+    assert even.scores["miou"].low == even.scores["miou"].high == even.scores["miou"].value
+    uneven = line_of([row("otsu", 0, [[20, 10, 10, 60], [1, 1, 48, 50]] * 5)], 1.0)
+    miou = uneven.scores["miou"]
+    assert miou.low < miou.value < miou.high
+
+
+def test_notes_tell_collapse_and_constant_masks():
+    lines = line_of(
+        [
+            row("full", 0, [[30, 70, 0, 0]], collapse="the matte is all white"),
+            row("full", 1, [[0, 0, 30, 70]]),
+            row("full", 2, [[30, 0, 0, 70]]),
+        ],
+        1.0,
+    )
+    assert lines.notes == (
+        "training seed 0: the matte is all white",
+        "training seed 0: masks are all but white",
+        "training seed 1: masks are all but black",
+    )
+
+
+def test_lines_are_sorted_into_the_papers_tables():
+    psis = (0.5, 1.0)
+    methods = ("full", "last-layer", "unrelated-backgrounds", "editing-in-style", "redo", "rembg")
+    lines = {
+        (name, on_psi(psi)): line_of([row(name, 0, [[1, 1, 1, 1]])], psi)
+        for name in methods
+        for psi in psis
+    }
+    lines["redo", "renders"] = line_of([row("redo", 0, [[1, 1, 1, 1]], on="renders")], None)
+    tables = {table.number: table for table in build_tables(lines, psis, ["rembg"])}
+    held = {n: [(line.method, line.psi) for line in t.lines] for n, t in tables.items()}
+    assert held[1] == [("unrelated-backgrounds", 1.0), ("full", 1.0)]
+    assert held[2] == [("last-layer", 1.0), ("full", 1.0)]
+    assert held[3] == [("editing-in-style", 1.0), ("full", 1.0)]
+    assert held[4] == [("redo", 1.0), ("rembg", 1.0), ("full", 1.0)]
+    assert held[5] == [("redo", None)]
+    assert held[6] == [(name, psi) for name in methods for psi in psis]
+
+
+def test_csv_holds_every_metric_with_its_interval():
+    counts = [[20, 10, 10, 60], [1, 1, 48, 50]]
+    line = line_of([row("otsu", 0, counts), row("otsu", 1, counts[::-1] * 2)], 0.7)
+    (table,) = [t for t in build_tables({("otsu", "psi0700"): line}, [0.7], []) if t.number == 4]
+    (read,) = csv.DictReader(io.StringIO(tables_csv([table])))
+    assert read["method"] == "otsu"
+    assert read["psi"] == "0.7"
+    assert read["training_seeds"] == "0 1"
+    assert read["interval_over"] == "seeds"
+    for name in METRICS:
+        score = line.scores[name]
+        for end, value in (("", score.value), ("_low", score.low), ("_high", score.high)):
+            assert float(read[name + end]) == pytest.approx(value, abs=1e-6)
+
+
+def test_tables_without_lines_say_so():
+    text = tables_text(build_tables({}, [1.0], []), "head")
+    assert text.count("not measured") == 6

@@ -1,0 +1,129 @@
+"""What ``make`` writes when asked for more than the defaults, opened by the readers users have."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from datasets import load_dataset
+from PIL import Image
+from pycocotools.coco import COCO
+
+from l4f_datagen.alpha.network import AlphaNetwork
+from l4f_datagen.checkpoints.open import open_alpha, open_generator
+from l4f_datagen.cli import cli
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.sampling.render import Renderer, renderer_of
+from l4f_datagen.sampling.sweep import Draw
+
+FORMATS = {
+    "png": ("PNG", ".png", "| picture files | images PNG; masks and alphas PNG |"),
+    "webp": ("WEBP", ".webp", "| picture files | images WebP, lossless; masks and alphas PNG |"),
+    "jpeg": (
+        "JPEG",
+        ".jpg",
+        "| picture files | images JPEG, quality 95, 4:4:4; masks and alphas PNG |",
+    ),
+}
+"""Image format to Pillow's name of it, the ending of the files and what the card says."""
+NUMBER = 6
+
+
+@pytest.fixture
+def make(tiny_recipe, tmp_path):
+    """Function: flags -> the folder that ``make`` wrote."""
+
+    def call(*flags):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(tiny_recipe))
+        words = ["make", "--recipe", path, "--n", NUMBER, "--out", tmp_path / "out", *flags]
+        result = CliRunner().invoke(cli, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        return tmp_path / "out"
+
+    return call
+
+
+@pytest.fixture
+def again(tiny_recipe):
+    """Function: a row of the ledger, more of the recipe -> its sample, rendered by itself."""
+
+    def render(row, **output):
+        recipe = check_recipe(tiny_recipe | {"output": tiny_recipe["output"] | output}, "test")
+        generator = open_generator(tiny_recipe["generator"]["weights"]).build()
+        alpha: AlphaNetwork = open_alpha(tiny_recipe["alpha"]["weights"]).build()
+        renderer: Renderer = renderer_of(recipe, generator, alpha)
+        [sample] = renderer.render([Draw(row["image_id"], row["psi"], row["seed"])])
+        return sample
+
+    return render
+
+
+def accepted_rows(out):
+    rows = map(json.loads, (out / "ledger.jsonl").read_text().splitlines())
+    return {row["key"]: row for row in rows if row["status"] == "accepted"}
+
+
+def levels_apart(first, second):
+    return np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max()
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_image_formats_through_every_reader_and_in_the_card(make, again, tmp_path, image_format):
+    out = make("--image-format", image_format)
+    kind, suffix, words = FORMATS[image_format]
+    card = (out / "README.md").read_text()
+    assert words in card
+    assert ("not the exact pixels of the generator" in card) == (image_format == "jpeg")
+    rows = accepted_rows(out)
+    loaded = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    coco = COCO(str(out / "annotations/instances_train.json"))
+    assert len(loaded) == len(coco.imgs) == len(rows) == NUMBER
+    for row, entry in zip(loaded, coco.imgs.values(), strict=True):
+        sample = again(rows[row["key"]])
+        assert entry["key"] == row["key"]
+        assert entry["file_name"].endswith(f"{row['key']}{suffix}")
+        with Image.open(out / "images" / entry["file_name"]) as stored:
+            assert (stored.format, stored.mode) == (kind, "RGB")
+            assert levels_apart(stored, row["image"]) == 0
+        # JPEG of noise, which a generator with drawn weights makes, is far from exact.
+        assert levels_apart(row["image"], sample.image) <= (60 if image_format == "jpeg" else 1)
+        assert (row["mask"].format, row["alpha"].format) == ("PNG", "PNG")
+        assert row["image"].format == kind
+        mask = np.asarray(row["mask"])
+        assert set(np.unique(mask)) <= {0, 255}
+        assert np.mean((mask == 255) != sample.mask) < 0.01
+        [annotation] = coco.imgToAnns[entry["id"]]
+        np.testing.assert_array_equal(coco.annToMask(annotation) * 255, mask)
+        assert levels_apart(row["alpha"], np.rint(sample.alpha * 255)) <= 1
+        assert (out / annotation["alpha_file"]).exists()
+
+
+def test_composites_over_the_generators_own_backgrounds(make, again):
+    out = make("--composites", "generated", "--cutouts")
+    assert "objects also over the generator's own backgrounds" in (out / "README.md").read_text()
+    rows = accepted_rows(out)
+    files = sorted((out / "composites").rglob("*.png"))
+    assert {path.stem for path in files} == set(rows)
+    changed = []
+    for path in files:
+        sample = again(rows[path.stem], composites="generated")
+        alpha = sample.alpha[..., None]
+        wanted = alpha * sample.image + (1 - alpha) * sample.background
+        with Image.open(path) as composite:
+            assert (composite.format, composite.mode) == ("PNG", "RGB")
+            assert levels_apart(composite, np.rint(wanted)) <= 2
+            changed.append(levels_apart(composite, sample.image))
+        with Image.open(out / "rgba" / path.relative_to(out / "composites")) as cutout:
+            assert cutout.mode == "RGBA"
+            assert levels_apart(cutout, np.dstack([sample.image, 255 * sample.alpha])) <= 1
+    assert min(changed) > 3
+
+
+def test_composites_resume_to_the_same_bytes(make, digests):
+    flags = ("--composites", "generated", "--image-format", "webp")
+    out = make(*flags)
+    whole = digests(out)
+    next((out / "composites").rglob("*.webp")).unlink()
+    assert digests(make(*flags)) == whole

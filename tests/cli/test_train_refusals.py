@@ -1,0 +1,199 @@
+"""Pictures and checkpoints that a training cannot use: one line, exit 4, no folder claimed."""
+
+import struct
+import zipfile
+import zlib
+
+import datasets
+import lmdb
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from l4f_datagen.alpha import training as training_module
+from l4f_datagen.alpha.state import StepFacts
+from l4f_datagen.checkpoints.native import save_alpha, save_generator
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.cli import cli
+
+
+@pytest.fixture
+def generator_file(tmp_path, make_generator):
+    generator = make_generator(16)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    return path
+
+
+@pytest.fixture
+def refused(tmp_path, generator_file):
+    """Run a command that has to be refused, and return the one line it says."""
+
+    def call(command, *flags):
+        words = [command, "--generator", generator_file, "--out", tmp_path / "run", *flags]
+        env = {"L4F_CACHE": str(tmp_path / "cache")}
+        result = CliRunner(env=env).invoke(cli, [str(word) for word in words])
+        assert result.exit_code == 4, result.output
+        *before, line = result.stderr.splitlines()
+        assert not any(text.startswith(("Error", "Traceback")) for text in before)
+        assert line.startswith("Error: ")
+        return line.removeprefix("Error: ")
+
+    return call
+
+
+def bomb(side):
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(100))),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def small(path):
+    path.mkdir()
+    Image.new("RGB", (7, 5)).save(path / "a.png")
+
+
+def large(path):
+    path.mkdir()
+    Image.new("1", (10_000, 7_000)).save(path / "a.png")
+
+
+def gigantic(path):
+    path.mkdir()
+    (path / "a.png").write_bytes(bomb(60_000))
+
+
+def words(path):
+    path.mkdir()
+    (path / "a.png").write_text("no picture")
+
+
+def empty_zip(path):
+    zipfile.ZipFile(path, "w").close()
+
+
+def empty_lmdb(path):
+    lmdb.open(str(path), map_size=2**20).close()
+
+
+def empty_dataset(path):
+    features = datasets.Features(image=datasets.Image())
+    datasets.Dataset.from_dict({"image": []}, features=features).save_to_disk(str(path))
+
+
+def empty_parquet(path):
+    path.mkdir()
+    features = datasets.Features(image=datasets.Image())
+    table = datasets.Dataset.from_dict({"image": []}, features=features)
+    table.to_parquet(str(path / "train-00000.parquet"))
+
+
+def text_dataset(path):
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(path))
+
+
+NONE = r": holds no image (.bmp .jpeg .jpg .png .webp); name pictures of the domain"
+BAD_REALS = {
+    "too small": (
+        small,
+        "/a.png: is 7 x 5 pixels, the generator draws 16 x 16; "
+        "take pictures of at least half that side",
+    ),
+    "too large": (large, "/a.png: is 10000 x 7000 pixels, at most 64 MP; shrink it"),
+    "gigantic": (gigantic, "/a.png: is far beyond 64 megapixels; shrink it"),
+    "no picture": (words, "/a.png: is not a readable image ("),
+    "empty folder": (lambda path: path.mkdir(), NONE),
+    "empty zip": (empty_zip, NONE),
+    "empty lmdb": (empty_lmdb, NONE),
+    "empty dataset": (empty_dataset, ": holds no rows; name a dataset with images"),
+    "empty parquet": (
+        empty_parquet,
+        ': cannot be opened (Instruction "train" corresponds to no data!); '
+        "name a dataset with images",
+    ),
+    "dataset of text": (
+        text_dataset,
+        ": has no image column, only text; name another dataset",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REALS)
+def test_reals_that_cannot_be_used(refused, tmp_path, name):
+    make, problem = BAD_REALS[name]
+    make(tmp_path / "reals")
+    line = refused("train", "--reals", tmp_path / "reals")
+    assert line.startswith(f"{tmp_path / 'reals'}{problem}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_reals_is_meant_as_it_is_spelt(refused, tmp_path):
+    folder = tmp_path / r"my\n 'cats': #1"
+    small(folder)
+    assert refused("train", "--reals", folder).startswith(f"{folder}/a.png: is 7 x 5 pixels")
+
+
+def test_backgrounds_that_cannot_be_used(refused, tmp_path):
+    small(tmp_path / "grounds")
+    flags = ("alpha.background=pictures", f"alpha.background_path={tmp_path / 'grounds'}")
+    line = refused("train", *(f"--set={flag}" for flag in flags))
+    assert line.startswith(f"{tmp_path / 'grounds'}/a.png: is 7 x 5 pixels")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_without_discriminator(refused, tmp_path, generator_file):
+    line = refused("train", "--set", "alpha.training.discriminator=pretrained")
+    assert line.startswith(f"{generator_file}: ")
+    assert "discriminator" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_make_refuses_the_same_before_it_trains(refused, tmp_path):
+    empty_lmdb(tmp_path / "reals")
+    flags = ("alpha.training.reals=lmdb", f"alpha.training.reals_folder={tmp_path / 'reals'}")
+    line = refused("make", "--n", 2, *(f"--set={flag}" for flag in flags))
+    assert line == f"{tmp_path / 'reals'}{NONE}"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("resolution", "seed"), [(16, 9), (32, 0)])
+def test_an_alpha_network_of_another_generator(
+    refused, tmp_path, make_generator, make_alpha, resolution, seed
+):
+    other = make_generator(resolution, seed=seed)
+    save_generator(tmp_path / "other.safetensors", other.spec, other.state_dict())
+    fingerprint = open_generator(tmp_path / "other.safetensors").fingerprint
+    path = tmp_path / "alpha.safetensors"
+    save_alpha(path, make_alpha(other), generator_fingerprint=fingerprint)
+    line = refused("make", "--n", 2, "--alpha", path)
+    problem = "was trained on another" if resolution == 16 else "reads features"
+    assert line.startswith(f"{path}: {problem}")
+    assert line.endswith("; train one with `l4f-datagen train`")
+
+
+def test_pictures_of_another_class(refused, tmp_path, monkeypatch):
+    """The discriminator tells them from all composites, whatever is tried."""
+
+    def beaten(training, setting):
+        training.step += 1
+        facts = StepFacts(training.step, 0.001, 9.0, 0.1, 0.3, training.attempt)
+        training.note(facts)
+        return facts
+
+    monkeypatch.setattr(training_module, "train_step", beaten)
+    (tmp_path / "cats").mkdir()
+    noise = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cats" / "a.png")
+    flags = ("--set=alpha.training.batch=2", "--set=alpha.training.attempts=2")
+    line = refused("train", "--steps", 60, "--reals", tmp_path / "cats", *flags)
+    assert line == (
+        f"{tmp_path / 'cats'}: the discriminator tells these pictures from all that is made of "
+        "the generator's: they show another class, or look otherwise; "
+        "take pictures of what the generator draws, or --reals generator"
+    )
