@@ -29,8 +29,8 @@ def otsu_masks(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.bool_]:
         ground = np.median(image[border(image.shape[:2])], axis=0)  # 3
         saliency = np.linalg.norm(image - ground, axis=2)  # h w
         if saliency.min() < saliency.max():
-            # The library's, as a user of Otsu would take it. Our own (`alpha.object_size`) parts the
-            # same histogram at the same bin, for a core that does without scikit-image.
+            # The library's, as a user of Otsu would take it. Our own (`alpha.object_size`) parts
+            # the same histogram at the same bin, for a core that does without scikit-image.
             mask[:] = saliency > threshold_otsu(saliency)
     return masks
 

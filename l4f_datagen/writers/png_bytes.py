@@ -6,13 +6,13 @@ on large ones the deflating counts. Both let other threads run meanwhile.
 
 import struct
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[Any]
 Filter = Literal["none", "up", "average"]
 
 FILTER_TYPES: dict[Filter, int] = {"none": 0, "up": 2, "average": 3}
@@ -44,8 +44,8 @@ def encode_pngs(pictures: Sequence[Pixels] | Pixels, filter_name: Filter) -> lis
     step = max(1, CHUNK_BYTES // pictures[0].nbytes)
     files = []
     for start in range(0, len(pictures), step):
-        stack = np.stack(pictures[start : start + step])
-        rows = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
+        stack = np.stack(list(pictures[start : start + step]))
+        rows: NDArray[np.uint8] = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
         rows = rows.reshape(len(stack), height, width * channels * depth)
         for filtered in _filter_rows(rows, filter_name, channels * depth):
             data = isal_zlib.compress(filtered.data, LEVEL)
