@@ -6,9 +6,10 @@ binarisation, area and coverage pull with 1 / pixels each. ``balance: auto`` mea
 it, so that one set of weights means the same everywhere: that of an object over a quarter of the
 picture. Hinges keep each picture's mean alpha in the bracket of ``object_size``.
 
-Area has a price besides: alpha keeps a pixel if its realism is worth more. A low price always holds: ground that nobody misses is let go. It rises steeply once
-the batches' mean alpha is larger than the object's measured share. Without it the matte creeps on
-after the object is found: shadow and surroundings, too, make a composite a little more real.
+Area has a price besides: alpha keeps a pixel if its realism is worth more. A low price always
+holds: ground that nobody misses is let go. It rises steeply once the batches' mean alpha is larger
+than the object's measured share. Without it the matte creeps on after the object is found: shadow
+and surroundings, too, make a composite a little more real.
 """
 
 from dataclasses import dataclass
