@@ -151,7 +151,7 @@ class TestPictures:
         passes = []
         generator.synthesis.register_forward_pre_hook(lambda net, given: passes.append(given))
         pictures = draw_pictures(make_part(batch=2), generator, step_stream(0, 0))
-        assert [given[2:] for given in passes] == [(), ("conv1",)]
+        assert [given[2:] for given in passes] == [(None,), ("conv1",)]
         foreground, background = (given[1] for given in passes)
         corners = {
             float(noise[-1][k, 0, 0, 0]) for noise in (foreground, background) for k in (0, 1)

@@ -59,10 +59,9 @@ def test_what_is_compared_is_drawn_from_the_ws_that_are_rendered(
     make_generator, tmp_path, kind, mixing
 ):
     """Where the finer layers paint nothing, the picture is the coarse one, enlarged."""
-    generator = make_generator(64)
-    for side in (32, 64):
-        for parameter in generator.synthesis.get_submodule(f"b{side}.torgb").parameters():
-            parameter.data.zero_()
+    generator = make_generator(32)
+    for parameter in generator.synthesis.get_submodule("b32.torgb").parameters():
+        parameter.data.zero_()
     shape = {"z": (6, 8), "w": (6, 8), "w+": (6, generator.spec.num_ws, 8)}[kind]
     np.save(tmp_path / "l.npy", np.random.RandomState(1).randn(*shape).astype(np.float32))
     styles = Styles(open_latents(str(tmp_path / "l.npy")), kind[0], mixing, truncation_cutoff=3)
@@ -70,8 +69,8 @@ def test_what_is_compared_is_drawn_from_the_ws_that_are_rendered(
     draws = [sweep(seeds="0-5").draw(place) for place in range(12)]
     coarse = coarse_pictures(renderer, draws).reshape(-1, 16, 16, 3)
     for picture, sample in zip(coarse, renderer.render(draws), strict=True):
-        # Enlarging smooths a little; clear of the border a mean of 4 x 4 pixels undoes most of it.
-        shrunk = sample.image.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+        # Enlarging smooths a little; clear of the border a mean of 2 x 2 pixels undoes most of it.
+        shrunk = sample.image.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
         assert np.corrcoef(picture[2:-2, 2:-2].ravel(), shrunk[2:-2, 2:-2].ravel())[0, 1] > 0.9
 
 
