@@ -24,6 +24,13 @@ WIDTHS = {4: 6, 8: 5, 16: 4, 32: 3}
 """A different width at every resolution: mixed-up channels cannot pass unseen."""
 
 
+@pytest.fixture(autouse=True)
+def usual_floats():
+    """Commands set the thread to flush denormals, which other tests generate."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def make_generator():
     def make(resolution=16, *, seed=0, noise=0.4, conv_clamp=None, mapping_layers=2):

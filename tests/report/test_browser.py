@@ -113,7 +113,8 @@ def test_filters_really_change_what_is_shown(opened):
     page.locator("label", has=page.locator("input[name=psi][value='0.5']")).click()
     assert set(keys(page)) == keys_of(records, accepted & (records.psi == 1.0))
     page.click("button[type=reset]")
-    page.wait_for_function(f"document.querySelectorAll('#accepted .card').length === {30}")
+    page.locator("#accepted .card").nth(29).wait_for(state="attached")  # the whole first page again
+    assert page.locator("#accepted .card").count() == 30
 
     page.locator("label", has=page.locator("input[name=status][value=accepted]")).click()
     assert page.locator("#accepted").is_hidden()
