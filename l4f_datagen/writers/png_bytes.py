@@ -1,15 +1,17 @@
-"""PNG of many pictures at once: rows filtered by NumPy, deflated by Intel's ISA-L.
+"""PNG of many pictures at once: rows filtered by NumPy, deflated by libdeflate.
 
 On small pictures an encoder that takes them one by one spends its time on everything but pixels;
-on large ones the deflating counts. Both let other threads run meanwhile.
+on large ones the deflating counts. Both let other threads run meanwhile. Faster deflaters exist,
+but what they write depends on the CPU and on what memory held before; this one's bytes depend on
+the pixels alone.
 """
 
 import struct
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import deflate
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
@@ -48,7 +50,7 @@ def encode_pngs(pictures: Sequence[Pixels] | Pixels, filter_name: Filter) -> lis
         rows: NDArray[np.uint8] = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
         rows = rows.reshape(len(stack), height, width * channels * depth)
         for filtered in _filter_rows(rows, filter_name, channels * depth):
-            data = isal_zlib.compress(filtered.data, LEVEL)
+            data = deflate.zlib_compress(filtered.data, LEVEL)
             files.append(before + _chunk(b"IDAT", data) + after)
     return files
 
@@ -73,6 +75,6 @@ def _filter_rows(rows: NDArray[np.uint8], name: Filter, pixel_bytes: int) -> NDA
     return filtered
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
+def _chunk(kind: bytes, data: bytes | bytearray) -> bytes:
+    checksum = deflate.crc32(data, deflate.crc32(kind))
     return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))

@@ -59,6 +59,16 @@ def test_a_picture_has_the_same_bytes_in_any_company():
     assert together == encode_pngs(list(pixels), "average")
 
 
+def test_bytes_do_not_depend_on_what_memory_held():
+    pixels = draw(1, (16, 16), "L")
+    rng = np.random.RandomState(0)
+    seen, junk = set(), []
+    for _ in range(300):
+        junk = [*junk[-4:], rng.bytes(rng.randint(1, 300_000))]
+        seen.update(encode_pngs(pixels, "up"))
+    assert len(seen) == 1
+
+
 def test_filters_make_smooth_pictures_small():
     x, y = np.meshgrid(np.arange(96), np.arange(96))
     smooth = np.stack([x + y, 2 * x, 255 - y], axis=-1).astype(np.uint8)
