@@ -7,9 +7,10 @@ from l4f_datagen.benchmark.alphas import ALPHAS
 from l4f_datagen.benchmark.bench import Bench, Method
 from l4f_datagen.benchmark.rivals import RIVALS
 from l4f_datagen.benchmark.supervised import SUPERVISED
+from l4f_datagen.benchmark.taught import TAUGHT_METHODS
 from l4f_datagen.errors import UsageError
 
-METHODS: dict[str, Method] = ALPHAS | RIVALS | SUPERVISED
+METHODS: dict[str, Method] = ALPHAS | RIVALS | SUPERVISED | TAUGHT_METHODS
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from l4f_datagen.benchmark.bench import BLOCK, LEARNT_SEED, Bench, Block
 from l4f_datagen.errors import InputRefused
 from l4f_datagen.report.figures import save_png
+from l4f_datagen.sampling.render import noise_stream
 from l4f_datagen.sampling.sweep import Draw
+from l4f_datagen.stylegan2.generator import Synthesis
 
 IMAGES = "images"
 
@@ -65,3 +68,14 @@ def learnt_draws(bench: Bench, number: int) -> list[Draw]:
     """List pictures to learn from, at the psi of the recipe's training; none of them is scored."""
     psi = bench.recipe.alpha.training.psi
     return [Draw(k + 1, psi, LEARNT_SEED + k) for k in range(number)]
+
+
+@torch.no_grad()
+def synthesis_of(bench: Bench, draws: Sequence[Draw]) -> Synthesis:
+    """Return the generator's pass for draws, the same that their pictures come from."""
+    renderer = bench.renderer
+    streams = [noise_stream(draw.seed) for draw in draws]
+    noise = bench.generator.noise(renderer.noise_mode, streams)
+    ws = renderer.styles.ws(bench.generator, draws)
+    synthesis: Synthesis = bench.generator.synthesis(ws, noise)
+    return synthesis

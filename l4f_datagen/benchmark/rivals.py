@@ -6,14 +6,11 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from l4f_datagen.benchmark.bench import Bench, Block, Labeller, Masks, Method, Prepared
-from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws
+from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws, synthesis_of
 from l4f_datagen.rivals import editing_in_style, floors, redo
-from l4f_datagen.sampling.render import noise_stream
-from l4f_datagen.sampling.sweep import Draw
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
 from l4f_datagen.stylegan2.generator import Synthesis
 
@@ -23,18 +20,6 @@ REDO_SIDE = 128
 """ReDO's pictures are shrunk to this side, as in its paper; its masks are enlarged again."""
 FITTED_VALUES = 1 << 28
 """Features clustered at most, 1 GB of them."""
-
-
-@torch.inference_mode()
-def synthesis_of(bench: Bench, draws: list[Draw]) -> Synthesis:
-    """Return the generator's pass for draws, the same that their pictures come from."""
-    renderer = bench.renderer
-    streams = [noise_stream(draw.seed) for draw in draws]
-    noise = bench.generator.noise(renderer.noise_mode, streams)
-    synthesis: Synthesis = bench.generator.synthesis(
-        renderer.styles.ws(bench.generator, draws), noise
-    )
-    return synthesis
 
 
 def prepare_editing(bench: Bench, seed: int) -> Prepared:

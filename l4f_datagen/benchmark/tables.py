@@ -100,6 +100,7 @@ SPECS = {
             "segmenter",
             "given-weights",
             "full",
+            "taught",
             "supervised",
         ),
     ),

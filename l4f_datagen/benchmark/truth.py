@@ -73,7 +73,7 @@ def open_truth(bench: Bench, psis: Sequence[float], given: Path | None) -> Truth
         for note in masks.notes():
             bench.say(note)
         return Truth(masks, digests, None)
-    net = supervised.learn_from_renders(bench, SEED, bench.out / FOLDER / "network")
+    net = truth_net(bench)
     folder = bench.out / FOLDER / "masks"
     folder.mkdir(exist_ok=True)
     for psi in psis:
@@ -85,6 +85,11 @@ def open_truth(bench: Bench, psis: Sequence[float], given: Path | None) -> Truth
             for path, mask in zip(paths, found, strict=True):
                 save_png(Image.fromarray(mask * np.uint8(255)), path)
     return Truth(MaskFolder(folder, bench.size_hw), dict.fromkeys(psis, net_name(bench)), net)
+
+
+def truth_net(bench: Bench) -> UNet:
+    """Train the U-Net that draws a toy domain's truth, or open it."""
+    return supervised.learn_from_renders(bench, SEED, bench.out / FOLDER / "network")
 
 
 def net_name(bench: Bench) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from l4f_datagen.benchmark import rivals, supervised, unrelated
+from l4f_datagen.benchmark import rivals, supervised, taught, unrelated
 from l4f_datagen.benchmark.run import Job
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
@@ -29,6 +29,7 @@ def short(monkeypatch):
     monkeypatch.setattr(rivals, "REDO_PICTURES", 4)
     monkeypatch.setattr(editing_in_style, "FITTED_SAMPLES", 3)
     monkeypatch.setattr(unrelated, "PICTURES", 3)
+    monkeypatch.setattr(taught, "TEACHING", taught.Teaching(2, 2))
 
 
 @pytest.fixture
