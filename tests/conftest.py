@@ -59,6 +59,15 @@ def make_generator():
 
 
 @pytest.fixture
+def generator_file(tmp_path, make_generator):
+    """A file of a 16 px generator."""
+    generator = make_generator(16)
+    path = tmp_path / "g.safetensors"
+    save_generator(path, generator.spec, generator.state_dict())
+    return path
+
+
+@pytest.fixture
 def make_alpha():
     def make(generator, resolutions=None, *, seed=1):
         named = resolutions or alpha_resolutions(generator.spec.resolution)
@@ -112,13 +121,12 @@ def discs():
 
 
 @pytest.fixture
-def tiny_weights(tmp_path, make_generator, make_alpha):
+def tiny_weights(tmp_path, generator_file, make_alpha):
     """Files of a 16 px generator and its alpha network, as the parts of a recipe name them."""
-    files = {"generator": tmp_path / "g.safetensors", "alpha": tmp_path / "a.safetensors"}
-    generator = make_generator(16)
-    save_generator(files["generator"], generator.spec, generator.state_dict())
-    fingerprint = open_generator(files["generator"]).fingerprint
-    save_alpha(files["alpha"], make_alpha(generator), generator_fingerprint=fingerprint)
+    files = {"generator": generator_file, "alpha": tmp_path / "a.safetensors"}
+    opened = open_generator(generator_file)
+    alpha = make_alpha(opened.build())
+    save_alpha(files["alpha"], alpha, generator_fingerprint=opened.fingerprint)
     return {part: {"weights": str(path)} for part, path in files.items()}
 
 

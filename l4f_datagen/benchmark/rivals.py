@@ -1,14 +1,14 @@
 """Rivals: methods of others, from ``l4f_datagen.rivals``, with what each learns from here."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.benchmark.bench import Bench, Block, Labeller, Masks, Method, Prepared
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
 from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws, synthesis_of
 from l4f_datagen.rivals import editing_in_style, floors, redo
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
@@ -85,16 +85,24 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
     return Prepared(label)
 
 
-def prepare_floor(bench: Bench, seed: int, *, masks_of: Labeller) -> Prepared:
-    """Nothing to train."""
-    return Prepared(masks_of)
-
-
 def lacks(package: str, bench: Bench) -> str | None:
     """Say that a package of the extra is not installed."""
     if importlib.util.find_spec(package):
         return None
     return f"needs {package}: pip install 'l4f-datagen[rivals]'"
+
+
+def floor(about: str, masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) -> Method:
+    """Build the table's entry of a method that only looks at each picture's colours."""
+    prepared = Prepared(lambda block: masks_of(block.images))
+    return Method(
+        about,
+        lambda bench, seed: prepared,
+        lambda bench: "",
+        lacking=partial(lacks, package),
+        seeded=False,
+        pictures_alone=True,
+    )
 
 
 def redo_settings(bench: Bench) -> str:
@@ -114,20 +122,14 @@ RIVALS = {
         redo_settings,
         pictures_alone=True,
     ),
-    "otsu": Method(
+    "otsu": floor(
         "Otsu's threshold on the distance to the border's colour",
-        partial(prepare_floor, masks_of=lambda block: floors.otsu_masks(block.images)),
-        lambda bench: "",
-        lacking=partial(lacks, "skimage"),
-        seeded=False,
-        pictures_alone=True,
+        lambda images: floors.otsu_masks(images),
+        "skimage",
     ),
-    "colour-gmm": Method(
+    "colour-gmm": floor(
         "two Gaussians fitted to each picture's colours",
-        partial(prepare_floor, masks_of=lambda block: floors.colour_gmm_masks(block.images)),
-        lambda bench: "",
-        lacking=partial(lacks, "sklearn"),
-        seeded=False,
-        pictures_alone=True,
+        lambda images: floors.colour_gmm_masks(images),
+        "sklearn",
     ),
 }

@@ -23,14 +23,6 @@ def run():
     return call
 
 
-@pytest.fixture
-def generator_file(tmp_path, make_generator):
-    generator = make_generator(16)
-    path = tmp_path / "g.safetensors"
-    save_generator(path, generator.spec, generator.state_dict())
-    return path
-
-
 def test_help_names_every_command_and_the_exit_codes(run):
     said = run("--help").output
     for name in ("make", "train", "sample", "validate", "recipes", "convert", "inspect"):

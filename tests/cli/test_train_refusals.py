@@ -19,14 +19,6 @@ from l4f_datagen.cli import cli
 
 
 @pytest.fixture
-def generator_file(tmp_path, make_generator):
-    generator = make_generator(16)
-    path = tmp_path / "g.safetensors"
-    save_generator(path, generator.spec, generator.state_dict())
-    return path
-
-
-@pytest.fixture
 def refused(tmp_path, generator_file):
     """Run a command that has to be refused, and return the one line it says."""
 

@@ -100,13 +100,3 @@ def cli_run():
     from l4f_datagen.cli import cli
 
     return lambda *arguments: CliRunner().invoke(cli, [str(one) for one in arguments])
-
-
-@pytest.fixture
-def generator_file(tmp_path, make_generator):
-    from l4f_datagen.checkpoints.native import save_generator
-
-    generator = make_generator(16)
-    path = tmp_path / "g.safetensors"
-    save_generator(path, generator.spec, generator.state_dict())
-    return path

@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +7,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from l4f_datagen.stylegan2.mapping import draw_z, estimate_w_avg
-from l4f_datagen.toys import pretrain, state
+from l4f_datagen.toys import pretrain
 from l4f_datagen.toys.scene import render_scene, render_scenes
 from l4f_datagen.toys.state import STATEFUL, PretrainPlan, TrainState, new_state, resume, save
 
-WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
+pytestmark = pytest.mark.usefixtures("tiny_pretraining")
+
 PLAN = PretrainPlan(
     seed=1,
     kimg=0.008,
@@ -25,24 +25,6 @@ PLAN = PretrainPlan(
     distance_samples=4,
 )
 """Four steps, a snapshot every second."""
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    """Few channels, scenes of plain noise, and a gauge that four pictures are enough for."""
-
-    def scenes(seeds, workers=1, domain="toy-cars"):
-        for seed in seeds:
-            seed += 1000 * (domain != "toy-cars")
-            pixels = np.random.RandomState(seed).randint(0, 256, (64, 64, 3)).astype(np.uint8)
-            yield SimpleNamespace(image=pixels)
-
-    def gap(first, second):
-        return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
-
-    monkeypatch.setattr(state, "CHANNELS", WIDTHS)
-    monkeypatch.setattr(pretrain, "render_scenes", scenes)
-    monkeypatch.setattr(pretrain, "frechet_distance", gap)
 
 
 def everything(state: TrainState):

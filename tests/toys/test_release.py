@@ -2,9 +2,7 @@
 
 import json
 from functools import partial
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -18,7 +16,6 @@ from l4f_datagen.toys import pretrain, release
 from l4f_datagen.toys import state as state_module
 from l4f_datagen.toys.state import PretrainPlan
 
-WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
 PLAN = PretrainPlan(
     domain="toy-fish",
     seed=6,
@@ -34,30 +31,16 @@ SHORT = ["alpha.training.steps=2", "alpha.training.batch=2", "alpha.training.sna
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    """Few channels, scenes of plain noise, two steps of alpha training, nothing packaged."""
-
-    def scenes(seeds, workers=1, domain="toy-cars"):
-        for seed in seeds:
-            pixels = np.random.RandomState(seed).randint(0, 256, (64, 64, 3)).astype(np.uint8)
-            yield SimpleNamespace(image=pixels)
-
-    def gap(first, second):
-        return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
+def tiny(monkeypatch, tmp_path, tiny_pretraining):
+    """Two steps of alpha training, nothing packaged."""
 
     def short_recipe(source, overrides, defaults):
         return load_recipe(source, [*overrides, *SHORT], defaults)
 
     for name in BUILTIN:
         monkeypatch.setitem(BUILTIN, name, Builtin(tmp_path / "weights" / name, 64))
-    monkeypatch.setattr(state_module, "CHANNELS", WIDTHS)
-    monkeypatch.setattr(pretrain, "render_scenes", scenes)
-    monkeypatch.setattr(pretrain, "frechet_distance", gap)
-    monkeypatch.setattr(release, "frechet_distance", gap)
     monkeypatch.setattr(release, "load_recipe", short_recipe)
     monkeypatch.setattr(release, "CHECKED", range(3))
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
