@@ -3,9 +3,10 @@
 In turns, so that a busy machine hurts all alike, and on as many threads each: the bare generator,
 generator and alpha network, the whole of `make` with PNG, COCO and Parquet, for each precision;
 and the loop a user would write with the same weights: one image at a time in fp32, saved with
-Pillow. Then `make` once more at a tenth of the number, for the cost of a sample at small and at
-large n. The ratios are what to quote. Memory is what the process holds after each measure, not its
-peak. Half precision is held against fp32 on some samples: IoU of the masks, levels of the images.
+Pillow. `make` runs at a tenth of the number first, for the cost of a sample and the memory at small
+and at large n. The ratios are what to quote. Memory is what the process holds after each measure,
+and its peak until then. Half precision is held against fp32 on some samples: IoU of the masks,
+levels of the images.
 
     python benchmarks/throughput.py --precision fp32 --precision bf16
     python benchmarks/throughput.py --size 256 --n 64 --precision fp32 --precision bf16
@@ -109,10 +110,10 @@ def compare(exact: Renderer, half: Renderer, draws: list[Draw]) -> dict[str, flo
     }
 
 
-def held_mb() -> float:
-    """Memory that this process holds now."""
+def status_mb(name: str) -> float:
+    """Memory of this process: VmRSS, what it holds now; VmHWM, the most it ever held."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 @click.command()
@@ -171,28 +172,31 @@ def main(
             measures |= {
                 f"{name} generator": partial(bare_rate, alone, recipe, bare),
                 f"{name} generator + alpha": partial(bare_rate, renderer, recipe, bare),
-                f"{name} make": lambda r=recipe: make_rate(r, number, next(fresh), device),
                 f"{name} make, a tenth": lambda r=recipe: make_rate(
                     r, max(1, number // 10), next(fresh), device
                 ),
+                f"{name} make": lambda r=recipe: make_rate(r, number, next(fresh), device),
             }
         measures["user's loop"] = lambda: loop_rate(
             renderers["fp32"], recipes["fp32"], min(number, MAX_LOOP), next(fresh)
         )
         rates: dict[str, list[float]] = {name: [] for name in measures}
         held: list[dict[str, float]] = []
+        peak: list[dict[str, float]] = []
         for _ in range(turns):
             held.append({})
+            peak.append({})
             for name, measure in measures.items():
                 rates[name].append(measure())
-                held[-1][name] = held_mb()
+                held[-1][name] = status_mb("VmRSS")
+                peak[-1][name] = status_mb("VmHWM")
         draws = list(draws_of(recipes["fp32"], min(number, COMPARED)))
         compared = {
             name: compare(renderers["fp32"], renderers[name], draws)
             for name in precisions
             if name != "fp32"
         }
-    last = f"{precisions[-1]} make"
+    first, last = f"{precisions[0]} make", f"{precisions[-1]} make"
     result: dict[str, Any] = {
         "domain": plain.domain,
         "n": number,
@@ -201,7 +205,9 @@ def main(
         "ratios": {name: found for p in precisions for name, found in ratios(rates, p).items()},
         "beside fp32": compared,
         "held_mb": held,
+        "peak_mb": peak,
         "held_mb, last make - first": held[-1][last] - held[0][last],
+        "peak_mb, first make - its tenth": peak[0][first] - peak[0][f"{first}, a tenth"],
     }
     click.echo(json.dumps(result, indent=2) if as_json else text(result))
 
@@ -226,12 +232,14 @@ def text(result: dict[str, Any]) -> str:
     """Lay the figures out for eyes."""
     lines = [f"{result['domain']}, n {result['n']}, {result['threads']} threads"]
     for name, rate in result["images_per_second"].items():
-        shown = ", ".join(f"{turn[name]:.0f}" for turn in result["held_mb"])
-        lines.append(f"{name:28s} {rate:9.2f} images/s   held {shown} MB")
+        held, peak = (
+            ", ".join(f"{turn[name]:.0f}" for turn in result[key]) for key in ("held_mb", "peak_mb")
+        )
+        lines.append(f"{name:28s} {rate:9.2f} images/s   held {held} MB, peak {peak} MB")
     tables = [result["ratios"]]
     for name, row in result["beside fp32"].items():
         tables.append({f"{name} beside fp32, {key}": value for key, value in row.items()})
-    tables.append({"held MB, last make - first": result["held_mb, last make - first"]})
+    tables.append({name: value for name, value in result.items() if " - " in name})
     return "\n".join([*lines, *(f"{k:45s} {v:9.4f}" for row in tables for k, v in row.items())])
 
 

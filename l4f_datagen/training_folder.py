@@ -1,4 +1,4 @@
-"""Training folder: an output folder that belongs to one training, named by its identity."""
+"""Training folder: an output folder that belongs to one training or one benchmark of trainings."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ IDENTITY = "training-id"
 
 
 def claim_folder(out: Path, identity: str, *, other: str) -> None:
-    """Make ``out`` the folder of this training.
+    """Make ``out`` the folder of what has this identity.
 
     Args:
         out: made when it is not there.
-        identity: hash over everything that decides the trained weights.
+        identity: hash over everything that decides what will be in it.
         other: what it is when the folder belongs to another identity, in words.
 
     Raises:
-        UsageError: it belongs to another training, holds foreign files, or cannot be written.
+        UsageError: it belongs to another, holds foreign files, or cannot be written.
     """
     marker = out / IDENTITY
     try:
@@ -25,7 +25,7 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
                 raise UsageError(str(out), other, "name another --out or remove the folder")
             return
         if out.exists() and any(out.iterdir()):
-            raise UsageError(str(out), "is not empty and holds no training", "name another --out")
+            raise UsageError(str(out), "is not empty and holds other files", "name another --out")
         out.mkdir(parents=True, exist_ok=True)
         marker.write_text(identity + "\n")
     except OSError as error:

@@ -21,7 +21,7 @@ def test_the_folder_of_another_training_is_refused(tmp_path):
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty and holds no training; name another --out"):
+    with pytest.raises(UsageError, match="is not empty and holds other files; name another --out"):
         claim_folder(tmp_path, "abc", other=OTHER)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -20,8 +20,9 @@ WIDTH_INCHES, PANEL_INCHES, DPI = 8.0, 2.2, 100
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of ``log.jsonl``."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Return the rows of ``log.jsonl``; a last line that was cut short does not count."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def write_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:

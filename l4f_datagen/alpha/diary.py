@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ class Diary:
         """Close progress bar and event files; the curves tell of a collapse too."""
         self.bar.close()
         self.events.close()
-        self._draw()
+        # The run ends here, perhaps because the disk is full: its own error is the one to show.
+        with suppress(OSError, ValueError):
+            self._draw()
 
     def _draw(self) -> None:
         log = self.out / "log.jsonl"

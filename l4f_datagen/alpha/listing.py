@@ -15,7 +15,7 @@ from pathlib import Path
 from l4f_datagen.alpha.stores import SUFFIXES, store_kind
 
 MAX_LISTED = 1_000_000
-"""Entries that are looked at; of a larger set, as many as the disk gives first."""
+"""Entries that are looked at."""
 SAMPLED, SAMPLE_BYTES = 64, 2**16
 """Of files on disk the first bytes of a few, spread over all: pictures may be of one size."""
 
@@ -57,7 +57,7 @@ def of_zip(path: str) -> Iterator[tuple[str, int, int]]:
 
 
 def of_lmdb(path: str) -> Iterator[tuple[str, int]]:
-    """Size of the data file, and number of its last write."""
+    """Number of entries, and of the last write; pages hide what is in them."""
     import lmdb
 
     from l4f_datagen.alpha.lmdb_store import open_environment
@@ -90,8 +90,9 @@ LISTINGS: dict[str, Callable[[str], Iterator[tuple[str | int, ...]]]] = {
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    for root, _, names in os.walk(folder):
-        for name in names:
+    for root, folders, names in os.walk(folder):
+        folders.sort()  # so that of too large a set the same are looked at on every disk
+        for name in sorted(names):
             file = Path(root, name)
             if file.is_file():
                 yield file.relative_to(folder).as_posix(), file.stat().st_size

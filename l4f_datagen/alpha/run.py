@@ -70,10 +70,15 @@ def run_training(
     wants_pretrained = part.training.discriminator == "pretrained" and not done
     pretrained = checkpoint.discriminator().build() if wants_pretrained else None
     sources = None if done else open_sources(part, generator)
-    if ranks.leads:
-        other = "holds the training of another recipe or generator, or on other pictures"
-        claim_folder(out, training_id(part, checkpoint.fingerprint), other=other)
-    ranks.wait()
+    identity = training_id(part, checkpoint.fingerprint)
+    other = "holds the training of another recipe or generator, or on other pictures"
+    try:
+        if ranks.leads:
+            claim_folder(out, identity, other=other)
+    finally:
+        ranks.wait()
+    if not ranks.leads:  # what the first has claimed, or what refused it
+        claim_folder(out, identity, other=other)
     if done:
         say(f"alpha network is trained already: {result}")
         return result
@@ -155,13 +160,21 @@ def training_id(part: AlphaPart, fingerprint: str) -> str:
         values["training"].pop("snapshot_interval")
     if part.training.precision == "fp32":  # trainings from before there was a choice keep their id
         values["training"].pop("precision")
-    named = {"alpha": values, "generator": fingerprint, **pictures_of(part)}
+    pictures = pictures_of(part)
+    # What lies at a path names it, wherever the path leads.
+    if "reals" in pictures:
+        values["training"].pop("reals_folder")
+    if "backgrounds" in pictures:
+        values.pop("background_path")
+    named = {"alpha": values, "generator": fingerprint, **pictures}
     canonical = json.dumps(named, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def pictures_of(part: AlphaPart) -> dict[str, str]:
     """Name what lies at the recipe's paths: pictures by their listing, weights by their bytes.
+
+    Weights of the catalogue are named by their entry, which is the same before they are fetched.
 
     Keys: ``reals`` and ``backgrounds``, each where the recipe names a path and it can be listed.
     """
@@ -170,8 +183,9 @@ def pictures_of(part: AlphaPart) -> dict[str, str]:
         found["reals"] = listing_sha256(part.training.reals_folder, part.training.reals)
     if part.background == "pictures":
         found["backgrounds"] = listing_sha256(part.background_path or "")
-    if part.background == "generator":
-        file = local_weights(part.background_path or "", "generator")
+    weights = part.background_path or ""
+    if part.background == "generator" and not weights.startswith("catalogue:"):
+        file = local_weights(weights, "generator")
         found["backgrounds"] = file_hash(file) if file.is_file() else None
     return {name: digest for name, digest in found.items() if digest is not None}
 

@@ -10,7 +10,7 @@ import numpy as np
 from l4f_datagen.alpha.collapse import Collapsed
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.run import COLLAPSED, run_training, training_id
-from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
 from l4f_datagen.benchmark.unrelated import unrelated_folder, unrelated_name
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.domains import weights_path
@@ -44,7 +44,9 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
     """Train, or open what is trained; a collapsed network is kept and scored as it ended."""
     part, folder = alpha_part(bench, change, seed), bench.network_folder(name, seed)
     ended = folder / COLLAPSED
-    if not ended.exists():
+    if ended.exists():
+        claim_network(folder, training_id(part, bench.checkpoint.fingerprint))
+    else:
         try:
             trained = run_training(part, bench.generator, bench.checkpoint, folder, bench.say)
             return Prepared(partial(label, bench, open_alpha(trained).build()))

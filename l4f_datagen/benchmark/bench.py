@@ -14,6 +14,7 @@ from l4f_datagen.sampling.render import Renderer, renderer_of
 from l4f_datagen.sampling.sweep import Draw
 from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.toys.scene import MAX_SIZE, MIN_SIZE, TOYS
+from l4f_datagen.training_folder import claim_folder
 
 FIRST_SEED = 500_000
 """Of the pictures that are scored; the ones that rivals learn from are other seeds."""
@@ -92,6 +93,11 @@ class Bench:
     def network_folder(self, name: str, seed: int) -> Path:
         """Where a method's trained network is kept."""
         return self.out / "networks" / f"{name}-seed{seed}"
+
+
+def claim_network(folder: Path, identity: str) -> None:
+    """Make a folder that of one trained network; errors as ``training_folder.claim_folder``."""
+    claim_folder(folder, identity, other="holds a network that was trained in another way")
 
 
 @dataclass(frozen=True)

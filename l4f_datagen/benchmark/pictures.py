@@ -64,10 +64,10 @@ def read_image(path: Path, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     raise InputRefused(str(path), problem, remedy)
 
 
-def learnt_draws(bench: Bench, number: int) -> list[Draw]:
+def learnt_draws(bench: Bench, number: int, first: int = 0) -> list[Draw]:
     """List pictures to learn from, at the psi of the recipe's training; none of them is scored."""
     psi = bench.recipe.alpha.training.psi
-    return [Draw(k + 1, psi, LEARNT_SEED + k) for k in range(number)]
+    return [Draw(k + 1, psi, LEARNT_SEED + k) for k in range(first, first + number)]
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
 from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws, synthesis_of
 from l4f_datagen.rivals import editing_in_style, floors, redo
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
@@ -27,11 +27,12 @@ def prepare_editing(bench: Bench, seed: int) -> Prepared:
     side = editing_in_style.feature_resolution(bench.generator)
     values = 2 * bench.generator.spec.channels[side] * side**2
     number = max(1, min(editing_in_style.FITTED_SAMPLES, FITTED_VALUES // values))
-    draws = learnt_draws(bench, (seed + 1) * number)[-number:]
+    draws = learnt_draws(bench, number, seed * number)
 
     def batches() -> Iterator[Synthesis]:
         for block in blocks_of(draws):
-            yield synthesis_of(bench, block)
+            for piece in bench.renderer.pieces(block):
+                yield synthesis_of(bench, piece)
 
     clusters = editing_in_style.fit_clusters(bench.generator, batches(), seed)
 
@@ -59,6 +60,7 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
     """Train ReDO on samples that are not scored, or open its mask network."""
     folder = bench.network_folder("redo", seed)
     path = folder / "masker.safetensors"
+    claim_network(folder, f"{redo_settings(bench)} seed {seed}")
     if not path.exists():
         plan = replace(REDO, seed=seed, steps=bench.steps or REDO.steps)
         pictures = []
@@ -68,7 +70,6 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
         images = np.stack(pictures)
         masker = redo.train_redo(images, plan).masker
         facts = {"inverted": redo.is_inverted(masker, images[:500]), "plan": asdict(plan)}
-        folder.mkdir(parents=True, exist_ok=True)
         category, licence = bench.recipe.output.category, bench.checkpoint.licence
         save_segmenter(
             path, Segmenter(masker, max(images.shape[1:3]), 0.5, category, licence, facts)
@@ -107,14 +108,21 @@ def floor(about: str, masks_of: Callable[[NDArray[np.uint8]], Masks], package: s
 
 def redo_settings(bench: Bench) -> str:
     """Name what decides the masks."""
-    return f"{asdict(REDO)} {REDO_PICTURES} {REDO_SIDE} steps {bench.steps}"
+    pictures = f"{REDO_PICTURES} of psi {bench.recipe.alpha.training.psi}, {REDO_SIDE} px"
+    return f"{asdict(REDO)} {pictures}, steps {bench.steps}"
+
+
+def editing_settings(bench: Bench) -> str:
+    """Name what decides the masks."""
+    shape = f"{editing_in_style.CLUSTERS} {editing_in_style.FITTED_SAMPLES} {FITTED_VALUES}"
+    return f"{shape} psi {bench.recipe.alpha.training.psi}"
 
 
 RIVALS = {
     "editing-in-style": Method(
         "Editing in Style (Collins et al. 2020): clusters of features",
         prepare_editing,
-        lambda bench: f"{editing_in_style.CLUSTERS} {editing_in_style.FITTED_SAMPLES}",
+        editing_settings,
     ),
     "redo": Method(
         "ReDO (Chen et al. 2019): redraw a region",

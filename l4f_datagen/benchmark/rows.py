@@ -37,7 +37,7 @@ class Row:
         counts: int64 ``images 4``, as `scoring.image_score.confusion` counts.
         shown: masks of the first pictures, COCO run lengths.
         collapse: how the training ended where it collapsed for good.
-        training_cpu_s: CPU seconds of the training, 0 where nothing was trained for this row.
+        training_cpu_s: CPU seconds of the training, 0 where it was not all done for this row.
     """
 
     method: str

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from l4f_datagen.alpha.stores import open_store
 from l4f_datagen.benchmark import supervised
 from l4f_datagen.benchmark.bench import FIRST_SEED, Bench, Method, Prepared, Say
 from l4f_datagen.benchmark.figure import figure
@@ -86,7 +87,8 @@ def run_benchmark(job: Job, say: Say) -> str:
 
     Raises:
         UsageError: unknown or impossible methods, no truth, a folder of another benchmark.
-        InputRefused: masks from outside that are missing, broken or of another size.
+        InputRefused: masks from outside that are missing, broken or of another size, unrelated
+            pictures that cannot be read.
         L4FError: a training failed.
     """
     check_names(job.methods or ())
@@ -96,6 +98,8 @@ def run_benchmark(job: Job, say: Say) -> str:
     if not job.images_only:
         check_truth(bench, job.truth)
         chosen = choose_methods(bench, job.methods)
+        if job.unrelated is not None:  # rather now than after hours of training
+            open_store(str(job.unrelated), bench.generator.spec.resolution)
     claim_folder(job.out, identity(bench), other=OTHER)
     say(f"{job.num_images:,} pictures at psi {', '.join(f'{psi:g}' for psi in job.psis)}")
     write_images(bench, job.psis)
@@ -220,9 +224,11 @@ def measure_method(
         row = load_row(bench.out, name, seed, on, settings) if name in METHODS else None
         if row is None:
             if prepared is None:
+                fresh = not bench.network_folder(name, seed).exists()
                 watch = Stopwatch()
                 prepared = method.prepare(bench, seed)
-                spent = watch.seconds()
+                # Of a network that was there already, or in part, nothing is known.
+                spent = watch.seconds() if fresh else 0.0
             psi = psi_of(job, on)
             tested = renders(bench, job.num_images) if psi is None else truth.tested(bench, psi)
             facts = {"method": name, "seed": seed, "on": on, "settings": settings}

@@ -1,6 +1,6 @@
 """Taught alpha network: what the frozen features can show at all, were the masks known."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.training import build_alpha
 from l4f_datagen.benchmark.alphas import changed, label
-from l4f_datagen.benchmark.bench import Bench, Method, Prepared
+from l4f_datagen.benchmark.bench import Bench, Method, Prepared, claim_network
 from l4f_datagen.benchmark.pictures import learnt_draws, synthesis_of
 from l4f_datagen.benchmark.supervised import THRESHOLD, lacks_renders
 from l4f_datagen.benchmark.truth import net_name, truth_net
@@ -44,21 +44,21 @@ TEACHING = Teaching()
 def prepare_taught(bench: Bench, seed: int) -> Prepared:
     """Teach a new alpha network the truth's masks, or open the one that is taught."""
     file = bench.network_folder("taught", seed) / TAUGHT
+    claim_network(file.parent, settings(bench))
     if not file.exists():
         network = teach(bench, seed)
-        file.parent.mkdir(parents=True, exist_ok=True)
         save_alpha(
             file,
             network,
             generator_fingerprint=bench.checkpoint.fingerprint,
             licence=bench.checkpoint.licence,
-            training=asdict(TEACHING) | {"seed": seed, "truth": net_name(bench)},
+            training={"taught": settings(bench), "seed": seed},
         )
     return Prepared(partial(label, bench, open_alpha(file).build()))
 
 
 def teach(bench: Bench, seed: int) -> AlphaNetwork:
-    """Train by cross-entropy to the truth net's masks of pictures that are not scored."""
+    """Train by cross-entropy to a toy domain's truth, on pictures that are not scored."""
     generator, truth = bench.generator, truth_net(bench)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -85,12 +85,13 @@ def settings(bench: Bench) -> str:
     """Name what decides the masks."""
     part = changed(bench.recipe.alpha, {"weights": None})
     shape = f"from {part.lowest_resolution} px, psi {part.training.psi}"
-    return f"{asdict(TEACHING)} steps {bench.steps} {shape} {net_name(bench)}"
+    plan = asdict(replace(TEACHING, steps=bench.steps or TEACHING.steps))
+    return f"{plan} {shape} truth {net_name(bench)}"
 
 
 TAUGHT_METHODS = {
     "taught": Method(
-        "the alpha network taught the truth's own masks: what its features can show",
+        "the alpha network taught by the net that learnt exact masks: what its features can show",
         prepare_taught,
         settings,
         lacking=lacks_renders,

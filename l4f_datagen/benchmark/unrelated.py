@@ -1,13 +1,12 @@
 """Pictures that show nothing of the domain, for backgrounds the paper took from MIT Places."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.alpha.stores import SUFFIXES
+from l4f_datagen.alpha.listing import listing_sha256
 from l4f_datagen.benchmark.bench import Bench
 from l4f_datagen.report.figures import save_png
 from l4f_datagen.sample import image_to_uint8
@@ -48,11 +47,7 @@ def unrelated_folder(bench: Bench) -> Path:
 
 
 def unrelated_name(bench: Bench) -> str:
-    """Name the pictures by what they are, wherever they lie: a digest of their names and sizes."""
+    """Name the pictures by what they are, wherever they lie."""
     if bench.unrelated is None:
         return f"{PICTURES} bare grounds of {other_toy(bench.recipe.domain)}"
-    digest = hashlib.sha256()
-    for path in sorted(p for p in bench.unrelated.rglob("*") if p.suffix.lower() in SUFFIXES):
-        named = path.relative_to(bench.unrelated).as_posix()
-        digest.update(f"{named} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+    return listing_sha256(str(bench.unrelated)) or str(bench.unrelated)

@@ -46,7 +46,8 @@ class Door(click.Group):
             remedy = "make room, then run the same command again: it resumes"
             line, code = f"{where}: cannot be written ({error.strerror}); {remedy}", 1
         rank = os.environ.get("RANK", "0")
-        if rank != "0":
+        trains_with_others = os.environ.get("WORLD_SIZE", "1") != "1" and rank != "0"
+        if trains_with_others and code not in (3, 130):
             time.sleep(FIRST_SPEAKS_SECONDS)  # torchrun stops this process once the first has ended
             line = f"process {rank}: {line}"
         click.echo(f"Error: {line}", err=True)

@@ -10,6 +10,7 @@ from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
 from l4f_datagen.errors import UsageError
 from l4f_datagen.options import PSI_LIST
 
+MAX_SEEDS = 1_000_000
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
 
 
@@ -70,11 +71,12 @@ def benchmark(
     """
     from l4f_datagen.sampling.seeds import parse_seeds
 
-    seeds = parse_seeds(training_seeds)
-    if not 1 <= len(seeds) <= 1_000:
-        problem = f"names {len(seeds):,} seeds"
-        raise UsageError(f"--training-seeds {training_seeds}", problem, "give 1 to 1,000, as 0-2")
-    numbers = tuple(dict.fromkeys(seeds[k] for k in range(len(seeds))))
+    seeds = parse_seeds(training_seeds, "--training-seeds")
+    if not 1 <= len(seeds) <= 1_000 or max(part.stop for part in seeds.ranges) > MAX_SEEDS:
+        problem = f"got {training_seeds}"
+        remedy = f"give 1 to 1,000 seeds below {MAX_SEEDS:,}, as 0-2"
+        raise UsageError("--training-seeds", problem, remedy)
+    numbers = tuple(seeds[k] for k in range(len(seeds)))
     recipe = resolve_recipe(**source)
     from l4f_datagen.benchmark.run import Job, run_benchmark
 

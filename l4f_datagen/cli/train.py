@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Of the forward passes; fp32 without.",
+    help="Of the forward passes; default the recipe's.",
 )
 @click.option(
     "--reals", help="generator, toy-cars, toy-fish, a folder of images, an LMDB or HF dataset."
@@ -82,9 +82,11 @@ def train(
     ranks = join_ranks(chosen)
     if not ranks.leads:
         ranks.wait()  # the first fetches what is not here yet
-    checkpoint, generator = obtain_generator(recipe.generator, chosen, offline=offline)
-    if ranks.leads:
-        ranks.wait()
+    try:
+        checkpoint, generator = obtain_generator(recipe.generator, chosen, offline=offline)
+    finally:  # what it refuses, the others refuse too, each for itself
+        if ranks.leads:
+            ranks.wait()
     resume = Resume(keep_states, resume_at)
     result = run_training(recipe.alpha, generator, checkpoint, out, say=_say, resume=resume)
     leave_ranks()

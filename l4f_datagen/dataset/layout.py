@@ -24,7 +24,8 @@ from l4f_datagen.writers.rejected import PLACES as REJECTED_PLACES
 STATE = ".l4f"
 RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
 MANIFEST, LEDGER, RECIPE = "manifest.json", "ledger.jsonl", "recipe.yaml"
-PAGES = ("README.md", "contact_sheet.png", "report.html", "training.png")
+PREVIEW = "training.png"
+PAGES = ("README.md", "contact_sheet.png", "report.html", PREVIEW)
 PLACES = (
     *(place for writer in WRITERS.values() for place in writer.places),
     *REJECTED_PLACES,

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from l4f_datagen.cores import usable_cores
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.disk import FULL, disk_failure, write_atomically
 from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
@@ -21,7 +22,7 @@ from l4f_datagen.writers.backgrounds import Backgrounds
 from l4f_datagen.writers.encoding import Encoder
 
 MAX_WORKERS = 8
-"""What encodes some 350 pictures of 1024 px a second; more would outrun the one that writes."""
+"""Threads; more would outrun the one that writes."""
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def open_dataset(
         backgrounds: the user's pictures for ``composites: folder``.
         overwrite: drop what an earlier run left here; files of others stay.
         share: which shards are ours, with others at work on the rest; None: all of them.
-        workers: threads that encode; None takes one a core, at most ``MAX_WORKERS``.
+        workers: threads that encode; None takes one a usable core, at most ``MAX_WORKERS``.
 
     Raises:
         UsageError: a folder that cannot be written, is not ours, has another recipe or is in use;
@@ -58,7 +59,7 @@ def open_dataset(
         raise UsageError("--overwrite", problem, "remove the folder before the first job")
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
-    workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
+    workers = workers or min(MAX_WORKERS, usable_cores())
     remote = Remote(out) if isinstance(out, str) else None
     folder = remote.scratch(str(share or "")) if remote else Path(out)
     with ExitStack() as stack:

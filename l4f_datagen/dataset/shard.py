@@ -71,8 +71,6 @@ def stage_shard(
             counts.add(here)
             counts.empty_masks += sum(file.coverage == 0 for file in accepted)
             counts.filled_holes += sum(file.filled_holes for file in accepted)
-            if counts.accepted == wanted:
-                break
         with disk_failures(folder, doing):
             for writer in opened:
                 writer.close()

@@ -176,7 +176,7 @@ class Dataset:
 
         Args:
             facts: what goes into COCO and the manifest.
-            pages: content of ``README.md`` and ``contact_sheet.png``, as far as there is one; see
+            pages: content of the files named in ``layout.PAGES``, as far as there is one; see
                 ``write_indexes``.
 
         Returns:
@@ -218,7 +218,10 @@ class Dataset:
         return self.finished(shard, planned=planned, wanted=wanted)
 
     def give_up(self, shard: int) -> None:
-        """Remove what another process left of a shard that it was stopped in; a whole one stays."""
+        """Remove what another process left in the folder of a shard it was stopped in.
+
+        A whole one stays.
+        """
         if not self.marked(shard):
             with disk_failures(self.folder, f"removing what is left of shard {shard}"):
                 layout.drop_shard(self.folder, shard)

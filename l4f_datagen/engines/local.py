@@ -1,7 +1,6 @@
 """The engine of one machine: threads render pieces of blocks, a bounded number ahead."""
 
 import copy
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from l4f_datagen.cores import usable_cores
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.engines import MakeShard
@@ -54,13 +54,6 @@ def render_threads(renderers: Sequence[Renderer], workers: int | None = None) ->
     if first.device.type != "cpu" or len(renderers) > 1:
         return [*renderers]
     return [first] * (workers or min(MAX_CPU_THREADS, usable_cores()))
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which a cluster or container may have cut down."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class LocalEngine:

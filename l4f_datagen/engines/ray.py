@@ -153,15 +153,19 @@ def ray_engine(
     try:
         yield make_shard
     finally:
-        _cancel(ray, running, dataset)
-        if began:
-            ray.shutdown()
+        try:
+            _cancel(ray, running, dataset)
+        finally:
+            if began:
+                ray.shutdown()
 
 
 def _cancel(ray: Any, running: OrderedDict[int, Any], dataset: Dataset) -> None:
-    """Stop what is under way, wait for it, and remove what it has staged.
+    """Stop what is under way, wait for it, and remove what it has written into the folder.
 
-    None of it may stand in a finished dataset, nor be written into one.
+    None of it may stand in a finished dataset, nor be written into one. Of a dataset at a URL what
+    was sent goes with the indexes, or with the next run; a killed worker's own scratch folder is
+    the system's to empty.
     """
     for reference in running.values():
         ray.cancel(reference, force=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 from l4f_datagen.dataset.disk import has_size
 from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, marker_path
+from l4f_datagen.dataset.layout import LEDGER, MANIFEST, PREVIEW, RECIPE, marker_path
 from l4f_datagen.dataset.manifest import SCHEMA
 from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.errors import UsageError
 from l4f_datagen.writers import WRITERS
 
-SHEET, PREVIEW, REPORT = "contact_sheet.png", "training.png", "report.html"
+SHEET, REPORT = "contact_sheet.png", "report.html"
 MAX_FILES = 100_000
 """The Hub's limit for one repository."""
 

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
+from l4f_datagen.dataset.layout import PREVIEW
 from l4f_datagen.errors import UsageError
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.named_file import write_named
 from l4f_datagen.report.records import read_manifest, read_records
 from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
-from l4f_datagen.report.training import PREVIEW
 
 MAX_PREVIEW_BYTES = 16 * 2**20
 

@@ -14,7 +14,6 @@ from l4f_datagen.errors import InputRefused
 from l4f_datagen.report.card import NAMED
 from l4f_datagen.report.charts import FAINT, INK, Chart, draw_svg, own_names
 
-PREVIEW = "training.png"
 MAX_PREVIEW_PIXELS = 4_000_000
 QUALITY = 82
 ROWS = "foreground, alpha, background, composite and cut-out"
@@ -30,22 +29,22 @@ def training_section(origin: Mapping[str, Any], preview: bytes | None) -> dict[s
     Raises:
         InputRefused: a manifest whose course of training is none.
     """
-    run = origin["alpha"].get("run")
-    weights = origin["recipe"].get("alpha", {}).get("weights")
-    if run is None:
-        told = (
-            f"None for this dataset: the alpha network was loaded from {_named(weights)}."
-            if weights
-            else "The alpha network was trained on the spot; its log was not kept."
-        )
-        return {"told": told, "charts": [], "preview": None}
     try:
+        run = origin["alpha"].get("run")
+        weights = origin["recipe"].get("alpha", {}).get("weights")
+        if run is None:
+            told = (
+                f"None for this dataset: the alpha network was loaded from {_named(weights)}."
+                if weights
+                else "The alpha network was trained on the spot; its log was not kept."
+            )
+            return {"told": told, "charts": [], "preview": None}
         return {
             "told": _told(run),
             "charts": training_charts(run),
             "preview": preview and _encoded(preview),
         }
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         problem = f"tells of a training that cannot be read ({error})"
         remedy = "run the `make` that made the dataset again"
         raise InputRefused("manifest.json", problem, remedy) from error

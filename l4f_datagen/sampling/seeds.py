@@ -53,7 +53,7 @@ class Seeds:
         return Seeds(tuple(cut))
 
 
-def parse_seeds(text: str) -> Seeds:
+def parse_seeds(text: str, option: str = "--seeds") -> Seeds:
     """Parse a list of seeds and ranges.
 
     >>> parse_seeds("0-2,9").ranges
@@ -63,21 +63,21 @@ def parse_seeds(text: str) -> Seeds:
         UsageError: not such a list, a range that runs backwards, a seed named twice, or a seed
             beyond 32 bits.
     """
-    remedy = "write for example --seeds 0-99,120 or --seeds 0-"
+    remedy = f"write for example {option} 0-99,120"
     if not re.fullmatch(SEEDS_PATTERN, text):
-        raise UsageError("--seeds", f"expected ranges such as 0-99,120, got {text!r}", remedy)
+        raise UsageError(option, f"expected ranges such as 0-99,120, got {text!r}", remedy)
     ranges = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         start = int(first)
         stop = (int(last) if last else MAX_SEED) + 1 if dash else start + 1
         if stop <= start:
-            raise UsageError("--seeds", f"{part} runs backwards", remedy)
+            raise UsageError(option, f"{part} runs backwards", remedy)
         if stop - 1 > MAX_SEED:
-            raise UsageError("--seeds", f"{part} goes beyond {MAX_SEED}", "seeds are 32-bit")
+            raise UsageError(option, f"{part} goes beyond {MAX_SEED}", "seeds are 32-bit")
         ranges.append(range(start, stop))
     ordered = sorted(ranges, key=lambda part: part.start)
     for before, after in pairwise(ordered):
         if after.start < before.stop:
-            raise UsageError("--seeds", f"names seed {after.start} twice", remedy)
+            raise UsageError(option, f"names seed {after.start} twice", remedy)
     return Seeds(tuple(ranges))

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.annotations.truth import MAX_PIXELS
+from l4f_datagen.cores import usable_cores
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, RUN
 from l4f_datagen.dataset.manifest import SCHEMA
 from l4f_datagen.errors import InputRefused, UsageError
@@ -65,7 +65,7 @@ class TrainingSet:
     stride: int = 8
     _cache: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+        default_factory=lambda: ThreadPoolExecutor(min(4, usable_cores()))
     )
 
     def __len__(self) -> int:

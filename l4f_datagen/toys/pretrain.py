@@ -23,6 +23,7 @@ from l4f_datagen.stylegan2.mapping import draw_z
 from l4f_datagen.toys.distance import Features, frechet_distance
 from l4f_datagen.toys.scene import TOYS, render_scenes
 from l4f_datagen.toys.state import PretrainPlan, TrainState, new_state, resume, save
+from l4f_datagen.training_folder import claim_folder
 
 HELD_OUT_SEED = 1_000_000
 """Scene seeds from here on are never trained on; distances are taken against them."""
@@ -114,8 +115,12 @@ def sample_images(generator: Generator, seeds: range, batch: int = 50) -> Tensor
 
 
 def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainState:
-    """Train to ``plan.kimg``, writing state, sheet and distance at every snapshot."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Train to ``plan.kimg``, writing state, sheet and distance at every snapshot and at the end.
+
+    Raises:
+        UsageError: the folder holds the run of another plan; its length may be another.
+    """
+    claim_folder(out, plan.identity, other="holds a pretraining of another domain, seed or start")
     state = new_state(plan)
     resume(state, out)
     scenes = rendered(plan.domain, range(plan.scenes), out / f"scenes-{plan.scenes}.npy")
@@ -130,7 +135,7 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
         if state.step >= last_step:
             return state
         train_step(state, reals, plan, draw)
-        if state.step % 125 and state.step % every:
+        if state.step % 125 and state.step % every and state.step != last_step:
             continue
         now = time.monotonic()
         state.seconds, tick = state.seconds + now - tick, now

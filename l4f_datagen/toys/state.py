@@ -1,6 +1,8 @@
 """A pretraining run: its plan, and all it needs to go on after a stop."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,12 @@ class PretrainPlan:
     ema_kimg: float = 5.0
     snapshot_kimg: float = 10
     distance_samples: int = 5000
+
+    @property
+    def identity(self) -> str:
+        """Name of the run, however long it is to be."""
+        named = {k: v for k, v in asdict(self).items() if k not in ("kimg", "decay_kimg")}
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
     def __post_init__(self) -> None:
         """Check the names.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from l4f_datagen.masks import coverage
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.sample import Sample, alpha_to_uint8
 from l4f_datagen.writers.backgrounds import Backgrounds
@@ -38,7 +39,8 @@ IMAGE_ENCODERS: dict[str, Callable[[Pictures], list[bytes]]] = {
 }
 """Image format to what encodes pictures of one size in it."""
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
-TASK_SAMPLES = 16  # handed to a thread at once: the hand-over costs less than encoding one sample
+TASK_PIXELS = 16 * 64**2
+"""Handed to a thread at once: of small pictures several, for a hand-over costs as much as one."""
 BLOCKS_AHEAD = 2
 LISTS_OBJECTS = {"coco", "yolo"}
 
@@ -138,8 +140,6 @@ class Encoder:
     def _encode(self, samples: Sequence[Sample]) -> Iterator[Encoded]:
         _check(samples)
         output, number = self.output, len(samples)
-        masks = np.stack([sample.mask for sample in samples])
-        alphas = np.stack([sample.alpha for sample in samples])
         cutouts: Sequence[bytes | None] = [None] * number
         composites: Sequence[bytes | None] = [None] * number
         found: Sequence[tuple[Instance, ...]] = [()] * number
@@ -150,14 +150,14 @@ class Encoder:
         if output.composites != "none":
             composites = encode([composite_rgb(one, self._background(one)) for one in samples])
         if LISTS_OBJECTS.intersection(output.formats):
-            found = find_instances(list(masks), output)
+            found = find_instances([sample.mask for sample in samples], output)
         return map(
             Encoded,
             samples,
             encode([sample.image for sample in samples]),
-            encode_pngs(masks.view(np.uint8) * np.uint8(255), "none"),
-            encode_pngs(_alpha_levels(alphas, output.alpha_bits), "up"),
-            (np.count_nonzero(masks, axis=(1, 2)) / masks[0].size).tolist(),
+            encode_pngs([one.mask.view(np.uint8) * np.uint8(255) for one in samples], "none"),
+            encode_pngs([_alpha_levels(one.alpha, output.alpha_bits) for one in samples], "up"),
+            [coverage(one.mask) for one in samples],
             cutouts,
             composites,
             found,
@@ -182,10 +182,11 @@ def encode_blocks(
     """
     waiting: deque[list[Future[list[Attempt]]]] = deque()
     for block in blocks:
+        step = max(1, TASK_PIXELS // block[0].mask.size) if block else 1
         waiting.append(
             [
-                pool.submit(encoder.encode, block[at : at + TASK_SAMPLES])
-                for at in range(0, len(block), TASK_SAMPLES)
+                pool.submit(encoder.encode, block[at : at + step])
+                for at in range(0, len(block), step)
             ]
         )
         while waiting and (len(waiting) > BLOCKS_AHEAD or all(task.done() for task in waiting[0])):
@@ -194,10 +195,10 @@ def encode_blocks(
         yield [attempt for task in waiting.popleft() for attempt in task.result()]
 
 
-def _alpha_levels(alphas: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _alpha_levels(alpha: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if bits == 8:
-        return alpha_to_uint8(alphas)
-    return np.rint(alphas * 65535).astype(np.uint16)
+        return alpha_to_uint8(alpha)
+    return np.rint(alpha * 65535).astype(np.uint16)
 
 
 def _check(samples: Sequence[Sample]) -> None:

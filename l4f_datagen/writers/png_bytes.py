@@ -2,8 +2,8 @@
 
 On small pictures an encoder that takes them one by one spends its time on everything but pixels;
 on large ones the deflating counts. Both let other threads run meanwhile. Faster deflaters exist,
-but what they write depends on the CPU and on what memory held before; this one's bytes depend on
-the pixels alone.
+but what they write depends on the CPU and on what memory held before; the bytes of one version of
+this one depend on the pixels alone.
 """
 
 import struct

@@ -2,7 +2,7 @@ import builtins
 import json
 
 from l4f_datagen.alpha import diary as diary_module
-from l4f_datagen.alpha.curves import Events
+from l4f_datagen.alpha.curves import Events, read_log
 from l4f_datagen.alpha.diary import CURVES_STEPS, Diary, append_log
 from l4f_datagen.alpha.state import StepFacts
 
@@ -49,6 +49,20 @@ def test_curves_are_drawn_while_it_trains_and_at_the_end(
     assert drawn == [CURVES_STEPS, 2 * CURVES_STEPS]
     diary.close()
     assert drawn[2:] == [part.training.steps]
+
+
+def test_a_log_cut_short_is_read_to_its_last_whole_line(make_generator, make_part, tmp_path):
+    """A full disk ends a line anywhere; closing hides no error, and the next run goes on."""
+    facts = [StepFacts(step, 1.0, 0.5, 0.25, 0.125) for step in (1, 2, 3)]
+    diary = Diary(make_part(), make_generator(), tmp_path, lambda line: None, 0)
+    for one in facts[:2]:
+        diary.note(one)
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text()[:-20])
+    diary.close()
+    assert (tmp_path / "curves.png").exists()
+    append_log(log)(facts[2])
+    assert [row["step"] for row in read_log(log)] == [1, 3]
 
 
 def test_a_run_that_never_stepped_has_no_curves(make_generator, make_part, tmp_path):

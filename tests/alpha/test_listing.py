@@ -12,7 +12,11 @@ from PIL import Image
 
 from l4f_datagen.alpha.listing import SAMPLED, listing_sha256
 from l4f_datagen.alpha.run import pictures_of, training_id
+from l4f_datagen.domains import local_weights
 from l4f_datagen.recipe import AlphaPart
+
+PLAIN_ID = "74b3be78aec9b3927a9e51e31a6f66e9dbdd645ea01fe30c98dd913f244c2535"
+"""Of the defaults, for a generator called f."""
 
 
 def png(size=(16, 16), level=50):
@@ -122,4 +126,27 @@ def test_only_what_decides_the_weights_names_a_training():
     assert pictures_of(plain) == {}
     low = AlphaPart.model_validate({"training": {"precision": "bf16"}})
     assert training_id(low, "f") != training_id(plain, "f")
-    assert "precision" not in str(pictures_of(low))
+    # Pinned: what was trained before is found again.
+    assert training_id(plain, "f") == PLAIN_ID
+
+
+def test_pictures_name_a_training_wherever_they_lie(tmp_path):
+    names = []
+    for place in ("here", "there"):
+        make_folder(tmp_path / place, PICTURES)
+        folder = str(tmp_path / place)
+        part = {"background": "pictures", "background_path": folder}
+        part["training"] = {"reals": "folder", "reals_folder": folder}
+        names.append(training_id(AlphaPart.model_validate(part), "f"))
+    assert names[0] == names[1]
+
+
+def test_a_generator_of_the_catalogue_is_named_before_it_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
+    part = {"background": "generator", "background_path": "catalogue:stylegan2-car"}
+    alpha_part = AlphaPart.model_validate(part)
+    before = training_id(alpha_part, "f")
+    file = local_weights(part["background_path"], "generator")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"fetched")
+    assert training_id(alpha_part, "f") == before

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from l4f_datagen.alpha.balance import HIGHEST_PRICE, Forces, price
 from l4f_datagen.alpha.object_size import (
+    MIN_SHARE,
     Bracket,
     coverage_bracket,
     object_share,
@@ -84,9 +86,25 @@ def test_bracket_lies_around_the_share_unless_the_recipe_says(make_generator, ma
     assert (bracket.lower, bracket.upper) == pytest.approx((0.1, 0.5), abs=0.01)
     assert bracket.share == pytest.approx(0.25, abs=0.01)
     told = make_part(min_fg_coverage=0.1, min_bg_coverage=0.3)
-    assert coverage_bracket(told, generator) == Bracket(0.1, 0.7, 0.7)
+    assert coverage_bracket(told, generator) == Bracket(0.1, 0.7, bracket.share)
     half = coverage_bracket(make_part(min_bg_coverage=0.3), generator)
     assert (half.lower, half.upper) == (bracket.lower, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"min_fg_coverage": 0.6}, (0.6, 0.6, 0.6)),
+        ({"min_bg_coverage": 0.95}, (0.05, 0.05, 0.05)),
+        ({"min_bg_coverage": 1.0}, (0.0, 0.0, MIN_SHARE)),
+    ],
+)
+def test_limits_of_the_recipe_hold_and_never_cross(make_generator, make_part, limits, expected):
+    generator = make_generator()
+    generator.synthesis.forward = Painter(0.25)
+    bracket = coverage_bracket(make_part(**limits), generator)
+    assert (bracket.lower, bracket.upper, bracket.share) == pytest.approx(expected)
+    assert price(Forces(1.0, 0.9), bracket) == HIGHEST_PRICE
 
 
 def test_bracket_stays_within_reason(make_generator, make_part):

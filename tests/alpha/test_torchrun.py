@@ -87,7 +87,10 @@ def test_a_process_that_fails_alone_says_which_it_is(monkeypatch, tmp_path):
     first = CliRunner().invoke(door.cli, flags)
     assert first.output.startswith("Error: ")
     assert waited == []
-    second = CliRunner(env={"RANK": "1"}).invoke(door.cli, flags)
+    numbered = CliRunner(env={"RANK": "1"}).invoke(door.cli, flags)  # by a job array
+    assert numbered.output == first.output
+    assert waited == []
+    second = CliRunner(env={"RANK": "1", "WORLD_SIZE": "2"}).invoke(door.cli, flags)
     assert second.output.startswith("Error: process 1: ")
     assert second.exit_code == first.exit_code
     assert waited == [door.FIRST_SPEAKS_SECONDS]

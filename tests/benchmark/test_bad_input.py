@@ -195,6 +195,14 @@ def test_the_command_line(run, make_job, write_masks, tmp_path):
         assert refusal.exit_code == code, refusal.output
         (line,) = [line for line in refusal.stderr.splitlines() if line.startswith("Error")]
         assert "; " in line
+    for seeds in ("0-", "999999-1000000"):
+        refusal = run(*flags, "--truth", truth, "--training-seeds", seeds)
+        said = f"--training-seeds: got {seeds}; give 1 to 1,000 seeds below 1,000,000, as 0-2"
+        assert said in refusal.stderr
+    refusal = run(*flags, "--truth", truth, "--training-seeds", "3-1")
+    assert "--training-seeds: 3-1 runs backwards; write for example --training-" in refusal.stderr
+    refusal = run(*flags, "--truth", truth, "--unrelated", tmp_path / "none")
+    assert refusal.exit_code == 4
     for text in ("rembg", "=x", "Re mbg=x"):
         refusal = run(*flags, "--pred", text)
         assert refusal.exit_code == 2

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 
 from l4f_datagen.alpha import training as training_module
+from l4f_datagen.alpha.collapse import Collapsed
 from l4f_datagen.benchmark import alphas, figure
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import run_benchmark
+from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.errors import UsageError
 
 
@@ -40,6 +42,27 @@ def test_every_method_runs(home, make_job, name):
     assert f"\n{name}, psi 1  " in text
     renders = job.out / "rows" / f"{name}-seed0-renders.json"
     assert renders.exists() == METHODS[name].pictures_alone
+
+
+@pytest.mark.parametrize("name", ["redo", "taught", "full"])
+def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monkeypatch):
+    """Killed between training and scoring, then run with other settings."""
+    job = make_job(methods=(name,), steps=2)
+    if name == "full":
+        monkeypatch.setattr(alphas, "run_training", collapse)
+    run_benchmark(job, print)
+    for row in (job.out / "rows").glob(f"{name}-*"):
+        row.unlink()
+    with pytest.raises(UsageError, match=f"{name}-seed0: holds a network that was trained in anot"):
+        run_benchmark(replace(job, steps=1), print)
+
+
+def collapse(part, generator, checkpoint, folder, say):
+    """Stand in for a training that collapses for good and leaves its network."""
+    alphas.claim_network(folder, alphas.training_id(part, checkpoint.fingerprint))
+    network = training_module.new_training(part, generator).average
+    save_alpha(folder / alphas.COLLAPSED, network, generator_fingerprint=checkpoint.fingerprint)
+    raise Collapsed("alpha training", "all white", "try other settings")
 
 
 def test_all_methods_see_the_same_pictures_and_a_rerun_computes_nothing(

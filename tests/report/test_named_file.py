@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import pytest
 
 from l4f_datagen.errors import UsageError
@@ -17,5 +20,18 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"file/a: cannot be written \(.*\); name another file"):
         write_named(tmp_path / "file" / "a", b"")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match=r"folder: cannot be written \(Is a directory\)"):
-        write_named(tmp_path / "folder", b"")
+    for folder in (tmp_path / "folder", Path()):
+        with pytest.raises(UsageError, match=r": is a folder; name another file"):
+            write_named(folder, b"")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_full_disk_is_no_wrong_name(tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_named(tmp_path / "a", b"")
+    assert not isinstance(raised.value, UsageError)
+    assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ def test_what_is_no_list(text):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("9-3", "--seeds: 9-3 runs backwards; write for example --seeds 0-99,120 or --seeds 0-"),
+        ("9-3", "--seeds: 9-3 runs backwards; write for example --seeds 0-99,120"),
         (f"{2**32}", f"--seeds: {2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
         (f"0-{2**32}", f"--seeds: 0-{2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
         (f"{2**32}-", f"--seeds: {2**32}- runs backwards"),

@@ -100,7 +100,7 @@ def test_a_folder_belongs_to_one_plan_and_one_set(make_material, tmp_path):
 
 def test_folders_of_others_are_refused(make_material, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="is not empty and holds no training; name another --out"):
+    with pytest.raises(UsageError, match="is not empty and holds other files; name another --out"):
         run_training(make_material(), PLAN, tmp_path)
     with pytest.raises(UsageError, match=r"cannot be used \(.*\); name a folder that can be"):
         run_training(make_material(), PLAN, tmp_path / "mine.txt")

@@ -6,6 +6,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from l4f_datagen.errors import UsageError
 from l4f_datagen.stylegan2.mapping import draw_z, estimate_w_avg
 from l4f_datagen.toys import pretrain
 from l4f_datagen.toys.scene import render_scene, render_scenes
@@ -64,6 +65,7 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
 
     files = {path.name for path in (tmp_path / "cut").iterdir()}
     assert files == {
+        "training-id",
         "state.pt",
         "scenes-5.npy",
         "held-out-4.npy",
@@ -78,6 +80,23 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
     assert any("0.0 kimg" in line for line in said)
     with Image.open(tmp_path / "cut" / "sheet-00000kimg.png") as sheet:
         assert sheet.size == (1024, 512)
+
+
+def test_a_folder_is_of_one_run_and_its_length_may_change(tmp_path):
+    pretrain.train(plan(kimg=0.004), tmp_path, lambda line: None)
+    for other in ({"domain": "toy-fish"}, {"seed": 9}, {"start": "toy-cars"}):
+        with pytest.raises(UsageError, match="holds a pretraining of another domain, seed or st"):
+            pretrain.train(plan(**other), tmp_path, lambda line: None)
+    assert pretrain.train(plan(kimg=0.006, decay_kimg=0.002), tmp_path, print).step == 3
+
+
+def test_a_length_between_two_snapshots_is_kept_whole(tmp_path):
+    pretrain.train(plan(kimg=0.006, snapshot_kimg=0.004), tmp_path, lambda line: None)
+    kept = new_state(PLAN)
+    resume(kept, tmp_path)
+    assert kept.step == 3
+    rows = [json.loads(line) for line in (tmp_path / "distance.jsonl").read_text().splitlines()]
+    assert [row["kimg"] for row in rows] == [0.004, 0.006]
 
 
 def one_step(seed):

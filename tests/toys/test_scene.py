@@ -100,7 +100,7 @@ def test_the_same_subject_at_every_size(size, domain):
         assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
         if size % 64 == 0:
             pooled = other.alpha.reshape(64, size // 64, 64, size // 64).mean(axis=(1, 3))
-            assert np.abs(pooled - base.alpha).max() < 0.12
+            assert np.abs(pooled - base.alpha).max() < {"toy-cars": 0.06, "toy-fish": 0.12}[domain]
 
 
 @both
@@ -143,6 +143,7 @@ def test_the_subject_stays_off_the_border_and_covers_its_share(of_domain, domain
     edges = [alpha[:, :2], alpha[:, -2:], alpha[:, :, :2], alpha[:, :, -2:]]
     assert max(edge.max() for edge in edges) < 0.5  # no pixel of the mask
     assert alpha[:, [0, -1]].max() < 0.25
+    assert alpha[:, :, [0, -1]].max() < 0.25
     coverage = alpha.mean(axis=(1, 2))
     least, low, high, largest = COVERAGE[domain]
     assert low < coverage.mean() < high
