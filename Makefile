@@ -26,7 +26,7 @@ test: install check  ## what has to pass before a change lands
 test-all: install check  ## the slow tests too
 	$(PY) -m pytest -m ''
 
-benchmarks: install  ## the figures the README quotes
+benchmarks: install  ## the first tables of the README; its other figures name their command
 	$(VENV)/bin/l4f-datagen benchmark --domain toy-cars --out runs/benchmark
 	$(PY) benchmarks/throughput.py
 

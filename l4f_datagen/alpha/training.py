@@ -180,7 +180,8 @@ def train_alpha(
     bracket = bracket_of(part, generator)
     if config.balance == "auto":
         limits = f"{bracket.lower:.2f} to {bracket.upper:.2f}"
-        say(f"alpha training: the generator's object covers {limits} of a picture")
+        found = f"the generator's object covers {bracket.share:.2f} of a picture"
+        say(f"alpha training: {found}; {limits} is let pass")
 
     def setting() -> Setting:
         knobs = knobs_after(training.failures)

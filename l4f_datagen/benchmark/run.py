@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from l4f_datagen.alpha.stores import open_store
 from l4f_datagen.benchmark import supervised
 from l4f_datagen.benchmark.bench import FIRST_SEED, Bench, Method, Prepared, Say
@@ -108,6 +110,7 @@ def run_benchmark(job: Job, say: Say) -> str:
     outside = {name: open_outside(bench, job, path) for name, path in job.outside.items()}
     truth = open_truth(bench, job.psis, job.truth)
     head = truth_words(bench, truth)
+    head += f"\n{coverage_words(bench, truth, job.psis)}"
     say(head)
     rows = measure_all(bench, job, chosen | outside, truth)
     lines = {
@@ -192,6 +195,15 @@ def truth_words(bench: Bench, truth: Truth) -> str:
     scores = ", ".join(f"{name} {score.value:.4f}" for name, score in line.scores.items())
     learnt = f"a U-Net that learnt from {supervised.LESSONS.scenes:,} renders with exact masks"
     return f"Truth: {learnt}; on {line.num_images:,} others it scores\n{scores}"
+
+
+def coverage_words(bench: Bench, truth: Truth, psis: Sequence[float]) -> str:
+    """Say how much of the pictures the true object covers, to hold a method's plumpness against."""
+    shares = []
+    for psi in psis:
+        masks = [truth.masks.block(draws)[0] for draws in blocks_of(bench.draws(psi))]
+        shares.append(f"{np.mean([mask.mean() for of in masks for mask in of]):.3f} at psi {psi:g}")
+    return f"the object covers {', '.join(shares)}"
 
 
 def measure_all(

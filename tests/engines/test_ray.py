@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from l4f_datagen.errors import UsageError
 from l4f_datagen.pipeline import Job, make_dataset
 from l4f_datagen.recipe import check_recipe
 
@@ -79,3 +80,10 @@ def test_killed_workers_lose_nothing(cluster, tiny_recipe, tmp_path, digests):
         killer.join()
     assert killed
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+
+@pytest.mark.slow
+def test_an_address_where_nothing_answers():
+    from l4f_datagen.engines.ray import _connect
+
+    with pytest.raises(UsageError, match=r"--ray-address 127\.0\.0\.1:1: no cluster answers there"):
+        _connect(ray, "127.0.0.1:1")
