@@ -14,7 +14,7 @@ from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift
 from l4f_datagen.toys.texture import FRAME
 
 MARGIN = 2.0
-"""Least distance of the fish from the border, scene units."""
+"""Distance of the fish from the border, scene units; the longest and most bent may come nearer."""
 MAX_TURN = np.deg2rad(35.0)
 """Of the heading, from straight left or right."""
 FIN_SHARE = 0.62
@@ -130,7 +130,7 @@ class Fish:
 
 
 def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
-    """Draw a fish that lies wholly inside the frame and whose colours differ from the water."""
+    """Draw a fish that lies inside the frame and whose colours differ from the water."""
     length = rng.uniform(28, 34)
     width = length * rng.uniform(0.31, 0.37)
     tail, fin = length * rng.uniform(0.24, 0.30), length * rng.uniform(0.22, 0.28)

@@ -52,8 +52,8 @@ python -m l4f_datagen.toys.release --run RUN
 
 Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
 
-Generator: seed {seed}, {scenes:,} scenes, batch {batch}, {kimg:g} kimg, {minutes:.0f} minutes on 2
-shared cores. Fréchet distance (fixed random features, `toys/distance.py`) of
+Generator: seed {seed}, {scenes:,} scenes, batch {batch}, {kimg:g} kimg, {minutes:.0f} minutes of
+CPU training. Fréchet distance (fixed random features, `toys/distance.py`) of
 {distance_samples:,} samples to as many held-out renders; two sets of renders are {floor:.4f} apart:
 
 | kimg | distance |
