@@ -80,6 +80,24 @@ def test_one_of_two_processes_tells_the_error(recipe, tmp_path):
     assert not (tmp_path / "two").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_the_first_process_refuses_is_one_line(recipe, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("")
+    places = {
+        "is not empty and holds other files": ["--out", tmp_path / "full"],
+        "cannot be read": ["--out", tmp_path / "new", "--generator", tmp_path / "none.pkl"],
+    }
+    for words, flags in places.items():
+        refused = torchrun("--recipe", recipe, *flags)
+        assert refused.returncode == 1
+        (line,) = [text for text in refused.stderr.splitlines() if text.startswith("Error: ")]
+        assert words in line
+        assert "Connection closed" not in refused.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_process_that_fails_alone_says_which_it_is(monkeypatch, tmp_path):
     waited = []
     monkeypatch.setattr(door.time, "sleep", waited.append)
