@@ -81,6 +81,7 @@ def test_killed_workers_lose_nothing(cluster, tiny_recipe, tmp_path, digests):
     assert killed
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
 
+
 @pytest.mark.slow
 def test_an_address_where_nothing_answers():
     from l4f_datagen.engines.ray import _connect
