@@ -3,7 +3,8 @@
 A picture and its muted twin (same w, same noise) differ where the trunk has drawn an object and
 agree, more or less, on the ground. Otsu's threshold parts the two kinds of pixel; gaps are closed
 and holes filled, for a car's window may well have the colour of the road. The share above it is
-0.87 (toy cars), 1.09 (toy fish) and 1.43 (digits, drawn in blurred strokes) of the true one.
+0.87 (toy cars), 1.09 (toy fish) and 1.23 to 1.43 (digits, drawn in blurred strokes) of the true
+one.
 """
 
 from dataclasses import dataclass
