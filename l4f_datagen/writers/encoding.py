@@ -182,7 +182,7 @@ def encode_blocks(
     """
     waiting: deque[list[Future[list[Attempt]]]] = deque()
     for block in blocks:
-        step = max(1, TASK_PIXELS // block[0].mask.size) if block else 1
+        step = max(1, TASK_PIXELS // max(1, block[0].mask.size)) if block else 1
         waiting.append(
             [
                 pool.submit(encoder.encode, block[at : at + step])

@@ -134,6 +134,22 @@ def test_blocks_ahead_are_bounded_while_encoding_stalls(discs):
     assert len(pulled) == BLOCKS_AHEAD + 1
 
 
+@pytest.mark.parametrize(("side", "together"), [(8, 5), (64, 5), (128, 4), (256, 1), (300, 1)])
+def test_large_pictures_are_handed_to_a_thread_one_by_one(discs, side, together):
+    counts = []
+
+    class Counted:
+        def encode(self, samples):
+            counts.append(len(samples))
+            return [(sample, None) for sample in samples]
+
+    block = [discs.make_disc(seed, size=side) for seed in range(5)]
+    with ThreadPoolExecutor(1) as pool:
+        (found,) = encode_blocks([block], pool, Counted())
+    assert [sample for sample, _ in found] == block
+    assert max(counts) == together
+
+
 def test_an_encoder_that_fails_is_heard(discs):
     broken = replace(discs.make_disc(1), mask=np.zeros((3, 3), np.bool_))
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="expected mask bool"):
