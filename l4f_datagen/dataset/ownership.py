@@ -11,6 +11,7 @@ from typing import Any
 
 from l4f_datagen.dataset.layout import RUN, STATE
 from l4f_datagen.errors import UsageError
+from l4f_datagen.sampling.share import Share
 
 ELSEWHERE = "choose another folder"
 START_OVER = "choose another folder or start over with --overwrite"
@@ -55,13 +56,27 @@ def refuse_foreign(folder: Path) -> None:
         raise UsageError(os.fspath(folder), "not empty, and not made by this tool", ELSEWHERE)
 
 
-def refuse_other_run(folder: Path, run: Mapping[str, Any], subject: str | None = None) -> None:
+def refuse_shared_overwrite(overwrite: bool, share: Share | None) -> None:
+    """Refuse that one of several jobs throws away what the others have made.
+
+    Raises:
+        UsageError: a share that would overwrite.
+    """
+    if overwrite and share:
+        problem = "given with --shard, would throw away what other jobs made"
+        raise UsageError("--overwrite", problem, "remove the folder before the first job")
+
+
+def refuse_other_run(
+    folder: Path, run: Mapping[str, Any], subject: str | None = None, remedy: str = START_OVER
+) -> None:
     """Refuse a folder whose samples were made in another way than they would be now.
 
     Args:
         folder: may be new.
         run: what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
         subject: where the user knows it to be, if not in this folder.
+        remedy: what to do about it.
 
     Raises:
         UsageError: another recipe, other formats, another version or an unreadable record.
@@ -73,27 +88,27 @@ def refuse_other_run(folder: Path, run: Mapping[str, Any], subject: str | None =
         recorded = json.loads((folder / RUN).read_bytes())
         schema = recorded["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(subject, f"its record {RUN} is damaged", START_OVER) from error
+        raise UsageError(subject, f"its record {RUN} is damaged", remedy) from error
     if schema != run["schema"]:
         raise UsageError(
-            subject, f"laid out by another version ({schema}, now {run['schema']})", START_OVER
+            subject, f"laid out by another version ({schema}, now {run['schema']})", remedy
         )
     for name in ("formats", "alpha_bits"):
         if recorded.get(name) != run[name]:
             label = name.replace("_", " ")
             was, now = _words(recorded.get(name)), _words(run[name])
-            raise UsageError(subject, f"begun with {label} {was}, now {now}", START_OVER)
+            raise UsageError(subject, f"begun with {label} {was}, now {now}", remedy)
     if recorded.get("recipe_hash") != run["recipe_hash"]:
-        how = _first_difference(str(recorded.get("recipe")), run["recipe"])
-        raise UsageError(subject, f"holds a dataset of another recipe{how}", START_OVER)
+        how = _difference(str(recorded.get("recipe")), run["recipe"])
+        raise UsageError(subject, f"holds a dataset of another recipe ({how})", remedy)
 
 
 def _words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _first_difference(recorded: str, now: str) -> str:
+def _difference(recorded: str, now: str) -> str:
     for was, is_ in zip_longest(recorded.splitlines(), now.splitlines(), fillvalue=""):
         if was != is_:
-            return f" ({was.strip()!r}, now {is_.strip()!r})"
-    return ""
+            return f"{was.strip()!r}, now {is_.strip()!r}"
+    return "its text is the same: weights, latents or background pictures have changed"

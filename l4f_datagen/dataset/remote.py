@@ -31,10 +31,15 @@ class Remote:
         url: where the dataset is, or will be.
 
     Raises:
-        UsageError: an unknown kind of URL, or one whose package is not installed.
+        UsageError: no whole URL, an unknown kind of one, or one whose package is not installed.
     """
 
     def __init__(self, url: str) -> None:
+        protocol, _, place = url.partition("://")
+        # fsspec takes a protocol of one letter for a drive, and no place for a local folder.
+        if len(protocol) < 2 or not place.strip("/"):
+            problem = "expected a protocol and a place, such as s3://bucket/cars"
+            raise UsageError(url, problem, "write both, or name a folder")
         self.url = url.rstrip("/")
         options: dict[str, Any] = {"skip_instance_cache": True}
         if url.startswith(LOCAL):
@@ -52,8 +57,8 @@ class Remote:
         digest = hashlib.sha256(f"{self.url} {name}".encode()).hexdigest()[:16]
         return default_cache() / "remote" / digest
 
-    def begin(self, folder: Path) -> None:
-        """Bring the state of the dataset into the local folder, which is emptied first.
+    def begin(self, folder: Path, *more: str) -> None:
+        """Bring the state of the dataset, and ``more`` indexes, to the local folder, emptied first.
 
         Raises:
             UsageError: the place holds files that this tool did not make.
@@ -67,7 +72,8 @@ class Remote:
                 problem = "not empty, and not made by this tool"
                 raise UsageError(self.url, problem, "choose another place")
             names = [self._relative(path) for path in self._find(layout.STATE)]
-            self._fetch(folder, [*names, *(page for page in layout.PAGES[:1] if page in there)])
+            wanted = (*layout.PAGES[:1], *more)
+            self._fetch(folder, [*names, *(name for name in wanted if name in there)])
         places = (layout.MARKER, *layout.PLACES)
         found = (self.numbered(place) for place in places if place.split("/")[0] in there)
         self._left = {name for numbered in found for _, name in numbered}

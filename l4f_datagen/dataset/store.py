@@ -196,8 +196,8 @@ class Dataset:
             for shard in sorted(layout.marked_shards(self.folder) - set(self._shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
-            drop_records(self.folder)
             manifest = write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
+            drop_records(self.folder)  # not before: a merge that is stopped begins from them again
         if self._remote:
             self._remote.send_indexes(self.folder, self._shards)
             self._remote.drop_folder(JOBS)
