@@ -69,33 +69,37 @@ def load_recipe(source: Path, overrides: list[str], defaults: dict[str, Any]) ->
     return check_recipe(override(defaults | read_recipe_file(source), overrides), str(source))
 
 
-def local_weights(weights: str, part: str) -> Path:
+def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     """Where the weights of a recipe lie, or will lie once fetched.
 
     Args:
         weights: ``builtin:NAME``, ``catalogue:NAME`` or a file name.
         part: "generator", "discriminator" or "alpha".
+        key: of the recipe that names them; None: ``part.weights``.
 
     Raises:
         RecipeError: no such built-in or catalogue entry.
     """
     kind, _, name = weights.partition(":")
+    key = key or f"{part}.weights"
     if kind == "builtin":
-        return _known(BUILTIN, kind, name, part).folder / f"{part}.safetensors"
+        return _known(BUILTIN, kind, name, key).folder / f"{part}.safetensors"
     if kind == "catalogue":
-        return target_path(_known(WEIGHTS, kind, name, part).filename, None)
+        return target_path(_known(WEIGHTS, kind, name, key).filename, None)
     return Path(weights).expanduser()
 
 
-def weights_path(weights: str, part: str, *, offline: bool = False) -> Path:
+def weights_path(weights: str, part: str, *, offline: bool = False, key: str | None = None) -> Path:
     """Return the weights' file, fetched into the cache where the recipe names the catalogue.
+
+    Arguments as in ``local_weights``; ``offline`` fetches nothing.
 
     Raises:
         RecipeError: no such built-in or catalogue entry.
         NetworkError: it cannot be fetched, or is not what it must be.
     """
     kind, _, name = weights.partition(":")
-    path = local_weights(weights, part)
+    path = local_weights(weights, part, key=key)
     if kind != "catalogue":
         return path
     from l4f_datagen.checkpoints.download import fetch_weights
@@ -103,11 +107,11 @@ def weights_path(weights: str, part: str, *, offline: bool = False) -> Path:
     return fetch_weights(WEIGHTS[name], offline=offline)
 
 
-def _known(table: Mapping[str, Entry], kind: str, name: str, part: str) -> Entry:
+def _known(table: Mapping[str, Entry], kind: str, name: str, key: str) -> Entry:
     if name in table:
         return table[name]
     known = ", ".join(f"{kind}:{entry}" for entry in table)
-    raise RecipeError(f"{part}.weights", f"{kind} holds no {name!r}", f"known: {known}")
+    raise RecipeError(key, f"{kind} holds no {name!r}", f"known: {known}")
 
 
 def describe_domains() -> list[dict[str, str]]:

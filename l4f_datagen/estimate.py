@@ -3,13 +3,15 @@
 import time
 from typing import Any
 
+from l4f_datagen.checkpoints.open import open_alpha
+from l4f_datagen.dataset.ownership import refuse_shared_overwrite
 from l4f_datagen.domains import local_weights
 from l4f_datagen.engines.local import render_threads
 from l4f_datagen.pipeline import Job
 from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import renderer_of
 from l4f_datagen.sampling.sweep import sweep_of
-from l4f_datagen.weights import choose_device, fitting_alpha, obtain_generator
+from l4f_datagen.weights import choose_devices, fitting_alpha, obtain_generator
 from l4f_datagen.writers.backgrounds import backgrounds_of
 
 BYTES_A_PIXEL = {
@@ -24,11 +26,16 @@ def estimate(job: Job) -> dict[str, Any]:
 
     The time comes from one block rendered here and now; where the alpha network has still to be
     trained, or the generator to be fetched, it says so instead.
+
+    Raises:
+        L4FError: what `make_dataset` would refuse before it renders, as far as it shows already.
     """
+    refuse_shared_overwrite(job.overwrite, job.share)
     recipe = job.recipe
     sweep = sweep_of(recipe.sampling)
     Quota(job.number, job.count, sweep)
     backgrounds_of(recipe.output)
+    device, *_ = choose_devices(job.devices or (job.device,))
     first, last = sweep.draw(0), sweep.draw(job.number - 1)
     plan = {
         "recipe": recipe.dump(),
@@ -38,10 +45,13 @@ def estimate(job: Job) -> dict[str, Any]:
         "last": f"{last.key} if none is rejected",
         "shards": f"of {sweep.shard_size} samples, in blocks of {sweep.block_size}",
     }
-    path = local_weights(recipe.generator.weights or "", "generator")
-    if not path.is_file():
+    weights = recipe.generator.weights or ""
+    path = local_weights(weights, "generator")
+    if weights.startswith("catalogue:") and not path.is_file():
+        if recipe.alpha.weights is not None:
+            open_alpha(local_weights(recipe.alpha.weights, "alpha"))
         return plan | {"generator": f"{path} is not there yet", "time": "unknown"}
-    checkpoint, generator = obtain_generator(recipe.generator, choose_device(job.device))
+    checkpoint, generator = obtain_generator(recipe.generator, device)
     left, top, right, bottom = recipe.generator.crop or (0, 0, *(checkpoint.spec.resolution,) * 2)
     pixels = (right - left) * (bottom - top) * job.number
     size = sum(BYTES_A_PIXEL[name] for name in recipe.output.formats) * pixels

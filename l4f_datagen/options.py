@@ -57,7 +57,7 @@ class FormatList(click.ParamType[tuple[str, ...]]):
         if not isinstance(value, str):
             return tuple(value)
         try:
-            return order_formats(value.split(","))
+            return order_formats([name.strip() for name in value.split(",")])
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

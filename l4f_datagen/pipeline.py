@@ -21,8 +21,8 @@ from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
 from l4f_datagen.sampling.share import Share, ShareQuota
 from l4f_datagen.sampling.sweep import sweep_of
-from l4f_datagen.weights import open_networks
-from l4f_datagen.writers.backgrounds import backgrounds_of
+from l4f_datagen.weights import choose_devices, open_networks
+from l4f_datagen.writers.backgrounds import backgrounds_of, refuse_among_backgrounds
 
 Say = Callable[[str], None]
 Engine = Callable[["Job", Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
@@ -47,6 +47,9 @@ class Job:
         share: make these shards alone, and leave the rest to other jobs and to ``merge``.
         overwrite: throw away what the folder holds.
         offline: fetch nothing.
+
+    Raises:
+        UsageError: ``out`` lies in the recipe's folder of backgrounds.
     """
 
     recipe: Recipe
@@ -62,6 +65,11 @@ class Job:
     overwrite: bool = False
     offline: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a folder that would change what the recipe reads."""
+        if isinstance(self.out, Path):
+            refuse_among_backgrounds(self.recipe.output, self.out)
+
 
 def make_dataset(job: Job, say: Say) -> dict[str, Any]:
     """Make a dataset or a share of one, or go on with it, and return its manifest.
@@ -74,8 +82,8 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
     if job.share:
         quota = ShareQuota(quota, job.share)
     backgrounds = backgrounds_of(recipe.output)
-    device = job.devices[0] if job.devices else job.device
-    networks = open_networks(recipe, device, say, offline=job.offline)
+    first, *_ = choose_devices(job.devices or (job.device,))
+    networks = open_networks(recipe, str(first), say, offline=job.offline)
     renderer = renderer_of(recipe, networks.generator, networks.alpha)
     origin = provenance(recipe, networks, backgrounds)
     with open_dataset(

@@ -9,16 +9,31 @@ MAX_DEPTH = 50
 SHOWN_CHARACTERS = 80
 
 
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice; PyYAML keeps the last and says nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                name, line = key.value[:SHOWN_CHARACTERS], key.start_mark.line + 1
+                raise ValueError(f"the key {name} is given twice, again in line {line}")
+            seen.add(key.value)
+        return node
+
+
 def plain_yaml(text: str) -> Any:
     """Read YAML that a stranger may have written.
 
     Raises:
-        ValueError: not YAML, nested beyond reason, aliases (a few lines of which can unfold to
-            gigabytes), or dates, sets and other tagged values. One line, at most 200 characters.
+        ValueError: not YAML, a key given twice, nested beyond reason, aliases (a few lines of
+            which can unfold to gigabytes), or dates, sets and other tagged values. One line, at
+            most 200 characters.
     """
     try:
         _check_events(text)
-        return json.loads(json.dumps(yaml.safe_load(text), default=_refuse_value))
+        return json.loads(json.dumps(yaml.load(text, _Loader), default=_refuse_value))
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
 

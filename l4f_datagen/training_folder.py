@@ -1,7 +1,11 @@
 """Training folder: an output folder that belongs to one training or one benchmark of trainings."""
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from l4f_datagen.dataset.disk import FULL, PART, staged, write_atomically
 from l4f_datagen.errors import UsageError
 
 IDENTITY = "training-id"
@@ -17,17 +21,37 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
 
     Raises:
         UsageError: it belongs to another, holds foreign files, or cannot be written.
+        OSError: the disk is full, which is no fault of the folder.
     """
     marker = out / IDENTITY
+    unfinished = {IDENTITY, IDENTITY + PART}
     try:
-        if marker.exists():
-            if marker.read_text().strip() != identity:
+        claimed = marker.read_bytes().strip() if marker.exists() else b""
+        if claimed:
+            if claimed != identity.encode():
                 raise UsageError(str(out), other, "name another --out or remove the folder")
             return
-        if out.exists() and any(out.iterdir()):
+        # A claim that was cut short leaves a marker that says nothing: the folder is still free.
+        if out.exists() and any(path.name not in unfinished for path in out.iterdir()):
             raise UsageError(str(out), "is not empty and holds other files", "name another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity + "\n")
+        write_atomically(marker, f"{identity}\n".encode(), durable=True)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         problem = f"cannot be used ({error.strerror})"
         raise UsageError(str(out), problem, "name a folder that can be written") from error
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a stopped training goes on from, staged and renamed.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    import torch
+
+    # Through memory: what torch writes to a full disk ends in a RuntimeError of its own.
+    whole = io.BytesIO()
+    torch.save(dict(state), whole)
+    with staged(path) as file:
+        file.write(whole.getbuffer())

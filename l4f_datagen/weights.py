@@ -1,7 +1,7 @@
 """From a recipe's words to networks on a device: generator, and alpha network loaded or trained."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,20 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def choose_devices(names: Sequence[str]) -> list[torch.device]:
+    """Return the devices of one run, see `choose_device`.
+
+    Raises:
+        UsageError: an unknown or absent device, or devices of several kinds.
+    """
+    devices = [choose_device(name) for name in names]
+    kinds = {device.type for device in devices}
+    if len(kinds) > 1:
+        problem = f"names {' and '.join(sorted(kinds))}, whose pictures differ in their last bits"
+        raise UsageError("--devices", problem, "name devices of one kind")
+    return devices
+
+
 def obtain_generator(
     part: GeneratorPart, device: torch.device, *, offline: bool = False
 ) -> tuple[GeneratorCheckpoint, Generator]:
@@ -100,22 +114,28 @@ def obtain_generator(
 
 
 def obtain_alpha(
-    part: AlphaPart, checkpoint: GeneratorCheckpoint, generator: Generator, say: Say
+    part: AlphaPart,
+    checkpoint: GeneratorCheckpoint,
+    generator: Generator,
+    say: Say,
+    *,
+    offline: bool = False,
 ) -> AlphaCheckpoint:
     """Open the recipe's alpha network, or train it once and keep it in the cache.
 
     Raises:
         CheckpointRefused: the file cannot be used, or belongs to another generator.
+        NetworkError: something has to be fetched and cannot be.
         L4FError: the training collapsed.
     """
     if part.weights is not None:
-        path = weights_path(part.weights, "alpha")
+        path = weights_path(part.weights, "alpha", offline=offline)
     else:
         folder = cached_training(part, checkpoint.fingerprint)
         path = folder / "alpha.safetensors"
         if not path.exists():
             say(f"no alpha network given: training one on {generator.w_avg.device}, into {folder}")
-        run_training(part, generator, checkpoint, folder, say)
+        run_training(part, generator, checkpoint, folder, say, offline=offline)
     return fitting_checkpoint(path, checkpoint)
 
 
@@ -149,7 +169,7 @@ def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = Fals
     # What does not go with this generator is refused before an alpha network is trained for it.
     styles_of(recipe.sampling, generator.spec)
     open_probes(recipe.filters, recipe.generator, generator)
-    opened = obtain_alpha(recipe.alpha, checkpoint, generator, say)
+    opened = obtain_alpha(recipe.alpha, checkpoint, generator, say, offline=offline)
     alpha = opened.build().to(target)
     labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
     told = opened.native.training if opened.native else {}

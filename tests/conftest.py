@@ -20,6 +20,8 @@ from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 torch.set_num_threads(1)
 
+FULL_DISK = Path("/dev/full")
+
 WIDTHS = {4: 6, 8: 5, 16: 4, 32: 3}
 """A different width at every resolution: mixed-up channels cannot pass unseen."""
 
@@ -29,6 +31,14 @@ def usual_floats():
     """Commands set the thread to flush denormals, which other tests generate."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def fill_disk():
+    """Make the disk full for the next write of a file that is staged."""
+    if not FULL_DISK.exists():
+        pytest.skip(f"no {FULL_DISK} here")
+    return lambda path: path.with_name(f"{path.name}.part").symlink_to(FULL_DISK)
 
 
 @pytest.fixture

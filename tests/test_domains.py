@@ -80,6 +80,8 @@ def test_names_that_are_not_there(find, weights, text):
     with pytest.raises(RecipeError) as caught:
         find(weights, "alpha")
     assert str(caught.value).startswith(text)
+    with pytest.raises(RecipeError, match=r"^alpha.background_path: "):
+        find(weights, "generator", key="alpha.background_path")
 
 
 def test_every_shipped_domain_is_described():

@@ -62,7 +62,7 @@ def test_psi_that_is_refused(text, problem):
 
 @pytest.mark.parametrize(
     ("text", "names"),
-    [("png", ("png",)), ("hf,png", ("png", "hf")), ("coco,png,coco", ("png", "coco"))],
+    [("png", ("png",)), ("hf, png", ("png", "hf")), ("coco,png,coco", ("png", "coco"))],
 )
 def test_formats(text, names):
     assert FORMAT_LIST.convert(text, None, None) == names

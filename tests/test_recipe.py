@@ -173,6 +173,15 @@ class TestCheck:
             ),
             ({"alpha": {"training": {"steps": 2.5}}}, "steps: input should be a valid integer"),
             (
+                {"alpha": {"training": {"batch": 65537}}},
+                "batch: input should be less than or equal to 65536",
+            ),
+            (
+                {"sampling": {"block_size": 4096, "blocks_per_shard": 17}},
+                "sampling: block_size 4096 x blocks_per_shard 17 makes shards of 69632 samples, "
+                "at most 65536 are taken",
+            ),
+            (
                 {"generator": {"crop": [64, 0, 64, 8]}},
                 "crop: expected 0 <= left < right and 0 <= top < bottom, got [64, 0, 64, 8]",
             ),
@@ -194,6 +203,28 @@ class TestCheck:
     )
     def test_ill_typed_and_contradictory_values(self, data, text):
         assert text in problems_of(**data)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "generator.weights",
+            "alpha.weights",
+            "alpha.background_path",
+            "alpha.training.reals_folder",
+            "sampling.latents",
+            "output.category",
+            "output.composites_folder",
+        ],
+    )
+    def test_a_name_of_no_letters_is_none(self, name):
+        data = override({"domain": "x"}, [f"{name}=''"])
+        text = f"my.yaml: 1 problem: (1) {name}: string should have at least 1 character, got ''"
+        assert problems_of(**data).startswith(text)
+
+    @pytest.mark.parametrize(("blocks", "samples"), [(16, 1), (1, 4096), (16, 4096)])
+    def test_shards_up_to_the_largest(self, blocks, samples):
+        sizes = {"block_size": samples, "blocks_per_shard": blocks}
+        assert check_recipe({"domain": "x", "sampling": sizes}, "f").sampling.block_size == samples
 
     def test_long_values_are_cut_and_problems_counted(self):
         text = problems_of(description=["word"] * 10_000)
@@ -259,6 +290,7 @@ class TestOverride:
             ("a=[1", r"--set a=\[1: value is not plain YAML \(.*\); quote it"),
             ("a=2024-99-99", r"value is not plain YAML \(month must be in 1..12\); quote it"),
             ("a=&x [*x]", r"value is not plain YAML \(aliases .*\); quote it"),
+            ("a={b: 1, b: 2}", r"value is not plain YAML \(the key b is given twice, again in li"),
         ],
     )
     def test_errors(self, assignment, text):
@@ -276,6 +308,10 @@ class TestFiles:
             (b"\x00\xff\xfe\x80", r"is not plain YAML \('utf-8' codec can't decode"),
             (b"domain: [", r"is not plain YAML \("),
             (b"a: &a [1]\nb: [*a, *a]", r"is not plain YAML \(aliases such as"),
+            (
+                b"domain: x\nsampling: {psi: [1]}\nsampling:\n  seeds: 0-9\n",
+                r"is not plain YAML \(the key sampling is given twice, again in line 3\); compare",
+            ),
             (b"a" * (MAX_RECIPE_BYTES + 1), r"is larger than 100 kB, which no recipe is; compare"),
             (b"#" * 3_000_000, r"is larger than 100 kB"),
         ],

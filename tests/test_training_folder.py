@@ -30,3 +30,32 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UsageError, match=r"deeper: cannot be used \(.+\); name a folder"):
         claim_folder(tmp_path / "run" / "deeper", "abc", other=OTHER)
+
+
+@pytest.mark.parametrize("left", ["training-id", "training-id.part"])
+def test_a_claim_that_was_cut_short_is_none(tmp_path, left):
+    (tmp_path / left).touch()
+    claim_folder(tmp_path, "abc", other=OTHER)
+    assert [path.name for path in tmp_path.iterdir()] == ["training-id"]
+    assert (tmp_path / "training-id").read_text() == "abc\n"
+
+
+def test_beside_other_files_an_empty_claim_is_none_of_ours(tmp_path):
+    for name in ("training-id", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="is not empty and holds other files"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+
+
+def test_a_marker_of_any_bytes_is_anothers(tmp_path):
+    (tmp_path / "training-id").write_bytes(bytes(range(256)))
+    with pytest.raises(UsageError, match="holds another training"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+
+
+def test_on_a_full_disk_the_folder_is_not_claimed(tmp_path, fill_disk):
+    fill_disk(tmp_path / "training-id")
+    with pytest.raises(OSError, match="No space left"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+    assert not list(tmp_path.iterdir())
+    claim_folder(tmp_path, "abc", other=OTHER)

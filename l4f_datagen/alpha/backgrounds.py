@@ -1,6 +1,6 @@
 """Backgrounds for the composites: a table of sources, each a function of w and seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -29,7 +29,18 @@ class Background(Protocol):
         """
 
 
-def muted(part: AlphaPart, generator: Generator, *, mute: Mute) -> Background:
+class OpenBackground(Protocol):
+    """Opens a source; ``offline`` forbids it to fetch anything."""
+
+    def __call__(
+        self, part: AlphaPart, generator: Generator, *, offline: bool = False
+    ) -> Background:
+        """Return the source; errors as each one's."""
+
+
+def muted(
+    part: AlphaPart, generator: Generator, *, mute: Mute, offline: bool = False
+) -> Background:
     """Synthesis with the trunk's start zeroed (Labels4Free, sec. 3.1).
 
     What is left is stationary: colour and texture from w, structure from the noise alone.
@@ -44,9 +55,9 @@ def muted(part: AlphaPart, generator: Generator, *, mute: Mute) -> Background:
     return draw
 
 
-def pictures(part: AlphaPart, generator: Generator) -> Background:
+def pictures(part: AlphaPart, generator: Generator, *, offline: bool = False) -> Background:
     """Pictures of a folder, zip, LMDB or Hugging Face dataset (the paper's Places ablation)."""
-    store = open_store(part.background_path or "", generator.spec.resolution)
+    store = open_store(part.background_path or "", generator.spec.resolution, offline=offline)
 
     def draw(w: Tensor, seeds: Sequence[int]) -> Tensor:
         streams = [np.random.RandomState(seed) for seed in seeds]
@@ -55,22 +66,25 @@ def pictures(part: AlphaPart, generator: Generator) -> Background:
     return draw
 
 
-def second_generator(part: AlphaPart, generator: Generator) -> Background:
+def second_generator(part: AlphaPart, generator: Generator, *, offline: bool = False) -> Background:
     """Pictures of another generator of the same size, untruncated.
 
     Raises:
+        RecipeError: no such built-in or catalogue entry.
         InputRefused: it draws another size.
         CheckpointRefused: the file cannot be used.
+        NetworkError: the file has to be fetched and cannot be.
     """
     from l4f_datagen.checkpoints.open import open_generator
     from l4f_datagen.domains import weights_path
 
     named = part.background_path or ""
-    opened = open_generator(weights_path(named, "generator"))
+    key = "alpha.background_path"
+    opened = open_generator(weights_path(named, "generator", offline=offline, key=key))
     if opened.spec.resolution != generator.spec.resolution:
         sides = opened.spec.resolution, generator.spec.resolution
         problem = f"draws {sides[0]} px, the generator of the foregrounds {sides[1]} px"
-        raise InputRefused(f"alpha.background_path {named}", problem, "name one of the same size")
+        raise InputRefused(f"{key} {named}", problem, "name one of the same size")
     other = opened.build().to(generator.w_avg.device)
 
     @torch.no_grad()
@@ -84,7 +98,7 @@ def second_generator(part: AlphaPart, generator: Generator) -> Background:
     return draw
 
 
-BACKGROUNDS: dict[str, Callable[[AlphaPart, Generator], Background]] = {
+BACKGROUNDS: dict[str, OpenBackground] = {
     "conv1": partial(muted, mute="conv1"),
     "const": partial(muted, mute="const"),
     "pictures": pictures,

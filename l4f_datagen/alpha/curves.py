@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from l4f_datagen.alpha.state import StepFacts
+from l4f_datagen.dataset.disk import staged
 
 PANELS = {
     "loss": ("d_loss", "realism"),
@@ -44,9 +45,8 @@ def write_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axes.legend(fontsize="small")
         panels[1].set_ylim(0, 1)
         panels[-1].set_xlabel("step")
-        staged = path.with_name(path.name + ".part")
-        figure.savefig(staged, format="png", dpi=DPI, metadata={"Software": None})
-    staged.replace(path)
+        with staged(path) as file:
+            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
 
 
 class Events:

@@ -42,11 +42,11 @@ class Diary:
         say: Callable[[str], None],
         step: int,
     ) -> None:
-        self.steps, self.out, self.say, self.first = part.training.steps, out, say, step
+        self.steps, self.out, self.say = part.training.steps, out, say
         self.previews = Previews(part, generator, out)
         self.log = append_log(out / "log.jsonl")
         self.events = Events(out / "events")
-        self.started = time.monotonic()
+        self.attempt, self.first, self.started = 0, step, time.monotonic()
         self.bar = tqdm(total=self.steps, initial=step, desc="alpha", unit="step", disable=None)
 
     def note(self, facts: StepFacts) -> None:
@@ -59,6 +59,9 @@ class Diary:
         self.bar.set_postfix(
             coverage=f"{facts.alpha_coverage:.2f}", bin=f"{facts.binarization:.3f}"
         )
+        if facts.attempt != self.attempt:
+            # The clock starts behind the first step: that one is slow, and so is all before it.
+            self.attempt, self.first, self.started = facts.attempt, facts.step, time.monotonic()
         if facts.step - self.first == ESTIMATE_AFTER:
             pace = (time.monotonic() - self.started) / ESTIMATE_AFTER
             minutes = pace * (self.steps - facts.step) / 60

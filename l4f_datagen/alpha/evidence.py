@@ -12,6 +12,7 @@ from l4f_datagen.alpha.annotated import Annotated, score_networks
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import AlphaCheckpoint, open_alpha
+from l4f_datagen.dataset.disk import write_atomically
 from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, score_intervals
 from l4f_datagen.scoring.image_score import ImageScore
 
@@ -117,9 +118,8 @@ def keep_choice(run: Path, evidence: Evidence) -> Path:
     facts = {"chosen": evidence.to_dict()}
     count = evidence.num_images
     save_supervised(path, opened, opened.build(), supervision, count, facts, fitted=False)
-    staged = run / f"{EVIDENCE}.part"
-    staged.write_text(json.dumps(evidence.to_dict(), indent=2) + "\n")
-    staged.replace(run / EVIDENCE)
+    text = json.dumps(evidence.to_dict(), indent=2) + "\n"
+    write_atomically(run / EVIDENCE, text.encode())
     return path
 
 

@@ -1,6 +1,5 @@
 """Pictures in an LMDB: LSUN's (any key -> encoded picture) or rosinality's (size-number)."""
 
-import io
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +26,20 @@ def open_environment(path: Path) -> Any:
     return lmdb.open(str(path), subdir=subdir, readonly=True, lock=False, readahead=False)
 
 
+def check_whole(environment: Any, path: Path) -> None:
+    """Refuse a file that ends before its last page: to read that would kill the process (SIGBUS).
+
+    Raises:
+        InputRefused: it is shorter than what has been written to it.
+    """
+    file = path / "data.mdb" if path.is_dir() else path
+    size, pages = file.stat().st_size, environment.info()["last_pgno"] + 1
+    if size < pages * environment.stat()["psize"]:
+        written = pages * environment.stat()["psize"]
+        problem = f"is cut off: {size:,} of {written:,} bytes are there"
+        raise InputRefused(str(path), problem, "copy or download it again")
+
+
 class Lmdb:
     """An LMDB of encoded pictures, opened for reading.
 
@@ -35,7 +48,7 @@ class Lmdb:
 
     Raises:
         UsageError: the lmdb package is missing.
-        InputRefused: no LMDB, or one without pictures.
+        InputRefused: no LMDB, one that is cut off, or one without pictures.
     """
 
     def __init__(self, path: Path, side: int) -> None:
@@ -45,10 +58,9 @@ class Lmdb:
             remedy = "pip install 'l4f-datagen[lmdb]'"
             raise UsageError(str(path), "needs the lmdb package", remedy) from error
         self.path, self.side = path, side
-        if not path.exists():
-            raise InputRefused(str(path), "is not there", REMEDY)
         try:
             self.environment = open_environment(path.resolve())
+            check_whole(self.environment, path)
             with self.environment.begin() as transaction:
                 length = transaction.get(b"length")
                 found = transaction.cursor()
@@ -95,4 +107,4 @@ class Lmdb:
         subject = f"{self.path}:{key.decode(errors='replace')}"
         if encoded is None:
             raise InputRefused(subject, "is missing", "make the LMDB again")
-        return fit_square(io.BytesIO(encoded), self.side, subject)
+        return fit_square(encoded, self.side, subject)

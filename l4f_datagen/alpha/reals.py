@@ -1,6 +1,5 @@
 """What the discriminator takes for real: a table of sources, each a function of its stream."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -24,7 +23,14 @@ class Reals(Protocol):
         """Return ``batch 3 h w`` in [-1, 1], a function of ``stream`` alone."""
 
 
-def generator_reals(part: TrainingPart, generator: Generator) -> Reals:
+class OpenReals(Protocol):
+    """Opens a source; ``offline`` forbids it to fetch anything."""
+
+    def __call__(self, part: TrainingPart, generator: Generator, *, offline: bool = False) -> Reals:
+        """Return the source; errors as each one's."""
+
+
+def generator_reals(part: TrainingPart, generator: Generator, *, offline: bool = False) -> Reals:
     """Samples of the frozen generator itself, at ``reals_psi``: no real image is needed."""
 
     @torch.no_grad()
@@ -38,18 +44,22 @@ def generator_reals(part: TrainingPart, generator: Generator) -> Reals:
     return draw
 
 
-def stored_reals(part: TrainingPart, generator: Generator, *, kind: str) -> Reals:
+def stored_reals(
+    part: TrainingPart, generator: Generator, *, kind: str, offline: bool = False
+) -> Reals:
     """Pictures of a store, fitted into the generator's square canvas.
 
     Raises:
         InputRefused: no such store, no image in it, or one that cannot be read.
         NetworkError: a dataset that cannot be fetched.
     """
-    store = open_store(str(part.reals_folder), generator.spec.resolution, kind)
+    store = open_store(str(part.reals_folder), generator.spec.resolution, kind, offline=offline)
     return lambda stream, batch: draw_pictures_of(store, stream, batch)
 
 
-def toy_reals(part: TrainingPart, generator: Generator, *, domain: str) -> Reals:
+def toy_reals(
+    part: TrainingPart, generator: Generator, *, domain: str, offline: bool = False
+) -> Reals:
     """Fresh renders of a toy domain, a key of ``TOYS``."""
     size = generator.spec.resolution
 
@@ -61,7 +71,7 @@ def toy_reals(part: TrainingPart, generator: Generator, *, domain: str) -> Reals
     return draw
 
 
-REALS: dict[str, Callable[[TrainingPart, Generator], Reals]] = {
+REALS: dict[str, OpenReals] = {
     "generator": generator_reals,
     **{domain: partial(toy_reals, domain=domain) for domain in TOYS},
     **{kind: partial(stored_reals, kind=kind) for kind in STORES},

@@ -16,10 +16,15 @@ from l4f_datagen.alpha.state import StepFacts, Training
 from l4f_datagen.alpha.training import is_snapshot, new_training, open_sources, train_alpha
 from l4f_datagen.checkpoints.cache import default_cache, file_hash
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.checkpoints.open import (
+    GeneratorCheckpoint,
+    open_alpha,
+    open_own_discriminator,
+)
 from l4f_datagen.domains import local_weights
-from l4f_datagen.errors import UsageError
+from l4f_datagen.errors import CheckpointRefused, UsageError
 from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.stylegan2.discriminator import Discriminator
 from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.training_folder import claim_folder
 
@@ -48,28 +53,35 @@ def run_training(
     say: Callable[[str], None],
     *,
     resume: Resume = Resume(),
+    offline: bool = False,
 ) -> Path:
     """Train into ``out``, or resume what stopped there; return ``out/alpha.safetensors``.
 
-    Under ``torchrun`` all processes train on the joint batch and the first writes.
+    Under ``torchrun`` all processes train on the joint batch and the first writes. With
+    ``offline`` nothing is fetched.
 
     Raises:
-        UsageError: ``out`` holds a run of another recipe or generator, or cannot be written; a
-            batch that cannot be dealt to the processes.
+        UsageError: ``out`` holds a run of another recipe or generator, cannot be written, or keeps
+            no state of the step to go back to; a batch that cannot be dealt to the processes; a
+            resolution that is not there.
         InputRefused: pictures or a discriminator that cannot be used.
         Collapsed: the training collapsed.
     """
     result = out / "alpha.safetensors"
-    done = result.exists() and resume.at is None
+    done = resume.at is None and is_whole(result)
     ranks = join_ranks(generator.w_avg.device)
     say = say if ranks.leads else _silence
     if part.training.batch % (part.training.accumulate * ranks.count):
         problem = f"a batch of {part.training.batch} cannot be dealt to {ranks.count} processes"
         raise UsageError("alpha.training.batch", problem, "give a multiple of processes and shares")
     # All that can be refused is, before a folder is claimed for it.
-    wants_pretrained = part.training.discriminator == "pretrained" and not done
-    pretrained = checkpoint.discriminator().build() if wants_pretrained else None
-    sources = None if done else open_sources(part, generator)
+    state = state_path(out, resume.at)
+    if resume.at is not None and not state.exists():
+        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
+        problem = f"keeps no state of that step, only of {kept or 'none'}"
+        raise UsageError(f"--resume-at {resume.at}: {out}", problem, "train with --keep-states")
+    training = None if done else new_training(part, generator, pretrained(part, checkpoint))
+    sources = None if done else open_sources(part, generator, offline=offline)
     identity = training_id(part, checkpoint.fingerprint)
     other = "holds the training of another recipe or generator, or on other pictures"
     try:
@@ -79,19 +91,19 @@ def run_training(
         ranks.wait()
     if not ranks.leads:  # what the first has claimed, or what refused it
         claim_folder(out, identity, other=other)
-    if done:
+    if training is None:
         say(f"alpha network is trained already: {result}")
         return result
-    training = new_training(part, generator, pretrained)
-    state = state_path(out, resume.at)
-    if resume.at is not None and not state.exists():
-        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
-        problem = f"keeps no state of that step, only of {kept or 'none'}"
-        raise UsageError(f"--resume-at {resume.at}: {out}", problem, "train with --keep-states")
+    if result.exists() and resume.at is None:
+        say(f"alpha network is damaged, it is made again: {result}")
     if state.exists():
         training.load(state)
         say(f"resuming alpha training at step {training.step}")
     ranks.wait()
+    if resume.at is not None and ranks.leads:
+        # From here the plain command goes on too, should this one be stopped.
+        training.save(state_path(out))
+        result.unlink(missing_ok=True)
 
     def keep(path: Path, network: AlphaNetwork, facts: dict[str, Any]) -> None:
         save_alpha(
@@ -137,6 +149,33 @@ def run_training(
         keep(result, network, {"step": part.training.steps, "kept_step": training.kept})
     ranks.wait()
     return result
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and holds an alpha network."""
+    try:
+        open_alpha(path)
+    except CheckpointRefused:
+        return False
+    return True
+
+
+def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminator | None:
+    """Open the discriminator that a training starts with, where it asks for the checkpoint's.
+
+    Raises:
+        CheckpointRefused: there is none that fits.
+    """
+    if part.training.discriminator != "pretrained":
+        return None
+    opened = open_own_discriminator(
+        checkpoint.path,
+        checkpoint.spec.resolution,
+        setting="alpha.training.discriminator",
+        instead="set alpha.training.discriminator=scratch",
+        refusal=CheckpointRefused,
+    )
+    return opened.build()
 
 
 def is_finite(network: AlphaNetwork) -> bool:
@@ -185,7 +224,7 @@ def pictures_of(part: AlphaPart) -> dict[str, str]:
         found["backgrounds"] = listing_sha256(part.background_path or "")
     weights = part.background_path or ""
     if part.background == "generator" and not weights.startswith("catalogue:"):
-        file = local_weights(weights, "generator")
+        file = local_weights(weights, "generator", key="alpha.background_path")
         found["backgrounds"] = file_hash(file) if file.is_file() else None
     return {name: digest for name, digest in found.items() if digest is not None}
 

@@ -11,6 +11,7 @@ from l4f_datagen.alpha.balance import Forces
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.errors import UsageError
 from l4f_datagen.stylegan2.discriminator import Discriminator
+from l4f_datagen.training_folder import save_state
 
 RECENT_STEPS = 40
 
@@ -92,7 +93,11 @@ class Training:
         }
 
     def save(self, path: Path) -> None:
-        """Write the state, staged and renamed."""
+        """Write the state, staged and renamed.
+
+        Raises:
+            OSError: it cannot be written; nothing is left behind.
+        """
         names = (*self.STATES, *self.SCALERS)
         payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in names}
         payload |= {
@@ -102,9 +107,7 @@ class Training:
             "snapshots": self.snapshots,
             "failures": self.failures,
         }
-        staged = path.with_name(path.name + ".part")
-        torch.save(payload, staged)
-        staged.replace(path)
+        save_state(path, payload)
 
     def load(self, path: Path) -> None:
         """Continue from a state that ``save`` wrote.

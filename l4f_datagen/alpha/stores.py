@@ -1,6 +1,5 @@
 """Pictures of any kind of store, one by one: folder, zip, LMDB, Hugging Face dataset."""
 
-import io
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,10 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from l4f_datagen.errors import InputRefused
+from l4f_datagen.photo import opened, upright_rgb
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 MAX_PIXELS = 64_000_000
@@ -25,6 +25,7 @@ LOOKED_AT = 4
 """Pictures read when a store is opened: a wrong set is refused before hours of work."""
 UNPACKING_FAILS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 """What zipfile raises on a bad member; RuntimeError for a password or an unknown compression."""
+EXPECTED = "name a folder, a whole zip file, an LMDB or a Hugging Face dataset (hf://user/name)"
 
 
 @runtime_checkable  # the tests check annotations
@@ -43,7 +44,8 @@ class Folder:
 
     def __init__(self, path: Path, side: int) -> None:
         self.path, self.side = path, side
-        self.files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        named = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        self.files = sorted(p for p in named if not p.is_dir())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -61,8 +63,9 @@ class Zip:
         try:
             self.archive = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputRefused(str(path), f"is no zip file ({error})", "pack it again") from error
-        names = (name for name in self.archive.namelist() if not name.startswith("__MACOSX/"))
+            raise InputRefused(str(path), f"is no zip file ({error})", EXPECTED) from error
+        files = (member.filename for member in self.archive.infolist() if not member.is_dir())
+        names = (name for name in files if not name.startswith("__MACOSX/"))
         self.names = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
 
     def __len__(self) -> int:
@@ -79,7 +82,7 @@ class Zip:
         except UNPACKING_FAILS as error:
             problem = f"cannot be unpacked ({error})"
             raise InputRefused(subject, problem, "pack it again, without a password") from error
-        return fit_square(io.BytesIO(encoded), self.side, subject)
+        return fit_square(encoded, self.side, subject)
 
 
 def lmdb_store(path: Path, side: int) -> Store:
@@ -89,17 +92,17 @@ def lmdb_store(path: Path, side: int) -> Store:
     return Lmdb(path, side)
 
 
-def hf_store(path: str, side: int) -> Store:
+def hf_store(path: str, side: int, offline: bool) -> Store:
     """A Hugging Face dataset, by name or folder."""
     from l4f_datagen.alpha.hf_store import HfDataset
 
-    return HfDataset(path, side)
+    return HfDataset(path, side, offline=offline)
 
 
-STORES: dict[str, Callable[[str, int], Store]] = {
-    "folder": lambda path, side: Folder(Path(path), side),
-    "zip": lambda path, side: Zip(Path(path), side),
-    "lmdb": lambda path, side: lmdb_store(Path(path), side),
+STORES: dict[str, Callable[[str, int, bool], Store]] = {
+    "folder": lambda path, side, offline: Folder(Path(path), side),
+    "zip": lambda path, side, offline: Zip(Path(path), side),
+    "lmdb": lambda path, side, offline: lmdb_store(Path(path), side),
     "hf": hf_store,
 }
 
@@ -118,23 +121,31 @@ def store_kind(path: str) -> str:
         return "lmdb"
     if place.is_file():
         return "zip"
-    return "hf" if path.removeprefix("hf://").count("/") == 1 and path[:1] not in "./" else "folder"
+    name = path.removeprefix("hf://")
+    is_name = name.count("/") == 1 and path[:1] not in "./~"
+    # Below a folder that is here, a slip of the pen is likelier than a user of that name.
+    is_slip = name == path and Path(name).parent.is_dir()
+    return "hf" if is_name and not is_slip else "folder"
 
 
-def open_store(path: str, side: int, kind: str | None = None) -> Store:
+def open_store(path: str, side: int, kind: str | None = None, *, offline: bool = False) -> Store:
     """Open pictures for a generator's canvas of ``side`` px.
 
     Args:
         path: folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset.
         side: of the canvas.
         kind: one of ``STORES``; None: told by what is there.
+        offline: fetch nothing.
 
     Raises:
         InputRefused: nothing there, no picture in it, or some (a few are looked at here) that
             cannot be read or are far smaller than the canvas.
         NetworkError: a dataset that cannot be fetched.
     """
-    store = STORES[kind or store_kind(path)](path, side)
+    kind = kind or store_kind(path)
+    if kind != "hf" and not Path(path).exists():
+        raise InputRefused(path, "is not there", EXPECTED)
+    store = STORES[kind](path, side, offline)
     if not len(store):
         endings = " ".join(sorted(SUFFIXES))
         raise InputRefused(path, f"holds no image ({endings})", "name pictures of the domain")
@@ -157,7 +168,7 @@ def read_square(path: Path, side: int) -> NDArray[np.uint8]:
     return fit_square(path, side, str(path))
 
 
-def fit_square(source: Path | io.BytesIO, side: int, subject: str) -> NDArray[np.uint8]:
+def fit_square(source: Path | bytes, side: int, subject: str) -> NDArray[np.uint8]:
     """Return an image as ``side side 3`` uint8, whole and centred on black (letterboxed).
 
     LSUN-Car's generator draws 4:3 pictures between black bars; its reals must look the same.
@@ -165,22 +176,17 @@ def fit_square(source: Path | io.BytesIO, side: int, subject: str) -> NDArray[np
     Raises:
         InputRefused: not an image, larger than 64 megapixels, or far smaller than ``side``.
     """
-    try:
-        with Image.open(source) as image:
-            size = f"{image.width} x {image.height}"
-            if image.width * image.height > MAX_PIXELS:
-                raise InputRefused(subject, f"is {size} pixels, at most 64 MP", "shrink it")
-            if max(image.size) < SMALLEST * side:
-                problem = f"is {size} pixels, the generator draws {side} x {side}"
-                raise InputRefused(subject, problem, "take pictures of at least half that side")
-            scale = side / max(image.size)
-            width, height = (max(1, round(length * scale)) for length in image.size)
-            fitted = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    except Image.DecompressionBombError as error:
-        raise InputRefused(subject, "is far beyond 64 megapixels", "shrink it") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        problem = f"is not a readable image ({' '.join(str(error).split())[:120]})"
-        raise InputRefused(subject, problem, "remove or replace it") from error
+    with opened(source, subject) as image:
+        size = f"{image.width} x {image.height}"
+        if image.width * image.height > MAX_PIXELS:
+            raise InputRefused(subject, f"is {size} pixels, at most 64 MP", "shrink it")
+        if max(image.size) < SMALLEST * side:
+            problem = f"is {size} pixels, the generator draws {side} x {side}"
+            raise InputRefused(subject, problem, "take pictures of at least half that side")
+        whole = upright_rgb(image, subject)
+    scale = side / max(whole.size)
+    width, height = (max(1, round(length * scale)) for length in whole.size)
+    fitted = whole.resize((width, height), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (side, side))
     canvas.paste(fitted, ((side - width) // 2, (side - height) // 2))
     return np.asarray(canvas)

@@ -58,16 +58,16 @@ class Sources:
     background: Background
 
 
-def open_sources(part: AlphaPart, generator: Generator) -> Sources:
-    """Open the recipe's reals and backgrounds.
+def open_sources(part: AlphaPart, generator: Generator, *, offline: bool = False) -> Sources:
+    """Open the recipe's reals and backgrounds; with ``offline`` nothing is fetched.
 
     Raises:
         InputRefused: no pictures, or some that cannot be used.
         CheckpointRefused: a second generator that cannot be used.
-        NetworkError: a dataset that cannot be fetched.
+        NetworkError: a dataset or generator that cannot be fetched.
     """
-    reals = REALS[part.training.reals](part.training, generator)
-    return Sources(reals, BACKGROUNDS[part.background](part, generator))
+    reals = REALS[part.training.reals](part.training, generator, offline=offline)
+    return Sources(reals, BACKGROUNDS[part.background](part, generator, offline=offline))
 
 
 def build_alpha(part: AlphaPart, generator: Generator) -> AlphaNetwork:

@@ -6,15 +6,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from l4f_datagen.alpha.collapse import Collapsed
 from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.alpha.run import COLLAPSED, run_training, training_id
+from l4f_datagen.alpha.run import COLLAPSED, pretrained, run_training, training_id
+from l4f_datagen.alpha.training import build_alpha, open_sources
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
 from l4f_datagen.benchmark.unrelated import unrelated_folder, unrelated_name
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.domains import weights_path
 from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.weights import alpha_sha256, fitting_alpha
 
 Change = Callable[[Bench, AlphaPart], dict[str, Any]]
@@ -48,7 +51,9 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
         claim_network(folder, training_id(part, bench.checkpoint.fingerprint))
     else:
         try:
-            trained = run_training(part, bench.generator, bench.checkpoint, folder, bench.say)
+            trained = run_training(
+                part, bench.generator, bench.checkpoint, folder, bench.say, offline=bench.offline
+            )
             return Prepared(partial(label, bench, open_alpha(trained).build()))
         except Collapsed as error:
             bench.say(f"{name}, training seed {seed}: {error}; scored as it ended")
@@ -57,6 +62,21 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
     opened = open_alpha(ended)
     words = str(opened.native.training.get("collapsed")) if opened.native else "collapsed"
     return Prepared(partial(label, bench, opened.build()), words)
+
+
+def check(bench: Bench, *, change: Change) -> None:
+    """Refuse what the training would; errors as ``run_training``."""
+    # Bare grounds are drawn once the folder is claimed; a folder the user names is checked anyway.
+    part = alpha_part(bench, partial(muted, rule="conv1") if change is unrelated else change, 0)
+    check_features(part, bench.generator)
+    pretrained(part, bench.checkpoint)
+    open_sources(part, bench.generator, offline=bench.offline)
+
+
+def check_features(part: AlphaPart, generator: Generator) -> None:
+    """Refuse features the generator does not have; errors as ``build_alpha``."""
+    with torch.random.fork_rng(devices=[]):
+        build_alpha(part, generator)
 
 
 def label(bench: Bench, network: AlphaNetwork, block: Block) -> Masks:
@@ -120,6 +140,7 @@ def alpha_method(name: str, about: str, change: Change, **more: Any) -> Method:
         partial(prepare, name=name, change=change),
         partial(settings, change=change),
         same_as=same_as,
+        check=partial(check, change=change),
         **more,
     )
 
@@ -139,7 +160,7 @@ def prepare_given(bench: Bench, seed: int) -> Prepared:
 def open_given(bench: Bench) -> AlphaNetwork:
     """Open the alpha network the recipe names."""
     named = bench.recipe.alpha.weights or ""
-    return fitting_alpha(weights_path(named, "alpha"), bench.checkpoint)
+    return fitting_alpha(weights_path(named, "alpha", offline=bench.offline), bench.checkpoint)
 
 
 def lacks_weights(bench: Bench) -> str | None:
@@ -154,6 +175,7 @@ ALPHAS = {
         prepare_given,
         lambda bench: alpha_sha256(open_given(bench)),
         lacking=lacks_weights,
+        check=open_given,
         seeded=False,
     ),
     "full": alpha_method("full", "the recipe's training", unchanged),

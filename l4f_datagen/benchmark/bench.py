@@ -56,6 +56,7 @@ class Bench:
         steps: length of every method's training; None: each method's own.
         unrelated: folder of pictures that show nothing of the domain, or None.
         say: told what happens.
+        offline: fetch nothing.
     """
 
     recipe: Recipe
@@ -66,6 +67,7 @@ class Bench:
     steps: int | None
     unrelated: Path | None
     say: Say
+    offline: bool = False
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -123,6 +125,7 @@ class Method:
         settings: names all that decides its masks but the seed; any text.
         lacking: why it cannot run here, None when it can.
         same_as: name of a method that would do exactly the same here, or None.
+        check: refuses what ``prepare`` would, before anything is written or trained.
         seeded: whether the training seed matters.
         pictures_alone: needs no generator, so that renders can be given to it too.
     """
@@ -132,5 +135,6 @@ class Method:
     settings: Callable[[Bench], str]
     lacking: Callable[[Bench], str | None] = lambda bench: None
     same_as: Callable[[Bench], str | None] = lambda bench: None
+    check: Callable[[Bench], object] = lambda bench: None
     seeded: bool = True
     pictures_alone: bool = False

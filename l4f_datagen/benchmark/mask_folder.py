@@ -1,7 +1,8 @@
 """Folders of masks named as the pictures: the truth, and what tools from outside have made."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthItem, TruthMask, open_truth
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.errors import AnnotationRefused, InputRefused
 from l4f_datagen.sampling.sweep import Draw
 
 
@@ -26,9 +27,10 @@ class MaskFolder:
     """
 
     def __init__(self, path: Path, size_hw: tuple[int, int], *, soft: bool = False) -> None:
-        self.path, self.size_hw = path, size_hw
+        self.path, self.size_hw, self.soft = path, size_hw, soft
         self.items: dict[str, TruthItem] = {}
-        self.opened = open_truth(path, mask_value="soft" if soft else None)
+        with self._own_remedy():
+            self.opened = open_truth(path, mask_value="soft" if soft else None)
         for item in self.opened:
             if item.stem in self.items:
                 problem = (
@@ -66,12 +68,25 @@ class MaskFolder:
 
     def read(self, key: str) -> TruthMask:
         """Decode one mask; errors as ``check``."""
-        truth = self.items[key].load(self.size_hw)
+        with self._own_remedy():
+            truth = self.items[key].load(self.size_hw)
         if truth.mask.shape != self.size_hw:
             (height, width), (wanted_h, wanted_w) = truth.mask.shape, self.size_hw
             problem = f"is {width} x {height} pixels, its picture {wanted_w} x {wanted_h}"
             raise InputRefused(f"{self.path}: {key}", problem, "make masks of the pictures' size")
         return truth
+
+    @contextmanager
+    def _own_remedy(self) -> Iterator[None]:
+        """Say what helps here: readers name flags of `validate`, a benchmark has none of them."""
+        try:
+            yield
+        except AnnotationRefused as error:
+            if "--" not in error.remedy:
+                raise
+            remedy = "write masks as pictures, the object 255, the rest 0"
+            remedy += " (rembg: -om)" if self.soft else ""
+            raise AnnotationRefused(error.subject, error.problem, remedy) from error
 
     def block(self, draws: Sequence[Draw]) -> tuple[Masks, NDArray[np.bool_]]:
         """Return masks and what is not to be scored, bool ``n h w`` each."""

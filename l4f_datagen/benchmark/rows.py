@@ -60,11 +60,13 @@ def row_path(out: Path, method: str, seed: int, on: str) -> Path:
     return out / FOLDER / f"{method}-seed{seed}-{on}.json"
 
 
-def load_row(out: Path, method: str, seed: int, on: str, settings: str) -> Row | None:
-    """Return a row that was measured before, or None.
+def load_row(
+    out: Path, method: str, seed: int, on: str, settings: str, *, images: int
+) -> Row | None:
+    """Return a row of so many images that was measured before, or None.
 
     Raises:
-        UsageError: it was measured with other settings, or is no row.
+        UsageError: it was measured with other settings, is no row, or lacks images.
     """
     path = row_path(out, method, seed, on)
     if not path.exists():
@@ -73,11 +75,13 @@ def load_row(out: Path, method: str, seed: int, on: str, settings: str) -> Row |
         data = json.loads(path.read_text())
         counts = np.asarray(data.pop("counts"), np.int64).reshape(-1, 4)
         row = Row(counts=counts, **data)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(str(path), "is no row of a benchmark", "remove it") from error
     if row.settings != settings:
         problem = "was measured with other settings"
         raise UsageError(str(path), problem, "name another --out or remove the file")
+    if len(counts) != images:
+        raise UsageError(str(path), f"counts {len(counts):,} of {images:,} pictures", "remove it")
     return row
 
 

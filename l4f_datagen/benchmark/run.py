@@ -24,7 +24,15 @@ from l4f_datagen.benchmark.figure import figure
 from l4f_datagen.benchmark.mask_folder import MaskFolder, outside_method
 from l4f_datagen.benchmark.methods import METHODS, check_names, choose_methods
 from l4f_datagen.benchmark.pictures import IMAGES, blocks_of, read_block, write_images
-from l4f_datagen.benchmark.rows import SHOWN, Row, Stopwatch, load_row, measure, save_row
+from l4f_datagen.benchmark.rows import (
+    SHOWN,
+    Row,
+    Stopwatch,
+    load_row,
+    measure,
+    row_path,
+    save_row,
+)
 from l4f_datagen.benchmark.tables import (
     RENDERS,
     Table,
@@ -89,8 +97,8 @@ def run_benchmark(job: Job, say: Say) -> str:
 
     Raises:
         UsageError: unknown or impossible methods, no truth, a folder of another benchmark.
-        InputRefused: masks from outside that are missing, broken or of another size, unrelated
-            pictures that cannot be read.
+        InputRefused: masks from outside that are missing, broken or of another size; pictures or
+            weights of a method that cannot be used.
         L4FError: a training failed.
     """
     check_names(job.methods or ())
@@ -101,7 +109,9 @@ def run_benchmark(job: Job, say: Say) -> str:
         check_truth(bench, job.truth)
         chosen = choose_methods(bench, job.methods)
         if job.unrelated is not None:  # rather now than after hours of training
-            open_store(str(job.unrelated), bench.generator.spec.resolution)
+            resolution = bench.generator.spec.resolution
+            open_store(str(job.unrelated), resolution, offline=job.offline)
+        check_methods(bench, job, chosen)
     claim_folder(job.out, identity(bench), other=OTHER)
     say(f"{job.num_images:,} pictures at psi {', '.join(f'{psi:g}' for psi in job.psis)}")
     write_images(bench, job.psis)
@@ -143,6 +153,16 @@ def check_psis(psis: Sequence[float]) -> None:
         raise UsageError(f"--psi {named}", "two of them agree to three decimals", remedy)
 
 
+def check_methods(bench: Bench, job: Job, methods: Mapping[str, Method]) -> None:
+    """Refuse what a method's own turn would, hours later; errors as ``Method.check``."""
+    for name, method in methods.items():
+        seeds = job.training_seeds if method.seeded else (0,)
+        paths = [row_path(bench.out, name, k, on_psi(psi)) for k in seeds for psi in job.psis]
+        # A method that is measured trains no more, whatever has become of its pictures.
+        if not all(path.exists() for path in paths):
+            method.check(bench)
+
+
 def open_bench(job: Job, say: Say) -> Bench:
     """Open the generator; errors as ``weights.obtain_generator``."""
     sampling = job.recipe.sampling.model_copy(update={"latents": None})
@@ -150,7 +170,15 @@ def open_bench(job: Job, say: Say) -> Bench:
     device = choose_device(job.device)
     checkpoint, generator = obtain_generator(recipe.generator, device, offline=job.offline)
     return Bench(
-        recipe, checkpoint, generator, job.out, job.num_images, job.steps, job.unrelated, say
+        recipe,
+        checkpoint,
+        generator,
+        job.out,
+        job.num_images,
+        job.steps,
+        job.unrelated,
+        say,
+        job.offline,
     )
 
 
@@ -184,10 +212,11 @@ def truth_words(bench: Bench, truth: Truth) -> str:
     if truth.net is None:
         return f"Truth: masks in {truth.masks.path}"
     net, settings = truth.net, next(iter(truth.digests.values()))
-    row = load_row(bench.out, TRUTH_NET, 0, RENDERS, settings)
+    images = supervised.LESSONS.exam_scenes
+    row = load_row(bench.out, TRUTH_NET, 0, RENDERS, settings, images=images)
     if row is None:
         prepared = Prepared(partial(supervised.mask, net))
-        tested = renders(bench, supervised.LESSONS.exam_scenes)
+        tested = renders(bench, images)
         facts = {"method": TRUTH_NET, "seed": 0, "on": RENDERS, "settings": settings}
         row = measure(prepared, tested, **facts)
         save_row(bench.out, row)
@@ -233,7 +262,9 @@ def measure_method(
     found, spent = [], 0.0
     for on, against in wanted.items():
         settings = digest_of([own, against])
-        row = load_row(bench.out, name, seed, on, settings) if name in METHODS else None
+        row = None
+        if name in METHODS:
+            row = load_row(bench.out, name, seed, on, settings, images=job.num_images)
         if row is None:
             if prepared is None:
                 fresh = not bench.network_folder(name, seed).exists()

@@ -170,6 +170,7 @@ SUPERVISED = {
         prepare_segmenter,
         lambda bench: f"{settings(bench)} {ALPHAS['full'].settings(bench)}",
         lacking=lacks_stride,
+        check=ALPHAS["full"].check,
         pictures_alone=True,
     ),
     "supervised": Method(

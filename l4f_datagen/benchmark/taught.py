@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.alpha.training import build_alpha
-from l4f_datagen.benchmark.alphas import changed, label
+from l4f_datagen.benchmark.alphas import changed, check_features, label
 from l4f_datagen.benchmark.bench import Bench, Method, Prepared, claim_network
 from l4f_datagen.benchmark.pictures import learnt_draws, synthesis_of
 from l4f_datagen.benchmark.supervised import THRESHOLD, lacks_renders
@@ -95,5 +95,6 @@ TAUGHT_METHODS = {
         prepare_taught,
         settings,
         lacking=lacks_renders,
+        check=lambda bench: check_features(bench.recipe.alpha, bench.generator),
     )
 }

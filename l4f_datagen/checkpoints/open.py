@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.stylegan2.discriminator import Discriminator
 from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.stylegan2.mapping import MappingNetwork, estimate_w_avg
@@ -150,14 +150,6 @@ class GeneratorCheckpoint(Checkpoint):
         """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
         return filled(lambda: Generator(self.spec), self.complete_state)
 
-    def discriminator(self) -> "DiscriminatorCheckpoint":
-        """Open the discriminator in the same file.
-
-        Raises:
-            CheckpointRefused: the file has none.
-        """
-        return open_discriminator(self.path)
-
 
 @dataclass(frozen=True)
 class DiscriminatorCheckpoint(Checkpoint):
@@ -223,6 +215,37 @@ def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
     """
     with ByteSource(Path(path)) as source:
         return _discriminator(source, read_container(source))
+
+
+def open_own_discriminator(
+    path: Path | str,
+    resolution: int,
+    *,
+    setting: str,
+    instead: str,
+    refusal: type[L4FError] = UsageError,
+) -> DiscriminatorCheckpoint:
+    """Open the discriminator in a generator's own file, for a setting that asks for it.
+
+    Args:
+        path: the generator's file.
+        resolution: side of the generator's pictures.
+        setting: key of the recipe that asks.
+        instead: what to do without one.
+        refusal: kind of the error.
+
+    Raises:
+        L4FError: there is none, or one for another size.
+    """
+    remedy = f"{instead}, or give a checkpoint with both networks"
+    try:
+        opened = open_discriminator(path)
+    except CheckpointRefused as error:
+        raise refusal(setting, f"{path} gives none ({error.problem})", remedy) from error
+    if opened.resolution != resolution:
+        problem = f"the one in {path} takes {opened.resolution} px, pictures have {resolution}"
+        raise refusal(setting, problem, remedy)
+    return opened
 
 
 def open_alpha(path: Path | str) -> AlphaCheckpoint:

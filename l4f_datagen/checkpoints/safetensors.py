@@ -8,13 +8,13 @@ metadata by hash), and read it ourselves because weights are read only when they
 import json
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from l4f_datagen.dataset.disk import staged
 from l4f_datagen.errors import L4FError
 
 from .storage import MAX_DIMS, ByteSource, Span, StoredTensor, contiguous_strides
@@ -103,17 +103,13 @@ def write_safetensors(
         header[name] = {"dtype": NAMES[tensor.dtype], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with staged(path) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in order:
                 values = tensors[name].detach().cpu().contiguous().reshape(-1)
                 file.write(values.view(torch.uint8).numpy().data)
-        part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise L4FError(
             str(path),
             f"cannot be written ({error.strerror or error})",

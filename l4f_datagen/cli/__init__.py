@@ -22,6 +22,7 @@ from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
+from l4f_datagen.dataset.disk import FULL
 from l4f_datagen.errors import L4FError
 
 FIRST_SPEAKS_SECONDS = 30.0
@@ -37,14 +38,22 @@ class Door(click.Group):
             return super().invoke(ctx)
         except L4FError as error:
             line, code = str(error), error.exit_code
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            asked = error.ctx.command_path if error.ctx else ctx.command_path
+            line = f"{' '.join(error.format_message().split()).rstrip('.')}; see {asked} --help"
+            code = error.exit_code
         except KeyboardInterrupt:
             line, code = "interrupted; what is finished is kept, the same command resumes", 130
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise
             where = error.filename or "output folder"
             remedy = "make room, then run the same command again: it resumes"
             line, code = f"{where}: cannot be written ({error.strerror}); {remedy}", 1
+            if error.errno == errno.ENAMETOOLONG:
+                line, code = f"{where}: a file's name cannot be so long; give a shorter one", 2
+            elif error.errno not in (*FULL, errno.EROFS):
+                raise
         rank = os.environ.get("RANK", "0")
         trains_with_others = os.environ.get("WORLD_SIZE", "1") != "1" and rank != "0"
         if trains_with_others and code not in (3, 130):
@@ -54,7 +63,22 @@ class Door(click.Group):
         sys.exit(code)
 
 
-@click.group(cls=Door, context_settings={"auto_envvar_prefix": "L4F", "max_content_width": 100})
+def name_variables(group: click.Group, prefix: str) -> None:
+    """Let every flag of the commands be given as a variable: ``make --n`` as ``L4F_MAKE_N``.
+
+    Click names variables after the parameters of functions, which users do not know.
+    """
+    for name, command in group.commands.items():
+        inner = f"{prefix}_{name}"
+        for option in command.params:
+            if isinstance(option, click.Option):
+                flags = [flag[2:] for flag in option.opts if flag.startswith("--")]
+                option.envvar = [f"{inner}_{flag}".upper().replace("-", "_") for flag in flags]
+        if isinstance(command, click.Group):
+            name_variables(command, inner)
+
+
+@click.group(cls=Door, context_settings={"max_content_width": 100})
 @click.version_option(package_name="l4f-datagen", prog_name="l4f-datagen")
 def cli() -> None:
     """Turn a pretrained StyleGAN2 into a labelled segmentation dataset, with no human label.
@@ -81,6 +105,7 @@ for command in (
     benchmark,
 ):
     cli.add_command(command)
+name_variables(cli, "L4F")
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def benchmark(
     job = Job(
         recipe,
         out,
-        tuple(methods.split(",")) if methods is not None else None,
+        tuple(name.strip() for name in methods.split(",")) if methods is not None else None,
         numbers,
         num_images,
         tuple(dict.fromkeys(psi or recipe.sampling.psi)),

@@ -1,5 +1,6 @@
 """``l4f-datagen inspect``: look inside checkpoints, generators and datasets."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -48,6 +49,7 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the three files.")
 @click.option("--generator", type=FILE, help="Where the generator lies now.")
 @click.option("--alpha", type=FILE, help="Where the alpha network lies now.")
+@click.option("--latents", type=FILE, help="Where the file of latents lies now.")
 @click.option("--device", help="Default: the kind of device the dataset was made on.")
 @click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too.")
 def inspect_sample(
@@ -66,8 +68,8 @@ def inspect_sample(
     from l4f_datagen.errors import L4FError
     from l4f_datagen.report.again import make_again
 
-    weights = {part: file for part, file in named.items() if file is not None}
-    made = make_again(dataset, key, out, _say, weights=weights, device=device, offline=offline)
+    files = {part: file for part, file in named.items() if file is not None}
+    made = make_again(dataset, key, out, _say, named=files, device=device, offline=offline)
     for path in made["files"]:
         click.echo(str(path))
     if made["same"] is False:
@@ -113,7 +115,7 @@ def _write_sheet(
 ) -> None:
     from l4f_datagen.errors import UsageError
     from l4f_datagen.report.features import MAX_SEEDS
-    from l4f_datagen.report.figures import save_png
+    from l4f_datagen.report.named_file import write_named
     from l4f_datagen.sampling.seeds import parse_seeds
     from l4f_datagen.weights import choose_device, obtain_generator
 
@@ -125,9 +127,6 @@ def _write_sheet(
     recipe = resolve_recipe(**source)
     _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
     sheet = draw(generator, [chosen[k] for k in range(len(chosen))], psi)
-    try:
-        save_png(sheet, out)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(str(out), problem, "name another file with --out") from error
-    click.echo(str(out))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", compress_level=6)
+    click.echo(str(write_named(out, buffer.getvalue())))

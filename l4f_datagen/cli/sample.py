@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
 from l4f_datagen.options import PSI_LIST
 
 
@@ -46,7 +46,7 @@ def sample(
         raise UsageError("--diverse", problem, "drop one of them")
     named = {
         "sampling.psi": list(psi) if psi else None,
-        "sampling.seeds": f"'{seeds}'" if seeds else None,
+        "sampling.seeds": None if seeds is None else quoted(seeds),
         "sampling.noise_mode": noise_mode,
     }
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)

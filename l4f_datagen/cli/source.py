@@ -1,10 +1,12 @@
 """Options that several commands share: which recipe, which weights, which device."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
 from l4f_datagen.errors import UsageError
 
@@ -78,4 +80,4 @@ def resolve_recipe(
 
 def quoted(text: object) -> str:
     """Write a path or other text as YAML that no YAML rule can turn into something else."""
-    return "'" + str(text).replace("'", "''") + "'"
+    return yaml.safe_dump(str(text), default_style='"', width=math.inf).rstrip()

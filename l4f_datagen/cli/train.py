@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
 from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
@@ -11,6 +12,8 @@ from l4f_datagen.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
+
+NEED_TRUTH = (*NAMES, "keys", "pair_by", "offset", "few_shot")
 
 
 @click.command()
@@ -57,9 +60,9 @@ def train(
     alpha-few-shot.safetensors.
     """
     judged = {name: source.pop(name) for name in ("keys", "pair_by", "offset")}
-    if few_shot and truth is None:
-        raise UsageError("--few-shot", "needs annotated pictures", "give --truth EXPORT")
     annotated = _truth(truth, source)
+    if reals == "":  # as a path, the folder one happens to be in
+        raise UsageError("--reals", "is empty", "name pictures of the domain")
     from l4f_datagen.alpha.reals import REALS
     from l4f_datagen.alpha.stores import STORES, store_kind
 
@@ -88,7 +91,9 @@ def train(
         if ranks.leads:
             ranks.wait()
     resume = Resume(keep_states, resume_at)
-    result = run_training(recipe.alpha, generator, checkpoint, out, say=_say, resume=resume)
+    result = run_training(
+        recipe.alpha, generator, checkpoint, out, say=_say, resume=resume, offline=offline
+    )
     leave_ranks()
     if not ranks.leads:
         return
@@ -102,12 +107,26 @@ def train(
 
 
 def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":
-    """Open the annotated set before a long training begins, and take its options out."""
+    """Open the annotated set before a long training begins, and take its options out.
+
+    Raises:
+        UsageError: an option of the annotated set, and no set.
+        AnnotationRefused: it cannot be used.
+    """
     if truth is None:
+        context = click.get_current_context()
+        for option in context.command.params:
+            if option.name in NEED_TRUTH and _is_given(context, option.name):
+                problem = "needs annotated pictures"
+                raise UsageError(option.opts[0], problem, "give --truth EXPORT")
         for name in NAMES:
             options.pop(name)
         return None
     return open_annotated(truth, options)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _say(line: str) -> None:

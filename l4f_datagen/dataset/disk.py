@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from l4f_datagen.errors import L4FError
 
@@ -17,14 +18,30 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a small file under its ``.part`` name and rename it; ``durable`` waits for the disk."""
-    part = path.with_name(path.name + PART)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as file:
+    with staged(path, durable=durable) as file:
         file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
+
+
+@contextmanager
+def staged(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file under its ``.part`` name and rename it once whole; a failure leaves nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def remove(path: Path) -> None:

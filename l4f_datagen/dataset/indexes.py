@@ -17,9 +17,17 @@ Page = bytes | Callable[[bytes], bytes]
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
-    """Read the markers of shards, one at a time."""
+    """Read the markers of shards, one at a time.
+
+    Raises:
+        ValueError: a damaged one, or a folder in its place.
+    """
     for shard in shards:
-        yield Marker.from_bytes(marker_path(folder, shard).read_bytes())
+        try:
+            data = marker_path(folder, shard).read_bytes()
+        except IsADirectoryError as error:
+            raise ValueError("not a marker: a folder") from error
+        yield Marker.from_bytes(data)
 
 
 def write_indexes(

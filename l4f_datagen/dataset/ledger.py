@@ -25,6 +25,21 @@ def ledger_row(sample: Sample, shard: int) -> Row:
     }
 
 
+def is_row(row: Row) -> bool:
+    """Whether a row that was read from a file is one of the ledger, as far as types tell.
+
+    Raises:
+        AttributeError, KeyError, TypeError: something in it is missing, or it is no mapping.
+    """
+    return (
+        type(row["key"]) is type(row.get("split", "train")) is str
+        and type(row["image_id"]) is type(row["seed"]) is type(row["shard"]) is int
+        and type(row["psi"]) is float
+        and (row["status"] == "accepted" or type(row["reason"]) is str)
+        and set(map(type, row["scores"].values())) <= {float}
+    )
+
+
 def cut_after_accepted(samples: Sequence[Sample], wanted: int | None) -> Sequence[Sample]:
     """Keep the samples up to and with the ``wanted``-th accepted one; None keeps all."""
     if wanted is None:

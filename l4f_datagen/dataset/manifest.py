@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.dataset.ledger import Counts, Row
+from l4f_datagen.dataset.ledger import Counts, Row, is_row
 from l4f_datagen.dataset.staging import FileFact
 
 SCHEMA = 1
@@ -85,16 +85,40 @@ class Marker:
         """Read a marker file.
 
         Raises:
-            ValueError: not a marker of this schema, or cut short.
+            ValueError: not a marker of this schema, cut short, or one that contradicts itself.
         """
         try:
             values = json.loads(data)
             if values.pop("schema") != SCHEMA:
                 raise ValueError("another schema")
             values["files"] = [(path, size, digest) for path, size, digest in values["files"]]
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError) as error:
+            marker = cls(**values)
+            whole = marker._is_whole()
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a marker: {error}") from error
+        if not whole:
+            raise ValueError("not a marker: its numbers, files and rows do not agree")
+        return marker
+
+    def _is_whole(self) -> bool:
+        """Whether types and sums are those of a written shard; cheap, as every reader asks.
+
+        Raises:
+            AttributeError, KeyError, TypeError: a part of another type.
+        """
+        numbers = (self.shard, self.planned, self.attempted, self.accepted, self.empty_masks)
+        accepted = sum(row["status"] == "accepted" for row in self.rows)
+        images = sum(path.startswith("images/") for path, _, _ in self.files)
+        return (
+            all(type(number) is int for number in (*numbers, self.filled_holes))
+            and (len(self.rows), accepted) == (self.attempted, self.accepted)
+            and self.attempted == self.accepted + sum(self.rejected.values())
+            and self.attempted <= self.planned
+            and all(type(size) is int for _, size, _ in self.files)
+            and images in (0, self.accepted)
+            and bool(self.files or not self.accepted)
+            and all(map(is_row, self.rows))
+        )
 
 
 def dump_json(value: Any) -> bytes:

@@ -12,7 +12,12 @@ from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.disk import FULL, disk_failure, write_atomically
 from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
 from l4f_datagen.dataset.manifest import SCHEMA, dump_json
-from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
+from l4f_datagen.dataset.ownership import (
+    folder_lock,
+    refuse_foreign,
+    refuse_other_run,
+    refuse_shared_overwrite,
+)
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.errors import UsageError
@@ -54,9 +59,7 @@ def open_dataset(
             a share that would overwrite.
         L4FError: no space left.
     """
-    if overwrite and share:
-        problem = "given with --shard, would throw away what other jobs made"
-        raise UsageError("--overwrite", problem, "remove the folder before the first job")
+    refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
     workers = workers or min(MAX_WORKERS, usable_cores())

@@ -14,7 +14,6 @@ from l4f_datagen.cores import usable_cores
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.engines import MakeShard
-from l4f_datagen.errors import UsageError
 from l4f_datagen.progress import Progress
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.sample import Sample
@@ -23,7 +22,7 @@ from l4f_datagen.sampling.quota import Quota
 from l4f_datagen.sampling.render import Renderer, renderer_of
 from l4f_datagen.sampling.scores import measured
 from l4f_datagen.sampling.sweep import Draw
-from l4f_datagen.weights import choose_device
+from l4f_datagen.weights import choose_devices
 
 if TYPE_CHECKING:
     from l4f_datagen.pipeline import Job
@@ -187,11 +186,7 @@ def labelled(
 
 def _renderers(job: "Job", renderer: Renderer) -> list[Renderer]:
     """Give the renderer of each device; the first has one already."""
-    devices = [choose_device(name) for name in job.devices] or [renderer.device]
-    kinds = {device.type for device in devices}
-    if len(kinds) > 1:
-        problem = f"names {' and '.join(sorted(kinds))}, whose pictures differ in their last bits"
-        raise UsageError("--devices", problem, "name devices of one kind")
+    devices = choose_devices(job.devices) or [renderer.device]
     found = {renderer.device: renderer}
     for device in devices:
         if device not in found:

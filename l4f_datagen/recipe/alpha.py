@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from l4f_datagen.recipe.values import Number, Part, Positive, Psi, Share, Weight, Whole
+from l4f_datagen.recipe.values import Named, Number, Part, Positive, Psi, Share, Weight, Whole
 
 
 class TrainingPart(Part):
     """How the alpha network is trained (Labels4Free, sec. 3.3; names of the losses there)."""
 
     steps: Positive = 250
-    batch: Positive = 16
+    batch: Annotated[Positive, Field(le=2**16)] = 16
     """Joint batch, over all shares and ranks."""
     accumulate: Positive = 1
     """Shares the batch is walked through in: the same numbers with less memory."""
@@ -23,7 +23,7 @@ class TrainingPart(Part):
     """Truncation of the foreground; the background is never truncated in training."""
     reals: Literal["generator", "folder", "zip", "lmdb", "hf", "toy-cars", "toy-fish"] = "generator"
     """What the discriminator takes for real."""
-    reals_folder: str | None = None
+    reals_folder: Named | None = None
     """Folder, zip file, LMDB or Hugging Face dataset, for ``reals`` of that kind."""
     reals_psi: Psi = 1.0
     """Truncation of the stand-in reals for ``reals: generator``."""
@@ -82,12 +82,12 @@ class TrainingPart(Part):
 class AlphaPart(Part):
     """Which alpha network."""
 
-    weights: str | None = None
+    weights: Named | None = None
     """``builtin:NAME`` or a file; None: trained on the spot and kept in the cache."""
     background: Literal["conv1", "const", "pictures", "generator"] = "conv1"
     """The generator with the output of its first 4x4 layer muted, or its constant input; pictures
     of a store; or a second generator."""
-    background_path: str | None = None
+    background_path: Named | None = None
     """Folder, zip, LMDB or dataset for ``pictures``; weights for ``generator``."""
     background_shuffled: bool = False
     """Mute the next sample's w instead of the foreground's own."""

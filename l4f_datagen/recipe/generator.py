@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from l4f_datagen.recipe.values import Part, Whole
+from l4f_datagen.recipe.values import Named, Part, Whole
 
 
 class Licence(Part):
@@ -19,7 +19,7 @@ class Licence(Part):
 class GeneratorPart(Part):
     """Which generator."""
 
-    weights: str | None = None
+    weights: Named | None = None
     """``builtin:NAME``, ``catalogue:NAME`` or a file; None: given by ``--generator``."""
     class_index: Annotated[Whole, Field(ge=0)] | None = None
     """The class to draw, for class-conditional networks alone."""

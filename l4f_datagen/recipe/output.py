@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from l4f_datagen.formats import order_formats
 from l4f_datagen.recipe.split import SplitPart
-from l4f_datagen.recipe.values import Number, Part
+from l4f_datagen.recipe.values import Named, Number, Part
 
 
 class OutputPart(Part):
@@ -14,7 +14,7 @@ class OutputPart(Part):
 
     formats: tuple[str, ...] = ("png", "coco", "hf")
     """png, coco, hf (Parquet), imagefolder, webdataset, yolo; coco lists the files of png."""
-    category: Annotated[str, Field(min_length=1)] = "object"
+    category: Named = "object"
     mask_threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """mask = alpha > threshold, strictly."""
     alpha_bits: Literal[8, 16] = 8
@@ -24,7 +24,7 @@ class OutputPart(Part):
     """Beside the images of png: RGBA pictures in rgba/, colours straight, not premultiplied."""
     composites: Literal["none", "generated", "folder"] = "none"
     """Beside the images of png: the object over the generator's own background, or over yours."""
-    composites_folder: Annotated[str, Field(min_length=1)] | None = None
+    composites_folder: Named | None = None
     """Folder of pictures for ``composites: folder``."""
     instances: Literal["image", "components"] = "image"
     """coco, yolo: one object an image, or one a connected component of its mask."""

@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from l4f_datagen.recipe.values import Part, Positive, Psi, Share, Whole
+from l4f_datagen.recipe.values import Named, Part, Positive, Psi, Share, Whole
 from l4f_datagen.sampling.seeds import SEEDS_PATTERN
+
+MAX_SHARD = 65_536
+"""Samples; a run resumes at the ends of shards, and is found hopeless there, nowhere else."""
 
 
 class SamplingPart(Part):
@@ -17,7 +20,7 @@ class SamplingPart(Part):
     """Truncate the first so many rows of ws alone; None: all of them."""
     seeds: Annotated[str, Field(pattern=SEEDS_PATTERN)] = "0-"
     """Seeds of every psi, as ranges: ``0-99,120``; ``0-`` takes as many as are needed."""
-    latents: str | None = None
+    latents: Named | None = None
     """A .npy or .pt file with a latent a row, in place of drawn z; a seed is then a row."""
     latent_space: Literal["w", "z"] = "w"
     """What the rows of ``latents`` are; W+ is told from w by its shape."""
@@ -36,6 +39,16 @@ class SamplingPart(Part):
     def _steps_in_order(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
         # The largest component is taken first; holes in what is dropped do not matter.
         return tuple(step for step in ("largest_component", "fill_holes") if step in steps)
+
+    @model_validator(mode="after")
+    def _shards_of_a_size(self) -> "SamplingPart":
+        size = self.block_size * self.blocks_per_shard
+        if size > MAX_SHARD:
+            sizes = f"block_size {self.block_size} x blocks_per_shard {self.blocks_per_shard}"
+            raise ValueError(
+                f"{sizes} makes shards of {size} samples, at most {MAX_SHARD} are taken"
+            )
+        return self
 
     @model_validator(mode="after")
     def _space_of_something(self) -> "SamplingPart":

@@ -17,6 +17,8 @@ Psi = Annotated[Number, Field(ge=0, le=2)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Whole, Field(ge=1)]
 Weight = Annotated[Number, Field(ge=0)]
+Named = Annotated[str, Field(min_length=1)]
+"""A name or path; the empty one would stand for the folder one happens to be in."""
 
 
 class Part(BaseModel):

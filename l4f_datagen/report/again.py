@@ -12,15 +12,18 @@ from typing import Any
 from l4f_datagen.dataset.disk import write_atomically
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
-from l4f_datagen.errors import CheckpointRefused, UsageError
+from l4f_datagen.errors import CheckpointRefused, InputRefused, UsageError
 from l4f_datagen.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.report.named_file import named_place
 from l4f_datagen.report.records import Records, read_manifest, read_records
 from l4f_datagen.sampling.render import renderer_of
 from l4f_datagen.sampling.sweep import Draw, Sweep, sweep_of
 from l4f_datagen.weights import Say, open_networks
 from l4f_datagen.writers.backgrounds import backgrounds_of
 from l4f_datagen.writers.encoding import Encoder, image_suffix
+
+ELSEWHERE = "name another folder with --out"
 
 
 def make_again(
@@ -29,7 +32,7 @@ def make_again(
     out: Path,
     say: Say,
     *,
-    weights: Mapping[str, Path] | None = None,
+    named: Mapping[str, Path] | None = None,
     device: str | None = None,
     offline: bool = False,
 ) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def make_again(
         out: gets ``images/KEY.png``, ``masks/KEY.png`` and ``alpha/KEY.png`` (the image in the
             dataset's image format).
         say: takes lines of news.
-        weights: ``generator`` and ``alpha`` files, where they lie elsewhere than for the dataset.
+        named: files of ``generator``, ``alpha`` and ``latents``, where they lie elsewhere than for
+            the dataset.
         device: None takes the kind the dataset was made on.
         offline: fetch nothing.
 
@@ -50,21 +54,26 @@ def make_again(
         they hold the same bytes, False where it has others, None where it has none to compare.
 
     Raises:
-        UsageError: no finished dataset, or no such key in its ledger.
+        UsageError: no finished dataset, no such key in its ledger, or an ``out`` inside of the
+            dataset or that cannot be written.
+        InputRefused: a damaged manifest, ledger or marker.
         CheckpointRefused: other weights or settings than those of the dataset.
         L4FError: see ``open_networks``.
     """
     origin = read_manifest(folder)["provenance"]
+    if out.resolve().is_relative_to(folder.resolve()):
+        problem = "lies in the dataset, which holds its own files alone"
+        raise UsageError(os.fspath(out), problem, ELSEWHERE)
     records = read_records(folder)
     position = next((i for i in range(len(records)) if records.key(i) == key), None)
     if position is None:
         raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
-    recipe = _recipe(origin, weights or {}, os.fspath(folder))
+    recipe = _recipe(origin, named or {}, os.fspath(folder))
     backgrounds = backgrounds_of(recipe.output)
     networks = open_networks(recipe, device or origin["device"], say, offline=offline)
     if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
-        problem = "was made with other weights than these"
-        remedy = "name its own ones with --generator and --alpha"
+        problem = "was made with other weights, latents or backgrounds than these"
+        remedy = "name its own ones with --generator, --alpha and --latents"
         raise CheckpointRefused(os.fspath(folder), problem, remedy)
     place = int(records.image_id[position]) - 1
     block = block_around(place, sweep_of(recipe.sampling), plan_end(folder, recipe, records))
@@ -77,8 +86,9 @@ def make_again(
         f"masks/{key}.png": encoded.mask,
         f"alpha/{key}.png": encoded.alpha,
     }
-    for name, data in files.items():
-        write_atomically(out / name, data)
+    with named_place(out, ELSEWHERE):
+        for name, data in files.items():
+            write_atomically(out / name, data)
     shard = int(records.shard[position])
     return {"files": [out / name for name in files], "same": _same(folder, shard, files)}
 
@@ -101,20 +111,30 @@ def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
 
     Returns:
         The number of positions; None where the run was free to render whole blocks.
+
+    Raises:
+        InputRefused: the marker of the last shard is damaged.
     """
     shard = int(records.shard[-1])
-    if marker_path(folder, shard).is_file():
-        [marker] = read_markers(folder, [shard])
+    path = marker_path(folder, shard)
+    if path.exists():
+        try:
+            [marker] = read_markers(folder, [shard])
+        except ValueError as error:
+            problem = f"is no marker of a shard ({error})"
+            remedy = "run the `make` that made the dataset again"
+            raise InputRefused(os.fspath(path), problem, remedy) from error
         part = recipe.sampling
         return shard * part.block_size * part.blocks_per_shard + marker.planned
     # Without markers, as after a download: a run that counts accepted samples ends with one.
     return None if records.accepted[-1] else len(records)
 
 
-def _recipe(origin: Mapping[str, Any], weights: Mapping[str, Path], source: str) -> Recipe:
+def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
     data = dict(origin["recipe"])
-    for part, file in weights.items():
-        data[part] = {**data[part], "weights": os.fspath(file)}
+    for name, file in named.items():
+        part, key = ("sampling", name) if name == "latents" else (name, "weights")
+        data[part] = {**data[part], key: os.fspath(file)}
     return check_recipe(data, source)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from l4f_datagen.dataset.disk import staged
+
 Picture = NDArray[np.uint8]
 GAP_PX = 4
 PAPER = 255
@@ -82,7 +84,5 @@ def contact_sheet(samples: Iterable[tuple[Picture, Picture, NDArray[np.bool_]]])
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG, staged and renamed; the same pixels give the same bytes."""
-    staged = path.with_name(path.name + ".part")
-    with staged.open("wb") as file:
+    with staged(path) as file:
         image.save(file, "PNG", compress_level=6)
-    staged.replace(path)

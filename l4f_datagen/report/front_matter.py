@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from l4f_datagen.formats import SPLITS
 from l4f_datagen.report.columns import column_types
-from l4f_datagen.writers.hf import DTYPES, HUB_NAMES, PICTURE, hf_configs
+from l4f_datagen.writers.hf import DTYPES, PICTURE, hf_configs
 
 SIZES = (
     *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),
@@ -49,11 +48,7 @@ def front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
                 {"name": name, "dtype": "image" if kind == PICTURE else DTYPES[kind]}
                 for name, kind in column_types(manifest).items()
             ],
-            "splits": [
-                {"name": HUB_NAMES[split], "num_examples": manifest["splits"][split]}
-                for split in SPLITS
-                if split in files
-            ],
+            # No splits: readers want the size of their Arrow tables there, which nobody knows yet.
             "download_size": sum(map(sum, files.values())),
         },
     }

@@ -2,10 +2,11 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from l4f_datagen.dataset.disk import FULL, PART, write_atomically
+from l4f_datagen.dataset.disk import FULL, write_atomically
 from l4f_datagen.errors import UsageError
 
 
@@ -17,15 +18,25 @@ def write_named(path: Path, data: bytes) -> Path:
         OSError: the disk is full or read-only.
     """
     remedy = "name another file"
-    if not path.name or path.is_dir():
-        raise UsageError(os.fspath(path), "is a folder", remedy)
-    try:
+    with named_place(path, remedy):
+        if not path.name or path.is_dir():
+            raise UsageError(os.fspath(path), "is a folder", remedy)
         write_atomically(path, data)
+    return path
+
+
+@contextmanager
+def named_place(path: Path, remedy: str) -> Iterator[None]:
+    """Turn a failure to write what the user has named into one line.
+
+    Raises:
+        UsageError: it cannot be written there.
+        OSError: the disk is full or read-only, which is no fault of the name.
+    """
+    try:
+        yield
     except OSError as error:
-        with suppress(OSError):
-            path.with_name(path.name + PART).unlink()
         if error.errno in (*FULL, errno.EROFS):
             raise
         problem = f"cannot be written ({error.strerror})"
         raise UsageError(os.fspath(path), problem, remedy) from error
-    return path

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,15 @@ from l4f_datagen.sample import sample_key
 MAX_MANIFEST_BYTES = 256 * 2**20
 MAX_ROW_BYTES = 64 * 2**10
 FAR, HIGH, LOW = "far", "high", "low"
+ORIGIN: Mapping[str, type | UnionType] = {
+    **dict.fromkeys(("domain", "package", "device", "recipe_hash"), str),
+    **dict.fromkeys(("generator.format", "generator.sha256", "alpha.sha256"), str),
+    **{"licence.name": str, "licence.link": str | None},
+    **{"recipe.description": str, "recipe.filters": dict},
+    **{"recipe.output.category": str, "recipe.output.formats": list},
+    "recipe.output.mask_threshold": int | float,
+}
+"""What a manifest's provenance holds at least, by its path."""
 SUSPECT = {
     "alpha_uncertainty": HIGH,
     "border_contact": HIGH,
@@ -122,13 +132,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputRefused(os.fspath(path), "is larger than 256 MiB", remedy)
     try:
         manifest = json.loads(path.read_bytes())
-        origin = manifest["provenance"]
-        if not (origin["recipe"]["output"]["formats"] and origin["generator"]["sha256"]):
-            raise ValueError("names no formats or no generator")
+        _check_origin(manifest["provenance"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         problem = f"is no manifest of a dataset ({error})"
         raise InputRefused(os.fspath(path), problem, remedy) from error
     return dict(manifest)
+
+
+def _check_origin(origin: Any) -> None:
+    """Check what every reader of a manifest's provenance takes for granted.
+
+    Raises:
+        ValueError: something is not there, or is of another type.
+    """
+    for name, kind in ORIGIN.items():
+        value = origin
+        for key in name.split("."):
+            if not isinstance(value, dict) or key not in value:
+                raise ValueError(f"provenance.{name} is missing")
+            value = value[key]
+        if not isinstance(value, kind):
+            raise ValueError(f"provenance.{name} is {value!r:.40}")
 
 
 def read_records(folder: Path) -> Records:

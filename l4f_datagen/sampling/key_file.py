@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.dataset.disk import write_atomically
 from l4f_datagen.errors import AnnotationRefused
 from l4f_datagen.sample import sample_key
 
@@ -57,9 +58,7 @@ def write_key_file(folder: Path, keys: KeyFile) -> None:
     facts = {"schema": SCHEMA, "pictures": len(rows), **keys.facts}
     named = {KEY_FILE: text.getvalue(), FACTS_FILE: json.dumps(facts, indent=2) + "\n"}
     for name, content in named.items():
-        staged = folder / f"{name}.part"
-        staged.write_text(content, encoding="utf-8", newline="")
-        staged.replace(folder / name)
+        write_atomically(folder / name, content.encode())
 
 
 def read_key_file(path: Path) -> KeyFile:

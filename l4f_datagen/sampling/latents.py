@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,6 +25,8 @@ NPY_START = b"\x93NUMPY"
 MAX_BYTES = 4 * 2**30
 MAX_HEADER = 10_000
 SAVE = "save one float array with numpy.save or one tensor with torch.save"
+UNPARSED = (SyntaxError, TokenError, RecursionError, MemoryError)
+"""What Python's own parser, which NumPy gives a header to, raises on foreign text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,9 @@ def _read_npy(source: ByteSource) -> NDArray[np.float32]:
                 npy.read_magic(file)
             ]
             shape, in_columns, dtype = read_header(file, max_header_size=MAX_HEADER)
-        except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
+            if any(type(size) is not int for size in shape):  # to NumPy True is a size too
+                raise TypeError(shape)
+        except (ValueError, KeyError, TypeError, *UNPARSED) as error:
             raise source.refuse("has no readable .npy header", SAVE) from error
         if dtype.kind != "f" or dtype.itemsize > 8:
             raise source.refuse(f"holds {dtype}, expected floating point", SAVE)

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.dataset.disk import staged
 from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import Recipe, recipe_hash
 from l4f_datagen.sample import Sample
@@ -94,10 +95,8 @@ def _blocks(draws: Iterable[Draw], size: int) -> Iterator[list[Draw]]:
 
 def _save(sample: Sample, out: Path) -> str:
     name = f"{sample.key}.png"
-    staged = out / f"{name}.part"
-    with staged.open("wb") as file:
+    with staged(out / name) as file:
         Image.fromarray(sample.image).save(file, "PNG", compress_level=1)
-    staged.replace(out / name)
     return name
 
 

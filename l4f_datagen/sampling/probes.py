@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from l4f_datagen.checkpoints.open import open_discriminator
+from l4f_datagen.checkpoints.open import open_own_discriminator
 from l4f_datagen.domains import weights_path
-from l4f_datagen.errors import CheckpointRefused, UsageError
 from l4f_datagen.recipe import FiltersPart, GeneratorPart
 from l4f_datagen.stylegan2.discriminator import Discriminator
 from l4f_datagen.stylegan2.generator import Generator
@@ -109,15 +108,10 @@ def own_discriminator(part: GeneratorPart, generator: Generator) -> Discriminato
     Raises:
         UsageError: there is none, or one for another size.
     """
-    remedy = "switch this filter off, or give a checkpoint with both networks"
-    subject = "filters.discriminator"
-    path = weights_path(part.weights or "", "generator")
-    try:
-        opened = open_discriminator(path)
-    except CheckpointRefused as error:
-        raise UsageError(subject, f"{path} gives none ({error.problem})", remedy) from error
-    wanted = generator.spec.resolution
-    if opened.resolution != wanted:
-        problem = f"the one in {path} takes {opened.resolution} px, pictures have {wanted}"
-        raise UsageError(subject, problem, remedy)
+    opened = open_own_discriminator(
+        weights_path(part.weights or "", "generator"),
+        generator.spec.resolution,
+        setting="filters.discriminator",
+        instead="switch this filter off",
+    )
     return opened.build().to(generator.w_avg.device)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.dataset.disk import write_atomically
 from l4f_datagen.errors import UsageError
 from l4f_datagen.scoring.score_report import ScoreReport
 
@@ -27,9 +28,7 @@ def record_scores(dataset: Path, report: ScoreReport) -> Path:
     try:
         digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
         text = json.dumps(score_record(report, digest), indent=2, ensure_ascii=False)
-        staged = target.with_name(target.name + ".part")
-        staged.write_text(text + "\n", encoding="utf-8")
-        staged.replace(target)
+        write_atomically(target, f"{text}\n".encode())
     except FileNotFoundError as error:
         problem = f"holds no {MANIFEST}"
         remedy = "give --record with --pred DATASET, a folder that `make` finished"

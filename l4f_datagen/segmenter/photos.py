@@ -1,26 +1,22 @@
-"""Photographs: image files of anybody, turned upright and into RGB, or refused in one line.
+"""Photographs: the image files of a file, a folder or a zip, decoded as ``photo`` says.
 
-EXIF orientation is applied; 16-bit grey is scaled to 8 bits; CMYK, palettes and grey become RGB;
-transparent pixels are shown on black. Of the pictures a phone stores in one JPEG the first counts.
+Of the pictures a phone stores in one JPEG the first counts.
 """
 
-import io
-import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
 from l4f_datagen.annotations.truth import MAX_PIXELS, MAX_SIDE
 from l4f_datagen.errors import InputRefused
+from l4f_datagen.photo import FORMATS, opened, upright_rgb
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 TURNED = range(5, 9)
 """EXIF orientations that swap width and height."""
 
@@ -100,20 +96,10 @@ def decode_photo(data: bytes, subject: str) -> Photo:
     Raises:
         InputRefused: no picture, damaged, too large, several pictures, or of an unknown kind.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of is checked or refused here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check(image, subject)
-                is_turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
-                return Photo(_rgb(ImageOps.exif_transpose(image)), is_turned)
-    except InputRefused:
-        raise
-    except Exception as error:  # Pillow's decoders raise at will on foreign bytes
-        reason = " ".join(str(error).split())[:80].replace("<_io.BytesIO object at ", "")
-        problem = "is damaged" if _known_start(data) else "is not a readable image"
-        named = f" ({reason})" if _known_start(data) and reason else f" ({ENDINGS})"
-        raise InputRefused(subject, problem + named, "remove or replace it") from error
+    with opened(data, subject, FORMATS) as image:
+        _check(image, subject)
+        is_turned = _is_turned(image)
+        return Photo(np.asarray(upright_rgb(image, subject)), is_turned)
 
 
 def _check(image: Image.Image, subject: str) -> None:
@@ -124,23 +110,11 @@ def _check(image: Image.Image, subject: str) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise InputRefused(subject, f"holds {frames} pictures", "save the one you mean")
-    if image.mode not in (*MODES, *WIDE):
-        problem = f"has pixels of kind {image.mode}"
-        raise InputRefused(subject, problem, "save it as RGB or grey with 8 or 16 bits")
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode in WIDE:
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
-        grey = np.rint(levels / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        shown = image.convert("RGBA")
-        black = Image.new("RGBA", shown.size, (0, 0, 0, 255))
-        return np.asarray(Image.alpha_composite(black, shown).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
-
-
-def _known_start(data: bytes) -> bool:
-    starts = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
-    return data.startswith(starts)
+def _is_turned(image: Image.Image) -> bool:
+    if image.format != "TIFF":  # which Pillow turns as it reads, and forgets that it has
+        image.load()  # a PNG keeps its EXIF anywhere, and damage is no fault of that
+    with suppress(Exception):  # broken EXIF turns nothing
+        return image.getexif().get(ExifTags.Base.Orientation) in TURNED
+    return False

@@ -21,6 +21,7 @@ from torch import Tensor
 from l4f_datagen.errors import L4FError, UsageError
 from l4f_datagen.segmenter.augmentation import Augmentation, augment
 from l4f_datagen.segmenter.network import UNet
+from l4f_datagen.training_folder import save_state
 
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""
@@ -102,11 +103,9 @@ class Training:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the state, staged and renamed."""
+        """Write the state; errors as ``save_state``."""
         payload = {"network": self.network.state_dict(), "optim": self.optim.state_dict()}
-        staged = path.with_name(path.name + ".part")
-        torch.save(payload | {"step": self.step}, staged)
-        staged.replace(path)
+        save_state(path, payload | {"step": self.step})
 
     def load(self, path: Path) -> None:
         """Continue from a state that ``save`` wrote.

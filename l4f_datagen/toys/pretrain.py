@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l4f_datagen.dataset.disk import staged
 from l4f_datagen.domains import BUILTIN
 from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.stylegan2.mapping import draw_z
@@ -161,9 +162,8 @@ def rendered(domain: str, seeds: range, cache: Path) -> NDArray[np.uint8]:
     """Render scenes once, ``n 64 64 3``, and keep them beside the state."""
     if not cache.exists():
         images = np.stack([scene.image for scene in render_scenes(seeds, workers=2, domain=domain)])
-        with cache.with_suffix(".part").open("wb") as file:
+        with staged(cache) as file:
             np.save(file, images)
-        cache.with_suffix(".part").replace(cache)
     scenes: NDArray[np.uint8] = np.load(cache)
     return scenes
 

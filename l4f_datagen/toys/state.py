@@ -16,6 +16,7 @@ from l4f_datagen.stylegan2.generator import Generator
 from l4f_datagen.stylegan2.mapping import estimate_w_avg
 from l4f_datagen.stylegan2.spec import GeneratorSpec
 from l4f_datagen.toys.scene import TOYS
+from l4f_datagen.training_folder import save_state
 
 CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32}
 STATEFUL = ("generator", "discriminator", "g_ema", "g_optim", "d_optim")
@@ -121,9 +122,7 @@ def save(state: TrainState, out: Path) -> None:
     state.g_ema.w_avg.copy_(estimate_w_avg(state.g_ema.mapping, state.g_ema.spec.z_dim))
     payload: dict[str, Any] = {name: getattr(state, name).state_dict() for name in STATEFUL}
     payload |= {"step": state.step, "seconds": state.seconds}
-    staged = out / "state.pt.part"
-    torch.save(payload, staged)
-    staged.replace(out / "state.pt")
+    save_state(out / "state.pt", payload)
 
 
 def resume(state: TrainState, out: Path) -> None:

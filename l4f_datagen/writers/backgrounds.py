@@ -1,18 +1,21 @@
 """Backgrounds: a folder of the user's pictures, checked at the door, one chosen for each key."""
 
 import hashlib
+import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.errors import InputRefused, UsageError
 from l4f_datagen.recipe import OutputPart
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""What the suffixes stand for, whichever of them a file has; nothing else is decoded."""
 MAX_PIXELS = 64_000_000
 REMEDY = "remove or replace it"
 
@@ -56,12 +59,29 @@ def backgrounds_of(output: OutputPart) -> Backgrounds | None:
     return None if folder is None else open_backgrounds(Path(folder))
 
 
+def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
+    """Refuse a dataset whose own pictures would be backgrounds once it is resumed.
+
+    Raises:
+        UsageError: ``out`` is the folder of backgrounds, or lies below it.
+    """
+    folder = output.composites_folder
+    if folder is None:
+        return
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        problem = f"lies in the folder of backgrounds {folder}, and its pictures would count there"
+        raise UsageError(str(out), problem, "choose a folder outside of it")
+
+
 def open_backgrounds(folder: Path) -> Backgrounds:
     """Read every picture below a folder once, to the last byte.
 
     Raises:
         InputRefused: no folder, no picture in it, or one that is broken or above 64 megapixels.
     """
+    # What Pillow warns of is refused here or does no harm. The filter stays, since pictures are
+    # read again in threads, and one that is lifted in a thread lifts those of the others.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if not folder.is_dir():
         raise InputRefused(str(folder), "is no folder", "name a folder of background pictures")
     names = sorted(
@@ -79,20 +99,24 @@ def open_backgrounds(folder: Path) -> Backgrounds:
         _read(folder / name)
         with (folder / name).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{content}  {name}\n".encode())
+        digest.update(f"{content}  {name}\n".encode(errors="surrogateescape"))  # any file name
     return Backgrounds(folder, tuple(names), digest.hexdigest())
 
 
 def _read(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 size = f"{picture.width} x {picture.height}"
                 raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
-            upright: Any = ImageOps.exif_transpose(picture)
-            return upright.convert("RGB")  # type: ignore[no-any-return]
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode == "I;16":  # Pillow would clip it
+                upright = Image.fromarray(np.rint(np.asarray(upright) / 257).astype(np.uint8))
+            return upright.convert("RGB")
+    except InputRefused:
+        raise
     except Image.DecompressionBombError as error:
         raise InputRefused(str(path), "is far beyond 64 megapixels", "shrink it") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow's decoders raise at will on foreign bytes
         reason = " ".join(str(error).split())[:120]
         raise InputRefused(str(path), f"is not a readable picture ({reason})", REMEDY) from error

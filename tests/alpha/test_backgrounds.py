@@ -5,8 +5,9 @@ from PIL import Image
 
 from l4f_datagen.alpha.backgrounds import BACKGROUNDS
 from l4f_datagen.alpha.pictures import draw_latents, render_pictures
+from l4f_datagen.alpha.training import open_sources
 from l4f_datagen.checkpoints.native import save_generator
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.errors import InputRefused, NetworkError, RecipeError
 from l4f_datagen.recipe import AlphaPart
 
 SEEDS = [5, 6]
@@ -82,6 +83,27 @@ def test_a_second_generator_of_another_size(make_generator, tmp_path):
     with pytest.raises(InputRefused, match=expected) as caught:
         BACKGROUNDS["generator"](part, make_generator())
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("weights", ["builtin:nope", "catalogue:nope"])
+def test_a_second_generator_of_an_unknown_name(make_generator, weights):
+    expected = rf"^alpha.background_path: {weights[:-5]} holds no 'nope'; known: "
+    with pytest.raises(RecipeError, match=expected) as caught:
+        BACKGROUNDS["generator"](part_of("generator", weights), make_generator())
+    assert caught.value.exit_code == 2
+
+
+def test_offline_a_second_generator_is_not_fetched(make_generator, monkeypatch, tmp_path):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
+    part = part_of("generator", "catalogue:stylegan2-ffhq")
+    with pytest.raises(NetworkError, match="is not in the cache, and the network is switched off"):
+        open_sources(part, make_generator(), offline=True)
+
+
+def test_offline_pictures_are_not_fetched(make_generator, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NetworkError, match="nobody/cats: is not in the cache, and the network i"):
+        open_sources(part_of("pictures", "nobody/cats"), make_generator(), offline=True)
 
 
 def test_shuffled_pairs_take_the_next_samples_w(make_generator):

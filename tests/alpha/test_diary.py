@@ -1,9 +1,12 @@
 import builtins
 import json
+from types import SimpleNamespace
+
+import pytest
 
 from l4f_datagen.alpha import diary as diary_module
 from l4f_datagen.alpha.curves import Events, read_log
-from l4f_datagen.alpha.diary import CURVES_STEPS, Diary, append_log
+from l4f_datagen.alpha.diary import CURVES_STEPS, ESTIMATE_AFTER, Diary, append_log
 from l4f_datagen.alpha.state import StepFacts
 
 
@@ -63,6 +66,26 @@ def test_a_log_cut_short_is_read_to_its_last_whole_line(make_generator, make_par
     assert (tmp_path / "curves.png").exists()
     append_log(log)(facts[2])
     assert [row["step"] for row in read_log(log)] == [1, 3]
+
+
+@pytest.mark.parametrize("resumed_at", [0, 10])
+def test_the_time_left_is_that_of_the_attempt(
+    make_generator, make_part, tmp_path, monkeypatch, resumed_at
+):
+    """A step takes a minute; what comes before the first of an attempt does not count."""
+    clock, said = SimpleNamespace(minutes=0), []
+    monkeypatch.setattr(
+        diary_module, "time", SimpleNamespace(monotonic=lambda: 60.0 * clock.minutes)
+    )
+    diary = Diary(make_part(steps=26), make_generator(), tmp_path, said.append, resumed_at)
+    for attempt, first in ((1, resumed_at + 1), (2, 1), (3, 1)):
+        clock.minutes += 40
+        for step in range(first, first + ESTIMATE_AFTER + 2):
+            clock.minutes += 1
+            diary.note(StepFacts(step, 1.0, 0.5, 0.25, 0.125, attempt))
+    diary.close()
+    left = (26 - resumed_at - 1 - ESTIMATE_AFTER, 20, 20)
+    assert said == [f"alpha training: 26 steps, about {minutes}.0 minutes left" for minutes in left]
 
 
 def test_a_run_that_never_stepped_has_no_curves(make_generator, make_part, tmp_path):

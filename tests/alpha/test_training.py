@@ -358,6 +358,12 @@ class TestCollapse:
 
 
 class TestState:
+    def test_on_a_full_disk_nothing_is_left(self, tmp_path, make_generator, make_part, fill_disk):
+        fill_disk(tmp_path / "state.pt")
+        with pytest.raises(OSError, match="No space left"):
+            new_training(make_part(), make_generator()).save(tmp_path / "state.pt")
+        assert not list(tmp_path.iterdir())
+
     def load(self, path, generator, part):
         new_training(part, generator).load(path)
 

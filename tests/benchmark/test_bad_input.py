@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,43 @@ def test_masks_from_outside_are_scored(make_job, write_masks):
     assert "rembg, psi 1  0.0000/0.0000  0.0000" in run_benchmark(job, print)
 
 
+def test_grey_levels_from_outside_are_cut_at_the_middle(make_job, write_masks):
+    truth, soft = write_masks("truth"), write_masks("soft")
+    for path in soft.iterdir():
+        levels = np.where(np.asarray(Image.open(path)), 128, 0) + np.arange(32) * 3
+        Image.fromarray(levels.astype(np.uint8)).save(path)
+    job = make_job(domain="custom", methods=(), truth=truth, outside={"rembg": soft})
+    assert "rembg, psi 1  1.0000/1.0000  1.0000" in run_benchmark(job, print)
+
+
+def test_cut_outs_from_outside(make_job, write_masks):
+    folder = write_masks("cut-outs")
+    for path in folder.iterdir():
+        picture = Image.new("RGB", (32, 32), (200, 30, 40))
+        picture.putalpha(Image.open(path))
+        picture.save(path)
+    match = (
+        "a coloured picture; write masks as pictures, the object 255, the rest 0 "
+        r"\(rembg: -om\)$"
+    )
+    refused(make_job(outside={"rembg": folder}), AnnotationRefused, match)
+
+
+def test_an_export_from_outside(make_job, tmp_path):
+    export = tmp_path / "coco.json"
+    export.write_text('{"images": [], "annotations": [], "categories": []}')
+    match = "holds objects, not levels; write masks as pictures, the object 255, the rest 0"
+    refused(make_job(outside={"rembg": export}), AnnotationRefused, match)
+
+
+def test_grey_levels_in_a_truth(make_job, write_masks):
+    truth = write_masks("truth")
+    grey = np.arange(32, dtype=np.uint8) * np.ones((32, 1), np.uint8)
+    Image.fromarray(grey).save(truth / f"{KEYS[0]}.png")
+    match = "32 grey levels .* in a mask; write masks as pictures, the object 255, the rest 0$"
+    refused(make_job(domain="custom", truth=truth), AnnotationRefused, match)
+
+
 def test_masks_from_outside_that_lack_pictures(make_job, write_masks):
     folder = write_masks("some", KEYS[:1])
     match = f"some: lacks 2 of 3 masks, the first {KEYS[1]}.png; make one of every picture"
@@ -165,11 +203,24 @@ def test_a_damaged_picture(make_job, write_masks, kind):
         run_benchmark(job, print)
 
 
-def test_a_row_that_is_none(make_job, write_masks):
+@pytest.mark.parametrize("text", ["{}", "null", "[1"])
+def test_a_row_that_is_none(make_job, write_masks, text):
     job = make_job(domain="custom", methods=("otsu",), truth=write_masks("truth"))
     run_benchmark(job, print)
-    (job.out / "rows" / "otsu-seed0-psi1000.json").write_text("{}")
+    (job.out / "rows" / "otsu-seed0-psi1000.json").write_text(text)
     with pytest.raises(UsageError, match="is no row of a benchmark; remove it"):
+        run_benchmark(job, print)
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_row_that_lacks_pictures(make_job, write_masks, kept):
+    job = make_job(domain="custom", methods=("otsu",), truth=write_masks("truth"))
+    run_benchmark(job, print)
+    path = job.out / "rows" / "otsu-seed0-psi1000.json"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps(row | {"counts": row["counts"][:kept]}))
+    match = f"otsu-seed0-psi1000.json: counts {kept} of 3 pictures; remove it"
+    with pytest.raises(UsageError, match=match):
         run_benchmark(job, print)
 
 
@@ -185,6 +236,9 @@ def test_the_command_line(run, make_job, write_masks, tmp_path):
     assert "same, psi 1  1.0000/1.0000  1.0000" in result.stdout
     assert "otsu, training seed 0, psi1000: mIoU" in result.stderr
     assert (tmp_path / "out" / "tables.csv").is_file()
+
+    spaced = run(*flags, "--methods", "otsu, colour-gmm", "--truth", truth)
+    assert spaced.exit_code == 0, spaced.output
 
     refusals = {
         4: ("--truth", truth, "--pred", f"rembg={bad}"),

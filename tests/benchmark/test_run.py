@@ -77,6 +77,7 @@ def test_all_methods_see_the_same_pictures_and_a_rerun_computes_nothing(
         raise AssertionError("nothing was missing")
 
     monkeypatch.setattr(alphas, "run_training", fails)
+    monkeypatch.setattr(alphas, "open_sources", fails)
     monkeypatch.setattr("l4f_datagen.rivals.floors.otsu_masks", fails)
     monkeypatch.setattr("l4f_datagen.rivals.redo.train_redo", fails)
     assert run_benchmark(job, print) == text == (job.out / "tables.txt").read_text()[:-1]

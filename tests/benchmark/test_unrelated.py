@@ -1,6 +1,7 @@
 import numpy as np
 from PIL import Image
 
+from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import open_bench
 from l4f_datagen.benchmark.unrelated import bare_ground, other_toy, unrelated_folder, unrelated_name
 from l4f_datagen.toys.scene import TOYS, render_scene
@@ -33,6 +34,12 @@ def test_toy_domains_write_grounds_once(make_job):
     unrelated_folder(bench)
     assert files[1].read_bytes() == b"kept"
     assert unrelated_name(bench) == "3 bare grounds of toy-fish"
+
+
+def test_a_check_writes_nothing(make_job):
+    job = make_job()
+    METHODS["unrelated-backgrounds"].check(open_bench(job, print))
+    assert not job.out.exists()
 
 
 def test_a_folder_is_named_by_what_it_holds(make_job, tmp_path):

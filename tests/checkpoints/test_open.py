@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_checkpoint, open_generator
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.checkpoints.open import (
+    GeneratorCheckpoint,
+    open_checkpoint,
+    open_generator,
+    open_own_discriminator,
+)
+from l4f_datagen.errors import CheckpointRefused, UsageError
 from l4f_datagen.stylegan2.mapping import draw_z
 
 
@@ -102,3 +107,18 @@ def test_a_generator_has_no_class_to_choose(tmp_path: Path, foreign: ModuleType)
     _opened(path, foreign)
     with pytest.raises(CheckpointRefused, match="no classes to choose from"):
         open_checkpoint(path, class_index=1)
+
+
+def test_the_discriminator_beside_a_generator(tmp_path: Path, foreign: ModuleType) -> None:
+    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
+    value = foreign.rosinality_trained(generator, discriminator)
+    both = foreign.write_torch(tmp_path / "both", value)
+    words = {"setting": "a.b", "instead": "leave it"}
+    assert open_own_discriminator(both, 16, **words).resolution == 16
+    remedy = "; leave it, or give a checkpoint with both networks$"
+    other = rf"^a\.b: the one in .*both takes 16 px, pictures have 32{remedy}"
+    with pytest.raises(UsageError, match=other):
+        open_own_discriminator(both, 32, **words)
+    alone = _opened(tmp_path / "alone", foreign).path
+    with pytest.raises(UsageError, match=rf"^a\.b: .*alone gives none \(.+\){remedy}"):
+        open_own_discriminator(alone, 16, **words)

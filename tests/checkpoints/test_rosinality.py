@@ -40,7 +40,7 @@ def test_trained_files_come_back_with_an_estimated_mean(
     built = checkpoint.build()
     assert torch.equal(built.w_avg, estimate_w_avg(generator.mapping, generator.spec.z_dim))
     images = torch.randn(4, 3, 16, 16)
-    read = checkpoint.discriminator().build()
+    read = open_discriminator(tmp_path / "r").build()
     assert torch.equal(read(images), discriminator(images))
     assert read.channels == discriminator.channels
 

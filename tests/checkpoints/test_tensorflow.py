@@ -31,7 +31,7 @@ def test_snapshots_come_back(protocol: int, tmp_path: Path, foreign: ModuleType)
         assert torch.allclose(checkpoint.state[key], tensor, atol=1e-6), key
         assert checkpoint.state[key].is_contiguous()
     images = torch.randn(4, 3, 32, 32)
-    assert torch.equal(checkpoint.discriminator().build()(images), discriminator(images))
+    assert torch.equal(open_discriminator(path).build()(images), discriminator(images))
 
 
 @pytest.mark.parametrize(

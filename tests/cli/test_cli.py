@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -55,7 +56,92 @@ def test_impossible_flags_are_usage_errors(run, tmp_path, flags, words):
     result = run("make", "--domain", "toy-cars", "--out", tmp_path / "out", *flags)
     assert result.exit_code == 2
     assert words in result.output
+    assert len(result.output.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("make", "Error: Missing option '--n'; see l4f-datagen make --help"),
+        ("segmenter train", "Error: Missing argument 'DATASET'; see l4f-datagen segmenter train"),
+        ("mak", "Error: No such command 'mak'"),
+    ],
+)
+def test_what_click_refuses_is_one_line_too(line, said):
+    result = CliRunner().invoke(cli, line.split(), prog_name="l4f-datagen")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(said)
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["report", "inspect checkpoint", "make --domain toy-cars --n 2 --out"]
+)
+def test_a_name_no_file_can_have(run, line):
+    result = run(*line.split(), "x" * 300)
+    assert result.exit_code in (2, 4)
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_group_alone_shows_its_help(run):
+    assert "Usage:" in run("recipes").output
+
+
+def flags_of(group, *path):
+    """(words of the command, its option, a long flag of it) for all commands, nested ones too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from flags_of(command, *path, name)
+        for option in command.params:
+            for flag in option.opts:
+                if flag.startswith("--"):
+                    yield (*path, name), option, flag
+
+
+def test_every_flag_is_read_from_the_variable_of_its_name(monkeypatch):
+    found = list(flags_of(cli))
+    assert {words for words, *_ in found} >= {("make",), ("segmenter", "train")}
+    for words, option, flag in found:
+        variable = "_".join(["L4F", *words, flag.removeprefix("--")]).upper().replace("-", "_")
+        monkeypatch.setenv(variable, "1")
+        context = None
+        for word in ("l4f-datagen", *words):
+            command = cli if context is None else context.command.commands[word]
+            context = click.Context(command, context, word)
+        assert option.value_from_envvar(context) in ("1", ["1"]), variable
+        monkeypatch.delenv(variable)
+        assert option.value_from_envvar(context) is None, variable
+
+
+def test_variables_stand_for_flags_and_flags_go_before_them(monkeypatch, generator_file, tmp_path):
+    variables = {"N": "7", "GENERATOR": str(generator_file), "OUTDIR": str(tmp_path / "out")}
+    variables |= {"SET": "sampling.block_size=9", "JSON": "true", "DRY_RUN": "1", "PSI": "0.7"}
+    variables |= {"STYLE_MIXING": "0.25", "CUTOUTS": "false", "NUMBER": "3"}
+    env = {f"L4F_MAKE_{name}": value for name, value in variables.items()}
+    result = CliRunner(env=env).invoke(cli, ["make", "--psi", "0.5"])
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.output)
+    assert plan["samples"] == "7 accepted"
+    assert plan["out"] == str(tmp_path / "out")
+    recipe = yaml.safe_load(plan["recipe"])
+    assert recipe["sampling"]["block_size"] == 9
+    assert (recipe["sampling"]["psi"], recipe["sampling"]["style_mixing"]) == ([0.5], 0.25)
+    wrong = CliRunner(env={**env, "L4F_MAKE_N": "none"}).invoke(cli, ["make"])
+    assert wrong.exit_code == 2
+    assert "Invalid value for '--n'" in wrong.output
+
+
+def test_variables_of_nested_commands_and_of_other_names(monkeypatch, generator_file, tmp_path):
+    env = {"L4F_SAMPLE_N": "2", "L4F_SAMPLE_TRUNC": "1", "L4F_SAMPLE_DIVERSE": "0"}
+    flags = ["sample", "--generator", str(generator_file), "--out", str(tmp_path / "out")]
+    result = CliRunner(env=env).invoke(cli, flags)
+    assert result.exit_code == 0, result.output
+    names = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"psi1000-seed0000000", "psi1000-seed0000001"}
+    env = {"L4F_RECIPES_LIST_JSON": "1"}
+    rows = CliRunner(env=env).invoke(cli, ["recipes", "list"]).output
+    assert "toy-cars" in {row["domain"] for row in json.loads(rows)}
 
 
 def test_nothing_to_generate(run, tmp_path):
@@ -189,10 +275,33 @@ def test_recipes_list_show_copy_check(run, tmp_path):
     assert "samplin: unknown key, did you mean sampling?" in result.output
 
 
-def test_a_path_with_quotes_and_spaces_reaches_the_recipe_whole(tmp_path):
-    odd = tmp_path / "it's a: file #1.pt"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's a: file #1.pt",
+        'two\nlines\n\n and "more"\\n.pt',
+        " \ttab, \x07bell, \x7f, \x85, \u2028, \ufeff and \U0001f41f ",
+        "long " * 60 + "name.pt",
+    ],
+)
+def test_a_path_with_any_characters_reaches_the_recipe_whole(tmp_path, name):
+    odd = tmp_path / name
     recipe = resolve_recipe(None, None, odd, None, ())
     assert recipe.generator.weights == str(odd)
+
+
+def test_a_path_that_is_no_text_is_refused_by_the_name_of_its_key():
+    odd = Path(os.fsdecode(b"g\xff.pt"))
+    with pytest.raises(UsageError, match=r"generator\.weights: input should be a valid string"):
+        resolve_recipe(None, None, odd, None, ())
+
+
+@pytest.mark.parametrize("seeds", ["", "0'", "0\n1"])
+def test_seeds_of_sample_that_are_none(run, tmp_path, generator_file, seeds):
+    flags = ("sample", "--generator", generator_file, "--seeds", seeds, "--out", tmp_path / "out")
+    result = run(*flags)
+    assert result.exit_code == 2
+    assert "sampling.seeds: string should match pattern" in result.output
 
 
 def test_two_recipes_are_refused(tmp_path):

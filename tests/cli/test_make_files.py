@@ -121,6 +121,31 @@ def test_composites_over_the_generators_own_backgrounds(make, again):
     assert min(changed) > 3
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_folder_among_its_own_backgrounds_is_refused(tiny_recipe, tmp_path, more):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_recipe))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (16, 16)).save(folder / "a.png")
+    words = ["make", "--recipe", tmp_path / "tiny.yaml", "--n", 2, "--composites", folder]
+    words += ["--out", folder / "out", *more]
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code == 2
+    assert f"{folder}/out: lies in the folder of backgrounds {folder}, " in result.output
+    assert not (folder / "out").exists()
+
+
+def test_composites_over_a_folder_whose_name_has_lines(make, tmp_path):
+    folder = tmp_path / "two\n\n lines: 'x'"
+    folder.mkdir()
+    Image.new("RGB", (16, 16), (0, 99, 0)).save(folder / "a.png")
+    out = make("--composites", folder)
+    assert len(list((out / "composites").rglob("*.png"))) == NUMBER
+    recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+    assert recipe["output"]["composites_folder"] == str(folder)
+    assert make("--composites", folder) == out
+
+
 def test_composites_resume_to_the_same_bytes(make, digests):
     flags = ("--composites", "generated", "--image-format", "webp")
     out = make(*flags)

@@ -63,6 +63,46 @@ def test_presets(run, preset, coverage, noise):
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
+        (["--generator", "none.pt"], 4, "none.pt: cannot be read (No such file or directory)"),
+        (["--alpha", "none.pt"], 4, "none.pt: cannot be read (No such file or directory)"),
+        (["--device", "abacus"], 2, "--device abacus: cannot be used here ("),
+        (["--devices", "cpu,abacus"], 2, "--device abacus: cannot be used here ("),
+        (["--devices", "cpu,meta"], 2, "--devices: names cpu and meta, whose pictures differ"),
+        (["--overwrite", "--shard", "0/2"], 2, "--overwrite: given with --shard, would throw"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_dry_run_refuses_what_the_run_does(run, tmp_path, monkeypatch, flags, code, words, dry):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    result = run("--set", "alpha.training.steps=1", *flags, *(["--dry-run"] if dry else []))
+    assert result.exit_code == code, result.output
+    assert words in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_recipe_without_weights(tmp_path, dry):
+    (tmp_path / "bare.yaml").write_text("domain: bare\n")
+    words = ["make", "--recipe", tmp_path / "bare.yaml", "--n", 1, "--out", tmp_path / "out"]
+    result = CliRunner().invoke(cli, [*map(str, words), *(["--dry-run"] if dry else [])])
+    assert result.exit_code == 2
+    assert "generator: the recipe names no weights; give --generator FILE" in result.output
+
+
+def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    asked = ("--generator", "catalogue:ada-cifar10", "--dry-run")
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+    assert "cifar10.pkl is not there yet" in result.output
+    result = run(*asked, "--alpha", "none.pt")
+    assert result.exit_code == 4
+    assert "none.pt: cannot be read" in result.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
         (["--psi", "0.5:0"], 2, "a share must be from 1 to 1000, got 0"),
         (["--psi", "-0.1"], 2, "psi must be in [0, 2], got -0.1"),
         (["--psi", ""], 2, "expected numbers such as 0.5,0.7"),

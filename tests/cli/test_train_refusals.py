@@ -1,4 +1,4 @@
-"""Pictures and checkpoints that a training cannot use: one line, exit 4, no folder claimed."""
+"""Pictures and checkpoints that a training cannot use: one line, no folder claimed."""
 
 import struct
 import zipfile
@@ -22,11 +22,11 @@ from l4f_datagen.cli import cli
 def refused(tmp_path, generator_file):
     """Run a command that has to be refused, and return the one line it says."""
 
-    def call(command, *flags):
+    def call(command, *flags, exit_code=4):
         words = [command, "--generator", generator_file, "--out", tmp_path / "run", *flags]
         env = {"L4F_CACHE": str(tmp_path / "cache")}
         result = CliRunner(env=env).invoke(cli, [str(word) for word in words])
-        assert result.exit_code == 4, result.output
+        assert result.exit_code == exit_code, result.output
         *before, line = result.stderr.splitlines()
         assert not any(text.startswith(("Error", "Traceback")) for text in before)
         assert line.startswith("Error: ")
@@ -125,6 +125,58 @@ def test_reals_that_cannot_be_used(refused, tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
+def test_reals_of_no_name(refused, tmp_path):
+    """An unset variable of the shell does not stand for the folder one happens to be in."""
+    line = refused("train", "--reals", "", exit_code=2)
+    assert line == "--reals: is empty; name pictures of the domain"
+    assert not (tmp_path / "run").exists()
+
+
+def test_reals_that_are_not_there(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for typo in ("photos/cats", tmp_path / "photos" / "cats"):
+        line = refused("train", "--reals", typo)
+        assert line.startswith(f"{typo}: is not there; name a folder, a whole zip file, an LMDB or")
+
+
+OFFLINE = {
+    "reals": ("--reals", "nobody/cats"),
+    "backgrounds": (
+        "--set=alpha.background=generator",
+        "--set=alpha.background_path=catalogue:stylegan2-ffhq",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["train", "make"])
+@pytest.mark.parametrize("name", OFFLINE)
+def test_offline_fetches_neither_reals_nor_backgrounds(
+    command, name, tmp_path, monkeypatch, generator_file
+):
+    monkeypatch.chdir(tmp_path)
+    flags = OFFLINE[name]
+    if command == "make" and name == "reals":
+        flags = ("--set=alpha.training.reals=hf", "--set=alpha.training.reals_folder=nobody/cats")
+    flags = [*flags, *(("--n", "2") if command == "make" else ())]
+    words = [command, "--generator", str(generator_file), "--out", "run", "--offline", *flags]
+    result = CliRunner(env={"L4F_CACHE": str(tmp_path / "cache")}).invoke(cli, words)
+    assert result.exit_code == 5, result.output
+    assert "is not in the cache, and the network is switched off; " in result.stderr
+    assert not (tmp_path / "run" / "alpha.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "make"])
+def test_backgrounds_of_an_unknown_generator(command, tmp_path, generator_file):
+    flags = ["--set=alpha.background=generator", "--set=alpha.background_path=builtin:nope"]
+    flags += ["--n", "2"] if command == "make" else []
+    words = [command, "--generator", str(generator_file), "--out", str(tmp_path / "run"), *flags]
+    result = CliRunner(env={"L4F_CACHE": str(tmp_path / "cache")}).invoke(cli, words)
+    assert result.exit_code == 2, result.output
+    *_, line = result.stderr.splitlines()
+    assert line.startswith("Error: alpha.background_path: builtin holds no 'nope'; known: ")
+
+
 def test_a_folder_of_reals_is_meant_as_it_is_spelt(refused, tmp_path):
     folder = tmp_path / r"my\n 'cats': #1"
     small(folder)
@@ -140,9 +192,10 @@ def test_backgrounds_that_cannot_be_used(refused, tmp_path):
 
 
 def test_a_checkpoint_without_discriminator(refused, tmp_path, generator_file):
-    line = refused("train", "--set", "alpha.training.discriminator=pretrained")
-    assert line.startswith(f"{generator_file}: ")
-    assert "discriminator" in line
+    flag = "alpha.training.discriminator=pretrained"
+    line = refused("train", "--set", flag, exit_code=2)
+    assert line.startswith(f"alpha.training.discriminator: {generator_file} gives none (")
+    assert "; set alpha.training.discriminator=scratch, or give " in line
     assert not (tmp_path / "run").exists()
 
 

@@ -240,11 +240,20 @@ def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp
     assert mae[1] < mae[0]
 
 
-def test_few_shot_needs_truth_before_anything_is_trained(run, tiny_flags, tmp_path):
+@pytest.mark.parametrize(
+    "words", ["--few-shot", "--keys keys.csv", "--format coco", "--pair-by auto", "--offset 0"]
+)
+def test_truth_is_needed_before_anything_is_trained(run, tiny_flags, tmp_path, words):
     flags = ["train", *tiny_flags[:2], "--steps", 1, "--out", tmp_path / "run"]
-    result = run(*flags, "--few-shot")
+    result = run(*flags, *words.split())
     assert result.exit_code == 2
-    assert "--few-shot: needs annotated pictures; give --truth EXPORT" in result.output
+    flag = words.split()[0]
+    assert f"{flag}: needs annotated pictures; give --truth EXPORT" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_truth_is_opened_before_anything_is_trained(run, tiny_flags, tmp_path):
+    flags = ["train", *tiny_flags[:2], "--steps", 1, "--out", tmp_path / "run"]
     missing = run(*flags, "--truth", tmp_path / "nowhere")
     assert missing.exit_code == 4
     assert "nowhere: no such file or folder" in missing.output

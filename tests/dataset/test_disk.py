@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from l4f_datagen.dataset.disk import disk_failures, has_size, remove, write_atomically
+from l4f_datagen.dataset.disk import disk_failures, has_size, remove, staged, write_atomically
 from l4f_datagen.errors import L4FError
 
 GOES_ON = "and run the same command again: it goes on after the last finished shard"
@@ -47,6 +47,27 @@ def test_a_small_file_is_replaced_whole(tmp_path, durable):
         write_atomically(path, data, durable=durable)
         assert path.read_bytes() == data
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_on_a_full_disk_the_old_file_stays_and_nothing_besides(tmp_path, fill_disk):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"before")
+    fill_disk(path)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"now")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    assert path.read_bytes() == b"before"
+
+
+def test_what_is_stopped_half_way_leaves_nothing(tmp_path):
+    def stopped():
+        with staged(tmp_path / "a") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert not list(tmp_path.iterdir())
 
 
 def test_has_size(tmp_path):

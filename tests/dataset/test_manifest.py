@@ -84,7 +84,8 @@ def test_dump_json_refuses_what_is_no_json():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"3", b"{}", b'{"schema":1}', b'{"schema":2,"shard":0}']
+    "data",
+    [b"", b"{", b"[]", b"3", b"{}", b'{"schema":1}', b'{"schema":2,"shard":0}', b"[" * 99_999],
 )
 def test_what_is_no_marker(data):
     with pytest.raises(ValueError, match=r"marker|schema|Expecting"):
@@ -115,6 +116,47 @@ def test_a_marker_fits_where_an_undisturbed_run_would_end_it_alike(statuses, fit
     assert not any(marker.fits(5, wanted) for wanted in fits)
 
 
-def test_a_marker_survives_its_file():
-    marker = Marker(3, 8, 1, 1, {"border": 2}, 0, [("a/b.png", 3, "ff")], [{"key": "k"}])
+def marker_bytes(folder):
+    return (folder / ".l4f/shards/00001.json").read_bytes()
+
+
+def test_a_marker_survives_its_file(folder):
+    marker = Marker.from_bytes(marker_bytes(folder))
+    assert (marker.shard, marker.attempted, marker.accepted) == (1, 8, 6)
+    assert marker.to_bytes() == marker_bytes(folder)
     assert Marker.from_bytes(marker.to_bytes()) == marker
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"rows": []}, {"rows": None}, {"rows": [None] * 8}, {"rows": ["row"] * 8}),
+        *({"files": []}, {"files": [3]}, {"files": [["images/a.png", 1]]}),
+        *({"files": [["images/a.png", "1", "ff"]]}, {"files": [[1, 1, "ff"]]}),
+        *({"accepted": "x"}, {"accepted": None}, {"accepted": 5}, {"attempted": 7}),
+        *({"planned": "8"}, {"planned": 7}, {"shard": "1"}, {"empty_masks": None}),
+        *({"rejected": []}, {"rejected": {"border": "2"}}, {"rejected": {}}),
+        *({"filled_holes": []}, {"more": 1}),
+    ],
+)
+def test_a_marker_that_contradicts_itself(folder, change):
+    values = json.loads(marker_bytes(folder)) | change
+    with pytest.raises(ValueError, match=r"^not a marker: |values to unpack"):
+        Marker.from_bytes(dump_json(values))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"status": "rejected"}, {"key": 3}, {"image_id": "9"}, {"seed": None}, {"shard": []}),
+        *({"psi": "1"}, {"split": []}, {"scores": None}, {"scores": {"coverage": "high"}}),
+    ],
+)
+def test_a_row_of_a_marker_that_is_none(folder, change):
+    values = json.loads(marker_bytes(folder))
+    values["rows"][1] |= change  # the first was rejected
+    with pytest.raises(ValueError, match=r"^not a marker: "):
+        Marker.from_bytes(dump_json(values))
+    values["rows"][1] = {"status": "accepted"}
+    with pytest.raises(ValueError, match=r"^not a marker: 'key'$"):
+        Marker.from_bytes(dump_json(values))

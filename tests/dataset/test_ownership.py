@@ -83,7 +83,11 @@ def test_a_read_only_folder(discs, tmp_path, finished):
             r"holds a dataset of another recipe \('category: disc', now 'category: cat'\); choose "
             "another folder or start over with --overwrite",
         ),
-        ({"recipe_hash": "other"}, "holds a dataset of another recipe; choose another folder"),
+        (
+            {"recipe_hash": "other"},
+            r"holds a dataset of another recipe \(its text is the same: weights, latents or "
+            r"background pictures have changed\); choose another folder",
+        ),
         ({"formats": ["png"]}, "begun with formats png, coco, hf, now png; .* --overwrite"),
         ({"output": {"alpha_bits": 16}}, "begun with alpha bits 8, now 16; .* --overwrite"),
     ],

@@ -147,6 +147,13 @@ def test_a_bucket_that_is_not_there(discs, bucket):
         discs.make_dataset("s3://nowhere/out", 2)
 
 
+@pytest.mark.parametrize("url", ["s3://", "s3:///", "file:///", "C://x", "://x", "://"])
+def test_half_an_address(url):
+    words = f"^{url}: expected a protocol and a place, such as s3://bucket/cars; write both, or"
+    with pytest.raises(UsageError, match=words):
+        Remote(url)
+
+
 def test_an_unknown_kind_of_place():
     with pytest.raises(UsageError, match=r"abacus://x: cannot be opened .*; pip install its pac"):
         Remote("abacus://x")

@@ -237,11 +237,25 @@ def test_a_failing_finish_leaves_no_half_index(discs, tmp_path, undisturbed, mon
     assert discs.files_of(tmp_path / "a") == undisturbed(9)
 
 
+@pytest.mark.parametrize("change", [{"rows": []}, {"accepted": "x"}, {"files": []}, None])
+def test_a_marker_damaged_by_hand_is_made_again(discs, tmp_path, undisturbed, change):
+    discs.make_dataset(tmp_path / "a", 9)
+    path = tmp_path / "a/.l4f/shards/00001.json"
+    if change is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    notes = discs.make_dataset(tmp_path / "a", 9)
+    assert notes == ["shard 1: its marker is damaged; made again"]
+    assert discs.files_of(tmp_path / "a") == undisturbed(9)
+
+
 def test_counts_that_do_not_add_up_are_refused(discs, tmp_path):
     discs.make_dataset(tmp_path, 9)
     path = tmp_path / ".l4f/shards/00000.json"
     marker = json.loads(path.read_bytes())
-    marker["rows"][0] |= {"status": "rejected", "reason": "border"}
+    marker["files"] = [fact for fact in marker["files"] if not fact[0].startswith("images/")]
     path.write_text(json.dumps(marker))
     with pytest.raises(
         L4FError, match=r"the counts of shard 0 do not add up; start over with --ov"

@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 
 from l4f_datagen.checkpoints.native import save_alpha
@@ -19,9 +20,9 @@ from l4f_datagen.sampling.sweep import sweep_of
 @pytest.fixture
 def job(tiny_recipe, tmp_path):
     tiny_recipe["sampling"]["block_size"] = 5
-    recipe = check_recipe(tiny_recipe, "test")
 
     def make(name="set", number=13, **options):
+        recipe = check_recipe(tiny_recipe, "test")
         folder = tmp_path / name
         job = Job(recipe, folder, number, device="cpu", **options)
         make_dataset(job, say=lambda line: None)
@@ -107,8 +108,58 @@ def test_unknown_keys_and_other_weights_are_refused(
     asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
     result = cli_run(*asked, "--alpha", tmp_path / "b.safetensors")
     assert result.exit_code == 4
-    assert "was made with other weights than these" in result.output
+    assert "was made with other weights, latents or backgrounds than these" in result.output
     assert not (tmp_path / "x").exists()
+
+
+def test_an_out_that_cannot_be_or_is_the_dataset_is_refused(job, cli_run, tmp_path, monkeypatch):
+    folder = job()
+    key = rows_of(folder, "accepted")[0]["key"]
+    before = sorted(folder.rglob("*"))
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file/below", tmp_path / ("x" * 300)):
+        result = cli_run("inspect", "sample", folder, key, "--out", out)
+        assert result.exit_code == 2
+        assert f"Error: {out}: cannot be written (" in result.output
+        assert "name another folder with --out" in result.output
+    monkeypatch.chdir(folder)
+    for out in (folder, folder / "images", ".", "../set/again"):
+        result = cli_run("inspect", "sample", folder, key, "--out", out)
+        assert result.exit_code == 2
+        assert f"{out}: lies in the dataset, which holds its own files alone; " in result.output
+    assert sorted(folder.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_cut_marker_is_told(job, cli_run, tmp_path):
+    folder = job()
+    marker = sorted((folder / ".l4f/shards").iterdir())[-1]
+    marker.write_bytes(marker.read_bytes()[:100])
+    key = rows_of(folder, "accepted")[0]["key"]
+    result = cli_run("inspect", "sample", folder, key, "--out", tmp_path / "x")
+    assert result.exit_code == 4
+    assert f"Error: {marker}: is no marker of a shard (" in result.output
+    assert "run the `make` that made the dataset again" in result.output
+
+
+def test_latents_that_have_moved_are_named(tiny_recipe, job, cli_run, tmp_path):
+    rows = np.random.RandomState(0).randn(40, 8).astype(np.float32)
+    for name, values in (("here", rows), ("there", rows), ("other", rows + 1)):
+        np.save(tmp_path / f"{name}.npy", values)
+    tiny_recipe["sampling"]["latents"] = str(tmp_path / "here.npy")
+    folder = job()
+    (tmp_path / "here.npy").unlink()
+    key = rows_of(folder, "accepted")[0]["key"]
+    asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
+    result = cli_run(*asked)
+    assert result.exit_code == 4
+    assert "here.npy: cannot be read" in result.output
+    result = cli_run(*asked, "--latents", tmp_path / "other.npy")
+    assert result.exit_code == 4
+    assert "than these; name its own ones with --generator, --alpha and --latents" in result.output
+    result = cli_run(*asked, "--latents", tmp_path / "there.npy")
+    assert result.exit_code == 0, result.output
+    assert "the same bytes as in the dataset" in result.stderr
 
 
 class TestPagesOfMake:

@@ -119,7 +119,9 @@ class TestCommands:
         assert not (tmp_path / "x.png").exists()
 
     def test_a_file_that_cannot_be_written(self, cli_run, generator_file, tmp_path):
-        out = tmp_path / "no" / "x.png"
-        result = cli_run("inspect", "trgb", "--generator", generator_file, "--out", out)
-        assert result.exit_code == 2
-        assert "cannot be written" in result.output
+        for out in (generator_file / "x.png", tmp_path / f"{'x' * 300}.png", tmp_path):
+            result = cli_run("inspect", "trgb", "--generator", generator_file, "--out", out)
+            assert result.exit_code == 2
+            problem = "is a folder" if out == tmp_path else "cannot be written"
+            assert f"{out}: {problem}" in result.output
+        assert list(tmp_path.iterdir()) == [generator_file]

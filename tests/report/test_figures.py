@@ -153,3 +153,4 @@ class TestSave:
         with pytest.raises(OSError, match="cannot write mode F as PNG"):
             save_png(Image.new("F", (4, 4)), file)
         assert file.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [file]

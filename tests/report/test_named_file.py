@@ -23,6 +23,9 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     for folder in (tmp_path / "folder", Path()):
         with pytest.raises(UsageError, match=r": is a folder; name another file"):
             write_named(folder, b"")
+    for length in (252, 300):  # too long with .part, too long by itself
+        with pytest.raises(UsageError, match=r": cannot be written \(File name too long\); name"):
+            write_named(tmp_path / ("a" * length), b"")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 

@@ -158,6 +158,13 @@ class TestRefused:
             (b"\x93NUMPY\x07\x00" + b"x" * 40, "has no readable .npy header"),
             (npy("{'descr': '<f4', 'fortran_order': False, 'shape': 3}"), "no readable .npy head"),
             (npy("__import__('os').system('true')"), "has no readable .npy header"),
+            (npy("(" * 9000), "has no readable .npy header"),
+            (npy("-" * 9000), "has no readable .npy header"),
+            (npy("{'descr': '<f4', \"\"\"fortran_order"), "has no readable .npy header"),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 8), }", b"\0" * 32),
+                "has no readable .npy header",
+            ),
             (
                 npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -8), }"),
                 "has shape -3 x -8, expected",

@@ -1,12 +1,22 @@
+import hashlib
+import os
+import struct
+import warnings
+import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.errors import InputRefused, UsageError
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.writers.backgrounds import backgrounds_of, open_backgrounds
+from l4f_datagen.writers.backgrounds import (
+    backgrounds_of,
+    open_backgrounds,
+    refuse_among_backgrounds,
+)
 
 
 @pytest.fixture
@@ -58,6 +68,72 @@ def test_the_digest_stands_for_names_and_contents(pictures, tmp_path):
     assert len({before, changed, open_backgrounds(tmp_path / "elsewhere").sha256}) == 3
 
 
+def test_the_digest_is_a_list_of_files_whatever_their_names(pictures):
+    named = os.fsencode(pictures) + b"/more/\xff \xc3\xa9.png"
+    try:
+        Path(os.fsdecode(named)).write_bytes((pictures / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    names = [b"a.png", b"b.JPG", b"more/c.webp", b"more/\xff \xc3\xa9.png"]
+    wanted = hashlib.sha256()
+    for name in names:
+        content = Path(os.fsdecode(os.fsencode(pictures) + b"/" + name)).read_bytes()
+        wanted.update(hashlib.sha256(content).hexdigest().encode() + b"  " + name + b"\n")
+    opened = open_backgrounds(pictures)
+    assert opened.sha256 == wanted.hexdigest()
+    assert [os.fsencode(name) for name in opened.names] == names
+
+
+def test_wide_grey_is_scaled_not_clipped(tmp_path):
+    levels = np.array([[0, 128, 129, 20_000], [32_768, 65_000, 65_406, 65_535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "wide.png")
+    picture = open_backgrounds(tmp_path).picture("k", (2, 4))
+    wanted = np.array([[0, 0, 1, 78], [128, 253, 254, 255]])
+    np.testing.assert_array_equal(picture, np.repeat(wanted[:, :, None], 3, axis=2))
+
+
+def test_wide_colours_are_scaled_too(tmp_path):
+    row = b"\0" + struct.pack(">6H", 0, 0x4E20, 0x8000, 0xFFFF, 0x1234, 0x00FF)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row)),
+        (b"IEND", b""),
+    )
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        file += struct.pack(">I", len(data)) + kind + data
+        file += struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "wide.png").write_bytes(file)
+    picture = open_backgrounds(tmp_path).picture("k", (1, 2))
+    np.testing.assert_array_equal(picture, [[[0, 0x4E, 0x80], [0xFF, 0x12, 0]]])
+
+
+def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
+    left, right = (Image.new("RGB", (8, 8), colour) for colour in ((0, 90, 0), (90, 0, 0)))
+    left.save(tmp_path / "pair.jpg", "MPO", save_all=True, append_images=[right])
+    left.save(tmp_path / "really.jpg", "PNG")
+    backgrounds = open_backgrounds(tmp_path)
+    for number in range(4):
+        colour = backgrounds.picture(f"key{number}", (8, 8))[4, 4].astype(int)
+        assert np.abs(colour - (0, 90, 0)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "GIF", "DDS", "TGA"])
+def test_other_kinds_are_refused_under_any_name(tmp_path, kind):
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png", kind)
+    with pytest.raises(InputRefused, match=r"other.png: is not a readable picture \(cannot ident"):
+        open_backgrounds(tmp_path)
+
+
+def test_whatever_a_decoder_raises_is_told_in_one_line(pictures, monkeypatch):
+    def fail(*_):
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(InputRefused, match=r"picture \(required argument is not an integer\); rem"):
+        open_backgrounds(pictures)
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -96,6 +172,43 @@ def test_a_decompression_bomb(pictures, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(InputRefused, match=r"a.png: is far beyond 64 megapixels; shrink it"):
         open_backgrounds(pictures)
+
+
+@pytest.mark.filterwarnings("always")  # as Python has it for scripts, and pytest has not
+def test_pillow_says_nothing_of_its_own(tmp_path, capsys):
+    monochrome = Image.new("1", (9_500, 9_500))  # beyond what Pillow warns of
+    monochrome.save(tmp_path / "large.png")
+    with pytest.raises(InputRefused, match="is 9500 x 9500 pixels, at most 64 MP; shrink it"):
+        open_backgrounds(tmp_path)
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([200, 0, 0, 0, 0, 200])
+    palette.save(tmp_path / "large.png", transparency=b"\x00\x80")
+    with warnings.catch_warnings(record=True) as shown:
+        picture = open_backgrounds(tmp_path).picture("k", (4, 4))
+    assert (picture == [200, 0, 0]).all()
+    assert shown == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("place", ["pictures", "pictures/out", "pictures/a/../more/out", "link/x"])
+def test_a_dataset_does_not_become_its_own_background(pictures, tmp_path, place):
+    (tmp_path / "link").symlink_to(pictures / "more")
+    output = OutputPart(composites="folder", composites_folder=str(pictures))
+    with pytest.raises(UsageError) as told:
+        refuse_among_backgrounds(output, tmp_path / place)
+    assert str(told.value) == (
+        f"{tmp_path / place}: lies in the folder of backgrounds {pictures}, and its pictures would "
+        "count there; choose a folder outside of it"
+    )
+    assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize("place", ["out", "pictures2", "pictures/../out", "back/out", "."])
+def test_a_dataset_beside_its_backgrounds(pictures, tmp_path, place):
+    (pictures / "back").symlink_to(tmp_path)
+    output = OutputPart(composites="folder", composites_folder=str(pictures))
+    refuse_among_backgrounds(output, tmp_path / place)
+    refuse_among_backgrounds(OutputPart(), pictures / place)
 
 
 def test_folders_without_pictures(tmp_path):
