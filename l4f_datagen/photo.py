@@ -15,10 +15,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l4f_datagen.errors import InputRefused
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+STARTS = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG",),
+    "WEBP": (b"RIFF",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*"),
+    "GIF": (b"GIF8",),
+}
+"""What files of a format begin with, however they end."""
+FORMATS = tuple(STARTS)
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 REMEDY = "remove or replace it"
 
 
@@ -31,19 +39,19 @@ def opened(
     Args:
         source: a file or its bytes.
         subject: names it in the refusal.
-        formats: Pillow's names of those that are read; None: all.
+        formats: those of ``FORMATS`` that are read; None: all that Pillow knows.
 
     Raises:
         InputRefused: no picture, or one that is damaged, as far as the block reads it.
     """
-    start = b""
+    known, start = formats or FORMATS, b""
     try:
         with (
             warnings.catch_warnings(),
             source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream,
         ):
             warnings.simplefilter("ignore")  # what Pillow warns of is checked or refused
-            start = stream.read(max(map(len, STARTS)))
+            start = stream.read(4)
             with Image.open(stream, formats=formats) as image:
                 yield image
     except InputRefused:
@@ -51,8 +59,8 @@ def opened(
     except Image.DecompressionBombError as error:
         raise InputRefused(subject, "is far beyond 64 megapixels", "shrink it") from error
     except UnidentifiedImageError as error:  # its text names an address in memory
-        problem = f"is not a readable image (known are {', '.join(FORMATS)})"
-        if start.startswith(STARTS):
+        problem = f"is not a readable image (known are {', '.join(known)})"
+        if start.startswith(tuple(mark for name in known for mark in STARTS[name])):
             problem = "is damaged"
         raise InputRefused(subject, problem, REMEDY) from error
     except Exception as error:  # Pillow's decoders raise at will on foreign bytes

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.photo import opened, upright_rgb
 from l4f_datagen.recipe import OutputPart
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """What the suffixes stand for, whichever of them a file has; nothing else is decoded."""
 MAX_PIXELS = 64_000_000
-REMEDY = "remove or replace it"
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def open_backgrounds(folder: Path) -> Backgrounds:
     Raises:
         InputRefused: no folder, no picture in it, or one that is broken or above 64 megapixels.
     """
-    # What Pillow warns of is refused here or does no harm. The filter stays, since pictures are
-    # read again in threads, and one that is lifted in a thread lifts those of the others.
+    # For the threads that read pictures again: a filter that one of them lifts, as the decoder
+    # does, lifts those of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not folder.is_dir():
         raise InputRefused(str(folder), "is no folder", "name a folder of background pictures")
@@ -104,19 +104,8 @@ def open_backgrounds(folder: Path) -> Backgrounds:
 
 
 def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                size = f"{picture.width} x {picture.height}"
-                raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode == "I;16":  # Pillow would clip it
-                upright = Image.fromarray(np.rint(np.asarray(upright) / 257).astype(np.uint8))
-            return upright.convert("RGB")
-    except InputRefused:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputRefused(str(path), "is far beyond 64 megapixels", "shrink it") from error
-    except Exception as error:  # Pillow's decoders raise at will on foreign bytes
-        reason = " ".join(str(error).split())[:120]
-        raise InputRefused(str(path), f"is not a readable picture ({reason})", REMEDY) from error
+    with opened(path, str(path), FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            size = f"{picture.width} x {picture.height}"
+            raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
+        return upright_rgb(picture, str(path))

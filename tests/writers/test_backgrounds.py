@@ -121,7 +121,7 @@ def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "GIF", "DDS", "TGA"])
 def test_other_kinds_are_refused_under_any_name(tmp_path, kind):
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png", kind)
-    with pytest.raises(InputRefused, match=r"other.png: is not a readable picture \(cannot ident"):
+    with pytest.raises(InputRefused, match=r"other.png: is not a readable image \(known are P"):
         open_backgrounds(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_whatever_a_decoder_raises_is_told_in_one_line(pictures, monkeypatch):
         raise struct.error("required argument is not an integer")
 
     monkeypatch.setattr(Image.Image, "convert", fail)
-    with pytest.raises(InputRefused, match=r"picture \(required argument is not an integer\); rem"):
+    with pytest.raises(InputRefused, match=r"damaged \(required argument is not an integer\); rem"):
         open_backgrounds(pictures)
 
 
@@ -142,10 +142,16 @@ def garble(path):
     path.write_bytes(b"this is no picture")
 
 
-@pytest.mark.parametrize("spoil", [cut, garble])
-def test_a_broken_picture_is_named_at_the_door(pictures, spoil):
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (cut, r"damaged \(image file is truncated"),
+        (garble, r"not a readable image \(known are PNG, "),
+    ],
+)
+def test_a_broken_picture_is_named_at_the_door(pictures, spoil, words):
     spoil(pictures / "a.png")
-    with pytest.raises(InputRefused, match=r"pictures/a.png: is not a readable picture \(") as told:
+    with pytest.raises(InputRefused, match=rf"pictures/a.png: is {words}") as told:
         open_backgrounds(pictures)
     assert told.value.exit_code == 4
     assert str(told.value).endswith("; remove or replace it")
@@ -155,7 +161,7 @@ def test_one_that_breaks_later_is_named_too(pictures):
     backgrounds = open_backgrounds(pictures)
     for name in backgrounds.names:
         cut(pictures / name)
-    with pytest.raises(InputRefused, match="is not a readable picture"):
+    with pytest.raises(InputRefused, match="is damaged"):
         backgrounds.picture("key", (8, 8))
 
 
@@ -185,7 +191,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path, capsys):
     palette.save(tmp_path / "large.png", transparency=b"\x00\x80")
     with warnings.catch_warnings(record=True) as shown:
         picture = open_backgrounds(tmp_path).picture("k", (4, 4))
-    assert (picture == [200, 0, 0]).all()
+    assert (picture == 0).all()  # what is transparent is shown on black
     assert shown == []
     assert capsys.readouterr().err == ""
 
