@@ -57,7 +57,7 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monk
         run_benchmark(replace(job, steps=1), print)
 
 
-def collapse(part, generator, checkpoint, folder, say):
+def collapse(part, generator, checkpoint, folder, say, *, offline):
     """Stand in for a training that collapses for good and leaves its network."""
     alphas.claim_network(folder, alphas.training_id(part, checkpoint.fingerprint))
     network = training_module.new_training(part, generator).average
