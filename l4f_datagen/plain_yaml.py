@@ -9,20 +9,6 @@ MAX_DEPTH = 50
 SHOWN_CHARACTERS = 80
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice; PyYAML keeps the last and says nothing."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                name, line = key.value[:SHOWN_CHARACTERS], key.start_mark.line + 1
-                raise ValueError(f"the key {name} is given twice, again in line {line}")
-            seen.add(key.value)
-        return node
-
-
 def plain_yaml(text: str) -> Any:
     """Read YAML that a stranger may have written.
 
@@ -33,7 +19,8 @@ def plain_yaml(text: str) -> Any:
     """
     try:
         _check_events(text)
-        return json.loads(json.dumps(yaml.load(text, _Loader), default=_refuse_value))
+        _check_keys(yaml.compose(text, yaml.SafeLoader))
+        return json.loads(json.dumps(yaml.safe_load(text), default=_refuse_value))
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
 
@@ -47,6 +34,23 @@ def _check_events(text: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:  # the parser's time grows with the square of the depth
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    """Refuse a key given twice; PyYAML keeps the last and says nothing."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            _check_keys(value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key that JSON has; refused when it is made
+            if key.value in seen:
+                name, line = key.value[:SHOWN_CHARACTERS], key.start_mark.line + 1
+                raise ValueError(f"the key {name} is given twice, again in line {line}")
+            seen.add(key.value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item)
 
 
 def _refuse_value(value: Any) -> Any:

@@ -78,7 +78,8 @@ def benchmark(
         raise UsageError("--training-seeds", problem, remedy)
     numbers = tuple(seeds[k] for k in range(len(seeds)))
     recipe = resolve_recipe(**source)
-    from l4f_datagen.benchmark.run import Job, run_benchmark
+    from l4f_datagen.benchmark.job import Job
+    from l4f_datagen.benchmark.run import run_benchmark
 
     job = Job(
         recipe,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from l4f_datagen.benchmark import rivals, supervised, taught, unrelated
-from l4f_datagen.benchmark.run import Job
+from l4f_datagen.benchmark.job import Job
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe

@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
+from l4f_datagen.benchmark.job import open_bench
 from l4f_datagen.benchmark.methods import METHODS
-from l4f_datagen.benchmark.run import open_bench
 from l4f_datagen.benchmark.unrelated import bare_ground, other_toy, unrelated_folder, unrelated_name
 from l4f_datagen.toys.scene import TOYS, render_scene
 
