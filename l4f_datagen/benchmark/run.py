@@ -32,14 +32,7 @@ from l4f_datagen.benchmark.job import (
 )
 from l4f_datagen.benchmark.methods import METHODS, check_names, choose_methods
 from l4f_datagen.benchmark.pictures import IMAGES, blocks_of, read_block, write_images
-from l4f_datagen.benchmark.rows import (
-    SHOWN,
-    Row,
-    Stopwatch,
-    load_row,
-    measure,
-    save_row,
-)
+from l4f_datagen.benchmark.rows import SHOWN, Row, Stopwatch, load_row, measure, save_row
 from l4f_datagen.benchmark.tables import (
     RENDERS,
     Table,
