@@ -67,7 +67,7 @@ def differences(reference: Path) -> dict[str, dict[str, float]]:
     import torch
 
     from l4f_datagen.checkpoints.open import open_alpha, open_generator
-    from l4f_datagen.stylegan2.mapping import draw_z
+    from l4f_datagen.models.mapping import draw_z
 
     def largest(ours: torch.Tensor, expected: Any) -> float:
         return float(np.abs(ours.numpy() - expected.astype(np.float32)).max())
@@ -138,8 +138,8 @@ def write_large(folder: Path) -> dict[str, Path]:
     import torch
 
     from l4f_datagen.checkpoints.native import save_generator
-    from l4f_datagen.stylegan2.generator import Generator
-    from l4f_datagen.stylegan2.spec import GeneratorSpec
+    from l4f_datagen.models.generator import Generator
+    from l4f_datagen.models.spec import GeneratorSpec
 
     make = _foreign()
     torch.manual_seed(0)

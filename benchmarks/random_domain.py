@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from l4f_datagen.alpha.network import AlphaNetwork, alpha_resolutions
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe import Recipe, check_recipe
-from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.stylegan2.mapping import draw_z
-from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 MAX_CHANNELS, CHANNELS_AT_ONE_PX = 512, 32768
 NOISE_STRENGTH = 0.05

@@ -18,9 +18,9 @@ from typing import Any
 import click
 import ray
 
-from l4f_datagen.domains import find_recipe, load_recipe
-from l4f_datagen.pipeline import Job, make_dataset
+from l4f_datagen.pipeline.make import Job, make_dataset
 from l4f_datagen.recipe import Recipe
+from l4f_datagen.recipe.domains import find_recipe, load_recipe
 
 ENGINES = ("local", "ray")
 

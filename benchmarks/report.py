@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import Sample, sample_key
+from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.manifest import dump_json
-from l4f_datagen.masks import alpha_to_mask
 from l4f_datagen.recipe import OutputPart, check_recipe
-from l4f_datagen.sample import Sample, sample_key
-from l4f_datagen.writers.encoding import Encoder
 
 SHARD, DRAWN = 512, 48
 PSIS = (0.5, 0.7, 1.0)

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l4f_datagen.domains import find_recipe, load_recipe
-from l4f_datagen.masks import alpha_to_mask
-from l4f_datagen.pipeline import Job, make_dataset
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED
+from l4f_datagen.recipe.domains import find_recipe, load_recipe
 from l4f_datagen.scoring.metrics import Scores, pool, score_image
 from l4f_datagen.segmenter.model import open_segmenter
-from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.run import Material, material_of, run_training
 from l4f_datagen.segmenter.training import Arrays, Plan, predict
 from l4f_datagen.segmenter.training_set import TrainingSet, open_training_set
-from l4f_datagen.toys.pretrain import HELD_OUT_SEED
 from l4f_datagen.toys.scene import render_scenes
 
 WANTED = 0.97

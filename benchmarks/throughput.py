@@ -33,17 +33,17 @@ import torch
 from PIL import Image
 from random_domain import random_domain
 
-from l4f_datagen.domains import find_recipe, load_recipe
-from l4f_datagen.engines.local import LocalEngine, render_threads
-from l4f_datagen.masks import alpha_to_mask
-from l4f_datagen.pipeline import Job, make_dataset
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import alpha_to_uint8, image_to_uint8
+from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.sample import alpha_to_uint8, image_to_uint8
-from l4f_datagen.sampling.quota import Quota
-from l4f_datagen.sampling.render import Renderer, renderer_of
-from l4f_datagen.sampling.sweep import Draw, sweep_of
-from l4f_datagen.stylegan2.mapping import draw_z
-from l4f_datagen.weights import open_networks
+from l4f_datagen.recipe.domains import find_recipe, load_recipe
+from l4f_datagen.rendering.quota import Quota
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.sweep import Draw, sweep_of
 
 MAX_BARE, MAX_LOOP = 2000, 300
 """Samples of the measures that write nothing, and of the loop: their rate does not change."""

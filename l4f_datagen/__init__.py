@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from l4f_datagen.checkpoints.open import open_alpha as open_alpha
     from l4f_datagen.checkpoints.open import open_generator as open_generator
-    from l4f_datagen.errors import L4FError as L4FError
-    from l4f_datagen.pipeline import Job as Job
-    from l4f_datagen.pipeline import make_dataset as make_dataset
+    from l4f_datagen.core.errors import L4FError as L4FError
+    from l4f_datagen.pipeline.make import Job as Job
+    from l4f_datagen.pipeline.make import make_dataset as make_dataset
     from l4f_datagen.recipe import Recipe as Recipe
     from l4f_datagen.scoring.protocol import score_folder as score_folder
     from l4f_datagen.toys.scene import render_scene as render_scene
 
 _HOMES = {
-    "Job": "l4f_datagen.pipeline",
-    "L4FError": "l4f_datagen.errors",
+    "Job": "l4f_datagen.pipeline.make",
+    "L4FError": "l4f_datagen.core.errors",
     "Recipe": "l4f_datagen.recipe",
-    "make_dataset": "l4f_datagen.pipeline",
+    "make_dataset": "l4f_datagen.pipeline.make",
     "open_alpha": "l4f_datagen.checkpoints.open",
     "open_generator": "l4f_datagen.checkpoints.open",
     "render_scene": "l4f_datagen.toys.scene",

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.alpha.network import AlphaNetwork, alpha_resolutions
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import Sample, sample_key
+from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.sample import Sample, sample_key
-from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.stylegan2.spec import GeneratorSpec
 
 torch.set_num_threads(1)
 
@@ -128,6 +128,12 @@ def make_sample():
 def discs():
     """Samples of drawn discs, for tests that want no torch (see ``discs.py``)."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("discs.py"))))
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """A local HTTP server that misbehaves as it is told to (see ``serving.py``)."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("serving.py"))))
 
 
 @pytest.fixture

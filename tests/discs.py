@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from l4f_datagen.core.masks import alpha_to_mask, border_contact, coverage
+from l4f_datagen.core.sample import Sample, sample_key
 from l4f_datagen.dataset.manifest import Facts, Marker
 from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.masks import alpha_to_mask, border_contact, coverage
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.sample import Sample, sample_key
 
 BLOCK, PLANNED = 4, 8
 FACTS = Facts("disc", 0.9, "Apache-2.0", provenance={"recipe_hash": "abc"})

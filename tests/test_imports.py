@@ -44,7 +44,7 @@ def test_opening_weights_does_not_import_the_compiler():
     result = run(
         "import sys\n"
         "from l4f_datagen.checkpoints.open import open_alpha, open_generator\n"
-        "from l4f_datagen.domains import weights_path\n"
+        "from l4f_datagen.recipe.domains import weights_path\n"
         "open_generator(weights_path('builtin:toy-cars', 'generator')).build()\n"
         "open_alpha(weights_path('builtin:toy-cars', 'alpha')).build()\n"
         "print([m for m in ('torch._dynamo', 'sympy') if m in sys.modules])"

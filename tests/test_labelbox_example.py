@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from l4f_datagen.annotate.key_file import read_key_file
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.cli import cli
-from l4f_datagen.sampling.key_file import read_key_file
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "labelbox"

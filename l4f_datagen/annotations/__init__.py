@@ -22,7 +22,7 @@ from l4f_datagen.annotations.truth import TruthItem as TruthItem
 from l4f_datagen.annotations.truth import TruthMask as TruthMask
 from l4f_datagen.annotations.truth import TruthOptions
 from l4f_datagen.annotations.truth import TruthSet as TruthSet
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 # Each reader is a module with `matches(bundle)` and `read(bundle, options)`; the first match reads,
 # so the ones that look closest come first.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 DOCUMENTS = (".json", ".ndjson", ".jsonl")
 MAX_FILES = 1_000_000

@@ -15,7 +15,7 @@ from l4f_datagen.annotations.polygons import (
 from l4f_datagen.annotations.rle import decode_coco_rle
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def matches(bundle: Bundle) -> bool:

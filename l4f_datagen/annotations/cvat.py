@@ -29,7 +29,7 @@ from l4f_datagen.annotations.truth import (
     checked_name,
     checked_size,
 )
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 BANNED = re.compile(r"<!\s*(DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
 NO_SHAPES = ("tag", "attribute")

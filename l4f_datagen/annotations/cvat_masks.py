@@ -8,7 +8,7 @@ import numpy as np
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.pictures import SUFFIXES, decode_picture
 from l4f_datagen.annotations.truth import Mask, TruthItem, TruthMask, TruthOptions, TruthSet
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 LABEL_MAP = "labelmap.txt"
 PICTURES = "SegmentationClass"

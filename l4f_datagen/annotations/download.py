@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Collection
 from urllib.parse import urljoin, urlsplit
 
-from l4f_datagen.errors import AnnotationRefused, NetworkError
+from l4f_datagen.core.errors import AnnotationRefused, NetworkError
 
 LABELBOX_HOSTS = frozenset(("api.labelbox.com", "storage.labelbox.com", "storage.googleapis.com"))
 KEY_HOSTS = frozenset(("api.labelbox.com",))

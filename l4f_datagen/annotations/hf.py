@@ -23,7 +23,7 @@ from l4f_datagen.annotations.truth import (
     TruthSet,
     checked_name,
 )
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
 NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "id", "image_id")

@@ -21,7 +21,7 @@ from l4f_datagen.annotations.polygons import (
 )
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Kind, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 UPLOAD = re.compile(r"(upload/(?:\d+/)?)[0-9a-f]{8}-")  # the server's prefix of uploaded files
 AREA_KEYS = ("points", "rle", "imageDataURL", "radiusX", "width")

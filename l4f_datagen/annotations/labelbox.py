@@ -26,7 +26,7 @@ from l4f_datagen.annotations.truth import (
     checked_size,
     sample_key_in,
 )
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def matches(bundle: Bundle) -> bool:

@@ -26,7 +26,7 @@ from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, fill_si
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet
 from l4f_datagen.annotations.wkt import polygons_of_wkt
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 SKIPPED = ("", "skip", "skipped", "none", "null")
 UNLABELLED = "rows without a label left out"

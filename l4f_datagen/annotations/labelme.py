@@ -19,7 +19,7 @@ from l4f_datagen.annotations.polygons import (
 )
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGONS = ("polygon", "oriented_rectangle", "", None)
 

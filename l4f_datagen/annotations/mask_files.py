@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
 from l4f_datagen.annotations.pictures import SUFFIXES
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 # Words in the path of a mask URL that name no file.
 PLAIN_WORDS = frozenset(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.annotations.truth import checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 FORMATS = ("PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG")
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jpg", ".jpeg")

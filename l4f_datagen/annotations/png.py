@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.pictures import SUFFIXES, Picture, decode_picture
 from l4f_datagen.annotations.truth import Mask, TruthItem, TruthMask, TruthOptions, TruthSet
-from l4f_datagen.errors import AnnotationRefused
-from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import alpha_to_mask
 
 MASK_FOLDERS = ("masks", "mask", "labels", "gt", "annotations")
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "data", "jpegimages")

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations.rle import coco_string_runs, runs_to_mask
 from l4f_datagen.annotations.truth import Mask
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 MAX_PERIMETER_PX = 8e6  # pycocotools walks the outline in steps of 0.2 px and keeps every step
 

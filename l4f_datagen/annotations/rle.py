@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.truth import Mask, checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def runs_to_mask(

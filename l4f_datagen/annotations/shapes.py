@@ -14,7 +14,7 @@ import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.truth import Mask, TruthItem, TruthMask, TruthOptions, TruthSet
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 Size = tuple[int, int]
 Drawer = Callable[[Size | None], Mask]  # size of the image, where known, to a mask

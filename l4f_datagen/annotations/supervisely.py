@@ -12,7 +12,7 @@ from l4f_datagen.annotations.pictures import decode_picture, object_pixels
 from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, fill_size, paste
 from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
 from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 MAX_PNG_BYTES = 64 << 20  # of one unpacked bitmap
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192: no declared size makes us take more memory than this allows
 MAX_SIDE = 1 << 16

@@ -2,7 +2,7 @@
 
 import re
 
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 RING = re.compile(r"\(([^()]*)\)")
 

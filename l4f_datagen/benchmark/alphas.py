@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from l4f_datagen.alpha.collapse import Collapsed
-from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.alpha.run import COLLAPSED, pretrained, run_training, training_id
-from l4f_datagen.alpha.training import build_alpha, open_sources
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
 from l4f_datagen.benchmark.unrelated import unrelated_folder, unrelated_name
 from l4f_datagen.checkpoints.open import open_alpha
-from l4f_datagen.domains import weights_path
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.pipeline.networks import alpha_sha256, fitting_alpha
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.weights import alpha_sha256, fitting_alpha
+from l4f_datagen.recipe.domains import weights_path
+from l4f_datagen.training.collapse import Collapsed
+from l4f_datagen.training.loop import build_alpha, open_sources
+from l4f_datagen.training.run import COLLAPSED, pretrained, run_training, training_id
 
 Change = Callable[[Bench, AlphaPart], dict[str, Any]]
 """What an ablation changes of the recipe's alpha part, by dotted name."""

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.sampling.render import Renderer, renderer_of
-from l4f_datagen.sampling.sweep import Draw
-from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.sweep import Draw
 from l4f_datagen.toys.scene import MAX_SIZE, MIN_SIZE, TOYS
-from l4f_datagen.training_folder import claim_folder
 
 FIRST_SEED = 500_000
 """Of the pictures that are scored; the ones that rivals learn from are other seeds."""

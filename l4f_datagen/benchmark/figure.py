@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from l4f_datagen.report.figures import fit, outline
+from l4f_datagen.io.figures import fit, outline
 
 TILE_PX = 128
 GAP_PX = 4

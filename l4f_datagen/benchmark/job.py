@@ -10,9 +10,9 @@ from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.rows import row_path
 from l4f_datagen.benchmark.tables import on_psi
 from l4f_datagen.benchmark.truth import digest_of
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.pipeline.networks import choose_device, obtain_generator
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.weights import choose_device, obtain_generator
 
 TRUTH_NET = "truth"
 

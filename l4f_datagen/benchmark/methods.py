@@ -8,7 +8,7 @@ from l4f_datagen.benchmark.bench import Bench, Method
 from l4f_datagen.benchmark.rivals import RIVALS
 from l4f_datagen.benchmark.supervised import SUPERVISED
 from l4f_datagen.benchmark.taught import TAUGHT_METHODS
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 METHODS: dict[str, Method] = ALPHAS | RIVALS | SUPERVISED | TAUGHT_METHODS
 

@@ -1,4 +1,4 @@
-"""Rivals: methods of others, from ``l4f_datagen.rivals``, with what each learns from here."""
+"""Rivals: methods of others, from ``benchmark/baselines``, with what each learns from here."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from l4f_datagen.benchmark.baselines import editing_in_style, floors, redo
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
-from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws, synthesis_of
-from l4f_datagen.rivals import editing_in_style, floors, redo
+from l4f_datagen.benchmark.images import blocks_of, learnt_draws, synthesis_of
+from l4f_datagen.models.generator import Synthesis
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
-from l4f_datagen.stylegan2.generator import Synthesis
 
 REDO = redo.RedoPlan()
 REDO_PICTURES = 4_000

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from l4f_datagen.annotations.rle import decode_coco_rle
 from l4f_datagen.benchmark.bench import Block, Masks, Prepared
-from l4f_datagen.dataset.disk import write_atomically
-from l4f_datagen.errors import UsageError
-from l4f_datagen.masks import mask_to_rle
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.masks import mask_to_rle
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.scoring.image_score import confusion
 
 FOLDER = "rows"

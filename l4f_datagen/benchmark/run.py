@@ -15,10 +15,10 @@ from functools import partial
 
 import numpy as np
 
-from l4f_datagen.alpha.stores import open_store
 from l4f_datagen.benchmark import supervised
 from l4f_datagen.benchmark.bench import Bench, Method, Prepared, Say
 from l4f_datagen.benchmark.figure import figure
+from l4f_datagen.benchmark.images import IMAGES, blocks_of, read_block, write_images
 from l4f_datagen.benchmark.job import (
     TRUTH_NET,
     Job,
@@ -31,7 +31,6 @@ from l4f_datagen.benchmark.job import (
     psi_of,
 )
 from l4f_datagen.benchmark.methods import METHODS, check_names, choose_methods
-from l4f_datagen.benchmark.pictures import IMAGES, blocks_of, read_block, write_images
 from l4f_datagen.benchmark.rows import SHOWN, Row, Stopwatch, load_row, measure, save_row
 from l4f_datagen.benchmark.tables import (
     RENDERS,
@@ -43,9 +42,10 @@ from l4f_datagen.benchmark.tables import (
     tables_text,
 )
 from l4f_datagen.benchmark.truth import Truth, check_truth, digest_of, open_truth, renders
-from l4f_datagen.dataset.disk import write_atomically
-from l4f_datagen.report.figures import save_png
-from l4f_datagen.training_folder import claim_folder
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.io.figures import save_png
+from l4f_datagen.io.stores import open_store
+from l4f_datagen.io.training_folder import claim_folder
 
 OTHER = "holds a benchmark of another generator, number of images or way of sampling"
 

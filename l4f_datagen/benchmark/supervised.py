@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from l4f_datagen.benchmark.alphas import ALPHAS
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
-from l4f_datagen.benchmark.pictures import blocks_of, learnt_draws
-from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.benchmark.images import blocks_of, learnt_draws
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED
 from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.model import open_segmenter
-from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.run import Material, run_training
 from l4f_datagen.segmenter.training import Arrays, Batch, Plan, predict
-from l4f_datagen.toys.pretrain import HELD_OUT_SEED
 from l4f_datagen.toys.scene import render_scenes
 
 THRESHOLD = 0.5

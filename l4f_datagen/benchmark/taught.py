@@ -6,17 +6,17 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.alpha.training import build_alpha
 from l4f_datagen.benchmark.alphas import changed, check_features, label
 from l4f_datagen.benchmark.bench import Bench, Method, Prepared, claim_network
-from l4f_datagen.benchmark.pictures import learnt_draws, synthesis_of
+from l4f_datagen.benchmark.images import learnt_draws, synthesis_of
 from l4f_datagen.benchmark.supervised import THRESHOLD, lacks_renders
 from l4f_datagen.benchmark.truth import net_name, truth_net
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import open_alpha
-from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.core.sample import image_to_uint8
+from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.segmenter.training import predict
+from l4f_datagen.training.loop import build_alpha
 
 TAUGHT = "taught.safetensors"
 EPSILON = 1e-5

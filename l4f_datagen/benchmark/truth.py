@@ -16,11 +16,11 @@ from PIL import Image
 
 from l4f_datagen.benchmark import supervised
 from l4f_datagen.benchmark.bench import Bench, Block, Masks
+from l4f_datagen.benchmark.images import blocks_of, read_block
 from l4f_datagen.benchmark.mask_folder import MaskFolder
-from l4f_datagen.benchmark.pictures import blocks_of, read_block
-from l4f_datagen.errors import UsageError
-from l4f_datagen.report.figures import save_png
-from l4f_datagen.segmenter.network import UNet
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.figures import save_png
+from l4f_datagen.models.unet import UNet
 
 FOLDER = "truth"
 SEED = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from l4f_datagen.stylegan2.spec import GeneratorSpec
+from l4f_datagen.models.spec import GeneratorSpec
 
 from .changes import KEEP, Change
 from .expected import Shapes, alpha_shapes, discriminator_shapes, generator_shapes

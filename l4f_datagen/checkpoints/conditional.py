@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from l4f_datagen.stylegan2.layers import EPS
+from l4f_datagen.models.layers import EPS
 
 from .assembly import Entries, Entry
 from .changes import Change

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 from .allowed import nvidia_globals
 from .cursor import Cursor

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 from .native import save_alpha, save_discriminator, save_generator
 from .open import AlphaCheckpoint, AnyCheckpoint, GeneratorCheckpoint, open_checkpoint

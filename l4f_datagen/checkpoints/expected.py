@@ -6,8 +6,8 @@ the memory that a small file with wide layers asks for.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from l4f_datagen.alpha.network import READ_CHANNELS
-from l4f_datagen.stylegan2.spec import GeneratorSpec
+from l4f_datagen.models.alpha_network import READ_CHANNELS
+from l4f_datagen.models.spec import GeneratorSpec
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]

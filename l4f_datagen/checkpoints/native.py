@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.spec import GeneratorSpec
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.recipe.licences import Licence
 
 from .assembly import Entries, Entry
-from .licences import Licence
 from .safetensors import write_safetensors
 from .storage import ByteSource, StoredTensor
 

@@ -13,22 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.errors import CheckpointRefused, L4FError, UsageError
-from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.stylegan2.mapping import MappingNetwork, estimate_w_avg
-from l4f_datagen.stylegan2.spec import GeneratorSpec
+from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
+from l4f_datagen.io.cache import file_hash
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.mapping import MappingNetwork, estimate_w_avg
+from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.recipe.catalogue import weights_by_sha256
+from l4f_datagen.recipe.licences import Licence
 
 from .alphas import alpha_layout, checkpoint_kind
 from .assembly import alpha_state, discriminator_state, generator_state
-from .cache import file_hash
-from .catalogue import weights_by_sha256
 from .containers import read_container
 from .expected import generator_shapes
 from .filling import filled
 from .generators import Container, Layout, discriminator_layout, generator_layout
-from .licences import Licence
 from .native import Native, fingerprint, is_trained
 from .storage import ByteSource
 

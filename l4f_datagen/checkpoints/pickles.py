@@ -9,7 +9,7 @@ the table is refused by its name; nothing switches that off.
 import struct
 from collections.abc import Callable
 
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 from .cursor import Cursor
 from .machine import Allowed, Budget, Machine

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l4f_datagen.dataset.disk import staged
-from l4f_datagen.errors import L4FError
+from l4f_datagen.core.errors import L4FError
+from l4f_datagen.io.disk import staged
 
 from .storage import MAX_DIMS, ByteSource, Span, StoredTensor, contiguous_strides
 

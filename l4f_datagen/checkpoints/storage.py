@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 AGAIN = "get the file again, it is damaged or not complete"
 MAX_DIMS = 8

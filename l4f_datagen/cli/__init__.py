@@ -22,8 +22,8 @@ from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
-from l4f_datagen.dataset.disk import FULL
-from l4f_datagen.errors import L4FError
+from l4f_datagen.core.errors import L4FError
+from l4f_datagen.io.disk import FULL
 
 FIRST_SPEAKS_SECONDS = 30.0
 """Under torchrun all processes meet the same error; the first has so long to tell it for all."""

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
-from l4f_datagen.errors import UsageError
-from l4f_datagen.options import PSI_LIST
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.options import PSI_LIST
 
 MAX_SEEDS = 1_000_000
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
@@ -69,7 +69,7 @@ def benchmark(
     Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
     figure.png. Every method masks the same generated pictures.
     """
-    from l4f_datagen.sampling.seeds import parse_seeds
+    from l4f_datagen.recipe.seeds import parse_seeds
 
     seeds = parse_seeds(training_seeds, "--training-seeds")
     if not 1 <= len(seeds) <= 1_000 or max(part.stop for part in seeds.ranges) > MAX_SEEDS:

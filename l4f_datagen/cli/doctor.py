@@ -18,8 +18,8 @@ def doctor(out: Path, no_render: bool, as_json: bool) -> None:
 
     Exit code 1 where the main job cannot work.
     """
-    from l4f_datagen.doctor import examine
-    from l4f_datagen.errors import L4FError
+    from l4f_datagen.core.errors import L4FError
+    from l4f_datagen.pipeline.doctor import examine
 
     findings = examine(out, render=not no_render)
     if as_json:

@@ -65,8 +65,8 @@ def inspect_sample(
     Its whole block is rendered, so that the bytes are those of the dataset; exit 1 where the
     dataset's own files differ.
     """
-    from l4f_datagen.errors import L4FError
-    from l4f_datagen.report.again import make_again
+    from l4f_datagen.core.errors import L4FError
+    from l4f_datagen.pipeline.reproduce import make_again
 
     files = {part: file for part, file in named.items() if file is not None}
     made = make_again(dataset, key, out, _say, named=files, device=device, offline=offline)
@@ -113,11 +113,11 @@ def _say(line: str) -> None:
 def _write_sheet(
     draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
 ) -> None:
-    from l4f_datagen.errors import UsageError
+    from l4f_datagen.core.errors import UsageError
+    from l4f_datagen.pipeline.networks import choose_device, obtain_generator
+    from l4f_datagen.recipe.seeds import parse_seeds
     from l4f_datagen.report.features import MAX_SEEDS
     from l4f_datagen.report.named_file import write_named
-    from l4f_datagen.sampling.seeds import parse_seeds
-    from l4f_datagen.weights import choose_device, obtain_generator
 
     if not math.isfinite(psi):
         raise UsageError("--psi", f"expected a number from 0 to 2, got {psi}", "give --psi 0.7")

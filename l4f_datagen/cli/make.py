@@ -9,8 +9,8 @@ import click
 from l4f_datagen.cli.engine import engine_keys, engine_options
 from l4f_datagen.cli.output import output_keys, output_options
 from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
-from l4f_datagen.errors import UsageError
-from l4f_datagen.options import PLACE, PSI_LIST
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.options import PLACE, PSI_LIST
 
 
 @click.command()
@@ -88,7 +88,7 @@ def make(
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     recipe = resolve_recipe(**source, flags=flags)
 
-    from l4f_datagen.pipeline import Job, make_dataset
+    from l4f_datagen.pipeline.make import Job, make_dataset
 
     if repo is not None and (engine["share"] or isinstance(out, str)):
         problem = "publishes a finished folder, and none is made here"
@@ -97,7 +97,7 @@ def make(
         _check_push(repo, recipe.output.formats, dry_run)
     job = Job(recipe, out, number, count, device, overwrite=overwrite, offline=offline, **engine)
     if dry_run:
-        from l4f_datagen.estimate import estimate
+        from l4f_datagen.pipeline.estimate import estimate
 
         plan = estimate(job)
         click.echo(json.dumps(plan, indent=2) if as_json else _plan_text(plan))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from l4f_datagen.options import PLACE
+from l4f_datagen.core.options import PLACE
 
 
 @click.command()
@@ -29,8 +29,8 @@ def merge(
     of its own, name them all: merge PARTS... --out OUT. The bytes are those of one make without
     --shard. The shard where a count of accepted samples ends is rendered once more.
     """
-    from l4f_datagen.errors import UsageError
-    from l4f_datagen.merge import Merge, merge_dataset
+    from l4f_datagen.core.errors import UsageError
+    from l4f_datagen.pipeline.merge import Merge, merge_dataset
 
     folders = tuple(part for part in parts if isinstance(part, Path))
     if out is None and len(parts) > 1:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from l4f_datagen.cli.source import Command, quoted
-from l4f_datagen.options import FORMAT_LIST
+from l4f_datagen.core.options import FORMAT_LIST
 
 OPTIONS = (
     click.option(

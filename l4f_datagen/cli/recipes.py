@@ -18,7 +18,7 @@ def list_recipes(as_json: bool) -> None:
     """List the shipped domains."""
     import json
 
-    from l4f_datagen.domains import describe_domains
+    from l4f_datagen.recipe.domains import describe_domains
 
     rows = describe_domains()
     if as_json:
@@ -35,7 +35,7 @@ def list_recipes(as_json: bool) -> None:
 @click.argument("domain")
 def show_recipe(domain: str) -> None:
     """Print a shipped recipe."""
-    from l4f_datagen.domains import find_recipe
+    from l4f_datagen.recipe.domains import find_recipe
 
     click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
 
@@ -46,8 +46,8 @@ def show_recipe(domain: str) -> None:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def copy_recipe(domain: str, target: Path, force: bool) -> None:
     """Copy a shipped recipe to TARGET, to edit it."""
-    from l4f_datagen.domains import find_recipe
-    from l4f_datagen.errors import UsageError
+    from l4f_datagen.core.errors import UsageError
+    from l4f_datagen.recipe.domains import find_recipe
 
     text = find_recipe(domain).read_text(encoding="utf-8")
     if target.exists() and not force:
@@ -65,7 +65,7 @@ def copy_recipe(domain: str, target: Path, force: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=FILE)
 def check_recipes(files: tuple[Path, ...]) -> None:
     """Check recipe files; all problems of a file are named at once."""
-    from l4f_datagen.domains import load_recipe
+    from l4f_datagen.recipe.domains import load_recipe
 
     for file in files:
         recipe = load_recipe(file, [], {})

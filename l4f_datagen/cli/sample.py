@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
-from l4f_datagen.options import PSI_LIST
+from l4f_datagen.core.options import PSI_LIST
 
 
 @click.command()
@@ -36,8 +36,8 @@ def sample(
 
     Label them with any tool, keep the file names, and give the export to `validate --truth`.
     """
-    from l4f_datagen.errors import UsageError
-    from l4f_datagen.sampling.pictures import write_pictures
+    from l4f_datagen.annotate.images import write_pictures
+    from l4f_datagen.core.errors import UsageError
 
     if seeds is None and number is None:
         raise UsageError("--seeds", "neither --seeds nor --n is given", "say which or how many")

@@ -48,7 +48,7 @@ def train(
     Samples outside the dataset's split `train`, or else a tenth chosen by seed, are held out and
     scored. Writes segmenter.safetensors, segmenter.json and log.jsonl to OUT.
     """
-    from l4f_datagen.errors import UsageError
+    from l4f_datagen.core.errors import UsageError
 
     if steps and epochs:
         raise UsageError("--steps", "given together with --epochs", "name one of them")
@@ -111,7 +111,7 @@ def score(
     the mask is scaled back.
     """
     from l4f_datagen.annotations import open_truth
-    from l4f_datagen.errors import BelowScore, UsageError
+    from l4f_datagen.core.errors import BelowScore, UsageError
     from l4f_datagen.segmenter.photos import open_photos
     from l4f_datagen.segmenter.real_set import score_photos
 
@@ -165,7 +165,7 @@ def predict(
 
     Masks go to OUT/masks, soft alphas to OUT/alpha; `validate --pred OUT` reads both.
     """
-    from l4f_datagen.errors import InputRefused
+    from l4f_datagen.core.errors import InputRefused
     from l4f_datagen.segmenter.photos import open_photos
     from l4f_datagen.segmenter.prediction import write_masks
 
@@ -201,8 +201,8 @@ def export(model: Path, target: Path, overwrite: bool) -> None:
 
 
 def _open(model: Path, device: str) -> "Segmenter":
+    from l4f_datagen.pipeline.networks import choose_device
     from l4f_datagen.segmenter.model import open_segmenter
-    from l4f_datagen.weights import choose_device
 
     return open_segmenter(model, choose_device(device))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.recipe import Recipe
@@ -53,8 +53,8 @@ def resolve_recipe(
         UsageError: no recipe and no generator named, or two recipes.
         RecipeError: see ``check_recipe``.
     """
-    from l4f_datagen.domains import find_recipe, load_recipe
     from l4f_datagen.recipe import check_recipe
+    from l4f_datagen.recipe.domains import find_recipe, load_recipe
     from l4f_datagen.recipe.file import override
 
     if domain and recipe_file:

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
 from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
@@ -63,8 +63,8 @@ def train(
     annotated = _truth(truth, source)
     if reals == "":  # as a path, the folder one happens to be in
         raise UsageError("--reals", "is empty", "name pictures of the domain")
-    from l4f_datagen.alpha.reals import REALS
-    from l4f_datagen.alpha.stores import STORES, store_kind
+    from l4f_datagen.io.stores import STORES, store_kind
+    from l4f_datagen.training.reals import REALS
 
     training = {"seed": seed, "steps": steps, "precision": precision}
     flags = [f"alpha.training.{k}={v}" for k, v in training.items() if v is not None]
@@ -77,9 +77,9 @@ def train(
     if dry_run:
         click.echo(recipe.dump(), nl=False)
         return
-    from l4f_datagen.alpha.ranks import join_ranks, leave_ranks, own_device
-    from l4f_datagen.alpha.run import Resume, run_training
-    from l4f_datagen.weights import choose_device, obtain_generator
+    from l4f_datagen.pipeline.networks import choose_device, obtain_generator
+    from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
+    from l4f_datagen.training.run import Resume, run_training
 
     chosen = choose_device(own_device(device))
     ranks = join_ranks(chosen)
@@ -98,7 +98,7 @@ def train(
     if not ranks.leads:
         return
     if annotated is not None:
-        from l4f_datagen.alpha.with_truth import choose_with_truth
+        from l4f_datagen.annotate.with_truth import choose_with_truth
 
         result = choose_with_truth(
             out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, say=_say, **judged

@@ -8,7 +8,7 @@ import click
 
 from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
 from l4f_datagen.cli.truth import open_annotated, truth_options
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
@@ -72,7 +72,7 @@ def validate(
     _check_flags(pred, options, sweep=sweep, plot=plot, record=record)
     import numpy as np
 
-    from l4f_datagen.errors import BelowScore
+    from l4f_datagen.core.errors import BelowScore
     from l4f_datagen.scoring import match_truth, score_match
     from l4f_datagen.scoring.sweep import SweepCounts
 
@@ -161,7 +161,7 @@ def _prediction(
     flags = () if threshold is None else (f"output.mask_threshold={threshold}",)
     recipe = resolve_recipe(**options, flags=flags)
 
-    from l4f_datagen.sampling.rerender import open_rerendered
+    from l4f_datagen.annotate.rerender import open_rerendered
 
     names = [item.name for item in truth]
     return open_rerendered(

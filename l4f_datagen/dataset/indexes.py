@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from l4f_datagen.dataset.disk import PART
+from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.dataset.formats import WRITERS
+from l4f_datagen.dataset.formats.merging import MergeIndex, Shards
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
 from l4f_datagen.dataset.manifest import Facts, Marker, build_manifest, dump_json
-from l4f_datagen.formats import SPLITS
-from l4f_datagen.writers import WRITERS
-from l4f_datagen.writers.merging import MergeIndex, Shards
+from l4f_datagen.io.disk import PART
 
 Page = bytes | Callable[[bytes], bytes]
 """Content of a file, or what makes it from the bytes of the manifest."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.dataset.disk import remove, write_atomically
 from l4f_datagen.dataset.manifest import dump_json
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.sampling.share import Share
+from l4f_datagen.io.disk import remove, write_atomically
+from l4f_datagen.rendering.share import Share
 
 JOBS = ".l4f/jobs"
 

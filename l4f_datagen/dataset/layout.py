@@ -15,11 +15,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from l4f_datagen.dataset.disk import PART, remove
+from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.dataset.formats import WRITERS
+from l4f_datagen.dataset.formats.rejected import PLACES as REJECTED_PLACES
 from l4f_datagen.dataset.notes import keep_notes
-from l4f_datagen.formats import SPLITS
-from l4f_datagen.writers import WRITERS
-from l4f_datagen.writers.rejected import PLACES as REJECTED_PLACES
+from l4f_datagen.io.disk import PART, remove
 
 STATE = ".l4f"
 RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"

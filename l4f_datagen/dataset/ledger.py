@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from l4f_datagen.sample import Sample
+from l4f_datagen.core.sample import Sample
 
 Row = dict[str, Any]
 

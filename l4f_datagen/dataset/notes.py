@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from l4f_datagen.dataset.disk import remove, write_atomically
+from l4f_datagen.io.disk import remove, write_atomically
 
 CARD = "README.md"
 MARKER = (

@@ -7,9 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from l4f_datagen.cores import usable_cores
+from l4f_datagen.core.cores import usable_cores
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset import layout
-from l4f_datagen.dataset.disk import FULL, disk_failure, write_atomically
+from l4f_datagen.dataset.formats.backgrounds import Backgrounds
+from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
 from l4f_datagen.dataset.manifest import SCHEMA, dump_json
 from l4f_datagen.dataset.ownership import (
@@ -20,11 +22,9 @@ from l4f_datagen.dataset.ownership import (
 )
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.errors import UsageError
+from l4f_datagen.io.disk import FULL, disk_failure, write_atomically
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.sampling.share import Share
-from l4f_datagen.writers.backgrounds import Backgrounds
-from l4f_datagen.writers.encoding import Encoder
+from l4f_datagen.rendering.share import Share
 
 MAX_WORKERS = 8
 """Threads; more would outrun the one that writes."""

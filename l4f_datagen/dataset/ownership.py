@@ -9,9 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import RUN, STATE
-from l4f_datagen.errors import UsageError
-from l4f_datagen.sampling.share import Share
+from l4f_datagen.rendering.share import Share
 
 ELSEWHERE = "choose another folder"
 START_OVER = "choose another folder or start over with --overwrite"

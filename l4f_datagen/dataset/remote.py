@@ -15,11 +15,11 @@ from typing import Any
 
 import fsspec
 
-from l4f_datagen.checkpoints.cache import default_cache
+from l4f_datagen.core.errors import L4FError, NetworkError, UsageError
 from l4f_datagen.dataset import layout
-from l4f_datagen.dataset.disk import PART, has_size, remove
 from l4f_datagen.dataset.manifest import Marker
-from l4f_datagen.errors import L4FError, NetworkError, UsageError
+from l4f_datagen.io.cache import default_cache
+from l4f_datagen.io.disk import PART, has_size, remove
 
 LOCAL = ("file://", "local://")
 

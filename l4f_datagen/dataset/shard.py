@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 
-from l4f_datagen.dataset.disk import disk_failures
+from l4f_datagen.core.sample import Sample
+from l4f_datagen.dataset.formats import WRITERS, ShardWriter
+from l4f_datagen.dataset.formats.encoding import Encoded, Encoder, encode_blocks
+from l4f_datagen.dataset.formats.rejected import RejectedShard
 from l4f_datagen.dataset.ledger import (
     Counts,
     Row,
@@ -13,10 +16,7 @@ from l4f_datagen.dataset.ledger import (
     until_accepted,
 )
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.sample import Sample
-from l4f_datagen.writers import WRITERS, ShardWriter
-from l4f_datagen.writers.encoding import Encoded, Encoder, encode_blocks
-from l4f_datagen.writers.rejected import RejectedShard
+from l4f_datagen.io.disk import disk_failures
 
 
 def stage_shard(

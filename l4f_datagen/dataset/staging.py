@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from l4f_datagen.dataset.disk import PART
+from l4f_datagen.io.disk import PART
 
 FileFact = tuple[str, int, str]
 """A written file: path relative to the dataset, size in bytes, SHA-256."""

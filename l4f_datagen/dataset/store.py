@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.core.errors import L4FError
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset import layout
-from l4f_datagen.dataset.disk import disk_failures, has_size, write_atomically
+from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.indexes import Page, read_markers, write_indexes
 from l4f_datagen.dataset.jobs import JOBS, JobRecord, drop_records
 from l4f_datagen.dataset.ledger import Counts, Row
@@ -21,9 +23,7 @@ from l4f_datagen.dataset.manifest import Facts, Marker
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.shard import stage_shard
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.errors import L4FError
-from l4f_datagen.sample import Sample
-from l4f_datagen.writers.encoding import Encoder
+from l4f_datagen.io.disk import disk_failures, has_size, write_atomically
 
 
 class Dataset:

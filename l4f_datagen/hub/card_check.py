@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import MANIFEST
 from l4f_datagen.dataset.notes import CARD, MARKER
-from l4f_datagen.errors import UsageError
 from l4f_datagen.report.card import card_page, manifest_named
 
 

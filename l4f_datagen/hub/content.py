@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.dataset.disk import has_size
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST, PREVIEW, RECIPE, marker_path
 from l4f_datagen.dataset.manifest import SCHEMA
 from l4f_datagen.dataset.notes import CARD
-from l4f_datagen.errors import UsageError
-from l4f_datagen.writers import WRITERS
+from l4f_datagen.io.disk import has_size
 
 SHEET, REPORT = "contact_sheet.png", "report.html"
 MAX_FILES = 100_000

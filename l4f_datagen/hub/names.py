@@ -2,7 +2,7 @@
 
 import re
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 PART = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")

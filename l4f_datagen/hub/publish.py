@@ -8,16 +8,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from l4f_datagen.core.errors import NetworkError
+from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.layout import LOCK, MANIFEST, RECIPE
 from l4f_datagen.dataset.notes import CARD, encode_card, join_card, split_card
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.errors import NetworkError
 from l4f_datagen.hub.card_check import check_card
 from l4f_datagen.hub.content import Content, PushFile, place_pattern, read_content, read_manifest
 from l4f_datagen.hub.names import check_ref, check_repo
 from l4f_datagen.hub.repository import Repository
 from l4f_datagen.hub.session import in_words, open_session
-from l4f_datagen.writers import WRITERS
 
 Say = Callable[[str], None]
 

@@ -11,8 +11,8 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.hf_api import DatasetInfo, RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.notes import CARD
-from l4f_datagen.errors import NetworkError, UsageError
 from l4f_datagen.hub.content import PushFile
 from l4f_datagen.hub.session import RESUME, patiently
 

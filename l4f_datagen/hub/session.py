@@ -15,7 +15,7 @@ from huggingface_hub import HfApi, constants, get_session, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from l4f_datagen.errors import L4FError, NetworkError
+from l4f_datagen.core.errors import L4FError, NetworkError
 
 T = TypeVar("T")
 

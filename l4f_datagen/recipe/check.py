@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from l4f_datagen.errors import RecipeError
-from l4f_datagen.plain_yaml import SHOWN_CHARACTERS
+from l4f_datagen.core.errors import RecipeError
+from l4f_datagen.io.plain_yaml import SHOWN_CHARACTERS
 from l4f_datagen.recipe.whole import Recipe
 
 MAX_PROBLEMS = 50

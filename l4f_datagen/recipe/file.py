@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.errors import RecipeError
-from l4f_datagen.plain_yaml import plain_yaml
+from l4f_datagen.core.errors import RecipeError
+from l4f_datagen.io.plain_yaml import plain_yaml
 
 MAX_RECIPE_BYTES = 100_000
 

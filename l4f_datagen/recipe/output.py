@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from l4f_datagen.formats import order_formats
+from l4f_datagen.core.formats import order_formats
 from l4f_datagen.recipe.split import SplitPart
 from l4f_datagen.recipe.values import Named, Number, Part
 

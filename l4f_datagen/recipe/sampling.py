@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from l4f_datagen.recipe.seeds import SEEDS_PATTERN
 from l4f_datagen.recipe.values import Named, Part, Positive, Psi, Share, Whole
-from l4f_datagen.sampling.seeds import SEEDS_PATTERN
 
 MAX_SHARD = 65_536
 """Samples; a run resumes at the ends of shards, and is found hopeless there, nowhere else."""

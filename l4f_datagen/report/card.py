@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from l4f_datagen.dataset.disk import write_atomically
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import MANIFEST, RECIPE
 from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, read_notes
-from l4f_datagen.errors import UsageError
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.report.columns import describe_columns
 from l4f_datagen.report.front_matter import front_matter, parquet_files
 

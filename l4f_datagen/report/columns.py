@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from l4f_datagen.writers.hf import COLUMNS, DTYPES, PICTURE
+from l4f_datagen.dataset.formats.hf import COLUMNS, DTYPES, PICTURE
 
 WORDS: dict[str, tuple[str, str]] = {
     "key": ("", "name of the sample, unique in the dataset"),

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from l4f_datagen.report.figures import GAP_PX, PAPER, sheet
-from l4f_datagen.sample import image_to_uint8
-from l4f_datagen.stylegan2.generator import Generator, Synthesis
-from l4f_datagen.stylegan2.mapping import draw_z
+from l4f_datagen.core.sample import image_to_uint8
+from l4f_datagen.io.figures import GAP_PX, PAPER, sheet
+from l4f_datagen.models.generator import Generator, Synthesis
+from l4f_datagen.models.mapping import draw_z
 
 MAX_SEEDS = 64
 TILE_PX = (128, 256)

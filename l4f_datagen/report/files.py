@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import PREVIEW
-from l4f_datagen.errors import UsageError
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.named_file import write_named
 from l4f_datagen.report.records import read_manifest, read_records

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from l4f_datagen.dataset.formats.hf import DTYPES, PICTURE, hf_configs
 from l4f_datagen.report.columns import column_types
-from l4f_datagen.writers.hf import DTYPES, PICTURE, hf_configs
 
 SIZES = (
     *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),

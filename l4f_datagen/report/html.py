@@ -8,9 +8,9 @@ import numpy as np
 
 from l4f_datagen.report.charts import QUANTILES, charts_of, constant_scores, quantile_rows
 from l4f_datagen.report.page import render_page
-from l4f_datagen.report.pictures import read_pictures
 from l4f_datagen.report.records import Records
 from l4f_datagen.report.selection import choose_shown
+from l4f_datagen.report.stored_images import read_pictures
 from l4f_datagen.report.tiles import SHOWN_PX, encode_tile
 from l4f_datagen.report.training import training_section
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from l4f_datagen.dataset.disk import FULL, write_atomically
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.disk import FULL, write_atomically
 
 
 def write_named(path: Path, data: bytes) -> Path:

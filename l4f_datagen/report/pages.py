@@ -4,18 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.dataset.indexes import Page
 from l4f_datagen.dataset.layout import PREVIEW
 from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.rendering.render import Renderer
+from l4f_datagen.rendering.sweep import Draw
 from l4f_datagen.report.card import card_page
 from l4f_datagen.report.html import MAX_SHOWN, write_report
-from l4f_datagen.report.pictures import Stored
 from l4f_datagen.report.records import Records, records_of
 from l4f_datagen.report.selection import choose_shown
 from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
-from l4f_datagen.sample import alpha_to_uint8
-from l4f_datagen.sampling.render import Renderer
-from l4f_datagen.sampling.sweep import Draw
+from l4f_datagen.report.stored_images import Stored
 
 
 def dataset_pages(

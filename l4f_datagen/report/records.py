@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.sample import sample_key
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST
 from l4f_datagen.dataset.ledger import Row
-from l4f_datagen.errors import InputRefused, UsageError
-from l4f_datagen.sample import sample_key
 
 MAX_MANIFEST_BYTES = 256 * 2**20
 MAX_ROW_BYTES = 64 * 2**10

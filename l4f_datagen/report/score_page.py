@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.report.figures import fit
+from l4f_datagen.io.figures import fit
 from l4f_datagen.report.named_file import write_named
 from l4f_datagen.report.page import render_page
 from l4f_datagen.report.score_plot import plot_svg

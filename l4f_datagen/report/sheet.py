@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from l4f_datagen.report.figures import contact_sheet
-from l4f_datagen.report.pictures import Stored, read_pictures
+from l4f_datagen.io.figures import contact_sheet
 from l4f_datagen.report.records import Records
+from l4f_datagen.report.stored_images import Stored, read_pictures
 
 SHEET_SAMPLES = 24
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.masks import polygons_xy
-from l4f_datagen.report.pictures import Stored
+from l4f_datagen.core.masks import polygons_xy
+from l4f_datagen.report.stored_images import Stored
 
 SHOWN_PX = 512
 LOSSLESS_PX = 128

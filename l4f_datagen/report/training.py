@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image, UnidentifiedImageError
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.report.card import NAMED
 from l4f_datagen.report.charts import FAINT, INK, Chart, draw_svg, own_names
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.truth import sample_key_in
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 Rule = Literal["auto", "key", "stem", "number"]
 

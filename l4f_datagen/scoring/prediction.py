@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthSet, open_truth
 from l4f_datagen.annotations.pictures import SUFFIXES, decode_picture
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring.image_score import Mask
 from l4f_datagen.scoring.pairing import pair_names
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthSet, open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring.average_precision import AveragePrecision
 from l4f_datagen.scoring.bootstrap import score_intervals
 from l4f_datagen.scoring.match import Match, Pair, match_truth

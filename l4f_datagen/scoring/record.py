@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.dataset.disk import write_atomically
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.scoring.score_report import ScoreReport
 
 SCORES_FILE = "scores.json"

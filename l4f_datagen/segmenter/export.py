@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from l4f_datagen.dataset.disk import write_atomically
-from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import Segmenter, pad_to
-from l4f_datagen.segmenter.network import UNet
 
 OPSET = 18
 TOLERANCE = 1e-4

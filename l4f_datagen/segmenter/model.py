@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.checkpoints.containers import SafeFile, read_container
-from l4f_datagen.checkpoints.licences import Licence
 from l4f_datagen.checkpoints.native import FORMAT, VERSION, read_metadata
 from l4f_datagen.checkpoints.safetensors import write_safetensors
 from l4f_datagen.checkpoints.storage import ByteSource
-from l4f_datagen.segmenter.network import UNet
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.recipe.licences import Licence
 from l4f_datagen.segmenter.training import predict
 
 MAX_WIDTH, MAX_DEPTH, MAX_SIZE = 128, 6, 4096

@@ -13,8 +13,8 @@ from PIL import ExifTags, Image
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
 from l4f_datagen.annotations.truth import MAX_PIXELS, MAX_SIDE
-from l4f_datagen.errors import InputRefused
-from l4f_datagen.photo import FORMATS, opened, upright_rgb
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.io.photo import FORMATS, opened, upright_rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TURNED = range(5, 9)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from l4f_datagen.dataset.disk import write_atomically
-from l4f_datagen.errors import InputRefused, UsageError
-from l4f_datagen.masks import alpha_to_mask
-from l4f_datagen.sample import alpha_to_uint8
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import alpha_to_uint8
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.segmenter.model import Segmenter
 from l4f_datagen.segmenter.photos import Photos, stems_of
 

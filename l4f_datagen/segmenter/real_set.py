@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from l4f_datagen.annotations.truth import TruthSet
-from l4f_datagen.errors import AnnotationRefused
-from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.scoring import Pair, ScoreReport, score_pairs
 from l4f_datagen.scoring.pairing import Rule, pair_names
 from l4f_datagen.segmenter.model import Segmenter

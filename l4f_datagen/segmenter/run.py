@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from l4f_datagen.checkpoints.licences import Licence
-from l4f_datagen.dataset.disk import remove, write_atomically
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.errors import InputRefused
-from l4f_datagen.masks import alpha_to_mask
+from l4f_datagen.io.disk import remove, write_atomically
+from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.recipe.licences import Licence
 from l4f_datagen.scoring.image_score import class_scores, confusion
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
-from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out
-from l4f_datagen.training_folder import claim_folder
 
 RESULT, FACTS = "segmenter.safetensors", "segmenter.json"
 LOG, STATE = "log.jsonl", "state.pt"

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.io.training_folder import save_state
+from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.augmentation import Augmentation, augment
-from l4f_datagen.segmenter.network import UNet
-from l4f_datagen.training_folder import save_state
 
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""

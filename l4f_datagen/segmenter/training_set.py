@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.annotations.truth import MAX_PIXELS
-from l4f_datagen.cores import usable_cores
+from l4f_datagen.core.cores import usable_cores
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, RUN
 from l4f_datagen.dataset.manifest import SCHEMA
-from l4f_datagen.errors import InputRefused, UsageError
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 

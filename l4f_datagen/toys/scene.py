@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.errors import UsageError
-from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.toys.car import draw_car
 from l4f_datagen.toys.fish import draw_fish
 from l4f_datagen.toys.ground import GROUNDS, Colour, Kind, draw_ground

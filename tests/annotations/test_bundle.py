@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from l4f_datagen.annotations.bundle import open_bundle, parse_json
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def write_zip(path, members, **more):

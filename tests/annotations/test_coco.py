@@ -6,7 +6,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 SQUARE = [2.0, 3.0, 9.0, 3.0, 9.0, 8.0, 2.0, 8.0]
 

@@ -5,7 +5,7 @@ import pytest
 
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.cvat import parse_xml
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = '<polygon label="car" points="2.0,3.0;9.0,3.0;9.0,8.0;2.0,8.0" z_order="0"/>'
 

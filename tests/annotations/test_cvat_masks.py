@@ -5,7 +5,7 @@ import pytest
 
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.cvat_masks import parse_label_map
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 LABEL_MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:61,245,61::\n"
 

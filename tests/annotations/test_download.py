@@ -8,7 +8,7 @@ import pytest
 from l4f_datagen.annotations import download as download_module
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.download import mask_downloader
-from l4f_datagen.errors import AnnotationRefused, NetworkError
+from l4f_datagen.core.errors import AnnotationRefused, NetworkError
 
 
 class Service(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations import READERS, open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 SIZE = (12, 16)
 MASK = np.zeros(SIZE, bool)

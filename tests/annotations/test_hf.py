@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def picture(data, path=None):

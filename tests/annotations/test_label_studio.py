@@ -6,7 +6,7 @@ import pytest
 
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.brush import decode_brush
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def pack(words, *, sizes=(3, 4, 8, 16), split=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = [{"x": 2.0, "y": 3.0}, {"x": 9.0, "y": 3.0}, {"x": 9.0, "y": 8.0}, {"x": 2.0, "y": 8.0}]
 MASK_URL = "https://api.labelbox.com/api/v1/projects/p1/annotations/feat1/index/1/mask"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = [{"x": 2, "y": 3}, {"x": 9, "y": 3}, {"x": 9, "y": 8}, {"x": 2, "y": 8}]
 # the same square with y from the lower edge of 20 rows

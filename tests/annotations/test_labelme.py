@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 POINTS = [[2.0, 3.0], [9.0, 3.0], [9.0, 8.0], [2.0, 8.0]]
 

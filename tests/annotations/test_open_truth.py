@@ -3,7 +3,7 @@ import json
 import pytest
 
 from l4f_datagen.annotations import READERS, open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 FOREIGN = ("cityscapes", "createml", "ibm_cloud_annotations", "scale_ai", "superannotate")
 FOREIGN_TOO = ("unity_perception", "via", "vott")

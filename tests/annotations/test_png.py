@@ -10,7 +10,7 @@ from PIL import Image
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.pictures import decode_picture
 from l4f_datagen.annotations.png import mask_names, parse_mask_value
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 DISC = np.hypot(*(np.mgrid[:40, :50] - 20)) < 9
 

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations.polygons import area_px, checked_ring, clip_ring, fill_polygon
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def fill(points, size=(20, 30), **more):

@@ -3,7 +3,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations.rle import coco_string_runs, decode_coco_rle, runs_to_mask
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 
 def random_mask(seed: int):

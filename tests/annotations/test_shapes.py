@@ -7,7 +7,7 @@ import pytest
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.shapes import ImageShapes, Shape, truth_from_shapes
 from l4f_datagen.annotations.truth import TruthOptions
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 BUNDLE = Bundle("export.json", ("export.json",), lambda name: b"", "file")
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.supervisely import inflate
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 EXTERIOR = [[2, 3], [9, 3], [9, 8], [2, 8]]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from l4f_datagen.annotations.wkt import polygons_of_wkt
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 
 RING = [[1.0, 2.0], [3.5, 2.0], [-3.0, 4e1]]
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from l4f_datagen.benchmark import rivals, supervised, taught, unrelated
+from l4f_datagen.benchmark.baselines import editing_in_style
+from l4f_datagen.benchmark.baselines.redo import RedoPlan
 from l4f_datagen.benchmark.job import Job
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.rivals import editing_in_style
-from l4f_datagen.rivals.redo import RedoPlan
 
 TRAINING = {
     "steps": 2,

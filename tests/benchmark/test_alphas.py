@@ -8,7 +8,7 @@ from l4f_datagen.benchmark.alphas import changed
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.errors import CheckpointRefused, InputRefused, NetworkError, UsageError
+from l4f_datagen.core.errors import CheckpointRefused, InputRefused, NetworkError, UsageError
 
 
 def refused(job, kind, match):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.cli import cli
-from l4f_datagen.errors import AnnotationRefused, InputRefused, UsageError
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 
 KEYS = [f"psi1000-seed050000{k}" for k in range(3)]
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from l4f_datagen.benchmark.figure import DIMMED, GAP_PX, LABEL_PX, TILE_PX, figure
-from l4f_datagen.report.figures import OUTLINE_RGB
+from l4f_datagen.io.figures import OUTLINE_RGB
 
 
 def test_a_mask_is_lit_outlined_and_the_rest_dimmed():

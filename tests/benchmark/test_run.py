@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from l4f_datagen.alpha import training as training_module
-from l4f_datagen.alpha.collapse import Collapsed
 from l4f_datagen.benchmark import alphas, figure
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.training import loop as training_module
+from l4f_datagen.training.collapse import Collapsed
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_all_methods_see_the_same_pictures_and_a_rerun_computes_nothing(
 
     monkeypatch.setattr(alphas, "run_training", fails)
     monkeypatch.setattr(alphas, "open_sources", fails)
-    monkeypatch.setattr("l4f_datagen.rivals.floors.otsu_masks", fails)
-    monkeypatch.setattr("l4f_datagen.rivals.redo.train_redo", fails)
+    monkeypatch.setattr("l4f_datagen.benchmark.baselines.floors.otsu_masks", fails)
+    monkeypatch.setattr("l4f_datagen.benchmark.baselines.redo.train_redo", fails)
     assert run_benchmark(job, print) == text == (job.out / "tables.txt").read_text()[:-1]
     assert bytes_of(job.out / "rows") == before
     truths = {name: json.loads(before[f"{name}-seed0-psi1000.json"])["counts"] for name in names}
@@ -94,7 +94,8 @@ def test_what_is_missing_is_measured_again_with_the_kept_network(home, make_job,
     first = json.loads(path.read_text())
     path.unlink()
     monkeypatch.setattr(
-        "l4f_datagen.alpha.run.train_alpha", lambda *_, **__: pytest.fail("it is trained already")
+        "l4f_datagen.training.run.train_alpha",
+        lambda *_, **__: pytest.fail("it is trained already"),
     )
     run_benchmark(job, print)
     again = json.loads(path.read_text())

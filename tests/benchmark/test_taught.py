@@ -4,8 +4,8 @@ import torch
 
 from l4f_datagen.benchmark import taught
 from l4f_datagen.benchmark.bench import Block
+from l4f_datagen.benchmark.images import read_block, write_images
 from l4f_datagen.benchmark.job import open_bench
-from l4f_datagen.benchmark.pictures import read_block, write_images
 
 
 def bright(net, images):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
-from l4f_datagen.errors import L4FError
+from l4f_datagen.core.errors import L4FError
 
 MEMORY = 1 << 30
 SECONDS = 2

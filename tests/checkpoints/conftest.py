@@ -44,9 +44,3 @@ def manifest(reference_dir: Path) -> dict[str, Any]:
     """File name -> entry of the reference manifest."""
     entries = json.loads((reference_dir / "manifest.json").read_text())["files"]
     return {entry["file"]: entry for entry in entries}
-
-
-@pytest.fixture(scope="session")
-def serving() -> ModuleType:
-    """The local HTTP server."""
-    return _load("serving")

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l4f_datagen.alpha.network import AlphaNetwork
-from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator
-from l4f_datagen.stylegan2.spec import GeneratorSpec
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.spec import GeneratorSpec
 
 FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 UNEVEN = {4: 6, 8: 5, 16: 3}

@@ -20,7 +20,7 @@ from typing import Any
 
 from l4f_datagen.checkpoints.native import save_alpha, save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_checkpoint, open_discriminator
-from l4f_datagen.errors import L4FError
+from l4f_datagen.core.errors import L4FError
 
 MEMORY = 1 << 30
 SECONDS = 5

@@ -9,7 +9,7 @@ import pytest
 
 from l4f_datagen.checkpoints.archive import read_directory
 from l4f_datagen.checkpoints.storage import ByteSource, Span
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 
 def _read(data: bytes, path: Path) -> dict[str, bytes]:

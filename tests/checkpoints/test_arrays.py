@@ -13,7 +13,7 @@ from l4f_datagen.checkpoints.cursor import Cursor
 from l4f_datagen.checkpoints.machine import Budget
 from l4f_datagen.checkpoints.pickles import load_pickle
 from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 
 def _load(value: Any, path: Path, protocol: int = 4, rename: bool = False) -> Any:

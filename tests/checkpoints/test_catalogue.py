@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from l4f_datagen.checkpoints import catalogue
-from l4f_datagen.checkpoints.catalogue import WEIGHTS, Weights, weights_by_sha256
-from l4f_datagen.checkpoints.download import fetch_weights
-from l4f_datagen.checkpoints.licences import NVIDIA_ADA
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.errors import NetworkError
+from l4f_datagen.core.errors import NetworkError
+from l4f_datagen.io.download import fetch_weights
+from l4f_datagen.recipe import catalogue
+from l4f_datagen.recipe.catalogue import WEIGHTS, Weights, weights_by_sha256
+from l4f_datagen.recipe.licences import NVIDIA_ADA
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -76,7 +76,7 @@ def test_entries_are_fetched_with_all_that_is_known(
 
 def test_catalogue_and_download_do_not_import_torch() -> None:
     code = (
-        "import sys, l4f_datagen.checkpoints.catalogue, l4f_datagen.checkpoints.download;"
+        "import sys, l4f_datagen.recipe.catalogue, l4f_datagen.io.download;"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     root = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from l4f_datagen.checkpoints.containers import PickleFile, read_container
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.checkpoints.storage import ByteSource
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 Z_DIM, EMBED, CLASSES = 5, 4, 3
 

@@ -10,7 +10,7 @@ import pytest
 
 from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 
 def _formats(foreign: ModuleType, folder: Path) -> dict[str, Path]:

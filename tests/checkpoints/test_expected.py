@@ -5,15 +5,15 @@ from types import ModuleType
 import pytest
 from torch import nn
 
-from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.checkpoints.expected import (
     Shapes,
     alpha_shapes,
     discriminator_shapes,
     generator_shapes,
 )
-from l4f_datagen.stylegan2.discriminator import Discriminator
-from l4f_datagen.stylegan2.generator import Generator
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.generator import Generator
 
 
 def _shapes(network: nn.Module) -> Shapes:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_checkpoint, open_generator
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 BOUNDED = Path(__file__).with_name("bounded.py")
 # What the refusal has to name, beyond the file.

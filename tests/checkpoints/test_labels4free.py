@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_alpha, open_checkpoint, open_generator
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 
 @pytest.mark.parametrize("lists", [False, True])

@@ -10,7 +10,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from l4f_datagen.checkpoints.licences import NVIDIA_STYLEGAN2, Licence
 from l4f_datagen.checkpoints.native import (
     fingerprint,
     save_alpha,
@@ -24,7 +23,8 @@ from l4f_datagen.checkpoints.open import (
     open_generator,
 )
 from l4f_datagen.checkpoints.safetensors import write_safetensors
-from l4f_datagen.errors import CheckpointRefused, L4FError
+from l4f_datagen.core.errors import CheckpointRefused, L4FError
+from l4f_datagen.recipe.licences import NVIDIA_STYLEGAN2, Licence
 
 LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 
 def _write(path: Path, foreign: ModuleType, protocol: int = 4, **options: Any) -> Path:

@@ -17,7 +17,7 @@ from l4f_datagen.checkpoints.cursor import WINDOW, Cursor
 from l4f_datagen.checkpoints.machine import Allowed, Budget, Record, StandIn, show
 from l4f_datagen.checkpoints.pickles import load_pickle
 from l4f_datagen.checkpoints.storage import ByteSource, Span
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.booleans() | st.none()
 KEYS = st.text(max_size=8) | st.integers(-(2**40), 2**40)

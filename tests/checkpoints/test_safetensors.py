@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from l4f_datagen.checkpoints.safetensors import is_safetensors, read_header, write_safetensors
 from l4f_datagen.checkpoints.storage import ByteSource
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from l4f_datagen.checkpoints.machine import Budget, Record
 from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
 from l4f_datagen.checkpoints.torchfile import load_torch
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 
 Load = Callable[[Path], Any]
 

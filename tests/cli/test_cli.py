@@ -13,7 +13,7 @@ from PIL import Image
 from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.cli import cli
 from l4f_datagen.cli.source import resolve_recipe
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 
 
 @pytest.fixture

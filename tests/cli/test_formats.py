@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from l4f_datagen.cli import cli
-from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.core.sample import image_to_uint8
 
 GENERATORS = {
     "ada_64.pkl": "ada_64_expected.npz",

@@ -10,12 +10,12 @@ from datasets import load_dataset
 from PIL import Image
 from pycocotools.coco import COCO
 
-from l4f_datagen.alpha.network import AlphaNetwork
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
+from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.sampling.render import Renderer, renderer_of
-from l4f_datagen.sampling.sweep import Draw
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.sweep import Draw
 
 FORMATS = {
     "png": ("PNG", ".png", "| picture files | images PNG; masks and alphas PNG |"),

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.alpha import training as training_module
-from l4f_datagen.alpha.state import StepFacts
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.cli import cli
+from l4f_datagen.training import loop as training_module
+from l4f_datagen.training.state import StepFacts
 
 
 @pytest.fixture

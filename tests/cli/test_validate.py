@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from l4f_datagen.annotate.rerender import open_rerendered
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.sampling.rerender import open_rerendered
 
 # Rows of the paper's custom sets in true meaning: IoU, F1, precision, recall, accuracy.
 GOLDEN = {
@@ -208,7 +208,7 @@ def test_validate_prints_the_golden_rows_to_four_digits(run, name, compat):
 
 
 def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp_path, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.alpha.with_truth.STEPS", 50)  # not 200: seconds
+    monkeypatch.setattr("l4f_datagen.annotate.with_truth.STEPS", 50)  # not 200: seconds
     truth, _ = annotated
     out = tmp_path / "run"
     flags = ["train", *tiny_flags[:2], "--steps", 4, "--out", out, "--truth", truth]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import l4f_datagen
-from l4f_datagen.errors import L4FError
+from l4f_datagen.core.errors import L4FError
 
 TESTS = Path(__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(Path(l4f_datagen.__file__).parents[1])}

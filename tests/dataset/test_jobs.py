@@ -2,11 +2,11 @@
 
 import pytest
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.jobs import JobRecord, drop_records, read_records
 from l4f_datagen.dataset.open import open_dataset
-from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.sampling.share import Share
+from l4f_datagen.rendering.share import Share
 
 
 @pytest.fixture

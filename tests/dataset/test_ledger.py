@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.ledger import Counts, cut_after_accepted, ledger_row, until_accepted
-from l4f_datagen.sample import Sample
 
 PIXELS = {
     "image": np.zeros((1, 1, 3), np.uint8),

@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.open import open_dataset
-from l4f_datagen.errors import UsageError
 from l4f_datagen.recipe import OutputPart
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.remote import Remote
-from l4f_datagen.errors import NetworkError, UsageError
 
 
 @pytest.fixture(autouse=True)

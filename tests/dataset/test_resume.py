@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from l4f_datagen.core.errors import L4FError
 from l4f_datagen.dataset.open import open_dataset
-from l4f_datagen.errors import L4FError
 from l4f_datagen.recipe import OutputPart
 
 PNG = OutputPart(formats=("png",))
@@ -175,7 +175,7 @@ def test_a_writer_that_raises(discs, tmp_path, undisturbed, monkeypatch, writer,
             return real(self, *args)
 
         module, name = writer.split(".")
-        holder = getattr(__import__("l4f_datagen.writers", fromlist=[module]), module)
+        holder = getattr(__import__("l4f_datagen.dataset.formats", fromlist=[module]), module)
         real = getattr(getattr(holder, name), method)
         patch.setattr(getattr(holder, name), method, broken)
         with pytest.raises(RuntimeError, match="the writer broke"):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.recipe import Licence, check_recipe
+from l4f_datagen.rendering.scores import measure_block
+from l4f_datagen.rendering.splits import split_of
 from l4f_datagen.report.card import card_page
-from l4f_datagen.sample import Sample
-from l4f_datagen.sampling.scores import measure_block
-from l4f_datagen.sampling.splits import split_of
 
 discs = runpy.run_path(str(Path(__file__).parents[1] / "discs.py"))
 

@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from l4f_datagen.errors import L4FError, NetworkError
+from l4f_datagen.core.errors import L4FError, NetworkError
 from l4f_datagen.hub import plan_push, push
 from l4f_datagen.hub.session import in_words
 

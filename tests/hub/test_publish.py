@@ -5,8 +5,8 @@ import shutil
 import pytest
 import yaml
 
+from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.notes import MARKER
-from l4f_datagen.errors import NetworkError, UsageError
 from l4f_datagen.hub import plan_push, push
 from l4f_datagen.hub.publish import batches
 

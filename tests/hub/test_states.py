@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.notes import MARKER
-from l4f_datagen.errors import UsageError
 from l4f_datagen.hub import plan_push
 from l4f_datagen.hub.card_check import check_head
 from l4f_datagen.hub.names import check_ref, check_repo

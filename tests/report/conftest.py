@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l4f_datagen.core.sample import sample_key
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.recipe import OutputPart, check_recipe
-from l4f_datagen.sample import sample_key
 
 RECIPE = check_recipe(
     {

@@ -129,7 +129,7 @@ def test_samples_and_rejections(card, ledger):
 
 
 def test_every_reason_of_the_filters_belongs_to_a_row():
-    source = Path(TESTS.parent / "l4f_datagen/sampling/filters.py").read_text()
+    source = Path(TESTS.parent / "l4f_datagen/rendering/filters.py").read_text()
     known = {reason for reasons in REASONS.values() for reason in reasons}
     assert set(re.findall(r'"([a-z]+_[a-z_]+)"', source)) >= known
     named = set(re.findall(r'^    "(\w+)": \w+_filter,$', source, re.MULTILINE))

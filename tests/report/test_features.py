@@ -3,6 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
+from l4f_datagen.io.figures import GAP_PX
+from l4f_datagen.models.mapping import draw_z
 from l4f_datagen.report.features import (
     HEAD_PX,
     feature_sheet,
@@ -10,8 +12,6 @@ from l4f_datagen.report.features import (
     stretch,
     trgb_sheet,
 )
-from l4f_datagen.report.figures import GAP_PX
-from l4f_datagen.stylegan2.mapping import draw_z
 
 STEP = 128 + GAP_PX
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.report import html, tiles
 from l4f_datagen.report.charts import charts_of, constant_scores, quantile_rows
 from l4f_datagen.report.files import write_contact_sheet, write_page

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.report.named_file import write_named
 
 

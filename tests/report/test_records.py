@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.report.records import ORIGIN, read_manifest, read_records, records_of
 
 

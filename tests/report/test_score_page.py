@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthSet
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.report.score_page import (
     FALSE_NEGATIVE_RGB,
     FALSE_POSITIVE_RGB,

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.annotations.truth import TruthMask
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.report.score_plot import plot_svg, save_plot
 from l4f_datagen.scoring.match import Pair
 from l4f_datagen.scoring.sweep import SweepCounts

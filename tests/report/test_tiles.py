@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from l4f_datagen.report import tiles
-from l4f_datagen.report.pictures import Stored
+from l4f_datagen.report.stored_images import Stored
 from l4f_datagen.report.tiles import encode_tile, outline_path
 
 

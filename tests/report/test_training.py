@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.report.files import write_page
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.records import read_records

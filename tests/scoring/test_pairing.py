@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring.pairing import looks_shifted, natural_order, pair_names
 
 

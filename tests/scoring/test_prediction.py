@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import FolderPrediction, match_truth, score_match
 
 MASK = np.hypot(*(np.mgrid[:16, :16] - 8)) < 5

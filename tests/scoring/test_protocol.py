@@ -8,7 +8,7 @@ from PIL import Image
 
 from l4f_datagen.annotations import open_truth
 from l4f_datagen.annotations.truth import TruthMask
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import score_folder, score_pairs
 from l4f_datagen.scoring.protocol import Pair
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations.truth import TruthMask
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.scoring import Pair, score_pairs
 from l4f_datagen.scoring.record import record_scores
 

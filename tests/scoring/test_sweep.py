@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations.truth import TruthMask
-from l4f_datagen.errors import AnnotationRefused
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import score_pairs
 from l4f_datagen.scoring.image_score import confusion
 from l4f_datagen.scoring.match import Pair

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from l4f_datagen.checkpoints.licences import Licence
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.recipe.licences import Licence
 from l4f_datagen.segmenter.model import Segmenter
-from l4f_datagen.segmenter.network import UNet
 from l4f_datagen.segmenter.training import Arrays
 
 LICENCE = Licence("some-licence", "https://example.org/licence", False)

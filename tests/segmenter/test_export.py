@@ -9,12 +9,12 @@ import onnxruntime
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.licences import Licence
-from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.recipe.licences import Licence
 from l4f_datagen.segmenter import export
 from l4f_datagen.segmenter.export import export_onnx, onnx_bytes
 from l4f_datagen.segmenter.model import Segmenter
-from l4f_datagen.segmenter.network import UNet
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from l4f_datagen.errors import CheckpointRefused
+from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.segmenter.model import (
     open_segmenter,
     pad_to,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from l4f_datagen.errors import InputRefused
+from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.segmenter.photos import decode_photo, open_photos, stems_of
 
 GRADIENT = np.stack(np.meshgrid(*[np.arange(0, 240, 20, dtype=np.uint8)] * 2), axis=2)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.errors import UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.scoring import score_folder
 from l4f_datagen.segmenter.photos import open_photos
 from l4f_datagen.segmenter.prediction import write_masks

@@ -3,7 +3,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from l4f_datagen.annotations import open_truth
-from l4f_datagen.errors import AnnotationRefused, InputRefused
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.segmenter.photos import open_photos
 from l4f_datagen.segmenter.real_set import score_photos
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.errors import L4FError, UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.training import (
     Arrays,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.errors import InputRefused, UsageError
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.segmenter.training_set import held_out, is_held_out, open_training_set
 
 

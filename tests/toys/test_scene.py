@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l4f_datagen.errors import UsageError
-from l4f_datagen.sample import image_to_uint8
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.toys import scene as scene_module
 from l4f_datagen.toys.car import Car
 from l4f_datagen.toys.scene import TOYS, Scene, render_scene, render_scenes

@@ -1,0 +1,1 @@
+"""Hand-made labels: which samples to label, and what labels improve."""

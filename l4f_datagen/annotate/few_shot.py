@@ -1,0 +1,165 @@
+"""Few-shot: fine-tune an alpha network on the few annotated pictures; no longer unsupervised.
+
+Generator and features stay frozen; the alpha network alone (some thousand weights of 1x1
+convolutions) is fitted to the masks. What that is worth is told by folds: every picture is scored
+by a network that has not seen it. The network that is kept has seen them all.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from l4f_datagen.annotate.annotated import Annotated, Example, score_example, score_networks
+from l4f_datagen.annotate.evidence import miou_interval
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions
+
+STEPS = 200
+BATCH = 4
+FOLDS = 5
+LEAST_IMAGES = 4
+LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A fine-tuned network and what the folds say of it.
+
+    Attributes:
+        network: fitted to all annotated pictures.
+        before: mIoU of the network it started from.
+        held_out: mIoU where every picture is scored by a network that has not seen it.
+        seen: mIoU of ``network`` on the pictures it was fitted to; flattering.
+        gain: held out less before, on the same pictures.
+        folds: names of the pictures held out together.
+    """
+
+    network: AlphaNetwork
+    before: Interval
+    held_out: Interval
+    seen: Interval
+    gain: Difference
+    folds: Sequence[Sequence[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "before": self.before.to_dict(),
+            "held_out": self.held_out.to_dict(),
+            "seen": self.seen.to_dict(),
+            "gain": self.gain.to_dict(),
+            "folds": [list(names) for names in self.folds],
+        }
+
+    def to_text(self) -> str:
+        """Scores before, held out and seen, and how sure the gain is."""
+        return "\n".join(
+            [
+                f"before fine-tuning            mIoU {self.before}",
+                f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}",
+                f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)",
+                f"gain, held out: {self.gain}",
+                "a network fine-tuned on labels is no longer unsupervised; its file says so",
+            ]
+        )
+
+
+def few_shot(
+    network: AlphaNetwork,
+    annotated: Annotated,
+    *,
+    threshold: float,
+    steps: int = STEPS,
+    folds: int = FOLDS,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> FewShot:
+    """Fine-tune a copy of an alpha network on annotated pictures.
+
+    Args:
+        network: where to start; stays as it is.
+        annotated: at least 4 pictures.
+        threshold: mask = alpha > threshold, for the scores.
+        steps: optimiser steps of each fit.
+        folds: parts the pictures are held out in; at most one picture each.
+        seed: of folds and order.
+        say: takes lines of news.
+
+    Raises:
+        AnnotationRefused: fewer than 4 pictures, or a broken record.
+    """
+    count = len(annotated)
+    if count < LEAST_IMAGES:
+        raise AnnotationRefused(
+            annotated.matched.truth.source,
+            f"{count} images to fine-tune on, at least {LEAST_IMAGES} are needed",
+            "annotate more, or drop --few-shot",
+        )
+    order = np.random.RandomState(seed).permutation(count).tolist()
+    parts = [sorted(order[k :: min(folds, count)]) for k in range(min(folds, count))]
+    before = score_networks(annotated, {"before": network}, threshold)["before"]
+    held_out = list(before)
+    for number, part in enumerate(parts, 1):
+        say(f"few-shot: fold {number} of {len(parts)}")
+        rest = [place for place in range(count) if place not in part]
+        tuned = fit(network, annotated, rest, steps=steps, seed=seed)
+        for place in part:
+            held_out[place] = score_example(annotated, annotated[place], tuned, threshold)
+    say("few-shot: fit to all images")
+    final = fit(network, annotated, list(range(count)), steps=steps, seed=seed)
+    seen = score_networks(annotated, {"seen": final}, threshold)["seen"]
+    gain = compare_predictions(held_out, before, np.random.RandomState(0))
+    names = [image.name for image in before]
+    return FewShot(
+        final,
+        miou_interval(before),
+        miou_interval(held_out),
+        miou_interval(seen),
+        gain,
+        [[names[place] for place in part] for part in parts],
+    )
+
+
+def fit(
+    network: AlphaNetwork, annotated: Annotated, places: Sequence[int], *, steps: int, seed: int
+) -> AlphaNetwork:
+    """Return a copy of a network, fitted to the pictures at ``places``; a function of the seed."""
+    tuned = deepcopy(network).train().requires_grad_(True)
+    optim = torch.optim.Adam(tuned.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, steps)
+    stream = np.random.RandomState(seed)
+    for _ in range(steps):
+        picked = stream.choice(places, min(BATCH, len(places)), replace=False)
+        optim.zero_grad()
+        for place in picked:
+            example = annotated[int(place)]
+            (few_shot_loss(tuned, annotated, example) / len(picked)).backward()
+        optim.step()
+        schedule.step()
+    return tuned.eval().requires_grad_(False)
+
+
+def few_shot_loss(
+    network: AlphaNetwork, annotated: Annotated, example: Example
+) -> Float[Tensor, ""]:
+    """Cross-entropy plus soft IoU loss over the pixels that are not ignored."""
+    logits = annotated.cut(network.logits(example.features))[0, 0]
+    truth = example.truth
+    target = torch.from_numpy(
+        truth.alpha if truth.alpha is not None else truth.mask.astype(np.float32)
+    ).to(logits)
+    if truth.ignore is not None:
+        scored = torch.from_numpy(~truth.ignore).to(logits.device)
+        logits, target = logits[scored], target[scored]
+    alpha = torch.sigmoid(logits)
+    both = (alpha * target).sum()
+    either = (alpha + target).sum() - both
+    return F.binary_cross_entropy_with_logits(logits, target) + 1 - both / either.clamp_min(1)

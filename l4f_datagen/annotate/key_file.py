@@ -1,0 +1,151 @@
+"""Key file: which picture is which psi and seed, and what drew it; knows no torch.
+
+``keys.csv`` has one row a picture (file, key, psi, seed) for people and spreadsheets; ``keys.json``
+beside it says which weights and settings drew them, so that a score can be refused where the
+pictures would be drawn differently today.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.sample import sample_key
+from l4f_datagen.io.disk import write_atomically
+
+KEY_FILE, FACTS_FILE = "keys.csv", "keys.json"
+COLUMNS = ("file", "key", "psi", "seed")
+SCHEMA = 1
+MAX_BYTES = 1 << 28
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """One picture: its file name, psi and seed."""
+
+    file: str
+    psi: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The pictures of one call of ``sample``.
+
+    Attributes:
+        rows: one a picture.
+        facts: what drew them, see `sampling.pictures.picture_facts`; empty where nothing says.
+        source: where they were read, for errors.
+    """
+
+    rows: Sequence[KeyRow]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "keys"
+
+
+def write_key_file(folder: Path, keys: KeyFile) -> None:
+    """Write ``keys.csv`` and ``keys.json``, staged and renamed."""
+    text = io.StringIO(newline="")
+    rows = [(row.file, sample_key(row.psi, row.seed), row.psi, row.seed) for row in keys.rows]
+    csv.writer(text).writerows([COLUMNS, *rows])
+    facts = {"schema": SCHEMA, "pictures": len(rows), **keys.facts}
+    named = {KEY_FILE: text.getvalue(), FACTS_FILE: json.dumps(facts, indent=2) + "\n"}
+    for name, content in named.items():
+        write_atomically(folder / name, content.encode())
+
+
+def read_key_file(path: Path) -> KeyFile:
+    """Read the key file in a folder, or one named itself; facts are read where they lie beside it.
+
+    Raises:
+        AnnotationRefused: missing, malformed, a number out of range, or a key named twice.
+    """
+    table = path / KEY_FILE if path.is_dir() else path.with_suffix(".csv")
+    rows: list[KeyRow] = []
+    seen: set[str] = set()
+    reader = csv.DictReader(io.StringIO(_text(table), newline=""))
+    if not {"file", "psi", "seed"} <= set(reader.fieldnames or ()):
+        remedy = "name the keys.csv that `sample` wrote"
+        raise AnnotationRefused(str(table), "no columns file, psi and seed", remedy)
+    try:
+        for number, row in enumerate(reader, 2):
+            key_row = _row(row, f"{table} line {number}")
+            key = sample_key(key_row.psi, key_row.seed)
+            if key in seen:
+                problem = f"key {key} is named twice"
+                raise AnnotationRefused(f"{table} line {number}", problem, "remove one")
+            seen.add(key)
+            rows.append(key_row)
+    except csv.Error as error:
+        raise AnnotationRefused(str(table), f"no CSV ({error})", "make it again") from error
+    if not rows:
+        raise AnnotationRefused(str(table), "names no picture", "run `sample` again")
+    facts_path = table.with_suffix(".json")
+    return KeyFile(rows, _facts(facts_path) if facts_path.exists() else {}, str(table))
+
+
+def keys_in_names(names: Sequence[str], source: str) -> KeyFile:
+    """Take psi and seed from the names of annotated pictures (``psi0700-seed0000123``).
+
+    Psi is then what three decimals say.
+
+    Raises:
+        AnnotationRefused: a name without a key.
+    """
+    rows = []
+    for name in names:
+        key = sample_key_in(name)
+        if key is None:
+            raise AnnotationRefused(
+                f"{source} {name}",
+                "its name holds no key such as psi0700-seed0000123",
+                "give --keys with the keys.csv of `sample`, or --pred",
+            )
+        psi, _, seed = key.removeprefix("psi").partition("-seed")
+        row = _row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, f"{source} {name}")
+        rows.append(row)
+    return KeyFile(rows, {}, source)
+
+
+def _row(row: Mapping[str, str | None], where: str) -> KeyRow:
+    try:
+        psi, seed = float(row["psi"] or ""), int(row["seed"] or "")
+    except (TypeError, ValueError):
+        psi, seed = math.nan, -1
+    if not 0 <= psi <= 2 or not 0 <= seed <= MAX_SEED:
+        problem = f"psi {row['psi']!r:.20} and seed {row['seed']!r:.24}"
+        raise AnnotationRefused(where, problem, "psi is in [0, 2], a seed a 32-bit number")
+    name = PurePosixPath((row["file"] or "").replace("\\", "/")).name
+    return KeyRow(name or sample_key(psi, seed), psi, seed)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise AnnotationRefused(str(path), "is larger than 256 MiB", "name a key file")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise AnnotationRefused(str(path), problem, "name the folder `sample` wrote") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationRefused(str(path), "not UTF-8 text", "save it as UTF-8") from error
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts: Any = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationRefused(str(path), "not JSON", "run `sample` again") from error
+    if isinstance(facts, dict) and isinstance(facts.get("drawn_with"), dict):
+        if facts.get("schema") != SCHEMA:
+            problem = f"has schema {facts.get('schema')!r:.20}, expected {SCHEMA}"
+            raise AnnotationRefused(str(path), problem, "run `sample` again")
+        return facts
+    raise AnnotationRefused(str(path), "is no keys.json of `sample`", "run `sample` again")

@@ -1,0 +1,175 @@
+"""ReDO (Chen, Artieres, Denoyer, NeurIPS 2019): segment by redrawing one region at a time.
+
+A mask network splits a picture in two regions; one of them, drawn at random, is painted anew by a
+generator from a latent, and the result must fool a discriminator. A recovery network must find the
+latent in the redrawn picture, which keeps a region from being empty. Small networks for 64 px in
+place of the paper's, the hinge loss and the recovery loss as there.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from l4f_datagen.benchmark.baselines.border import background_groups
+from l4f_datagen.models.unet import UNet
+
+REGIONS = 2
+LATENT = 32
+
+
+@dataclass(frozen=True)
+class RedoPlan:
+    """All that decides the trained mask network, but for the pictures.
+
+    Attributes:
+        seed: of weights, latents and order.
+        steps: steps of both sides.
+        batch: pictures a step.
+        mask_learning_rate: of the mask network, the paper's 1e-5 being for a far longer training.
+        learning_rate: of the other networks.
+        recovery_weight: of the latent recovery loss (lambda_z, 5 in the paper).
+        width: channels.
+    """
+
+    seed: int = 0
+    steps: int = 600
+    batch: int = 16
+    mask_learning_rate: float = 2e-4
+    learning_rate: float = 4e-4
+    recovery_weight: float = 5.0
+    width: int = 32
+
+
+class Painter(nn.Module):
+    """Paints one region: mask and latent in, picture out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(1 + LATENT, width, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
+        self.leave = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(
+        self, mask: Float[Tensor, "batch 1 h w"], z: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, "batch 3 h w"]:
+        """Return a picture in [-1, 1]; noise in the last layers gives texture."""
+        spread = z[:, :, None, None].expand(-1, -1, *mask.shape[2:])
+        x = F.leaky_relu(self.enter(torch.cat([mask, spread], dim=1)), 0.2)
+        for layer in self.middle:
+            x = F.leaky_relu(layer(x), 0.2) + x
+        return torch.tanh(self.leave(x))
+
+
+def critic(width: int, outputs: int) -> nn.Sequential:
+    """Strided convolutions to ``outputs`` numbers a picture, spectrally normed as in the paper."""
+    layers: list[nn.Module] = []
+    c_in = 3
+    for level in range(4):
+        c_out = width * 2 ** min(level, 2)
+        norm = nn.utils.parametrizations.spectral_norm(nn.Conv2d(c_in, c_out, 4, 2, 1))
+        layers += [norm, nn.LeakyReLU(0.2)]
+        c_in = c_out
+    pooled = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(c_in * 16, outputs)]
+    return nn.Sequential(*layers, *pooled)
+
+
+class Redo(nn.Module):
+    """The four networks; the mask network is the one that is kept."""
+
+    def __init__(self, plan: RedoPlan) -> None:
+        super().__init__()
+        self.masker = UNet(plan.width // 2)
+        self.painters = nn.ModuleList(Painter(plan.width) for _ in range(REGIONS))
+        self.discriminator = critic(plan.width, 1)
+        self.recovery = nn.ModuleList(critic(plan.width, LATENT) for _ in range(REGIONS))
+
+    def redraw(
+        self, image: Float[Tensor, "batch 3 h w"], z: Float[Tensor, "batch latent"], region: int
+    ) -> Float[Tensor, "batch 3 h w"]:
+        """Replace one region of a picture by a painted one."""
+        object_ = torch.sigmoid(self.masker(image))
+        mask = object_ if region else 1 - object_
+        painted: Tensor = mask * self.painters[region](mask, z) + (1 - mask) * image
+        return painted
+
+
+def train_redo(images: NDArray[np.uint8], plan: RedoPlan) -> Redo:
+    """Train on pictures ``n h w 3`` without labels; a function of pictures and plan alone."""
+    torch.manual_seed(plan.seed)
+    net = Redo(plan)
+    betas = (0.0, 0.9)
+    redrawing: list[dict[str, Any]] = [
+        {"params": net.masker.parameters(), "lr": plan.mask_learning_rate},
+        {"params": [*net.painters.parameters(), *net.recovery.parameters()]},
+    ]
+    drawing = torch.optim.Adam(redrawing, plan.learning_rate, betas)
+    judging = torch.optim.Adam(net.discriminator.parameters(), plan.learning_rate, betas)
+    for step in range(plan.steps):
+        stream = np.random.RandomState(np.array([plan.seed, step], dtype=np.uint32))
+        real, other = (take(images, stream, plan.batch) for _ in range(2))
+        z = torch.from_numpy(stream.randn(plan.batch, LATENT).astype(np.float32))
+        region = step % REGIONS  # in turn rather than at random: both are trained alike
+
+        net.discriminator.requires_grad_(True)
+        with torch.no_grad():
+            fake = net.redraw(real, z, region)
+        loss = (
+            F.relu(1 - net.discriminator(other)).mean() + F.relu(1 + net.discriminator(fake)).mean()
+        )
+        judging.zero_grad()
+        loss.backward()
+        judging.step()
+
+        net.discriminator.requires_grad_(False)
+        fake = net.redraw(real, z, region)
+        missed = (net.recovery[region](fake) - z).square().mean()
+        loss = plan.recovery_weight * missed - net.discriminator(fake).mean()
+        drawing.zero_grad()
+        loss.backward()
+        drawing.step()
+    return net.eval()
+
+
+def take(
+    images: NDArray[np.uint8], stream: np.random.RandomState, batch: int
+) -> Float[Tensor, "batch 3 h w"]:
+    """Draw a batch in [-1, 1], half of it mirrored."""
+    picked = images[stream.randint(0, len(images), batch)]
+    mirrored = stream.rand(batch) < 0.5
+    picked[mirrored] = picked[mirrored, :, ::-1]
+    return torch.from_numpy(picked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.inference_mode()
+def redo_masks(
+    masker: UNet, images: NDArray[np.uint8], *, inverted: bool = False, batch: int = 50
+) -> NDArray[np.bool_]:
+    """Mask pictures ``n h w 3``, bool ``n h w``.
+
+    Args:
+        masker: the trained mask network.
+        images: the pictures.
+        inverted: the network calls the object what is background, see ``is_inverted``.
+        batch: pictures at once.
+    """
+    parts = []
+    for start in range(0, len(images), batch):
+        x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        parts.append(torch.sigmoid(masker(x))[:, 0] > 0.5)
+    masks: NDArray[np.bool_] = torch.cat(parts).numpy()
+    return np.asarray(~masks) if inverted else masks
+
+
+def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
+    """Whether the region the network calls object is seen more at the border of ``images``.
+
+    Nothing tells the two regions apart in training; the one less seen at the border is the object.
+    """
+    regions = redo_masks(masker, images).astype(np.int64)
+    return bool(background_groups(regions, REGIONS)[1])

@@ -1,0 +1,1 @@
+"""What everything is said in: errors, a sample, masks, options."""

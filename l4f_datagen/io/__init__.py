@@ -1,0 +1,1 @@
+"""Files in and out: staged writes, photographs, YAML, downloads, PNG."""

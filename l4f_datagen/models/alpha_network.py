@@ -1,0 +1,78 @@
+"""The alpha network: the frozen generator's features in, a soft foreground matte out."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from l4f_datagen.models.enlarge import enlarge
+from l4f_datagen.models.generator import Features
+
+READ_CHANNELS = 3
+LEAKY_SLOPE = 0.2
+
+
+def alpha_resolutions(resolution: int) -> list[int]:
+    """Resolutions the alpha network reads: from size / 32, at least 8, up to the image's.
+
+    >>> alpha_resolutions(64)
+    [8, 16, 32, 64]
+    """
+    lowest = max(resolution // 32, 8)
+    return [2**k for k in range(3, resolution.bit_length()) if lowest <= 2**k <= resolution]
+
+
+class AlphaNetwork(nn.Module):
+    """1x1 convolutions only, so that a pixel depends on the features at its own place.
+
+    Every trunk activation is read by its own 1x1 convolution to three channels; from the lowest
+    resolution up, what is carried is enlarged (bicubic, corners aligned), joined behind this
+    resolution's six channels and merged to six; at the image's resolution both are added and one
+    1x1 convolution with a sigmoid gives alpha (Labels4Free, sec. 3.2 and Fig. 3).
+
+    Args:
+        channels: resolution -> trunk width, at least for ``resolutions``.
+        resolutions: the resolutions to read, ascending powers of two, last = image size. One
+            resolution alone is the paper's last-layer ablation.
+    """
+
+    def __init__(self, channels: Mapping[int, int], resolutions: list[int]) -> None:
+        super().__init__()
+        self.resolutions = list(resolutions)
+        self.channels = {resolution: channels[resolution] for resolution in resolutions}
+        width = 2 * READ_CHANNELS
+
+        def reads() -> nn.ModuleDict:
+            convs = {str(r): nn.Conv2d(c, READ_CHANNELS, 1) for r, c in self.channels.items()}
+            return nn.ModuleDict(convs)
+
+        self.first, self.second = reads(), reads()
+        middle = resolutions[1:-1]
+        self.merge = nn.ModuleDict({str(r): nn.Conv2d(2 * width, width, 1) for r in middle})
+        self.out = nn.Conv2d(width, 1, 1)
+
+    def logits(self, features: Features) -> Float[Tensor, "batch 1 h w"]:
+        """Return the matte before its sigmoid, ``batch 1 h w``, float32."""
+        carried: Tensor | None = None
+        for resolution in self.resolutions:
+            first, second = features[resolution]
+            name = str(resolution)
+            own = torch.cat([self.first[name](first), self.second[name](second)], dim=1)
+            if carried is None:
+                carried = own
+                continue
+            carried = enlarge(carried, resolution)
+            if resolution == self.resolutions[-1]:
+                carried = own + carried
+            else:
+                merged = self.merge[name](torch.cat([own, carried], dim=1))
+                carried = F.leaky_relu(merged, LEAKY_SLOPE)
+        assert carried is not None
+        out: Tensor = self.out(carried)
+        return out.float()
+
+    def forward(self, features: Features) -> Float[Tensor, "batch 1 h w"]:
+        """Return alpha, ``batch 1 h w``, float32 in [0, 1]."""
+        return torch.sigmoid(self.logits(features))

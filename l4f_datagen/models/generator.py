@@ -1,0 +1,209 @@
+"""The StyleGAN2 generator: z -> w -> image, and the features the alpha network reads."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from l4f_datagen.models.layers import SynthesisLayer, ToRGB, bounded, upsample_rgb
+from l4f_datagen.models.mapping import MappingNetwork
+from l4f_datagen.models.spec import GeneratorSpec
+
+NoiseMode = Literal["const", "random", "none"]
+Mute = Literal["conv1", "const"]
+Features = dict[int, list[Tensor]]
+
+
+class Synthesis(NamedTuple):
+    """What one synthesis pass gives.
+
+    Attributes:
+        image: ``batch 3 h w``, nominal range [-1, 1], not clipped, float32.
+        features: resolution -> trunk activations ``batch c h w``, one at 4 px, two elsewhere.
+        rgb_maps: resolution -> that resolution's ToRGB contribution before the skip sum.
+    """
+
+    image: Tensor
+    features: Features
+    rgb_maps: dict[int, Tensor]
+
+
+class Half(NamedTuple):
+    """Half precision in the top resolutions alone, where the time goes and the eye sees least.
+
+    Attributes:
+        dtype: float16 or bfloat16.
+        lowest: the first resolution that runs in it; the ones below stay float32.
+    """
+
+    dtype: torch.dtype
+    lowest: int
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: (up-sampling layer,) plain layer, ToRGB. The 4 px block owns the constant."""
+
+    def __init__(self, resolution: int, c_in: int, c_out: int, w_dim: int, clamp: float | None):
+        super().__init__()
+        if resolution == 4:
+            self.const = nn.Parameter(torch.randn(c_out, 4, 4))
+        else:
+            self.conv0 = SynthesisLayer(
+                c_in, c_out, w_dim=w_dim, resolution=resolution, up=True, conv_clamp=clamp
+            )
+        self.conv1 = SynthesisLayer(
+            c_out, c_out, w_dim=w_dim, resolution=resolution, up=False, conv_clamp=clamp
+        )
+        self.torgb = ToRGB(c_out, w_dim=w_dim, conv_clamp=clamp)
+
+
+class SynthesisNetwork(nn.Module):
+    """ws -> image and features, skip architecture."""
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self.resolutions = spec.resolutions
+        for resolution in spec.resolutions:
+            c_in = spec.channels.get(resolution // 2, 0)
+            c_out = spec.channels[resolution]
+            block = SynthesisBlock(resolution, c_in, c_out, spec.w_dim, spec.conv_clamp)
+            self.add_module(f"b{resolution}", block)
+
+    def layers(self) -> list[SynthesisLayer]:
+        """The convolution layers in the order of their noise inputs."""
+        blocks = [self.get_submodule(f"b{resolution}") for resolution in self.resolutions]
+        names = ("conv0", "conv1")
+        return [getattr(block, name) for block in blocks for name in names if hasattr(block, name)]
+
+    def forward(
+        self,
+        ws: Float[Tensor, "batch num_ws w_dim"],
+        noise: Sequence[Tensor | None],
+        mute: Mute | None = None,
+        *,
+        half: Half | None = None,
+        mirror_at: int | None = None,
+    ) -> Synthesis:
+        """Run the trunk.
+
+        Args:
+            ws: one w per layer, ``batch num_ws w_dim``.
+            noise: one map per layer, ``1 1 h w`` or ``batch 1 h w``, or None for no noise.
+            mute: "conv1" zeroes the output of the first 4x4 layer, "const" the constant input
+                (the authors' two background rules; Labels4Free, sec. 3).
+            half: run the top resolutions in half precision; features come in it too, the image
+                is summed in float32.
+            mirror_at: left and right change places behind the block of this resolution; the finer
+                layers, their noise mirrored too, finish what is then a mirrored layout. All that
+                is returned belongs to the mirrored image.
+        """
+        noises = iter(noise)
+        features: Features = {}
+        rgb_maps: dict[int, Tensor] = {}
+        image: Tensor | None = None
+        start = self.get_submodule("b4")
+        assert isinstance(start, SynthesisBlock)
+        x = start.const.expand(ws.shape[0], -1, -1, -1)
+        x = torch.zeros_like(x) if mute == "const" else x
+        row = 0
+        for resolution in self.resolutions:
+            block = self.get_submodule(f"b{resolution}")
+            assert isinstance(block, SynthesisBlock)
+            if half is not None and resolution >= half.lowest:
+                x = bounded(x.to(half.dtype), None)
+            if resolution == 4:
+                x = block.conv1(x, ws[:, 0], next(noises))
+                x = torch.zeros_like(x) if mute == "conv1" else x
+                features[4] = [x]
+                row = 1
+            else:
+                first = block.conv0(x, ws[:, row], next(noises))
+                x = block.conv1(first, ws[:, row + 1], next(noises))
+                features[resolution] = [first, x]
+                row += 2
+            # ToRGB shares its w with the first layer of the next resolution.
+            rgb = block.torgb(x, ws[:, row])
+            rgb_maps[resolution] = rgb
+            image = rgb.float() if image is None else upsample_rgb(image) + rgb.float()
+            if resolution == mirror_at:
+                x, image = x.flip(3), image.flip(3)
+                features = {side: [kept.flip(3) for kept in two] for side, two in features.items()}
+                rgb_maps = {side: kept.flip(3) for side, kept in rgb_maps.items()}
+                noises = (None if left is None else left.flip(3) for left in noises)
+        assert image is not None
+        return Synthesis(image, features, rgb_maps)
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis with the stored mean of w.
+
+    Buffers:
+        w_avg: ``w_dim``, where truncation pulls to.
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mapping = MappingNetwork(spec.z_dim, spec.w_dim, spec.mapping_layers)
+        self.synthesis = SynthesisNetwork(spec)
+        self.register_buffer("w_avg", torch.zeros(spec.w_dim))
+
+    def truncate(
+        self,
+        w: Float[Tensor, "batch w_dim"] | Float[Tensor, "batch num_ws w_dim"],
+        psi: Float[Tensor, "#batch"] | float,
+        cutoff: int | None = None,
+    ) -> Float[Tensor, "batch num_ws w_dim"]:
+        """Return ws = w_avg + psi (w - w_avg) in the first ``cutoff`` rows (None: all).
+
+        ``w`` is one for all rows, or W+ with a row each; ``psi`` one number or one per sample.
+        """
+        ws = w if w.ndim == 3 else w[:, None].expand(-1, self.spec.num_ws, -1)
+        # Not the dtype of w: under autocast that is a half, to which 0.7 is 0.699.
+        psi = torch.as_tensor(psi, dtype=self.w_avg.dtype, device=w.device).reshape(-1, 1, 1)
+        truncated = self.w_avg + psi * (ws - self.w_avg)
+        if cutoff is None:
+            return truncated
+        return torch.cat([truncated[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+    def noise(
+        self, mode: NoiseMode, streams: Sequence[np.random.RandomState] = ()
+    ) -> list[Tensor | None]:
+        """Return one noise map per layer.
+
+        Args:
+            mode: "const" the checkpoint's buffers, "random" drawn from ``streams`` (one per
+                sample, so that a sample's noise never depends on its batch), "none".
+            streams: the per-sample streams for "random".
+        """
+        layers = self.synthesis.layers()
+        if mode == "none":
+            return [None] * len(layers)
+        if mode == "const":
+            return [layer.noise_const[None, None] for layer in layers]
+        maps: list[Tensor | None] = []
+        for layer in layers:
+            shape = (1, *layer.noise_const.shape)
+            draws = np.stack([stream.standard_normal(shape) for stream in streams])
+            # float32 before it travels: not every device knows float64.
+            maps.append(torch.from_numpy(draws.astype(np.float32)).to(layer.noise_const))
+        return maps
+
+    def forward(
+        self,
+        z: Float[Tensor, "batch z_dim"],
+        psi: Float[Tensor, "#batch"] | float = 1.0,
+        *,
+        noise: Sequence[Tensor | None] | None = None,
+        mute: Mute | None = None,
+    ) -> Synthesis:
+        """Return image and features for z at truncation psi; noise defaults to "const"."""
+        ws = self.truncate(self.mapping(z), psi)
+        noise = self.noise("const") if noise is None else noise
+        synthesis: Synthesis = self.synthesis(ws, noise, mute)
+        return synthesis

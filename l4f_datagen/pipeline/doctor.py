@@ -1,0 +1,147 @@
+"""Doctor: what this machine offers to a run, and whether the main job works on it."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.io.cache import default_cache
+from l4f_datagen.io.download import is_offline
+
+EXTRAS = {
+    "ray": "make --engine ray",
+    "onnxruntime": "segmenter export, checked",
+    "lmdb": "training from an LMDB",
+    "tensorboard": "training curves in TensorBoard",
+}
+"""Optional packages and what they open."""
+LITTLE_DISK_BYTES = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        name: what was looked at.
+        value: what was found, in words.
+        healthy: False where the main job cannot work.
+        advice: what to do, where there is something to do.
+    """
+
+    name: str
+    value: str
+    healthy: bool = True
+    advice: str | None = None
+
+
+def examine(out: Path, *, render: bool = True) -> list[Finding]:
+    """Look at packages, devices, cache, disk and the embedded domain.
+
+    Args:
+        out: folder whose disk would be written.
+        render: also render a block of the embedded domain.
+    """
+    findings = [
+        Finding("l4f-datagen", version("l4f-datagen")),
+        Finding("python", platform.python_version()),
+        *_torch(),
+        _cache(default_cache()),
+        _disk(out),
+        Finding("network", "off: nothing will be fetched" if is_offline() else "used when asked"),
+        _token(),
+        *(_extra(name, use) for name, use in EXTRAS.items()),
+    ]
+    return [*findings, _self_test(render_toy_cars)] if render else findings
+
+
+def _torch() -> list[Finding]:
+    import torch
+
+    threads = torch.get_num_threads()
+    found = [
+        Finding("torch", torch.__version__),
+        Finding("cpu", f"{os.cpu_count()} cores, {threads} threads, {_instructions()}"),
+    ]
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        found.append(Finding(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GB"))
+    if torch.backends.mps.is_available():
+        found.append(Finding("mps", "available"))
+    if len(found) == 2:
+        found.append(Finding("gpu", "none; the CPU does it all, slower"))
+    return found
+
+
+def _instructions() -> str:
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _cache(folder: Path) -> Finding:
+    nearest = _nearest(folder)
+    if os.access(nearest, os.W_OK):
+        return Finding("cache", f"{folder}")
+    advice = "set L4F_CACHE to a folder that can be written"
+    return Finding("cache", f"{folder} cannot be written", healthy=False, advice=advice)
+
+
+def _disk(out: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(out)).free
+    advice = "make room or name another --out" if free < LITTLE_DISK_BYTES else None
+    return Finding("free disk", f"{free / 1e9:.1f} GB", advice=advice)
+
+
+def _nearest(folder: Path) -> Path:
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _token() -> Finding:
+    from huggingface_hub import get_token
+
+    # That there is one is all that is ever said of a token.
+    found = get_token() is not None
+    advice = None if found else "only `push` needs one: `hf auth login` or HF_TOKEN"
+    return Finding("hub token", "found" if found else "none", advice=advice)
+
+
+def _extra(package: str, use: str) -> Finding:
+    if find_spec(package) is None:
+        return Finding(package, f"not installed ({use})")
+    try:
+        return Finding(package, f"{version(package)} ({use})")
+    except PackageNotFoundError:
+        return Finding(package, f"installed ({use})")
+
+
+def _self_test(render: Callable[[], list[Any]]) -> Finding:
+    try:
+        samples = render()
+    except Exception as error:  # whatever it is, it is what the user came to hear
+        advice = "install again with the versions of constraints.txt"
+        return Finding("self-test", f"failed: {error}", healthy=False, advice=advice)
+    share = sum(float(sample.mask.mean()) for sample in samples) / len(samples)
+    value = f"{len(samples)} toy cars rendered, masks cover {share:.0%}"
+    if 0.05 < share < 0.6:
+        return Finding("self-test", value)
+    return Finding("self-test", value, healthy=False, advice="install again; the weights are off")
+
+
+def render_toy_cars() -> list[Any]:
+    """Render the first block of the embedded domain on the CPU."""
+    from l4f_datagen.pipeline.networks import open_networks
+    from l4f_datagen.recipe.domains import find_recipe, load_recipe
+    from l4f_datagen.rendering.render import renderer_of
+    from l4f_datagen.rendering.sweep import sweep_of
+
+    recipe = load_recipe(find_recipe("toy-cars"), [], {})
+    networks = open_networks(recipe, "cpu", lambda line: None, offline=True)
+    block = next(iter(sweep_of(recipe.sampling).shard(0)))
+    return list(renderer_of(recipe, networks.generator, networks.alpha).render(block))

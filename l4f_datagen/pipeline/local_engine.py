@@ -1,0 +1,196 @@
+"""The engine of one machine: threads render pieces of blocks, a bounded number ahead."""
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from l4f_datagen.core.cores import usable_cores
+from l4f_datagen.core.progress import Progress
+from l4f_datagen.core.sample import Sample
+from l4f_datagen.dataset.manifest import Marker
+from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.pipeline.job import MakeShard
+from l4f_datagen.pipeline.networks import choose_devices
+from l4f_datagen.recipe import Recipe
+from l4f_datagen.rendering.filters import Judge
+from l4f_datagen.rendering.quota import Quota
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.scores import measured
+from l4f_datagen.rendering.sweep import Draw
+
+if TYPE_CHECKING:
+    from l4f_datagen.pipeline.make import Job
+
+MAX_CPU_THREADS = 32
+CUDA_THREADS = 4
+"""One launches the kernels of a piece, one waits for its bytes, the others measure masks: above
+64 px that takes the longest, and would keep the device waiting."""
+AHEAD = 2
+"""Pieces under way or waiting for each thread; at least one block beyond the one handed out."""
+
+Block = Sequence[Draw]
+Blocks = Callable[[int], Sequence[Block]]
+Needed = Callable[[], float | None]
+"""Attempts that are likely to be needed beyond those handed out; None where all are."""
+
+
+def render_threads(renderers: Sequence[Renderer], workers: int | None = None) -> list[Renderer]:
+    """Say which renderer each thread uses: as many threads as cores, or four for a CUDA device.
+
+    Args:
+        renderers: one a device, all of one kind; several of a CPU are a thread each.
+        workers: threads on a CPU; None takes the cores this process may use.
+    """
+    first = renderers[0]
+    if first.device.type == "cuda":
+        return [*renderers] * CUDA_THREADS
+    if first.device.type != "cpu" or len(renderers) > 1:
+        return [*renderers]
+    return [first] * (workers or min(MAX_CPU_THREADS, usable_cores()))
+
+
+class LocalEngine:
+    """Renders blocks in the order of the plan; no byte hangs on the number of threads.
+
+    What the plan holds behind a block is begun before it is asked for, over the ends of shards
+    too, so that rendering does not wait while files are encoded and written. The queue is
+    bounded: memory is the same for any number of samples.
+
+    Args:
+        threads: the renderer of each thread.
+        blocks: shard number to its blocks, none behind the end of the plan.
+        following: shard number to the next one that is likely to be asked for.
+        then: what the thread does with the samples of a piece it has rendered.
+    """
+
+    def __init__(
+        self,
+        threads: Sequence[Renderer],
+        blocks: Blocks,
+        following: Callable[[int], int],
+        then: Callable[[list[Sample]], list[Sample]] = list,
+    ) -> None:
+        self._blocks, self._following, self._then = blocks, following, then
+        self._turns, self._own = iter(threads), threading.local()
+        self._pool = ThreadPoolExecutor(len(threads), "render", self._begin_thread)
+        self._limit = AHEAD * len(threads)
+        self._pieces = threads[0].pieces
+        self._queue: deque[tuple[int, int, list[Future[list[Sample]]]]] = deque()
+        self._todo: Iterator[tuple[int, Block]] = iter(())
+        self._needed: Needed = lambda: None
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop what was begun ahead and wait for what is under way."""
+        self._cancel()
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch.get_num_threads())  # for threads begun from here on
+
+    def render(self, shard: int, needed: Needed = lambda: None) -> Iterator[list[Sample]]:
+        """Yield the blocks of a shard in order; nothing is begun ahead that is not needed."""
+        number, self._needed = len(self._blocks(shard)), needed
+        if not self._queue or self._queue[0][0] != shard:
+            self._cancel()
+            self._todo = self._from(shard)
+        for _ in range(number):
+            self._refill()
+            _, _, pieces = self._queue.popleft()
+            yield [sample for piece in pieces for sample in piece.result()]
+
+    def _from(self, shard: int) -> Iterator[tuple[int, Block]]:
+        while blocks := self._blocks(shard):
+            yield from ((shard, block) for block in blocks)
+            shard = self._following(shard)
+
+    def _refill(self) -> None:
+        needed = self._needed()
+        while len(self._queue) < 2 or sum(len(parts) for *_, parts in self._queue) < self._limit:
+            ahead = sum(number for _, number, _ in self._queue)
+            if self._queue and needed is not None and ahead >= needed:
+                return
+            shard, block = next(self._todo, (None, None))
+            if shard is None or block is None:
+                return
+            pieces = [self._pool.submit(self._piece, draws) for draws in self._pieces(block)]
+            self._queue.append((shard, len(block), pieces))
+
+    def _cancel(self) -> None:
+        for *_, pieces in self._queue:
+            for piece in pieces:
+                piece.cancel()
+        self._queue.clear()
+
+    def _begin_thread(self) -> None:
+        torch.set_flush_denormal(True)  # settings of the thread
+        torch.set_num_threads(1)
+        self._own.renderer = next(self._turns)
+
+    def _piece(self, draws: Sequence[Draw]) -> list[Sample]:
+        renderer: Renderer = self._own.renderer
+        return self._then(renderer.start(draws).samples())
+
+
+@contextmanager
+def local_engine(
+    job: "Job", renderer: Renderer, dataset: Dataset, quota: Quota
+) -> Iterator[MakeShard]:
+    """Make shards in this process; see ``LocalEngine``.
+
+    Raises:
+        UsageError: devices of several kinds, or one that cannot be used here.
+    """
+
+    def following(shard: int) -> int:
+        shard += quota.step
+        while dataset.marked(shard):
+            shard += quota.step
+        return shard
+
+    threads = render_threads(_renderers(job, renderer), job.workers)
+    with LocalEngine(threads, quota.blocks, following, measured) as engine:
+
+        def make_shard(shard: int, progress: Progress) -> Marker:
+            def needed() -> float | None:
+                if quota.wanted is None:  # attempts are counted, or no shard is cut
+                    return None
+                accepted = progress.accepted
+                tries = 1 + progress.rejected / (1 + accepted)  # for one that is accepted
+                return (quota.number - accepted) * tries
+
+            blocks = labelled(engine.render(shard, needed), job.recipe, progress)
+            planned = sum(map(len, quota.blocks(shard)))
+            return dataset.write(shard, blocks, planned=planned, wanted=quota.wanted)
+
+        yield make_shard
+
+
+def labelled(
+    blocks: Iterable[list[Sample]], recipe: Recipe, progress: Progress | None = None
+) -> Iterator[list[Sample]]:
+    """Let the filters judge every sample of a shard, in the order of the plan."""
+    judge = Judge(recipe.filters)
+    for block in blocks:
+        samples = judge(block)
+        yield samples
+        if progress:
+            progress.rendered(samples)
+
+
+def _renderers(job: "Job", renderer: Renderer) -> list[Renderer]:
+    """Give the renderer of each device; the first has one already."""
+    devices = choose_devices(job.devices) or [renderer.device]
+    found = {renderer.device: renderer}
+    for device in devices:
+        if device not in found:
+            generator = copy.deepcopy(renderer.generator).to(device)
+            alpha = copy.deepcopy(renderer.alpha).to(device) if renderer.alpha else None
+            found[device] = renderer_of(job.recipe, generator, alpha)
+    return [found[device] for device in devices]

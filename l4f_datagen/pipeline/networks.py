@@ -1,0 +1,200 @@
+"""From a recipe's words to networks on a device: generator, and alpha network loaded or trained."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from l4f_datagen.checkpoints.open import (
+    AlphaCheckpoint,
+    GeneratorCheckpoint,
+    open_alpha,
+    open_generator,
+)
+from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.recipe import AlphaPart, GeneratorPart, Recipe
+from l4f_datagen.recipe.domains import weights_path
+from l4f_datagen.rendering.probes import open_probes
+from l4f_datagen.rendering.styles import styles_of
+from l4f_datagen.training.course import read_course
+from l4f_datagen.training.run import cached_training, run_training
+
+Say = Callable[[str], None]
+UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a dataset is made with.
+
+    Attributes:
+        checkpoint: the opened generator file.
+        generator: frozen, on its device.
+        alpha: its alpha network, on the same device.
+        alpha_sha256: names the alpha network's weights.
+        alpha_labels: what hand-made labels did to it, see `label_facts`.
+        alpha_run: folder of its training, where it was trained for this recipe.
+        alpha_course: what that folder says, see `alpha.course.read_course`.
+    """
+
+    checkpoint: GeneratorCheckpoint
+    generator: Generator
+    alpha: AlphaNetwork
+    alpha_sha256: str
+    alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
+    alpha_run: Path | None = None
+    alpha_course: Mapping[str, Any] | None = None
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device: "auto" takes CUDA, then MPS, then the CPU.
+
+    Also makes the CPU treat denormals as zero: vanishing activations otherwise cost it dear, and
+    no pixel hangs on numbers below 1e-38.
+
+    Raises:
+        UsageError: unknown or absent device.
+    """
+    torch.set_flush_denormal(True)
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        problem = f"cannot be used here ({reason})"
+        raise UsageError(f"--device {name}", problem, "use cpu, cuda, cuda:0 or mps") from error
+    return device
+
+
+def choose_devices(names: Sequence[str]) -> list[torch.device]:
+    """Return the devices of one run, see `choose_device`.
+
+    Raises:
+        UsageError: an unknown or absent device, or devices of several kinds.
+    """
+    devices = [choose_device(name) for name in names]
+    kinds = {device.type for device in devices}
+    if len(kinds) > 1:
+        problem = f"names {' and '.join(sorted(kinds))}, whose pictures differ in their last bits"
+        raise UsageError("--devices", problem, "name devices of one kind")
+    return devices
+
+
+def obtain_generator(
+    part: GeneratorPart, device: torch.device, *, offline: bool = False
+) -> tuple[GeneratorCheckpoint, Generator]:
+    """Open the recipe's generator and put it on the device.
+
+    Raises:
+        UsageError: the recipe names none, or a crop beyond its canvas.
+        CheckpointRefused: the file cannot be used.
+        NetworkError: the file has to be fetched and cannot be.
+    """
+    if part.weights is None:
+        raise UsageError("generator", "the recipe names no weights", "give --generator FILE")
+    path = weights_path(part.weights, "generator", offline=offline)
+    checkpoint = open_generator(path, part.class_index)
+    side = checkpoint.spec.resolution
+    if part.crop is not None:
+        left, top, right, bottom = part.crop
+        if not (0 <= left < right <= side and 0 <= top < bottom <= side):
+            problem = f"{list(part.crop)} is no box inside {side} x {side} pixels"
+            raise UsageError("generator.crop", problem, "write left, top, right, bottom")
+    generator = checkpoint.build().to(device)
+    return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def obtain_alpha(
+    part: AlphaPart,
+    checkpoint: GeneratorCheckpoint,
+    generator: Generator,
+    say: Say,
+    *,
+    offline: bool = False,
+) -> AlphaCheckpoint:
+    """Open the recipe's alpha network, or train it once and keep it in the cache.
+
+    Raises:
+        CheckpointRefused: the file cannot be used, or belongs to another generator.
+        NetworkError: something has to be fetched and cannot be.
+        L4FError: the training collapsed.
+    """
+    if part.weights is not None:
+        path = weights_path(part.weights, "alpha", offline=offline)
+    else:
+        folder = cached_training(part, checkpoint.fingerprint)
+        path = folder / "alpha.safetensors"
+        if not path.exists():
+            say(f"no alpha network given: training one on {generator.w_avg.device}, into {folder}")
+        run_training(part, generator, checkpoint, folder, say, offline=offline)
+    return fitting_checkpoint(path, checkpoint)
+
+
+def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
+    """Open an alpha network that belongs to the generator, see `fitting_checkpoint`."""
+    return fitting_checkpoint(path, checkpoint).build()
+
+
+def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaCheckpoint:
+    """Open an alpha network's file and check that it belongs to the generator.
+
+    Raises:
+        CheckpointRefused: the file cannot be used, or belongs to another generator.
+    """
+    opened = open_alpha(path)
+    spec = checkpoint.spec
+    read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
+    if opened.resolutions[-1] != spec.resolution or read != dict(opened.channels):
+        problem = f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
+        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
+    if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
+        problem = f"was trained on another generator than {checkpoint.path}"
+        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
+    return opened
+
+
+def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = False) -> Networks:
+    """Open, fetch or train everything a recipe needs; see the two functions for errors."""
+    target = choose_device(device)
+    checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
+    # What does not go with this generator is refused before an alpha network is trained for it.
+    styles_of(recipe.sampling, generator.spec)
+    open_probes(recipe.filters, recipe.generator, generator)
+    opened = obtain_alpha(recipe.alpha, checkpoint, generator, say, offline=offline)
+    alpha = opened.build().to(target)
+    labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
+    told = opened.native.training if opened.native else {}
+    course = None if run is None else read_course(run, told)
+    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), labels, run, course)
+
+
+def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
+    """What a file says of the hand-made labels that its alpha network has seen.
+
+    Keys: ``unsupervised``, False where the network was fitted to labels; ``labels``, the number of
+    labelled images that fitted or chose it; ``supervision``, the same in words.
+    """
+    training = opened.native.training if opened.native else {}
+    said = {name: training.get(name) for name in UNLABELLED}
+    return {
+        name: said[name] if type(said[name]) is type(plain) else plain
+        for name, plain in UNLABELLED.items()
+    }
+
+
+def alpha_sha256(network: AlphaNetwork) -> str:
+    """Name an alpha network by its weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""Again: one sample of a finished dataset, rendered once more and compared with its files.
+
+A sample alone would do for eyes, but a batch of another size may move a level here and there. So
+the whole block is rendered in which the sample stood, and the bytes are the same.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.core.errors import CheckpointRefused, InputRefused, UsageError
+from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
+from l4f_datagen.dataset.formats.encoding import Encoder, image_suffix
+from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.layout import marker_path
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.pipeline.networks import Say, open_networks
+from l4f_datagen.pipeline.provenance import provenance
+from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.rendering.render import renderer_of
+from l4f_datagen.rendering.sweep import Draw, Sweep, sweep_of
+from l4f_datagen.report.named_file import named_place
+from l4f_datagen.report.records import Records, read_manifest, read_records
+
+ELSEWHERE = "name another folder with --out"
+
+
+def make_again(
+    folder: Path,
+    key: str,
+    out: Path,
+    say: Say,
+    *,
+    named: Mapping[str, Path] | None = None,
+    device: str | None = None,
+    offline: bool = False,
+) -> dict[str, Any]:
+    """Make one sample of a dataset again, accepted or rejected.
+
+    Args:
+        folder: the dataset.
+        key: of the sample, as in the ledger.
+        out: gets ``images/KEY.png``, ``masks/KEY.png`` and ``alpha/KEY.png`` (the image in the
+            dataset's image format).
+        say: takes lines of news.
+        named: files of ``generator``, ``alpha`` and ``latents``, where they lie elsewhere than for
+            the dataset.
+        device: None takes the kind the dataset was made on.
+        offline: fetch nothing.
+
+    Returns:
+        ``files``, the paths written, and ``same``: True where the dataset has these files and
+        they hold the same bytes, False where it has others, None where it has none to compare.
+
+    Raises:
+        UsageError: no finished dataset, no such key in its ledger, or an ``out`` inside of the
+            dataset or that cannot be written.
+        InputRefused: a damaged manifest, ledger or marker.
+        CheckpointRefused: other weights or settings than those of the dataset.
+        L4FError: see ``open_networks``.
+    """
+    origin = read_manifest(folder)["provenance"]
+    if out.resolve().is_relative_to(folder.resolve()):
+        problem = "lies in the dataset, which holds its own files alone"
+        raise UsageError(os.fspath(out), problem, ELSEWHERE)
+    records = read_records(folder)
+    position = next((i for i in range(len(records)) if records.key(i) == key), None)
+    if position is None:
+        raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
+    recipe = _recipe(origin, named or {}, os.fspath(folder))
+    backgrounds = backgrounds_of(recipe.output)
+    networks = open_networks(recipe, device or origin["device"], say, offline=offline)
+    if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
+        problem = "was made with other weights, latents or backgrounds than these"
+        remedy = "name its own ones with --generator, --alpha and --latents"
+        raise CheckpointRefused(os.fspath(folder), problem, remedy)
+    place = int(records.image_id[position]) - 1
+    block = block_around(place, sweep_of(recipe.sampling), plan_end(folder, recipe, records))
+    rendered = renderer_of(recipe, networks.generator, networks.alpha).render(block)
+    [sample] = [sample for sample in rendered if sample.key == key]
+    [(_, encoded)] = Encoder(recipe.output, backgrounds).encode([sample])
+    assert encoded is not None
+    files = {
+        f"images/{key}{image_suffix(recipe.output)}": encoded.image,
+        f"masks/{key}.png": encoded.mask,
+        f"alpha/{key}.png": encoded.alpha,
+    }
+    with named_place(out, ELSEWHERE):
+        for name, data in files.items():
+            write_atomically(out / name, data)
+    shard = int(records.shard[position])
+    return {"files": [out / name for name in files], "same": _same(folder, shard, files)}
+
+
+def block_around(place: int, sweep: Sweep, end: int | None) -> list[Draw]:
+    """Return the block of the plan in which a position (from 0) stands.
+
+    Args:
+        place: the position.
+        sweep: the plan.
+        end: positions the run was given, where fewer than the plan has; see ``plan_end``.
+    """
+    first = place // sweep.block_size * sweep.block_size
+    stop = min(first + sweep.block_size, sweep.capacity)
+    return [sweep.draw(k) for k in range(first, stop if end is None else min(stop, end))]
+
+
+def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
+    """Find out where ``--count attempts`` cut the plan, inside of a block maybe.
+
+    Returns:
+        The number of positions; None where the run was free to render whole blocks.
+
+    Raises:
+        InputRefused: the marker of the last shard is damaged.
+    """
+    shard = int(records.shard[-1])
+    path = marker_path(folder, shard)
+    if path.exists():
+        try:
+            [marker] = read_markers(folder, [shard])
+        except ValueError as error:
+            problem = f"is no marker of a shard ({error})"
+            remedy = "run the `make` that made the dataset again"
+            raise InputRefused(os.fspath(path), problem, remedy) from error
+        part = recipe.sampling
+        return shard * part.block_size * part.blocks_per_shard + marker.planned
+    # Without markers, as after a download: a run that counts accepted samples ends with one.
+    return None if records.accepted[-1] else len(records)
+
+
+def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
+    data = dict(origin["recipe"])
+    for name, file in named.items():
+        part, key = ("sampling", name) if name == "latents" else (name, "weights")
+        data[part] = {**data[part], key: os.fspath(file)}
+    return check_recipe(data, source)
+
+
+def _same(folder: Path, shard: int, files: Mapping[str, bytes]) -> bool | None:
+    found = []
+    for name, data in files.items():
+        kind, file = name.split("/")
+        for path in (
+            folder / kind / f"{shard:05d}" / file,
+            folder / "rejected" / f"{shard:05d}" / kind / file,
+        ):
+            if path.is_file():
+                found.append(path.read_bytes() == data)
+    return all(found) if found else None

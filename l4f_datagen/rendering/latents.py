@@ -1,0 +1,148 @@
+"""Latents from a file, in place of drawn z: z, w or W+, a row a sample.
+
+A .npy file, or one of torch.save or safetensors that holds a single tensor. Nothing in a file is
+executed, and its size is compared with what it announces before memory is taken.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from l4f_datagen.checkpoints.containers import SafeFile, read_container
+from l4f_datagen.checkpoints.storage import ByteSource, StoredTensor
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.models.spec import GeneratorSpec
+
+NPY_START = b"\x93NUMPY"
+MAX_BYTES = 4 * 2**30
+MAX_HEADER = 10_000
+SAVE = "save one float array with numpy.save or one tensor with torch.save"
+UNPARSED = (SyntaxError, TokenError, RecursionError, MemoryError)
+"""What Python's own parser, which NumPy gives a header to, raises on foreign text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """The rows of a file.
+
+    Attributes:
+        path: the file as the recipe names it.
+        values: float32 ``n dim`` (z or w), or ``n num_ws w_dim`` (W+); finite.
+        sha256: of shape and values, whatever file holds them.
+    """
+
+    path: str
+    values: NDArray[np.float32]
+    sha256: str
+
+    @property
+    def rows(self) -> int:
+        """How many latents there are."""
+        return len(self.values)
+
+    def take(self, seeds: Sequence[int]) -> NDArray[np.float32]:
+        """Return the rows that the seeds name, in their order."""
+        taken: NDArray[np.float32] = self.values[list(seeds)]
+        return taken
+
+    def check(self, spec: GeneratorSpec, space: str) -> None:
+        """Check that the rows fit a generator.
+
+        Raises:
+            InputRefused: another width, or another number of w in a W+ code.
+        """
+        fitting: list[tuple[int, ...]] = [(spec.z_dim,)]
+        if space == "w":
+            fitting = [(spec.w_dim,), (spec.num_ws, spec.w_dim)]
+        if self.values.shape[1:] in fitting:
+            return
+        wanted = " or ".join(_shape(("n", *row)) for row in fitting)
+        problem = f"has shape {_shape(self.values.shape)}, this generator takes {wanted} as {space}"
+        raise InputRefused(self.path, problem, "give latents of this very generator")
+
+
+def open_latents(path: str) -> Latents:
+    """Read a file of latents; a file that has not changed since is read once.
+
+    Raises:
+        InputRefused: it cannot be read, is no array of floats with two or three sizes, holds
+            nothing, NaN or infinities, or more than 4 GB.
+    """
+    place = Path(path).expanduser()
+    with ByteSource(place) as source:  # says in words what is wrong with the path
+        return _read(path, place, (source.size, source.stat.st_mtime_ns, source.stat.st_ino))
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, place: Path, stamp: tuple[int, ...]) -> Latents:
+    with ByteSource(place) as source:
+        if source.read(0, min(len(NPY_START), source.size)) == NPY_START:
+            values = _read_npy(source)
+        else:
+            values = _read_tensor(source)
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise InputRefused(path, f"row {row} holds NaN or infinity", "make the latents again")
+    digest = hashlib.sha256(_shape(values.shape).encode())
+    digest.update(values.astype("<f4", copy=False).data)
+    return Latents(path, values, digest.hexdigest())
+
+
+def _read_npy(source: ByteSource) -> NDArray[np.float32]:
+    with source.path.open("rb") as file:
+        try:
+            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[
+                npy.read_magic(file)
+            ]
+            shape, in_columns, dtype = read_header(file, max_header_size=MAX_HEADER)
+            if any(type(size) is not int for size in shape):  # to NumPy True is a size too
+                raise TypeError(shape)
+        except (ValueError, KeyError, TypeError, *UNPARSED) as error:
+            raise source.refuse("has no readable .npy header", SAVE) from error
+        if dtype.kind != "f" or dtype.itemsize > 8:
+            raise source.refuse(f"holds {dtype}, expected floating point", SAVE)
+        _check_size(source, shape, 4)
+        start = file.tell()
+    announced = math.prod(shape) * dtype.itemsize
+    if source.size - start != announced:
+        held = source.size - start
+        raise source.refuse(f"announces {announced} bytes of values, {held} are there")
+    stored = np.memmap(
+        source.path, dtype, mode="r", offset=start, shape=shape, order="F" if in_columns else "C"
+    )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinity
+        return np.array(stored, dtype=np.float32, order="C")
+
+
+def _read_tensor(source: ByteSource) -> NDArray[np.float32]:
+    container = read_container(source)
+    held = container.tensors if isinstance(container, SafeFile) else container.loaded
+    if isinstance(held, dict) and len(held) == 1:
+        [held] = held.values()
+    if not isinstance(held, StoredTensor):
+        raise source.refuse("holds no single tensor", SAVE)
+    _check_size(source, held.shape, 4)
+    held.check("the tensor")
+    return held.read().numpy()
+
+
+def _check_size(source: ByteSource, shape: Sequence[int], itemsize: int) -> None:
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        wanted = "n x dim or n x num_ws x w_dim, none of them 0"
+        raise source.refuse(f"has shape {_shape(shape)}, expected {wanted}", SAVE)
+    size = math.prod(shape) * itemsize
+    if size > MAX_BYTES:
+        problem = f"holds {size / 2**30:.1f} GB of latents, at most 4 are taken"
+        raise source.refuse(problem, "cut it in several files, one a dataset")
+
+
+def _shape(sizes: Sequence[object]) -> str:
+    return " x ".join(map(str, sizes)) or "()"

@@ -1,0 +1,245 @@
+"""Render a block of the plan: one synthesis pass gives image, alpha and mask."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l4f_datagen.core.masks import alpha_to_mask, components, fill_holes, largest_component
+from l4f_datagen.core.sample import Sample, image_to_uint8
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synthesis
+from l4f_datagen.recipe import Recipe, SplitPart
+from l4f_datagen.rendering.probes import Probe, Take, open_probes
+from l4f_datagen.rendering.splits import split_of
+from l4f_datagen.rendering.styles import Styles, styles_of
+from l4f_datagen.rendering.sweep import Draw
+from l4f_datagen.rendering.threads import one_thread
+
+HALF_RESOLUTIONS = 4
+"""fp16 is for so many of the top resolutions."""
+CLEANUP = {"largest_component": largest_component, "fill_holes": fill_holes}
+DRAWN, ALL_TRAIN = Styles(), SplitPart()
+DIGITS = 6
+CPU_PIXELS = 32 * 64**2
+"""Pixels rendered at once by one thread of a CPU: 32 pictures of 64 px, one of 512 px."""
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Generator and alpha network with everything that decides their pixels.
+
+    Attributes:
+        generator: frozen, on its device.
+        alpha: its alpha network; None renders images alone.
+        noise_mode: see the recipe.
+        mask_threshold: mask = alpha > threshold.
+        precision: "fp32", the reference; "bf16", autocast; "fp16", the top resolutions alone.
+        crop: left, top, right, bottom of the picture on the canvas, for image and alpha alike.
+        styles: where ws come from.
+        background: how the trunk is muted for ``Sample.background``; None renders none.
+        mask_cleanup: names from ``CLEANUP``, done to the mask in this order.
+        split: shares of train, val and test.
+        probes: score name -> what measures it on the device.
+    """
+
+    generator: Generator
+    alpha: AlphaNetwork | None
+    noise_mode: NoiseMode = "const"
+    mask_threshold: float = 0.9
+    precision: str = "fp32"
+    crop: tuple[int, int, int, int] | None = None
+    styles: Styles = DRAWN
+    background: Mute | None = None
+    mask_cleanup: tuple[str, ...] = ()
+    split: SplitPart = ALL_TRAIN
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+
+    def render(self, draws: Sequence[Draw]) -> list[Sample]:
+        """Render a block; each sample is a function of its psi and seed alone."""
+        return [sample for piece in self.pieces(draws) for sample in self.start(piece).samples()]
+
+    def pieces(self, draws: Sequence[Draw]) -> list[Sequence[Draw]]:
+        """Cut a block into batches: all of it, but on a CPU few large pictures at a time.
+
+        There a thread renders one piece and bigger batches are no faster.
+        """
+        size = max(1, CPU_PIXELS // self.generator.spec.resolution**2)
+        step = size if self.device.type == "cpu" else max(1, len(draws))
+        return [draws[start : start + step] for start in range(0, len(draws), step)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it renders."""
+        return self.generator.w_avg.device
+
+    @one_thread()
+    @torch.inference_mode()
+    def start(self, draws: Sequence[Draw]) -> "Rendering":
+        """Begin to render draws as one batch; on CUDA nothing waits for the device."""
+        seeds = [draw.seed for draw in draws]
+        ws = self.styles.ws(self.generator, draws)
+        noise = self.generator.noise(self.noise_mode, [noise_stream(seed) for seed in seeds])
+        synthesis, alphas = self._paint(ws, noise)
+        arrays = {"image": self._pixels(synthesis.image)}
+        if alphas is not None:
+            arrays["alpha"] = self._cropped(alphas)[:, 0].contiguous()
+        if self.background is not None:
+            with self._precision():
+                muted = self.generator.synthesis(ws, noise, self.background, half=self._half)
+            arrays["background"] = self._pixels(muted.image)
+        if alphas is not None and self.probes:
+            take = Take(
+                self.generator,
+                seeds,
+                noise,
+                synthesis.image,
+                self._mask(alphas),
+                lambda noise, mirror_at: self._mask(self._paint(ws, noise, mirror_at)[1]),
+            )
+            arrays |= {name: probe(take) for name, probe in self.probes.items()}
+        return Rendering(self, draws, arrays)
+
+    def _paint(
+        self, ws: Tensor, noise: Sequence[Tensor | None], mirror_at: int | None = None
+    ) -> tuple[Synthesis, Tensor | None]:
+        with self._precision():
+            synthesis: Synthesis = self.generator.synthesis(
+                ws, noise, half=self._half, mirror_at=mirror_at
+            )
+        if self.alpha is None:
+            return synthesis, None
+        with self._precision(of_alpha=True):
+            return synthesis, self.alpha(synthesis.features)
+
+    @property
+    def _half(self) -> Half | None:
+        """What of the synthesis runs in float16."""
+        if self.precision != "fp16":
+            return None
+        return Half(torch.float16, self.generator.spec.resolution // 2 ** (HALF_RESOLUTIONS - 1))
+
+    def _precision(self, *, of_alpha: bool = False) -> AbstractContextManager[object]:
+        """Autocast for bf16; for fp16 only where the alpha network meets features of both kinds."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        if self.precision == "fp16" and of_alpha:
+            return torch.autocast(self.device.type, torch.float16)
+        return nullcontext()
+
+    def _cropped(self, canvas: Tensor) -> Tensor:
+        left, top, right, bottom = self.crop or (0, 0, *canvas.shape[2:])
+        return canvas[:, :, top:bottom, left:right]
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        """Turn images into bytes on the device: uint8 ``batch h w 3``."""
+        pixels: Tensor = image_to_uint8(self._cropped(image))
+        return pixels.permute(0, 2, 3, 1).contiguous()
+
+    def _mask(self, alphas: Tensor | None) -> Tensor:
+        assert alphas is not None
+        mask: Tensor = alpha_to_mask(self._cropped(alphas)[:, 0], self.mask_threshold)
+        return mask
+
+
+class Rendering:
+    """A batch under way: its arrays travel to the host, on CUDA into pinned memory.
+
+    Args:
+        renderer: what renders it.
+        draws: its samples.
+        arrays: name -> ``batch ...`` on the device.
+    """
+
+    def __init__(
+        self, renderer: Renderer, draws: Sequence[Draw], arrays: Mapping[str, Tensor]
+    ) -> None:
+        self._renderer, self._draws = renderer, draws
+        on_cuda = renderer.device.type == "cuda"
+        self._host = {name: a.to("cpu", non_blocking=on_cuda) for name, a in arrays.items()}
+        self._done = torch.cuda.Event() if on_cuda else None
+        if self._done is not None:
+            self._done.record(torch.cuda.current_stream(renderer.device))
+
+    def samples(self) -> list[Sample]:
+        """Wait for the arrays and cut them into samples."""
+        if self._done is not None:
+            self._done.synchronize()
+        renderer = self._renderer
+        host = {name: array.numpy() for name, array in self._host.items()}
+        images = host.pop("image")
+        alphas = host.pop("alpha", np.zeros(images.shape[:3], np.float32))
+        backgrounds = host.pop("background", None)
+        made = []
+        for k, draw in enumerate(self._draws):
+            mask = alpha_to_mask(alphas[k], renderer.mask_threshold)
+            scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
+            if renderer.mask_cleanup:
+                mask, parts = clean_mask(mask, renderer.mask_cleanup)
+                scores = parts | scores
+            made.append(
+                Sample(
+                    image_id=draw.image_id,
+                    key=draw.key,
+                    psi=draw.psi,
+                    seed=draw.seed,
+                    image=images[k],
+                    alpha=alphas[k],
+                    mask=mask,
+                    scores=scores,
+                    split=split_of(draw.key, renderer.split),
+                    background=None if backgrounds is None else backgrounds[k],
+                )
+            )
+        return made
+
+
+def clean_mask(
+    mask: NDArray[np.bool_], steps: Sequence[str]
+) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Clean a mask up; alpha stays as the network gave it.
+
+    Returns:
+        The mask, and ``num_components`` and ``largest_share`` of what it was before, by which a
+        filter can still tell a mask in pieces.
+    """
+    before = components(mask)
+    for step in steps:
+        mask = CLEANUP[step](mask)
+    share = round(before.largest_share, DIGITS)
+    return mask, {"num_components": float(before.num_components), "largest_share": share}
+
+
+def noise_stream(seed: int) -> np.random.RandomState:
+    """The stream of a sample's random noise inputs, apart from the one that draws its z."""
+    return np.random.RandomState(np.array([seed, 1], dtype=np.uint32))
+
+
+def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None) -> Renderer:
+    """Return the recipe's renderer; without an alpha network it makes pictures alone.
+
+    Raises:
+        UsageError: a truncation cutoff beyond the generator's layers; a discriminator asked for
+            that the generator's file does not hold.
+        InputRefused: latents that cannot be read or do not fit the generator.
+    """
+    wants_background = alpha is not None and recipe.output.composites == "generated"
+    # Other rules of training take pictures from elsewhere; then the paper's way of muting is used.
+    mute: Mute = "const" if recipe.alpha.background == "const" else "conv1"
+    return Renderer(
+        generator,
+        alpha,
+        noise_mode=recipe.sampling.noise_mode,
+        mask_threshold=recipe.output.mask_threshold,
+        precision=recipe.sampling.precision,
+        crop=recipe.generator.crop,
+        styles=styles_of(recipe.sampling, generator.spec),
+        background=mute if wants_background else None,
+        mask_cleanup=recipe.sampling.mask_cleanup,
+        split=recipe.output.split,
+        probes={} if alpha is None else open_probes(recipe.filters, recipe.generator, generator),
+    )

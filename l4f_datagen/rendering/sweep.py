@@ -1,0 +1,103 @@
+"""The plan: psi list x seeds in one fixed order, cut in blocks.
+
+A position in the plan fixes psi and seed whatever the number of samples, shards or workers, so a
+dataset can be resumed, extended or split without renumbering anything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.sample import sample_key
+from l4f_datagen.recipe import SamplingPart
+from l4f_datagen.recipe.seeds import Seeds, parse_seeds
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One position of the plan; ``image_id`` counts from 1."""
+
+    image_id: int
+    psi: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The sample's file stem."""
+        return sample_key(self.psi, self.seed)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The full plan of a recipe.
+
+    The seeds advance once every psi has had its turn: with psi (0.5, 1.0) the plan reads 0.5 seed
+    0, 1.0 seed 0, 0.5 seed 1, ... A psi listed k times takes k seeds a turn.
+
+    Attributes:
+        psi: truncations in turn.
+        seeds: the seeds, the same for every psi.
+        block_size: samples rendered in one batch, always the same ones together.
+        blocks_per_shard: blocks in one shard.
+
+    Raises:
+        UsageError: two different psi whose keys would be the same.
+    """
+
+    psi: tuple[float, ...]
+    seeds: Seeds
+    block_size: int
+    blocks_per_shard: int
+
+    def __post_init__(self) -> None:
+        """Refuse psi that share a key."""
+        keys = {psi: sample_key(psi, 0) for psi in self.psi}
+        if len(set(keys.values())) < len(keys):
+            problem = f"two of {sorted(keys)} agree to three decimals, so their keys would too"
+            raise UsageError("--psi", problem, "keep psi at least 0.001 apart")
+
+    @property
+    def shard_size(self) -> int:
+        """Samples in a full shard."""
+        return self.block_size * self.blocks_per_shard
+
+    @property
+    def capacity(self) -> int:
+        """How many positions the plan has: full turns only, so that the shares are exact."""
+        largest_share = max(self.psi.count(psi) for psi in self.psi)
+        return len(self.psi) * (len(self.seeds) // largest_share)
+
+    def draw(self, position: int) -> Draw:
+        """Return what stands at ``position`` (from 0)."""
+        turn, slot = divmod(position, len(self.psi))
+        psi = self.psi[slot]
+        share, before = self.psi.count(psi), self.psi[:slot].count(psi)
+        return Draw(position + 1, psi, self.seeds[turn * share + before])
+
+    def shard(self, index: int) -> Iterator[list[Draw]]:
+        """Yield the blocks of one shard; the last of a limited plan may be short or missing."""
+        first = index * self.shard_size
+        stop = min(first + self.shard_size, self.capacity)
+        for start in range(first, stop, self.block_size):
+            end = min(start + self.block_size, stop)
+            yield [self.draw(position) for position in range(start, end)]
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of the whole plan."""
+        return -(-self.capacity // self.shard_size)
+
+
+def sweep_of(part: SamplingPart) -> Sweep:
+    """Return the recipe's plan.
+
+    Raises:
+        UsageError: psi or seeds that make no plan.
+        InputRefused: a file of latents that cannot be read.
+    """
+    seeds = parse_seeds(part.seeds)
+    if part.latents is not None:
+        from l4f_datagen.rendering.latents import open_latents  # imports torch
+
+        seeds = seeds.rows_of(open_latents(part.latents).rows, part.latents)
+    return Sweep(part.psi, seeds, part.block_size, part.blocks_per_shard)

@@ -1,0 +1,165 @@
+"""Collapses of a training: told within 100 steps, said in words, answered by a changed setting."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from l4f_datagen.core.errors import InputRefused, L4FError
+from l4f_datagen.recipe import TrainingPart
+from l4f_datagen.training.balance import Knobs
+from l4f_datagen.training.object_size import Bracket
+from l4f_datagen.training.state import StepFacts
+
+WINDOW = 20
+WHITE, BLACK = 0.985, 0.005
+SETTLED = 80
+"""Steps after which alpha has had time to come near its bracket."""
+SWING, SWINGS = 0.3, 4
+BEATEN = 0.05
+"""Of the logistic loss: every composite and every real is told with certainty."""
+GREY = 0.8
+"""Share of the largest possible indecision, min(mean, 1 - mean)."""
+
+
+class Collapsed(L4FError):
+    """The training collapsed in every attempt (exit 1)."""
+
+
+class PicturesRefused(Collapsed, InputRefused):
+    """The training was beaten by the user's own pictures, which tells what they are (exit 4)."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to fail.
+
+    Attributes:
+        words: completes "collapsed: ".
+        knob: what a restart changes.
+        factor: by how much.
+        advice: for the user, after the last restart.
+    """
+
+    words: str
+    knob: str
+    factor: float
+    advice: str
+
+
+KINDS: dict[str, Kind] = {
+    "not-a-number": Kind(
+        "the numbers ran away (not a number)",
+        "learning_rate",
+        0.5,
+        "lower alpha.training.learning_rate, or take bf16 or fp32 where the precision is fp16",
+    ),
+    "all-white": Kind(
+        "the matte is all white",
+        "area",
+        2.0,
+        "raise alpha.training.bg_coverage_weight or min_bg_coverage in the recipe",
+    ),
+    "all-black": Kind(
+        "the matte is all black",
+        "area",
+        0.5,
+        "raise alpha.training.fg_coverage_weight or min_fg_coverage in the recipe",
+    ),
+    "swinging": Kind(
+        "the matte swings between too white and too black",
+        "learning_rate",
+        0.5,
+        "lower alpha.training.learning_rate",
+    ),
+    "beaten": Kind(
+        "the discriminator tells every composite from the reals",
+        "d_learning_rate",
+        0.5,
+        "take reals that look like the generator's pictures (reals: generator always does)",
+    ),
+    "grey": Kind(
+        "the matte stays grey",
+        "binarization",
+        2.0,
+        "raise alpha.training.binarization_weight in the recipe",
+    ),
+}
+
+
+def diagnose(recent: Sequence[StepFacts], bracket: Bracket, config: TrainingPart) -> str | None:
+    """Name the collapse that the last steps show, or None."""
+    if not recent:
+        return None
+    last = recent[-1]
+    numbers = (last.d_loss, last.realism, last.binarization, last.alpha_coverage)
+    if not all(map(math.isfinite, numbers)):
+        return "not-a-number"
+    window = recent[-WINDOW:]
+    coverage = fmean(facts.alpha_coverage for facts in window)
+    if len(window) == WINDOW or last.step >= config.steps:
+        settled = config.balance == "auto" and last.step >= SETTLED
+        if coverage > ((1 + bracket.upper) / 2 if settled else WHITE):
+            return "all-white"
+        if coverage < (bracket.lower / 4 if settled else BLACK):
+            return "all-black"
+    if len(window) < WINDOW:
+        return None
+    if swings([facts.alpha_coverage for facts in recent]) >= SWINGS:
+        return "swinging"
+    if fmean(facts.d_loss for facts in window) < BEATEN:
+        return "beaten"
+    hardened = last.step >= max(SETTLED, config.binarization_ramp) + WINDOW
+    grey = fmean(facts.binarization for facts in window)
+    if hardened and config.binarization_weight and grey > GREY * min(coverage, 1 - coverage):
+        return "grey"
+    return None
+
+
+def swings(coverage: Sequence[float]) -> int:
+    """Count the turns of more than ``SWING`` up or down."""
+    turns, side, extreme = 0, 0, coverage[0]
+    for value in coverage[1:]:
+        if side >= 0 and value < extreme - SWING:
+            turns, side, extreme = turns + 1, -1, value
+        elif side <= 0 and value > extreme + SWING:
+            turns, side, extreme = turns + 1, 1, value
+        elif (side > 0 and value > extreme) or (side < 0 and value < extreme):
+            extreme = value
+    return turns
+
+
+def knobs_after(failures: Sequence[str]) -> Knobs:
+    """Return what the restarts so far have changed."""
+    knobs = Knobs()
+    for kind in failures:
+        name = KINDS[kind].knob
+        knobs = replace(knobs, **{name: getattr(knobs, name) * KINDS[kind].factor})
+    return knobs
+
+
+def collapsed(
+    failures: Sequence[str], coverage: float, *, pictures: str | None = None
+) -> Collapsed:
+    """Return the error that ends a training after its last attempt.
+
+    Args:
+        failures: kinds of collapse, one an attempt.
+        coverage: mean alpha at the end.
+        pictures: where the user's reals lie; they are to blame where the discriminator told them
+            from every composite in every attempt.
+    """
+    if pictures is not None and set(failures) == {"beaten"}:
+        problem = (
+            "the discriminator tells these pictures from all that is made of the generator's: "
+            "they show another class, or look otherwise"
+        )
+        remedy = "take pictures of what the generator draws, or --reals generator"
+        return PicturesRefused(pictures, problem, remedy)
+    kind = KINDS[failures[-1]]
+    mean = "" if math.isnan(coverage) else f" (mean alpha {coverage:.3f})"
+    problem = f"collapsed: {kind.words}{mean}"
+    if len(failures) > 1:
+        earlier = ", then ".join(KINDS[name].words for name in failures[:-1])
+        problem += f" in attempt {len(failures)}, after: {earlier}"
+    return Collapsed("alpha training", problem, kind.advice)

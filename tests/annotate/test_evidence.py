@@ -1,0 +1,226 @@
+"""Annotated pictures choose a snapshot and fine-tune it; truth is what one network says."""
+
+import json
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.annotate.annotated import Annotated, score_networks
+from l4f_datagen.annotate.evidence import Evidence, choose_snapshot, keep_choice
+from l4f_datagen.annotate.few_shot import few_shot, few_shot_loss, fit
+from l4f_datagen.annotate.key_file import KeyFile, KeyRow
+from l4f_datagen.annotate.rerender import Rerendered
+from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthSet
+from l4f_datagen.checkpoints.native import save_alpha
+from l4f_datagen.checkpoints.open import open_alpha
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.rendering.render import Renderer
+from l4f_datagen.scoring import match_truth, score_match
+from l4f_datagen.scoring.bootstrap import Difference, Interval
+
+CROP = (0, 4, 32, 28)
+
+
+def tilted(network, amount, seed=9):
+    """A copy of a network, its weights moved at random."""
+    moved, stream = deepcopy(network), np.random.RandomState(seed)
+    for parameter in moved.parameters():
+        noise = torch.from_numpy(stream.randn(*parameter.shape)).float()
+        parameter.data += amount * parameter.detach().abs().mean() * noise
+    return moved
+
+
+def centred(network, rendered):
+    """Move the bias so that half of the pixels are object: no test hangs on a constant mask."""
+    rendered.renderer.alpha.load_state_dict(network.state_dict())
+    alphas = np.concatenate([rendered.load(k).alpha.ravel() for k in range(4)])
+    rendered._last = None
+    level = float(np.median(alphas))
+    network.out.bias.data -= np.log(level / (1 - level))
+    return network
+
+
+@pytest.fixture
+def scene(make_generator, make_alpha):
+    """Eight pictures, whose truth is what the network ``true`` says."""
+    generator = make_generator(32)
+    true = make_alpha(generator)
+    rows = [KeyRow(f"psi0700-seed{seed:07d}.png", 0.7, seed) for seed in range(8)]
+    working = deepcopy(true)
+    rendered = Rerendered(
+        Renderer(generator, working, mask_threshold=0.5, crop=CROP), KeyFile(rows), "net"
+    )
+    centred(true, rendered)
+    working.load_state_dict(true.state_dict())
+    masks = [rendered.load(k).mask.copy() for k in range(8)]
+    rendered._last = None
+    items = [
+        TruthItem(row.file, None, lambda _, mask=mask: TruthMask(mask))
+        for row, mask in zip(rows, masks, strict=True)
+    ]
+    truth = TruthSet("somewhere/export.json", "test", items)
+    return true, match_truth(truth, rendered)
+
+
+def test_scores_are_those_of_the_usual_protocol(scene):
+    true, matched = scene
+    other = tilted(true, 0.5)
+    matched.prediction.renderer.alpha.load_state_dict(other.state_dict())
+    usual = score_match(matched)
+    scores = score_networks(Annotated(matched), {"true": true, "other": other}, 0.5)
+    assert [image.object_iou for image in scores["true"]] == [1.0] * 8
+    for image, expected in zip(scores["other"], usual.images, strict=True):
+        np.testing.assert_array_equal(image.counts, expected.counts)
+        assert image.mae == pytest.approx(expected.mae, abs=1e-6)
+
+
+def test_features_that_do_not_fit_are_rendered_again(scene):
+    _, matched = scene
+    few = Annotated(matched, kept_bytes=0)
+    kept = Annotated(matched)
+    assert few[3] is not few[3]
+    assert kept[3] is kept[3]
+    for side, tensors in kept[3].features.items():
+        for one, other in zip(tensors, few[3].features[side], strict=True):
+            torch.testing.assert_close(one, other)
+    with pytest.raises(IndexError):
+        kept[8]
+
+
+def test_truth_of_another_size_is_refused(scene):
+    _, matched = scene
+    matched.truth.items[2] = TruthItem("x.png", None, lambda _: TruthMask(np.ones((9, 7), bool)))
+    with pytest.raises(AnnotationRefused, match=r"x\.png: 7 x 9 pixels, its picture 32 x 24"):
+        Annotated(matched)[2]
+
+
+def test_predictions_from_files_have_no_features(scene):
+    _, matched = scene
+    folder = type(matched)(matched.truth, None, matched.pairing)
+    with pytest.raises(ValueError, match="only rendered pictures"):
+        Annotated(folder)
+
+
+def run_folder(tmp_path, networks):
+    training = {"recipe": {"steps": 3}}
+    for name, network in networks.items():
+        save_alpha(tmp_path / name, network, generator_fingerprint="f", training=training)
+    return tmp_path
+
+
+def test_the_best_snapshot_is_chosen_and_the_gain_told(scene, tmp_path):
+    true, matched = scene
+    run = run_folder(
+        tmp_path,
+        {
+            "alpha.safetensors": tilted(true, 0.6),
+            "snapshot-000002.safetensors": tilted(true, 0.02),
+            "snapshot-000004.safetensors": tilted(true, 0.6),
+        },
+    )
+    evidence = choose_snapshot(run, Annotated(matched), 0.5)
+    assert evidence.best == "snapshot-000002.safetensors"
+    mious = {name: interval.value for name, interval in evidence.mious.items()}
+    assert evidence.gain.interval.value == pytest.approx(
+        mious["snapshot-000002.safetensors"] - mious["alpha.safetensors"]
+    )
+    assert "the gain is clear of the noise of these images" in evidence.to_text()
+    assert "snapshot-000002.safetensors gains" in evidence.to_text()
+    before = (run / "alpha.safetensors").read_bytes()
+    chosen = open_alpha(keep_choice(run, evidence))
+    assert (run / "alpha.safetensors").read_bytes() == before
+    assert chosen.generator_fingerprint == "f"
+    said = chosen.native.training
+    assert said["supervision"] == (
+        "snapshot chosen on 8 annotated images (export.json); trained without labels"
+    )
+    assert (said["unsupervised"], said["labels"]) == (True, 8)
+    assert said["recipe"] == {"steps": 3}
+    assert json.loads((run / "evidence.json").read_text()) == evidence.to_dict()
+    best = open_alpha(run / evidence.best)
+    for name, tensor in chosen.state.items():
+        torch.testing.assert_close(tensor, best.state[name], rtol=0, atol=0)
+
+
+def test_the_own_pick_wins_a_draw(scene, tmp_path):
+    true, matched = scene
+    run = run_folder(tmp_path, {"alpha.safetensors": true, "snapshot-000002.safetensors": true})
+    evidence = choose_snapshot(run, Annotated(matched), 0.5)
+    assert evidence.best == "alpha.safetensors"
+    assert "the run's own pick, is the best" in evidence.to_text()
+
+
+def test_a_gain_within_the_noise_is_said_to_be():
+    unclear = Difference("miou", Interval(0.004, -0.002, 0.011), 0.87, 10)
+    mious = {"alpha.safetensors": Interval(0.9, 0.88, 0.92), "b": Interval(0.904, 0.88, 0.93)}
+    text = Evidence("export.json", 10, mious, "b", unclear).to_text()
+    assert "b gains 0.0040 [-0.0020, 0.0110] mIoU over the run's own pick" in text
+    assert "scores higher in 87 % of the resamples" in text
+    assert "all of the gain is within the noise of these images" in text
+    assert "0.0130 wide, 10 images" in text
+
+
+def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene):
+    true, matched = scene
+    start = tilted(true, 0.6)
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    said = []
+    result = few_shot(start, Annotated(matched), threshold=0.5, steps=60, folds=4, say=said.append)
+    assert result.gain.interval.value > 0.02
+    assert result.gain.is_clear
+    assert result.before.value < result.held_out.value <= result.seen.value + 0.02
+    assert sorted(name for part in result.folds for name in part) == [
+        item.name for item in matched.truth
+    ]
+    assert [len(part) for part in result.folds] == [2, 2, 2, 2]
+    assert said[-1] == "few-shot: fit to all images"
+    assert "no longer unsupervised" in result.to_text()
+    for name, tensor in start.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    generator = matched.prediction.renderer.generator
+    assert all(not p.requires_grad and p.grad is None for p in generator.parameters())
+    assert json.loads(json.dumps(result.to_dict()))["gain"]["is_clear"]
+
+
+def test_a_held_out_picture_has_no_say(scene):
+    true, matched = scene
+    start, places = tilted(true, 0.3), [1, 2, 3, 4]
+    one = fit(start, Annotated(matched), places, steps=5, seed=3)
+    white = TruthMask(np.ones((24, 32), bool))
+    matched.truth.items[0] = TruthItem(matched.truth[0].name, None, lambda _: white)
+    same = fit(start, Annotated(matched), places, steps=5, seed=3)
+    other = fit(start, Annotated(matched), [0, *places], steps=5, seed=3)
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, same.state_dict()[name], rtol=0, atol=0)
+    assert not torch.equal(one.out.weight, other.out.weight)
+
+
+def test_the_loss_is_cross_entropy_plus_soft_iou_of_scored_pixels(scene):
+    true, matched = scene
+    mask = matched.truth[1].load().mask
+    ignore = np.zeros_like(mask)
+    ignore[:10] = True
+    item = TruthItem(matched.truth[1].name, None, lambda _: TruthMask(mask, ignore))
+    matched.truth.items[1] = item
+    annotated = Annotated(matched)
+    network = tilted(true, 0.4)
+    alpha = network(annotated[1].features)[0, 0, 4:28].double().detach().numpy()[10:]
+    target = mask[10:]
+    entropy = -np.where(target, np.log(alpha), np.log(1 - alpha)).mean()
+    both = (alpha * target).sum()
+    iou = both / (alpha.sum() + target.sum() - both)
+    loss = float(few_shot_loss(network, annotated, annotated[1]))
+    assert loss == pytest.approx(entropy + 1 - iou, rel=1e-4)
+
+
+def test_too_few_pictures_are_refused(scene):
+    true, matched = scene
+    few = type(matched)(
+        matched.truth, matched.prediction, matched.pairing.__class__(
+            matched.pairing.pairs[:3], "key", 0, (), ""
+        )
+    )  # fmt: skip
+    with pytest.raises(AnnotationRefused, match="3 images to fine-tune on, at least 4"):
+        few_shot(true, Annotated(few), threshold=0.5)

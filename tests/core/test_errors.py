@@ -1,0 +1,56 @@
+import pickle
+
+import pytest
+
+from l4f_datagen.core import errors
+
+EXIT_CODES = {
+    "L4FError": 1,
+    "UsageError": 2,
+    "RecipeError": 2,
+    "BelowScore": 3,
+    "InputRefused": 4,
+    "CheckpointRefused": 4,
+    "AnnotationRefused": 4,
+    "NetworkError": 5,
+    "Interrupted": 130,
+}
+
+
+def public_errors():
+    return {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+
+
+def test_every_error_has_its_exit_code():
+    assert {name: kind.exit_code for name, kind in public_errors().items()} == EXIT_CODES
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent"),
+    [
+        ("RecipeError", "UsageError"),
+        ("CheckpointRefused", "InputRefused"),
+        ("AnnotationRefused", "InputRefused"),
+    ],
+)
+def test_narrow_errors_are_caught_as_broad_ones(kind, parent):
+    kinds = public_errors()
+    assert issubclass(kinds[kind], kinds[parent])
+    assert all(issubclass(each, errors.L4FError) for each in kinds.values())
+
+
+def test_the_text_is_one_line_whatever_was_put_in():
+    error = errors.InputRefused("a\n file.png", "is\tnot\r\nan image ", " remove  it")
+    assert str(error) == "a file.png: is not an image ; remove it"
+    assert (error.subject, error.remedy) == ("a\n file.png", " remove  it")
+    assert error.problem == "is\tnot\r\nan image "
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(errors.UsageError("--n", "is 0", "ask for more")))
+    assert (type(error), str(error)) == (errors.UsageError, "--n: is 0; ask for more")
+    assert (error.subject, error.problem, error.remedy) == ("--n", "is 0", "ask for more")

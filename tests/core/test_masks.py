@@ -1,0 +1,219 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
+
+from l4f_datagen.annotations.rle import decode_coco_rle
+from l4f_datagen.core import masks
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # busy machines
+SMALL = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
+
+
+def picture(text):
+    return np.array([[cell == "#" for cell in line] for line in text.split()])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9])
+def test_threshold_is_strict_and_the_same_for_numpy_and_torch(threshold):
+    around = np.nextafter(np.float32(threshold), np.float32([-1, 2]), dtype=np.float32)
+    if threshold == 0:  # the next numbers are denormals, which a process may have switched off
+        around = np.finfo(np.float32).tiny * np.float32([-1, 1])
+    alpha = np.array([[around[0], np.float32(threshold), around[1]]], np.float32)
+    mask = masks.alpha_to_mask(alpha, threshold)
+    assert mask.dtype == np.bool_
+    assert mask.tolist() == [[False, False, True]]
+    in_torch = masks.alpha_to_mask(torch.from_numpy(alpha), threshold)
+    assert in_torch.dtype == torch.bool
+    assert in_torch.tolist() == mask.tolist()
+
+
+def test_a_double_threshold_does_not_widen_the_comparison():
+    alpha = np.full((1, 1), 0.9, np.float32)
+    assert not masks.alpha_to_mask(alpha, np.float64(0.9)).any()
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_threshold_out_of_range_is_refused(threshold):
+    with pytest.raises(ValueError, match="mask_threshold: expected 0 <= threshold < 1, got"):
+        masks.alpha_to_mask(np.zeros((2, 2), np.float32), threshold)
+
+
+@PATIENT
+@given(SMALL)
+def test_area_coverage_and_box_agree_with_a_plain_count(mask):
+    inside = [(y, x) for y, x in np.ndindex(mask.shape) if mask[y, x]]
+    assert masks.area_px(mask) == len(inside)
+    assert masks.coverage(mask) == len(inside) / (mask.shape[0] * mask.shape[1])
+    if not inside:
+        assert masks.bbox_xywh(mask) == (0, 0, 0, 0)
+        return
+    x, y, width, height = masks.bbox_xywh(mask)
+    assert (y, x) == (min(y for y, _ in inside), min(x for _, x in inside))
+    assert (y + height, x + width) == (
+        max(y for y, _ in inside) + 1,
+        max(x for _, x in inside) + 1,
+    )
+
+
+@PATIENT
+@given(SMALL)
+def test_box_and_area_agree_with_pycocotools(mask):
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    assert masks.bbox_xywh(mask) == tuple(coco_mask.toBbox(rle))
+    assert masks.area_px(mask) == coco_mask.area(rle)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "share"),
+    [
+        ("... ...", 0, 0.0),
+        ("#.. .#.", 1, 1.0),  # touching at a corner is one part
+        ("##.. ...# ....", 2, 2 / 3),
+        ("#.#.# ..... #####", 4, 5 / 8),
+    ],
+)
+def test_components(text, count, share):
+    assert masks.components(picture(text)) == masks.Components(count, pytest.approx(share))
+
+
+def flood_fill(mask):
+    """Areas of the 8-connected parts, by a plain flood."""
+    left, areas = {(int(y), int(x)) for y, x in np.argwhere(mask)}, []
+    while left:
+        edge, area = [left.pop()], 0
+        while edge:
+            y, x = edge.pop()
+            area += 1
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        areas.append(area)
+    return areas
+
+
+@PATIENT
+@given(SMALL)
+def test_components_agree_with_a_flood(mask):
+    areas = flood_fill(mask)
+    found = masks.components(mask)
+    assert found.num_components == len(areas)
+    assert found.largest_share == pytest.approx(max(areas, default=0) / max(sum(areas), 1))
+
+
+@PATIENT
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)))
+def test_many_masks_at_once_are_as_one_by_one(stack):
+    num_components, largest_share = masks.count_components(stack)
+    expected = [masks.components(mask) for mask in stack]
+    assert num_components.tolist() == [each.num_components for each in expected]
+    np.testing.assert_allclose(largest_share, [each.largest_share for each in expected])
+    contacts = [masks.border_contact(mask) for mask in stack]
+    np.testing.assert_allclose(masks.border_contacts(stack), contacts)
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"),
+    [
+        ("... ...", "... ..."),
+        ("#.# ..#", "..# ..#"),
+        ("#.. .#. ... ..#", "#.. .#. ... ..."),  # corners connect
+        ("#.# #.#", "#.. #.."),  # of equals the first
+        ("###", "###"),
+    ],
+)
+def test_largest_component(text, largest):
+    mask = picture(text)
+    np.testing.assert_array_equal(masks.largest_component(mask), picture(largest))
+    np.testing.assert_array_equal(mask, picture(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("### #.# ###", "### ### ###"),
+        (".#. #.# .#.", ".#. ### .#."),  # no 4-connected way out
+        ("#.# #.# ###", "#.# #.# ###"),
+        ("... ... ...", "... ... ..."),
+    ],
+)
+def test_fill_holes(text, filled):
+    np.testing.assert_array_equal(masks.fill_holes(picture(text)), picture(filled))
+
+
+@pytest.mark.parametrize(
+    ("text", "contact"),
+    [
+        ("... .#. ...", 0.0),
+        ("#.. .#. ...", 1 / 8),
+        ("### ### ###", 1.0),
+        ("....# ..... .....", 1 / 12),
+        ("#.#", 2 / 3),  # every pixel of a single row lies on the border
+    ],
+)
+def test_border(text, contact):
+    mask = picture(text)
+    assert masks.border_contact(mask) == pytest.approx(contact)
+    assert masks.touches_border(mask) == (contact > 0)
+
+
+DECODE = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@DECODE
+@PATIENT
+@given(SMALL)
+def test_rle_is_what_pycocotools_and_our_reader_decode(mask):
+    rle = masks.mask_to_rle(mask)
+    assert json.loads(json.dumps(rle)) == rle
+    np.testing.assert_array_equal(coco_mask.decode(rle).astype(bool), mask)
+    np.testing.assert_array_equal(decode_coco_rle(rle, mask.shape, "test"), mask)
+
+
+def fill(rings, shape):
+    """Even-odd filling: a pixel is inside where a ray to its left crosses an odd count of edges."""
+    inside = np.zeros(shape, np.bool_)
+    for ring in rings:
+        for (x, y), (to_x, to_y) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            if x == to_x:
+                inside[min(y, to_y) : max(y, to_y), x:] ^= True
+    return inside
+
+
+@PATIENT
+@given(SMALL)
+def test_polygons_are_exact(mask):
+    rings = masks.polygons_xy(mask)
+    areas = [doubled_area(ring.points_xy) / 2 for ring in rings]
+    assert sum(areas) == masks.area_px(mask)
+    assert [ring.is_hole for ring in rings] == [area < 0 for area in areas]
+    assert sum(not ring.is_hole for ring in rings) == masks.components(mask).num_components
+    np.testing.assert_array_equal(fill([ring.points_xy for ring in rings], mask.shape), mask)
+
+
+def doubled_area(ring):
+    following = np.roll(ring, -1, axis=0)
+    return sum(
+        x * b - a * y for (x, y), (a, b) in zip(ring.tolist(), following.tolist(), strict=True)
+    )
+
+
+def test_polygon_of_a_square_with_a_hole():
+    rings = masks.polygons_xy(picture("##### #...# #.#.# #...# #####"))
+    assert [ring.is_hole for ring in rings] == [False, True, False]
+    assert rings[0].points_xy.tolist() == [[5, 0], [5, 5], [0, 5], [0, 0]]
+    assert rings[0].points_xy.dtype == np.int32
+    assert masks.polygons_xy(np.zeros((4, 4), np.bool_)) == []
+
+
+@DECODE
+def test_pycocotools_fills_an_outer_ring_as_the_mask():
+    y, x = np.mgrid[:64, :64]
+    mask = (x - 30.2) ** 2 / 400 + (y - 33.7) ** 2 / 150 < 1
+    [ring] = masks.polygons_xy(mask)
+    encoded = coco_mask.frPyObjects([ring.points_xy.ravel().tolist()], 64, 64)
+    np.testing.assert_array_equal(coco_mask.decode(encoded)[:, :, 0].astype(bool), mask)

@@ -1,0 +1,94 @@
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l4f_datagen.core.options import FORMAT_LIST, PSI_LIST
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [
+        ("0.7", (0.7,)),
+        ("0.5,0.7,1.0", (0.5, 0.7, 1.0)),
+        ("1,0.5", (1.0, 0.5)),
+        ("0.5:1,0.7:2", (0.5, 0.7, 0.7)),
+        ("0.5:2,0.7:4", (0.5, 0.7, 0.7)),
+        ("0.7:6", (0.7,)),
+        ("0,2", (0.0, 2.0)),
+        ("0.5:,1", (0.5, 1.0)),
+    ],
+)
+def test_psi(text, turns):
+    assert PSI_LIST.convert(text, None, None) == turns
+
+
+@given(
+    st.dictionaries(st.sampled_from([0.1, 0.35, 0.7, 1.0, 1.999]), st.integers(1, 40), min_size=1)
+)
+def test_shares_are_exact_and_in_lowest_terms(shares):
+    text = ",".join(f"{psi}:{share}" for psi, share in shares.items())
+    turns = PSI_LIST.convert(text, None, None)
+    counts = {psi: turns.count(psi) for psi in shares}
+    assert list(dict.fromkeys(turns)) == list(shares)
+    first = next(iter(shares))
+    assert all(counts[psi] * shares[first] == shares[psi] * counts[first] for psi in shares)
+    assert not any(all(count % k == 0 for count in counts.values()) for k in range(2, 41))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected numbers such as 0.5,0.7 or 0.5:1,0.7:2, got ''"),
+        ("0.5,", "expected numbers such as"),
+        ("0.5;0.7", "expected numbers such as"),
+        ("0.5:1.5", "expected numbers such as"),
+        ("0.5:1:2", "expected numbers such as"),
+        ("2.1", "psi must be in [0, 2], got 2.1"),
+        ("-0.1", "psi must be in [0, 2], got -0.1"),
+        ("nan", "psi must be in [0, 2], got nan"),
+        ("inf", "psi must be in [0, 2], got inf"),
+        ("0.5:0", "a share must be from 1 to 1000, got 0"),
+        ("0.5:1001", "a share must be from 1 to 1000, got 1001"),
+        ("0.5,0.50", "psi 0.50 is named twice; give it a share instead, 0.50:2"),
+    ],
+)
+def test_psi_that_is_refused(text, problem):
+    with pytest.raises(click.BadParameter) as caught:
+        PSI_LIST.convert(text, None, None)
+    assert problem in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("png", ("png",)), ("hf, png", ("png", "hf")), ("coco,png,coco", ("png", "coco"))],
+)
+def test_formats(text, names):
+    assert FORMAT_LIST.convert(text, None, None) == names
+
+
+@pytest.mark.parametrize("text", ["", "png,", "PNG", "png coco", "yolo9"])
+def test_formats_that_are_refused(text):
+    with pytest.raises(click.BadParameter, match=r"is not a format.* known are png, coco, hf"):
+        FORMAT_LIST.convert(text, None, None)
+
+
+def test_finished_values_pass():
+    assert PSI_LIST.convert([0.5, 0.7], None, None) == (0.5, 0.7)
+    assert FORMAT_LIST.convert(("png",), None, None) == ("png",)
+
+
+def test_as_flags_of_a_command():
+    @click.command()
+    @click.option("--psi", type=PSI_LIST)
+    @click.option("--formats", type=FORMAT_LIST)
+    def command(psi, formats):
+        click.echo(f"{psi} {formats}")
+
+    runner = CliRunner()
+    result = runner.invoke(command, ["--psi", "0.5:1,1:3", "--formats", "hf,png"])
+    assert (result.exit_code, result.output) == (0, "(0.5, 1.0, 1.0, 1.0) ('png', 'hf')\n")
+    refused = runner.invoke(command, ["--psi", "3"])
+    assert refused.exit_code == 2
+    assert "Invalid value for '--psi': psi must be in [0, 2], got 3" in refused.output

@@ -1,0 +1,244 @@
+import hashlib
+import os
+import struct
+import warnings
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.dataset.formats.backgrounds import (
+    backgrounds_of,
+    open_backgrounds,
+    refuse_among_backgrounds,
+)
+from l4f_datagen.recipe import OutputPart
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pictures of one colour each, of other sizes and kinds than a sample."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    Image.new("RGB", (40, 20), (200, 0, 0)).save(folder / "a.png")
+    Image.new("L", (5, 9), 120).save(folder / "b.JPG", "JPEG")
+    Image.new("RGBA", (16, 16), (0, 0, 200, 255)).save(folder / "more/c.webp", lossless=True)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_pictures_are_found_scaled_and_cropped(pictures):
+    backgrounds = open_backgrounds(pictures)
+    assert backgrounds.names == ("a.png", "b.JPG", "more/c.webp")
+    found = Counter()
+    for number in range(90):
+        picture = backgrounds.picture(f"key{number}", (16, 24))
+        assert (picture.shape, picture.dtype) == ((16, 24, 3), np.uint8)
+        found[tuple(picture[8, 8].tolist())] += 1
+    assert set(found) == {(200, 0, 0), (120, 120, 120), (0, 0, 200)}
+    assert min(found.values()) > 15
+
+
+def test_the_choice_hangs_on_the_key_alone(pictures):
+    first, again = open_backgrounds(pictures), open_backgrounds(pictures)
+    for key in ("psi0700-seed0000001", "psi0700-seed0000002"):
+        one, other = first.picture(key, (8, 8)), again.picture(key, (8, 8))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_scaling_keeps_the_shape_of_things(tmp_path):
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, 13:27] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    picture = open_backgrounds(tmp_path).picture("k", (20, 20))  # the square in the middle, twice
+    assert picture.min() > 250
+
+
+def test_the_digest_stands_for_names_and_contents(pictures, tmp_path):
+    before = open_backgrounds(pictures).sha256
+    pictures.rename(tmp_path / "elsewhere")
+    assert open_backgrounds(tmp_path / "elsewhere").sha256 == before
+    Image.new("RGB", (40, 20), (201, 0, 0)).save(tmp_path / "elsewhere/a.png")
+    changed = open_backgrounds(tmp_path / "elsewhere").sha256
+    (tmp_path / "elsewhere/a.png").rename(tmp_path / "elsewhere/d.png")
+    assert len({before, changed, open_backgrounds(tmp_path / "elsewhere").sha256}) == 3
+
+
+def test_the_digest_is_a_list_of_files_whatever_their_names(pictures):
+    named = os.fsencode(pictures) + b"/more/\xff \xc3\xa9.png"
+    try:
+        Path(os.fsdecode(named)).write_bytes((pictures / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    names = [b"a.png", b"b.JPG", b"more/c.webp", b"more/\xff \xc3\xa9.png"]
+    wanted = hashlib.sha256()
+    for name in names:
+        content = Path(os.fsdecode(os.fsencode(pictures) + b"/" + name)).read_bytes()
+        wanted.update(hashlib.sha256(content).hexdigest().encode() + b"  " + name + b"\n")
+    opened = open_backgrounds(pictures)
+    assert opened.sha256 == wanted.hexdigest()
+    assert [os.fsencode(name) for name in opened.names] == names
+
+
+def test_wide_grey_is_scaled_not_clipped(tmp_path):
+    levels = np.array([[0, 128, 129, 20_000], [32_768, 65_000, 65_406, 65_535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "wide.png")
+    picture = open_backgrounds(tmp_path).picture("k", (2, 4))
+    wanted = np.array([[0, 0, 1, 78], [128, 253, 254, 255]])
+    np.testing.assert_array_equal(picture, np.repeat(wanted[:, :, None], 3, axis=2))
+
+
+def test_wide_colours_are_scaled_too(tmp_path):
+    row = b"\0" + struct.pack(">6H", 0, 0x4E20, 0x8000, 0xFFFF, 0x1234, 0x00FF)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row)),
+        (b"IEND", b""),
+    )
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        file += struct.pack(">I", len(data)) + kind + data
+        file += struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "wide.png").write_bytes(file)
+    picture = open_backgrounds(tmp_path).picture("k", (1, 2))
+    np.testing.assert_array_equal(picture, [[[0, 0x4E, 0x80], [0xFF, 0x12, 0]]])
+
+
+def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
+    left, right = (Image.new("RGB", (8, 8), colour) for colour in ((0, 90, 0), (90, 0, 0)))
+    left.save(tmp_path / "pair.jpg", "MPO", save_all=True, append_images=[right])
+    left.save(tmp_path / "really.jpg", "PNG")
+    backgrounds = open_backgrounds(tmp_path)
+    for number in range(4):
+        colour = backgrounds.picture(f"key{number}", (8, 8))[4, 4].astype(int)
+        assert np.abs(colour - (0, 90, 0)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "GIF", "DDS", "TGA"])
+def test_other_kinds_are_refused_under_any_name(tmp_path, kind):
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png", kind)
+    with pytest.raises(InputRefused, match=r"other.png: is not a readable image \(known are P"):
+        open_backgrounds(tmp_path)
+
+
+def test_whatever_a_decoder_raises_is_told_in_one_line(pictures, monkeypatch):
+    def fail(*_):
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(InputRefused, match=r"damaged \(required argument is not an integer\); rem"):
+        open_backgrounds(pictures)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def garble(path):
+    path.write_bytes(b"this is no picture")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (cut, r"damaged \(image file is truncated"),
+        (garble, r"not a readable image \(known are PNG, "),
+    ],
+)
+def test_a_broken_picture_is_named_at_the_door(pictures, spoil, words):
+    spoil(pictures / "a.png")
+    with pytest.raises(InputRefused, match=rf"pictures/a.png: is {words}") as told:
+        open_backgrounds(pictures)
+    assert told.value.exit_code == 4
+    assert str(told.value).endswith("; remove or replace it")
+
+
+def test_one_that_breaks_later_is_named_too(pictures):
+    backgrounds = open_backgrounds(pictures)
+    for name in backgrounds.names:
+        cut(pictures / name)
+    with pytest.raises(InputRefused, match="is damaged"):
+        backgrounds.picture("key", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("limit", "match"), [(100, "a.png: is 40 x 20 pixels, at most 64 MP; shrink it")]
+)
+def test_size_is_bounded_before_memory_is_taken(pictures, monkeypatch, limit, match):
+    monkeypatch.setattr("l4f_datagen.dataset.formats.backgrounds.MAX_PIXELS", limit)
+    with pytest.raises(InputRefused, match=match):
+        open_backgrounds(pictures)
+
+
+def test_a_decompression_bomb(pictures, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputRefused, match=r"a.png: is far beyond 64 megapixels; shrink it"):
+        open_backgrounds(pictures)
+
+
+@pytest.mark.filterwarnings("always")  # as Python has it for scripts, and pytest has not
+def test_pillow_says_nothing_of_its_own(tmp_path, capsys):
+    monochrome = Image.new("1", (9_500, 9_500))  # beyond what Pillow warns of
+    monochrome.save(tmp_path / "large.png")
+    with pytest.raises(InputRefused, match="is 9500 x 9500 pixels, at most 64 MP; shrink it"):
+        open_backgrounds(tmp_path)
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([200, 0, 0, 0, 0, 200])
+    palette.save(tmp_path / "large.png", transparency=b"\x00\x80")
+    with warnings.catch_warnings(record=True) as shown:
+        picture = open_backgrounds(tmp_path).picture("k", (4, 4))
+    assert (picture == 0).all()  # what is transparent is shown on black
+    assert shown == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("place", ["pictures", "pictures/out", "pictures/a/../more/out", "link/x"])
+def test_a_dataset_does_not_become_its_own_background(pictures, tmp_path, place):
+    (tmp_path / "link").symlink_to(pictures / "more")
+    output = OutputPart(composites="folder", composites_folder=str(pictures))
+    with pytest.raises(UsageError) as told:
+        refuse_among_backgrounds(output, tmp_path / place)
+    assert str(told.value) == (
+        f"{tmp_path / place}: lies in the folder of backgrounds {pictures}, and its pictures would "
+        "count there; choose a folder outside of it"
+    )
+    assert told.value.exit_code == 2
+
+
+@pytest.mark.parametrize("place", ["out", "pictures2", "pictures/../out", "back/out", "."])
+def test_a_dataset_beside_its_backgrounds(pictures, tmp_path, place):
+    (pictures / "back").symlink_to(tmp_path)
+    output = OutputPart(composites="folder", composites_folder=str(pictures))
+    refuse_among_backgrounds(output, tmp_path / place)
+    refuse_among_backgrounds(OutputPart(), pictures / place)
+
+
+def test_folders_without_pictures(tmp_path):
+    with pytest.raises(InputRefused, match=r"nowhere: is no folder; name a folder of background"):
+        open_backgrounds(tmp_path / "nowhere")
+    with pytest.raises(InputRefused, match=r"holds no picture \(.bmp .jpeg .jpg .png .webp\)"):
+        open_backgrounds(tmp_path)
+
+
+def test_only_the_recipe_that_asks_opens_a_folder(pictures):
+    assert backgrounds_of(OutputPart()) is None
+    wanted = OutputPart(composites="folder", composites_folder=str(pictures))
+    assert backgrounds_of(wanted).folder == pictures
+
+
+def test_a_dataset_over_own_pictures(discs, pictures, tmp_path):
+    backgrounds = open_backgrounds(pictures)
+    output = {"composites": "folder", "composites_folder": str(pictures)}
+    folder = tmp_path / "out"
+    discs.make_dataset(folder, 5, formats=["png"], output=output, backgrounds=backgrounds)
+    for disc in discs.accepted_discs(5):
+        with Image.open(folder / f"composites/{disc.seed // 8:05d}/{disc.key}.png") as composite:
+            pixels = np.asarray(composite)
+        outside = disc.alpha == 0
+        wanted = backgrounds.picture(disc.key, (16, 16))
+        np.testing.assert_array_equal(pixels[outside], wanted[outside])
+        np.testing.assert_array_equal(pixels[disc.alpha == 1], disc.image[disc.alpha == 1])

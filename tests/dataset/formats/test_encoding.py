@@ -1,0 +1,156 @@
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.dataset.formats.encoding import BLOCKS_AHEAD, Encoder, encode_blocks
+from l4f_datagen.recipe import OutputPart
+
+PLAIN = Encoder(OutputPart(formats=("png",)))
+
+
+def decode(picture):
+    return Image.open(io.BytesIO(picture))
+
+
+def encode(sample, **output):
+    [(_, encoded)] = Encoder(OutputPart(**output)).encode([sample])
+    return encoded
+
+
+def test_pngs_give_back_the_arrays(discs):
+    sample = discs.make_disc(1)
+    encoded = encode(sample)
+    image, mask, alpha = map(decode, (encoded.image, encoded.mask, encoded.alpha))
+    assert (image.mode, mask.mode, alpha.mode) == ("RGB", "L", "L")
+    np.testing.assert_array_equal(image, sample.image)
+    np.testing.assert_array_equal(np.asarray(mask) == 255, sample.mask)
+    assert set(np.unique(mask)) == {0, 255}
+    np.testing.assert_array_equal(alpha, np.rint(sample.alpha * 255))
+    assert encoded.coverage == pytest.approx(sample.mask.mean())
+
+
+def test_sixteen_bit_alpha(discs):
+    sample = discs.make_disc(2)
+    alpha = decode(encode(sample, alpha_bits=16).alpha)
+    assert alpha.mode == "I;16"
+    assert np.asarray(alpha).max() == 65535
+    np.testing.assert_allclose(np.asarray(alpha) / 65535, sample.alpha, atol=0.5 / 65535)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "kind", "worst"),
+    [("png", "PNG", 0), ("webp", "WEBP", 0), ("jpeg", "JPEG", 90)],
+)
+def test_image_formats(discs, image_format, kind, worst):
+    sample = discs.make_disc(3, size=32)
+    encoded = encode(replace(sample, reason=None), image_format=image_format, cutouts=True)
+    image = decode(encoded.image)
+    assert (image.format, image.mode) == (kind, "RGB")
+    assert np.abs(np.int16(image) - sample.image).max() <= worst  # noise: the worst case of JPEG
+    assert decode(encoded.mask).format == decode(encoded.alpha).format == "PNG"
+    cutout = decode(encoded.cutout)
+    assert cutout.format == ("WEBP" if image_format == "webp" else "PNG")
+    np.testing.assert_array_equal(np.asarray(cutout)[..., :3], sample.image)
+
+
+def test_jpeg_keeps_the_colours_of_every_pixel(discs):
+    image = decode(encode(discs.make_disc(1), image_format="jpeg").image)
+    assert {part[1:3] for part in image.layer} == {(1, 1)}  # 4:4:4: no channel is halved
+
+
+def test_composites_lie_over_the_generated_background(discs):
+    sample = discs.make_disc(2)
+    grey = np.full_like(sample.image, 77)
+    composite = decode(encode(replace(sample, background=grey), composites="generated").composite)
+    outside, inside = np.asarray(composite)[sample.alpha == 0], sample.alpha == 1
+    assert set(outside.ravel()) == {77}
+    np.testing.assert_array_equal(np.asarray(composite)[inside], sample.image[inside])
+
+
+def test_a_composite_without_a_background(discs):
+    with pytest.raises(ValueError, match="seed0000002: expected a background for its composite"):
+        encode(discs.make_disc(2), composites="generated")
+
+
+def test_objects_are_found_for_the_formats_that_list_them(discs):
+    assert encode(discs.make_disc(0), formats=("png", "hf")).instances == ()
+    assert len(encode(discs.make_disc(0), formats=("yolo",)).instances) == 1
+
+
+def test_same_sample_same_bytes(discs):
+    first, again = (encode(discs.make_disc(7)) for _ in range(2))
+    assert (first.image, first.mask, first.alpha) == (again.image, again.mask, again.alpha)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda s: {"image": s.image.astype(np.float32)}, "expected image uint8"),
+        (lambda s: {"image": s.image[:, :, 0]}, r"expected image uint8 \(16, 16, 3\)"),
+        (lambda s: {"alpha": s.alpha.astype(np.float64)}, "expected alpha float32"),
+        (lambda s: {"alpha": s.alpha[None]}, r"expected alpha float32 \(16, 16\)"),
+        (lambda s: {"mask": s.mask.astype(np.uint8)}, "expected mask bool"),
+        (lambda s: {"mask": s.mask[1:]}, r"expected mask bool \(16, 16\), got bool \(15, 16\)"),
+        (lambda s: {"alpha": s.alpha * 2}, r"expected alpha in \[0, 1\], got 0.0 to 2.0"),
+        (lambda s: {"alpha": s.alpha - 1}, r"expected alpha in \[0, 1\], got -1.0 to 0.0"),
+        (lambda s: {"alpha": s.alpha * np.float32("nan")}, r"expected alpha in \[0, 1\], got nan"),
+        (lambda s: {"image": s.image[:0], "alpha": s.alpha[:0], "mask": s.mask[:0]}, "got uint8"),
+    ],
+)
+def test_wrong_arrays_are_refused(discs, change, match):
+    sample = discs.make_disc(0)
+    with pytest.raises(ValueError, match=f"psi1000-seed0000000: .*{match}"):
+        encode(replace(sample, **change(sample)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_blocks_keep_their_order_and_rejected_samples_have_no_files(discs, workers):
+    blocks = [[discs.make_disc(seed) for seed in range(at, at + 20)] for at in (0, 20, 40)]
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(encode_blocks(blocks, pool, PLAIN))
+    assert [[sample for sample, _ in block] for block in found] == blocks
+    for sample, encoded in (pair for block in found for pair in block):
+        assert (encoded is None) == (sample.reason is not None)
+        assert encoded is None or encoded.sample is sample
+
+
+def test_blocks_ahead_are_bounded_while_encoding_stalls(discs):
+    gate, pulled = threading.Event(), []
+
+    def blocks():
+        for number in range(10):
+            pulled.append(number)
+            yield [discs.make_disc(number)]
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(gate.wait)
+        threading.Timer(0.3, gate.set).start()
+        next(encode_blocks(blocks(), pool, PLAIN))
+    assert len(pulled) == BLOCKS_AHEAD + 1
+
+
+@pytest.mark.parametrize(("side", "together"), [(8, 5), (64, 5), (128, 4), (256, 1), (300, 1)])
+def test_large_pictures_are_handed_to_a_thread_one_by_one(discs, side, together):
+    counts = []
+
+    class Counted:
+        def encode(self, samples):
+            counts.append(len(samples))
+            return [(sample, None) for sample in samples]
+
+    block = [discs.make_disc(seed, size=side) for seed in range(5)]
+    with ThreadPoolExecutor(1) as pool:
+        (found,) = encode_blocks([block], pool, Counted())
+    assert [sample for sample, _ in found] == block
+    assert max(counts) == together
+
+
+def test_an_encoder_that_fails_is_heard(discs):
+    broken = replace(discs.make_disc(1), mask=np.zeros((3, 3), np.bool_))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="expected mask bool"):
+        list(encode_blocks([[discs.make_disc(0)], [broken]], pool, PLAIN))

@@ -1,0 +1,134 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from l4f_datagen.dataset.formats.hf import GROUP_ROWS, hf_configs
+from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.recipe import OutputPart
+
+READ = """
+import json, sys, datasets
+rows = datasets.load_dataset(sys.argv[1], split=sys.argv[2])
+first = rows[0]
+print(json.dumps({
+    "columns": rows.column_names,
+    "features": {name: str(feature) for name, feature in rows.features.items()},
+    "kinds": [type(first[name]).__module__ for name in ("image", "mask", "alpha")],
+    "modes": [first[name].mode for name in ("image", "mask", "alpha")],
+    "keys": rows["key"][:],
+    "sums": [[sum(row[name].tobytes()) for name in ("image", "mask", "alpha")] for row in rows],
+    "scalars": {name: first[name] for name in ("psi", "seed", "coverage", "width", "height")},
+}))
+"""
+
+
+def load_dataset(folder, home, split="train"):
+    """Read with ``datasets`` in a process of its own, which looks at the environment on import."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(home)}
+    run = subprocess.run(
+        [sys.executable, "-c", READ, str(folder), split], env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def card(formats, splits=("train",)):
+    head = {"license": "apache-2.0", **hf_configs(formats, splits)}
+    return f"---\n{yaml.safe_dump(head)}---\n# Discs\n"
+
+
+@pytest.mark.parametrize("formats", [["png", "coco", "hf"], ["hf"]])
+def test_load_dataset_gives_pictures(discs, tmp_path, formats):
+    folder = tmp_path / "discs"
+    discs.make_dataset(folder, 12, formats=formats)
+    (folder / "README.md").write_text(card(formats))
+    read = load_dataset(folder, tmp_path / "home")
+    kept = discs.accepted_discs(12)
+    assert read["columns"][:4] == ["key", "image", "mask", "alpha"]
+    assert set(read["columns"][4:]) == {
+        *("image_id", "psi", "seed", "coverage", "width", "height", "border_contact")
+    }
+    assert all(kind.startswith("PIL.") for kind in read["kinds"])
+    assert read["modes"] == ["RGB", "L", "L"]
+    assert read["keys"] == [sample.key for sample in kept]
+    assert read["sums"] == [
+        [
+            int(sample.image.sum()),
+            int(sample.mask.sum()) * 255,
+            int(np.rint(sample.alpha * 255).sum()),
+        ]
+        for sample in kept
+    ]
+    first = kept[0]
+    assert read["scalars"] == {
+        **{"psi": 1.0, "seed": 0, "width": 16, "height": 16},
+        "coverage": first.mask.mean(),
+    }
+
+
+def test_cells_hold_the_bytes_of_the_files(discs, tmp_path):
+    discs.make_dataset(tmp_path, 9)
+    for shard in (0, 1):
+        for row in pq.read_table(tmp_path / f"data/train-{shard:05d}.parquet").to_pylist():
+            for column, folder in (("image", "images"), ("mask", "masks"), ("alpha", "alpha")):
+                file = tmp_path / folder / f"{shard:05d}" / row[column]["path"]
+                assert row[column]["bytes"] == file.read_bytes()
+
+
+def test_row_groups_are_small(discs, tmp_path):
+    with open_dataset(tmp_path, output=OutputPart(formats=("hf",)), **discs.RUN) as dataset:
+        block = [discs.make_disc(5 * seed) for seed in range(GROUP_ROWS + 30)]
+        dataset.write(0, [block[:60], block[60:]], planned=len(block))
+    meta = pq.read_metadata(tmp_path / "data/train-00000.parquet")
+    assert [meta.row_group(at).num_rows for at in range(meta.num_row_groups)] == [GROUP_ROWS, 30]
+
+
+def test_big_pictures_end_a_row_group_early(discs, tmp_path, monkeypatch):
+    monkeypatch.setattr("l4f_datagen.dataset.formats.hf.GROUP_BYTES", 3000)
+    discs.make_dataset(tmp_path, 6, formats=["hf"])
+    meta = pq.read_metadata(tmp_path / "data/train-00000.parquet")
+    assert meta.num_rows == 6
+    assert meta.num_row_groups == 2
+
+
+def test_a_shard_of_rejects_has_no_file(discs, tmp_path):
+    def blocks(shard):
+        samples = [discs.make_disc(seed) for seed in range(8 * shard, 8 * shard + 8)]
+        yield [replace(s, reason="coverage") for s in samples] if shard == 0 else samples
+
+    discs.make_dataset(tmp_path, 4, blocks=blocks)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["train-00001.parquet"]
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["00001"]
+
+
+def test_scores_must_be_the_same_for_all(discs, tmp_path):
+    def blocks(shard):
+        yield [discs.make_disc(0), replace(discs.make_disc(1), scores={"blur": 1.0})]
+
+    with pytest.raises(
+        ValueError, match=r"seed0000001: expected scores \('border_contact',\), got"
+    ):
+        discs.make_dataset(tmp_path, 2, blocks=blocks)
+
+
+def test_splits_are_splits(discs, tmp_path):
+    discs.make_dataset(tmp_path / "discs", 9, formats=["hf"], blocks=discs.split_blocks)
+    (tmp_path / "discs/README.md").write_text(card(["hf"], ["train", "val"]))
+    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="validation")
+    kept = discs.accepted_discs(9)
+    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3 == 0]
+    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="train")
+    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3]
+
+
+def test_configs_only_with_parquet():
+    assert hf_configs(["png", "coco"]) == {}
+    [config] = hf_configs(["png", "hf"])["configs"]
+    assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]

@@ -1,0 +1,340 @@
+"""Downloads from a real server on this machine that drops, lies, refuses and changes."""
+
+import hashlib
+import logging
+import random
+import socket
+import threading
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from l4f_datagen.core.errors import L4FError, NetworkError
+from l4f_datagen.io.download import TRIES, fetch, is_offline
+
+DATA = random.Random(0).randbytes(300_000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+OTHER = random.Random(1).randbytes(300_000)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
+def _get(url: str, cache: Path, **options: Any) -> tuple[Path, list[float]]:
+    """Fetch with recorded instead of real pauses."""
+    pauses: list[float] = []
+    known = {"size": len(DATA), "sha256": SHA256, "pinned": True, **options}
+    path = fetch(url, "weights.pkl", cache_dir=cache, progress=False, pause=pauses.append, **known)
+    return path, pauses
+
+
+def _files(cache: Path) -> set[str]:
+    return {path.name for path in (cache / "checkpoints").iterdir()}
+
+
+def test_a_file_is_fetched_once(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        path, pauses = _get(site.url, tmp_path)
+        assert path == tmp_path / "checkpoints" / "weights.pkl"
+        assert path.read_bytes() == DATA
+        assert _get(site.url, tmp_path) == (path, [])
+        assert len(site.asked) == 1
+    assert pauses == []
+    assert _files(tmp_path) == {"weights.pkl", "weights.pkl.checked.json", "weights.pkl.lock"}
+
+
+def test_dropped_connections_are_resumed_where_they_ended(
+    serving: ModuleType, tmp_path: Path
+) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.drop_after(70_000)] * 3
+        path, pauses = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+    ranges = [asked.get("range") for asked in site.asked]
+    assert ranges == [None, "bytes=70000-", "bytes=140000-", "bytes=210000-"]
+    assert len(pauses) == 3
+
+
+def test_more_drops_than_tries_are_fine_while_bytes_come(
+    serving: ModuleType, tmp_path: Path
+) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.drop_after(20_000)] * (2 * TRIES)
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+
+
+def test_a_later_run_goes_on_with_what_is_there(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.drop_after(100_000)]
+        site.faults += [lambda handler, _: handler.status(404)]
+        with pytest.raises(NetworkError, match="404"):
+            _get(site.url, tmp_path)
+        assert (tmp_path / "checkpoints" / "weights.pkl.part").stat().st_size == 100_000
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+    assert site.asked[-1]["range"] == "bytes=100000-"
+    assert site.asked[-1]["if-range"] == '"v1"'
+
+
+def test_a_server_without_ranges_starts_again(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA, ranges=False) as site:
+        site.faults = [lambda handler, _: handler.drop_after(100_000)]
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+
+
+def test_a_file_that_changed_on_the_server_starts_again(
+    serving: ModuleType, tmp_path: Path
+) -> None:
+    """The tag no longer matches, so the server sends the new file whole."""
+    with serving.serve(OTHER) as site:
+        site.faults = [lambda handler, _: handler.drop_after(100_000)]
+        site.faults += [lambda handler, _: handler.status(404)]
+        with pytest.raises(NetworkError, match="404"):
+            _get(site.url, tmp_path)
+        site.data, site.tag = DATA, '"v2"'
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+
+
+def test_a_part_of_another_version_is_noticed_by_its_hash(
+    serving: ModuleType, tmp_path: Path
+) -> None:
+    """No tag: the mixture of both versions has another hash, and is fetched again from zero."""
+    part = tmp_path / "checkpoints" / "weights.pkl.part"
+    part.parent.mkdir()
+    part.write_bytes(OTHER[:100_000])
+    with serving.serve(DATA, tag=None) as site:
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+    assert [asked.get("range") for asked in site.asked] == ["bytes=100000-", None]
+
+
+def test_without_tag_and_hash_nothing_is_resumed(serving: ModuleType, tmp_path: Path) -> None:
+    part = tmp_path / "checkpoints" / "weights.pkl.part"
+    part.parent.mkdir()
+    part.write_bytes(OTHER[:100_000])
+    with serving.serve(DATA, tag=None) as site:
+        path, _ = _get(site.url, tmp_path, sha256=None, pinned=False)
+    assert path.read_bytes() == DATA
+    assert "range" not in site.asked[0]
+
+
+def test_a_complete_part_is_only_checked(serving: ModuleType, tmp_path: Path) -> None:
+    part = tmp_path / "checkpoints" / "weights.pkl.part"
+    part.parent.mkdir()
+    part.write_bytes(DATA)
+    with serving.serve(DATA) as site:
+        path, pauses = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+    assert pauses == []
+
+
+def test_a_part_longer_than_the_file_starts_again(serving: ModuleType, tmp_path: Path) -> None:
+    part = tmp_path / "checkpoints" / "weights.pkl.part"
+    part.parent.mkdir()
+    part.write_bytes(DATA + b"more")
+    with serving.serve(DATA) as site:
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+def test_passing_troubles_are_waited_out(code: int, serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.status(code)] * 3
+        path, pauses = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+    assert pauses == [2, 4, 8]
+
+
+def test_the_server_says_how_long_to_wait(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [
+            lambda handler, _: handler.status(503, Retry_After="7"),
+            lambda handler, _: handler.status(503, Retry_After="100000"),
+            lambda handler, _: handler.status(503, Retry_After="soon"),
+        ]
+        _, pauses = _get(site.url, tmp_path)
+    assert pauses == [7, 30, 8]
+
+
+def test_lasting_trouble_names_the_way_by_hand(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.status(503)] * 50
+        with pytest.raises(NetworkError) as caught:
+            _get(site.url, tmp_path)
+    assert caught.value.exit_code == 5
+    target = tmp_path / "checkpoints" / "weights.pkl"
+    assert f"fetch {site.url} by hand and put it at {target}" in str(caught.value)
+    assert "503" in str(caught.value)
+    assert len(site.asked) == TRIES
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410])
+def test_a_file_that_is_not_there_is_not_tried_again(
+    code: int, serving: ModuleType, tmp_path: Path
+) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.status(code)] * 2
+        with pytest.raises(NetworkError, match=f"the server answered {code}"):
+            _get(site.url, tmp_path)
+    assert len(site.asked) == 1
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    with pytest.raises(NetworkError, match=r"refused; 5 tries.*by hand and put it at"):
+        _get(f"http://127.0.0.1:{port}/weights.pkl", tmp_path)
+
+
+def test_wrong_bytes_of_a_pinned_file_are_removed(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(OTHER) as site, pytest.raises(NetworkError, match=r"sha256.*\(removed\)"):
+        _get(site.url, tmp_path)
+    assert _files(tmp_path) == {"weights.pkl.lock"}
+
+
+def test_wrong_bytes_against_a_mirrors_hash_only_warn(
+    serving: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving.serve(OTHER) as site, caplog.at_level(logging.WARNING):
+        path, _ = _get(site.url, tmp_path, pinned=False)
+        assert path.read_bytes() == OTHER
+        assert "which one mirror reported; used all the same" in caplog.text
+        caplog.clear()
+        _get(site.url, tmp_path, pinned=False)
+        assert "one mirror reported" in caplog.text, "said each time it is used"
+
+
+@pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
+def test_another_size_is_refused_before_it_is_read(
+    size: int, serving: ModuleType, tmp_path: Path
+) -> None:
+    said = rf"should have {size} bytes, the server offers {len(DATA)}"
+    with serving.serve(DATA) as site, pytest.raises(NetworkError, match=said):
+        _get(site.url, tmp_path, size=size)
+    assert _files(tmp_path) == {"weights.pkl.lock"}
+
+
+def _endless(handler: Any, site: Any) -> None:
+    """Sends chunks without an announced length, more than the file has."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    try:
+        for _ in range(10):
+            handler.wfile.write(b"%x\r\n" % len(site.data) + site.data + b"\r\n")
+        handler.wfile.write(b"0\r\n\r\n")
+    except ConnectionError:
+        handler.close_connection = True
+
+
+def test_a_server_that_sends_more_is_cut_off(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        site.faults = [_endless]
+        with pytest.raises(NetworkError, match="the server sends more"):
+            _get(site.url, tmp_path)
+        part = tmp_path / "checkpoints" / "weights.pkl.part"
+        assert not part.exists() or part.stat().st_size <= len(DATA)
+
+
+def test_a_server_that_sends_another_range_starts_again(
+    serving: ModuleType, tmp_path: Path
+) -> None:
+    def other_range(handler: Any, site: Any) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-9/{len(site.data)}")
+        handler.send_header("Content-Length", "10")
+        handler.end_headers()
+        handler.wfile.write(site.data[:10])
+
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.drop_after(50_000), other_range]
+        path, _ = _get(site.url, tmp_path)
+    assert path.read_bytes() == DATA
+
+
+def test_redirects_stay_on_the_web(serving: ModuleType, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(DATA)
+    with serving.serve(DATA) as site:
+        site.faults = [lambda handler, _: handler.status(302, Location=f"file://{secret}")]
+        with pytest.raises(NetworkError, match="302"):
+            _get(site.url, tmp_path / "cache")
+        site.faults = [lambda handler, _: handler.status(302, Location=site.url)]
+        path, _ = _get(site.url, tmp_path / "cache")
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/x", "no address"])
+def test_only_the_web_is_asked(url: str, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="neither http nor https"):
+        _get(url, tmp_path)
+
+
+def test_two_at_once_fetch_once(serving: ModuleType, tmp_path: Path) -> None:
+    with serving.serve(DATA) as site:
+        got: list[Path] = []
+        threads = [
+            threading.Thread(target=lambda: got.append(_get(site.url, tmp_path)[0]))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(got) == 4
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_offline_uses_the_cache_alone(
+    by: str, serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline = by == "argument"
+    with serving.serve(DATA) as site:
+        if not offline:
+            monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        with pytest.raises(NetworkError, match=r"switched off; fetch http.*by hand"):
+            _get(site.url, tmp_path, offline=offline)
+        assert not site.asked
+        assert not (tmp_path / "checkpoints").exists()
+        target = tmp_path / "checkpoints" / "weights.pkl"
+        target.parent.mkdir()
+        target.write_bytes(DATA)
+        assert _get(site.url, tmp_path, offline=offline)[0] == target
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("", False)],
+)
+def test_offline_is_read_as_by_the_hub(value: str, answer: bool) -> None:
+    assert is_offline({"HF_HUB_OFFLINE": value}) is answer
+
+
+def test_a_full_disk_is_said_before_it_starts(
+    serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1 << 10))
+    with (
+        serving.serve(DATA) as site,
+        pytest.raises(L4FError, match=r"0 MiB free, weights\.pkl") as e,
+    ):
+        _get(site.url, tmp_path)
+    assert e.value.exit_code == 1
+
+
+def test_a_cache_that_cannot_be_written_is_said(serving: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with serving.serve(DATA) as site, pytest.raises(L4FError, match="cannot be written") as e:
+        _get(site.url, tmp_path)
+    assert "L4F_CACHE" in str(e.value)

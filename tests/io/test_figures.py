@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.io.figures import (
+    GAP_PX,
+    OUTLINE_RGB,
+    contact_sheet,
+    cut_out,
+    fit,
+    grey,
+    outline,
+    save_png,
+    sheet,
+)
+
+
+def picture(height=8, width=8, seed=0):
+    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def drawn(image):
+    return (image == OUTLINE_RGB).all(axis=2)
+
+
+class TestOutline:
+    def test_is_the_masks_outermost_ring(self):
+        image, mask = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), bool)
+        mask[2:7, 3:8] = True
+        expected = mask.copy()
+        expected[3:6, 4:7] = False
+        assert np.array_equal(drawn(outline(image, mask)), expected)
+
+    def test_every_pixel_by_its_neighbours(self):
+        rng = np.random.RandomState(1)
+        image, mask = np.zeros((12, 10, 3), np.uint8), rng.rand(12, 10) < 0.7
+        lines = drawn(outline(image, mask))
+        for y, x in np.ndindex(12, 10):
+            beside = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            inside = [mask[j, i] for j, i in beside if 0 <= j < 12 and 0 <= i < 10]
+            assert lines[y, x] == (mask[y, x] and not all(inside))
+
+    def test_the_given_image_is_left_alone(self):
+        image, mask = picture(), np.ones((8, 8), bool)
+        mask[4, 4] = False
+        before = image.copy()
+        result = outline(image, mask)
+        assert np.array_equal(image, before)
+        assert np.array_equal(result[~drawn(result)], before[~drawn(result)])
+
+
+class TestCutOut:
+    def test_white_shows_the_image_and_black_the_board(self):
+        image = picture(32, 32)
+        assert np.array_equal(cut_out(image, np.full((32, 32), 255, np.uint8)), image)
+        board = cut_out(image, np.zeros((32, 32), np.uint8))
+        assert set(np.unique(board)) == {205, 245}
+        assert (board[:8, :8] == 245).all()
+        assert (board[:8, 8:16] == 205).all()
+        assert (board[8:16, 8:16] == 245).all()
+
+    def test_between_them_it_is_a_blend(self):
+        image = np.full((8, 8, 3), 100, np.uint8)
+        half = cut_out(image, np.full((8, 8), 51, np.uint8))  # a fifth
+        assert (half == round(0.2 * 100 + 0.8 * 245)).all()
+
+
+def test_grey():
+    plane = picture()[..., 0]
+    assert grey(plane).shape == (8, 8, 3)
+    assert all(np.array_equal(grey(plane)[..., k], plane) for k in range(3))
+
+
+class TestFit:
+    @pytest.mark.parametrize(
+        ("height", "width", "size"),
+        [
+            (64, 64, (128, 128)),
+            (50, 50, (100, 100)),
+            (32, 64, (128, 64)),
+            (128, 128, (128, 128)),
+            (129, 129, (128, 128)),
+            (512, 384, (96, 128)),
+            (4000, 1, (1, 128)),
+        ],
+    )
+    def test_sizes(self, height, width, size):
+        assert fit(picture(height, width), 128).size == size
+
+    def test_small_pictures_keep_hard_pixels(self):
+        small = picture(16, 16)
+        large = np.asarray(fit(small, 64))
+        assert np.array_equal(large, small.repeat(4, axis=0).repeat(4, axis=1))
+
+
+class TestSheet:
+    def test_every_tile_is_in_its_place_on_white(self):
+        rows = [[picture(16, 16, seed) for seed in (0, 1, 2)], [picture(16, 16, 3)]]
+        pixels = np.asarray(sheet(rows, tile_px=16))
+        assert pixels.shape == (2 * 20 + GAP_PX, 3 * 20 + GAP_PX, 3)
+        used = np.zeros(pixels.shape[:2], bool)
+        for y, row in enumerate(rows):
+            for x, tile in enumerate(row):
+                place = np.s_[
+                    GAP_PX + 20 * y : GAP_PX + 20 * y + 16, GAP_PX + 20 * x : GAP_PX + 20 * x + 16
+                ]
+                assert np.array_equal(pixels[place], tile)
+                used[place] = True
+        assert (pixels[~used] == 255).all()
+
+    def test_no_rows_are_an_empty_sheet(self):
+        assert sheet([]).size == (GAP_PX, GAP_PX)
+
+
+class TestContactSheet:
+    def test_samples_in_threes_four_a_row(self):
+        image, mask = picture(16, 16), np.zeros((16, 16), bool)
+        mask[4:12, 4:12] = True
+        alpha = (mask * 200).astype(np.uint8)
+        step = 128 + GAP_PX
+        for count, columns, rows in ((1, 3, 1), (4, 12, 1), (5, 12, 2), (9, 12, 3)):
+            result = contact_sheet(iter([(image, alpha, mask)] * count))
+            assert result.size == (columns * step + GAP_PX, rows * step + GAP_PX)
+        pixels = np.asarray(contact_sheet([(image, alpha, mask)]))[GAP_PX:-GAP_PX:8]
+        starts = [GAP_PX + k * step for k in range(3)]
+        columns = [pixels[:, start : start + 128 : 8] for start in starts]
+        assert np.array_equal(columns[0], outline(image, mask))
+        assert np.array_equal(columns[1], grey(alpha))
+        assert np.array_equal(columns[2], cut_out(image, alpha))
+
+    def test_a_dataset_without_a_sample(self):
+        assert contact_sheet([]).size == (GAP_PX, GAP_PX)
+
+
+class TestSave:
+    def test_reads_back_and_leaves_no_part(self, tmp_path):
+        file = tmp_path / "sheet.png"
+        save_png(Image.fromarray(picture()), file)
+        with Image.open(file) as image:
+            assert image.format == "PNG"
+            assert np.array_equal(np.asarray(image), picture())
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_the_same_pixels_are_the_same_bytes(self, tmp_path):
+        save_png(Image.fromarray(picture()), tmp_path / "a.png")
+        save_png(Image.fromarray(picture()), tmp_path / "b.png")
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    def test_a_failed_write_keeps_the_old_file(self, tmp_path):
+        file = tmp_path / "sheet.png"
+        save_png(Image.fromarray(picture()), file)
+        before = file.read_bytes()
+        with pytest.raises(OSError, match="cannot write mode F as PNG"):
+            save_png(Image.new("F", (4, 4)), file)
+        assert file.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,140 @@
+"""A picture file of anybody: read right, or refused in one line; the rest is in test_photos.py."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.io.photo import opened, upright_rgb
+from l4f_datagen.io.stores import fit_square
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (8, 12, 3)).astype(np.uint8)
+
+
+def encoded(pixels, format="PNG", **more):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, format, **more)
+    return buffer.getvalue()
+
+
+def read(source):
+    with opened(source, "a.png") as image:
+        return np.asarray(upright_rgb(image, "a.png"))
+
+
+def by_hand(data, side):
+    """What a store has always made of a plain picture; trained weights depend on every byte."""
+    with Image.open(io.BytesIO(data)) as image:
+        scale = side / max(image.size)
+        size = [max(1, round(length * scale)) for length in image.size]
+        fitted = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (side, side))
+    canvas.paste(fitted, ((side - size[0]) // 2, (side - size[1]) // 2))
+    return np.asarray(canvas)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_plain_pictures_keep_every_byte(format, mode):
+    plain = Image.fromarray(PIXELS).convert(mode)
+    data = encoded(plain.convert("RGB") if format in ("JPEG", "WEBP") else plain, format)
+    for side in (12, 7, 20):
+        assert np.array_equal(fit_square(data, side, "a.png"), by_hand(data, side))
+
+
+def test_a_file_and_its_bytes_are_the_same(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(PIXELS))
+    assert np.array_equal(read(tmp_path / "a.png"), PIXELS)
+    assert np.array_equal(read(encoded(PIXELS)), PIXELS)
+
+
+def test_16_bit_grey_is_no_white_real():
+    levels = (np.arange(144, dtype=np.uint16) * 400).reshape(12, 12)
+    expected = np.repeat(np.rint(levels / 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    assert np.array_equal(fit_square(encoded(levels), 12, "a.png"), expected)
+
+
+def test_a_real_of_a_phone_stands_upright():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = encoded(np.ascontiguousarray(np.rot90(PIXELS)), exif=exif)
+    assert np.array_equal(fit_square(lying, 12, "a.png"), by_hand(encoded(PIXELS), 12))
+
+
+def test_hidden_colours_stay_hidden():
+    opacity = np.zeros((8, 12, 1), np.uint8)
+    square = fit_square(encoded(np.concatenate([PIXELS, opacity], axis=2)), 12, "a.png")
+    assert not square.any()
+    opacity[:] = 255
+    square = fit_square(encoded(np.concatenate([PIXELS, opacity], axis=2)), 12, "a.png")
+    assert np.array_equal(square, by_hand(encoded(PIXELS), 12))
+
+
+def test_broken_exif_is_no_damage():
+    for exif in (b"nonsense", b"II*\0\x08\0\0\0\x05\0\x12"):
+        data = encoded(PIXELS)
+        body = b"eXIf" + exif
+        chunk = struct.pack(">I", len(exif)) + body + struct.pack(">I", zlib.crc32(body))
+        assert np.array_equal(read(data[:33] + chunk + data[33:]), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "is not a readable image (known are JPEG, PNG, WEBP, BMP, TIFF, GIF)"),
+        (b"words", "is not a readable image (known are JPEG, PNG, WEBP, BMP, TIFF, GIF)"),
+        (b"GIF89a", "is damaged"),
+        (b"\x89PNG nothing else", "is damaged"),
+    ],
+)
+def test_what_is_no_picture_has_no_address_in_memory(data, problem, tmp_path):
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (data, tmp_path / "a.png"):
+        with pytest.raises(InputRefused) as caught:
+            read(source)
+        assert str(caught.value) == f"a.png: {problem}; remove or replace it"
+        assert caught.value.exit_code == 4
+
+
+def test_a_file_cut_short():
+    data = encoded(np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(np.uint8))
+    with pytest.raises(InputRefused, match=r"^a.png: is damaged \(.+\); remove or replace it$"):
+        read(data[: len(data) // 2])
+
+
+def test_what_cannot_be_opened(tmp_path):
+    with pytest.raises(InputRefused) as caught:
+        read(tmp_path)
+    assert str(caught.value) == (
+        "a.png: is not a readable image (Is a directory); remove or replace it"
+    )
+
+
+def test_floating_point_pixels():
+    expected = "a.png: has pixels of kind F; save it as RGB or grey with 8 or 16 bits"
+    with pytest.raises(InputRefused, match=expected):
+        read(encoded(np.zeros((4, 4), np.float32), "TIFF"))
+
+
+def test_pillow_says_nothing_of_large_pictures():
+    data = encoded(Image.new("1", (10_000, 9_500)))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(InputRefused, match="is 10000 x 9500 pixels, at most 64 MP; shrink it"):
+            fit_square(data, 16, "a.png")
+    assert not said
+
+
+def test_a_header_that_promises_gigapixels():
+    body = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + body + struct.pack(">I", zlib.crc32(body))
+    body = b"IDAT" + zlib.compress(bytes(9))
+    data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    with pytest.raises(InputRefused, match=r"a.png: is far beyond 64 megapixels; shrink it"):
+        read(data)

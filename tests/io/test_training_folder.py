@@ -1,0 +1,61 @@
+import pytest
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.training_folder import claim_folder
+
+OTHER = "holds another training"
+
+
+def test_a_folder_is_claimed_once_and_again(tmp_path):
+    out = tmp_path / "new" / "run"
+    claim_folder(out, "abc", other=OTHER)
+    claim_folder(out, "abc", other=OTHER)
+    assert (out / "training-id").read_text() == "abc\n"
+
+
+def test_the_folder_of_another_training_is_refused(tmp_path):
+    claim_folder(tmp_path, "abc", other=OTHER)
+    with pytest.raises(UsageError, match="holds another training; name another --out or remove"):
+        claim_folder(tmp_path, "abd", other=OTHER)
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty and holds other files; name another --out"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UsageError, match=r"deeper: cannot be used \(.+\); name a folder"):
+        claim_folder(tmp_path / "run" / "deeper", "abc", other=OTHER)
+
+
+@pytest.mark.parametrize("left", ["training-id", "training-id.part"])
+def test_a_claim_that_was_cut_short_is_none(tmp_path, left):
+    (tmp_path / left).touch()
+    claim_folder(tmp_path, "abc", other=OTHER)
+    assert [path.name for path in tmp_path.iterdir()] == ["training-id"]
+    assert (tmp_path / "training-id").read_text() == "abc\n"
+
+
+def test_beside_other_files_an_empty_claim_is_none_of_ours(tmp_path):
+    for name in ("training-id", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="is not empty and holds other files"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+
+
+def test_a_marker_of_any_bytes_is_anothers(tmp_path):
+    (tmp_path / "training-id").write_bytes(bytes(range(256)))
+    with pytest.raises(UsageError, match="holds another training"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+
+
+def test_on_a_full_disk_the_folder_is_not_claimed(tmp_path, fill_disk):
+    fill_disk(tmp_path / "training-id")
+    with pytest.raises(OSError, match="No space left"):
+        claim_folder(tmp_path, "abc", other=OTHER)
+    assert not list(tmp_path.iterdir())
+    claim_folder(tmp_path, "abc", other=OTHER)

@@ -1,0 +1,224 @@
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from l4f_datagen.models.layers import (
+    FP16_CLAMP,
+    EqualLinear,
+    SynthesisLayer,
+    ToRGB,
+    blur,
+    bounded,
+    low_pass,
+    modulated_conv2d,
+    tame,
+    upsample_rgb,
+)
+
+KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+
+
+def draw(*shape, seed=0):
+    return np.random.RandomState(seed).randn(*shape)
+
+
+def tensor(array):
+    return torch.from_numpy(np.asarray(array, np.float64))
+
+
+def zeros_between(plane):
+    """``h w`` -> ``2h 2w``: a zero to the right of and below every value."""
+    spread = np.zeros((2 * plane.shape[0], 2 * plane.shape[1]))
+    spread[::2, ::2] = plane
+    return spread
+
+
+def naive_modulated_conv(x, weight, styles, *, demodulate, up):
+    """Each sample with a kernel of its own, each pair of channels on its own (eq. 1 and 3)."""
+    planes = []
+    for sample, style in zip(x, styles, strict=True):
+        kernels = weight * style[None, :, None, None]
+        if demodulate:
+            power = (kernels**2).sum(axis=(1, 2, 3), keepdims=True)
+            kernels = kernels / np.sqrt(power + 1e-8)
+        for kernel in kernels:
+            plane = 0
+            for channel, taps in zip(sample, kernel, strict=True):
+                if up:
+                    spread = zeros_between(channel)[:-1, :-1]
+                    wide = signal.convolve2d(spread, taps)  # 2h+1 2w+1
+                    plane = plane + signal.convolve2d(np.pad(wide, 1), 4 * KERNEL, "valid")
+                else:
+                    plane = plane + signal.correlate2d(channel, taps, "same")
+            planes.append(plane)
+    return np.stack(planes).reshape(len(x), len(weight), *planes[0].shape)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize(("c_in", "c_out", "side"), [(3, 2, 5), (1, 4, 4), (5, 1, 8)])
+def test_modulated_conv_is_one_kernel_a_sample(c_in, c_out, side, demodulate, up):
+    x, weight = draw(3, c_in, side, side), draw(c_out, c_in, 3, 3, seed=1)
+    styles = draw(3, c_in, seed=2) * 2 + 1
+    expected = naive_modulated_conv(x, weight, styles, demodulate=demodulate, up=up)
+    out = modulated_conv2d(
+        tensor(x), tensor(weight), tensor(styles), demodulate=demodulate, up=up
+    ).numpy()
+    assert out.shape == (3, c_out, side * (1 + up), side * (1 + up))
+    # Demodulation is computed in single precision whatever the input.
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_modulated_1x1():
+    x, weight, styles = draw(2, 3, 4, 4), draw(5, 3, 1, 1, seed=1), draw(2, 3, seed=2)
+    out = modulated_conv2d(tensor(x), tensor(weight), tensor(styles), demodulate=False)
+    expected = np.einsum("bchw,oc,bc->bohw", x, weight[:, :, 0, 0], styles)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12)
+
+
+def test_low_pass_keeps_a_constant():
+    kernel = low_pass(4.0)
+    assert kernel.shape == (1, 1, 4, 4)
+    np.testing.assert_allclose(kernel[0, 0].numpy(), 4 * KERNEL, rtol=1e-6)
+    even = upsample_rgb(torch.ones(1, 3, 8, 8))
+    np.testing.assert_allclose(even[:, :, 2:-2, 2:-2].numpy(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("pad", "stride"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_blur(pad, stride):
+    x = draw(2, 3, 6, 8)
+    out = blur(tensor(x), low_pass(1.0).double(), pad, stride).numpy()
+    for planes, blurred in zip(x, out, strict=True):
+        for plane, result in zip(planes, blurred, strict=True):
+            whole = signal.correlate2d(np.pad(plane, pad), KERNEL, "valid")
+            np.testing.assert_allclose(result, whole[::stride, ::stride], atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 8)])
+def test_rgb_is_doubled_by_zero_insertion_and_filter(shape):
+    x = draw(2, 3, *shape)
+    out = upsample_rgb(tensor(x)).numpy()
+    assert out.shape == (2, 3, 2 * shape[0], 2 * shape[1])
+    for planes, doubled in zip(x, out, strict=True):
+        for plane, result in zip(planes, doubled, strict=True):
+            spread = np.pad(zeros_between(plane), ((2, 1), (2, 1)))
+            expected = signal.convolve2d(spread, 4 * KERNEL, "valid")
+            np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("activate", [False, True])
+def test_equal_linear(activate):
+    layer = EqualLinear(7, 3, bias_init=1.0, lr_multiplier=0.01, activate=activate)
+    assert torch.allclose(layer.bias, torch.full((3,), 100.0))
+    assert 30 < layer.weight.std() < 300  # unit variance over the learning-rate multiplier
+    layer.bias.data = torch.tensor([50.0, -200.0, 100.0])
+    x = draw(4, 7)
+    weight = layer.weight.detach().double().numpy()
+    expected = x @ (weight * 0.01 / np.sqrt(7)).T + [0.5, -2.0, 1.0]
+    if activate:
+        expected = np.where(expected > 0, expected, 0.2 * expected) * np.sqrt(2)
+        assert (expected < 0).any()
+    out = layer(tensor(x).float()).detach().numpy()
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+
+
+def synthesis_layer(up, conv_clamp):
+    torch.manual_seed(0)
+    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=up, conv_clamp=conv_clamp)
+    layer.noise_strength.data.fill_(0.7)
+    layer.bias.data = torch.tensor([0.5, -0.5, 0.1, 0.0])
+    return layer.requires_grad_(False)
+
+
+@pytest.mark.parametrize("conv_clamp", [None, 0.8])
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("noise_batch", [0, 1, 2])
+def test_synthesis_layer(up, conv_clamp, noise_batch):
+    layer = synthesis_layer(up, conv_clamp)
+    x, w = draw(2, 3, 8 // (1 + up), 8 // (1 + up)), draw(2, 6, seed=1)
+    noise = draw(noise_batch, 1, 8, 8, seed=2) if noise_batch else None
+    styles = w @ layer.affine.weight.double().numpy().T / np.sqrt(6) + 1
+    expected = naive_modulated_conv(
+        x, layer.weight.double().numpy(), styles, demodulate=True, up=up
+    )
+    expected += np.array([0.5, -0.5, 0.1, 0.0])[:, None, None]
+    if noise is not None:
+        expected = expected + 0.7 * noise
+    expected = np.where(expected > 0, expected, 0.2 * expected) * np.sqrt(2)
+    if conv_clamp is not None:
+        assert np.abs(expected).max() > conv_clamp
+        expected = expected.clip(-conv_clamp, conv_clamp)
+    given = None if noise is None else tensor(noise).float()
+    out = layer(tensor(x).float(), tensor(w).float(), given).numpy()
+    np.testing.assert_allclose(out, expected, atol=2e-5)
+
+
+def test_a_new_layer_adds_no_noise_and_stores_its_map():
+    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=False, conv_clamp=None)
+    assert layer.noise_strength.item() == 0
+    assert layer.noise_const.shape == (8, 8)
+    assert "noise_const" in layer.state_dict()
+    assert torch.equal(layer.affine.bias, torch.ones(3))
+
+
+@pytest.mark.parametrize("conv_clamp", [None, 0.5])
+def test_to_rgb(conv_clamp):
+    torch.manual_seed(0)
+    layer = ToRGB(5, w_dim=6, conv_clamp=conv_clamp).requires_grad_(False)
+    layer.bias.data = torch.tensor([0.1, -0.2, 0.3])
+    x, w = draw(2, 5, 4, 4), draw(2, 6, seed=1)
+    styles = (w @ layer.affine.weight.double().numpy().T / np.sqrt(6) + 1) / np.sqrt(5)
+    weight = layer.weight[:, :, 0, 0].double().numpy()
+    expected = np.einsum("bchw,oc,bc->bohw", x, weight, styles)
+    expected += np.array([0.1, -0.2, 0.3])[:, None, None]
+    if conv_clamp is not None:
+        assert np.abs(expected).max() > conv_clamp
+        expected = expected.clip(-conv_clamp, conv_clamp)
+    out = layer(tensor(x).float(), tensor(w).float()).numpy()
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_shapes_are_checked_here():
+    """The annotations of the networks are enforced under pytest: a wrong axis is an error."""
+    with pytest.raises(Exception, match="modulated_conv2d"):
+        modulated_conv2d(torch.ones(2, 3, 4, 4), torch.ones(5, 3, 3, 3), torch.ones(2, 4))
+
+
+def test_tamed_weights_and_styles_give_the_same_convolution():
+    x, weight, styles = tensor(draw(2, 5, 6, 6)), tensor(draw(3, 5, 3, 3)), tensor(draw(2, 5))
+    small, soft, factor = tame(weight * 1e5, styles * 1e4)
+    assert soft.abs().max() <= 1 + 1e-6
+    assert small.abs().max() <= 1 / np.sqrt(5 * 9) + 1e-6
+    exact = modulated_conv2d(x, weight * 1e5, styles * 1e4, demodulate=False)
+    torch.testing.assert_close(modulated_conv2d(x, small, soft, demodulate=False) * factor, exact)
+
+
+def test_the_worst_tamed_sums_stay_within_float16():
+    """All activations at the clamp, all weights and styles at their tops, of one sign."""
+    x = torch.full((1, 512, 4, 4), FP16_CLAMP)
+    weight, styles, _ = tame(torch.ones(1, 512, 3, 3), torch.ones(1, 512))
+    for up in (False, True):
+        out = modulated_conv2d(x, weight, styles, demodulate=False, up=up)
+        assert out.abs().max() < torch.finfo(torch.float16).max / 2
+
+
+def test_weights_and_styles_of_nought_are_no_nan():
+    small, soft, factor = tame(torch.zeros(3, 5, 3, 3), torch.zeros(2, 5))
+    assert all(torch.isfinite(each).all() for each in (small, soft, factor))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "clamp", "bound"),
+    [
+        (torch.float32, None, 1000.0),
+        (torch.float32, 10.0, 10.0),
+        (torch.bfloat16, None, 1000.0),
+        (torch.float16, None, FP16_CLAMP),
+        (torch.float16, 10.0, 10.0),
+        (torch.float16, 900.0, FP16_CLAMP),
+    ],
+)
+def test_bounds_of_activations(dtype, clamp, bound):
+    x = torch.tensor([-1000.0, 3.0, 1000.0], dtype=dtype).reshape(1, 1, 1, 3)
+    assert bounded(x, clamp).flatten().tolist() == [-bound, 3.0, bound]

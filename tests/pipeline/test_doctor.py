@@ -1,0 +1,80 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from l4f_datagen.cli import cli
+from l4f_datagen.pipeline import doctor
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+
+
+def named(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def sample(coverage):
+    return SimpleNamespace(mask=np.arange(100) < 100 * coverage)
+
+
+def test_a_healthy_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "render_toy_cars", lambda: [sample(0.2), sample(0.3)])
+    found = named(doctor.examine(tmp_path / "not" / "there"))
+    assert all(finding.healthy for finding in found.values())
+    assert found["self-test"].value == "2 toy cars rendered, masks cover 25%"
+    assert found["cache"].value == str(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0])
+def test_collapsed_masks_are_no_health(tmp_path, monkeypatch, coverage):
+    monkeypatch.setattr(doctor, "render_toy_cars", lambda: [sample(coverage)])
+    test = named(doctor.examine(tmp_path))["self-test"]
+    assert not test.healthy
+    assert test.advice == "install again; the weights are off"
+
+
+def test_a_failing_render_is_told_and_ends_with_1(monkeypatch):
+    def fail():
+        raise OSError("weights are gone")
+
+    monkeypatch.setattr(doctor, "render_toy_cars", fail)
+    result = CliRunner().invoke(cli, ["doctor"])
+    assert result.exit_code == 1
+    assert "! self-test      failed: weights are gone  (install again" in result.output
+    assert "Error: doctor: not well: self-test; follow the advice above" in result.output
+
+
+def test_a_token_is_found_but_never_shown(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    result = CliRunner().invoke(cli, ["doctor", "--no-render", "--json"])
+    assert result.exit_code == 0
+    assert "secret" not in result.output
+    assert named_json(result.output)["hub token"]["value"] == "found"
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    cache = named(doctor.examine(tmp_path, render=False))["cache"]
+    assert not cache.healthy
+    assert cache.advice == "set L4F_CACHE to a folder that can be written"
+
+
+def test_little_disk_is_advised(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**8))
+    disk = named(doctor.examine(tmp_path, render=False))["free disk"]
+    assert (disk.value, disk.advice) == ("0.1 GB", "make room or name another --out")
+
+
+def test_the_embedded_domain_really_renders():
+    samples = doctor.render_toy_cars()
+    assert {sample.image.shape for sample in samples} == {(64, 64, 3)}
+    assert 0.05 < np.mean([sample.mask.mean() for sample in samples]) < 0.6
+
+
+def named_json(text):
+    return {row["name"]: row for row in json.loads(text)}

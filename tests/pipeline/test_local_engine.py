@@ -1,0 +1,163 @@
+"""The local engine: order, look-ahead and bytes, whatever the number of threads."""
+
+import os
+import threading
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.recipe.seeds import parse_seeds
+from l4f_datagen.rendering import render as render_module
+from l4f_datagen.rendering.quota import Quota
+from l4f_datagen.rendering.render import Renderer
+from l4f_datagen.rendering.sweep import Sweep
+
+
+@pytest.fixture
+def renderer(make_generator, make_alpha):
+    generator = make_generator(16)
+    return Renderer(generator, make_alpha(generator), mask_threshold=0.5)
+
+
+@pytest.fixture
+def quota():
+    return Quota(20, "attempts", Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2))
+
+
+def after(shard):
+    return shard + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_blocks_come_in_order_and_alike_for_any_number_of_threads(renderer, quota, threads):
+    with LocalEngine([renderer] * threads, quota.blocks, after) as engine:
+        found = [engine_block for shard in range(3) for engine_block in engine.render(shard)]
+    wanted = [renderer.render(block) for shard in range(3) for block in quota.blocks(shard)]
+    for block, other in zip(found, wanted, strict=True):
+        for sample, same in zip(block, other, strict=True):
+            assert sample.key == same.key
+            assert np.array_equal(sample.image, same.image)
+            assert np.array_equal(sample.alpha, same.alpha)
+
+
+def test_rendering_runs_ahead_over_the_end_of_a_shard_but_not_far(renderer, quota):
+    asked = []
+
+    def blocks(shard):
+        asked.append(shard)
+        return quota.blocks(shard)
+
+    with LocalEngine([renderer], blocks, after) as engine:
+        first = engine.render(0)
+        next(first)
+        assert set(asked) == {0}
+        next(first)
+        assert set(asked) == {0, 1}
+
+
+def test_nothing_is_begun_ahead_that_is_not_needed(renderer, quota, monkeypatch):
+    begun, start = [], Renderer.start
+
+    def watched(self, draws):
+        begun.append([draw.image_id for draw in draws])
+        return start(self, draws)
+
+    monkeypatch.setattr(Renderer, "start", watched)
+    left = iter((8, 4, 0))
+    with LocalEngine([renderer] * 2, quota.blocks, after) as engine:
+        found = list(engine.render(0, lambda: next(left)))
+    assert [sample.image_id for block in found for sample in block] == list(range(1, 9))
+    assert sorted(begun) == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_the_thread_that_rendered_goes_on_with_the_samples(renderer, quota):
+    threads = set()
+
+    def then(samples):
+        threads.add(threading.current_thread().name.partition("_")[0])
+        return samples[::-1]
+
+    with LocalEngine([renderer], quota.blocks, after, then) as engine:
+        first = next(engine.render(0))
+    assert [sample.image_id for sample in first] == [4, 3, 2, 1]
+    assert threads == {"render"}
+
+
+def test_make_renders_no_block_beyond_its_count(tiny_recipe, tmp_path, monkeypatch):
+    tiny_recipe["filters"] = {"preset": "none"}
+    rendered, start = [], Renderer.start
+
+    def watched(self, draws):
+        rendered.extend(draw.image_id for draw in draws)
+        return start(self, draws)
+
+    monkeypatch.setattr(Renderer, "start", watched)
+    recipe = check_recipe(tiny_recipe, "test")
+    make_dataset(Job(recipe, tmp_path / "out", 11, workers=3), say=lambda _: None)
+    assert sorted(rendered) == list(range(1, 13))  # three blocks of four, two shards
+
+
+def test_a_shard_out_of_turn_is_rendered_too(renderer, quota):
+    with LocalEngine([renderer] * 2, quota.blocks, after) as engine:
+        next(engine.render(0))
+        keys = [sample.key for sample in chain.from_iterable(engine.render(2))]
+    assert keys == [draw.key for draw in chain.from_iterable(quota.blocks(2))]
+
+
+def test_a_failing_piece_is_told_and_ends_nothing_else(renderer, quota, monkeypatch):
+    def broken(self, draws):
+        raise RuntimeError("the generator broke")
+
+    with LocalEngine([renderer] * 2, quota.blocks, after) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(Renderer, "start", broken)
+            with pytest.raises(RuntimeError, match="the generator broke"):
+                next(engine.render(0))
+        assert len(list(engine.render(1))) == 2
+
+
+def test_a_cpu_has_a_thread_a_core_and_each_named_device_one(renderer):
+    assert len(render_threads([renderer])) == len(os.sched_getaffinity(0))
+    assert len(render_threads([renderer], 3)) == 3
+    assert len(render_threads([renderer, renderer])) == 2
+
+
+def test_large_pictures_are_rendered_in_pieces(renderer, quota, monkeypatch):
+    [block, _] = quota.blocks(0)
+    monkeypatch.setattr(render_module, "CPU_PIXELS", 2 * 16**2)
+    pieces = renderer.pieces(block)
+    assert [draw for piece in pieces for draw in piece] == block
+    assert [len(piece) for piece in pieces] == [2, 2]
+    monkeypatch.setattr(render_module, "CPU_PIXELS", 1)
+    assert [len(piece) for piece in renderer.pieces(block)] == [1] * 4
+
+
+def test_no_byte_hangs_on_threads_or_devices(tiny_recipe, tmp_path, digests):
+    recipe = check_recipe(tiny_recipe, "test")
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for name, torch_threads, options in (
+            ("one", 1, {"workers": 1}),
+            ("three", 3, {"workers": 3}),
+            ("devices", 2, {"devices": ("cpu", "cpu")}),
+        ):
+            torch.set_num_threads(torch_threads)
+            make_dataset(Job(recipe, tmp_path / name, 20, **options), say=lambda _: None)
+            assert torch.get_num_threads() == torch_threads
+            found.append(digests(tmp_path / name))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_devices_of_two_kinds_are_refused(tiny_recipe, tmp_path):
+    job = Job(check_recipe(tiny_recipe, "test"), tmp_path / "out", 4, devices=("cpu", "meta"))
+    with pytest.raises(UsageError, match="--devices: names cpu and meta, whose pictures differ"):
+        make_dataset(job, say=lambda _: None)

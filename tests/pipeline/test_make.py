@@ -1,0 +1,198 @@
+"""The whole line on a tiny generator: same bytes twice, killed and resumed, other counts."""
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pycocotools.coco import COCO
+
+from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.recipe import check_recipe
+
+
+def digest(folder):
+    """Path -> sha256 of every file of a dataset but its lock."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def recipe_data(tiny_recipe):
+    return tiny_recipe
+
+
+def make(data, out, number=12, **options):
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+
+
+def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
+    manifest = make(recipe_data, tmp_path / "one")
+    make(recipe_data, tmp_path / "two")
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    counts = manifest["counts"]
+    assert counts["accepted"] == 12
+    assert counts["attempted"] == 12 + sum(counts["rejected"].values())
+    assert counts["rejected"]["coverage_low"] > 0  # else the filter was not put to work
+    rows = [json.loads(r) for r in (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()]
+    assert len(rows) == counts["attempted"]
+    assert {row["psi"] for row in rows} == {0.5, 1.0}
+
+
+def test_mask_is_alpha_above_the_threshold_and_coco_agrees(recipe_data, tmp_path):
+    make(recipe_data, tmp_path / "out")
+    coco = COCO(str(tmp_path / "out" / "annotations" / "instances_train.json"))
+    assert len(coco.imgs) == 12
+    for image in coco.imgs.values():
+        assert pixels(tmp_path / "out" / "images" / image["file_name"]).shape == (16, 16, 3)
+        mask = pixels(tmp_path / "out" / "masks" / image["file_name"])
+        [annotation] = coco.imgToAnns[image["id"]]
+        assert (coco.annToMask(annotation) * 255 == mask).all()
+
+
+def test_growing_keeps_what_is_there_and_equals_a_fresh_run(recipe_data, tmp_path):
+    make(recipe_data, tmp_path / "grown", number=5)
+    before = digest(tmp_path / "grown")
+    make(recipe_data, tmp_path / "grown", number=20)
+    make(recipe_data, tmp_path / "fresh", number=20)
+    after = digest(tmp_path / "grown")
+    assert after == digest(tmp_path / "fresh")
+    images = {name: value for name, value in before.items() if name.startswith("images/")}
+    assert images
+    assert images.items() <= after.items()
+
+
+def test_attempts_are_counted_when_asked(recipe_data, tmp_path):
+    manifest = make(recipe_data, tmp_path / "out", number=11, count="attempts")
+    assert manifest["counts"]["attempted"] == 11
+
+
+def test_contact_sheet_and_card_tell_the_dataset(recipe_data, tmp_path):
+    make(recipe_data, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["size_categories"] == ["n<1K"]
+    assert head["license"] == "unknown"  # the recipe names none, and the Hub has this word
+    assert "12 accepted of" in card
+    assert "alpha > 0.5" in card
+    assert pixels(tmp_path / "out" / "contact_sheet.png").shape[1] > 500
+
+
+def test_unreachable_count_stops_with_words(recipe_data, tmp_path):
+    recipe_data["filters"]["coverage"] = {"min": 1.0, "max": 1.0}
+    recipe_data["sampling"] |= {"block_size": 128, "blocks_per_shard": 8}
+    with pytest.raises(L4FError, match=r"of 1024 attempts .* \(rejected: coverage_low"):
+        make(recipe_data, tmp_path / "out")
+    recipe_data["sampling"]["seeds"] = "0-19"
+    with pytest.raises(L4FError, match="the plan ends with 0 of 12 samples accepted"):
+        make(recipe_data, tmp_path / "out2")
+    with pytest.raises(UsageError, match="asks for 41, but psi x seeds has 40 positions"):
+        make(recipe_data, tmp_path / "out3", number=41)
+
+
+def test_alpha_of_another_generator_is_refused(recipe_data, tmp_path, make_generator):
+    other = make_generator(16, seed=9)
+    save_generator(tmp_path / "g.safetensors", other.spec, other.state_dict())
+    with pytest.raises(CheckpointRefused, match="was trained on another generator"):
+        make(recipe_data, tmp_path / "out")
+    larger = make_generator(32)
+    save_generator(tmp_path / "g.safetensors", larger.spec, larger.state_dict())
+    with pytest.raises(CheckpointRefused, match="reads features"):
+        make(recipe_data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
+    recipe_data["alpha"] = {"training": training}
+    recipe_data["filters"]["coverage"] = None
+    said = []
+    job = Job(check_recipe(recipe_data, "test"), tmp_path / "one", 3)
+    make_dataset(job, say=said.append)
+    assert any("training one on cpu" in line for line in said)
+    assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
+    said.clear()
+    make_dataset(Job(job.recipe, tmp_path / "two", 3), say=said.append)
+    assert not any("training one" in line for line in said)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 17, 16), (0, 2, 16, 17)])
+def test_crop_beyond_the_canvas_is_refused(recipe_data, tmp_path, crop):
+    recipe_data["generator"]["crop"] = crop
+    with pytest.raises(UsageError, match="is no box inside 16 x 16 pixels"):
+        make(recipe_data, tmp_path / "out")
+
+
+def test_crop_cuts_image_and_alpha_alike(recipe_data, tmp_path):
+    recipe_data["generator"]["crop"] = (0, 2, 16, 14)
+    make(recipe_data, tmp_path / "out", number=2)
+    for part in ("images", "masks", "alpha"):
+        for path in (tmp_path / "out" / part).rglob("*.png"):
+            assert pixels(path).shape[:2] == (12, 16)
+
+
+def test_unknown_device_is_refused(recipe_data, tmp_path):
+    with pytest.raises(UsageError, match="cannot be used here"):
+        make(recipe_data, tmp_path / "out", device="abacus")
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(recipe_data, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe_data))
+    # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
+    start = "import signal, l4f_datagen.cli as c; signal.signal(2, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{start}; c.main()", "make", "--n", "100000"]
+    command += ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        while not (tmp_path / "out/.l4f/shards/00002.json").exists():
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate()
+    assert child.returncode == 130
+    assert "interrupted; what is finished is kept, the same command resumes" in said
+    assert (tmp_path / "out/.l4f/shards/00002.json").exists()
+    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_killed_at_fifty_random_moments_and_resumed_gives_the_same_bytes(tmp_path):
+    command = [sys.executable, "-m", "l4f_datagen", "make", "--domain", "toy-cars", "--n", "300"]
+    command += ["--set", "sampling.blocks_per_shard=2", "--out"]
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "calm")], check=True, capture_output=True)
+    length = time.monotonic() - started
+    wanted, rng = digest(tmp_path / "calm"), random.Random(0)
+    kills = folders = 0
+    while kills < 50:
+        folder, ended = tmp_path / f"torn{folders}", False
+        while not ended:
+            child = subprocess.Popen(
+                [*command, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                ended = child.wait(rng.uniform(0.2, 1.1) * length) == 0
+                assert ended
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                kills += 1
+        assert digest(folder) == wanted
+        folders += 1

@@ -1,0 +1,203 @@
+"""Shard jobs and their merge: the bytes of one undisturbed run, or a word on what is missing."""
+
+import json
+import shutil
+
+import pytest
+
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.merge import Merge, merge_dataset
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.share import Share
+
+RENDERED = "what is needed of them is rendered here"
+
+
+def make(data, out, number=30, **options):
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+
+
+def merge(out, *parts, **options):
+    said = []
+    merge_dataset(Merge(out, parts, **options), said.append)
+    return said
+
+
+@pytest.fixture
+def whole(tiny_recipe, tmp_path, digests):
+    def of(**options):
+        folder = tmp_path / f"whole-{len(list(tmp_path.iterdir()))}"
+        make(tiny_recipe, folder, **options)
+        return digests(folder)
+
+    return of
+
+
+@pytest.mark.parametrize("count", ["accepted", "attempts"])
+def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(
+    tiny_recipe, tmp_path, digests, whole, count
+):
+    for index in (2, 0, 1):
+        make(tiny_recipe, tmp_path / "out", count=count, share=Share(index, 3))
+    assert not (tmp_path / "out/manifest.json").exists()
+    merge(tmp_path / "out")
+    assert digests(tmp_path / "out") == whole(count=count)
+
+
+def test_jobs_in_folders_of_their_own(tiny_recipe, tmp_path, digests, whole):
+    parts = [tmp_path / f"part{index}" for index in range(2)]
+    for index, part in enumerate(parts):
+        make(tiny_recipe, part, share=Share(index, 2))
+    before = [digests(part) for part in parts]
+    merge(tmp_path / "out", *parts)
+    assert digests(tmp_path / "out") == whole()
+    assert [digests(part) for part in parts] == before
+
+
+def test_what_is_missing_is_named_and_filled_when_asked(tiny_recipe, tmp_path, digests, whole):
+    out = tmp_path / "out"
+    make(tiny_recipe, out, share=Share(0, 2), count="attempts")
+    with pytest.raises(
+        L4FError,
+        match=r"out: shards 1, 3 are missing; of 2 jobs 1 have not ended; run make with --shard "
+        "1/2 again, or merge with --fill",
+    ):
+        merge(out)
+    assert merge(out, fill=True) == [f"shards 1, 3 are missing; {RENDERED}"]
+    assert digests(out) == whole(count="attempts")
+
+
+def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests, whole):
+    out = tmp_path / "out"
+    for index in range(2):
+        make(tiny_recipe, out, share=Share(index, 2))
+    next((out / "images/00001").iterdir()).write_bytes(b"torn")
+    assert "shard 1: 1 files missing or cut short; made again" in merge(out)
+    assert digests(out) == whole()
+
+
+def test_a_torn_part_is_not_taken_in(tiny_recipe, tmp_path, digests, whole):
+    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
+    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+    shutil.rmtree(tmp_path / "b/masks/00001")
+    merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    assert digests(tmp_path / "out") == whole()
+
+
+def test_jobs_that_do_not_belong_together_are_refused(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
+    make(tiny_recipe, tmp_path / "a", share=Share(1, 2), number=12)
+    with pytest.raises(UsageError, match=r"jobs were asked for different things \(--n 12 --count"):
+        merge(tmp_path / "a")
+    tiny_recipe["output"]["mask_threshold"] = 0.6
+    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+    with pytest.raises(
+        UsageError,
+        match=r"b: holds a dataset of another recipe \('mask_threshold: 0.6', now 'mask_threshold: "
+        r"0.5'\); leave it out: .*/a has other samples",
+    ):
+        merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    with pytest.raises(UsageError, match=r"out: jobs were asked for different things"):
+        merge(tmp_path / "out", tmp_path / "a")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_others_are_not_touched(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "part", share=Share(0, 1))
+    others = tmp_path / "others/images/00000/holiday.jpg"
+    others.parent.mkdir(parents=True)
+    others.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="others: not empty, and not made by this tool"):
+        merge(tmp_path / "others", tmp_path / "part")
+    with pytest.raises(UsageError, match="jpg: expected a folder, got a file"):
+        merge(others, tmp_path / "part")
+    with pytest.raises(UsageError, match="part: is a part and --out as well; name a new folder"):
+        merge(tmp_path / "part", tmp_path / "part")
+    assert [path for path in (tmp_path / "others").rglob("*") if path.is_file()] == [others]
+
+
+def test_one_bad_part_and_nothing_is_copied(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "part", share=Share(0, 1))
+    with pytest.raises(UsageError, match="nothere: holds no shards of a dataset; name the --out"):
+        merge(tmp_path / "out", tmp_path / "part", tmp_path / "nothere")
+    record = tmp_path / "part/.l4f/run.json"
+    whole = json.loads(record.read_bytes())
+    for damaged in (
+        "[",
+        "{}",
+        json.dumps(whole | {"recipe": 5}),
+        json.dumps(whole | {"recipe": "["}),
+    ):
+        record.write_text(damaged)
+        with pytest.raises(
+            UsageError, match=r"part: its record .l4f/run.json is damaged; make its"
+        ):
+            merge(tmp_path / "out", tmp_path / "part")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_stopped_while_it_writes_the_indexes_goes_on(
+    tiny_recipe, tmp_path, digests, whole, monkeypatch
+):
+    out = tmp_path / "out"
+    for index in range(2):
+        make(tiny_recipe, out, share=Share(index, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr("l4f_datagen.dataset.store.write_indexes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            merge(out)
+    assert not (out / "manifest.json").exists()
+    merge(out)
+    assert digests(out) == whole()
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["folder", "url"])
+def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place):
+    out = tmp_path / "out" if place == "folder" else f"file://{tmp_path}/out"
+    make(tiny_recipe, out, share=Share(0, 1))
+    merge(out)
+    before = digests(tmp_path / "out")
+    assert merge(out) == [f"{out} is finished already"]
+    assert digests(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("where", ["shared", "part", "url"])
+def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole, where):
+    folder = tmp_path / "made"
+    out = f"file://{folder}" if where == "url" else folder
+    for index in range(2):
+        make(tiny_recipe, out, share=Share(index, 2))
+    marker = folder / ".l4f/shards/00001.json"
+    marker.write_bytes(marker.read_bytes()[:99])
+    said = merge(tmp_path / "out", folder) if where == "part" else merge(out)
+    assert said[0].startswith("shards 1")
+    assert said[0].endswith(RENDERED)
+    assert digests(tmp_path / "out" if where == "part" else folder) == whole()
+
+
+def test_a_plan_with_an_end_and_a_job_that_did_not_run(tiny_recipe, tmp_path, digests, whole):
+    tiny_recipe["sampling"]["seeds"] = "0-29"
+    tiny_recipe["sampling"]["psi"] = [0.7]
+    out = tmp_path / "out"
+    make(tiny_recipe, out, number=12, share=Share(1, 2))
+    missing = r"shards 0, 2.* are missing; of 2 jobs 0 have not ended; run make with --shard 0/2"
+    with pytest.raises(L4FError, match=missing):
+        merge(out)
+    assert merge(out, fill=True)[0].endswith(RENDERED)
+    assert digests(out) == whole(number=12)
+
+
+def test_folders_without_jobs_are_refused(tiny_recipe, tmp_path):
+    with pytest.raises(UsageError, match="nothing: holds no shards of a dataset; name the --out"):
+        merge(tmp_path / "nothing")
+    make(tiny_recipe, tmp_path / "whole", number=3)
+    (tmp_path / "whole/manifest.json").unlink()
+    with pytest.raises(UsageError, match=r"no shard job has come to its end here; run make with"):
+        merge(tmp_path / "whole")
+    with pytest.raises(UsageError, match="takes no folders in; let the jobs write to the URL"):
+        merge("memory://out", tmp_path / "whole")

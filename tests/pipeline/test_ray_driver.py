@@ -1,0 +1,172 @@
+"""What the driver asks of a cluster, with a cluster that runs each task at once, in this process.
+
+The same with Ray itself: ``test_ray.py``.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.pipeline import ray_engine as ray_engine_module
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.share import Share
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause):
+        self.cause = cause
+
+
+class Cluster:
+    """Runs tasks when their result is asked for; notes them and what is asked of the cluster."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, **resources):
+        self.resources, self.done, self.cancelled, self.options = resources, [], [], {}
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **options):
+        self.options = options
+        return lambda function: SimpleNamespace(remote=lambda *given: [function, given, True])
+
+    def cancel(self, reference, force):
+        """Kill the task in its midst: what it has staged stays behind."""
+        reference[2] = False
+        order, shard, _ = reference[1]
+        self.cancelled.append(shard)
+        if not order.is_url:
+            for place in (f"images/{shard:05d}.part", f"masks/{shard:05d}"):
+                (Path(order.out) / place).mkdir(parents=True)
+
+    def get(self, reference):
+        function, given, wanted = reference
+        if not wanted:
+            raise RayError("cancelled")
+        self.done.append(given[1:])
+        try:
+            return function(*given)
+        except Exception as error:
+            raise RayTaskError(error) from error
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    cluster = Cluster(CPU=2)
+    monkeypatch.setattr(ray_engine_module, "_import_ray", lambda: cluster)
+    ray_engine_module._opened.cache_clear()
+    return cluster
+
+
+def make(data, out, number=30, **options):
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+
+
+def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    make(tiny_recipe, tmp_path / "local")
+    make(tiny_recipe, tmp_path / "ray", engine="ray")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert cluster.options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 5}
+    *whole, cut = cluster.done
+    assert [shard for shard, _ in whole] == list(range(len(whole)))
+    assert all(wanted is None for _, wanted in whole)
+    assert cut[0] == len(whole) - 1  # the shard where the count ends, rendered once more
+    assert 0 < cut[1] <= 8
+    assert cluster.cancelled  # what was begun behind it
+    make(tiny_recipe, f"file://{tmp_path}/far", engine="ray")
+    assert digests(tmp_path / "far") == digests(tmp_path / "local")
+
+
+def test_a_torn_shard_alone_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    before = digests(tmp_path / "out")
+    next((tmp_path / "out/alpha/00001").iterdir()).unlink()
+    cluster.done.clear()
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert cluster.done == [(1, None)]
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_share_runs_on_a_cluster_too(cluster, tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts", share=Share(1, 2))
+    assert [shard for shard, _ in cluster.done] == [1, 3]
+
+
+def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise L4FError("shard", "refused", "no remedy")
+
+    monkeypatch.setattr(ray_engine_module, "make_shard_of", refuse)
+    with pytest.raises(L4FError, match="shard: refused; no remedy"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+    monkeypatch.setattr(cluster, "get", lambda _: (_ for _ in ()).throw(RayError("node died")))
+    with pytest.raises(L4FError, match=r"shard 0 was lost with its worker 6 times \(node died\)"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+def test_what_is_under_way_is_stopped_when_the_wait_is_interrupted(
+    cluster, tiny_recipe, tmp_path, digests, monkeypatch
+):
+    get = cluster.get
+
+    def interrupted(reference):
+        """Ctrl-C in the wait for shard 1."""
+        if reference[1][1] == 1 and reference[2]:
+            raise KeyboardInterrupt
+        return get(reference)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "get", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert 1 in cluster.cancelled
+    assert not list((tmp_path / "out").rglob("*.part"))
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    make(tiny_recipe, tmp_path / "whole", count="attempts")
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_a_cluster_without_what_it_takes(cluster, tiny_recipe, tmp_path):
+    cluster.resources = {}
+    with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "match"),
+    [
+        (None, L4FError, r"--engine ray: Ray did not start \(timed out\); start it with"),
+        ("auto", UsageError, r"--ray-address auto: no cluster answers there \(timed out\)"),
+        ("127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+        ("ray://127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+    ],
+)
+def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
+    cluster, tiny_recipe, tmp_path, monkeypatch, address, error, match
+):
+    def init(**_):
+        raise Exception("timed\nout")  # as bare as Ray's own
+
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "init", init, raising=False)
+    with pytest.raises(error, match=match):
+        make(tiny_recipe, tmp_path / "out", engine="ray", ray_address=address)
+
+
+def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install 'l4f-datagen\[ra"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")

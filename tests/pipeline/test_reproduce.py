@@ -1,0 +1,208 @@
+"""The command that the report names, and the pages ``make`` leaves."""
+
+import hashlib
+import json
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+
+from l4f_datagen.checkpoints.native import save_alpha
+from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.reproduce import block_around, plan_end
+from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.sweep import sweep_of
+from l4f_datagen.report.html import again_command
+from l4f_datagen.report.records import read_records
+
+
+@pytest.fixture
+def job(tiny_recipe, tmp_path):
+    tiny_recipe["sampling"]["block_size"] = 5
+
+    def make(name="set", number=13, **options):
+        recipe = check_recipe(tiny_recipe, "test")
+        folder = tmp_path / name
+        job = Job(recipe, folder, number, device="cpu", **options)
+        make_dataset(job, say=lambda line: None)
+        return folder
+
+    return make
+
+
+def rows_of(folder, status):
+    lines = (folder / "ledger.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["status"] == status]
+
+
+def run_command(cli_run, monkeypatch, folder, key):
+    """Run the command as the page gives it, in the dataset's folder."""
+    monkeypatch.chdir(folder)
+    tool, *arguments = shlex.split(again_command(key))
+    assert tool == "l4f-datagen"
+    return cli_run(*arguments)
+
+
+def test_the_command_gives_the_same_bytes(job, cli_run, monkeypatch):
+    folder = job()
+    chosen = rows_of(folder, "accepted")
+    assert len({row["shard"] for row in chosen}) > 1
+    for row in (chosen[0], chosen[7], chosen[-1]):
+        result = run_command(cli_run, monkeypatch, folder, row["key"])
+        assert result.exit_code == 0, result.output
+        assert "the same bytes as in the dataset" in result.stderr
+        for part in ("images", "masks", "alpha"):
+            again = folder.parent / "again" / part / f"{row['key']}.png"
+            stored = folder / part / f"{row['shard']:05d}" / f"{row['key']}.png"
+            assert again.read_bytes() == stored.read_bytes()
+
+
+def test_a_rejected_sample_is_made_too(job, cli_run, monkeypatch):
+    folder = job()
+    rejected = rows_of(folder, "rejected")[0]
+    result = run_command(cli_run, monkeypatch, folder, rejected["key"])
+    assert result.exit_code == 0, result.output
+    assert (folder.parent / "again" / "images" / f"{rejected['key']}.png").is_file()
+    assert "the same bytes" not in result.stderr  # there are none to compare
+
+
+def test_a_plan_cut_inside_a_block_is_cut_again(job, cli_run, monkeypatch):
+    folder = job(number=17, count="attempts")
+    records = read_records(folder)
+    recipe = check_recipe(json.loads((folder / "manifest.json").read_text())
+                          ["provenance"]["recipe"], "test")  # fmt: skip
+    assert plan_end(folder, recipe, records) == 17
+    sweep = sweep_of(recipe.sampling)
+    assert [draw.image_id for draw in block_around(16, sweep, 17)] == [16, 17]
+    assert [draw.image_id for draw in block_around(16, sweep, None)] == [16, 17, 18, 19, 20]
+    last = rows_of(folder, "accepted")[-1]
+    assert last["image_id"] > 15
+    result = run_command(cli_run, monkeypatch, folder, last["key"])
+    assert "the same bytes as in the dataset" in result.stderr
+    # Downloaded without the markers: a last row that was rejected tells of the cut, too.
+    shutil.rmtree(folder / ".l4f")
+    assert plan_end(folder, recipe, records) == (None if records.accepted[-1] else 17)
+
+
+def test_other_bytes_are_told(job, cli_run, monkeypatch):
+    folder = job()
+    row = rows_of(folder, "accepted")[0]
+    path = folder / "masks" / f"{row['shard']:05d}" / f"{row['key']}.png"
+    path.write_bytes(path.read_bytes() + b"\0")
+    result = run_command(cli_run, monkeypatch, folder, row["key"])
+    assert result.exit_code == 1
+    assert "its bytes are not those of the dataset" in result.output
+
+
+def test_unknown_keys_and_other_weights_are_refused(
+    job, cli_run, monkeypatch, tmp_path, make_generator, make_alpha
+):
+    folder = job()
+    result = run_command(cli_run, monkeypatch, folder, "psi0700-seed0000001")
+    assert result.exit_code == 2
+    assert "psi0700-seed0000001: is not in the ledger of" in result.output
+    alpha = make_alpha(make_generator(16), seed=9)
+    save_alpha(tmp_path / "b.safetensors", alpha, generator_fingerprint=None)
+    key = rows_of(folder, "accepted")[0]["key"]
+    asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
+    result = cli_run(*asked, "--alpha", tmp_path / "b.safetensors")
+    assert result.exit_code == 4
+    assert "was made with other weights, latents or backgrounds than these" in result.output
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_out_that_cannot_be_or_is_the_dataset_is_refused(job, cli_run, tmp_path, monkeypatch):
+    folder = job()
+    key = rows_of(folder, "accepted")[0]["key"]
+    before = sorted(folder.rglob("*"))
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file/below", tmp_path / ("x" * 300)):
+        result = cli_run("inspect", "sample", folder, key, "--out", out)
+        assert result.exit_code == 2
+        assert f"Error: {out}: cannot be written (" in result.output
+        assert "name another folder with --out" in result.output
+    monkeypatch.chdir(folder)
+    for out in (folder, folder / "images", ".", "../set/again"):
+        result = cli_run("inspect", "sample", folder, key, "--out", out)
+        assert result.exit_code == 2
+        assert f"{out}: lies in the dataset, which holds its own files alone; " in result.output
+    assert sorted(folder.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_cut_marker_is_told(job, cli_run, tmp_path):
+    folder = job()
+    marker = sorted((folder / ".l4f/shards").iterdir())[-1]
+    marker.write_bytes(marker.read_bytes()[:100])
+    key = rows_of(folder, "accepted")[0]["key"]
+    result = cli_run("inspect", "sample", folder, key, "--out", tmp_path / "x")
+    assert result.exit_code == 4
+    assert f"Error: {marker}: is no marker of a shard (" in result.output
+    assert "run the `make` that made the dataset again" in result.output
+
+
+def test_latents_that_have_moved_are_named(tiny_recipe, job, cli_run, tmp_path):
+    rows = np.random.RandomState(0).randn(40, 8).astype(np.float32)
+    for name, values in (("here", rows), ("there", rows), ("other", rows + 1)):
+        np.save(tmp_path / f"{name}.npy", values)
+    tiny_recipe["sampling"]["latents"] = str(tmp_path / "here.npy")
+    folder = job()
+    (tmp_path / "here.npy").unlink()
+    key = rows_of(folder, "accepted")[0]["key"]
+    asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
+    result = cli_run(*asked)
+    assert result.exit_code == 4
+    assert "here.npy: cannot be read" in result.output
+    result = cli_run(*asked, "--latents", tmp_path / "other.npy")
+    assert result.exit_code == 4
+    assert "than these; name its own ones with --generator, --alpha and --latents" in result.output
+    result = cli_run(*asked, "--latents", tmp_path / "there.npy")
+    assert result.exit_code == 0, result.output
+    assert "the same bytes as in the dataset" in result.stderr
+
+
+class TestPagesOfMake:
+    def test_report_writes_what_make_left(self, job, cli_run):
+        folder = job()
+        page, sheet = (
+            (folder / name).read_bytes() for name in ("report.html", "contact_sheet.png")
+        )
+        assert b"again" in page
+        (folder / "report.html").unlink()
+        (folder / "contact_sheet.png").unlink()
+        assert cli_run("report", folder).stdout == f"{folder / 'report.html'}\n"
+        assert cli_run("report", folder, "--contact-sheet").exit_code == 0
+        assert (folder / "report.html").read_bytes() == page
+        assert (folder / "contact_sheet.png").read_bytes() == sheet
+
+    def test_a_resumed_run_leaves_the_same_pages(self, job):
+        whole, grown = job("whole", 13), job("grown", 6)
+        before = hashlib.sha256((grown / "report.html").read_bytes()).hexdigest()
+        assert job("grown", 13) == grown
+        for name in ("report.html", "contact_sheet.png"):
+            assert (grown / name).read_bytes() == (whole / name).read_bytes()
+        assert hashlib.sha256((grown / "report.html").read_bytes()).hexdigest() != before
+
+    def test_report_of_no_dataset_is_refused(self, cli_run, tmp_path):
+        for asked in (("report",), ("inspect", "dataset")):
+            result = cli_run(*asked, tmp_path)
+            assert result.exit_code == 2
+            assert "is no finished dataset" in result.output
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_dataset_sums_up(disc_dataset, cli_run):
+    made = disc_dataset(20)
+    facts = json.loads(cli_run("inspect", "dataset", made.folder, "--json").stdout)
+    rows = [json.loads(line) for line in (made.folder / "ledger.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["status"] == "accepted"]
+    assert facts["counts"]["accepted"] == 20
+    assert facts["counts"]["attempted"] == len(rows)
+    assert sum(facts["counts"]["rejected"].values()) == len(rows) - 20
+    assert [row["psi"] for row in facts["psi"]] == [0.5, 1.0]
+    assert facts["scores"]["coverage"]["max"] == max(row["scores"]["coverage"] for row in kept)
+    said = cli_run("inspect", "dataset", made.folder).stdout
+    assert "domain             discs" in said
+    assert "accepted           20" in said
+    assert "alpha_uncertainty" in said

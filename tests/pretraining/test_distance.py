@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from l4f_datagen.pretraining.distance import FEATURE_SEED, WIDTH, Features, frechet_distance
+
+
+def normal(mean, spread, count=400, seed=0):
+    """Points whose sample mean and covariance are exactly the given ones (uncorrelated axes)."""
+    points = np.random.RandomState(seed).randn(count, len(mean))
+    points -= points.mean(axis=0)
+    points = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points, rowvar=False))).T
+    return points * spread + mean
+
+
+class TestFrechet:
+    def test_closed_form_of_uncorrelated_normals(self):
+        first = normal([0.0, 1.0, -2.0], [1.0, 2.0, 0.5])
+        second = normal([0.5, 1.0, 1.0], [2.0, 2.0, 1.5], seed=1)
+        expected = 0.5**2 + 0 + 3**2 + (2 - 1) ** 2 + 0 + (1.5 - 0.5) ** 2
+        assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
+
+    def test_turning_both_changes_nothing(self):
+        first, second = normal([0.0, 0.0], [1.0, 3.0]), normal([1.0, 2.0], [2.0, 1.0], seed=1)
+        turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+        turned = frechet_distance(first @ turn, second @ turn)
+        assert turned == pytest.approx(frechet_distance(first, second), rel=1e-9)
+
+    def test_is_a_distance(self):
+        first, second = normal([0.0, 0.0], [1.0, 3.0]), normal([1.0, 2.0], [2.0, 1.0], seed=1)
+        assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
+        both_ways = frechet_distance(first, second), frechet_distance(second, first)
+        assert both_ways[0] == pytest.approx(both_ways[1], rel=1e-9)
+        assert both_ways[0] > 1
+
+
+class TestFeatures:
+    IMAGES = torch.from_numpy(np.random.RandomState(0).uniform(-1, 1, (3, 3, 32, 32))).float()
+
+    def test_by_hand(self):
+        features = Features()
+        filters = features.filters.double().numpy()
+        planes = []
+        image = self.IMAGES[0].double().numpy()
+        for scale in (1, 2, 4):
+            side = 32 // scale
+            small = image.reshape(3, side, scale, side, scale).mean(axis=(2, 4))
+            for taps in filters:
+                seen = sum(map(lambda p, k: signal.correlate2d(p, k, "valid"), small, taps))
+                planes.append(pooled(np.maximum(seen, 0)))
+        expected = np.concatenate(planes) @ features.projection.double().numpy()
+        found = features.of(self.IMAGES[:1])
+        assert found.shape == (1, 256)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+    def test_are_the_same_at_any_time_and_batch(self):
+        first = Features().of(self.IMAGES, batch=2)
+        torch.manual_seed(123)
+        np.testing.assert_allclose(Features().of(self.IMAGES, batch=3), first, atol=1e-6)
+
+    def test_filters_are_pinned(self):
+        draw = torch.Generator().manual_seed(FEATURE_SEED)
+        first = torch.randn(WIDTH, 3, 5, 5, generator=draw)[0]
+        first = first - first.mean(dim=(1, 2), keepdim=True) * 0.5
+        torch.testing.assert_close(Features().filters[0], first / first.norm())
+
+    def test_tell_domains_apart(self):
+        rng = np.random.RandomState(0)
+        noise = [torch.from_numpy(rng.uniform(-1, 1, (100, 3, 32, 32))).float() for _ in range(2)]
+        flat = torch.from_numpy(rng.uniform(-1, 1, (100, 3, 1, 1))).float().expand(100, 3, 32, 32)
+        features = Features()
+        alike = mean_gap(features.of(noise[0]), features.of(noise[1]))
+        apart = mean_gap(features.of(noise[0]), features.of(flat))
+        assert apart > 20 * alike
+
+
+def mean_gap(first, second):
+    return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
+
+
+def pooled(plane):
+    """Average over a 4 by 4 grid of cells whose edges are rounded outwards."""
+    side = len(plane)
+    edges = [(k * side // 4, -(-(k + 1) * side // 4)) for k in range(4)]
+    return np.array([plane[a:b, c:d].mean() for a, b in edges for c, d in edges])

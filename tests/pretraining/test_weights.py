@@ -1,0 +1,33 @@
+"""The weights that ship: small, whole, of one family, and documented."""
+
+import pytest
+
+from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
+from l4f_datagen.recipe.domains import BUILTIN
+
+MAX_MB = 5.0
+
+
+@pytest.fixture(params=sorted(BUILTIN))
+def builtin(request):
+    return BUILTIN[request.param]
+
+
+def test_all_three_open_and_belong_together(builtin):
+    generator = open_generator(builtin.folder / "generator.safetensors")
+    assert generator.spec.resolution == builtin.resolution
+    assert generator.has_w_avg
+    assert generator.has_noise
+    alpha = open_alpha(builtin.folder / "alpha.safetensors")
+    assert alpha.generator_fingerprint == generator.fingerprint
+    discriminator = open_discriminator(builtin.folder / "discriminator.safetensors")
+    assert discriminator.resolution == builtin.resolution
+
+
+def test_they_are_small_and_say_how_they_were_made(builtin):
+    size = sum(path.stat().st_size for path in builtin.folder.glob("*.safetensors"))
+    assert 0 < size < MAX_MB * 1e6
+    words = (builtin.folder / "README.md").read_text()
+    for fact in ("pretrain --out", "release --run", "kimg", "minutes", "seed"):
+        assert fact in words
+    assert open_generator(builtin.folder / "generator.safetensors").licence.name == "apache-2.0"

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from l4f_datagen.core.errors import NetworkError, RecipeError
+from l4f_datagen.recipe import domains
+from l4f_datagen.recipe.catalogue import WEIGHTS
+from l4f_datagen.recipe.domains import (
+    BUILTIN,
+    describe_domains,
+    find_recipe,
+    load_recipe,
+    local_weights,
+    recipes_folder,
+    shipped_recipes,
+    weights_path,
+)
+
+
+def test_a_checkout_ships_the_recipes_beside_the_package():
+    assert recipes_folder() == Path(domains.__file__).parents[2] / "recipes"
+    assert find_recipe("toy-cars") == recipes_folder() / "toy-cars.yaml"
+    assert set(BUILTIN) <= set(shipped_recipes())
+
+
+def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
+    (tmp_path / "_recipes").mkdir()
+    (tmp_path / "_recipes" / "boats.yaml").write_text("domain: boats\n")
+    monkeypatch.setattr(domains, "PACKAGE", tmp_path)
+    assert shipped_recipes() == {"boats": tmp_path / "_recipes" / "boats.yaml"}
+    assert load_recipe(find_recipe("boats"), [], {}).domain == "boats"
+
+
+@pytest.mark.parametrize("name", ["toy-car", "toycars", "Toy-Cars", "toy cars"])
+def test_a_slip_is_offered_the_nearest_domain(name):
+    with pytest.raises(RecipeError, match=f"--domain {name}: no such domain; did you mean toy-ca"):
+        find_recipe(name)
+
+
+def test_a_name_like_no_other():
+    with pytest.raises(RecipeError, match=r"no such domain; `l4f-datagen recipes list` names them"):
+        find_recipe("zzzzqqq")
+
+
+def test_no_path_gets_in_by_the_name():
+    with pytest.raises(RecipeError, match="no such domain"):
+        find_recipe("../recipes/toy-cars")
+
+
+def test_builtin_weights_and_files(monkeypatch):
+    folder = BUILTIN["toy-cars"].folder
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for find in (local_weights, weights_path):
+        assert find("builtin:toy-cars", "alpha") == folder / "alpha.safetensors"
+        assert find("some/file.pt", "generator") == Path("some/file.pt")
+        assert find("odd:name.pt", "generator") == Path("odd:name.pt")
+        assert find("~/file.pt", "generator") == Path("/home/somebody/file.pt")
+
+
+def test_catalogue_weights_lie_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
+    path = local_weights("catalogue:stylegan2-ffhq", "generator")
+    assert path.name == WEIGHTS["stylegan2-ffhq"].filename
+    assert tmp_path in path.parents
+    with pytest.raises(NetworkError):
+        weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ("builtin:", "alpha.weights: builtin holds no ''; known: builtin:toy-cars"),
+        ("builtin:boats", "alpha.weights: builtin holds no 'boats'; known: builtin:toy-cars"),
+        ("builtin:../toy-cars", "alpha.weights: builtin holds no '../toy-cars'; known: "),
+        ("catalogue:boats", "alpha.weights: catalogue holds no 'boats'; known: catalogue:"),
+    ],
+)
+@pytest.mark.parametrize("find", [local_weights, weights_path])
+def test_names_that_are_not_there(find, weights, text):
+    with pytest.raises(RecipeError) as caught:
+        find(weights, "alpha")
+    assert str(caught.value).startswith(text)
+    with pytest.raises(RecipeError, match=r"^alpha.background_path: "):
+        find(weights, "generator", key="alpha.background_path")
+
+
+def test_every_shipped_domain_is_described():
+    rows = describe_domains()
+    assert [row["domain"] for row in rows] == list(shipped_recipes())
+    (toy_cars,) = [row for row in rows if row["domain"] == "toy-cars"]
+    assert toy_cars["px"] == "64"
+    assert toy_cars["licence"] == "apache-2.0"
+    assert toy_cars["weights"] == "builtin:toy-cars"
+    assert toy_cars["cached"] == (
+        "yes" if (BUILTIN["toy-cars"].folder / "generator.safetensors").exists() else "no"
+    )

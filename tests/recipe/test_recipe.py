@@ -1,0 +1,497 @@
+import copy
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from l4f_datagen.core.errors import RecipeError
+from l4f_datagen.recipe import (
+    Recipe,
+    check_recipe,
+    recipe_hash,
+)
+from l4f_datagen.recipe.domains import load_recipe
+from l4f_datagen.recipe.file import MAX_RECIPE_BYTES, override, read_recipe_file
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+FILES = sorted(RECIPES.rglob("*.yaml"))
+
+
+def problems_of(**data):
+    with pytest.raises(RecipeError) as caught:
+        check_recipe({"domain": "x"} | data, "my.yaml")
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def leaves(part: BaseModel, path=()):
+    """Dotted name -> value of every setting, filters' parts included."""
+    found = {}
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            found |= leaves(value, (*path, name))
+        else:
+            found[".".join((*path, name))] = value
+    return found
+
+
+class TestShippedRecipes:
+    def test_there_are_some(self):
+        assert len(FILES) >= 1
+        assert RECIPES / "toy-cars.yaml" in FILES
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_loads_and_is_named_as_its_file(self, path):
+        recipe = load_recipe(path, [], {})
+        assert recipe.domain == path.stem
+        assert recipe.description
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_opens_with_what_one_must_know(self, path):
+        header = header_of(path)
+        assert set(header) >= {"Purpose", "Downloads", "Launch", "Override"}
+        assert all(header.values())
+
+    @pytest.mark.parametrize("line", ["Launch", "Override"])
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_its_commands_parse(self, path, line, monkeypatch):
+        from l4f_datagen.cli import cli
+
+        monkeypatch.chdir(RECIPES.parent)
+        tool, *words = shlex.split(header_of(path)[line])
+        assert tool == "l4f-datagen"
+        context = cli.make_context("l4f-datagen", list(words))
+        name, command, rest = cli.resolve_command(context, words)
+        assert command is not None
+        values = command.make_context(name, rest, parent=context).params
+        named = values.get("domain") or Path(values["recipe_file"]).stem
+        assert named == path.stem
+        assignments = list(values["assignments"])
+        changed = load_recipe(path, assignments, {})
+        assert (changed == load_recipe(path, [], {})) == (not assignments)
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_the_override_is_another_command(self, path):
+        header = header_of(path)
+        assert header["Override"] != header["Launch"]
+
+
+def header_of(path):
+    """The words after Purpose, Downloads ... in the comment block a recipe opens with."""
+    comments = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comments.append(line)
+    named = (re.match(r"# ([A-Z][a-z]+)\s{2,}(\S.*)$", line) for line in comments)
+    return {match[1]: match[2].strip() for match in named if match}
+
+
+class TestCheck:
+    def test_a_domain_is_enough(self):
+        recipe = check_recipe({"domain": "x"}, "my.yaml")
+        assert recipe.sampling.psi == (0.5, 0.7, 1.0)
+        assert recipe.output.formats == ("png", "coco", "hf")
+        assert recipe.alpha.training.fg_coverage_weight is None
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            ({"samplng": {}}, "samplng: unknown key, did you mean sampling?"),
+            ({"alpha": {"trainning": 1}}, "alpha.trainning: unknown key, did you mean training?"),
+            (
+                {"alpha": {"training": {"stepz": 3}}},
+                "alpha.training.stepz: unknown key, did you mean steps?",
+            ),
+            (
+                {"filters": {"coverage": {"maxx": 1}}},
+                "filters.coverage.maxx: unknown key, did you mean max?",
+            ),
+            (
+                {"generator": {"licence": {"nam": "x"}}},
+                "generator.licence.nam: unknown key, did you mean name?",
+            ),
+        ],
+    )
+    def test_unknown_keys_get_the_nearest_name(self, data, text):
+        assert text in problems_of(**data)
+
+    def test_a_key_like_no_other_gets_no_name(self):
+        assert "(1) qqqq: unknown key; `l4f-datagen recipes check FILE`" in problems_of(qqqq=1)
+
+    def test_all_problems_at_once(self):
+        text = problems_of(
+            domain="Not A Name",
+            samplng={},
+            alpha={"background": "trunk", "training": {"steps": 0, "psi": 3, "reals": "folder"}},
+            sampling={"psi": [], "seeds": "1,,2", "noise_mode": "off", "block_size": "many"},
+            output={"formats": ["png", "pngg"], "mask_threshold": 1.0},
+        )
+        assert text.startswith("my.yaml: 11 problems: (1) ")
+        for part in (
+            "domain: string should match pattern",
+            "samplng: unknown key",
+            "alpha.background: input should be 'conv1', 'const', 'pictures' or 'generator', "
+            "got 'trunk'",
+            "alpha.training.steps: input should be greater than or equal to 1, got 0",
+            "alpha.training.psi: input should be less than or equal to 2, got 3",
+            "sampling.psi: tuple should have at least 1 item",
+            "sampling.seeds: string should match pattern",
+            "sampling.noise_mode: input should be 'const', 'random' or 'none', got 'off'",
+            "sampling.block_size: input should be a valid integer",
+            "output.formats: 'pngg' is not a format, did you mean png? known are png, coco, hf,",
+            "output.mask_threshold: input should be less than 1, got 1.0",
+        ):
+            assert part in text
+        assert "\n" not in text
+
+    def test_one_problem_is_counted_as_one(self):
+        assert problems_of(description=3).startswith("my.yaml: 1 problem: (1) description: ")
+
+    def test_a_missing_domain(self):
+        with pytest.raises(RecipeError, match=r"my.yaml: 1 problem: \(1\) domain: is required; "):
+            check_recipe({}, "my.yaml")
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            ({"alpha": {"training": {"steps": True}}}, "steps: input should be a number, got True"),
+            ({"alpha": {"training": {"psi": True}}}, "psi: input should be a number, got True"),
+            ({"generator": {"class_index": True}}, "class_index: input should be a number"),
+            ({"generator": {"class_index": -1}}, "class_index: input should be greater than or"),
+            ({"sampling": {"psi": [False]}}, "psi.0: input should be a number, got False"),
+            ({"sampling": {"psi": [float("nan")]}}, "sampling.psi.0: input should be"),
+            ({"sampling": {"psi": 0.7}}, "sampling.psi: input should be a valid tuple, got 0.7"),
+            ({"sampling": None}, "sampling: input should be a valid dictionary"),
+            (
+                {"alpha": {"training": {"mirror": "perhaps"}}},
+                "mirror: input should be a valid bool",
+            ),
+            ({"alpha": {"training": {"steps": 2.5}}}, "steps: input should be a valid integer"),
+            (
+                {"alpha": {"training": {"batch": 65537}}},
+                "batch: input should be less than or equal to 65536",
+            ),
+            (
+                {"sampling": {"block_size": 4096, "blocks_per_shard": 17}},
+                "sampling: block_size 4096 x blocks_per_shard 17 makes shards of 69632 samples, "
+                "at most 65536 are taken",
+            ),
+            (
+                {"generator": {"crop": [64, 0, 64, 8]}},
+                "crop: expected 0 <= left < right and 0 <= top < bottom, got [64, 0, 64, 8]",
+            ),
+            ({"generator": {"crop": [-1, 0, 4, 8]}}, "crop: expected 0 <= left < right"),
+            ({"generator": {"crop": [0, 9, 4, 8]}}, "crop: expected 0 <= left < right"),
+            (
+                {"filters": {"coverage": {"min": 0.5, "max": 0.4}}},
+                "coverage: min 0.5 is above max 0.4, which rejects every sample",
+            ),
+            (
+                {"alpha": {"training": {"reals": "folder"}}},
+                "alpha.training: reals: folder and reals_folder go together",
+            ),
+            (
+                {"alpha": {"training": {"reals_folder": "pictures"}}},
+                "alpha.training: reals: folder and reals_folder go together",
+            ),
+        ],
+    )
+    def test_ill_typed_and_contradictory_values(self, data, text):
+        assert text in problems_of(**data)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "generator.weights",
+            "alpha.weights",
+            "alpha.background_path",
+            "alpha.training.reals_folder",
+            "sampling.latents",
+            "output.category",
+            "output.composites_folder",
+        ],
+    )
+    def test_a_name_of_no_letters_is_none(self, name):
+        data = override({"domain": "x"}, [f"{name}=''"])
+        text = f"my.yaml: 1 problem: (1) {name}: string should have at least 1 character, got ''"
+        assert problems_of(**data).startswith(text)
+
+    @pytest.mark.parametrize(("blocks", "samples"), [(16, 1), (1, 4096), (16, 4096)])
+    def test_shards_up_to_the_largest(self, blocks, samples):
+        sizes = {"block_size": samples, "blocks_per_shard": blocks}
+        assert check_recipe({"domain": "x", "sampling": sizes}, "f").sampling.block_size == samples
+
+    def test_long_values_are_cut_and_problems_counted(self):
+        text = problems_of(description=["word"] * 10_000)
+        assert "..." in text
+        assert len(text) < 400
+        many = problems_of(**{f"key{number}": 1 for number in range(1000)})
+        assert many.startswith("my.yaml: 1000 problems: (1) ")
+        assert "(50) " in many
+        assert "; and 950 more; " in many
+
+    def test_formats_are_a_set(self):
+        recipe = check_recipe({"domain": "x", "output": {"formats": ["hf", "png", "hf"]}}, "f")
+        assert recipe.output.formats == ("png", "hf")
+
+    def test_yaml_numbers_without_a_dot_are_numbers(self):
+        data = override({"domain": "x"}, ["alpha.training.learning_rate=2e-3"])
+        assert check_recipe(data, "f").alpha.training.learning_rate == 0.002
+
+    def test_a_recipe_is_frozen(self):
+        recipe = check_recipe({"domain": "x"}, "f")
+        with pytest.raises(ValueError, match="frozen"):
+            recipe.domain = "y"
+
+
+DATA = {"domain": "x", "sampling": {"psi": [0.7], "block_size": 8}}
+
+
+class TestOverride:
+    def test_later_wins_and_the_rest_stays(self):
+        before = copy.deepcopy(DATA)
+        changed = override(
+            DATA, ["sampling.psi=[0.5, 1]", "sampling.psi=[0.9]", "alpha.training.steps=3"]
+        )
+        assert changed == {
+            "domain": "x",
+            "sampling": {"psi": [0.9], "block_size": 8},
+            "alpha": {"training": {"steps": 3}},
+        }
+        assert before == DATA
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("3", 3), ("null", None), ("'3'", "3"), ("a=b", "a=b"), ("", None), ("{k: 1}", {"k": 1})],
+    )
+    def test_values_are_yaml(self, text, value):
+        assert override({}, [f"a.b={text}"]) == {"a": {"b": value}}
+
+    def test_defaults_then_file_then_assignments(self, tmp_path):
+        file = tmp_path / "r.yaml"
+        file.write_text("description: from the file\nsampling: {block_size: 4}\n")
+        defaults = {"domain": "fallback", "description": "from the defaults"}
+        recipe = load_recipe(file, ["sampling.block_size=5", "sampling.psi=[1]"], defaults)
+        assert (recipe.domain, recipe.description) == ("fallback", "from the file")
+        assert (recipe.sampling.block_size, recipe.sampling.psi) == (5, (1.0,))
+        assert recipe.sampling.blocks_per_shard == 16
+
+    @pytest.mark.parametrize(
+        ("assignment", "text"),
+        [
+            ("sampling.psi", r"--set sampling.psi: expected a.b=value; write key=value"),
+            ("=3", r"--set =3: expected a.b=value; write key=value"),
+            ("domain.name=3", r"--set domain.name=3: domain holds no keys; check name"),
+            ("a=[1", r"--set a=\[1: value is not plain YAML \(.*\); quote it"),
+            ("a=2024-99-99", r"value is not plain YAML \(month must be in 1..12\); quote it"),
+            ("a=&x [*x]", r"value is not plain YAML \(aliases .*\); quote it"),
+            ("a={b: 1, b: 2}", r"value is not plain YAML \(the key b is given twice, again in li"),
+        ],
+    )
+    def test_errors(self, assignment, text):
+        with pytest.raises(RecipeError, match=text):
+            override(DATA, [assignment])
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (b"- a\n", r"must be a mapping of keys, got list; compare with"),
+            (b"", r"must be a mapping of keys, got NoneType"),
+            (b"just words", r"must be a mapping of keys, got str"),
+            (b"\x00\xff\xfe\x80", r"is not plain YAML \('utf-8' codec can't decode"),
+            (b"domain: [", r"is not plain YAML \("),
+            (b"a: &a [1]\nb: [*a, *a]", r"is not plain YAML \(aliases such as"),
+            (
+                b"domain: x\nsampling: {psi: [1]}\nsampling:\n  seeds: 0-9\n",
+                r"is not plain YAML \(the key sampling is given twice, again in line 3\); compare",
+            ),
+            (b"a" * (MAX_RECIPE_BYTES + 1), r"is larger than 100 kB, which no recipe is; compare"),
+            (b"#" * 3_000_000, r"is larger than 100 kB"),
+        ],
+    )
+    def test_what_is_no_recipe_is_refused(self, tmp_path, content, text):
+        file = tmp_path / "r.yaml"
+        file.write_bytes(content)
+        with pytest.raises(RecipeError, match=text) as caught:
+            read_recipe_file(file)
+        assert str(caught.value).startswith(f"{file}: ")
+
+    def test_unreadable_paths(self, tmp_path):
+        with pytest.raises(RecipeError, match=r"cannot be read \(No such file .*\); check the pa"):
+            read_recipe_file(tmp_path / "none.yaml")
+        with pytest.raises(RecipeError, match=r"cannot be read \(Is a directory\)"):
+            read_recipe_file(tmp_path)
+
+    @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without end")
+    def test_a_file_without_end_is_refused(self):
+        with pytest.raises(RecipeError, match="is larger than 100 kB"):
+            read_recipe_file(Path("/dev/zero"))
+
+    def test_dump_comes_back(self, tmp_path):
+        recipe = check_recipe(
+            {
+                "domain": "x",
+                "description": "Ünïcode: [not a list] # no comment",
+                "generator": {"crop": [0, 64, 512, 448], "licence": {"commercial": False}},
+                "filters": {"border": None},
+                "sampling": {"psi": [0.5, 0.5, 1], "seeds": "0010"},
+                "output": {"category": "no"},
+            },
+            "f",
+        )
+        file = tmp_path / "r.yaml"
+        file.write_text(recipe.dump(), encoding="utf-8")
+        assert load_recipe(file, [], {}) == recipe
+        spelled_out = yaml.safe_load(recipe.dump())
+        assert spelled_out["alpha"]["training"]["steps"] == 250
+        assert spelled_out["filters"]["border"] is None
+
+
+DECIDES = {
+    "domain": "other",
+    "description": "other",
+    "generator.class_index": 3,
+    "generator.crop": [0, 0, 4, 4],
+    "generator.licence.name": "other",
+    "generator.licence.link": "other",
+    "generator.licence.commercial": True,
+    "alpha.background": "const",
+    "sampling.psi": [1.0, 0.7, 0.5],
+    "sampling.seeds": "5-",
+    "sampling.noise_mode": "none",
+    "sampling.block_size": 16,
+    "sampling.blocks_per_shard": 8,
+    "sampling.precision": "bf16",
+    "sampling.truncation_cutoff": 4,
+    "sampling.style_mixing": 0.1,
+    "sampling.mask_cleanup": ["fill_holes"],
+    "filters.preset": "none",
+    "filters.coverage.min": 0.03,
+    "filters.coverage.max": 0.9,
+    "filters.border.max": 0.5,
+    "filters.components": {"max": 3},
+    "filters.uncertainty": {"max": 0.2},
+    "filters.discriminator": {"min": -1},
+    "filters.noise": {"min_iou": 0.5},
+    "filters.flip": {"min_iou": 0.5},
+    "filters.duplicates": {"min_distance": 0.1},
+    "output.formats": ["png"],
+    "output.category": "other",
+    "output.mask_threshold": 0.5,
+    "output.alpha_bits": 16,
+    "output.image_format": "webp",
+    "output.cutouts": True,
+    "output.composites": "generated",
+    "output.instances": "components",
+    "output.coco_segmentation": "polygon",
+    "output.keep_rejected": True,
+}
+"""What the dataset's bytes depend on, beyond the tensors that the two sha256 stand for."""
+
+
+class TestHash:
+    BASE = check_recipe({"domain": "x"}, "f")
+
+    @staticmethod
+    def named(recipe, generator="g" * 64, alpha="a" * 64):
+        return recipe_hash(recipe, generator=generator, alpha=alpha)
+
+    def changed(self, name, value):
+        data = override(self.BASE.model_dump(mode="json"), [f"{name}={yaml.safe_dump(value)}"])
+        recipe = check_recipe(data, "f")
+        assert recipe != self.BASE
+        return self.named(recipe)
+
+    def test_every_setting_is_sorted_into_one_of_the_two(self):
+        training = {name for name in leaves(self.BASE) if name.startswith("alpha.training.")}
+        weights = {"generator.weights", "alpha.weights", "alpha.lowest_resolution"}
+        weights |= {"alpha.background_path", "alpha.background_shuffled"}
+        weights |= {"sampling.latents", "sampling.latent_space", "output.composites_folder"}
+        weights |= {f"output.split.{name}" for name in ("train", "val", "test")}
+        assert set(leaves(self.BASE)) == set(DECIDES) | training | weights
+
+    @pytest.mark.parametrize("name", DECIDES)
+    def test_what_decides_bytes_changes_it(self, name):
+        assert self.changed(name, DECIDES[name]) != self.named(self.BASE)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("generator.weights", "elsewhere.pt"),
+            ("alpha.weights", "elsewhere.safetensors"),
+            ("alpha.lowest_resolution", 8),
+            ("alpha.training.steps", 7),
+            ("alpha.training.seed", 7),
+            ("alpha.training.reals", "toy-cars"),
+        ],
+    )
+    def test_how_the_weights_came_about_does_not(self, name, value):
+        assert self.changed(name, value) == self.named(self.BASE)
+
+    def test_background_pictures_change_it_wherever_they_lie(self):
+        names = []
+        for folder, sha256 in (("a", "1" * 64), ("b", "1" * 64), ("b", "2" * 64)):
+            output = {"composites": "folder", "composites_folder": folder}
+            recipe = check_recipe({"domain": "x", "output": output}, "f")
+            names.append(recipe_hash(recipe, generator="g", alpha="a", backgrounds=sha256))
+        assert names[0] == names[1] != names[2]
+
+    def test_other_weights_change_it(self):
+        names = {
+            self.named(self.BASE),
+            self.named(self.BASE, generator="h" * 64),
+            self.named(self.BASE, alpha="h" * 64),
+            self.named(self.BASE, generator="a" * 64, alpha="g" * 64),
+        }
+        assert len(names) == 4
+        assert all(re.fullmatch(r"[0-9a-f]{64}", name) for name in names)
+
+    def test_latents_are_named_by_their_values(self):
+        given = {"domain": "x", "sampling": {"latents": "ws.npy"}}
+        recipe = check_recipe(given, "f")
+        elsewhere = check_recipe({"domain": "x", "sampling": {"latents": "other.pt"}}, "f")
+        sampling = {"latents": "ws.npy", "latent_space": "z"}
+        space = check_recipe({"domain": "x", "sampling": sampling}, "f")
+        named = {"generator": "g", "alpha": "a", "latents": "l"}
+        assert recipe_hash(recipe, **named) == recipe_hash(elsewhere, **named)
+        others = [
+            recipe_hash(recipe, **named | {"latents": "m"}),
+            recipe_hash(space, **named),
+            recipe_hash(self.BASE, generator="g", alpha="a"),
+        ]
+        assert len({recipe_hash(recipe, **named), *others}) == 4
+
+    def test_the_split_changes_it(self):
+        for share in (0.1, 0.2):
+            recipe = check_recipe({"domain": "x", "output": {"split": {"val": share}}}, "f")
+            assert self.named(recipe) != self.named(self.BASE)
+
+    def test_spelling_does_not(self):
+        spelled = check_recipe(
+            {
+                "output": {"formats": ["hf", "coco", "png", "png"], "mask_threshold": "0.9"},
+                "sampling": {"psi": [0.5, 0.7, 1]},
+                "domain": "x",
+            },
+            "f",
+        )
+        assert self.named(spelled) == self.named(self.BASE)
+
+
+def test_the_base_recipe_has_every_part():
+    assert list(Recipe.model_fields) == [
+        "domain",
+        "description",
+        "generator",
+        "alpha",
+        "sampling",
+        "filters",
+        "output",
+    ]

@@ -1,0 +1,103 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.recipe.seeds import MAX_SEED, parse_seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("7", [7]),
+        ("0-3", [0, 1, 2, 3]),
+        ("5,1-2,9", [5, 1, 2, 9]),
+        ("3-3", [3]),
+        ("007", [7]),
+        (f"{MAX_SEED}", [MAX_SEED]),
+        (f"{MAX_SEED - 1}-", [MAX_SEED - 1, MAX_SEED]),
+    ],
+)
+def test_lists(text, seeds):
+    parsed = parse_seeds(text)
+    assert list(parsed) == seeds
+    assert len(parsed) == len(seeds)
+    for beyond in (len(seeds), -1, -len(seeds)):
+        with pytest.raises(IndexError):
+            parsed[beyond]
+
+
+def test_an_open_end_goes_to_the_last_32_bit_seed():
+    seeds = parse_seeds("10-19,100-")
+    assert len(seeds) == 10 + 2**32 - 100
+    assert [seeds[k] for k in (9, 10, 11)] == [19, 100, 101]
+    assert seeds[len(seeds) - 1] == MAX_SEED
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=8, unique=True))
+def test_any_cut_into_ranges_reads_back(bounds):
+    bounds = sorted(bounds) if len(bounds) % 2 == 0 else sorted(bounds)[1:]
+    ranges = [(bounds[k], bounds[k + 1]) for k in range(0, len(bounds) - 1, 2)]
+    if not ranges:
+        return
+    ranges = ranges[1:] + ranges[:1]  # order is kept, not sorted
+    parsed = parse_seeds(",".join(f"{first}-{last}" for first, last in ranges))
+    expected = list(itertools.chain(*(range(first, last + 1) for first, last in ranges)))
+    assert list(parsed) == expected
+    assert [parsed[k] for k in range(len(parsed))] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,", ",1", "-1", "1--2", "1 2", "1, 2", "1-2-3", "1.5", "0-3\n", "9" * 50]
+)
+def test_what_is_no_list(text):
+    with pytest.raises(
+        UsageError, match=r"--seeds: expected ranges such as 0-99,120, got '.*'; write for example"
+    ):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("9-3", "--seeds: 9-3 runs backwards; write for example --seeds 0-99,120"),
+        (f"{2**32}", f"--seeds: {2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
+        (f"0-{2**32}", f"--seeds: 0-{2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
+        (f"{2**32}-", f"--seeds: {2**32}- runs backwards"),
+        ("0-5,5", "--seeds: names seed 5 twice; write"),
+        ("5,0-9", "--seeds: names seed 5 twice; write"),
+        ("0-,7", "--seeds: names seed 7 twice; write"),
+    ],
+)
+def test_lists_that_are_refused(text, problem):
+    with pytest.raises(UsageError) as caught:
+        parse_seeds(text)
+    assert str(caught.value).startswith(problem)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "taken"),
+    [
+        ("0-", 5, range(5)),
+        ("3-", 5, [3, 4]),
+        ("4,0-2", 5, [4, 0, 1, 2]),
+        ("0-4", 5, range(5)),
+        ("2,3-", 5, [2, 3, 4]),
+    ],
+)
+def test_seeds_as_rows_of_a_file(text, rows, taken):
+    assert list(parse_seeds(text).rows_of(rows, "ws.npy")) == list(taken)
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [("5", 5), ("0-7", 7), ("5-", 5), ("0-2,9", 9), ("0,100-", 100)]
+)
+def test_rows_that_are_not_there(text, row):
+    with pytest.raises(UsageError) as caught:
+        parse_seeds(text).rows_of(5, "ws.npy")
+    assert str(caught.value) == (
+        f"--seeds: names row {row}, but ws.npy has 5; rows count from 0 to 4"
+    )

@@ -1,0 +1,238 @@
+import io
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.rendering.latents import MAX_BYTES, open_latents
+
+SPEC = GeneratorSpec(16, {4: 6, 8: 5, 16: 4}, z_dim=7, w_dim=8)
+"""Takes 7 numbers as z, 8 as w, 6 x 8 as W+."""
+
+
+def rows(*shape, seed=0):
+    return np.random.RandomState(seed).randn(*shape).astype(np.float32)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def to(values, name="ws.npy"):
+        path = tmp_path / name
+        if name.endswith(".npy"):
+            np.save(path, values, allow_pickle=True)
+        elif name.endswith(".safetensors"):
+            save_file({"ws": torch.from_numpy(values)}, path)
+        else:
+            torch.save(values, path)
+        return str(path)
+
+    return to
+
+
+def npy(header, body=b""):
+    """A .npy file with this header text, right or not."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
+
+
+class TestFiles:
+    @pytest.mark.parametrize("shape", [(5, 8), (5, 6, 8), (1, 7)])
+    def test_all_files_with_the_same_values_are_the_same_latents(self, save, shape):
+        values = rows(*shape)
+        tensor = torch.from_numpy(values)
+        files = [
+            save(values),
+            save(values, "c.npy"),
+            save(np.asfortranarray(values), "f.npy"),
+            save(values.astype(">f4"), "big.npy"),
+            save(values.astype(np.float64), "double.npy"),
+            save(tensor, "ws.pt"),
+            save({"ws": tensor}, "dict.pt"),
+            save(torch.nn.Parameter(tensor), "parameter.pt"),
+            save(tensor.transpose(0, 1).contiguous().transpose(0, 1), "strided.pt"),
+            save(values, "ws.safetensors"),
+            save(values, "no_suffix_matters.npy"),
+        ]
+        opened = [open_latents(file) for file in files]
+        assert len({latents.sha256 for latents in opened}) == 1
+        for latents in opened:
+            assert latents.values.dtype == np.float32
+            assert latents.rows == shape[0]
+            np.testing.assert_array_equal(latents.values, values)
+
+    def test_half_precision(self, save):
+        values = rows(3, 8)
+        half = values.astype(np.float16)
+        bf16 = torch.from_numpy(values).bfloat16()
+        np.testing.assert_array_equal(open_latents(save(half)).values, half.astype(np.float32))
+        opened = open_latents(save(bf16, "b.pt"))
+        np.testing.assert_array_equal(opened.values, bf16.float().numpy())
+
+    def test_values_and_shape_decide_the_name(self, save):
+        values = rows(6, 8)
+        other = values.copy()
+        other[5, 7] += 1e-6
+        named = {
+            open_latents(save(each, f"{k}.npy")).sha256
+            for k, each in enumerate(
+                [values, other, values.reshape(12, 4), values.reshape(1, 6, 8)]
+            )
+        }
+        assert len(named) == 4
+
+    def test_a_file_changed_meanwhile_is_read_again(self, save):
+        first = open_latents(save(rows(3, 8)))
+        assert open_latents(first.path) is first
+        assert open_latents(save(rows(4, 8, seed=1))).rows == 4
+
+    def test_rows_are_taken_by_number(self, save):
+        values = rows(9, 8)
+        taken = open_latents(save(values)).take([4, 0, 8])
+        np.testing.assert_array_equal(taken, values[[4, 0, 8]])
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("echo pwned",)
+
+
+def objects():
+    return np.array([{"a": 1}], dtype=object)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("values", "text"),
+        [
+            (rows(5), "has shape 5, expected n x dim or n x num_ws x w_dim, none of them 0; save"),
+            (rows(2, 3, 4, 5), "has shape 2 x 3 x 4 x 5, expected n x dim"),
+            (rows(0, 8), "has shape 0 x 8, expected"),
+            (np.float32(3), r"has shape \(\), expected"),
+            (np.zeros((3, 8), np.int64), "holds int64, expected floating point; save one float"),
+            (np.zeros((3, 8), bool), "holds bool, expected floating point"),
+            (np.zeros((3, 8), np.complex64), "holds complex64, expected floating point"),
+            (np.zeros((3, 8), np.longdouble), "expected floating point"),
+            (objects(), "holds object, expected floating point"),
+            (np.array([["a"]]), "expected floating point"),
+            (np.float32([[0, 1], [np.nan, 2]]), "row 1 holds NaN or infinity; make the latents a"),
+            (np.float32([[0, np.inf]]), "row 0 holds NaN or infinity"),
+            (np.float64([[1e300, 0]]), "row 0 holds NaN or infinity"),
+        ],
+    )
+    def test_arrays_that_are_no_latents(self, save, values, text):
+        with pytest.raises(InputRefused, match=text) as caught:
+            open_latents(save(values))
+        assert caught.value.exit_code == 4
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (torch.zeros(5), "has shape 5, expected n x dim"),
+            (torch.zeros(0, 8), "has shape 0 x 8, expected"),
+            (torch.zeros(3, 8, dtype=torch.int64), "the tensor is int64, expected floating point"),
+            (torch.full((2, 8), float("nan")), "row 0 holds NaN or infinity"),
+            ({"a": torch.zeros(3, 8), "b": torch.zeros(3, 8)}, "holds no single tensor; save one"),
+            ({"a": 3}, "holds no single tensor"),
+            ([torch.zeros(3, 8)], "holds no single tensor"),
+            (Evil(), "asks for '(posix|nt|os).system', which no StyleGAN2 weights need"),
+        ],
+    )
+    def test_torch_files_that_are_no_latents(self, save, value, text):
+        with pytest.raises(InputRefused, match=text):
+            open_latents(save(value, "ws.pt"))
+
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (b"", "is empty"),
+            (b"\x93NUMPY", "has no readable .npy header; save one float array"),
+            (b"\x93NUMPY\x01\x00\xff\xff", "has no readable .npy header"),
+            (b"\x93NUMPY\x07\x00" + b"x" * 40, "has no readable .npy header"),
+            (npy("{'descr': '<f4', 'fortran_order': False, 'shape': 3}"), "no readable .npy head"),
+            (npy("__import__('os').system('true')"), "has no readable .npy header"),
+            (npy("(" * 9000), "has no readable .npy header"),
+            (npy("-" * 9000), "has no readable .npy header"),
+            (npy("{'descr': '<f4', \"\"\"fortran_order"), "has no readable .npy header"),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 8), }", b"\0" * 32),
+                "has no readable .npy header",
+            ),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -8), }"),
+                "has shape -3 x -8, expected",
+            ),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8), }", b"\0" * 95),
+                "announces 96 bytes of values, 95 are there",
+            ),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8), }", b"\0" * 97),
+                "announces 96 bytes of values, 97 are there",
+            ),
+            (
+                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 512), }"),
+                "holds 190734.9 GB of latents, at most 4 are taken; cut it in several files",
+            ),
+            (b"PK\x03\x04 and no archive", "is a damaged zip archive"),
+            (b"1.0 2.0 3.0", "is no checkpoint"),
+            (pickle.dumps(Evil()), "asks for '(posix|nt|os).system'"),
+        ],
+    )
+    def test_files_that_hold_none(self, tmp_path, content, text):
+        path = tmp_path / "ws.npy"
+        path.write_bytes(content)
+        with pytest.raises(InputRefused, match=text) as caught:
+            open_latents(str(path))
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_npz_is_told_apart(self, tmp_path):
+        buffer = io.BytesIO()
+        np.savez(buffer, w=rows(3, 8))
+        (tmp_path / "w.npz").write_bytes(buffer.getvalue())
+        with pytest.raises(InputRefused, match=r"w\.npz: is a zip archive without torch weights"):
+            open_latents(str(tmp_path / "w.npz"))
+
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(InputRefused, match=r"cannot be read \(No such file .*\); check the p"):
+            open_latents(str(tmp_path / "ws.npy"))
+        with pytest.raises(InputRefused, match="is not a regular file"):
+            open_latents(str(tmp_path))
+
+    def test_the_limit_is_on_what_is_taken_in_memory(self, tmp_path):
+        count = MAX_BYTES // 4 // 512 + 1
+        path = tmp_path / "ws.npy"
+        head = npy(f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({count}, 512), }}")
+        with path.open("wb") as file:
+            file.write(head)
+            file.truncate(len(head) + count * 512 * 2)  # sparse
+        with pytest.raises(InputRefused, match=r"holds 4.0 GB of latents, at most 4 are taken"):
+            open_latents(str(path))
+
+
+class TestFit:
+    @pytest.mark.parametrize(("shape", "space"), [((3, 7), "z"), ((3, 8), "w"), ((3, 6, 8), "w")])
+    def test_what_fits(self, save, shape, space):
+        open_latents(save(rows(*shape))).check(SPEC, space)
+
+    @pytest.mark.parametrize(
+        ("shape", "space", "text"),
+        [
+            ((3, 7), "w", "has shape 3 x 7, this generator takes n x 8 or n x 6 x 8 as w; give"),
+            ((3, 8), "z", "has shape 3 x 8, this generator takes n x 7 as z"),
+            ((3, 6, 7), "z", "has shape 3 x 6 x 7, this generator takes n x 7 as z"),
+            ((3, 5, 8), "w", "has shape 3 x 5 x 8, this generator takes n x 8 or n x 6 x 8 as w"),
+        ],
+    )
+    def test_what_does_not(self, save, shape, space, text):
+        with pytest.raises(InputRefused, match=text) as caught:
+            open_latents(save(rows(*shape))).check(SPEC, space)
+        assert caught.value.exit_code == 4

@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.checkpoints.native import save_discriminator, save_generator
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.recipe import FiltersPart, GeneratorPart, check_recipe
+from l4f_datagen.rendering.probes import (
+    Take,
+    discriminator_probe,
+    flip_iou,
+    noise_iou,
+    open_probes,
+    own_discriminator,
+    paired_iou,
+)
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.sweep import Draw
+
+DRAWS = [Draw(1, 1.0, 0), Draw(2, 0.5, 0), Draw(3, 1.0, 4), Draw(4, 1.0, 9)]
+THRESHOLD = 0.45
+
+
+def iou(first, second):
+    either = (first | second).sum()
+    return (first & second).sum() / either if either else 1.0
+
+
+@pytest.fixture
+def networks(make_generator, make_alpha):
+    generator = make_generator(32, noise=1.5)
+    return generator, make_alpha(generator)
+
+
+@pytest.fixture
+def make_discriminator():
+    def make(resolution=32):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            channels = {4: 4, 8: 4, 16: 3, 32: 2}
+            widths = {side: width for side, width in channels.items() if side <= resolution}
+            network = Discriminator(resolution, widths)
+        return network.eval().requires_grad_(False)
+
+    return make
+
+
+class TestPairedIou:
+    def test_as_by_hand(self):
+        stream = np.random.RandomState(0)
+        first, second = stream.rand(2, 5, 9, 11) > 0.6
+        first[3], second[3] = False, False
+        second[4] = ~first[4]
+        found = paired_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
+        expected = [iou(a, b) for a, b in zip(first, second, strict=True)]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert (found[3], found[4]) == (1.0, 0.0)
+
+
+class TestNoise:
+    def test_is_the_iou_with_a_render_under_other_noise(self, networks):
+        generator, alpha = networks
+        renderer = Renderer(
+            generator, alpha, mask_threshold=THRESHOLD, probes={"noise_iou": noise_iou}
+        )
+        samples = renderer.render(DRAWS)
+        for draw, sample in zip(DRAWS, samples, strict=True):
+            stream = np.random.RandomState(np.array([draw.seed, 3], np.uint32))
+            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
+            synthesis = generator(z, draw.psi, noise=generator.noise("random", [stream]))
+            other = alpha(synthesis.features)[0, 0].numpy() > THRESHOLD
+            assert sample.scores["noise_iou"] == pytest.approx(iou(sample.mask, other), abs=2e-3)
+        scores = [sample.scores["noise_iou"] for sample in samples]
+        assert min(scores) < 0.99  # else the noise was not put to work
+
+    def test_is_one_where_noise_has_no_strength(self, make_generator, make_alpha):
+        generator = make_generator(32, noise=0.0)
+        renderer = Renderer(
+            generator, make_alpha(generator), mask_threshold=THRESHOLD, probes={"n": noise_iou}
+        )
+        assert [sample.scores["n"] for sample in renderer.render(DRAWS)] == [1.0] * 4
+
+
+class TestFlip:
+    def test_is_the_iou_with_the_mirrored_layout(self, networks):
+        generator, alpha = networks
+        renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, probes={"f": flip_iou})
+        samples = renderer.render(DRAWS)
+        for draw, sample in zip(DRAWS, samples, strict=True):
+            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
+            ws = generator.truncate(generator.mapping(z), draw.psi)
+            synthesis = generator.synthesis(ws, generator.noise("const"), mirror_at=8)
+            other = alpha(synthesis.features)[0, 0].numpy()[:, ::-1] > THRESHOLD
+            assert sample.scores["f"] == pytest.approx(iou(sample.mask, other), abs=2e-3)
+        assert min(sample.scores["f"] for sample in samples) < 0.99
+
+    def test_is_one_where_all_layers_treat_left_and_right_alike(self, networks):
+        generator, alpha = networks
+        for name, parameter in generator.named_parameters():
+            if name.endswith("weight") and parameter.ndim == 4:
+                parameter.copy_((parameter + parameter.flip(3)) / 2)
+        renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, probes={"f": flip_iou})
+        assert min(sample.scores["f"] for sample in renderer.render(DRAWS)) > 0.995
+
+    def test_the_alpha_network_alone_could_not_tell(self, networks):
+        """Why the layout is mirrored and not the features: there the answer is always one."""
+        generator, alpha = networks
+        z = torch.from_numpy(np.random.RandomState(0).randn(3, 8).astype(np.float32))
+        features = generator(z).features
+        mirrored = {side: [each.flip(3) for each in two] for side, two in features.items()}
+        torch.testing.assert_close(alpha(mirrored).flip(3), alpha(features), atol=1e-5, rtol=0)
+
+
+class TestDiscriminator:
+    def test_a_score_is_its_own_pictures_alone(self, networks, make_discriminator):
+        generator, alpha = networks
+        network = make_discriminator()
+        renderer = Renderer(generator, alpha, probes={"d": discriminator_probe(network)})
+        together = [sample.scores["d"] for sample in renderer.render(DRAWS)]
+        alone = [renderer.render([draw])[0].scores["d"] for draw in DRAWS]
+        assert together == pytest.approx(alone, abs=1e-4)
+        assert np.ptp(together) > 0.01
+        image = renderer.generator(
+            torch.from_numpy(np.random.RandomState(4).randn(1, 8).astype(np.float32))
+        ).image
+        assert together[2] == pytest.approx(float(network(image)), abs=1e-4)
+
+    def test_out_of_the_generators_own_file(
+        self, tmp_path, networks, make_discriminator, monkeypatch
+    ):
+        generator, _ = networks
+        path = tmp_path / "both.safetensors"
+        save_discriminator(path, make_discriminator())
+        part = GeneratorPart(weights=str(path))
+        network = own_discriminator(part, generator)
+        image = torch.rand(2, 3, 32, 32)
+        torch.testing.assert_close(network(image), make_discriminator()(image))
+
+    def test_a_file_without_one(self, tmp_path, networks):
+        generator, _ = networks
+        path = tmp_path / "g.safetensors"
+        save_generator(path, generator.spec, generator.state_dict())
+        with pytest.raises(UsageError) as caught:
+            own_discriminator(GeneratorPart(weights=str(path)), generator)
+        assert str(caught.value).startswith(f"filters.discriminator: {path} gives none (")
+        assert str(caught.value).endswith(
+            "; switch this filter off, or give a checkpoint with both networks"
+        )
+        assert caught.value.exit_code == 2
+
+    def test_one_for_another_size(self, tmp_path, networks, make_discriminator):
+        generator, _ = networks
+        save_discriminator(tmp_path / "d.safetensors", make_discriminator(16))
+        with pytest.raises(UsageError, match="takes 16 px, pictures have 32; switch this filter"):
+            own_discriminator(GeneratorPart(weights=str(tmp_path / "d.safetensors")), generator)
+
+
+def test_only_what_is_on_is_measured(networks, tmp_path, make_discriminator):
+    generator, alpha = networks
+    save_discriminator(tmp_path / "d.safetensors", make_discriminator())
+    part = GeneratorPart(weights=str(tmp_path / "d.safetensors"))
+    assert open_probes(FiltersPart(), part, generator) == {}
+    everything = FiltersPart(discriminator={"min": 0}, noise={}, flip={})
+    assert list(open_probes(everything, part, generator)) == [
+        "discriminator",
+        "noise_iou",
+        "flip_iou",
+    ]
+    recipe = check_recipe({"domain": "x", "filters": {"preset": "strict"}}, "f")
+    assert list(renderer_of(recipe, generator, alpha).probes) == ["noise_iou"]
+    assert renderer_of(recipe, generator, None).probes == {}
+
+
+def test_a_take_renders_otherwise_with_the_samples_own_crop(networks):
+    generator, alpha = networks
+    seen = []
+
+    def probe(take: Take):
+        seen.append(take)
+        return torch.zeros(len(take.seeds))
+
+    crop = (2, 4, 30, 20)
+    renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, crop=crop, probes={"p": probe})
+    samples = renderer.render(DRAWS)
+    [take] = seen
+    assert take.mask.shape == (4, 16, 28)
+    with torch.inference_mode():
+        again = take.again(take.noise, None)
+    for sample, mask, other in zip(samples, take.mask, again, strict=True):
+        np.testing.assert_array_equal(sample.mask, mask.numpy())
+        np.testing.assert_array_equal(sample.mask, other.numpy())

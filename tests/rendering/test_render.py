@@ -1,0 +1,248 @@
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.core.masks import components, fill_holes, largest_component
+from l4f_datagen.core.sample import image_to_uint8
+from l4f_datagen.recipe import SplitPart, check_recipe
+from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
+from l4f_datagen.rendering.splits import split_of
+from l4f_datagen.rendering.styles import Styles
+from l4f_datagen.rendering.sweep import Draw
+
+DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**32 - 1)]
+
+
+def levels_apart(first, second):
+    return np.abs(first.astype(int) - second.astype(int)).max()
+
+
+def halving_threshold(generator, network, draws):
+    """The threshold at which half of all pixels are mask."""
+    return float(np.median([s.alpha for s in Renderer(generator, network).render(draws)]))
+
+
+class TestRenderer:
+    def test_one_sample_by_hand(self, make_generator, make_alpha):
+        generator = make_generator()
+        network = make_alpha(generator)
+        samples = Renderer(generator, network, mask_threshold=0.45).render(DRAWS)
+        assert len(samples) == 4
+        for draw, sample in zip(DRAWS, samples, strict=True):
+            assert (sample.image_id, sample.psi, sample.seed) == (
+                draw.image_id,
+                draw.psi,
+                draw.seed,
+            )
+            assert sample.key == draw.key
+            assert sample.reason is None
+            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
+            synthesis = generator(z, draw.psi)
+            image = synthesis.image[0].permute(1, 2, 0).numpy()
+            alpha = network(synthesis.features)[0, 0].numpy()
+            assert (sample.image.dtype, sample.image.shape) == (np.uint8, (16, 16, 3))
+            assert (sample.alpha.dtype, sample.alpha.shape) == (np.float32, (16, 16))
+            assert (sample.mask.dtype, sample.mask.shape) == (np.bool_, (16, 16))
+            assert levels_apart(sample.image, image_to_uint8(image)) <= 1
+            np.testing.assert_allclose(sample.alpha, alpha, atol=1e-5)
+            assert np.array_equal(sample.mask, sample.alpha > 0.45)
+            assert 0 < sample.mask.mean() < 1
+
+    @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+    def test_a_sample_does_not_depend_on_its_batch(self, make_generator, make_alpha, noise_mode):
+        generator = make_generator()
+        renderer = Renderer(generator, make_alpha(generator), noise_mode=noise_mode)
+        together = renderer.render(DRAWS)
+        swapped = renderer.render([DRAWS[2], DRAWS[0]])
+        alone = [renderer.render([draw])[0] for draw in DRAWS]
+        pairs = [*zip(together, alone, strict=True), (swapped[0], alone[2]), (swapped[1], alone[0])]
+        for first, second in pairs:
+            assert first.key == second.key
+            assert levels_apart(first.image, second.image) <= 1
+            np.testing.assert_allclose(first.alpha, second.alpha, atol=1e-5)
+
+    def test_the_same_block_twice_is_the_same_bytes(self, make_generator, make_alpha):
+        generator = make_generator()
+        renderer = Renderer(generator, make_alpha(generator), noise_mode="random")
+        for first, second in zip(renderer.render(DRAWS), renderer.render(DRAWS), strict=True):
+            assert np.array_equal(first.image, second.image)
+            assert np.array_equal(first.alpha, second.alpha)
+
+    def test_noise_modes(self, make_generator):
+        generator = make_generator()
+        images = {
+            mode: Renderer(generator, None, noise_mode=mode).render(DRAWS[:2])
+            for mode in ("const", "random", "none")
+        }
+        assert levels_apart(images["const"][0].image, images["none"][0].image) > 3
+        assert levels_apart(images["random"][0].image, images["none"][0].image) > 3
+        z = torch.from_numpy(np.random.RandomState(11).randn(1, 8).astype(np.float32))
+        noise = generator.noise("random", [noise_stream(11)])
+        expected = image_to_uint8(generator(z, 0.5, noise=noise).image)[0].permute(1, 2, 0)
+        assert levels_apart(images["random"][0].image, expected.numpy()) <= 1
+
+    def test_noise_has_a_stream_of_its_own(self):
+        assert not np.allclose(noise_stream(5).randn(8), np.random.RandomState(5).randn(8))
+        assert not np.allclose(noise_stream(5).randn(8), noise_stream(6).randn(8))
+        assert np.array_equal(noise_stream(5).randn(8), noise_stream(5).randn(8))
+
+    def test_crop_cuts_image_and_labels_alike(self, make_generator, make_alpha):
+        generator = make_generator()
+        whole = Renderer(generator, make_alpha(generator)).render(DRAWS)
+        cropped = Renderer(generator, make_alpha(generator), crop=(1, 4, 15, 12)).render(DRAWS)
+        for full, part in zip(whole, cropped, strict=True):
+            assert part.image.shape == (8, 14, 3)
+            assert np.array_equal(part.image, full.image[4:12, 1:15])
+            assert np.array_equal(part.alpha, full.alpha[4:12, 1:15])
+            assert np.array_equal(part.mask, full.mask[4:12, 1:15])
+
+    def test_images_alone(self, make_generator):
+        (sample,) = Renderer(make_generator(), None).render(DRAWS[:1])
+        assert sample.alpha.max() == 0
+        assert not sample.mask.any()
+        assert np.ptp(sample.image) > 0
+
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_half_precision_stays_close(self, make_generator, make_alpha, precision):
+        generator = make_generator()
+        network = make_alpha(generator)
+        exact = Renderer(generator, network).render(DRAWS)
+        half = Renderer(generator, network, precision=precision).render(DRAWS)
+        for first, second in zip(exact, half, strict=True):
+            assert second.alpha.dtype == np.float32
+            assert np.abs(first.image.astype(int) - second.image).mean() < 4
+            assert np.abs(first.alpha - second.alpha).mean() < 0.02
+        assert any(not np.array_equal(a.alpha, b.alpha) for a, b in zip(exact, half, strict=True))
+
+    def test_fp16_is_for_the_top_four_resolutions(self, make_generator, make_alpha):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        seen = {}
+
+        def watch(_, given, result):
+            seen.update({side: {each.dtype for each in two} for side, two in given[0].items()})
+            assert result.dtype == torch.float32
+
+        handle = network.register_forward_hook(watch)
+        half = Renderer(generator, network, precision="fp16")
+        half.render(DRAWS)
+        handle.remove()
+        kinds = {4: torch.float16, 8: torch.float16, 16: torch.float16, 32: torch.float16}
+        assert seen == {side: {kind} for side, kind in kinds.items()}
+        assert half._half.lowest == 4
+
+    def test_fp16_masks_are_those_of_fp32_all_but(self, make_generator, make_alpha):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        draws = [Draw(k + 1, 1.0, k) for k in range(16)]
+        half_of_all = halving_threshold(generator, network, draws)
+        exact = Renderer(generator, network, mask_threshold=half_of_all).render(draws)
+        half = Renderer(generator, network, "const", half_of_all, "fp16").render(draws)
+        ious = [
+            (a.mask & b.mask).sum() / (a.mask | b.mask).sum()
+            for a, b in zip(exact, half, strict=True)
+        ]
+        assert np.mean(ious) > 0.99
+        assert 0.4 < np.mean([sample.mask for sample in exact]) < 0.6
+
+    def test_background_is_the_muted_picture_of_the_same_sample(self, make_generator, make_alpha):
+        generator = make_generator()
+        network = make_alpha(generator)
+        crop = (1, 4, 15, 12)
+        for mute in ("conv1", "const"):
+            renderer = Renderer(generator, network, noise_mode="random", crop=crop, background=mute)
+            samples = renderer.render(DRAWS)
+            for draw, sample in zip(DRAWS, samples, strict=True):
+                z = np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32)
+                noise = generator.noise("random", [noise_stream(draw.seed)])
+                muted = generator(torch.from_numpy(z), draw.psi, noise=noise, mute=mute).image
+                expected = image_to_uint8(muted)[0].permute(1, 2, 0).numpy()[4:12, 1:15]
+                assert sample.background.dtype == np.uint8
+                assert levels_apart(sample.background, expected) <= 1
+                assert levels_apart(sample.background, sample.image) > 3
+
+    def test_one_synthesis_pass_unless_more_is_asked(self, make_generator, make_alpha):
+        generator = make_generator()
+        passes = []
+        handle = generator.synthesis.register_forward_hook(lambda *_: passes.append(1))
+        (sample,) = Renderer(generator, make_alpha(generator)).render(DRAWS[:1])
+        assert (len(passes), sample.background, sample.scores) == (1, None, {})
+        Renderer(generator, make_alpha(generator), background="conv1").render(DRAWS[:1])
+        assert len(passes) == 3
+        handle.remove()
+
+    def test_split_of_every_sample(self, make_generator):
+        split = SplitPart(val=0.5)
+        draws = [Draw(k + 1, 0.7, k) for k in range(20)]
+        samples = Renderer(make_generator(), None, split=split).render(draws)
+        assert [sample.split for sample in samples] == [split_of(d.key, split) for d in draws]
+        assert {sample.split for sample in samples} == {"train", "val"}
+
+    def test_mask_cleanup_touches_the_mask_alone_and_says_what_was(
+        self, make_generator, make_alpha
+    ):
+        generator = make_generator(32)
+        network = make_alpha(generator)
+        draws = [Draw(k + 1, 1.0, k) for k in range(6)]
+        threshold = halving_threshold(generator, network, draws)
+        raw = Renderer(generator, network, mask_threshold=threshold).render(draws)
+        steps = ("largest_component", "fill_holes")
+        clean = Renderer(generator, network, mask_threshold=threshold, mask_cleanup=steps).render(
+            draws
+        )
+        for before, after in zip(raw, clean, strict=True):
+            assert np.array_equal(before.alpha, after.alpha)
+            assert np.array_equal(after.mask, fill_holes(largest_component(before.mask)))
+            parts = components(before.mask)
+            assert after.scores == {
+                "num_components": parts.num_components,
+                "largest_share": round(parts.largest_share, 6),
+            }
+            assert components(after.mask).num_components == 1
+        assert any(not np.array_equal(a.mask, b.mask) for a, b in zip(raw, clean, strict=True))
+
+
+def test_the_recipes_renderer(make_generator, make_alpha):
+    generator = make_generator()
+    network = make_alpha(generator)
+    recipe = check_recipe(
+        {
+            "domain": "x",
+            "generator": {"crop": [0, 2, 16, 14]},
+            "sampling": {"noise_mode": "random", "precision": "bf16"},
+            "output": {"mask_threshold": 0.3},
+        },
+        "f",
+    )
+    assert renderer_of(recipe, generator, network) == Renderer(
+        generator, network, "random", 0.3, "bf16", (0, 2, 16, 14)
+    )
+    plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
+    assert plain == Renderer(generator, None, "const", 0.9, "fp32", None)
+
+
+def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator, make_alpha):
+    generator = make_generator()
+    network = make_alpha(generator)
+    data = {
+        "domain": "x",
+        "alpha": {"background": "const"},
+        "sampling": {
+            "truncation_cutoff": 3,
+            "style_mixing": 0.25,
+            "mask_cleanup": ["fill_holes", "largest_component"],
+        },
+        "output": {"composites": "generated", "split": {"val": 0.25}},
+    }
+    recipe = check_recipe(data, "f")
+    assert renderer_of(recipe, generator, network) == Renderer(
+        generator,
+        network,
+        styles=Styles(style_mixing=0.25, truncation_cutoff=3),
+        background="const",
+        mask_cleanup=("largest_component", "fill_holes"),
+        split=SplitPart(train=0.75, val=0.25),
+    )
+    assert renderer_of(recipe, generator, None).background is None
+    del data["output"]["composites"]
+    assert renderer_of(check_recipe(data, "f"), generator, network).background is None

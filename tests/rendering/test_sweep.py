@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.recipe import SamplingPart
+from l4f_datagen.recipe.seeds import parse_seeds
+from l4f_datagen.rendering.sweep import Draw, Sweep, sweep_of
+
+psi_lists = st.lists(st.sampled_from([0.0, 0.5, 0.7, 1.0]), min_size=1, max_size=7)
+seed_lists = st.sampled_from(["0-", "0-9", "3-40,100-120", "5", "7,1,3", "0-99"])
+
+
+@st.composite
+def sweeps(draw):
+    return Sweep(
+        tuple(draw(psi_lists)),
+        parse_seeds(draw(seed_lists)),
+        block_size=draw(st.integers(1, 9)),
+        blocks_per_shard=draw(st.integers(1, 4)),
+    )
+
+
+def some(sweep, limit=60):
+    return [sweep.draw(position) for position in range(min(limit, sweep.capacity))]
+
+
+def test_reads_as_the_docstring_says():
+    sweep = Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2)
+    assert some(sweep, 4) == [Draw(1, 0.5, 0), Draw(2, 1.0, 0), Draw(3, 0.5, 1), Draw(4, 1.0, 1)]
+    assert sweep.draw(0).key == "psi0500-seed0000000"
+
+
+def test_a_psi_listed_twice_takes_two_seeds_a_turn():
+    sweep = Sweep((0.5, 0.7, 0.7), parse_seeds("10-19"), 4, 2)
+    assert [(draw.psi, draw.seed) for draw in some(sweep)] == [
+        *[(0.5, 10), (0.7, 10), (0.7, 11)],
+        *[(0.5, 11), (0.7, 12), (0.7, 13)],
+        *[(0.5, 12), (0.7, 14), (0.7, 15)],
+        *[(0.5, 13), (0.7, 16), (0.7, 17)],
+        *[(0.5, 14), (0.7, 18), (0.7, 19)],
+    ]
+    assert sweep.capacity == 15
+
+
+@given(sweeps())
+def test_no_psi_and_seed_come_twice(sweep):
+    draws = some(sweep)
+    assert len({(draw.psi, draw.seed) for draw in draws}) == len(draws)
+    assert len({draw.key for draw in draws}) == len(draws)
+    assert [draw.image_id for draw in draws] == list(range(1, len(draws) + 1))
+
+
+@given(sweeps())
+def test_shares_are_exact_after_every_turn(sweep):
+    draws = some(sweep)
+    for turn in range(1, len(draws) // len(sweep.psi) + 1):
+        shown = [draw.psi for draw in draws[: turn * len(sweep.psi)]]
+        assert all(shown.count(psi) == turn * sweep.psi.count(psi) for psi in sweep.psi)
+
+
+@given(sweeps())
+def test_every_psi_goes_through_the_seeds_in_order(sweep):
+    draws = some(sweep)
+    for psi in set(sweep.psi):
+        seeds = [draw.seed for draw in draws if draw.psi == psi]
+        assert seeds == [sweep.seeds[k] for k in range(len(seeds))]
+
+
+@given(sweeps(), st.integers(1, 9), st.integers(1, 4))
+def test_blocks_and_shards_only_cut_the_plan(sweep, block_size, blocks_per_shard):
+    """Another cut gives the same samples in the same order, so a plan is stable as it grows."""
+    other = Sweep(sweep.psi, sweep.seeds, block_size, blocks_per_shard)
+    plans = []
+    for cut in (sweep, other):
+        plan = []
+        for index in range(min(cut.num_shards, -(-60 // cut.shard_size))):
+            for block in cut.shard(index):
+                assert 1 <= len(block) <= cut.block_size
+                plan.extend(block)
+        plans.append(plan[:60])
+    assert plans[0] == plans[1] == some(sweep)
+
+
+@given(sweeps())
+def test_only_the_last_block_is_short_and_shards_are_whole_blocks(sweep):
+    if sweep.capacity > 500:
+        return
+    shards = [list(sweep.shard(index)) for index in range(sweep.num_shards)]
+    sizes = [[len(block) for block in shard] for shard in shards]
+    assert sum(map(sum, sizes)) == sweep.capacity
+    flat = [size for shard in sizes for size in shard]
+    assert all(size == sweep.block_size for size in flat[:-1])
+    assert all(len(shard) == sweep.blocks_per_shard for shard in sizes[:-1])
+    assert list(sweep.shard(sweep.num_shards)) == []
+
+
+@given(sweeps())
+def test_capacity_is_what_the_seeds_allow(sweep):
+    turns, rest = divmod(sweep.capacity, len(sweep.psi))
+    largest = max(sweep.psi.count(psi) for psi in sweep.psi)
+    assert rest == 0
+    assert turns * largest <= len(sweep.seeds) < (turns + 1) * largest
+    if sweep.capacity > 0:
+        sweep.draw(sweep.capacity - 1)
+    if turns * largest == len(sweep.seeds):
+        with pytest.raises(IndexError):
+            [sweep.draw(sweep.capacity + k) for k in range(len(sweep.psi))]
+
+
+def test_more_seeds_lengthen_the_plan_and_change_nothing_before():
+    short, long = (Sweep((0.5, 1.0, 1.0), parse_seeds(seeds), 4, 2) for seeds in ("0-9", "0-99"))
+    assert some(long)[: short.capacity] == some(short)
+
+
+def test_psi_whose_keys_would_agree():
+    with pytest.raises(
+        UsageError,
+        match=r"--psi: two of \[0.7, 0.7004\] agree to three decimals, so their keys would too; "
+        r"keep psi at least 0.001 apart",
+    ):
+        Sweep((0.7, 0.7004), parse_seeds("0-"), 4, 2)
+    assert Sweep((0.7, 0.701, 0.7), parse_seeds("0-"), 4, 2).psi == (0.7, 0.701, 0.7)
+
+
+def test_the_recipes_plan():
+    part = SamplingPart(psi=(0.3,), seeds="4-5", block_size=3, blocks_per_shard=7)
+    sweep = sweep_of(part)
+    assert some(sweep) == [Draw(1, 0.3, 4), Draw(2, 0.3, 5)]
+    assert (sweep.block_size, sweep.shard_size, sweep.num_shards) == (3, 21, 1)
+
+
+def test_latents_give_the_plan_its_rows(tmp_path):
+    path = str(tmp_path / "ws.npy")
+    np.save(path, np.zeros((3, 8), np.float32))
+    sweep = sweep_of(SamplingPart(psi=(0.5, 1.0), latents=path))
+    assert [(draw.psi, draw.seed) for draw in some(sweep)] == [
+        *[(0.5, 0), (1.0, 0), (0.5, 1)],
+        *[(1.0, 1), (0.5, 2), (1.0, 2)],
+    ]
+    with pytest.raises(UsageError, match=r"--seeds: names row 3, but .*ws.npy has 3; rows count"):
+        sweep_of(SamplingPart(latents=path, seeds="0-3"))

@@ -1,0 +1,71 @@
+import json
+import math
+
+import pytest
+
+from l4f_datagen.training.course import MAX_ATTEMPTS, MAX_POINTS, preview_png, read_course
+
+
+def row(step, attempt=1, **values):
+    plain = {"d_loss": 1.5, "realism": 0.5, "binarization": 0.25, "alpha_coverage": 0.125}
+    return plain | {"step": step, "attempt": attempt} | values
+
+
+def write(folder, rows):
+    (folder / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return folder
+
+
+def test_a_short_log_is_told_whole(tmp_path):
+    run = write(tmp_path, [row(step, d_loss=1 / step) for step in (1, 2, 3)])
+    assert read_course(run, {"kept_step": 2, "step": 3}) == {
+        "steps": 3,
+        "kept_step": 2,
+        "attempts": [
+            {
+                "attempt": 1,
+                "step": [1, 2, 3],
+                "d_loss": [1.0, 0.5, 0.33333],
+                "realism": [0.5] * 3,
+                "alpha_coverage": [0.125] * 3,
+                "binarization": [0.25] * 3,
+            }
+        ],
+    }
+
+
+def test_a_long_log_is_averaged(tmp_path):
+    steps = 3 * MAX_POINTS - 1
+    run = write(tmp_path, [row(step, d_loss=float(step)) for step in range(1, steps + 1)])
+    [course] = read_course(run, {})["attempts"]
+    assert len(course["step"]) == MAX_POINTS
+    assert course["step"][:2] == [3, 6]
+    assert course["d_loss"][:2] == [2.0, 5.0]
+    assert (course["step"][-1], course["d_loss"][-1]) == (steps, steps - 0.5)
+
+
+def test_attempts_stand_apart_and_what_is_no_number_is_none(tmp_path):
+    rows = [row(1), row(2, d_loss=math.nan), *(row(1, attempt) for attempt in range(2, 12))]
+    course = read_course(write(tmp_path, rows), {"kept_step": "x"})
+    assert [one["attempt"] for one in course["attempts"]] == list(range(12 - MAX_ATTEMPTS, 12))
+    assert course["kept_step"] is None
+    first = read_course(write(tmp_path, rows[:2]), {})["attempts"][0]
+    assert first["d_loss"] == [1.5, None]
+    json.dumps(first, allow_nan=False)
+
+
+@pytest.mark.parametrize("content", [None, "", "no json\n", '{"step": 1}\n', "3\n"])
+def test_no_log(tmp_path, content):
+    if content is not None:
+        (tmp_path / "log.jsonl").write_text(content)
+    assert read_course(tmp_path, {}) is None
+
+
+def test_the_preview_is_that_of_the_kept_snapshot_or_the_last(tmp_path):
+    for step in (50, 100, 150):
+        (tmp_path / f"preview-{step:06d}.png").write_bytes(b"%d" % step)
+    assert preview_png(tmp_path, {"kept_step": 100}) == b"100"
+    assert preview_png(tmp_path, {"kept_step": 60}) == b"150"
+    assert preview_png(tmp_path, {"kept_step": None}) == b"150"
+    assert preview_png(tmp_path / "none", {"kept_step": 1}) is None
+    assert preview_png(None, None) is None

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from l4f_datagen.training.backgrounds import BACKGROUNDS
+from l4f_datagen.training.loop import bracket_of, new_training, train_alpha
+from l4f_datagen.training.reals import REALS
+from l4f_datagen.training.selection import best_snapshot, hardness, mean_iou, score_snapshots
+from l4f_datagen.training.steps import Setting
+
+
+@pytest.fixture
+def trained(make_generator, make_part):
+    """A training with three snapshots, and its setting."""
+    generator, part = make_generator(), make_part(steps=1)
+    training = new_training(part, generator)
+    reals = REALS["generator"](part.training, generator)
+    background = BACKGROUNDS["conv1"](part, generator)
+    setting = Setting(part, generator, reals, background, bracket_of(part, generator))
+    for step in (1, 2, 3):
+        training.step = step
+        with torch.no_grad():
+            training.average.out.weight.mul_(20 ** (step - 1))
+        training.keep_snapshot()
+    return training, setting
+
+
+def test_every_share_is_one_and_repeats(trained):
+    scores = score_snapshots(*trained)
+    assert sorted(scores) == [1, 2, 3]
+    for score in scores.values():
+        shares = (score.noise, score.peers, score.realism, score.hardness)
+        assert all(0 <= share <= 1 for share in shares)
+        assert score.total == pytest.approx(shares[0] * shares[1] * shares[2] * shares[3])
+    assert score_snapshots(*trained) == scores
+    assert scores[3].hardness > scores[2].hardness > scores[1].hardness
+
+
+def test_scoring_changes_nothing(trained):
+    training, setting = trained
+    before = {name: value.clone() for name, value in training.average.state_dict().items()}
+    step, score = best_snapshot(training, setting)
+    assert score.total == max(s.total for s in score_snapshots(training, setting).values())
+    assert step in (1, 2, 3)
+    assert all(torch.equal(before[name], v) for name, v in training.average.state_dict().items())
+    assert "score 0." in str(score)
+
+
+def test_the_best_snapshot_becomes_the_result(make_generator, make_part):
+    generator, part = make_generator(), make_part(steps=6, keep="best", balance="auto")
+    training, said = new_training(part, generator), []
+    network = train_alpha(part, generator, training=training, say=said.append)
+    assert sorted(training.snapshots) == [3, 6]
+    kept = int(said[-1].split("keeping the snapshot of step ")[1].split(",")[0])
+    expected = training.snapshots[kept]
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_mean_iou():
+    first = torch.tensor([True, True, False, False])
+    assert mean_iou(first, first) == 1
+    assert mean_iou(first, ~first) == 0
+    assert mean_iou(first, torch.tensor([True, False, False, False])) == pytest.approx(
+        (1 / 2 + 2 / 3) / 2
+    )
+    none = torch.zeros(4, dtype=torch.bool)
+    assert mean_iou(none, none) == 1
+
+
+def test_hardness():
+    hard = torch.tensor([1.0, 0, 0, 0]).reshape(1, 1, 2, 2)
+    assert hardness(hard) == 1
+    assert hardness(torch.full((1, 1, 2, 2), 0.25)) == pytest.approx(0)
+    assert hardness(torch.zeros(1, 1, 2, 2)) == 0
+
+
+def test_mirrored_features_give_the_mirrored_matte(make_generator, make_alpha):
+    """Why agreement under mirroring is no part of the score."""
+    generator = make_generator()
+    features = generator(torch.randn(2, 8, generator=torch.Generator().manual_seed(0))).features
+    mirrored = {side: [x.flip(3) for x in pair] for side, pair in features.items()}
+    network = make_alpha(generator)
+    torch.testing.assert_close(network(mirrored), network(features).flip(3))
