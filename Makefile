@@ -15,9 +15,10 @@ install: $(VENV)/installed  ## virtual environment with everything a developer n
 demo: install  ## 200 labelled toy cars in ./toy
 	$(VENV)/bin/l4f-datagen make --domain toy-cars --n 200 --out toy
 
-check: install  ## format, lint, types
+check: install  ## format, lint, floors, types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
 test: install check  ## what has to pass before a change lands

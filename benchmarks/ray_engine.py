@@ -18,7 +18,8 @@ from typing import Any
 import click
 import ray
 
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import find_recipe, load_recipe
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED
 from l4f_datagen.recipe.domains import find_recipe, load_recipe
 from l4f_datagen.scoring.metrics import Scores, pool, score_image

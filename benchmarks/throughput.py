@@ -36,8 +36,9 @@ from random_domain import random_domain
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import alpha_to_uint8, image_to_uint8
 from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import find_recipe, load_recipe

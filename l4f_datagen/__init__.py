@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from l4f_datagen.checkpoints.open import open_alpha as open_alpha
     from l4f_datagen.checkpoints.open import open_generator as open_generator
     from l4f_datagen.core.errors import L4FError as L4FError
-    from l4f_datagen.pipeline.make import Job as Job
+    from l4f_datagen.pipeline.job import Job as Job
     from l4f_datagen.pipeline.make import make_dataset as make_dataset
     from l4f_datagen.recipe import Recipe as Recipe
     from l4f_datagen.scoring.protocol import score_folder as score_folder
     from l4f_datagen.toys.scene import render_scene as render_scene
 
 _HOMES = {
-    "Job": "l4f_datagen.pipeline.make",
+    "Job": "l4f_datagen.pipeline.job",
     "L4FError": "l4f_datagen.core.errors",
     "Recipe": "l4f_datagen.recipe",
     "make_dataset": "l4f_datagen.pipeline.make",

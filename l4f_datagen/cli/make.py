@@ -88,7 +88,8 @@ def make(
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
     recipe = resolve_recipe(**source, flags=flags)
 
-    from l4f_datagen.pipeline.make import Job, make_dataset
+    from l4f_datagen.pipeline.job import Job
+    from l4f_datagen.pipeline.make import make_dataset
 
     if repo is not None and (engine["share"] or isinstance(out, str)):
         problem = "publishes a finished folder, and none is made here"

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.io.cache import Wanted, check_cached, complete, locked, target_path
-from l4f_datagen.recipe.catalogue import Weights
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +35,6 @@ MORE_SPACE = "free some space, or set L4F_CACHE to another folder"
 def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids the network."""
     return environ.get("HF_HUB_OFFLINE", "").strip().lower() in YES
-
-
-def fetch_weights(
-    weights: Weights, *, offline: bool = False, cache_dir: Path | None = None, progress: bool = True
-) -> Path:
-    """Return the local file of a catalogue entry; arguments and errors as in ``fetch``."""
-    return fetch(
-        weights.url,
-        weights.filename,
-        size=weights.size,
-        sha256=weights.sha256,
-        pinned=weights.pinned,
-        offline=offline,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
 
 
 def fetch(

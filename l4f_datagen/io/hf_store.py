@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import InputRefused, NetworkError
 from l4f_datagen.io.download import is_offline
-from l4f_datagen.io.stores import fit_square
+from l4f_datagen.io.photo import fit_square
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.io.stores import fit_square
+from l4f_datagen.io.photo import fit_square
 
 MAX_PICTURES = 10_000_000
 SIZED_KEY = re.compile(rb"(\d{1,5})-\d{5,}")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l4f_datagen.core.errors import InputRefused
@@ -28,6 +29,9 @@ FORMATS = tuple(STARTS)
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 REMEDY = "remove or replace it"
+MAX_PIXELS = 64_000_000
+SMALLEST = 0.5
+"""Of the generator's side: smaller pictures, enlarged, give themselves away by their blur."""
 
 
 @contextmanager
@@ -90,3 +94,32 @@ def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
         black = Image.new("RGBA", shown.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, shown).convert("RGB")
     return image.convert("RGB")
+
+
+def read_square(path: Path, side: int) -> NDArray[np.uint8]:
+    """Read an image file as ``side side 3`` uint8; see ``fit_square``."""
+    return fit_square(path, side, str(path))
+
+
+def fit_square(source: Path | bytes, side: int, subject: str) -> NDArray[np.uint8]:
+    """Return an image as ``side side 3`` uint8, whole and centred on black (letterboxed).
+
+    LSUN-Car's generator draws 4:3 pictures between black bars; its reals must look the same.
+
+    Raises:
+        InputRefused: not an image, larger than 64 megapixels, or far smaller than ``side``.
+    """
+    with opened(source, subject) as image:
+        size = f"{image.width} x {image.height}"
+        if image.width * image.height > MAX_PIXELS:
+            raise InputRefused(subject, f"is {size} pixels, at most 64 MP", "shrink it")
+        if max(image.size) < SMALLEST * side:
+            problem = f"is {size} pixels, the generator draws {side} x {side}"
+            raise InputRefused(subject, problem, "take pictures of at least half that side")
+        whole = upright_rgb(image, subject)
+    scale = side / max(whole.size)
+    width, height = (max(1, round(length * scale)) for length in whole.size)
+    fitted = whole.resize((width, height), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (side, side))
+    canvas.paste(fitted, ((side - width) // 2, (side - height) // 2))
+    return np.asarray(canvas)

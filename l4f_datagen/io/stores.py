@@ -10,17 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.photo import opened, upright_rgb
+from l4f_datagen.io.hf_store import HfDataset
+from l4f_datagen.io.lmdb_store import Lmdb
+from l4f_datagen.io.photo import fit_square, read_square
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-MAX_PIXELS = 64_000_000
 MAX_ENCODED_BYTES = 256_000_000
-SMALLEST = 0.5
-"""Of the generator's side: smaller pictures, enlarged, give themselves away by their blur."""
 LOOKED_AT = 4
 """Pictures read when a store is opened: a wrong set is refused before hours of work."""
 UNPACKING_FAILS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -87,15 +85,11 @@ class Zip:
 
 def lmdb_store(path: Path, side: int) -> Store:
     """An LSUN or rosinality LMDB."""
-    from l4f_datagen.io.lmdb_store import Lmdb
-
     return Lmdb(path, side)
 
 
 def hf_store(path: str, side: int, offline: bool) -> Store:
     """A Hugging Face dataset, by name or folder."""
-    from l4f_datagen.io.hf_store import HfDataset
-
     return HfDataset(path, side, offline=offline)
 
 
@@ -161,32 +155,3 @@ def draw_pictures_of(
     picked = stream.randint(0, len(store), batch)
     images = np.stack([store.read(int(number)) for number in picked])
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def read_square(path: Path, side: int) -> NDArray[np.uint8]:
-    """Read an image file as ``side side 3`` uint8; see ``fit_square``."""
-    return fit_square(path, side, str(path))
-
-
-def fit_square(source: Path | bytes, side: int, subject: str) -> NDArray[np.uint8]:
-    """Return an image as ``side side 3`` uint8, whole and centred on black (letterboxed).
-
-    LSUN-Car's generator draws 4:3 pictures between black bars; its reals must look the same.
-
-    Raises:
-        InputRefused: not an image, larger than 64 megapixels, or far smaller than ``side``.
-    """
-    with opened(source, subject) as image:
-        size = f"{image.width} x {image.height}"
-        if image.width * image.height > MAX_PIXELS:
-            raise InputRefused(subject, f"is {size} pixels, at most 64 MP", "shrink it")
-        if max(image.size) < SMALLEST * side:
-            problem = f"is {size} pixels, the generator draws {side} x {side}"
-            raise InputRefused(subject, problem, "take pictures of at least half that side")
-        whole = upright_rgb(image, subject)
-    scale = side / max(whole.size)
-    width, height = (max(1, round(length * scale)) for length in whole.size)
-    fitted = whole.resize((width, height), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (side, side))
-    canvas.paste(fitted, ((side - width) // 2, (side - height) // 2))
-    return np.asarray(canvas)

@@ -1,8 +1,10 @@
 """A small U-Net (Ronneberger et al. 2015) in plain torch."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -52,3 +54,8 @@ class UNet(nn.Module):
             x = block(torch.cat([x, skip], dim=1))
         logits: Tensor = self.out(x)
         return logits
+
+
+def to_tensor(images: NDArray[np.uint8]) -> Float[Tensor, "batch 3 h w"]:
+    """Turn ``n h w 3`` bytes into ``n 3 h w`` floats in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,7 +14,7 @@ from l4f_datagen.core.progress import Progress
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.pipeline.job import MakeShard
+from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.pipeline.networks import choose_devices
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.filters import Judge
@@ -23,9 +22,6 @@ from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.scores import measured
 from l4f_datagen.rendering.sweep import Draw
-
-if TYPE_CHECKING:
-    from l4f_datagen.pipeline.make import Job
 
 MAX_CPU_THREADS = 32
 CUDA_THREADS = 4
@@ -140,7 +136,7 @@ class LocalEngine:
 
 @contextmanager
 def local_engine(
-    job: "Job", renderer: Renderer, dataset: Dataset, quota: Quota
+    job: Job, renderer: Renderer, dataset: Dataset, quota: Quota
 ) -> Iterator[MakeShard]:
     """Make shards in this process; see ``LocalEngine``.
 
@@ -184,7 +180,7 @@ def labelled(
             progress.rendered(samples)
 
 
-def _renderers(job: "Job", renderer: Renderer) -> list[Renderer]:
+def _renderers(job: Job, renderer: Renderer) -> list[Renderer]:
     """Give the renderer of each device; the first has one already."""
     devices = choose_devices(job.devices) or [renderer.device]
     found = {renderer.device: renderer}

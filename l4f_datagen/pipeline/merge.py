@@ -20,7 +20,8 @@ from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_ot
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
 from l4f_datagen.io.plain_yaml import plain_yaml
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.sweep import sweep_of

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -22,16 +22,13 @@ from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.open import guest_dataset
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.pipeline.job import MakeShard
+from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.pipeline.local_engine import labelled
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.sweep import sweep_of
-
-if TYPE_CHECKING:
-    from l4f_datagen.pipeline.make import Job
 
 MAX_RETRIES = 5
 """Times a shard is begun again after its worker was lost."""
@@ -83,9 +80,7 @@ def _opened(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Rende
 
 
 @contextmanager
-def ray_engine(
-    job: "Job", renderer: Renderer, dataset: Dataset, quota: Quota
-) -> Iterator[MakeShard]:
+def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> Iterator[MakeShard]:
     """Make shards as Ray tasks, as many at once as the cluster has cores or GPUs.
 
     Raises:

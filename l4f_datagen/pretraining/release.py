@@ -22,12 +22,12 @@ from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.unet import to_tensor
 from l4f_datagen.pretraining.distance import Features, frechet_distance
 from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED, rendered
 from l4f_datagen.pretraining.state import PretrainPlan, new_state, resume
 from l4f_datagen.recipe.domains import BUILTIN, find_recipe, load_recipe
 from l4f_datagen.recipe.licences import Licence
-from l4f_datagen.segmenter.training import to_tensor
 from l4f_datagen.training.run import run_training
 
 LICENCE = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True)

@@ -6,6 +6,7 @@ warning. Where there is no hash, none is known.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from l4f_datagen.recipe.licences import NVIDIA_ADA, NVIDIA_STYLEGAN2, Licence
 
@@ -90,3 +91,21 @@ WEIGHTS: dict[str, Weights] = {
 def weights_by_sha256(sha256: str) -> Weights | None:
     """Return the entry whose file has this hash, None where there is none."""
     return next((item for item in WEIGHTS.values() if item.sha256 == sha256), None)
+
+
+def fetch_weights(
+    weights: Weights, *, offline: bool = False, cache_dir: Path | None = None, progress: bool = True
+) -> Path:
+    """Return the local file of a catalogue entry; arguments and errors as in ``fetch``."""
+    from l4f_datagen.io.download import fetch
+
+    return fetch(
+        weights.url,
+        weights.filename,
+        size=weights.size,
+        sha256=weights.sha256,
+        pinned=weights.pinned,
+        offline=offline,
+        cache_dir=cache_dir,
+        progress=progress,
+    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from l4f_datagen.core.errors import RecipeError
 from l4f_datagen.io.cache import target_path
 from l4f_datagen.recipe import Recipe, check_recipe
-from l4f_datagen.recipe.catalogue import WEIGHTS
+from l4f_datagen.recipe.catalogue import WEIGHTS, fetch_weights
 from l4f_datagen.recipe.file import override, read_recipe_file
 
 Entry = TypeVar("Entry")
@@ -28,9 +28,7 @@ class Builtin(NamedTuple):
     resolution: int
 
 
-BUILTIN = {
-    name: Builtin(PACKAGE / "weights" / name, 64) for name in ("toy-cars", "toy-fish")
-}
+BUILTIN = {name: Builtin(PACKAGE / "weights" / name, 64) for name in ("toy-cars", "toy-fish")}
 
 
 def recipes_folder() -> Path:
@@ -102,8 +100,6 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
     path = local_weights(weights, part, key=key)
     if kind != "catalogue":
         return path
-    from l4f_datagen.io.download import fetch_weights
-
     return fetch_weights(WEIGHTS[name], offline=offline)
 
 

@@ -14,13 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.io.training_folder import save_state
-from l4f_datagen.models.unet import UNet
+from l4f_datagen.models.unet import UNet, to_tensor
 from l4f_datagen.segmenter.augmentation import Augmentation, augment
 
 WARM_UP = 0.2
@@ -213,11 +211,6 @@ def train_segmenter(
     how = augmentation or Augmentation()
     plan = Plan(seed=seed, steps=steps, batch=batch, width=width, augmentation=how)
     return train(new_training(plan), plan, Arrays(images, alphas))
-
-
-def to_tensor(images: NDArray[np.uint8]) -> Float[Tensor, "batch 3 h w"]:
-    """Turn ``n h w 3`` bytes into ``n 3 h w`` floats in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.inference_mode()

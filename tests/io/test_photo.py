@@ -10,8 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.photo import opened, upright_rgb
-from l4f_datagen.io.stores import fit_square
+from l4f_datagen.io.photo import fit_square, opened, upright_rgb
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (8, 12, 3)).astype(np.uint8)
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering import render as render_module

@@ -16,7 +16,8 @@ from pycocotools.coco import COCO
 
 from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.merge import Merge, merge_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.share import Share

@@ -8,7 +8,8 @@ import torch
 
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.latents import open_latents
 

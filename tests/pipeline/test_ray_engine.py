@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 
 ray = pytest.importorskip("ray", reason="needs the extra [ray]")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.pipeline.make import Job, make_dataset
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.reproduce import block_around, plan_end
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.sweep import sweep_of

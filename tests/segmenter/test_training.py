@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.models.unet import to_tensor
 from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.training import (
     Arrays,
@@ -12,7 +13,6 @@ from l4f_datagen.segmenter.training import (
     new_training,
     places_of,
     predict,
-    to_tensor,
     train,
     train_segmenter,
     train_step,

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.stores import read_square
+from l4f_datagen.io.photo import read_square
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.toys.scene import TOYS, render_scene
 from l4f_datagen.training.reals import REALS
