@@ -15,11 +15,14 @@ install: $(VENV)/installed  ## virtual environment with everything a developer n
 demo: install  ## 200 labelled toy cars in ./toy
 	$(VENV)/bin/l4f-datagen make --domain toy-cars --n 200 --out toy
 
-check: install  ## format, lint, floors, types
+check: install docs  ## format, lint, floors, types, docs
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+
+docs: install  ## the documentation as a site in ./site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test: install check  ## what has to pass before a change lands
 	$(PY) -m pytest
@@ -27,8 +30,8 @@ test: install check  ## what has to pass before a change lands
 test-all: install check  ## the slow tests too
 	$(PY) -m pytest -m ''
 
-benchmarks: install  ## the first tables of the README; its other figures name their command
+benchmarks: install  ## the first tables of docs/figures.md; its other figures name their command
 	$(VENV)/bin/l4f-datagen benchmark --domain toy-cars --out runs/benchmark
 	$(PY) benchmarks/throughput.py
 
-.PHONY: help install demo check test test-all benchmarks
+.PHONY: help install demo check docs test test-all benchmarks

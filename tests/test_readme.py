@@ -1,4 +1,4 @@
-"""What the README promises can be found, run and parsed."""
+"""The commands and links of README and docs work."""
 
 import re
 import shlex
@@ -12,6 +12,9 @@ from l4f_datagen.cli import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README] + [
+    page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").rglob("*.md"))
+]
 
 
 def block_after(marker):
@@ -22,29 +25,29 @@ def block_after(marker):
 
 
 def commands_in(text):
-    for line in text.splitlines():
-        if line.startswith("l4f-datagen "):
-            yield shlex.split(line, comments=True)[1:]
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            if line.strip().startswith("l4f-datagen "):
+                yield line.strip().replace("$SLURM_ARRAY_TASK_ID", "3")
 
 
-COMMANDS = [
-    words for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for words in commands_in(block)
-]  # fmt: skip
+COMMANDS = sorted({command for page in PAGES for command in commands_in(page)})
 
 
 def test_there_are_commands_to_check():
-    assert len(COMMANDS) >= 8
+    assert len(list(commands_in(README))) >= 8
+    assert len(COMMANDS) >= 40
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_shown_parses(words):
+@pytest.mark.parametrize("shown", COMMANDS)
+def test_every_command_shown_parses(shown):
+    words = shlex.split(shown, comments=True)[1:]
     context = click.Context(cli)
     command, name = cli, "l4f-datagen"
     while isinstance(command, click.Group):
-        name, command, words = command.resolve_command(context, list(words))
+        name, command, words = command.resolve_command(context, words)
         assert command is not None
-    command.make_context(name, list(words))
+    command.make_context(name, words)
 
 
 @pytest.mark.parametrize("marker", ["demo", "test"])
@@ -57,10 +60,10 @@ def test_ci_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text()
     extract = re.search(r"awk '.*' README.md", script)
     assert extract
-    told = subprocess.run(
+    read = subprocess.run(
         ["bash", "-c", extract[0]], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() == block_after("test")
+    assert read.stdout.strip() == block_after("test")
 
 
 def test_one_python_floor_everywhere():
@@ -73,3 +76,7 @@ def test_one_python_floor_everywhere():
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_lead_to_files(link):
     assert (ROOT / link).exists()
+
+
+def test_the_readme_is_one_page():
+    assert len(README.splitlines()) <= 130
