@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -80,3 +81,16 @@ def test_links_lead_to_files(link):
 
 def test_the_readme_is_one_page():
     assert len(README.splitlines()) <= 130
+
+
+def test_architecture_lists_the_layers_in_their_order():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (layers,) = [
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == layers
+    for path in re.findall(r"`([\w/]+/[\w/]+\.py)`", page):
+        assert (ROOT / path).exists(), path
