@@ -15,7 +15,16 @@ from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.recipe import OutputPart
 
 BLOCK, PLANNED = 4, 8
-FACTS = Facts("disc", 0.9, "Apache-2.0", provenance={"recipe_hash": "abc"})
+PROVENANCE: dict[str, Any] = {
+    **{"domain": "discs", "package": "l4f-datagen 0", "device": "cpu", "recipe_hash": "abc"},
+    **{"generator": {"format": "discs", "sha256": "0" * 64}, "alpha": {"sha256": "1" * 64}},
+    "licence": {"name": "Apache-2.0", "link": None},
+    "recipe": {
+        **{"description": "Discs.", "filters": {}},
+        "output": {"category": "disc", "formats": ["png", "coco", "hf"], "mask_threshold": 0.9},
+    },
+}
+FACTS = Facts("disc", 0.9, "Apache-2.0", provenance=PROVENANCE)
 RUN: dict[str, Any] = {"recipe": "category: disc\n", "recipe_hash": "abc", "workers": 2}
 ALL = ("png", "coco", "hf")
 

@@ -22,6 +22,7 @@ from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
+from l4f_datagen.cli.verify import verify
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.io.disk import FULL
 
@@ -98,6 +99,7 @@ for command in (
     convert,
     inspect,
     report,
+    verify,
     doctor,
     segmenter,
     push,

@@ -7,9 +7,9 @@ from typing import Any, TextIO
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.merging import MergeIndex, Shards
-from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, drop_indexes, marker_path
+from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.dataset.manifest import Facts, Marker, build_manifest, dump_json
+from l4f_datagen.dataset.manifest import MANIFEST, Facts, Marker, build_manifest, dump_json
 from l4f_datagen.io.disk import PART
 
 Page = bytes | Callable[[bytes], bytes]

@@ -18,12 +18,13 @@ from pathlib import Path
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.rejected import PLACES as REJECTED_PLACES
+from l4f_datagen.dataset.manifest import MANIFEST, RUN
 from l4f_datagen.dataset.notes import keep_notes
 from l4f_datagen.io.disk import PART, remove
 
 STATE = ".l4f"
-RUN, LOCK, MARKER = f"{STATE}/run.json", f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
-MANIFEST, LEDGER, RECIPE = "manifest.json", "ledger.jsonl", "recipe.yaml"
+LOCK, MARKER = f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
+LEDGER, RECIPE = "ledger.jsonl", "recipe.yaml"
 PREVIEW = "training.png"
 PAGES = ("README.md", "contact_sheet.png", "report.html", PREVIEW)
 PLACES = (

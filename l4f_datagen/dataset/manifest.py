@@ -2,16 +2,35 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.ledger import Counts, Row, is_row
 from l4f_datagen.dataset.staging import FileFact
 
 SCHEMA = 1
+RUN, MANIFEST = ".l4f/run.json", "manifest.json"
+MAX_MANIFEST_BYTES = 256 * 2**20
+"""About a million shards: read whole, so a file that is something else must not fill the memory."""
+RUN_AGAIN = "run the `make` that made the dataset again"
+PARTS: Mapping[str, type | UnionType] = {
+    **{"schema": int, "counts.accepted": int, "counts.attempted": int, "splits": dict},
+    **{"formats": list, "shards": list, "indexes": dict, "provenance": dict},
+    **{f"provenance.{name}": str for name in ("domain", "package", "device", "recipe_hash")},
+    **{"provenance.generator.format": str, "provenance.generator.sha256": str},
+    **{"provenance.alpha.sha256": str, "provenance.licence.name": str},
+    **{"provenance.licence.link": str | None, "provenance.recipe.description": str},
+    **{"provenance.recipe.filters": dict, "provenance.recipe.output.category": str},
+    **{"provenance.recipe.output.formats": list},
+    "provenance.recipe.output.mask_threshold": int | float,
+}
+"""What every reader of a manifest relies on, by its path, with its type."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +146,45 @@ def dump_json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a finished dataset. The only reader of ``manifest.json``.
+
+    Raises:
+        UsageError: no folder, no dataset, or one that is not finished.
+        InputRefused: the manifest is damaged, lacks a part, or is of another version.
+    """
+    path, subject = folder / MANIFEST, os.fspath(folder)
+    if not folder.is_dir():
+        raise UsageError(subject, "no such folder", "name a folder that `make` has finished")
+    if not path.is_file():
+        if (folder / RUN).exists():
+            raise UsageError(subject, "is not finished", "run its `make` again: it resumes")
+        problem = "is no finished dataset (it has no manifest.json)"
+        raise UsageError(subject, problem, "name a folder that `make` has finished")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise InputRefused(os.fspath(path), "is larger than 256 MiB", RUN_AGAIN)
+    try:
+        manifest = json.loads(path.read_bytes())
+        for name, kind in PARTS.items():
+            _check_part(manifest, name, kind)
+        if manifest["schema"] != SCHEMA:
+            raise ValueError(f"schema {manifest['schema']}, this version reads {SCHEMA}")
+    except (ValueError, RecursionError) as error:
+        problem = f"is no manifest of a dataset ({error})"
+        raise InputRefused(os.fspath(path), problem, RUN_AGAIN) from error
+    return dict(manifest)
+
+
+def _check_part(manifest: Any, name: str, kind: type | UnionType) -> None:
+    value = manifest
+    for key in name.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise ValueError(f"{name} is missing")
+        value = value[key]
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {value!r:.40}")
+
+
 def build_manifest(
     markers: Iterable[Marker],
     indexes: Mapping[str, Path],
@@ -170,7 +228,7 @@ def build_manifest(
                 "planned": marker.planned,
                 "attempted": marker.attempted,
                 "accepted": marker.accepted,
-                "files": dict(_digests(marker.files)),
+                "files": dict(file_digests(marker.files)),
             }
             for marker in markers
         ],
@@ -178,7 +236,7 @@ def build_manifest(
     }
 
 
-def _digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
+def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Sum up files by folder, where a sample has its own file, or one by one."""
     for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
         members = list(group)

@@ -13,7 +13,7 @@ from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
-from l4f_datagen.dataset.manifest import SCHEMA, dump_json
+from l4f_datagen.dataset.manifest import RUN, SCHEMA, dump_json
 from l4f_datagen.dataset.ownership import (
     folder_lock,
     refuse_foreign,
@@ -94,7 +94,7 @@ def open_dataset(
                 os.fspath(out), f"cannot be written ({error.strerror})", "choose another folder"
             ) from error
         if remote:
-            remote.send(folder, [layout.RUN])
+            remote.send(folder, [RUN])
         pool = stack.enter_context(ThreadPoolExecutor(workers, "encode"))
         stack.callback(pool.shutdown, cancel_futures=True)
         yield Dataset(folder, run, pool, Encoder(output, backgrounds), remote)
@@ -114,7 +114,7 @@ def guest_dataset(
 
 def _record(folder: Path, run: bytes, share: Share | None) -> None:
     # A resumed run need not wait for the disk again.
-    path = folder / layout.RUN
+    path = folder / RUN
     if path.exists() and path.read_bytes() == run:
         return
     if share is None:

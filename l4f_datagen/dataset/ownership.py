@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.layout import RUN, STATE
+from l4f_datagen.dataset.layout import STATE
+from l4f_datagen.dataset.manifest import RUN
 from l4f_datagen.rendering.share import Share
 
 ELSEWHERE = "choose another folder"

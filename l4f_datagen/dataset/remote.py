@@ -17,7 +17,7 @@ import fsspec
 
 from l4f_datagen.core.errors import L4FError, NetworkError, UsageError
 from l4f_datagen.dataset import layout
-from l4f_datagen.dataset.manifest import Marker
+from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker
 from l4f_datagen.io.cache import default_cache
 from l4f_datagen.io.disk import PART, has_size, remove
 
@@ -148,7 +148,7 @@ class Remote:
         for name in sorted(self._left or ()):
             self._drop(name)
         self.drop_folder(f"{layout.STATE}/jobs")
-        self.drop_folder(layout.RUN)
+        self.drop_folder(RUN)
 
     def sweep(self, shards: Iterable[int]) -> None:
         """Take away the places of all shards but these."""
@@ -173,8 +173,8 @@ class Remote:
         self.retract_indexes()
         self.sweep(shards)
         names = [name for name in layout.INDEXES if (folder / name).exists()]
-        self.send(folder, [layout.RUN, *(name for name in names if name != layout.MANIFEST)])
-        self.send(folder, [layout.MANIFEST])
+        self.send(folder, [RUN, *(name for name in names if name != MANIFEST)])
+        self.send(folder, [MANIFEST])
 
     def _drop(self, name: str) -> None:
         """Take away what was there at the beginning; without one, look."""

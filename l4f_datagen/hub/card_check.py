@@ -6,13 +6,13 @@ from pathlib import Path
 import yaml
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.layout import MANIFEST
+from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.notes import CARD, MARKER
 from l4f_datagen.report.card import card_page, manifest_named
 
 
-def check_card(folder: Path, manifest: bytes) -> list[str]:
-    """Check the card of a dataset against the bytes of its manifest.
+def check_card(folder: Path) -> list[str]:
+    """Check the card of a finished dataset against its manifest.
 
     Returns:
         What the user should know, one line each.
@@ -24,7 +24,7 @@ def check_card(folder: Path, manifest: bytes) -> list[str]:
     anew = f"write it anew with `l4f-datagen card {folder}`: what stands below its marker is kept"
     if not path.is_file():
         raise UsageError(str(path), "there is no card", anew)
-    data = path.read_bytes()
+    data, manifest = path.read_bytes(), (folder / MANIFEST).read_bytes()
     try:
         check_head(data.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -1,7 +1,6 @@
 """Content: which files of a dataset folder are published, as its manifest and markers list them."""
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.layout import LEDGER, MANIFEST, PREVIEW, RECIPE, marker_path
-from l4f_datagen.dataset.manifest import SCHEMA
+from l4f_datagen.dataset.layout import LEDGER, PREVIEW, RECIPE, marker_path
+from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.io.disk import has_size
 
@@ -64,8 +63,9 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
     Raises:
         UsageError: not finished, changed since, nothing that the Hub can read, an unknown or
             absent format, too many files.
+        InputRefused: a damaged manifest.
     """
-    manifest, data = read_manifest(folder)
+    manifest = read_manifest(folder)
     formats = _chosen(folder, manifest["formats"], also)
     shards = [fact for fact in shard_files(folder, manifest) if _format_of(fact.path) in formats]
     names = [RECIPE, LEDGER, SHEET, *(name for f in formats for name in WRITERS[f].indexes)]
@@ -84,7 +84,7 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
             raise UsageError(str(folder), f"has no {REPORT}", "make it with `l4f-datagen report`")
         pages.append(_on_disk(folder, REPORT))
     pages += [_on_disk(folder, CARD)] if (folder / CARD).is_file() else []
-    pages.append(PushFile(MANIFEST, len(data), hashlib.sha256(data).hexdigest()))
+    pages.append(_on_disk(folder, MANIFEST))
     if len(shards) + len(pages) > MAX_FILES:
         raise UsageError(
             str(folder),
@@ -92,26 +92,6 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
             "leave out formats with a file a sample",
         )
     return Content(shards, pages, formats, manifest)
-
-
-def read_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Read the manifest of a finished dataset, and its bytes.
-
-    Raises:
-        UsageError: there is none, or none that can be read.
-    """
-    again = "finish it: run the same `l4f-datagen make` command again"
-    if not (folder / MANIFEST).is_file():
-        raise UsageError(str(folder), f"holds no finished dataset (no {MANIFEST})", again)
-    data = (folder / MANIFEST).read_bytes()
-    try:
-        manifest = json.loads(data)
-        known = manifest["schema"] == SCHEMA and "splits" in manifest
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(str(folder / MANIFEST), "is damaged", again) from None
-    if not known:
-        raise UsageError(str(folder / MANIFEST), "is of another version of this tool", again)
-    return manifest, data
 
 
 def shard_files(folder: Path, manifest: dict[str, Any]) -> Iterator[PushFile]:

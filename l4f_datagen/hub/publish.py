@@ -10,11 +10,12 @@ from pathlib import Path
 
 from l4f_datagen.core.errors import NetworkError
 from l4f_datagen.dataset.formats import WRITERS
-from l4f_datagen.dataset.layout import LOCK, MANIFEST, RECIPE
+from l4f_datagen.dataset.layout import LOCK, RECIPE
+from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.notes import CARD, encode_card, join_card, split_card
 from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.hub.card_check import check_card
-from l4f_datagen.hub.content import Content, PushFile, place_pattern, read_content, read_manifest
+from l4f_datagen.hub.content import Content, PushFile, place_pattern, read_content
 from l4f_datagen.hub.names import check_ref, check_repo
 from l4f_datagen.hub.repository import Repository
 from l4f_datagen.hub.session import in_words, open_session
@@ -103,9 +104,8 @@ def plan_push(
     check_ref(revision, "--revision")
     if tag is not None:
         check_ref(tag, "--tag")
-    _, manifest = read_manifest(folder)
     content = read_content(folder, also)
-    notes = check_card(folder, manifest)
+    notes = check_card(folder)
     return Push(
         folder,
         name,

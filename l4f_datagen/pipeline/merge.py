@@ -15,7 +15,7 @@ from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.jobs import JobRecord, read_records
-from l4f_datagen.dataset.manifest import Marker
+from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
 from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
@@ -25,7 +25,6 @@ from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.sweep import sweep_of
-from l4f_datagen.report.records import read_manifest
 
 Say = Callable[[str], None]
 SHOWN = 12
@@ -65,10 +64,10 @@ def merge_dataset(merge: Merge, say: Say) -> dict[str, Any]:
     if isinstance(merge.out, str):
         remote = Remote(merge.out)
         state = remote.scratch("merge")
-        remote.begin(state, layout.MANIFEST)
+        remote.begin(state, MANIFEST)
     recipe = check_recipe(plain_yaml(_run(state, str(merge.out))["recipe"]), str(merge.out))
     records = read_records(state)
-    if not records and (state / layout.MANIFEST).exists():
+    if not records and (state / MANIFEST).exists():
         say(f"{merge.out} is finished already")
         return read_manifest(state)
     asked = _agreeing(records, str(merge.out))[0]
@@ -104,7 +103,7 @@ def take_in(parts: Sequence[Path], out: Path) -> None:
         if part.resolve() == out.resolve():
             raise UsageError(str(part), "is a part and --out as well", "name a new folder as --out")
     refuse_foreign(out)
-    first = out if (out / layout.RUN).exists() else parts[0]
+    first = out if (out / RUN).exists() else parts[0]
     run = _run(first, str(first))
     for part in parts:
         _run(part, str(part))
@@ -119,8 +118,8 @@ def take_in(parts: Sequence[Path], out: Path) -> None:
 def _take_in(part: Path, out: Path) -> None:
     (out / layout.STATE).mkdir(parents=True, exist_ok=True)
     with folder_lock(part / layout.LOCK, str(part)), folder_lock(out / layout.LOCK, str(out)):
-        if not (out / layout.RUN).exists():
-            write_atomically(out / layout.RUN, (part / layout.RUN).read_bytes(), durable=True)
+        if not (out / RUN).exists():
+            write_atomically(out / RUN, (part / RUN).read_bytes(), durable=True)
         for shard in sorted(layout.marked_shards(part) - layout.marked_shards(out)):
             _copy_shard(part, out, shard)
         for record in read_records(part):
@@ -186,15 +185,15 @@ def _copy_shard(part: Path, out: Path, shard: int) -> None:
 
 
 def _run(folder: Path, subject: str) -> dict[str, Any]:
-    if not (folder / layout.RUN).is_file():
+    if not (folder / RUN).is_file():
         problem = "holds no shards of a dataset"
         raise UsageError(subject, problem, "name the --out of make --shard")
     try:
-        run: dict[str, Any] = json.loads((folder / layout.RUN).read_bytes())
+        run: dict[str, Any] = json.loads((folder / RUN).read_bytes())
         plain_yaml(run["recipe"])
         run["schema"], run["recipe_hash"], run["formats"], run["alpha_bits"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"its record {layout.RUN} is damaged"
+        problem = f"its record {RUN} is damaged"
         raise UsageError(subject, problem, "make its shards again in a new folder") from error
     return run
 

@@ -14,6 +14,7 @@ from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.formats.encoding import Encoder, image_suffix
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
+from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.pipeline.networks import Say, open_networks
 from l4f_datagen.pipeline.provenance import provenance
@@ -21,7 +22,7 @@ from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.render import renderer_of
 from l4f_datagen.rendering.sweep import Draw, Sweep, sweep_of
 from l4f_datagen.report.named_file import named_place
-from l4f_datagen.report.records import Records, read_manifest, read_records
+from l4f_datagen.report.records import Records, read_records
 
 ELSEWHERE = "name another folder with --out"
 

@@ -15,7 +15,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.layout import MANIFEST, RECIPE
+from l4f_datagen.dataset.layout import RECIPE
+from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, read_notes
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.report.columns import describe_columns
@@ -81,19 +82,17 @@ def rewrite_card(folder: Path) -> Path:
 
     Raises:
         UsageError: not a finished dataset, or a card whose marker is gone.
+        InputRefused: a damaged manifest.
     """
-    manifest, path = folder / MANIFEST, folder / CARD
-    if not manifest.is_file():
-        raise UsageError(
-            str(folder), "holds no finished dataset", "finish it with the same make command"
-        )
+    read_manifest(folder)
+    path = folder / CARD
     if path.exists() and MARKER.encode() not in path.read_bytes():
         raise UsageError(
             str(path),
             "its marker line is gone, so your words cannot be told from the tool's",
             "move the file away and run the command again, then put your words below the marker",
         )
-    write_atomically(path, card_page(folder)(manifest.read_bytes()))
+    write_atomically(path, card_page(folder)((folder / MANIFEST).read_bytes()))
     return path
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import PREVIEW
+from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.named_file import write_named
-from l4f_datagen.report.records import read_manifest, read_records
+from l4f_datagen.report.records import read_records
 from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
 
 MAX_PREVIEW_BYTES = 16 * 2**20

@@ -6,29 +6,18 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.core.sample import sample_key
-from l4f_datagen.dataset.layout import LEDGER, MANIFEST
+from l4f_datagen.dataset.layout import LEDGER
 from l4f_datagen.dataset.ledger import Row
 
-MAX_MANIFEST_BYTES = 256 * 2**20
 MAX_ROW_BYTES = 64 * 2**10
 FAR, HIGH, LOW = "far", "high", "low"
-ORIGIN: Mapping[str, type | UnionType] = {
-    **dict.fromkeys(("domain", "package", "device", "recipe_hash"), str),
-    **dict.fromkeys(("generator.format", "generator.sha256", "alpha.sha256"), str),
-    **{"licence.name": str, "licence.link": str | None},
-    **{"recipe.description": str, "recipe.filters": dict},
-    **{"recipe.output.category": str, "recipe.output.formats": list},
-    "recipe.output.mask_threshold": int | float,
-}
-"""What a manifest's provenance holds at least, by its path."""
 SUSPECT = {
     "alpha_uncertainty": HIGH,
     "border_contact": HIGH,
@@ -114,45 +103,6 @@ def records_of(rows: Iterable[Row]) -> Records:
         reasons=reasons,
         scores={name: np.array(scores[name], np.float64) for name in sorted(scores)},
     )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a finished dataset.
-
-    Raises:
-        UsageError: no dataset, or one that is not finished.
-        InputRefused: a manifest that is none.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        problem = "is no finished dataset (it has no manifest.json)"
-        raise UsageError(os.fspath(folder), problem, "name a folder that `make` has finished")
-    remedy = "run the `make` that made the dataset again"
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise InputRefused(os.fspath(path), "is larger than 256 MiB", remedy)
-    try:
-        manifest = json.loads(path.read_bytes())
-        _check_origin(manifest["provenance"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        problem = f"is no manifest of a dataset ({error})"
-        raise InputRefused(os.fspath(path), problem, remedy) from error
-    return dict(manifest)
-
-
-def _check_origin(origin: Any) -> None:
-    """Check what every reader of a manifest's provenance takes for granted.
-
-    Raises:
-        ValueError: something is not there, or is of another type.
-    """
-    for name, kind in ORIGIN.items():
-        value = origin
-        for key in name.split("."):
-            if not isinstance(value, dict) or key not in value:
-                raise ValueError(f"provenance.{name} is missing")
-            value = value[key]
-        if not isinstance(value, kind):
-            raise ValueError(f"provenance.{name} is {value!r:.40}")
 
 
 def read_records(folder: Path) -> Records:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from l4f_datagen.report.records import read_manifest, read_records
+from l4f_datagen.dataset.manifest import read_manifest
+from l4f_datagen.report.records import read_records
 
 QUANTILES = {"min": 0.0, "median": 0.5, "max": 1.0}
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from l4f_datagen.annotations.truth import MAX_PIXELS
 from l4f_datagen.core.cores import usable_cores
-from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.dataset.layout import LEDGER, MANIFEST, RECIPE, RUN
-from l4f_datagen.dataset.manifest import SCHEMA
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.dataset.layout import LEDGER, RECIPE
+from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 
@@ -117,10 +117,11 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
         scratch: where the Parquet reader may keep its memory map.
 
     Raises:
-        UsageError: no folder, not made by this tool, or not finished.
+        UsageError: see ``read_manifest``.
         InputRefused: empty, damaged, or without images and masks.
     """
-    manifest, digest = read_manifest(folder)
+    manifest = read_manifest(folder)
+    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     accepted = manifest["counts"]["accepted"]
     if accepted == 0:
         raise InputRefused(str(folder), "holds no sample", "make some with `l4f-datagen make`")
@@ -135,37 +136,11 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
         raise InputRefused(str(folder), problem, DAMAGED)
     recipe = folder / RECIPE
     text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
-    splits = read_splits(folder) if len(manifest.get("splits", {})) > 1 else {}
+    splits = read_splits(folder) if len(manifest["splits"]) > 1 else {}
     samples = TrainingSet(str(folder), keys, fetch, manifest, digest, text, splits)
     samples.size_hw = _size_hw(fetch(0)[0], f"{folder} {keys[0]}")
     samples.size = max(samples.size_hw)
     return samples
-
-
-def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return the manifest of a dataset and its SHA-256.
-
-    Raises:
-        UsageError: no folder, not made by this tool, or not finished.
-        InputRefused: the manifest is damaged or of another version.
-    """
-    if not folder.is_dir():
-        raise UsageError(str(folder), "no such folder", "name a dataset of `l4f-datagen make`")
-    path = folder / MANIFEST
-    if not path.exists():
-        if (folder / RUN).exists():
-            raise UsageError(str(folder), "is not finished", "run its `make` again: it goes on")
-        problem = "is no dataset of this tool"
-        raise UsageError(str(folder), problem, "name a folder that `l4f-datagen make` has made")
-    data = path.read_bytes()
-    try:
-        manifest = json.loads(data)
-        known = manifest["schema"] == SCHEMA and type(manifest["counts"]["accepted"]) is int
-        if not known or not isinstance(manifest["formats"], list):
-            raise ValueError("another schema")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputRefused(str(path), f"cannot be read ({error})", DAMAGED) from error
-    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:

@@ -1,13 +1,17 @@
 import hashlib
 import json
 import runpy
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from l4f_datagen.dataset.manifest import Marker, dump_json
+from l4f_datagen.cli import cli
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.dataset.manifest import Marker, dump_json, read_manifest
 
 discs = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "discs.py")))
 
@@ -35,7 +39,7 @@ def test_what_it_tells(manifest):
     assert manifest["mask_threshold"] == 0.9
     assert manifest["category"] == "disc"
     assert manifest["licence"] == {"name": "Apache-2.0", "url": ""}
-    assert manifest["provenance"] == {"recipe_hash": "abc"}
+    assert manifest["provenance"] == discs.PROVENANCE
     assert [(one["attempted"], one["accepted"]) for one in manifest["shards"]] == [
         *((8, 7), (8, 6), (2, 2))
     ]
@@ -65,6 +69,75 @@ def test_digests_are_those_of_sha256sum(folder, manifest):
         *(".l4f/lock", ".l4f/run.json", "manifest.json"),
         *(f".l4f/shards/{shard:05d}.json" for shard in range(3)),
     }
+
+
+def test_read_manifest_gives_what_was_written(folder, manifest):
+    assert read_manifest(folder) == manifest
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("provenance", None, "provenance is missing"),
+        ("provenance.generator.sha256", None, r"provenance\.generator\.sha256 is missing"),
+        ("provenance.recipe.filters", [], r"provenance\.recipe\.filters is \[\]"),
+        ("counts.accepted", "15", r"counts\.accepted is '15'"),
+        ("schema", 99, "schema 99, this version reads 1"),
+    ],
+)
+def test_a_manifest_that_lacks_a_part_is_refused(manifest, tmp_path, part, value, told):
+    damaged = json.loads(json.dumps(manifest))
+    *parents, last = part.split(".")
+    inner = damaged
+    for name in parents:
+        inner = inner[name]
+    inner |= {last: value}
+    if value is None:
+        del inner[last]
+    (tmp_path / "manifest.json").write_bytes(dump_json(damaged))
+    with pytest.raises(InputRefused, match=rf"manifest\.json: is no manifest .*\({told}\)"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("report {0}", "card {0}", "inspect dataset {0}", "verify {0}"),
+        "inspect sample {0} psi1000-seed0000000 --out {1}",
+        "push {0} user/discs",
+        "segmenter train {0} --out {1}",
+    ],
+)
+def test_every_command_says_that_the_provenance_is_missing(folder, manifest, tmp_path, command):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "manifest.json").write_bytes(
+        dump_json({name: part for name, part in manifest.items() if name != "provenance"})
+    )
+    run = CliRunner().invoke(cli, command.format(broken, tmp_path / "out").split())
+    assert run.exit_code == 4, run.output
+    assert run.stderr == (
+        f"Error: {broken}/manifest.json: is no manifest of a dataset (provenance is missing); run "
+        "the `make` that made the dataset again\n"
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"3", b"[" * 99_999, b"\xff"])
+def test_what_is_no_manifest(tmp_path, data):
+    (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises(InputRefused, match="is no manifest of a dataset"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_without_a_manifest(tmp_path):
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
+        read_manifest(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="is no finished dataset"):
+        read_manifest(tmp_path)
+    (tmp_path / ".l4f").mkdir()
+    (tmp_path / ".l4f/run.json").write_text("{}")
+    with pytest.raises(UsageError, match="is not finished; run its `make` again"):
+        read_manifest(tmp_path)
 
 
 def check_file(path, fact):

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.report.records import ORIGIN, read_manifest, read_records, records_of
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.report.records import read_records, records_of
 
 
 def row(place, reason=None, **scores):
@@ -65,44 +65,6 @@ class TestBadness:
 
 
 class TestRefused:
-    def test_a_folder_without_manifest(self, tmp_path):
-        with pytest.raises(UsageError, match=r"is no finished dataset \(it has no manifest"):
-            read_manifest(tmp_path)
-
-    @pytest.mark.parametrize("text", ["{", "[]", '{"provenance": {}}', '{"provenance": 3}'])
-    def test_a_manifest_that_is_none(self, tmp_path, text):
-        (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(InputRefused, match="is no manifest of a dataset"):
-            read_manifest(tmp_path)
-
-    @pytest.mark.parametrize("name", ORIGIN)
-    @pytest.mark.parametrize("how", ["missing", "other"])
-    def test_a_manifest_without_its_origin(self, disc_dataset, cli_run, name, how):
-        folder = disc_dataset(3).folder
-        path = folder / "manifest.json"
-        manifest = json.loads(path.read_bytes())
-        holder = manifest["provenance"]
-        *above, last = name.split(".")
-        for key in above:
-            holder = holder[key]
-        if how == "missing":
-            del holder[last]
-            problem = f"is no manifest of a dataset (provenance.{name} is missing); run"
-        else:
-            holder[last] = "half" if "threshold" in name else 3
-            problem = f"is no manifest of a dataset (provenance.{name} is {holder[last]!r}); run"
-        path.write_text(json.dumps(manifest))
-        for command in (["report"], ["inspect", "dataset"]):
-            result = cli_run(*command, folder)
-            assert result.exit_code == 4
-            assert f"manifest.json: {problem}" in result.output
-
-    def test_a_manifest_too_large(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("l4f_datagen.report.records.MAX_MANIFEST_BYTES", 10)
-        (tmp_path / "manifest.json").write_text('{"provenance": {}}')
-        with pytest.raises(InputRefused, match="is larger than 256 MiB"):
-            read_manifest(tmp_path)
-
     def test_no_ledger(self, tmp_path):
         with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
             read_records(tmp_path)

@@ -43,10 +43,10 @@ def test_another_size_is_scaled_and_padded(make_set, tmp_path):
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no such folder; name a dataset"):
+    with pytest.raises(UsageError, match="no such folder; name a folder"):
         open_training_set(tmp_path / "absent", tmp_path)
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="is no dataset of this tool; name a folder that"):
+    with pytest.raises(UsageError, match=r"is no finished dataset .*; name a folder that"):
         open_training_set(tmp_path, tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_a_dataset_that_is_not_finished_is_refused(make_set, tmp_path):
 def test_a_damaged_manifest_is_refused(make_set, tmp_path, text):
     folder = make_set()
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(InputRefused, match=r"manifest.json: cannot be read .*; make the dataset"):
+    with pytest.raises(InputRefused, match=r"manifest.json: is no manifest of a dataset"):
         open_training_set(folder, tmp_path)
 
 
@@ -72,7 +72,7 @@ def edit(folder, **changes):
 
 def test_an_empty_dataset_is_refused(make_set, tmp_path):
     folder = make_set()
-    edit(folder, counts={"accepted": 0})
+    edit(folder, counts={"accepted": 0, "attempted": 3})
     with pytest.raises(InputRefused, match="holds no sample; make some"):
         open_training_set(folder, tmp_path)
 

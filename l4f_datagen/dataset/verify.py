@@ -1,0 +1,206 @@
+"""Verify: every file of a finished dataset against the hashes of its manifest.
+
+The manifest has one digest for each file, or for each folder of a shard's sample files; the shard's
+marker in ``.l4f/shards`` has the digest of every single file in it, so that a damaged one is named.
+A dataset that was downloaded has no markers: its folders are then checked as wholes, and formats
+of which nothing was downloaded are left out.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l4f_datagen.core.cores import usable_cores
+from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.layout import MARKER, STATE
+from l4f_datagen.dataset.manifest import RUN, Marker, file_digests, read_manifest
+from l4f_datagen.dataset.staging import FileFact
+
+CHANGED = "its content has changed"
+MAX_THREADS = 8
+"""Hashing lets other threads run; more threads than this wait for the disk."""
+
+Done = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file.
+
+    Attributes:
+        path: relative to the dataset.
+        problem: in words.
+        remedy: what to do about it.
+        shard: the shard it belongs to; None for an index.
+    """
+
+    path: str
+    problem: str
+    remedy: str
+    shard: int | None = None
+
+    def __str__(self) -> str:
+        """Write it as one line."""
+        return f"{self.path}: {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One file, or one folder of a shard, and what it must be."""
+
+    path: str
+    fact: Mapping[str, Any]
+    shard: int | None
+
+
+def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Problem]:
+    """Compare every file of a finished dataset with its manifest.
+
+    Args:
+        folder: the dataset.
+        done: called with the number of files that were checked since the last call.
+
+    Returns:
+        One problem a file, sorted by path; none where all is as it was written.
+
+    Raises:
+        UsageError: no finished dataset.
+        InputRefused: a damaged manifest.
+    """
+    manifest = read_manifest(folder)
+    local = (folder / RUN).exists()
+    problems: list[Problem] = []
+
+    def check(one: _Check) -> Problem | None:
+        is_folder = "files" in one.fact
+        wrong = (_folder_problem if is_folder else _file_problem)(folder / one.path, one.fact)
+        done(one.fact.get("files", 1))
+        if wrong is None:
+            return None
+        return Problem(one.path, wrong, _remedy(one.shard, wrong, local), one.shard)
+
+    absent = frozenset[str]() if local else _absent(folder, manifest)
+    checks = [
+        _Check(name, fact, None)
+        for name, fact in manifest["indexes"].items()
+        if _top(name) not in absent
+    ]
+    checks += _shard_checks(folder, manifest, local, absent, problems)
+    with ThreadPoolExecutor(min(MAX_THREADS, usable_cores()), "verify") as pool:
+        problems += filter(None, pool.map(check, checks))
+    return sorted(problems, key=lambda one: one.path)
+
+
+def remove_changed(folder: Path, problems: list[Problem]) -> None:
+    """Delete the files of shards whose content has changed, so that ``make`` writes them anew."""
+    for one in problems:
+        if one.shard is not None and one.problem == CHANGED:
+            (folder / one.path).unlink()
+
+
+def count_files(manifest: Mapping[str, Any]) -> int:
+    """Count the files that a manifest has digests of."""
+    facts = [fact for shard in manifest["shards"] for fact in shard["files"].values()]
+    return len(manifest["indexes"]) + sum(int(fact.get("files", 1)) for fact in facts)
+
+
+def _shard_checks(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    local: bool,
+    absent: Set[str],
+    problems: list[Problem],
+) -> Iterator[_Check]:
+    for shard in manifest["shards"]:
+        number, files = shard["shard"], shard["files"]
+        if not local:
+            files = {path: fact for path, fact in files.items() if _top(path) not in absent}
+            yield from (_Check(path, fact, number) for path, fact in files.items())
+            continue
+        listed = _marked(folder, number, files)
+        if listed is None:
+            problem = "the shard's record is missing or damaged"
+            path = MARKER.format(shard=number)
+            problems.append(Problem(path, problem, _remedy(number, problem, local), number))
+            yield from (_Check(path, fact, number) for path, fact in files.items())
+            continue
+        for path, size, digest in listed:
+            yield _Check(path, {"bytes": size, "sha256": digest}, number)
+        problems += _strangers(folder, number, files, {path for path, _, _ in listed})
+
+
+def _marked(folder: Path, number: int, files: Mapping[str, Any]) -> list[FileFact] | None:
+    """The files of a shard by its marker, where that agrees with the manifest."""
+    try:
+        marker: Marker
+        [marker] = read_markers(folder, [number])
+    except (OSError, ValueError):
+        return None
+    return list(marker.files) if dict(file_digests(marker.files)) == files else None
+
+
+def _strangers(
+    folder: Path, number: int, files: Mapping[str, Any], known: set[str]
+) -> Iterator[Problem]:
+    """Files in the folders of a shard that readers would take for samples."""
+    for place, fact in files.items():
+        if "files" in fact and (folder / place).is_dir():
+            for path in (folder / place).iterdir():
+                name = f"{place}/{path.name}"
+                if not path.name.startswith(".") and name not in known:
+                    problem = "is not part of the dataset, and readers may take it for a sample"
+                    yield Problem(name, problem, "move it to another place", number)
+
+
+def _file_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != fact["bytes"]:
+            return f"has {size} bytes, expected {fact['bytes']}"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if digest == fact["sha256"] else CHANGED
+
+
+def _folder_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
+    try:
+        names = sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
+        if len(names) != fact["files"]:
+            return f"has {len(names)} files, expected {fact['files']}"
+        listing = hashlib.sha256()
+        for name in names:
+            with (path / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            listing.update(f"{digest}  {name}\n".encode())
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if listing.hexdigest() == fact["sha256"] else "a file in it has changed"
+
+
+def _remedy(shard: int | None, problem: str, local: bool) -> str:
+    if not local:
+        return "download it again"
+    # `make` notices what is missing or of another size; it does not hash all files at every start.
+    first = "delete it and " if shard is not None and problem == CHANGED else ""
+    what = "it" if shard is None else f"shard {shard}"
+    return f"{first}run the same `make` again: it writes {what} anew"
+
+
+def _top(path: str) -> str:
+    return path.split("/")[0]
+
+
+def _absent(folder: Path, manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Files and folders at the top, such as ``images``, of which nothing was downloaded."""
+    paths = (path for shard in manifest["shards"] for path in shard["files"])
+    tops = {_top(path) for path in (*paths, *manifest["indexes"])}
+    return frozenset(top for top in tops if top == STATE or not (folder / top).exists())
