@@ -15,7 +15,7 @@ install: $(VENV)/installed  ## virtual environment with everything a developer n
 demo: install  ## 200 labelled toy cars in ./toy
 	$(VENV)/bin/l4f-datagen make --domain toy-cars --n 200 --out toy
 
-check: install docs  ## format, lint, floors, types, docs
+check: install docs  ## format, lint, layers, types, docs
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/lint-imports
@@ -27,7 +27,7 @@ docs: install  ## the documentation as a site in ./site
 test: install check  ## what has to pass before a change lands
 	$(PY) -m pytest
 
-test-all: install check  ## the slow tests too
+test-all: install check  ## also fuzzing, browser, cloud storage, Ray, torchrun
 	$(PY) -m pytest -m ''
 
 benchmarks: install  ## the first tables of docs/figures.md; its other figures name their command

@@ -362,12 +362,12 @@ def test_the_untouched_files_are_read(tmp_path, masks_dir, name):
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_odd_values_anywhere(tmp_path, masks_dir, name):
-    run_documents(name, tmp_path, masks_dir, 150)
+    run_documents(name, tmp_path, masks_dir, 30)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_flipped_and_cut_bytes(tmp_path, masks_dir, name):
-    run_bytes(name, tmp_path, masks_dir, 100)
+    run_bytes(name, tmp_path, masks_dir, 20)
 
 
 @pytest.mark.slow
@@ -401,7 +401,7 @@ def run_arrow(folder, masks_dir, examples):
 
 
 def test_flipped_arrow(tmp_path, masks_dir):
-    run_arrow(tmp_path, masks_dir, 100)
+    run_arrow(tmp_path, masks_dir, 20)
 
 
 @pytest.mark.slow

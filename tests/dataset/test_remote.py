@@ -68,6 +68,7 @@ def test_a_file_url_holds_what_a_folder_does(discs, tmp_path):
     assert files(discs, tmp_path / "far/out") == files(discs, tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
     discs.make_dataset(tmp_path / "local", 15)
     discs.make_dataset(f"{bucket}/out", 15)
@@ -78,6 +79,7 @@ def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
 
 
 @pytest.mark.parametrize(("number", "rendered"), [(20, [2, 3]), (5, [0])])
+@pytest.mark.slow
 def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, rendered):
     discs.make_dataset(f"{bucket}/out", 15)
     again = []
@@ -91,6 +93,7 @@ def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, r
     ("name", "how"),
     [("images/00001/psi1000-seed0000009.png", "deleted"), ("data/train-00001.parquet", "cut")],
 )
+@pytest.mark.slow
 def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
     import boto3
 
@@ -105,6 +108,7 @@ def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
     assert objects(bucket) == before
 
 
+@pytest.mark.slow
 def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
     def stopped(shard):
         if shard == 1:
@@ -122,6 +126,7 @@ def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
     assert objects(bucket) == files(discs, tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_a_place_with_files_of_others_is_refused(discs, bucket):
     import boto3
 
@@ -132,6 +137,7 @@ def test_a_place_with_files_of_others_is_refused(discs, bucket):
     assert objects(bucket) == {"thesis.tex": b"years of work"}
 
 
+@pytest.mark.slow
 def test_overwriting_leaves_files_of_others(discs, tmp_path, bucket):
     import boto3
 
@@ -142,6 +148,7 @@ def test_overwriting_leaves_files_of_others(discs, tmp_path, bucket):
     assert objects(bucket) == files(discs, tmp_path / "local") | {"notes.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there(discs, bucket):
     with pytest.raises(NetworkError, match=r"s3://nowhere/out: \w+ failed .*; see to it and"):
         discs.make_dataset("s3://nowhere/out", 2)

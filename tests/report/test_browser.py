@@ -8,6 +8,7 @@ import pytest
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.records import read_records
 
+pytestmark = pytest.mark.slow
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
