@@ -26,9 +26,9 @@ def other_toy(domain: str) -> str:
 def bare_ground(seed: int, size: int, domain: str) -> NDArray[np.uint8]:
     """Render a toy domain's ground with nothing on it, ``size size 3``."""
     layout, grain = np.random.default_rng(seed).spawn(2)
-    kinds = TOYS[domain].kinds
+    kinds = TOYS[domain].grounds
     ground = draw_ground(layout, kinds)
-    picture = kinds[ground.name].lay(ground, grain, size)
+    picture = kinds[ground.name].render(ground, grain, size)
     return np.ascontiguousarray(image_to_uint8(picture.transpose(1, 2, 0) * 2 - 1))
 
 

@@ -1,1 +1,1 @@
-"""The two small domains that ship with the tool: toy-cars and toy-fish."""
+"""Toy domains: drawn scenes whose masks are exact. No torch."""

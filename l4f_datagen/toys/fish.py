@@ -9,48 +9,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l4f_datagen.toys.ground import Colour
-from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift
-from l4f_datagen.toys.texture import FRAME
+from l4f_datagen.toys.ground import FRAME, Colour, draw_contrasting
+from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift, upright_box
 
 MARGIN = 2.0
-"""Distance of the fish from the border, scene units; the longest and most bent may come nearer."""
+"""Distance of the fish from the border, scene units; the largest, most bent ones come nearer."""
 MAX_TURN = np.deg2rad(35.0)
-"""Of the heading, from straight left or right."""
+"""Largest turn of the heading from straight left or right."""
 FIN_SHARE = 0.62
-"""How much of its own colour a thin fin keeps."""
+"""Brightness of a fin relative to the body."""
 EYE: Colour = (0.06, 0.06, 0.08)
 
 
 @dataclass(frozen=True)
 class Fish:
-    """One fish. Lengths in scene units, angles in radians, colours RGB in [0, 1].
+    """One fish. Lengths in scene units, angles in radians, colours RGB in [0, 1]."""
 
-    Attributes:
-        x: middle of the body from the left border.
-        y: middle of the body from the top border.
-        angle: heading, clockwise from straight up.
-        length: body from nose to the root of the tail fin.
-        width: body at its widest.
-        bend: sideways swing of the tail's root.
-        tail: length of the tail fin.
-        fin: length of a pectoral fin.
-        paint: body colour.
-        patch_paint: colour of the patches.
-        patches: (``v`` of the centre, ``u`` of the centre, radius) of each patch.
-    """
-
-    x: float
-    y: float
-    angle: float
-    length: float
-    width: float
-    bend: float
-    tail: float
-    fin: float
-    paint: Colour
-    patch_paint: Colour
-    patches: tuple[tuple[float, float, float], ...]
+    x: float  # middle of the body from the left border
+    y: float  # middle of the body from the top border
+    angle: float  # heading, clockwise from straight up
+    length: float  # body from nose to the root of the tail fin
+    width: float  # body at its widest
+    bend: float  # sideways swing of the tail's root
+    tail: float  # length of the tail fin
+    fin: float  # length of a pectoral fin
+    paint: Colour  # body colour
+    patch_paint: Colour  # colour of the patches
+    patches: tuple[
+        tuple[float, float, float], ...
+    ]  # (``v`` of the centre, ``u`` of the centre, radius) of each patch
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -75,7 +62,7 @@ class Fish:
         return np.asarray(distance, np.float32)
 
     def spine(self, v: Plane) -> Plane:
-        """Sideways place of the spine at each ``v``: straight head, swinging tail."""
+        """Sideways position of the spine at each ``v``: straight head, swinging tail."""
         along = v / np.float32(self.length) + np.float32(0.5)
         swing: Plane = np.float32(self.bend) * np.maximum(along, 0) ** 2
         return swing
@@ -104,7 +91,7 @@ class Fish:
         return np.asarray((radius - 1) / np.maximum(slope, 1 / long), np.float32)
 
     def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
-        """Paint the fish, ``3 h w`` in [0, 1]; the side to the sun is lit."""
+        """Paint the fish, ``3 h w`` in [0, 1]; arguments as ``Car.colours``."""
         canvas = np.empty((3, *u.shape), np.float32)
         canvas[:] = lift(self.paint, 0.05, FIN_SHARE)
         rays = np.float32(0.06) * np.sin(np.arctan2(u - self.spine(v), v) * 26)
@@ -130,7 +117,10 @@ class Fish:
 
 
 def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
-    """Draw a fish that lies inside the frame and whose colours differ from the water."""
+    """Draw a fish that lies inside the frame and whose colours differ from the water.
+
+    Ranges were chosen by eye, so that fish vary and cover 5 to 10 % of the frame.
+    """
     length = rng.uniform(28, 34)
     width = length * rng.uniform(0.31, 0.37)
     tail, fin = length * rng.uniform(0.24, 0.30), length * rng.uniform(0.22, 0.28)
@@ -139,7 +129,7 @@ def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
     angle = heading + rng.uniform(-MAX_TURN, MAX_TURN)
     reach_x, reach_y = _reach(length, width, tail, fin, abs(bend), angle)
     play_x, play_y = FRAME / 2 - MARGIN - reach_x, FRAME / 2 - MARGIN - reach_y
-    paint, patch_paint = _draw_paints(rng, water)
+    paint, patch_paint = draw_contrasting(lambda: _draw_coat(rng), water)
     patches = tuple(
         (
             float(rng.uniform(-0.42, 0.4) * length),
@@ -164,7 +154,7 @@ def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
 
 
 def _profile(along: Plane) -> Plane:
-    """Half width by place on the body, 0 at the nose to 1 at the tail's root; at most 1."""
+    """Half width along the body, 0 at the nose to 1 at the root of the tail; at most 1."""
     head = np.sqrt(np.clip(1 - ((along - 0.34) / 0.34) ** 2, 0, 1))
     rear = 0.22 + 0.78 * np.cos(np.clip((along - 0.34) / 0.66, 0, 1) * (np.pi / 2)) ** 1.3
     shape: Plane = np.where(along < np.float32(0.34), head, rear).astype(np.float32)
@@ -176,24 +166,15 @@ def _reach(
 ) -> tuple[float, float]:
     half_v = length / 2 + tail
     half_u = max(0.42 * width + 0.8 * fin, 0.7 + 0.62 * tail + bend * (0.5 + half_v / length) ** 2)
-    cos, sin = abs(float(np.cos(angle))), abs(float(np.sin(angle)))
-    return cos * half_u + sin * half_v, cos * half_v + sin * half_u
+    return upright_box(half_u, half_v, angle)
 
 
-def _draw_paints(rng: np.random.Generator, water: Colour) -> tuple[Colour, Colour]:
-    """White, gold, orange or black with patches of another; the first of 8 that stands out."""
-    best, best_contrast = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), -1.0
-    for _ in range(8):
-        a, b, c, d = rng.uniform(0, 1, 4)
-        white = colorsys.hsv_to_rgb(0.1, 0.08 * a, 0.90 + 0.08 * b)
-        orange = colorsys.hsv_to_rgb(0.02 + 0.05 * a, 0.82 + 0.13 * b, 0.85 + 0.12 * c)
-        gold = colorsys.hsv_to_rgb(0.11 + 0.03 * a, 0.70 + 0.2 * b, 0.88 + 0.1 * c)
-        black = colorsys.hsv_to_rgb(0.6, 0.2 * a, 0.10 + 0.08 * b)
-        coats = ((white, orange), (orange, white), (gold, orange), (white, black), (orange, black))
-        paints = coats[min(int(d * len(coats)), len(coats) - 1)]
-        contrast = float(np.linalg.norm(np.subtract(paints[0], water)))
-        if contrast > best_contrast:
-            best, best_contrast = paints, contrast
-        if contrast > 0.42:
-            break
-    return best
+def _draw_coat(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """White, gold or orange, with patches of another colour."""
+    a, b, c, d = rng.uniform(0, 1, 4)
+    white = colorsys.hsv_to_rgb(0.1, 0.08 * a, 0.90 + 0.08 * b)
+    orange = colorsys.hsv_to_rgb(0.02 + 0.05 * a, 0.82 + 0.13 * b, 0.85 + 0.12 * c)
+    gold = colorsys.hsv_to_rgb(0.11 + 0.03 * a, 0.70 + 0.2 * b, 0.88 + 0.1 * c)
+    black = colorsys.hsv_to_rgb(0.6, 0.2 * a, 0.10 + 0.08 * b)
+    coats = ((white, orange), (orange, white), (gold, orange), (white, black), (orange, black))
+    return coats[min(int(d * len(coats)), len(coats) - 1)]

@@ -1,54 +1,52 @@
-"""Stationary ground textures: asphalt, grass, sand, paving.
+"""Stationary ground textures of the toy scenes: filtered noise, and stones on a jittered lattice.
 
-With the trunk muted a StyleGAN2 can only make texture whose statistics are the same everywhere, so
-nothing here depends on the place in the picture: noise is filtered in the Fourier domain (periodic,
-hence shift-invariant) and the paving is a jittered lattice with random phase and rotation.
+With its trunk muted a StyleGAN2 can only draw texture whose statistics are the same everywhere.
+So nothing here depends on the position in the image: noise is filtered in the Fourier domain
+(periodic, hence shift-invariant), and stones have a random phase and direction.
+
+Amplitudes were chosen by eye, so that grounds look natural and stay quieter than the objects.
 """
 
 import colorsys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from l4f_datagen.toys.texture import FRAME, FloatArray, blobs, noise, ripples, streaks
+FRAME = 64.0
+"""Side of the frame in scene units: one unit is one pixel of a 64 px render."""
+
+CONTRAST = 0.42
+"""Distance in RGB at which an object stands out from its ground, chosen by eye."""
 
 Colour = tuple[float, float, float]
+Coat = TypeVar("Coat", bound=tuple[Colour, ...])
+FloatArray = NDArray[np.float64]
+Response = Callable[[FloatArray, FloatArray], FloatArray]
+"""Gain of a filter at frequencies (fy, fx), in cycles per scene unit."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a ground looks like, apart from its noise.
+    """What a ground looks like, apart from its noise."""
 
-    Attributes:
-        name: a key of the table it was drawn from, such as ``GROUNDS``.
-        colour: mean RGB in [0, 1].
-        angle: direction of blades, ripples or courses, radians.
-        grain: size of the grain relative to its usual size, about 1.
-    """
-
-    name: str
-    colour: Colour
-    angle: float
-    grain: float
+    name: str  # a key of ``GROUNDS`` or ``WATERS``
+    colour: Colour  # mean RGB in [0, 1]
+    angle: float  # direction of blades, ripples or rows, radians
+    grain: float  # size of the grain relative to its usual size, about 1
 
 
-class Kind(NamedTuple):
-    """One kind of ground.
+class GroundKind(NamedTuple):
+    """What renders one kind of ground, RGB ``3 size size``, and the range of its colour in HSV."""
 
-    Attributes:
-        lay: renders it, ``3 size size``, RGB about [0, 1].
-        lowest: least hue, saturation and value of its colour.
-        highest: the largest ones.
-    """
-
-    lay: Callable[[Ground, np.random.Generator, int], FloatArray]
+    render: Callable[[Ground, np.random.Generator, int], FloatArray]
     lowest: Colour
     highest: Colour
 
 
-def draw_ground(rng: np.random.Generator, kinds: Mapping[str, Kind]) -> Ground:
+def draw_ground(rng: np.random.Generator, kinds: Mapping[str, GroundKind]) -> Ground:
     """Draw one of the kinds, all equally likely, with its colour and direction."""
     name = list(kinds)[int(rng.integers(len(kinds)))]
     hue, saturation, value = rng.uniform(kinds[name].lowest, kinds[name].highest)
@@ -58,6 +56,63 @@ def draw_ground(rng: np.random.Generator, kinds: Mapping[str, Kind]) -> Ground:
         angle=float(rng.uniform(0, np.pi)),
         grain=float(rng.uniform(0.85, 1.2)),
     )
+
+
+def draw_contrasting(draw: Callable[[], Coat], ground: Colour) -> Coat:
+    """Return the first of 8 draws whose first colour stands out from the ground, or the best."""
+    best, best_contrast = None, -1.0
+    for _ in range(8):
+        coat = draw()
+        contrast = float(np.linalg.norm(np.subtract(coat[0], ground)))
+        if contrast > best_contrast:
+            best, best_contrast = coat, contrast
+        if contrast > CONTRAST:
+            break
+    assert best is not None
+    return best
+
+
+def noise(rng: np.random.Generator, size: int, response: Response) -> FloatArray:
+    """Filter white noise periodically to mean 0 and variance 1; ``size size``."""
+    cycles = np.asarray(np.fft.fftfreq(size, d=FRAME / size), np.float64)
+    gain = response(cycles[:, None], cycles[None, :])
+    gain[0, 0] = 0.0
+    spectrum = np.fft.fft2(rng.standard_normal((size, size))) * gain
+    filtered: FloatArray = np.fft.ifft2(spectrum).real / np.sqrt(np.mean(gain * gain))
+    return filtered
+
+
+def blobs(sigma: float) -> Response:
+    """Gaussian blur of ``sigma`` units."""
+    return lambda fy, fx: np.exp(-2 * (np.pi * sigma) ** 2 * (fx * fx + fy * fy))
+
+
+def _turned(angle: float, fy: FloatArray, fx: FloatArray) -> tuple[FloatArray, FloatArray]:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return cos * fx + sin * fy, cos * fy - sin * fx
+
+
+def streaks(angle: float, along: float, across: float) -> Response:
+    """Gaussian blur, longer ``along`` the angle than ``across`` it; in units."""
+
+    def response(fy: FloatArray, fx: FloatArray) -> FloatArray:
+        f_along, f_across = _turned(angle, fy, fx)
+        exponent = -2 * np.pi**2 * ((along * f_along) ** 2 + (across * f_across) ** 2)
+        return np.asarray(np.exp(exponent))
+
+    return response
+
+
+def ripples(angle: float, wavelength: float) -> Response:
+    """Narrow band around one wave vector: waves that fork and end like ripples in sand."""
+
+    def response(fy: FloatArray, fx: FloatArray) -> FloatArray:
+        f_along, f_across = _turned(angle, fy, fx)
+        off_band = (np.abs(f_along) - 1 / wavelength) * wavelength / 0.22
+        off_axis = f_across * wavelength / 0.25
+        return np.asarray(np.exp(-0.5 * (off_band**2 + off_axis**2)))
+
+    return response
 
 
 def _asphalt(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
@@ -86,13 +141,13 @@ def _sand(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def _paving(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    stones = lay_stones(
+    stones = stone_brightness(
         ground, rng, size, across=5.0, joint=1.1, aspect=1.3, jitter=0.2, tones=0.07
     )
     return tint(ground, stones + 0.03 * noise(rng, size, blobs(0.5)))
 
 
-def lay_stones(
+def stone_brightness(
     ground: Ground,
     rng: np.random.Generator,
     size: int,
@@ -103,17 +158,17 @@ def lay_stones(
     jitter: float,
     tones: float,
 ) -> FloatArray:
-    """Brightness ``size size`` of stones in rows with jittered centres, about 1 on a stone.
+    """Return the brightness ``size size`` of stones in rows, about 1 on a stone.
 
     Args:
         ground: its ``grain`` scales the stones, its ``angle`` turns the rows.
-        rng: of phase, jitter and tones.
+        rng: draws phase, jitter and tones.
         size: side in pixels.
         across: width of a row, scene units.
-        joint: width of the dark between two stones, scene units.
-        aspect: length of a stone by its width.
-        jitter: of the centres, as a share of a stone.
-        tones: deviation of the stones' brightness.
+        joint: width of the dark joint between two stones, scene units.
+        aspect: length of a stone divided by its width.
+        jitter: largest shift of a centre, as a share of a stone.
+        tones: standard deviation of the stones' brightness.
     """
     stone_across, rows = across * ground.grain, 32
     offsets = rng.uniform(-jitter, jitter, (2, rows, rows))
@@ -140,19 +195,50 @@ def lay_stones(
             second = np.where(closer, nearest, np.minimum(second, distance))
             nearest = np.where(closer, distance, nearest)
             tone = np.where(closer, shades[stone], tone)
-    # Half the difference of the two distances is about the way to the joint between two stones.
+    # Half the difference of the two distances is about the distance to the joint.
     inside = np.clip((second - nearest) * 0.5 * stone_across / joint, 0, 1)
     return np.asarray(0.8 + (tone - 0.78) * inside)
 
 
 def tint(ground: Ground, brightness: FloatArray) -> FloatArray:
-    """Return the ground's colour at a brightness ``h w``; ``3 h w``."""
+    """Multiply the ground's colour by a brightness ``h w``; ``3 h w``."""
     return np.asarray(ground.colour)[:, None, None] * brightness
 
 
+def _pond(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    swell = noise(rng, size, ripples(ground.angle, 11.0 * ground.grain))
+    glitter = noise(rng, size, blobs(0.7 * ground.grain))
+    murk = noise(rng, size, blobs(4.5))
+    return tint(ground, 1 + 0.09 * swell + 0.035 * glitter + 0.06 * murk)
+
+
+def _shallows(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    # A wavy surface focuses light into bright lines: where a noise crosses zero.
+    first, second = (noise(rng, size, blobs(2.6 * ground.grain)) for _ in range(2))
+    caustics = np.exp(-4.5 * np.abs(first)) + np.exp(-4.5 * np.abs(second))
+    grains = noise(rng, size, blobs(0.5))
+    # 0.37 is the mean of their sum.
+    return tint(ground, 0.97 + 0.20 * (caustics - 0.37) + 0.03 * grains)
+
+
+def _pebbles(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    bed = stone_brightness(
+        ground, rng, size, across=4.2, joint=1.5, aspect=1.1, jitter=0.34, tones=0.12
+    )
+    return tint(ground, bed + 0.03 * noise(rng, size, blobs(0.5)))
+
+
 GROUNDS = {
-    "asphalt": Kind(_asphalt, (0.55, 0.02, 0.30), (0.70, 0.12, 0.52)),
-    "grass": Kind(_grass, (0.20, 0.45, 0.36), (0.33, 0.70, 0.62)),
-    "sand": Kind(_sand, (0.08, 0.22, 0.66), (0.13, 0.42, 0.88)),
-    "paving": Kind(_paving, (0.00, 0.08, 0.46), (0.09, 0.38, 0.72)),
+    "asphalt": GroundKind(_asphalt, (0.55, 0.02, 0.30), (0.70, 0.12, 0.52)),
+    "grass": GroundKind(_grass, (0.20, 0.45, 0.36), (0.33, 0.70, 0.62)),
+    "sand": GroundKind(_sand, (0.08, 0.22, 0.66), (0.13, 0.42, 0.88)),
+    "paving": GroundKind(_paving, (0.00, 0.08, 0.46), (0.09, 0.38, 0.72)),
 }
+"""Of toy-cars."""
+
+WATERS = {
+    "pond": GroundKind(_pond, (0.40, 0.30, 0.26), (0.55, 0.60, 0.46)),
+    "shallows": GroundKind(_shallows, (0.47, 0.35, 0.62), (0.54, 0.62, 0.82)),
+    "pebbles": GroundKind(_pebbles, (0.42, 0.08, 0.42), (0.60, 0.26, 0.62)),
+}
+"""Of toy-fish: blue to green, as no ground of toy-cars is."""

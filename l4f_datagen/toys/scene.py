@@ -1,68 +1,34 @@
-"""Toy scenes: one thing seen from above on stationary ground, with its exact mask."""
+"""Toy scenes: one object seen from above on stationary ground, with its exact mask."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import image_to_uint8
-from l4f_datagen.toys.car import draw_car
-from l4f_datagen.toys.fish import draw_fish
-from l4f_datagen.toys.ground import GROUNDS, Colour, Kind, draw_ground
+from l4f_datagen.toys.car import Car, draw_car
+from l4f_datagen.toys.fish import Fish, draw_fish
+from l4f_datagen.toys.ground import FRAME, GROUNDS, WATERS, Colour, GroundKind, draw_ground
 from l4f_datagen.toys.shapes import Plane
-from l4f_datagen.toys.texture import FRAME
-from l4f_datagen.toys.water import WATERS
 
 MIN_SIZE, MAX_SIZE = 32, 256
 SUPERSAMPLE = 4
-"""Cells per pixel and axis of the mask; each holds its own share of the edge that crosses it."""
+"""Cells per pixel and axis of the mask; with 4 the edge is right to .015 on average."""
 PAINT_SUPERSAMPLE = 2
-"""The same for the colours, whose edges within the car are as soft: half is enough to the eye."""
+"""Cells per pixel and axis of the colours: finer ones look the same and take longer."""
 
-
-class Subject(Protocol):
-    """What a scene shows. Scene units; ``u`` runs to its own right, ``v`` to its rear."""
-
-    @property
-    def x(self) -> float:
-        """Centre from the left border."""
-
-    @property
-    def y(self) -> float:
-        """Centre from the top border."""
-
-    @property
-    def angle(self) -> float:
-        """Clockwise turn from straight up, radians."""
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """Half the width and height of an upright box around it."""
-
-    def outline(self, u: Plane, v: Plane) -> Plane:
-        """Signed distance to all of it, negative inside."""
-
-    def footprint(self, u: Plane, v: Plane) -> Plane:
-        """Signed distance to what casts the shadow."""
-
-    def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
-        """Its colours, ``3 h w`` in [0, 1], defined outside it too; ``step`` between points."""
+Subject = Car | Fish
 
 
 class Toy(NamedTuple):
-    """One toy domain.
+    """One toy domain: its kinds of ground, and what draws an object for a ground's colour."""
 
-    Attributes:
-        kinds: the grounds, all equally likely.
-        draw: draws the subject for a ground of a colour.
-    """
-
-    kinds: Mapping[str, Kind]
+    grounds: Mapping[str, GroundKind]
     draw: Callable[[np.random.Generator, Colour], Subject]
 
 
@@ -71,14 +37,14 @@ TOYS = {"toy-cars": Toy(GROUNDS, draw_car), "toy-fish": Toy(WATERS, draw_fish)}
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene and its truth.
+    """One scene and its true mask.
 
     Attributes:
         image: uint8 ``h w 3``, RGB.
-        alpha: float32 ``h w`` in [0, 1], the share of each pixel that the subject (all of it, not
-            its shadow) covers.
-        ground: name of the ground, a key of the domain's ``kinds``.
-        subject: measures, place and colours of what is shown, independent of the size.
+        alpha: float32 ``h w`` in [0, 1], the share of each pixel that the object covers; its
+            shadow does not count.
+        ground: name of the ground, a key of ``Toy.grounds``.
+        subject: measures, position and colours of the object, independent of the size.
     """
 
     image: NDArray[np.uint8]
@@ -90,7 +56,7 @@ class Scene:
 def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
     """Render one scene; a pure function of its arguments.
 
-    The same seed shows the same subject at every size.
+    The same seed shows the same object at every size.
 
     Args:
         seed: at least 0.
@@ -98,34 +64,34 @@ def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
         domain: a key of ``TOYS``.
 
     Raises:
-        UsageError: the seed is negative, the size out of range or no such domain.
+        UsageError: a negative seed, a size out of range or an unknown domain.
     """
     _check(seed, size, domain)
     toy = TOYS[domain]
     layout, grain = np.random.default_rng(seed).spawn(2)
-    ground = draw_ground(layout, toy.kinds)
+    ground = draw_ground(layout, toy.grounds)
     subject = toy.draw(layout, ground.colour)
     sun = float(layout.uniform(0, 2 * np.pi))
     shade = _shadow(
         subject, sun, float(layout.uniform(3.4, 5.2)), float(layout.uniform(0.45, 0.62)), size
     )
-    picture = toy.kinds[ground.name].lay(ground, grain, size).astype(np.float32) * (1 - shade)
-    np.clip(picture, 0, 1, out=picture)
+    image = toy.grounds[ground.name].render(ground, grain, size).astype(np.float32) * (1 - shade)
+    np.clip(image, 0, 1, out=image)
     alpha = np.zeros((size, size), np.float32)
-    _place(subject, sun, picture, alpha)
-    image = image_to_uint8(picture.transpose(1, 2, 0) * 2 - 1)
-    return Scene(np.ascontiguousarray(image), alpha, ground.name, subject)
+    _paint(subject, sun, image, alpha)
+    pixels = image_to_uint8(image.transpose(1, 2, 0) * 2 - 1)
+    return Scene(np.ascontiguousarray(pixels), alpha, ground.name, subject)
 
 
 def render_scenes(
     seeds: Sequence[int], size: int = 64, workers: int = 1, domain: str = "toy-cars"
 ) -> Iterator[Scene]:
-    """Render scenes in the order of their seeds, the same whatever the number of workers.
+    """Render scenes in the order of their seeds; the number of workers changes nothing.
 
     Args:
         seeds: each at least 0.
         size: as in ``render_scene``.
-        workers: processes; 1 renders in this one.
+        workers: number of processes; 1 renders in this process.
         domain: a key of ``TOYS``.
 
     Raises:
@@ -143,7 +109,7 @@ def _render_all(seeds: Sequence[int], size: int, workers: int, domain: str) -> I
     if workers == 1 or len(seeds) < 2:
         yield from map(render, seeds)
         return
-    # Spawned: forking a process that runs the threads of torch can hang.
+    # Spawned, because forking a process in which torch runs threads can hang.
     with multiprocessing.get_context("spawn").Pool(min(workers, len(seeds))) as pool:
         yield from pool.imap(render, seeds, chunksize=16)
 
@@ -161,8 +127,8 @@ def _check(seed: int, size: int, domain: str) -> None:
         raise UsageError("domain", f"no toy domain {domain!r}", f"choose from {', '.join(TOYS)}")
 
 
-def _place(subject: Subject, sun: float, picture: Plane, alpha: Plane) -> None:
-    """Draw the subject into the picture ``3 h w``, and its coverage into alpha ``h w``."""
+def _paint(subject: Subject, sun: float, image: Plane, alpha: Plane) -> None:
+    """Draw the object into the image ``3 h w`` and its coverage into alpha ``h w``, in place."""
     size = alpha.shape[0]
     unit = size / FRAME
     reach_x, reach_y = subject.reach
@@ -177,14 +143,14 @@ def _place(subject: Subject, sun: float, picture: Plane, alpha: Plane) -> None:
     u, v = _own_frame(subject, window, step, PAINT_SUPERSAMPLE)
     colour = subject.colours(u, v, step, float(np.sin(sun - subject.angle)))
     alpha[window] = _pool(covered, PAINT_SUPERSAMPLE)[0]
-    picture[:, *window] *= 1 - alpha[window]
-    picture[:, *window] += _pool(colour * covered, PAINT_SUPERSAMPLE)
+    image[:, *window] *= 1 - alpha[window]
+    image[:, *window] += _pool(colour * covered, PAINT_SUPERSAMPLE)
 
 
 def _own_frame(
     subject: Subject, window: tuple[slice, slice], step: float, per_pixel: int
 ) -> tuple[Plane, Plane]:
-    """Its own coordinates (u, v) of the cells of a window of pixels, ``step`` apart."""
+    """Object coordinates (u, v) of the cells in a window of pixels, ``step`` apart."""
     rows, columns = window
     x = (np.arange(columns.start * per_pixel, columns.stop * per_pixel) + 0.5) * step - subject.x
     y = (np.arange(rows.start * per_pixel, rows.stop * per_pixel) + 0.5) * step - subject.y
@@ -205,9 +171,9 @@ def _pool(planes: Plane, factor: int) -> Plane:
 
 
 def _shadow(subject: Subject, sun: float, drop: float, strength: float, size: int) -> Plane:
-    """Darkening of the ground, ``h w`` in [0, 1]: a soft cast shadow and a close one all round.
+    """Darkening of the ground, ``h w`` in [0, 1]: a cast shadow and a close one all round.
 
-    ``sun`` is the clockwise angle from straight up to the sun, ``drop`` how far the shadow falls.
+    ``sun`` is the clockwise angle from straight up to the sun, ``drop`` the length of the shadow.
     """
     at = (np.arange(size) + 0.5) * (FRAME / size)
 

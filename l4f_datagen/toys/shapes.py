@@ -1,4 +1,4 @@
-"""What the toy objects are drawn with: signed distances, negative inside, and paint by coverage."""
+"""Drawing tools of the toy objects: signed distances, negative inside, and paint by coverage."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,19 @@ def rounded_box(
 def segment(
     u: Plane, v: Plane, start: tuple[float, float], end: tuple[float, float], half: float = 0.45
 ) -> Plane:
-    """Signed distance to a line of half width ``half``."""
+    """Signed distance to a line segment of half width ``half``."""
     du, dv = end[0] - start[0], end[1] - start[1]
     from_u, from_v = u - np.float32(start[0]), v - np.float32(start[1])
     share = np.clip((from_u * np.float32(du) + from_v * np.float32(dv)) / (du * du + dv * dv), 0, 1)
     off_u, off_v = from_u - share * np.float32(du), from_v - share * np.float32(dv)
     distance: Plane = np.sqrt(off_u * off_u + off_v * off_v) - np.float32(half)
     return distance
+
+
+def upright_box(half_u: float, half_v: float, angle: float) -> tuple[float, float]:
+    """Half the width and height of the upright box around a turned one."""
+    cos, sin = abs(float(np.cos(angle))), abs(float(np.sin(angle)))
+    return cos * half_u + sin * half_v, cos * half_v + sin * half_u
 
 
 def lift(colour: Colour, add: float, times: float = 1.0) -> Plane:
@@ -49,11 +55,11 @@ def column(colour: Colour | Plane) -> Plane:
 
 
 def cover(distance: Plane, step: float) -> Plane:
-    """Turn a distance into the covered share of a cell ``step`` wide."""
+    """Turn a signed distance into the covered share of a cell ``step`` wide."""
     covered: Plane = np.clip(np.float32(0.5) - distance * np.float32(1 / step), 0, 1)
     return covered
 
 
 def blend(canvas: Plane, colour: Plane, opacity: Plane) -> None:
-    """Lay a colour over the canvas ``3 h w``, in place."""
+    """Paint a colour over the canvas ``3 h w``, in place."""
     canvas += (colour - canvas) * opacity

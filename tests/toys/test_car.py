@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from l4f_datagen.toys.car import Car, draw_car, paint_car, silhouette
+from l4f_datagen.toys.car import Car, draw_car
 
 GREY = (0.4, 0.4, 0.4)
 
@@ -39,7 +39,7 @@ def test_reach_holds_the_whole_silhouette_inside_the_margin():
     grid = np.linspace(-40, 40, 801, dtype=np.float32)
     u, v = np.meshgrid(grid, grid)
     for car in make_cars(30):
-        inside = np.minimum(*silhouette(car, u, v)) < 0
+        inside = car.outline(u, v) < 0
         cos, sin = np.cos(car.angle), np.sin(car.angle)
         x, y = cos * u[inside] - sin * v[inside], sin * u[inside] + cos * v[inside]
         reach_x, reach_y = car.reach
@@ -58,7 +58,7 @@ def test_paint_stands_out_from_the_ground(ground):
 
 def paint_at(car: Car, u: float, v: float) -> np.ndarray:
     at_u, at_v = np.full((1, 1), u, np.float32), np.full((1, 1), v, np.float32)
-    return paint_car(car, at_u, at_v, step=0.1, sun_u=0.0)[:, 0, 0]
+    return car.colours(at_u, at_v, step=0.1, sun_u=0.0)[:, 0, 0]
 
 
 def test_parts_lie_where_they_belong():
@@ -90,5 +90,5 @@ def test_the_side_to_the_sun_is_lighter():
     behind = np.full((1, 2), car.length / 2 - 3, np.float32)
     left_right = np.array([[-6, 6]], np.float32)
     for sun_u in (-1.0, 1.0):
-        left, right = paint_car(car, left_right, behind, 0.1, sun_u)[:, 0].mean(axis=0)
+        left, right = car.colours(left_right, behind, 0.1, sun_u)[:, 0].mean(axis=0)
         assert (right - left) * sun_u > 0.02

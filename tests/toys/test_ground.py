@@ -2,13 +2,23 @@ import colorsys
 
 import numpy as np
 import pytest
+from numpy.fft import fft2, fftfreq
+from scipy import ndimage
 
-from l4f_datagen.toys.ground import GROUNDS, Ground, draw_ground, lay_stones, tint
-from l4f_datagen.toys.water import WATERS
+from l4f_datagen.toys.ground import (
+    FRAME,
+    GROUNDS,
+    WATERS,
+    Ground,
+    blobs,
+    draw_ground,
+    noise,
+    ripples,
+    stone_brightness,
+    streaks,
+)  # fmt: skip
 
 KINDS = GROUNDS | WATERS
-TILES = ["asphalt", "grass", "sand", "pond", "shallows"]
-"""Kinds made of noise alone, which is periodic; stones are not."""
 
 
 def make_ground(name: str, angle: float = 0.4) -> Ground:
@@ -16,7 +26,7 @@ def make_ground(name: str, angle: float = 0.4) -> Ground:
 
 
 def lay(ground: Ground, rng: np.random.Generator, size: int = 64) -> np.ndarray:
-    return KINDS[ground.name].lay(ground, rng, size)
+    return KINDS[ground.name].render(ground, rng, size)
 
 
 def lay_many(name: str, count: int) -> np.ndarray:
@@ -24,10 +34,6 @@ def lay_many(name: str, count: int) -> np.ndarray:
     rng = np.random.default_rng(7)
     grounds = [make_ground(name, rng.uniform(0, np.pi)) for _ in range(count)]
     return np.stack([lay(ground, rng).mean(axis=0) for ground in grounds])
-
-
-def test_no_name_stands_for_two_kinds():
-    assert len(KINDS) == len(GROUNDS) + len(WATERS) == 7
 
 
 @pytest.mark.parametrize("kinds", [GROUNDS, WATERS])
@@ -67,16 +73,8 @@ def test_quadrants_and_border_have_the_statistics_of_the_whole(name):
         assert np.abs(np.diff(part, axis=1)).mean() == pytest.approx(steps, rel=0.1), place
 
 
-@pytest.mark.parametrize("name", TILES)
-def test_noise_tiles_without_a_seam(name):
-    brightness = lay_many(name, 100)
-    inside = np.abs(np.diff(brightness, axis=2)).mean()
-    seam = np.abs(brightness[:, :, 0] - brightness[:, :, -1]).mean()
-    assert seam == pytest.approx(inside, rel=0.1)
-
-
 @pytest.mark.parametrize("name", KINDS)
-def test_no_line_crosses_the_picture(name):
+def test_no_line_crosses_the_image(name):
     # A line that runs through would make the mean of its row or column stand out from the rest.
     ground = make_ground(name, 0.0)
     brightness = np.stack(
@@ -98,25 +96,12 @@ def test_grain_is_moderate_and_the_colour_is_the_drawn_one(name, size):
     assert 0.02 < laid.mean(axis=0).std() < 0.12
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_same_stream_same_ground(name):
-    first, again = (lay(make_ground(name), np.random.default_rng(0)) for _ in "ab")
-    np.testing.assert_array_equal(first, again)
-    other = lay(make_ground(name), np.random.default_rng(1))
-    assert np.abs(first - other).mean() > 0.01
-
-
-def test_tint_scales_the_colour():
-    laid = tint(Ground("sand", (0.8, 0.6, 0.2), 0.0, 1.0), np.array([[1.0, 0.5]]))
-    np.testing.assert_allclose(laid, [[[0.8, 0.4]], [[0.6, 0.3]], [[0.2, 0.1]]])
-
-
 class TestStones:
     def lay(self, **changes):
         asked = {"across": 8.0, "joint": 1.0, "aspect": 1.5, "jitter": 0.0, "tones": 0.0}
         ground = Ground("paving", (0.5, 0.5, 0.5), 0.0, changes.pop("grain", 1.0))
         rng = np.random.default_rng(changes.pop("seed", 4))
-        return lay_stones(ground, rng, 256, **(asked | changes))
+        return stone_brightness(ground, rng, 256, **(asked | changes))
 
     def test_without_jitter_they_repeat_like_a_brick_wall(self):
         wall = self.lay()
@@ -142,3 +127,122 @@ class TestStones:
         assert tops.std() > 0.04
         jittered = self.lay(jitter=0.3)
         assert np.abs(jittered[64:] - jittered[:-64]).max() > 0.15
+
+
+def bright(name: str, seed: int = 0, size: int = 64, angle: float = 0.0) -> np.ndarray:
+    """``h w`` brightness of a ground, about 1."""
+    ground = Ground(name, (1.0, 1.0, 1.0), angle, 1.0)
+    return KINDS[name].render(ground, np.random.default_rng(seed), size)[0]
+
+
+@pytest.mark.parametrize("name", ["pond", "shallows"])
+def test_mean_brightness_is_that_of_the_colour(name):
+    # Stones are darker by their joints; waves and caustics must not shift the colour.
+    assert np.mean([bright(name, seed) for seed in range(60)]) == pytest.approx(1.0, abs=0.04)
+
+
+def test_the_swell_of_a_pond_runs_along_its_direction():
+    def share(axis: int, angle: float) -> float:
+        """How much of the change lies along one axis, of wavelengths beyond 7 units."""
+        low = []
+        for seed in range(20):
+            spectrum = np.abs(np.fft.rfft2(bright("pond", seed, angle=angle))) ** 2
+            low.append((spectrum[5:8, :3].sum(), spectrum[:3, 5:8].sum()))
+        rows, columns = np.sum(low, axis=0)
+        return (rows, columns)[axis] / (rows + columns)
+
+    assert share(1, 0.0) > 0.8
+    assert share(0, np.pi / 2) > 0.8
+
+
+def test_caustics_are_thin_bright_lines():
+    brightness = np.stack([bright("shallows", seed, 128) for seed in range(20)])
+    skew = ((brightness - brightness.mean()) ** 3).mean() / brightness.std() ** 3
+    assert skew > 0.8
+    noise = np.stack([bright("pond", seed, 128) for seed in range(20)])
+    assert abs(((noise - noise.mean()) ** 3).mean() / noise.std() ** 3) < 0.3
+
+
+def test_pebbles_have_dark_joints():
+    brightness = np.stack([bright("pebbles", seed, 128) for seed in range(20)])
+    dark = (brightness < 0.85).mean()
+    assert 0.05 < dark < 0.5
+    assert brightness[brightness > 0.85].std() > 0.05  # and differ among themselves
+
+
+RESPONSES = {
+    "blobs": blobs(1.5),
+    "streaks": streaks(0.6, 3.0, 0.8),
+    "ripples": ripples(0.6, 8.0),
+}
+
+
+def fields(response, count: int = 60, size: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(11)
+    return np.stack([noise(rng, size, response) for _ in range(count)])
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_zero_mean_and_unit_variance_at_every_size(name, size):
+    found = fields(RESPONSES[name], size=size)
+    assert found.shape == (60, size, size)
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), 0, atol=1e-12)
+    assert found.var() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_is_periodic_and_the_same_everywhere(name):
+    found = fields(RESPONSES[name])
+    deviation = found.std(axis=0)
+    assert np.abs(deviation - 1).max() < 0.45  # of 60 draws: 0.09 of spread at each pixel
+    for axis in (1, 2):
+        inside = np.abs(np.diff(found, axis=axis)).mean()
+        seam = np.abs(found.take(0, axis) - found.take(-1, axis)).mean()
+        assert seam == pytest.approx(inside, rel=0.12)
+
+
+def test_blobs_are_a_gaussian_blur_of_white_noise():
+    white = np.random.default_rng(3).standard_normal((64, 64))
+    blurred = ndimage.gaussian_filter(white, 1.5, mode="wrap", truncate=8)
+    blurred -= blurred.mean()
+    found = noise(np.random.default_rng(3), 64, blobs(1.5))
+    # The same field but for the scale, which comes from the response and not from the draw.
+    assert np.corrcoef(found.ravel(), blurred.ravel())[0, 1] > 0.9999
+
+
+def test_the_length_of_a_blob_is_in_scene_units():
+    def step(size: int) -> float:
+        found = fields(blobs(2.0), 30, size)
+        apart = size // 32  # two scene units
+        return float(np.mean((found - np.roll(found, apart, axis=1)) ** 2))
+
+    expected = 2 * (1 - np.exp(-((2.0 / 2.0) ** 2) / 4))
+    assert [step(size) for size in (32, 64, 128)] == pytest.approx([expected] * 3, rel=0.08)
+
+
+def test_streaks_run_along_their_angle():
+    for angle in (0.0, 0.7, np.pi / 2):
+        found = fields(streaks(angle, 3.0, 0.7), 20)
+        rows, columns = np.gradient(found, axis=(1, 2))
+        along = np.cos(angle) * columns + np.sin(angle) * rows
+        across = np.cos(angle) * rows - np.sin(angle) * columns
+        assert (across**2).mean() > 5 * (along**2).mean()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.9])
+def test_ripples_have_their_wavelength_and_direction(angle):
+    power = (np.abs(fft2(fields(ripples(angle, 8.0)))) ** 2).mean(axis=0)
+    cycles = fftfreq(64, d=FRAME / 64)
+    fy, fx = np.meshgrid(cycles, cycles, indexing="ij")
+    share = power / power.sum()
+    assert (share * np.hypot(fy, fx)).sum() == pytest.approx(1 / 8, rel=0.06)
+    # Second moments: a wave vector and its opposite are the same ripple.
+    axis = 0.5 * np.arctan2(2 * (share * fx * fy).sum(), (share * (fx**2 - fy**2)).sum())
+    assert axis == pytest.approx(angle, abs=0.05)
+
+
+def test_the_stream_decides():
+    first, again = (noise(np.random.default_rng(5), 32, blobs(1.0)) for _ in "ab")
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - noise(np.random.default_rng(6), 32, blobs(1.0))).mean() > 0.5
