@@ -1,25 +1,28 @@
-"""Which container a file is, told by its first bytes, and what is in it."""
+"""Which container a file is, told by its first bytes, and what is in it; no tensor is read."""
 
+import math
 from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError, safe_open
 
 from l4f_datagen.core.errors import CheckpointRefused
 
-from .allowed import nvidia_globals
-from .cursor import Cursor
-from .machine import Budget
-from .pickles import load_pickle
-from .safetensors import is_safetensors, read_header
-from .storage import ByteSource, Span, StoredTensor
-from .torchfile import LEGACY_START, ZIP_START, load_torch, nested_loader
+from .pickle_machine import load_pickle
+from .pickle_machine.machine import Budget
+from .pickle_machine.source import ByteSource, Cursor, Span
+from .stand_ins import find_global_of_pickle
+from .tensors import StoredTensor, contiguous_strides
+from .torch_file import LEGACY_START, ZIP_START, load_torch, nested_loader
 
 DOWNLOAD = "download the checkpoint itself"
 # First bytes of files that people give by mistake.
 MISTAKES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file it points to", "git lfs pull"),
     (b"<", "is a web page or XML, not a checkpoint", DOWNLOAD),
-    (b"\x89PNG", "is a PNG picture", "give a checkpoint file"),
-    (b"\xff\xd8\xff", "is a JPEG picture", "give a checkpoint file"),
-    (b"GIF8", "is a GIF picture", "give a checkpoint file"),
+    (b"\x89PNG", "is a PNG image", "give a checkpoint file"),
+    (b"\xff\xd8\xff", "is a JPEG image", "give a checkpoint file"),
+    (b"GIF8", "is a GIF image", "give a checkpoint file"),
     (b"\x89HDF", "is an HDF5 file", "convert it to one of the formats in the README"),
     (b"\x1f\x8b", "is compressed with gzip", "unpack it first"),
     (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
@@ -32,29 +35,42 @@ MISTAKES = (
 PICKLE_STARTS = b"\x80(c]}"
 
 
+# Headers of our 1024 px files have 20 kB.
+MAX_HEADER_BYTES = 1 << 24
+SAFE_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
 @dataclass(frozen=True)
-class TorchFile:
-    """The object of a file of torch.save; tensors are unread."""
+class Container:
+    """What a file holds.
+
+    Attributes:
+        loaded: its object; tensors are ``StoredTensor``, modules ``ModuleRecord``.
+        metadata: of a safetensors file, None for pickles and torch files.
+    """
 
     loaded: object
+    metadata: dict[str, str] | None = None
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """The tensors of a safetensors file, by name; empty for other containers."""
+        is_safe = self.metadata is not None and isinstance(self.loaded, dict)
+        return self.loaded if is_safe else {}
 
 
-@dataclass(frozen=True)
-class PickleFile:
-    """The object of a plain pickle; tensors are unread."""
-
-    loaded: object
-
-
-@dataclass(frozen=True)
-class SafeFile:
-    """Metadata and tensors of a safetensors file; tensors are unread."""
-
-    metadata: dict[str, str]
-    tensors: dict[str, StoredTensor]
-
-
-def read_container(source: ByteSource) -> TorchFile | PickleFile | SafeFile:
+def read_container(source: ByteSource) -> Container:
     """Return what is in a file, whatever its name says.
 
     Raises:
@@ -62,17 +78,39 @@ def read_container(source: ByteSource) -> TorchFile | PickleFile | SafeFile:
     """
     if source.size == 0:
         raise source.refuse("is empty", DOWNLOAD)
-    if is_safetensors(source):
-        return SafeFile(*read_header(source))
+    if source.size >= 10 and source.read(8, 1) == b"{":
+        length = int.from_bytes(source.read(0, 8), "little")
+        if length <= source.size - 8:
+            return _read_safetensors(source, length)
     whole = Span(source, 0, source.size)
     head = source.read(0, min(source.size, 512))
     budget = Budget()
     if head.startswith((ZIP_START, LEGACY_START)):
-        return TorchFile(load_torch(whole, budget))
-    if head[:1] in [bytes([first]) for first in PICKLE_STARTS]:
-        allowed = nvidia_globals(nested_loader(source, budget))
-        return PickleFile(load_pickle(Cursor(whole), allowed, budget))
+        return Container(load_torch(whole, budget))
+    if head[0] in PICKLE_STARTS:
+        find = find_global_of_pickle(nested_loader(source, budget))
+        return Container(load_pickle(Cursor(whole), find, budget))
     raise _mistake(source, head)
+
+
+def _read_safetensors(source: ByteSource, length: int) -> Container:
+    """Let the library check the header (no holes, no overlaps, sizes that fit) and take it over."""
+    if length > MAX_HEADER_BYTES:
+        raise source.refuse(f"announces a header of {length} bytes")
+    tensors: dict[str, StoredTensor] = {}
+    start = 8 + length
+    try:
+        with safe_open(source.path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            for name in file.offset_keys():
+                view = file.get_slice(name)
+                dtype, shape = SAFE_DTYPES[view.get_dtype()], tuple(view.get_shape())
+                span = Span(source, start, math.prod(shape) * dtype.itemsize)
+                tensors[name] = StoredTensor(span, dtype, shape, contiguous_strides(shape))
+                start += span.length
+    except (SafetensorError, OSError, KeyError, ValueError, OverflowError) as error:
+        raise source.refuse(f"has a safetensors header that cannot be read ({error})") from None
+    return Container(tensors, metadata)
 
 
 def _mistake(source: ByteSource, head: bytes) -> CheckpointRefused:

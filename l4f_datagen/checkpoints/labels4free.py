@@ -4,22 +4,16 @@ Their file calls the network a background extractor; its output is the foregroun
 use are ``bg_extractor_ema``.
 """
 
-import re
 from collections.abc import Mapping
 
-from .assembly import Entries, Entry, add_entry
-from .rosinality import tensors_of
-from .storage import ByteSource, StoredTensor
+from .pickle_machine.source import ByteSource
+from .shapes import SIDES
+from .state_dicts import tensors_of
+from .tensors import KEEP, Entries, Rules, StoredTensor, rename
 
 REMEDY = "give a checkpoint with bg_extractor_ema"
 # Width of the last resolution in the authors' generators (channel multiplier 2) -> image size.
 SIZES = {32: 1024, 64: 512, 128: 256}
-
-READ = re.compile(r"conv(\d{1,2})\.(weight|bias)")
-MERGE = re.compile(r"conv_next(\d?)\.(weight|bias)")
-READ_LIST = re.compile(r"conv_fns([01])\.(\d)\.(weight|bias)")
-MERGE_LIST = re.compile(r"conv_merge_fns\.(\d)\.(weight|bias)")
-OUT = re.compile(r"conv_n\.(weight|bias)")
 
 
 def is_labels4free(loaded: object) -> bool:
@@ -35,58 +29,55 @@ def alpha_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entrie
     """
     if "bg_extractor_ema" not in loaded:
         raise source.refuse("has no bg_extractor_ema, the alpha network to use", REMEDY)
-    tensors = tensors_of(source, loaded["bg_extractor_ema"], "bg_extractor_ema")
-    places = {name: _place(source, name) for name in tensors}
-    count = 1 + max((level for _, level, _ in places.values() if level is not None), default=0)
-    top = _image_size(source, loaded, tensors, places, count)
-    entries: dict[str, Entry] = {}
-    for name, (kind, level, part) in places.items():
-        side = None if level is None else top >> (count - 1 - level)
-        key = f"{kind}.{part}" if side is None else f"{kind}.{side}.{part}"
-        add_entry(source, entries, key, Entry(f"bg_extractor_ema.{name}", tensors[name]))
-    return entries
+    tensors = tensors_of(loaded["bg_extractor_ema"])
+    if tensors is None:
+        raise source.refuse("has a bg_extractor_ema that is no dict of tensors", REMEDY)
+    counts = [count for count in range(1, len(SIDES) + 1) if set(tensors) <= set(_rules(count, 0))]
+    count = counts[0] if counts else len(SIDES)
+    top = _image_size(source, loaded, tensors, count) if counts else SIDES[-1]
+    rules = _rules(count, top)
+    return rename(source, tensors, rules, "bg_extractor_ema.", REMEDY)
 
 
-Place = tuple[str, int | None, str]
-
-
-def _place(source: ByteSource, name: str) -> Place:
-    """Return part of our network, level (0 = lowest resolution) and weight or bias."""
-    if match := OUT.fullmatch(name):
-        return "out", None, match[1]
-    if match := READ.fullmatch(name):
-        index = int(match[1]) - 1
-        return ("second" if index % 2 else "first"), index // 2, match[2]
-    if match := MERGE.fullmatch(name):
-        return "merge", int(match[1] or 1), match[2]
-    if match := READ_LIST.fullmatch(name):
-        return ("second" if match[1] == "1" else "first"), int(match[2]), match[3]
-    if match := MERGE_LIST.fullmatch(name):
-        return "merge", int(match[1]) + 1, match[2]
-    raise source.refuse(f"holds bg_extractor_ema.{name}, which no alpha network has", REMEDY)
+def _rules(count: int, top: int) -> Rules:
+    """Rules for ``count`` resolutions, the last of which is ``top``."""
+    places = {"conv_n": "out"}
+    for level in range(count):
+        side = top >> (count - 1 - level)
+        places |= {
+            f"conv{2 * level + 1}": f"first.{side}",
+            f"conv{2 * level + 2}": f"second.{side}",
+            f"conv_fns0.{level}": f"first.{side}",
+            f"conv_fns1.{level}": f"second.{side}",
+        }
+        if level:
+            merge = f"merge.{side}"
+            places |= {f"conv_next{level if level > 1 else ''}": merge}
+            places |= {f"conv_merge_fns.{level - 1}": merge}
+    return {
+        f"{theirs}.{part}": (f"{ours}.{part}", KEEP)
+        for theirs, ours in places.items()
+        for part in ("weight", "bias")
+    }
 
 
 def _image_size(
     source: ByteSource,
     loaded: Mapping[object, object],
     tensors: Mapping[str, StoredTensor],
-    places: Mapping[str, Place],
     count: int,
 ) -> int:
     """Return the image size: what the training run was told, else what the widths mean."""
     state = getattr(loaded.get("args"), "state", None)
     told = state.get("size") if isinstance(state, dict) else None
-    if type(told) is int and told in (2**k for k in range(4, 11)):
+    if type(told) is int and told in SIDES[2:]:
         return told
-    tops = [
-        tensors[name].shape[1]
-        for name, place in places.items()
-        if place == ("first", count - 1, "weight") and len(tensors[name].shape) == 4
-    ]
-    size = SIZES.get(tops[0]) if tops else None
+    names = (f"conv{2 * count - 1}.weight", f"conv_fns0.{count - 1}.weight")
+    widths = [tensors[name].shape[1:2] for name in names if name in tensors]
+    size = SIZES.get(widths[0][0]) if widths and widths[0] else None
     if size is None:
         raise source.refuse(
-            f"does not say its image size, and a top width of {tops} tells none",
+            f"does not say its image size, and a top width of {widths} tells none",
             "give a file with args.size, or one of a config-f generator",
         )
     return size

@@ -15,18 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l4f_datagen.core.errors import L4FError
+from l4f_datagen.io.disk import staged
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.licences import Licence
 
-from .assembly import Entries, Entry
-from .safetensors import write_safetensors
-from .storage import ByteSource, StoredTensor
+from .containers import SAFE_DTYPES
+from .pickle_machine.source import ByteSource
 
 FORMAT = "l4f-datagen"
 VERSION = 1
 KINDS = ("generator", "discriminator", "alpha", "segmenter")
+DTYPE_NAMES = {dtype: name for name, dtype in SAFE_DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,7 @@ def save_alpha(
 
 
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
-    """Return the checked metadata of one of our files.
-
-    Args:
-        source: the file.
-        metadata: as in its header.
-        kind: what it must hold, None for anything.
+    """Return the checked metadata of one of our files (``kind`` None: whatever it holds).
 
     Raises:
         CheckpointRefused: it is not ours, of a newer version, or holds something else.
@@ -181,11 +178,6 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise source.refuse(f"has metadata that cannot be read ({error})") from None
-
-
-def native_entries(tensors: Mapping[str, StoredTensor]) -> Entries:
-    """Return our key -> entry; our files use our keys."""
-    return {key: Entry(key, stored) for key, stored in tensors.items()}
 
 
 def _licence(value: object) -> Licence:
@@ -231,3 +223,42 @@ def _ready(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
             raise ValueError(f"{key} is not finite as {kept.dtype}")
         ready[key] = kept
     return ready
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file: staged as ``.part``, then renamed. Same input, same bytes.
+
+    Not by the library, which orders the metadata by a hash that differs from run to run: two files
+    of the same weights must be the same bytes.
+
+    Raises:
+        L4FError: the file cannot be written; nothing is left behind.
+    """
+    # Wide types first, so that every tensor is aligned to its element size.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
+        header[name] = {
+            "dtype": DTYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    try:
+        with staged(path) as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                values = tensors[name].detach().cpu().contiguous().reshape(-1)
+                file.write(values.view(torch.uint8).numpy().data)
+    except OSError as error:
+        raise L4FError(
+            str(path),
+            f"cannot be written ({error.strerror or error})",
+            "check the folder, its permissions and the free space",
+        ) from None

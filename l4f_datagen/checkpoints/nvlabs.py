@@ -1,48 +1,36 @@
-"""StyleGAN2 networks in NVIDIA's PyTorch pickles: of stylegan2-ada-pytorch, and of stylegan3.
+"""StyleGAN2 networks of NVIDIA's PyTorch codes (stylegan2-ada-pytorch, stylegan3) as modules.
 
 A network is a tree of objects with parameters, buffers and attributes; the source text that comes
 with each is dropped unread. The key names are facts of the format; the code is ours.
 """
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .allowed import PersistentObject
-from .assembly import Entries, Entry, add_entry
-from .conditional import fold_class
-from .filters import check_filter
-from .machine import show
-from .storage import ByteSource, StoredTensor
+import torch
+from torch import Tensor
+
+from l4f_datagen.models.layers import EPS
+
+from .pickle_machine.machine import show
+from .pickle_machine.source import ByteSource
+from .shapes import SIDES
+from .stand_ins import ModuleRecord
+from .state_dicts import nvlabs_rules, refuse_other_codes
+from .tensors import KEEP, Change, Entries, Entry, Rules, Shape, StoredTensor, rename
 
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
+# A 1024 px discriminator, the largest network, has 40 modules, four deep.
 MAX_MODULES = 2000
 MAX_DEPTH = 8
 MAX_NAME = 100
-LR_MULTIPLIER = 0.01
+LR_MULTIPLIER = 0.01  # of the mapping network, in every configuration of NVIDIA's codes
 TOLERANCE = 1e-6
 MAX_CLAMP = 1e9
 
-GENERATOR_KEYS = (
-    (re.compile(r"mapping\.fc(\d{1,3})\.(weight|bias)"), r"mapping.fc.\1.\2"),
-    (re.compile(r"mapping\.w_avg"), "w_avg"),
-    (re.compile(r"synthesis\.b4\.const"), "synthesis.b4.const"),
-    (
-        re.compile(
-            r"synthesis\.b(\d{1,4})\.(conv[01])\."
-            r"(weight|bias|affine\.weight|affine\.bias|noise_strength|noise_const)"
-        ),
-        r"synthesis.b\1.\2.\3",
-    ),
-    (
-        re.compile(r"synthesis\.b(\d{1,4})\.torgb\.(weight|bias|affine\.weight|affine\.bias)"),
-        r"synthesis.b\1.torgb.\2",
-    ),
-)
-EPILOGUE = re.compile(r"b4\.(conv|fc|out)\.(weight|bias)")
-D_LAYER = re.compile(r"b(\d{1,4})\.(fromrgb|conv0|conv1|skip)\.(weight|bias)")
-
-# What attributes of the modules must be, where a file has them, and what to call them.
+# What attributes of the modules must be, where a file has them: our layers have these built in.
 FIXED: tuple[tuple[str, str, object], ...] = (
     (r".*\bconv[01]", "activation", "lrelu"),
     (r"mapping\.fc\d+", "activation", "lrelu"),
@@ -50,7 +38,6 @@ FIXED: tuple[tuple[str, str, object], ...] = (
     (r".*\bconv[01]", "use_noise", True),
     (r"synthesis\.b\d+\.conv0", "up", 2),
     (r"synthesis\.b\d+\.conv1", "up", 1),
-    (r"", "img_channels", 3),
     (r".*\baffine", "bias_gain", 1),
     (r"mapping\.fc\d+", "bias_gain", LR_MULTIPLIER),
     (r"b4\.mbstd", "group_size", 4),
@@ -67,105 +54,107 @@ class Tree:
     classes: frozenset[str]
 
 
-def is_nvlabs(loaded: object) -> bool:
-    """Whether the object of a pickle is a snapshot of NVIDIA's PyTorch code."""
-    return isinstance(loaded, dict) and any(key in loaded for key in ("G_ema", "G", "D"))
-
-
-def generator_entries(
-    source: ByteSource, loaded: Mapping[object, object], class_index: int | None = None
-) -> tuple[Entries, float | None]:
-    """Return our key -> entry of ``G_ema``, and the bound that its layers clip at.
+def take_apart(source: ByteSource, root: ModuleRecord, name: str) -> Tree:
+    """Take a module apart.
 
     Args:
         source: the file.
-        loaded: its object.
-        class_index: for class-conditional networks, the class to fix.
+        root: the module.
+        name: its name in the file, for messages.
 
     Raises:
-        CheckpointRefused: there is no ``G_ema``, or it is of a kind this tool does not support.
+        CheckpointRefused: its parts are no modules and tensors.
     """
-    tree = _tree(source, loaded, "G_ema", "the averaged generator (G alone is the one in training)")
-    if "SynthesisInput" in tree.classes or "synthesis.input" in tree.modules:
-        raise source.refuse("holds a StyleGAN3 generator", "give a StyleGAN2 checkpoint")
-    _check_architecture(source, tree, "synthesis", "skip")
-    _check_fixed(source, tree)
-    entries: dict[str, Entry] = {}
-    embedding: dict[str, Entry] = {}
-    for name, stored in tree.tensors.items():
-        full = f"G_ema.{name}"
-        if name.endswith("resample_filter"):
-            check_filter(source, full, stored)
-        elif name in ("mapping.embed.weight", "mapping.embed.bias"):
-            embedding[name.rpartition(".")[2]] = Entry(full, stored)
-        else:
-            add_entry(source, entries, _generator_key(source, name), Entry(full, stored))
-    classes = _number(tree.modules[""].get("c_dim")) or 0
-    clamp = _clamp(source, tree)
-    if classes or embedding:
-        return fold_class(source, entries, embedding, class_index), clamp
-    if class_index is not None:
-        raise source.refuse("has no classes to choose from", "leave the class out")
-    return entries, clamp
-
-
-def discriminator_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entries:
-    """Return our key -> entry of ``D``.
-
-    Raises:
-        CheckpointRefused: there is none, or it is of a kind this tool does not support.
-    """
-    tree = _tree(source, loaded, "D", "the discriminator")
-    if _number(tree.modules[""].get("c_dim")) or any(
-        name.startswith("mapping.") for name in tree.tensors
-    ):
-        raise source.refuse("has a class-conditional discriminator (c_dim > 0)", REMEDY)
-    _check_architecture(source, tree, "", "resnet")
-    _check_fixed(source, tree)
-    top = max((int(m[1]) for name in tree.tensors if (m := D_LAYER.fullmatch(name))), default=4)
-    entries: dict[str, Entry] = {}
-    for name, stored in tree.tensors.items():
-        full = f"D.{name}"
-        if name.endswith("resample_filter"):
-            check_filter(source, full, stored)
-        else:
-            add_entry(source, entries, _discriminator_key(source, name, top), Entry(full, stored))
-    return entries
-
-
-def _tree(source: ByteSource, loaded: Mapping[object, object], key: str, what: str) -> Tree:
-    root = loaded.get(key)
-    if root is None:
-        raise source.refuse(f"has no {key}, {what}", REMEDY)
-    if not isinstance(root, PersistentObject):
-        raise source.refuse(f"has a {key} that is no network", REMEDY)
     tensors: dict[str, StoredTensor] = {}
     modules: dict[str, Mapping[object, object]] = {}
     classes: set[str] = set()
     waiting: list[tuple[str, object]] = [("", root)]
     while waiting:
-        name, module = waiting.pop()
-        state = module.state if isinstance(module, PersistentObject) else None
-        if not isinstance(state, dict) or len(modules) > MAX_MODULES or name.count(".") > MAX_DEPTH:
-            raise source.refuse(f"has a {key} whose part {name[:60]!r} is no module", REMEDY)
-        assert isinstance(module, PersistentObject)
-        modules[name] = state
+        place, module = waiting.pop()
+        state = module.state if isinstance(module, ModuleRecord) else None
+        too_large = len(modules) > MAX_MODULES or place.count(".") > MAX_DEPTH
+        if not isinstance(module, ModuleRecord) or not isinstance(state, dict) or too_large:
+            raise source.refuse(f"has a {name} whose part {place[:60]!r} is no module", REMEDY)
+        modules[place] = state
         classes.add(module.class_name)
-        prefix = f"{name}." if name else ""
+        prefix = f"{place}." if place else ""
         for kind in ("_parameters", "_buffers", "_modules"):
             members = state.get(kind, {})
             if not isinstance(members, dict) or not all(
                 isinstance(item, str) and len(item) <= MAX_NAME for item in members
             ):
-                raise source.refuse(f"has a {key} with damaged {kind[1:]}", REMEDY)
+                raise source.refuse(f"has a {name} with damaged {kind[1:]}", REMEDY)
             for item, value in members.items():
                 if kind == "_modules":
                     waiting.append((prefix + item, value))
                 elif isinstance(value, StoredTensor):
                     tensors[prefix + item] = value
                 elif value is not None:
-                    raise source.refuse(f"has a {key}.{prefix}{item[:40]} that is no tensor")
+                    raise source.refuse(f"has a {name}.{prefix}{item[:40]} that is no tensor")
     return Tree(tensors, modules, frozenset(classes))
+
+
+def generator_entries(
+    source: ByteSource, tree: Tree, prefix: str, class_index: int | None = None
+) -> tuple[Entries, float | None]:
+    """Return our key -> entry of a generator, and the bound that its layers clip at.
+
+    Args:
+        source: the file.
+        tree: the generator.
+        prefix: where in the file it is, for messages.
+        class_index: for class-conditional networks, the class to fix.
+
+    Raises:
+        CheckpointRefused: it is of a kind this tool does not support.
+    """
+    if "SynthesisInput" in tree.classes or "synthesis.input" in tree.modules:
+        raise source.refuse("holds a StyleGAN3 generator", "give a StyleGAN2 checkpoint")
+    refuse_other_codes(source, list(tree.tensors))
+    _check_architecture(source, tree, "synthesis", "skip")
+    _check_fixed(source, tree)
+    embedding = {
+        name: Entry(f"{prefix}mapping.embed.{name}", tree.tensors[f"mapping.embed.{name}"])
+        for name in ("weight", "bias")
+        if f"mapping.embed.{name}" in tree.tensors
+    }
+    tensors = {
+        name: stored
+        for name, stored in tree.tensors.items()
+        if not name.startswith("mapping.embed.")
+    }
+    entries = rename(source, tensors, nvlabs_rules(), prefix, REMEDY)
+    clamp = _clamp(source, tree)
+    if embedding or _number(tree.modules[""].get("c_dim")):
+        return fold_class(source, entries, embedding, class_index), clamp
+    if class_index is not None:
+        raise source.refuse("has no classes to choose from", "leave the class out")
+    return entries, clamp
+
+
+def discriminator_entries(source: ByteSource, tree: Tree, prefix: str) -> Entries:
+    """Return our key -> entry of a discriminator; arguments and errors as for a generator."""
+    if _number(tree.modules[""].get("c_dim")) or any(
+        name.startswith("mapping.") for name in tree.tensors
+    ):
+        raise source.refuse("has a class-conditional discriminator (c_dim > 0)", REMEDY)
+    _check_architecture(source, tree, "", "resnet")
+    _check_fixed(source, tree)
+    sides = [side for side in SIDES if f"b{side}.conv0.weight" in tree.tensors]
+    return rename(source, tree.tensors, _discriminator_rules(max(sides, default=4)), prefix, REMEDY)
+
+
+def _discriminator_rules(top: int) -> Rules:
+    """Rules for a discriminator of images of side ``top``; its blocks count from there."""
+    places = {f"b4.{part}": part for part in ("conv", "fc", "out")}
+    places[f"b{top}.fromrgb"] = "from_rgb"
+    for k, side in enumerate(reversed([side for side in SIDES if 8 <= side <= top])):
+        places |= {f"b{side}.{part}": f"blocks.{k}.{part}" for part in ("conv0", "conv1", "skip")}
+    return {
+        f"{theirs}.{part}": (f"{ours}.{part}", KEEP)
+        for theirs, ours in places.items()
+        for part in ("weight", "bias")
+    }
 
 
 def _check_architecture(source: ByteSource, tree: Tree, part: str, wanted: str) -> None:
@@ -214,20 +203,74 @@ def _clamp(source: ByteSource, tree: Tree) -> float | None:
     return found.pop() if found else None
 
 
-def _generator_key(source: ByteSource, name: str) -> str:
-    for pattern, key in GENERATOR_KEYS:
-        if match := pattern.fullmatch(name):
-            return match.expand(key)
-    raise source.refuse(f"holds G_ema.{name}, for which there is no place", REMEDY)
+WEIGHT, BIAS = "mapping.fc.0.weight", "mapping.fc.0.bias"
 
 
-def _discriminator_key(source: ByteSource, name: str, top: int) -> str:
-    if match := EPILOGUE.fullmatch(name):
-        return f"{match[1]}.{match[2]}"
-    match = D_LAYER.fullmatch(name)
-    if match and match[2] == "fromrgb" and int(match[1]) == top:
-        return f"from_rgb.{match[3]}"
-    if match and match[2] != "fromrgb" and top >= int(match[1]) >= 8:
-        block = top.bit_length() - int(match[1]).bit_length()
-        return f"blocks.{block}.{match[2]}.{match[3]}"
-    raise source.refuse(f"holds D.{name}, for which there is no place", REMEDY)
+def fold_class(
+    source: ByteSource,
+    entries: Entries,
+    embedding: Mapping[str, Entry],
+    class_index: int | None,
+) -> Entries:
+    """Return entries of the unconditional network that one class of a conditional one is.
+
+    The first layer sees [normalised z, normalised embedding of the class]. For a fixed class its
+    second part is a constant, so it moves into the bias, and the weight keeps the columns of z:
+    W [z; e] / sqrt(nz + ne) + b = W_z' z / sqrt(nz) + b', with W_z' = W_z sqrt(nz / (nz + ne)) and
+    b' = b + W_e e / sqrt(nz + ne). (The learning rate multiplier scales weight and bias alike.)
+
+    Args:
+        source: the file.
+        entries: our key -> entry; the first mapping layer still sees the class.
+        embedding: weight and bias of the layer that embeds a class.
+        class_index: the class, from 0.
+
+    Raises:
+        CheckpointRefused: no class was chosen, there is no such class, or layers do not fit.
+    """
+    if set(embedding) != {"weight", "bias"} or WEIGHT not in entries or BIAS not in entries:
+        raise source.refuse("has classes (c_dim > 0) but lacks layers for them", "get it again")
+    first, bias = entries[WEIGHT].stored, entries[BIAS].stored
+    embed, embed_bias = embedding["weight"].stored, embedding["bias"].stored
+    for entry in (entries[WEIGHT], entries[BIAS], *embedding.values()):
+        entry.stored.check(entry.name)
+    if len(first.shape) != 2 or len(embed.shape) != 2:
+        raise source.refuse("has a class embedding of unknown shape", "get it again")
+    width, count = embed.shape
+    z_dim = first.shape[1] - width
+    if z_dim < 1 or embed_bias.shape != (width,) or bias.shape != first.shape[:1]:
+        raise source.refuse("has a class embedding that does not fit", "get it again")
+    if class_index is None or not 0 <= class_index < count:
+        chosen = "" if class_index is None else f", class {class_index} is none of them"
+        raise source.refuse(
+            f"is class-conditional with {count} classes (c_dim = {count}){chosen}",
+            f"choose one with --class 0 to --class {count - 1}",
+        )
+    index = class_index
+
+    def columns(shape: Shape) -> Shape:
+        return (shape[0], z_dim)
+
+    def of_z(weight: Tensor) -> Tensor:
+        return weight[:, :z_dim] * math.sqrt(z_dim / (z_dim + width))
+
+    def with_class(values: Tensor) -> Tensor:
+        return values + _class_term(first, embed, embed_bias, index)
+
+    return {
+        **entries,
+        WEIGHT: replace(entries[WEIGHT], change=Change(columns, of_z)),
+        BIAS: replace(entries[BIAS], change=Change(lambda shape: shape, with_class)),
+    }
+
+
+def _class_term(
+    first: StoredTensor, embed: StoredTensor, embed_bias: StoredTensor, index: int
+) -> Tensor:
+    """Return W_e e / sqrt(nz + ne) for one class."""
+    width, count = embed.shape
+    # A fully connected layer with equalised learning rate on a one-hot vector.
+    embedded = embed.read()[:, index] / math.sqrt(count) + embed_bias.read()
+    embedded = embedded * (embedded.square().mean() + EPS).rsqrt()
+    weight = first.read()
+    return torch.mv(weight[:, weight.shape[1] - width :], embedded) / math.sqrt(weight.shape[1])

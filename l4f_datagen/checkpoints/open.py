@@ -4,6 +4,7 @@
 names. Nothing in a file is executed, and nothing but the wanted network is read.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,15 +24,22 @@ from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import weights_by_sha256
 from l4f_datagen.recipe.licences import Licence
 
-from .alphas import alpha_layout, checkpoint_kind
-from .assembly import alpha_state, discriminator_state, generator_state
-from .containers import read_container
-from .expected import generator_shapes
+from .containers import Container, read_container
 from .filling import filled
-from .generators import Container, Layout, discriminator_layout, generator_layout
+from .layout import (
+    Layout,
+    alpha_layout,
+    checkpoint_kind,
+    discriminator_layout,
+    generator_layout,
+)
 from .native import Native, fingerprint, is_trained
-from .storage import ByteSource
+from .pickle_machine.source import ByteSource
+from .shapes import alpha_state, discriminator_state, generator_shapes, generator_state
 
+logger = logging.getLogger(__name__)
+
+# Any fixed seed would do: noise maps that a file lacks must be the same each time it is opened.
 NOISE_SEED = 2000
 
 
@@ -41,9 +49,10 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        format: rosinality, nvlabs-pytorch, nvlabs-tensorflow, labels4free or l4f-datagen.
+        format: whose code wrote it, see ``layout.Layout``.
         stamp: size and time of the file when it was read.
         native: metadata, for our own files.
+        notes: what the user has to know about how it was opened; also logged.
         state: our key -> values, float32.
     """
 
@@ -51,6 +60,7 @@ class Checkpoint:
     format: str
     stamp: tuple[int, int]
     native: Native | None
+    notes: tuple[str, ...]
     state: Mapping[str, Tensor] = field(repr=False)
 
     @property
@@ -104,10 +114,12 @@ class GeneratorCheckpoint(Checkpoint):
     Attributes:
         spec: its shape.
         class_index: the class that was fixed, for class-conditional networks.
+        image_channels: of the file: 3, or 1, which is then repeated to three equal ones.
     """
 
     spec: GeneratorSpec
     class_index: int | None = None
+    image_channels: int = 3
 
     @property
     def has_w_avg(self) -> bool:
@@ -278,8 +290,13 @@ def _generator(
     source: ByteSource, container: Container, class_index: int | None
 ) -> GeneratorCheckpoint:
     layout = generator_layout(source, container, class_index)
-    spec, state = generator_state(source, layout.entries, layout.conv_clamp)
-    return GeneratorCheckpoint(*_common(source, layout), state, spec, class_index)
+    spec, state, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
+    grey = ("it gives grey images, so its channel is repeated to RGB",)
+    notes = layout.notes + (grey if image_channels == 1 else ())
+    for note in notes:
+        logger.warning("%s: %s", source.path, note)
+    common = _common(source, layout, notes)
+    return GeneratorCheckpoint(*common, state, spec, class_index, image_channels)
 
 
 def _discriminator(source: ByteSource, container: Container) -> DiscriminatorCheckpoint:
@@ -294,7 +311,9 @@ def _alpha(source: ByteSource, container: Container) -> AlphaCheckpoint:
     return AlphaCheckpoint(*_common(source, layout), state, resolutions, channels)
 
 
-def _common(source: ByteSource, layout: Layout) -> tuple[Path, str, tuple[int, int], Native | None]:
+def _common(
+    source: ByteSource, layout: Layout, notes: tuple[str, ...] = ()
+) -> tuple[Path, str, tuple[int, int], Native | None, tuple[str, ...]]:
     """Return the first fields of every opened checkpoint."""
     stamp = (source.stat.st_size, source.stat.st_mtime_ns)
-    return source.path, layout.format, stamp, layout.native
+    return source.path, layout.format, stamp, layout.native, notes

@@ -4,15 +4,17 @@ A file is the tuple (G, D, Gs); Gs is the averaged generator. The key names are 
 format; the code is ours.
 """
 
-import re
 import struct
 from collections.abc import Mapping
 
 import torch
 
-from .arrays import ArrayRecord
-from .assembly import Entries, Entry, add_entry
-from .changes import (
+from .pickle_machine.machine import Record, show
+from .pickle_machine.source import ByteSource, Span
+from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES
+from .stand_ins import TENSORFLOW_NETWORK, ArrayRecord
+from .state_dicts import refuse_other_codes
+from .tensors import (
     DROP_FIRST,
     DROP_TWO,
     KEEP,
@@ -22,17 +24,16 @@ from .changes import (
     SCALAR,
     TRANSPOSE,
     Change,
+    Entries,
+    Rules,
+    StoredTensor,
+    rename,
 )
-from .machine import Record, show
-from .storage import ByteSource, Span, StoredTensor
 
-NETWORK = "dnnlib.tflib.network.Network"
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 MAX_DEPTH = 3
 MAX_NAME = 200
 
-LAYER = re.compile(r"(\d{1,4})x\1/(Conv|Conv0_up|Conv1|ToRGB)/(\w+)")
-LAYER_NAMES = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb"}
 PARTS: dict[str, tuple[str, Change]] = {
     "weight": ("weight", KERNEL_LAST),
     "bias": ("bias", KEEP),
@@ -40,24 +41,11 @@ PARTS: dict[str, tuple[str, Change]] = {
     "mod_bias": ("affine.bias", PLUS_ONE),
     "noise_strength": ("noise_strength", SCALAR),
 }
-DENSE = re.compile(r"Dense(\d{1,3})/(weight|bias)")
-NOISE = re.compile(r"noise(\d{1,2})")
-D_LAYER = re.compile(r"(\d{1,4})x\1/(FromRGB|Conv0|Conv1_down|Skip)/(weight|bias)")
-D_NAMES = {"Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip"}
-D_END = {
-    "4x4/Conv/weight": ("conv.weight", KERNEL_LAST),
-    "4x4/Conv/bias": ("conv.bias", KEEP),
-    "4x4/Dense0/weight": ("fc.weight", TRANSPOSE),
-    "4x4/Dense0/bias": ("fc.bias", KEEP),
-    "Output/weight": ("out.weight", TRANSPOSE),
-    "Output/bias": ("out.bias", KEEP),
-}
 
 Options = Mapping[object, object]
 
-# Options that must be what StyleGAN2 has, where a file states them.
+# Options that must be what StyleGAN2 has, where a file states them: our layers have them built in.
 FIXED: tuple[tuple[str, tuple[object, ...]], ...] = (
-    ("num_channels", (3,)),
     ("resample_kernel", ([1, 3, 3, 1], (1, 3, 3, 1))),
     ("nonlinearity", ("lrelu",)),
     ("mapping_nonlinearity", ("lrelu",)),
@@ -70,34 +58,26 @@ FIXED: tuple[tuple[str, tuple[object, ...]], ...] = (
 
 
 def is_tensorflow(loaded: object) -> bool:
-    """Whether the object of a pickle is a snapshot of NVIDIA's TensorFlow code."""
-    return isinstance(loaded, tuple) and any(
-        isinstance(item, Record) and item.name == NETWORK for item in loaded
-    )
+    """Whether the object of a pickle is a snapshot or a network of NVIDIA's TensorFlow code."""
+    items = loaded if isinstance(loaded, tuple) else (loaded,)
+    return any(isinstance(item, Record) and item.name == TENSORFLOW_NETWORK for item in items)
 
 
-def generator_entries(
-    source: ByteSource, loaded: tuple[object, ...]
-) -> tuple[Entries, float | None]:
+def generator_entries(source: ByteSource, loaded: object) -> tuple[Entries, float | None]:
     """Return our key -> entry of Gs, and the bound that its layers clip at.
 
     Raises:
         CheckpointRefused: there is no Gs, or it is of a kind this tool does not support.
     """
-    variables, options = _network(source, loaded, 2, "Gs, the averaged generator")
-    if any("StyleMod" in name or "ToRGB_lod" in name for name in variables):
-        raise source.refuse("holds a StyleGAN1 generator", "give a StyleGAN2 checkpoint")
+    what = "Gs, the averaged generator"
+    variables, options = _network(source, loaded, 2, what)
+    refuse_other_codes(source, list(variables))
     _check_options(source, options, "skip", any(name.startswith("Label") for name in variables))
-    entries: dict[str, Entry] = {}
-    for name, stored in variables.items():
-        if name == "lod":  # the level of detail of progressive growing, of no use here
-            continue
-        key, change = _generator_key(source, name)
-        add_entry(source, entries, key, Entry(f"Gs.{name}", stored, change))
+    entries = rename(source, variables, _generator_rules(), "Gs.", REMEDY)
     return entries, _clamp(source, options)
 
 
-def discriminator_entries(source: ByteSource, loaded: tuple[object, ...]) -> Entries:
+def discriminator_entries(source: ByteSource, loaded: object) -> Entries:
     """Return our key -> entry of D.
 
     Raises:
@@ -105,27 +85,27 @@ def discriminator_entries(source: ByteSource, loaded: tuple[object, ...]) -> Ent
     """
     variables, options = _network(source, loaded, 1, "D, the discriminator")
     _check_options(source, options, "resnet", conditional=False)
-    top = max((int(m[1]) for name in variables if (m := D_LAYER.fullmatch(name))), default=4)
-    entries: dict[str, Entry] = {}
-    for name, stored in variables.items():
-        if name == "lod":
-            continue
-        key, change = _discriminator_key(source, name, top)
-        add_entry(source, entries, key, Entry(f"D.{name}", stored, change))
-    return entries
+    sides = [side for side in SIDES if f"{side}x{side}/Conv0/weight" in variables]
+    return rename(source, variables, _discriminator_rules(max(sides, default=4)), "D.", REMEDY)
 
 
 def _network(
-    source: ByteSource, loaded: tuple[object, ...], index: int, what: str
+    source: ByteSource, loaded: object, index: int, what: str
 ) -> tuple[dict[str, StoredTensor], list[Options]]:
     """Return the variables of one network and its components, and the options of each."""
-    root = loaded[index] if len(loaded) == 3 else None
+    root = loaded
+    if isinstance(loaded, tuple):
+        root = loaded[index] if len(loaded) == 3 else None
     variables: dict[str, StoredTensor] = {}
     options: list[Options] = []
     waiting = [(root, 0)]
     while waiting:
         network, depth = waiting.pop()
-        state = network.state if isinstance(network, Record) and network.name == NETWORK else None
+        state = (
+            network.state
+            if isinstance(network, Record) and network.name == TENSORFLOW_NETWORK
+            else None
+        )
         if not isinstance(state, dict) or depth > MAX_DEPTH:
             raise source.refuse(f"has no {what}", REMEDY)
         kwargs, components = state.get("static_kwargs"), state.get("components", {})
@@ -142,7 +122,8 @@ def _network(
                 raise source.refuse(f"has a damaged variable in {what}", REMEDY)
             if name in variables:
                 raise source.refuse(f"holds the variable {name!r} twice", REMEDY)
-            variables[name] = _stored(source, name, pair[1])
+            if name != "lod":  # the level of detail of progressive growing, of no use here
+                variables[name] = _stored(source, name, pair[1])
     return variables, options
 
 
@@ -189,34 +170,39 @@ def _clamp(source: ByteSource, options: list[Options]) -> float | None:
     return clamps.pop() if clamps else None
 
 
-def _generator_key(source: ByteSource, name: str) -> tuple[str, Change]:
-    if name == "dlatent_avg":
-        return "w_avg", KEEP
-    if name == "4x4/Const/const":
-        return "synthesis.b4.const", DROP_FIRST
-    if match := DENSE.fullmatch(name):
-        return f"mapping.fc.{match[1]}.{match[2]}", TRANSPOSE if match[2] == "weight" else KEEP
-    if match := NOISE.fullmatch(name):
-        index = int(match[1])
-        side = 4 << ((index + 1) // 2)
-        return f"synthesis.b{side}.conv{1 if index % 2 == 0 else 0}.noise_const", DROP_TWO
-    match = LAYER.fullmatch(name)
-    if match and match[3] in PARTS:
-        part, change = PARTS[match[3]]
-        if match[2] == "Conv0_up" and part == "weight":
-            change = KERNEL_LAST_MIRRORED
-        return f"synthesis.b{match[1]}.{LAYER_NAMES[match[2]]}.{part}", change
-    raise source.refuse(f"holds Gs.{name}, for which there is no place", REMEDY)
+def _generator_rules() -> Rules:
+    rules: dict[str, tuple[str, Change]] = {
+        "dlatent_avg": ("w_avg", KEEP),
+        "4x4/Const/const": ("synthesis.b4.const", DROP_FIRST),
+    }
+    for k in range(MAX_MAPPING_LAYERS):
+        rules[f"Dense{k}/weight"] = (f"mapping.fc.{k}.weight", TRANSPOSE)
+        rules[f"Dense{k}/bias"] = (f"mapping.fc.{k}.bias", KEEP)
+    for k, layer in enumerate([*LAYERS, *RGB_LAYERS]):
+        block, kind = layer.split(".")
+        side = block.removeprefix("b")
+        theirs = {"conv0": "Conv0_up", "torgb": "ToRGB", "conv1": "Conv1" if k else "Conv"}[kind]
+        for part, (ours, change) in PARTS.items():
+            mirrored = kind == "conv0" and part == "weight"
+            made = KERNEL_LAST_MIRRORED if mirrored else change
+            rules[f"{side}x{side}/{theirs}/{part}"] = (f"synthesis.{layer}.{ours}", made)
+        if kind != "torgb":
+            rules[f"noise{k}"] = (f"synthesis.{layer}.noise_const", DROP_TWO)
+    return rules
 
 
-def _discriminator_key(source: ByteSource, name: str, top: int) -> tuple[str, Change]:
-    if name in D_END:
-        return D_END[name]
-    if match := D_LAYER.fullmatch(name):
-        side, change = int(match[1]), KERNEL_LAST if match[3] == "weight" else KEEP
-        if match[2] == "FromRGB" and side == top:
-            return f"from_rgb.{match[3]}", change
-        if match[2] != "FromRGB" and side >= 8:
-            block = top.bit_length() - side.bit_length()
-            return f"blocks.{block}.{D_NAMES[match[2]]}.{match[3]}", change
-    raise source.refuse(f"holds D.{name}, for which there is no place", REMEDY)
+def _discriminator_rules(top: int) -> Rules:
+    """Rules for a discriminator of images of side ``top``; its blocks count from there."""
+    dense = {"4x4/Dense0": "fc", "Output": "out"}
+    places = {**dense, "4x4/Conv": "conv", f"{top}x{top}/FromRGB": "from_rgb"}
+    for k, side in enumerate(reversed([side for side in SIDES if 8 <= side <= top])):
+        for theirs, ours in {"Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip"}.items():
+            places[f"{side}x{side}/{theirs}"] = f"blocks.{k}.{ours}"
+    rules: dict[str, tuple[str, Change]] = {}
+    for theirs, ours in places.items():
+        rules[f"{theirs}/weight"] = (
+            f"{ours}.weight",
+            TRANSPOSE if theirs in dense else KERNEL_LAST,
+        )
+        rules[f"{theirs}/bias"] = (f"{ours}.bias", KEEP)
+    return rules

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from l4f_datagen.checkpoints.containers import SafeFile, read_container
-from l4f_datagen.checkpoints.storage import ByteSource, StoredTensor
+from l4f_datagen.checkpoints.containers import read_container
+from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
+from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.models.spec import GeneratorSpec
 
@@ -123,8 +124,7 @@ def _read_npy(source: ByteSource) -> NDArray[np.float32]:
 
 
 def _read_tensor(source: ByteSource) -> NDArray[np.float32]:
-    container = read_container(source)
-    held = container.tensors if isinstance(container, SafeFile) else container.loaded
+    held = read_container(source).loaded
     if isinstance(held, dict) and len(held) == 1:
         [held] = held.values()
     if not isinstance(held, StoredTensor):

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.checkpoints.containers import SafeFile, read_container
-from l4f_datagen.checkpoints.native import FORMAT, VERSION, read_metadata
-from l4f_datagen.checkpoints.safetensors import write_safetensors
-from l4f_datagen.checkpoints.storage import ByteSource
+from l4f_datagen.checkpoints.containers import read_container
+from l4f_datagen.checkpoints.native import FORMAT, VERSION, read_metadata, write_safetensors
+from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.licences import Licence
 from l4f_datagen.segmenter.training import predict
@@ -116,7 +115,7 @@ def open_segmenter(path: Path, device: torch.device | str = "cpu") -> Segmenter:
     """
     with ByteSource(path) as source:
         container = read_container(source)
-        if not isinstance(container, SafeFile):
+        if container.metadata is None:
             problem = "is not a segmenter"
             raise source.refuse(problem, "give a file of `l4f-datagen segmenter train`")
         native = read_metadata(source, container.metadata, "segmenter")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from l4f_datagen.checkpoints.containers import PickleFile, read_container
+from l4f_datagen.checkpoints.containers import read_container
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.checkpoints.storage import ByteSource
+from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
 from l4f_datagen.core.errors import CheckpointRefused
 
 Z_DIM, EMBED, CLASSES = 5, 4, 3
@@ -116,9 +116,7 @@ def test_embeddings_that_do_not_fit_are_refused(
 def test_the_reference_file(reference_dir: Path) -> None:
     path = reference_dir / "conditional_c10.pkl"
     with ByteSource(path) as source:
-        loaded: Any = read_container(source)
-        assert isinstance(loaded, PickleFile)
-        root: Any = loaded.loaded
+        root: Any = read_container(source).loaded
         modules = root["G_ema"].state["_modules"]["mapping"].state["_modules"]
 
         def read(name: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -49,9 +49,9 @@ def _tar() -> bytes:
     ("data", "said"),
     [
         (b"", "is empty; download the checkpoint itself"),
-        (b"\x89PNG\r\n\x1a\n123", "is a PNG picture"),
-        (b"\xff\xd8\xff\xe0 JFIF", "is a JPEG picture"),
-        (b"GIF89a", "is a GIF picture"),
+        (b"\x89PNG\r\n\x1a\n123", "is a PNG image"),
+        (b"\xff\xd8\xff\xe0 JFIF", "is a JPEG image"),
+        (b"GIF89a", "is a GIF image"),
         (b"  <!DOCTYPE html><html>", "is a web page or XML"),
         (b'{"error": "not found"}', "is text"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.*git lfs pull"),

@@ -48,9 +48,12 @@ def test_without_options_the_widths_tell_the_size(tmp_path: Path, foreign: Modul
     [
         (lambda value: value.pop("bg_extractor_ema"), "has no bg_extractor_ema"),
         (lambda value: value["bg_extractor_ema"].pop("conv_n.bias"), "lacks out.bias"),
-        (lambda value: value["bg_extractor_ema"].update(other=torch.zeros(1)), "ema.other, which"),
+        (
+            lambda value: value["bg_extractor_ema"].update(other=torch.zeros(1)),
+            "ema.other, for which",
+        ),
         (lambda value: value["bg_extractor_ema"].update({"conv0.weight": torch.zeros(1)}), "conv0"),
-        (lambda value: value["bg_extractor_ema"].clear(), "image size"),
+        (lambda value: value["bg_extractor_ema"].clear(), "no dict of tensors"),
         (
             lambda value: value["bg_extractor_ema"].update(
                 {"conv1.bias": torch.full((3,), torch.nan)}

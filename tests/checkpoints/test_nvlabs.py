@@ -106,7 +106,6 @@ LAYER = ("synthesis", "b8", "conv0")
         (LAYER, "_modules", "other", 3, "'synthesis.b8.conv0.other' is no module"),
         (("mapping", "fc0"), "bias_gain", None, 1.0, "fc0.bias_gain = 1.0, expected 0.01"),
         (("mapping", "fc0"), "activation", None, ["x"] * 3, r"activation = \[x, x, x\]"),
-        ((), "img_channels", None, 1, "img_channels = 1, expected 3"),
         ((), "c_dim", None, 4, "lacks layers for them"),
         (("synthesis",), "_modules", "input", "input", "StyleGAN3"),
         ((), "_parameters", None, [1], "damaged parameters"),
@@ -143,8 +142,8 @@ def test_a_tree_that_holds_itself_is_refused(tmp_path: Path, foreign: ModuleType
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("G_ema", None, "has no G_ema, the averaged generator"),
-        ("G_ema", {"a": 1}, "G_ema that is no network"),
+        ("G_ema", {"a": 1}, "no StyleGAN2 generator .*in G_ema its keys are a"),
+        ("G_ema", [1], "no StyleGAN2 generator .*in G_ema it is a list"),
     ],
 )
 def test_a_snapshot_without_its_generator_is_refused(
@@ -168,7 +167,7 @@ def test_discriminators_of_other_kinds_are_refused(tmp_path: Path, foreign: Modu
     with pytest.raises(CheckpointRefused, match=r"D.extra, for which there is no place"):
         open_discriminator(foreign.write_pickle(path, snapshot))
     snapshot["D"] = None
-    with pytest.raises(CheckpointRefused, match="has no D, the discriminator"):
+    with pytest.raises(CheckpointRefused, match="holds no StyleGAN2 discriminator"):
         open_discriminator(foreign.write_pickle(path, snapshot))
 
 

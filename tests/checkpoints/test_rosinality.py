@@ -107,7 +107,6 @@ def _set(name: str, tensor: torch.Tensor) -> Any:
     [
         (_set("extra.weight", torch.zeros(1)), "holds g_ema.extra.weight"),
         (_set("convs.0.conv.extra", torch.zeros(1)), "holds g_ema.convs.0.conv.extra"),
-        (_set("convs.00.noise.weight", torch.zeros(1)), "holds both g_ema.convs.0.noise.weight"),
         (_set("convs.99.noise.weight", torch.zeros(1)), "g_ema.convs.99.noise.weight"),
         (_set("style.0.weight", torch.zeros(1)), r"g_ema.style.0.weight"),
         (_set("input.input", torch.zeros(2, 6, 4, 4)), r"g_ema.input.input has the shape \[2, 6"),
@@ -121,13 +120,13 @@ def _set(name: str, tensor: torch.Tensor) -> Any:
         (_set("style.1.bias", torch.zeros(7, dtype=torch.int64)), "style.1.bias is int64"),
         (lambda value: value["g_ema"].pop("style.2.weight"), "lacks mapping.fc.2.weight|lacks"),
         (lambda value: value["g_ema"].pop("style.1.weight"), "lacks mapping.fc.0.weight"),
-        (lambda value: value["g_ema"].clear(), "layers for the sizes"),
+        (lambda value: value["g_ema"].clear(), "in g_ema its keys are"),
         (lambda value: value.update(latent_avg=torch.zeros(3)), r"latent_avg as \[3\]"),
         (lambda value: value.update(latent_avg=0.5), "latent_avg that is no tensor"),
-        (lambda value: value.update(g_ema=[1]), "g_ema that is no dict of tensors"),
-        (lambda value: value["g_ema"].update(x=1), "g_ema that is no dict of tensors"),
-        (_set("x" * 201, torch.zeros(1)), "g_ema that is no dict of tensors"),
-        (lambda value: value.pop("g_ema"), "has no g_ema"),
+        (lambda value: value.update(g_ema=[1]), "in g_ema it"),
+        (lambda value: value["g_ema"].update(x=1), "in g_ema its keys"),
+        (_set("x" * 201, torch.zeros(1)), "in g_ema its keys"),
+        (lambda value: value.pop("g_ema"), "its keys are latent_avg"),
     ],
 )
 def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
@@ -152,23 +151,14 @@ def test_sizes_that_no_network_here_has_are_refused(
     else:
         state["convs.17.conv.weight"] = torch.zeros(1, 2, 2, 3, 3)
     path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
-    with pytest.raises(CheckpointRefused, match=r"resolution must be|for the sizes"):
-        open_generator(path)
-
-
-def test_too_deep_a_mapping_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
-    state = dict(foreign.rosinality_state(foreign.make_generator()))
-    for k in range(70):
-        state[f"style.{k + 1}.weight"] = torch.zeros(7, 7)
-    path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
-    with pytest.raises(CheckpointRefused, match="70 mapping layers"):
+    with pytest.raises(CheckpointRefused, match=r"resolution must be|no place"):
         open_generator(path)
 
 
 @pytest.mark.parametrize(
     ("d", "said"),
     [
-        ({}, "has no discriminator"),
+        ({}, "holds no StyleGAN2 discriminator"),
         ({"convs.0.0.weight": torch.zeros(3, 3, 1, 1)}, "discriminator of 0 blocks"),
         ({"other": torch.zeros(3)}, "holds d.other"),
         ({"convs.1.conv2.0.kernel": torch.ones(4, 4)}, "another resampling filter"),

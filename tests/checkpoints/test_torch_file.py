@@ -16,9 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from l4f_datagen.checkpoints.machine import Budget, Record
-from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
-from l4f_datagen.checkpoints.torchfile import load_torch
+from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record
+from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Span
+from l4f_datagen.checkpoints.tensors import StoredTensor
+from l4f_datagen.checkpoints.torch_file import load_torch
 from l4f_datagen.core.errors import CheckpointRefused
 
 Load = Callable[[Path], Any]

@@ -4,8 +4,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .cursor import MAX_LINE
-from .machine import MAX_INT_BYTES, UNSAFE, Machine
+from l4f_datagen.checkpoints.pickle_machine.machine import MAX_INT_BYTES, UNSAFE, Machine
+from l4f_datagen.checkpoints.pickle_machine.source import MAX_LINE
+from l4f_datagen.core.errors import CheckpointRefused
 
 STOP = ord(".")
 Operation = Callable[[Machine], object]
@@ -167,3 +168,25 @@ OPERATIONS: dict[int, Operation] = {
     ord("h"): lambda m: m.stack.append(m.memo[m.unsigned(1)]),
     ord("j"): lambda m: m.stack.append(m.memo[m.unsigned(4)]),
 }
+
+
+def run(machine: Machine) -> object:
+    """Return the object of the machine's pickle; errors as in ``load_pickle``."""
+    cursor = machine.cursor
+    try:
+        while True:
+            machine.budget.spend()
+            code = cursor.take(1)[0]
+            if code == STOP:
+                return machine.stack.pop()
+            operation = OPERATIONS.get(code)
+            if operation is None:
+                raise ValueError(f"unknown operation {code:#x}")
+            operation(machine)
+    except CheckpointRefused:
+        raise
+    except KeyError:
+        problem = "something is used that was never stored"
+    except (IndexError, ValueError, TypeError, OverflowError, struct.error) as error:
+        problem = str(error)
+    raise cursor.source.refuse(f"is no valid pickle near byte {cursor.position} ({problem})")

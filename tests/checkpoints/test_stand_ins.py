@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l4f_datagen.checkpoints.allowed import TORCH_GLOBALS
-from l4f_datagen.checkpoints.arrays import ArrayRecord
-from l4f_datagen.checkpoints.cursor import Cursor
-from l4f_datagen.checkpoints.machine import Budget
-from l4f_datagen.checkpoints.pickles import load_pickle
-from l4f_datagen.checkpoints.storage import ByteSource, Span, StoredTensor
+from l4f_datagen.checkpoints.pickle_machine import load_pickle
+from l4f_datagen.checkpoints.pickle_machine.machine import Budget
+from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Cursor, Span
+from l4f_datagen.checkpoints.stand_ins import ArrayRecord, find_global
+from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import CheckpointRefused
 
 
@@ -23,7 +22,7 @@ def _load(value: Any, path: Path, protocol: int = 4, rename: bool = False) -> An
         data = data[:3] + (len(data) - 11).to_bytes(8, "little") + data[11:]
     path.write_bytes(data)
     with ByteSource(path) as source:
-        loaded = load_pickle(Cursor(Span(source, 0, source.size)), TORCH_GLOBALS, Budget())
+        loaded = load_pickle(Cursor(Span(source, 0, source.size)), find_global, Budget())
         if isinstance(loaded, ArrayRecord):
             loaded = loaded.tensor
         if isinstance(loaded, StoredTensor):
@@ -95,7 +94,7 @@ def test_shape_and_bytes_must_agree(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(wide)
     with ByteSource(path) as source, pytest.raises(CheckpointRefused, match="needs 36 bytes, 12"):
-        load_pickle(Cursor(Span(source, 0, source.size)), TORCH_GLOBALS, Budget())
+        load_pickle(Cursor(Span(source, 0, source.size)), find_global, Budget())
 
 
 def test_integers_are_no_weights(tmp_path: Path) -> None:

@@ -1,20 +1,26 @@
 """Files of torch.save: zip archives, and the older plain streams that NVIDIA's pickles nest."""
 
+import struct
+import zipfile
 from collections.abc import Callable
+from typing import IO, cast
 
 import torch
 
-from .allowed import TORCH_GLOBALS, Storage
-from .archive import read_directory
-from .cursor import Cursor
-from .machine import Budget
-from .pickles import load_pickle
-from .storage import ByteSource, Span
+from .pickle_machine import load_pickle
+from .pickle_machine.machine import Budget
+from .pickle_machine.source import ByteSource, Cursor, Span
+from .stand_ins import Storage, find_global
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
 LEGACY_VERSION = 1001
+# Bytes of a zip directory that are read at most: 100 for each of the thousand tensors of a 1024 px
+# training checkpoint, times forty. ``zipfile`` builds an object of 1 kB for each entry.
+MAX_DIRECTORY_BYTES = 1 << 22
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError)
 
 
 def load_torch(span: Span, budget: Budget) -> object:
@@ -35,9 +41,64 @@ def load_torch(span: Span, budget: Budget) -> object:
     raise span.source.refuse("is no torch file", "save the weights with torch.save")
 
 
+class _SpanFile:
+    """A span as the file that ``zipfile`` wants; a single read is bounded."""
+
+    def __init__(self, span: Span) -> None:
+        self.span, self.position = span, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.position = offset + (0, self.position, self.span.length)[whence]
+        if not 0 <= self.position <= self.span.length:
+            raise zipfile.BadZipFile("it points beyond its end")
+        return self.position
+
+    def read(self, count: int = -1) -> bytes:
+        left = self.span.length - self.position
+        count = left if count < 0 else min(count, left)
+        if count > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its directory takes {count} bytes")
+        self.position += count
+        return self.span.read(self.position - count, count)
+
+
+def read_members(span: Span) -> dict[str, Span]:
+    """Return member name -> bytes of a zip archive; nothing is unpacked, so no bomb can grow."""
+    source = span.source
+    members: dict[str, Span] = {}
+    try:
+        infos = zipfile.ZipFile(cast(IO[bytes], _SpanFile(span))).infolist()
+        for info in infos:
+            name = info.filename[:80]
+            if (
+                info.flag_bits & 1
+                or info.compress_type != 0
+                or info.file_size != info.compress_size
+            ):
+                raise source.refuse(
+                    f"holds the compressed member {name!r}, which torch never writes",
+                    "save the weights again with torch.save",
+                )
+            header = span.read(info.header_offset, LOCAL_HEADER.size)
+            magic, name_length, extra_length = LOCAL_HEADER.unpack(header)
+            if magic != ZIP_START or info.filename in members:
+                raise zipfile.BadZipFile(f"member {name!r} is not where it is announced, or twice")
+            start = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
+            members[info.filename] = span.part(start, info.file_size)
+    except BAD_ZIP as error:
+        raise source.refuse(f"is a damaged zip archive ({error})") from None
+    return members
+
+
 def _load_zip(span: Span, budget: Budget) -> object:
     source = span.source
-    members = read_directory(source, span)
+    members = read_members(span)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         shown = ", ".join(sorted(members)[:4])[:120]
@@ -61,8 +122,7 @@ def _load_zip(span: Span, budget: Budget) -> object:
             raise source.refuse(f"holds {member.length} bytes for {count} values of {key[:40]!r}")
         return Storage(member.part(0, count * dtype.itemsize), dtype)
 
-    pickle = members[pickles[0]]
-    return load_pickle(Cursor(pickle), TORCH_GLOBALS, budget, persistent)
+    return load_pickle(Cursor(members[pickles[0]]), find_global, budget, persistent)
 
 
 def _load_legacy(span: Span, budget: Budget) -> object:
@@ -78,7 +138,7 @@ def _load_legacy(span: Span, budget: Budget) -> object:
         return Storage(Span(source, 0, 0), dtype)
 
     def header() -> object:
-        return load_pickle(cursor, {}, budget)
+        return load_pickle(cursor, find_global, budget)
 
     header()  # the magic number, compared by the caller
     version, system = header(), header()
@@ -88,7 +148,7 @@ def _load_legacy(span: Span, budget: Budget) -> object:
         raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
     # The storages follow the pickle. A first pass over it only learns which ones there are.
     start = cursor.position
-    load_pickle(cursor, TORCH_GLOBALS, budget, declare)
+    load_pickle(cursor, find_global, budget, declare)
     keys = header()
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise source.refuse("lacks the list of its storages")
@@ -101,7 +161,7 @@ def _load_legacy(span: Span, budget: Budget) -> object:
         storages[key] = Storage(cursor.skip(count * dtype.itemsize), dtype)
     again = Cursor(span.part(start, span.length - start))
     return load_pickle(
-        again, TORCH_GLOBALS, budget, lambda identity: storages[_storage_identity(identity)[0]]
+        again, find_global, budget, lambda identity: storages[_storage_identity(identity)[0]]
     )
 
 

@@ -1,26 +1,25 @@
-"""A file's bytes on demand: bounded reads, spans of it, and tensors read only when they are needed.
+"""A file's bytes on demand: bounded reads, spans of the file, and a cursor that walks through one.
 
-Nothing here trusts a size that the file declares: every length is checked against the bytes that
-are really there before memory is taken.
+No size that a file declares is trusted: every length is compared with the bytes that are there
+before memory is taken.
 """
 
-import math
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-from torch import Tensor
-
 from l4f_datagen.core.errors import CheckpointRefused
 
 AGAIN = "get the file again, it is damaged or not complete"
-MAX_DIMS = 8
+# Enough for the longest message about a sound file (four names and shapes); file names and keys of
+# a hostile file must not fill the terminal.
 MAX_PROBLEM = 400
-WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# The longest line that Python writes in protocol 0 for what weights hold: a dotted global.
+MAX_LINE = 1024
+# Bytes read ahead: most operations take a few, and a read from the file costs a system call.
+WINDOW = 8192
 
 
 class ByteSource:
@@ -54,7 +53,7 @@ class ByteSource:
         self._file.close()
 
     def refuse(self, problem: str, remedy: str = AGAIN) -> CheckpointRefused:
-        """Return the error to raise about this file; names in it may be anybody's."""
+        """Return the error to raise about this file, safe to print whatever the file holds."""
         shown = "".join(char if char.isprintable() else "?" for char in problem[:MAX_PROBLEM])
         return CheckpointRefused(str(self.path), shown, remedy)
 
@@ -119,83 +118,42 @@ class Span:
             self.source.read_into(self.start + offset, view)
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor as a file declares it; nothing is read before ``read``.
+class Cursor:
+    """Sequential reads of one span through a small window."""
 
-    Attributes:
-        storage: all bytes of the storage it is a view of, little endian.
-        dtype: element type.
-        shape: sizes.
-        strides: steps in elements, one per size.
-        offset: first element.
-    """
+    def __init__(self, span: Span) -> None:
+        self.source: ByteSource = span.source
+        self.span = span
+        self.position = 0
+        self._window = b""
+        self._base = 0
 
-    storage: Span
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int = 0
+    def take(self, count: int) -> bytes:
+        """Return the next ``count`` bytes."""
+        start = self.position - self._base
+        if start < 0 or start + count > len(self._window):
+            left = self.span.length - self.position
+            if count > left:
+                raise self.source.refuse(f"ends early: {count} bytes announced, {left} left")
+            self._window = self.span.read(self.position, min(max(count, WINDOW), left))
+            self._base, start = self.position, 0
+        self.position += count
+        return self._window[start : start + count]
 
-    @property
-    def numel(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
+    def line(self) -> str:
+        """Return the next line of text without its end."""
+        start = self.position
+        ahead = self.take(min(MAX_LINE, self.span.length - start))
+        end = ahead.find(b"\n")
+        if end < 0:
+            raise ValueError("a line without an end")
+        self.position = start + end + 1
+        return ahead[:end].decode("utf-8")
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the elements as stored."""
-        return self.numel * self.dtype.itemsize
-
-    def check(self, name: str) -> None:
-        """Check that the view lies inside its storage and is no larger than it.
-
-        Raises:
-            CheckpointRefused: names the tensor.
-        """
-        refuse = self.storage.source.refuse
-        if self.dtype not in WEIGHT_DTYPES:
-            raise refuse(
-                f"{name} is {str(self.dtype).removeprefix('torch.')}, expected floating point",
-                "convert the weights to float32",
-            )
-        if len(self.shape) > MAX_DIMS or len(self.strides) != len(self.shape):
-            raise refuse(f"{name} has {len(self.shape)} sizes and {len(self.strides)} strides")
-        if min((*self.shape, *self.strides, self.offset), default=0) < 0:
-            raise refuse(f"{name} has a negative size, stride or offset")
-        if self.numel == 0:
-            raise refuse(f"{name} is empty, its shape is {list(self.shape)}")
-        held = self.storage.length // self.dtype.itemsize
-        steps = zip(self.shape, self.strides, strict=True)
-        last = self.offset + sum((size - 1) * stride for size, stride in steps)
-        # A stride of 0 would let a few bytes declare any size; weights never need one.
-        if self.numel > held or last >= held:
-            raise refuse(f"{name} declares {list(self.shape)}, but its storage holds {held} values")
-
-    def read(self) -> Tensor:
-        """Return the values, float32, contiguous (call ``check`` first)."""
-        size = self.dtype.itemsize
-        if self.strides == contiguous_strides(self.shape):
-            flat = self._read_flat(self.offset, self.numel)
-            return flat.reshape(self.shape).float()
-        steps = zip(self.shape, self.strides, strict=True)
-        length = 1 + sum((n - 1) * stride for n, stride in steps)
-        assert length * size <= self.storage.length
-        flat = self._read_flat(self.offset, length)
-        return flat.as_strided(self.shape, self.strides).contiguous().float()
-
-    def _read_flat(self, first: int, count: int) -> Tensor:
-        flat = torch.empty(count, dtype=self.dtype)
-        raw = flat.view(torch.uint8).numpy()
-        self.storage.read_into(first * self.dtype.itemsize, raw.data)
-        return flat
-
-
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the row-major strides of ``shape``."""
-    strides: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))
+    def skip(self, count: int) -> Span:
+        """Return the next ``count`` bytes as a span, unread."""
+        left = self.span.length - self.position
+        if count < 0 or count > left:
+            raise self.source.refuse(f"ends early: {count} bytes announced, {left} left")
+        self.position += count
+        return self.span.part(self.position - count, count)

@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 from torch import nn
 
-from l4f_datagen.checkpoints.expected import (
+from l4f_datagen.checkpoints.shapes import (
     Shapes,
     alpha_shapes,
     discriminator_shapes,

@@ -1,25 +1,35 @@
-"""The state of the restricted unpickler, and what its operations may do to it.
+"""The state of the restricted unpickler, and what its operations may do to it."""
 
-Everything is bounded: operations, text, integers, the work of calls. Keys of dicts are text or
-numbers only, so that nothing deep is hashed.
-"""
-
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .cursor import Cursor
-from .storage import Span
+from l4f_datagen.checkpoints.pickle_machine.source import Cursor, Span
 
+# A 1024 px snapshot of NVIDIA's code takes 60,000 operations and 1 MB of text (its source code);
+# these limits leave room for ten times that, and stop a bomb within two seconds.
 MAX_OPERATIONS = 400_000
 MAX_TEXT_BYTES = 1 << 26
+# No size, seed or version number is longer; Python multiplies long integers in quadratic time.
 MAX_INT_BYTES = 32
+# Any number of longer integers can be made with one and the same hash.
 MAX_KEY_BITS = 64
+# Memo indices are stored as 32 bits.
 MAX_MEMO_INDEX = 1 << 32
+# What a message shows of a foreign value.
 MAX_SHOWN = 8
 MAX_TEXT_SHOWN = 60
 
 UNSAFE = "do not open it with other tools, it may run code; get plain weights from their author"
+WEIGHTS_ALONE = "save the weights alone: torch.save(network.state_dict(), FILE)"
+# Modules whose functions hostile pickles call; other unknown names are refused without alarm.
+DANGEROUS = re.compile(
+    r"(os|posix|nt|subprocess|sys|builtins|__builtin__|shutil|socket|importlib|runpy|ctypes|code"
+    r"|codeop|webbrowser|pty|pickle|_pickle|marshal|operator|commands|multiprocessing|timeit|pdb"
+    r"|bdb|cProfile|profile|doctest|pip)(\..*)?"
+)
+PLAIN_TYPES = re.compile(r"object|complex|range|slice|bytearray|bytes|frozenset|set|list|tuple")
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,7 @@ class StandIn:
 
 
 def is_plain_key(key: object) -> bool:
-    """Whether a value may be the key of a dict.
-
-    Large integers are not: any number of them can be made with one and the same hash.
-    """
+    """Whether a value may be the key of a dict: text, None or a number of ordinary size."""
     if isinstance(key, int):
         return key.bit_length() <= MAX_KEY_BITS
     return key is None or isinstance(key, str | float)
@@ -55,7 +62,7 @@ def show(value: object) -> str:
     return type(value).__name__
 
 
-Allowed = Mapping[tuple[str, str], object]
+Globals = Callable[[str, str], object | None]
 
 
 class Record:
@@ -96,7 +103,7 @@ class Machine:
 
     Args:
         cursor: where the pickle starts; left behind its end.
-        allowed: (module, name) -> stand-in, or a plain value.
+        find: module and name of a global -> its stand-in or value, None where it is refused.
         budget: what the file may still cost.
         persistent: answers persistent ids (torch's storages); None refuses them.
     """
@@ -104,11 +111,11 @@ class Machine:
     def __init__(
         self,
         cursor: Cursor,
-        allowed: Allowed,
+        find: Globals,
         budget: Budget,
         persistent: Callable[[object], object] | None = None,
     ) -> None:
-        self.cursor, self.allowed, self.budget = cursor, allowed, budget
+        self.cursor, self._find, self.budget = cursor, find, budget
         self.persistent = persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -116,12 +123,15 @@ class Machine:
 
     def find(self, module: str, name: str) -> object:
         """Return the stand-in of a global, or refuse the file by the global's name."""
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            dotted = f"{module}.{name}"[:100]
-            problem = f"asks for {dotted!r}, which no StyleGAN2 weights need"
-            raise self.cursor.source.refuse(problem, UNSAFE) from None
+        found = self._find(module, name)
+        if found is not None:
+            return found
+        dotted = f"{module}.{name}"[:100]
+        if not DANGEROUS.fullmatch(module) or PLAIN_TYPES.fullmatch(name):
+            problem = f"holds {dotted!r}, which is not among the classes of StyleGAN2 weights"
+            raise self.cursor.source.refuse(problem, WEIGHTS_ALONE)
+        problem = f"asks for {dotted!r}, which no StyleGAN2 weights need"
+        raise self.cursor.source.refuse(problem, UNSAFE)
 
     def call(self, function: object, args: object) -> object:
         """Build what a stand-in makes of ``args``."""

@@ -1,0 +1,185 @@
+"""Which networks a container holds, in which code's layout, and how their tensors become ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import labels4free, nvlabs, state_dicts, tensorflow
+from .containers import Container
+from .native import Native, read_metadata
+from .pickle_machine.source import ByteSource
+from .stand_ins import ModuleRecord
+from .tensors import Entries, Entry, StoredTensor, rename
+
+REMEDY = "the README lists what can be opened"
+# Keys under which codes keep the averaged generator (weights averaged over the training; the one
+# to sample from), and the generator as it was trained last.
+AVERAGED = ("G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth", "g_running")
+LAST = ("G", "g", "generator", "params", "state_dict", "GAN")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One network of a file, not yet read.
+
+    Attributes:
+        format: rosinality, basicsr, genforce, nvlabs-pytorch, nvlabs-tensorflow, labels4free or
+            l4f-datagen.
+        entries: our key -> where its values are.
+        conv_clamp: bound that the generator's layers clip at, None for none.
+        native: the metadata of our own files.
+        notes: what the user has to know about the choice.
+    """
+
+    format: str
+    entries: Entries
+    conv_clamp: float | None = None
+    native: Native | None = None
+    notes: tuple[str, ...] = ()
+
+
+def generator_layout(
+    source: ByteSource, container: Container, class_index: int | None = None
+) -> Layout:
+    """Find the generator to sample from in a container.
+
+    Args:
+        source: the file.
+        container: what is in it.
+        class_index: for class-conditional networks, the class to fix.
+
+    Raises:
+        CheckpointRefused: there is none, or one this tool does not support; says why.
+    """
+    loaded = container.loaded
+    if _is_native(container):
+        layout = _native(source, container, "generator")
+    elif tensorflow.is_tensorflow(loaded):
+        layout = Layout("nvlabs-tensorflow", *tensorflow.generator_entries(source, loaded))
+    elif labels4free.is_labels4free(loaded):
+        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
+    else:
+        layout = _pytorch_generator(source, loaded, class_index)
+        if layout.format == "nvlabs-pytorch":
+            return layout
+    if class_index is not None:
+        raise source.refuse("has no classes to choose from", "leave the class out")
+    return layout
+
+
+def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | None) -> Layout:
+    key, network, notes = _find_generator(loaded)
+    prefix = f"{key}." if key else ""
+    tensors = state_dicts.tensors_of(network)
+    if isinstance(network, ModuleRecord):
+        tree = nvlabs.take_apart(source, network, key or "network")
+        if "input.input" not in tree.tensors:  # rosinality's modules hold a plain state dict
+            return Layout(
+                "nvlabs-pytorch",
+                *nvlabs.generator_entries(source, tree, prefix, class_index),
+                notes=notes,
+            )
+        tensors = tree.tensors
+    found = state_dicts.generator_entries(source, tensors, prefix) if tensors else None
+    if found is None:
+        if isinstance(loaded, dict):
+            state_dicts.refuse_other_codes(source, list(loaded))
+        inside = f"; in {key} {describe(network)}" if key else ""
+        problem = f"holds no StyleGAN2 generator ({describe(loaded)}{inside})"
+        raise source.refuse(problem, REMEDY)
+    code, entries = found
+    if code == "nvlabs-pytorch":
+        # Networks of the ADA code clip at 256, older ones not at all; a state dict does not say.
+        notes += ("it does not say where its layers clip, so none does",)
+    average = loaded.get("latent_avg") if isinstance(loaded, dict) else None
+    if isinstance(average, StoredTensor):
+        entries["w_avg"] = Entry("latent_avg", average, state_dicts.FLATTEN)
+    elif average is not None:
+        raise source.refuse("has a latent_avg that is no tensor", REMEDY)
+    return Layout(code, entries, notes=notes)
+
+
+def _find_generator(loaded: object) -> tuple[str, object, tuple[str, ...]]:
+    """Return the key of the generator to sample from, its object, and notes on the choice."""
+    if isinstance(loaded, dict) and state_dicts.tensors_of(loaded) is None:
+        for key in AVERAGED:
+            if loaded.get(key) is not None:
+                return key, loaded[key], ()
+        for key in LAST:
+            if isinstance(loaded.get(key), dict | ModuleRecord):
+                note = f"it holds no averaged generator, so {key} is used, the one last trained"
+                return key, loaded[key], (note,)
+    return "", loaded, ()
+
+
+def discriminator_layout(source: ByteSource, container: Container) -> Layout:
+    """Find the discriminator in a container.
+
+    Raises:
+        CheckpointRefused: there is none, or one this tool does not support; says why.
+    """
+    loaded = container.loaded
+    if _is_native(container):
+        return _native(source, container, "discriminator")
+    if tensorflow.is_tensorflow(loaded):
+        return Layout("nvlabs-tensorflow", tensorflow.discriminator_entries(source, loaded))
+    network = loaded.get("D") if isinstance(loaded, dict) else None
+    if isinstance(network, ModuleRecord):
+        tree = nvlabs.take_apart(source, network, "D")
+        return Layout("nvlabs-pytorch", nvlabs.discriminator_entries(source, tree, "D."))
+    tensors = state_dicts.tensors_of(loaded.get("d")) if isinstance(loaded, dict) else None
+    if tensors:
+        entries = rename(source, tensors, state_dicts.DISCRIMINATOR, "d.")
+        return Layout("rosinality", entries)
+    raise source.refuse(f"holds no StyleGAN2 discriminator ({describe(loaded)})", REMEDY)
+
+
+def alpha_layout(source: ByteSource, container: Container) -> Layout:
+    """Find the alpha network in a container.
+
+    Raises:
+        CheckpointRefused: there is none; says what is there.
+    """
+    if _is_native(container):
+        return _native(source, container, "alpha")
+    if labels4free.is_labels4free(container.loaded):
+        assert isinstance(container.loaded, dict)
+        return Layout("labels4free", labels4free.alpha_entries(source, container.loaded))
+    raise source.refuse(
+        f"holds no alpha network ({describe(container.loaded)})",
+        "give a file of `l4f-datagen train`, or one with bg_extractor_ema",
+    )
+
+
+def checkpoint_kind(source: ByteSource, container: Container) -> str:
+    """Return "alpha", "discriminator" or "generator": what the file is for.
+
+    Raises:
+        CheckpointRefused: a safetensors file whose metadata cannot be read.
+    """
+    if _is_native(container):
+        return read_metadata(source, container.metadata or {}, None).kind
+    return "alpha" if labels4free.is_labels4free(container.loaded) else "generator"
+
+
+def _is_native(container: Container) -> bool:
+    return container.metadata is not None and "format" in container.metadata
+
+
+def _native(source: ByteSource, container: Container, kind: str) -> Layout:
+    native = read_metadata(source, container.metadata or {}, kind)
+    entries = {key: Entry(key, stored) for key, stored in container.tensors.items()}
+    clamp = native.spec.get("conv_clamp")
+    if clamp is not None:
+        if isinstance(clamp, bool) or not isinstance(clamp, int | float) or not 0 < clamp < 1e9:
+            raise source.refuse(f"has the conv_clamp {clamp!r}", "write the file again")
+        clamp = float(clamp)
+    return Layout("l4f-datagen", entries, clamp, native)
+
+
+def describe(loaded: object) -> str:
+    """Return one phrase on what a foreign object is: its keys, or its type."""
+    if isinstance(loaded, Mapping):
+        keys = [str(key)[:30] for key in list(loaded)[:8]]
+        more = len(loaded) - len(keys)
+        return "its keys are " + ", ".join(keys) + (f" and {more} more" if more > 0 else "")
+    return f"it is a {type(loaded).__name__}"

@@ -1,0 +1,291 @@
+"""From stored tensors to a checked state: shapes by arithmetic first, values last.
+
+The shapes of a file tell a spec, and must then be exactly those of the network of that spec. They
+are compared before a network is made: making one would take the memory that a small file with wide
+layers announces.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from l4f_datagen.models.alpha_network import READ_CHANNELS
+from l4f_datagen.models.spec import GeneratorSpec
+
+from .pickle_machine.source import ByteSource
+from .tensors import Change, Entries, Entry, Shape
+
+Shapes = dict[str, Shape]
+SIDES = [2**k for k in range(2, 11)]
+# Names of the synthesis layers and of the layers to RGB, in the order in which they run.
+LAYERS = ["b4.conv1", *(f"b{side}.{conv}" for side in SIDES[1:] for conv in ("conv0", "conv1"))]
+RGB_LAYERS = [f"b{side}.torgb" for side in SIDES]
+# Eight in the paper, two in many networks of the ADA code.
+MAX_MAPPING_LAYERS = 64
+OPTIONAL = re.compile(r"w_avg|.*\.noise_const")
+LISTED = 4  # names that a message shows
+REMEDY = "give a complete StyleGAN2 checkpoint"
+
+
+def generator_shapes(spec: GeneratorSpec) -> Shapes:
+    """Return the state of ``Generator(spec)`` as key -> shape."""
+    shapes: Shapes = {"w_avg": (spec.w_dim,)}
+    for k in range(spec.mapping_layers):
+        shapes[f"mapping.fc.{k}.weight"] = (spec.w_dim, spec.w_dim if k else spec.z_dim)
+        shapes[f"mapping.fc.{k}.bias"] = (spec.w_dim,)
+    for side in spec.resolutions:
+        block, width = f"synthesis.b{side}", spec.channels[side]
+        if side == 4:
+            shapes[f"{block}.const"] = (width, 4, 4)
+        else:
+            shapes |= _layer(f"{block}.conv0", spec.channels[side // 2], width, spec.w_dim, side)
+        shapes |= _layer(f"{block}.conv1", width, width, spec.w_dim, side)
+        shapes |= _affine(f"{block}.torgb", width, spec.w_dim)
+        shapes[f"{block}.torgb.weight"] = (3, width, 1, 1)
+        shapes[f"{block}.torgb.bias"] = (3,)
+    return shapes
+
+
+def discriminator_shapes(resolution: int, channels: Mapping[int, int]) -> Shapes:
+    """Return the state of ``Discriminator(resolution, channels)`` as key -> shape."""
+    shapes = dict(_conv("from_rgb", 3, channels[resolution], 1))
+    side = resolution
+    for k in range(resolution.bit_length() - 3):
+        wide, narrow = channels[side], channels[side // 2]
+        shapes |= dict(_conv(f"blocks.{k}.conv0", wide, wide, 3))
+        shapes |= dict(_conv(f"blocks.{k}.conv1", wide, narrow, 3))
+        shapes[f"blocks.{k}.skip.weight"] = (narrow, wide, 1, 1)
+        side //= 2
+    shapes |= dict(_conv("conv", channels[4] + 1, channels[4], 3))  # one channel of deviations
+    shapes |= {"fc.weight": (channels[4], channels[4] * 16), "fc.bias": (channels[4],)}
+    return shapes | {"out.weight": (1, channels[4]), "out.bias": (1,)}
+
+
+def alpha_shapes(channels: Mapping[int, int], resolutions: Sequence[int]) -> Shapes:
+    """Return the state of ``AlphaNetwork(channels, resolutions)`` as key -> shape."""
+    shapes: Shapes = {}
+    width = 2 * READ_CHANNELS
+    for side in resolutions:
+        for read in ("first", "second"):
+            shapes |= dict(_conv(f"{read}.{side}", channels[side], READ_CHANNELS, 1))
+    for side in resolutions[1:-1]:
+        shapes |= dict(_conv(f"merge.{side}", 2 * width, width, 1))
+    return shapes | dict(_conv("out", width, 1, 1))
+
+
+def _conv(name: str, c_in: int, c_out: int, kernel: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", (c_out, c_in, kernel, kernel)
+    yield f"{name}.bias", (c_out,)
+
+
+def _affine(name: str, c_in: int, w_dim: int) -> Shapes:
+    return {f"{name}.affine.weight": (c_in, w_dim), f"{name}.affine.bias": (c_in,)}
+
+
+def _layer(name: str, c_in: int, c_out: int, w_dim: int, side: int) -> Shapes:
+    return {
+        **_affine(name, c_in, w_dim),
+        **dict(_conv(name, c_in, c_out, 3)),
+        f"{name}.noise_strength": (),
+        f"{name}.noise_const": (side, side),
+    }
+
+
+def generator_state(
+    source: ByteSource, entries: Entries, conv_clamp: float | None
+) -> tuple[GeneratorSpec, dict[str, Tensor], int]:
+    """Return spec and state of a generator, and the number of its image channels (1 or 3).
+
+    A network of one channel becomes one of three equal channels.
+
+    Raises:
+        CheckpointRefused: not square, RGBA, or tensors that are missing, unknown, of wrong shape,
+            or not finite.
+    """
+    shapes = _shapes_of(source, entries)
+    _check_square(source, entries, shapes)
+    entries, image_channels = _as_rgb(source, entries, shapes)
+    shapes = _shapes_of(source, entries)
+    sides = _sides(source, shapes, r"synthesis\.b(\d{1,4})\.conv1\.weight")
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\.\d+\.weight", key)) for key in shapes)
+    w_dim, z_dim = _sizes(source, shapes, entries, "mapping.fc.0.weight", 2)
+    channels = {
+        side: _sizes(source, shapes, entries, f"synthesis.b{side}.conv1.weight", 4)[0]
+        for side in sides
+    }
+    try:
+        spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
+    except ValueError as error:
+        raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
+    _compare(source, entries, shapes, generator_shapes(spec))
+    return spec, _read_state(source, entries), image_channels
+
+
+def _check_square(source: ByteSource, entries: Entries, shapes: Shapes) -> None:
+    remedy = "only square networks that start at 4 x 4 can be opened"
+    for key, shape in shapes.items():
+        if not key.endswith((".const", ".noise_const")) or len(shape) < 2:
+            continue
+        height, width = shape[-2:]
+        if height != width:
+            shown = f"{entries[key].name} has {height} x {width} values"
+            raise source.refuse(f"is a generator of images that are not square ({shown})", remedy)
+        if key == "synthesis.b4.const" and height != 4:
+            raise source.refuse(f"starts at {height} x {width} and not at 4 x 4", remedy)
+
+
+def _as_rgb(source: ByteSource, entries: Entries, shapes: Shapes) -> tuple[Entries, int]:
+    """Return entries whose layers to RGB have three channels, and how many the file has."""
+    keys = [key for key in shapes if ".torgb." in key and not key.endswith("affine.weight")]
+    keys = [key for key in keys if not key.endswith("affine.bias")]
+    found = {shapes[key][0] for key in keys if shapes[key]}
+    if found == {1}:
+        three = {key: replace(entries[key], change=_repeated(entries[key].change)) for key in keys}
+        return {**entries, **three}, 1
+    for count in sorted(found - {1, 3}):
+        kind = "RGBA images (4 channels)" if count == 4 else f"images of {count} channels"
+        remedy = "give a generator of RGB or of grey images"
+        raise source.refuse(f"is a generator of {kind}, not RGB", remedy)
+    return entries, 3
+
+
+def _repeated(change: Change) -> Change:
+    def values(tensor: Tensor) -> Tensor:
+        made = change.values(tensor)
+        return made.expand(3, *made.shape[1:])
+
+    return Change(lambda shape: (3, *change.shape(shape)[1:]), values)
+
+
+def discriminator_state(
+    source: ByteSource, entries: Entries
+) -> tuple[int, dict[int, int], dict[str, Tensor]]:
+    """Return resolution, channels by resolution and state of a discriminator.
+
+    Raises:
+        CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
+    """
+    first, shapes = "from_rgb.weight", _shapes_of(source, entries)
+    if shapes.get(first, ())[1:2] == (1,):
+        entries = {**entries, first: _of_grey(entries[first])}
+        shapes = _shapes_of(source, entries)
+    blocks = sum(bool(re.fullmatch(r"blocks\.\d+\.conv1\.weight", key)) for key in shapes)
+    resolution = 4 << min(blocks, 20)
+    if resolution not in SIDES[2:]:
+        raise source.refuse(f"has a discriminator of {blocks} blocks", REMEDY)
+    widths = ["from_rgb.weight", *(f"blocks.{k}.conv1.weight" for k in range(blocks))]
+    channels = {
+        resolution >> k: _sizes(source, shapes, entries, name, 4)[0]
+        for k, name in enumerate(widths)
+    }
+    _compare(source, entries, shapes, discriminator_shapes(resolution, channels))
+    return resolution, channels, _read_state(source, entries)
+
+
+def _of_grey(entry: Entry) -> Entry:
+    """Return the first layer of a network for grey images as one for three equal channels.
+
+    Each channel gets a third of the response. Equalised learning rate divides by the square root
+    of the channels, which have become three: 1 / 3 * sqrt(3) is left.
+    """
+    change = entry.change
+
+    def values(tensor: Tensor) -> Tensor:
+        made = change.values(tensor)
+        return made.expand(made.shape[0], 3, *made.shape[2:]) / math.sqrt(3)
+
+    def shape(sizes: Shape) -> Shape:
+        made = change.shape(sizes)
+        return (made[0], 3, *made[2:])
+
+    return replace(entry, change=Change(shape, values))
+
+
+def alpha_state(
+    source: ByteSource, entries: Entries
+) -> tuple[tuple[int, ...], dict[int, int], dict[str, Tensor]]:
+    """Return resolutions, channels by resolution and state of an alpha network.
+
+    Raises:
+        CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
+    """
+    shapes = _shapes_of(source, entries)
+    sides = _sides(source, shapes, r"first\.(\d{1,4})\.weight")
+    channels = {
+        side: _sizes(source, shapes, entries, f"first.{side}.weight", 4)[1] for side in sides
+    }
+    _compare(source, entries, shapes, alpha_shapes(channels, sides))
+    return tuple(sides), channels, _read_state(source, entries)
+
+
+def _shapes_of(source: ByteSource, entries: Entries) -> Shapes:
+    """Return our key -> our shape, reading no values."""
+    shapes: Shapes = {}
+    total = 0
+    for key, entry in entries.items():
+        entry.stored.check(entry.name)
+        total += entry.stored.nbytes
+        try:
+            shapes[key] = entry.shape
+        except ValueError as error:
+            shape = list(entry.stored.shape)
+            raise source.refuse(f"{entry.name} has the shape {shape}, {error}", REMEDY) from None
+    if total > source.size:
+        raise source.refuse(f"declares {total} bytes of weights, but has {source.size} in all")
+    return shapes
+
+
+def _sides(source: ByteSource, shapes: Shapes, pattern: str) -> list[int]:
+    sides = sorted(int(match[1]) for key in shapes if (match := re.fullmatch(pattern, key)))
+    if not sides or any(side not in SIDES for side in sides):
+        raise source.refuse(f"has layers for the sizes {sides}, expected {SIDES}", REMEDY)
+    return sides
+
+
+def _sizes(
+    source: ByteSource, shapes: Shapes, entries: Entries, key: str, count: int
+) -> tuple[int, ...]:
+    """Return a shape that the spec is read from."""
+    if key not in shapes:
+        raise source.refuse(f"lacks {key}", REMEDY)
+    if len(shapes[key]) != count:
+        name, shape = entries[key].name, list(entries[key].stored.shape)
+        raise source.refuse(f"{name} has the shape {shape}, expected {count} sizes", REMEDY)
+    return shapes[key]
+
+
+def _compare(source: ByteSource, entries: Entries, shapes: Shapes, wanted: Shapes) -> None:
+    missing = [key for key in wanted if key not in shapes and not OPTIONAL.fullmatch(key)]
+    if missing:
+        raise source.refuse(f"lacks {_listed(missing)}", REMEDY)
+    unknown = [entries[key].name for key in shapes if key not in wanted]
+    if unknown:
+        raise source.refuse(f"holds {_listed(unknown)}, for which there is no place", REMEDY)
+    wrong = [
+        f"{entries[key].name} as {list(shapes[key])}, expected {list(wanted[key])}"
+        for key in shapes
+        if shapes[key] != wanted[key]
+    ]
+    if wrong:
+        raise source.refuse(f"holds {_listed(wrong)}", REMEDY)
+
+
+def _read_state(source: ByteSource, entries: Entries) -> dict[str, Tensor]:
+    """Read all values, float32, contiguous."""
+    state: dict[str, Tensor] = {}
+    for key, entry in entries.items():
+        tensor = entry.change.values(entry.stored.read()).contiguous()
+        low, high = torch.aminmax(tensor)  # one pass and no memory; NaN spreads to both
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
+        state[key] = tensor
+    return state
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,240 @@
+"""Tensors on their way from a file into our networks: where they lie, and how they change.
+
+Shapes and values are handled apart, so that shapes are settled by arithmetic before a byte of a
+tensor is read.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .pickle_machine.source import ByteSource, Span
+
+MAX_DIMS = 8
+WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as a file declares it; nothing is read before ``read``.
+
+    Attributes:
+        storage: all bytes of the storage it is a view of, little endian.
+        dtype: element type.
+        shape: sizes.
+        strides: steps in elements, one per size.
+        offset: first element.
+    """
+
+    storage: Span
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements as stored."""
+        return self.numel * self.dtype.itemsize
+
+    def check(self, name: str) -> None:
+        """Check that the view lies inside its storage and is no larger than it.
+
+        Raises:
+            CheckpointRefused: names the tensor.
+        """
+        refuse = self.storage.source.refuse
+        if self.dtype not in WEIGHT_DTYPES:
+            raise refuse(
+                f"{name} is {str(self.dtype).removeprefix('torch.')}, expected floating point",
+                "convert the weights to float32",
+            )
+        if len(self.shape) > MAX_DIMS or len(self.strides) != len(self.shape):
+            raise refuse(f"{name} has {len(self.shape)} sizes and {len(self.strides)} strides")
+        if min((*self.shape, *self.strides, self.offset), default=0) < 0:
+            raise refuse(f"{name} has a negative size, stride or offset")
+        if self.numel == 0:
+            raise refuse(f"{name} is empty, its shape is {list(self.shape)}")
+        held = self.storage.length // self.dtype.itemsize
+        steps = zip(self.shape, self.strides, strict=True)
+        last = self.offset + sum((size - 1) * stride for size, stride in steps)
+        # A stride of 0 would let a few bytes declare any size; weights never need one.
+        if self.numel > held or last >= held:
+            raise refuse(f"{name} declares {list(self.shape)}, but its storage holds {held} values")
+
+    def read(self) -> Tensor:
+        """Return the values, float32, contiguous (call ``check`` first)."""
+        size = self.dtype.itemsize
+        if self.strides == contiguous_strides(self.shape):
+            flat = self._read_flat(self.offset, self.numel)
+            return flat.reshape(self.shape).float()
+        steps = zip(self.shape, self.strides, strict=True)
+        length = 1 + sum((n - 1) * stride for n, stride in steps)
+        assert length * size <= self.storage.length
+        flat = self._read_flat(self.offset, length)
+        return flat.as_strided(self.shape, self.strides).contiguous().float()
+
+    def _read_flat(self, first: int, count: int) -> Tensor:
+        flat = torch.empty(count, dtype=self.dtype)
+        raw = flat.view(torch.uint8).numpy()
+        self.storage.read_into(first * self.dtype.itemsize, raw.data)
+        return flat
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the row-major strides of ``shape``."""
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a tensor of a file becomes ours.
+
+    Attributes:
+        shape: shape in the file -> our shape; ValueError where it cannot be.
+        values: tensor of the file's shape -> tensor of ours.
+    """
+
+    shape: Callable[[Shape], Shape]
+    values: Callable[[Tensor], Tensor]
+
+
+def _without_ones(count: int) -> Callable[[Shape], Shape]:
+    def shape(sizes: Shape) -> Shape:
+        if sizes[:count] != (1,) * count:
+            raise ValueError(f"it should start with {count} of size 1")
+        return sizes[count:]
+
+    return shape
+
+
+def _only_one(sizes: Shape) -> Shape:
+    if set(sizes) - {1}:
+        raise ValueError("it should be a single value")
+    return ()
+
+
+def _flat(sizes: Shape) -> Shape:
+    wide = tuple(size for size in sizes if size != 1)
+    if len(wide) > 1:
+        raise ValueError("it should be a row of values")
+    return wide or (1,)
+
+
+def _permuted(*order: int) -> Callable[[Shape], Shape]:
+    def shape(sizes: Shape) -> Shape:
+        if len(sizes) != len(order):
+            raise ValueError(f"it should have {len(order)} sizes")
+        return tuple(sizes[k] for k in order)
+
+    return shape
+
+
+KEEP = Change(lambda shape: shape, lambda tensor: tensor)
+DROP_FIRST = Change(_without_ones(1), lambda tensor: tensor[0])
+DROP_TWO = Change(_without_ones(2), lambda tensor: tensor[0, 0])
+SCALAR = Change(_only_one, lambda tensor: tensor.reshape(()))
+FLATTEN = Change(_flat, lambda tensor: tensor.reshape(-1))
+# TensorFlow stores dense layers as (in, out) and convolutions as (height, width, in, out).
+TRANSPOSE = Change(_permuted(1, 0), lambda tensor: tensor.t())
+KERNEL_LAST = Change(_permuted(3, 2, 0, 1), lambda tensor: tensor.permute(3, 2, 0, 1))
+# Its up-sampling convolution is a true convolution, ours a transposed one: mirrored kernels.
+KERNEL_LAST_MIRRORED = Change(
+    _permuted(3, 2, 0, 1), lambda tensor: tensor.permute(3, 2, 0, 1).flip(2, 3)
+)
+MIRRORED = Change(_permuted(0, 1, 2, 3), lambda tensor: tensor.flip(2, 3))
+# Some codes add the 1 of a style when it is used; our biases hold it.
+PLUS_ONE = Change(lambda shape: shape, lambda tensor: tensor + 1)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor on its way into our state.
+
+    Attributes:
+        name: its name in the file, for messages.
+        stored: where its values are.
+        change: what makes our values of the file's.
+    """
+
+    name: str
+    stored: StoredTensor
+    change: Change = KEEP
+
+    @property
+    def shape(self) -> Shape:
+        """Our shape; ValueError where the file's cannot be."""
+        return self.change.shape(self.stored.shape)
+
+
+Entries = Mapping[str, Entry]
+# A name in the file -> our key, and the change on the way.
+Rules = Mapping[str, tuple[str, Change]]
+
+# The resampling filter is a constant that files carry and that our networks have built in.
+FILTER_NAMES = ("resample_filter", "kernel")
+ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+FILTER_TOLERANCE = 1e-3  # files may hold it in half precision
+
+
+def rename(
+    source: ByteSource,
+    tensors: Mapping[str, StoredTensor],
+    rules: Rules,
+    prefix: str,
+    remedy: str = "give a plain StyleGAN2 checkpoint",
+) -> dict[str, Entry]:
+    """Return our key -> entry for tensors under foreign names.
+
+    Args:
+        source: the file.
+        tensors: name in the file -> tensor.
+        rules: what each name means.
+        prefix: where in the file they are, for messages.
+        remedy: what to do where a name has no meaning.
+
+    Raises:
+        CheckpointRefused: a name without a meaning, two with the same one, or another filter.
+    """
+    entries: dict[str, Entry] = {}
+    for name, stored in tensors.items():
+        full = prefix + name
+        if name.endswith(FILTER_NAMES):
+            _check_filter(source, full, stored)
+            continue
+        if name not in rules:
+            raise source.refuse(f"holds {full}, for which there is no place", remedy)
+        key, change = rules[name]
+        if key in entries:
+            raise source.refuse(f"holds both {entries[key].name} and {full}", remedy)
+        entries[key] = Entry(full, stored, change)
+    return entries
+
+
+def _check_filter(source: ByteSource, name: str, stored: StoredTensor) -> None:
+    """Check that a filter is the standard [1, 3, 3, 1], whatever its gain."""
+    stored.check(name)
+    matches = stored.shape[-2:] == (4, 4) and stored.numel == 16
+    if matches:
+        kernel = stored.read().reshape(4, 4)
+        wanted = torch.outer(ROW, ROW)
+        matches = torch.allclose(kernel / kernel.sum(), wanted, atol=FILTER_TOLERANCE)
+    if not matches:
+        raise source.refuse(
+            f"{name} is another resampling filter than [1, 3, 3, 1]",
+            "only networks with the standard filter can be opened",
+        )
