@@ -42,7 +42,7 @@ def plain_put(url: str, dataset: Path) -> float:
 
     from l4f_datagen.hub.content import read_content
 
-    shards = read_content(dataset).shards
+    shards = read_content(dataset).samples
     started = time.perf_counter()
     with httpx2.Client(timeout=None) as client:
         for shard in shards:
@@ -58,7 +58,7 @@ def whole_push(_: str, dataset: Path) -> float:
     from l4f_datagen.hub import plan_push, push
 
     started = time.perf_counter()
-    done = push(plan_push(dataset, NAME), lambda _: None)
+    done = push(plan_push(dataset, NAME))
     return done.size / (time.perf_counter() - started)
 
 

@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from l4f_datagen.cli.engine import engine_keys, engine_options
 from l4f_datagen.cli.output import output_keys, output_options
+from l4f_datagen.cli.push import private_option, replace_option
 from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.options import PLACE, PSI_LIST
+
+if TYPE_CHECKING:
+    from l4f_datagen.recipe import Recipe
 
 
 @click.command()
@@ -41,7 +45,12 @@ from l4f_datagen.core.options import PLACE, PSI_LIST
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]))
 @engine_options
 @click.option("--overwrite", is_flag=True, help="Throw away what the folder holds.")
-@click.option("--push", "repo", metavar="USER/NAME", help="Publish on the Hugging Face Hub then.")
+@click.option(
+    "--push", "repo", metavar="USER/NAME", help="Publish on the Hugging Face Hub at the end."
+)
+@click.option("--yes", is_flag=True, help="Confirm --push.")
+@private_option
+@replace_option
 @click.option("--dry-run", is_flag=True, help="Print plan, counts, disk and time; touch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def make(
@@ -60,6 +69,9 @@ def make(
     precision: str | None,
     overwrite: bool,
     repo: str | None,
+    yes: bool,
+    private: bool | None,
+    replace: bool,
     dry_run: bool,
     as_json: bool,
     device: str,
@@ -95,7 +107,7 @@ def make(
         problem = "publishes a finished folder, and none is made here"
         raise UsageError("--push", problem, "merge into a folder, then `l4f-datagen push`")
     if repo is not None:
-        _check_push(repo, recipe.output.formats, dry_run)
+        _check_push(repo, recipe, yes=yes or dry_run, private=private, replace=replace)
     job = Job(recipe, out, number, count, device, overwrite=overwrite, offline=offline, **engine)
     if dry_run:
         from l4f_datagen.pipeline.estimate import estimate
@@ -105,7 +117,7 @@ def make(
         return
     manifest = make_dataset(job, say=lambda line: click.echo(line, err=True))
     counts = manifest["counts"]
-    published = None if repo is None else _push(Path(out), repo)
+    published = None if repo is None else _push(Path(out), repo, private, replace)
     if as_json:
         told = {"out": str(out), "counts": counts} | ({"push": published} if published else {})
         click.echo(json.dumps(told, indent=2))
@@ -120,33 +132,34 @@ def make(
         return
     click.echo(f"look at {out}/report.html")
     if published:
-        click.echo(published["told"])
+        click.echo(published["text"])
 
 
-def _check_push(repo: str, formats: tuple[str, ...], dry_run: bool) -> None:
-    """Refuse before hours of work what can be told now: the name, no Parquet, no token."""
-    from l4f_datagen.hub.names import check_repo
+def _check_push(
+    repo: str, recipe: "Recipe", *, yes: bool, private: bool | None, replace: bool
+) -> None:
+    """Refuse before hours of work what can be known now: name, token, visibility, what is there."""
+    from l4f_datagen.hub import check_destination
 
-    check_repo(repo)
-    if "hf" not in formats:
+    if not yes:
+        remedy = "add --yes, or leave out --push and look first with `l4f-datagen push`"
+        raise UsageError("--push", f"publishes at {repo} when the dataset is done", remedy)
+    if "hf" not in recipe.output.formats:
         raise UsageError(
             "--push", "publishes Parquet files, and none are made", "add hf to formats"
         )
-    if not dry_run:
-        from l4f_datagen.hub.session import open_session
-
-        open_session()
+    check_destination(repo, recipe.model_dump(mode="json"), private=private, replace=replace)
 
 
-def _push(folder: Path, repo: str) -> dict[str, Any]:
-    from l4f_datagen.cli.push import told
+def _push(folder: Path, repo: str, private: bool | None, replace: bool) -> dict[str, Any]:
+    from l4f_datagen.cli.push import result_text
     from l4f_datagen.hub import plan_push, push
 
-    job = plan_push(folder, repo)
-    for note in job.notes:
+    job = plan_push(folder, repo, private=private)
+    for note in job.content.notes:
         click.echo(note, err=True)
-    done = push(job, say=lambda line: click.echo(line, err=True))
-    return {**vars(done), "told": told(done)}
+    done = push(job, replace=replace)
+    return {**vars(done), "text": result_text(done)}
 
 
 def _plan_text(plan: dict[str, Any]) -> str:

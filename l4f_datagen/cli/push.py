@@ -10,77 +10,118 @@ import click
 from l4f_datagen.cli.source import FILE
 
 if TYPE_CHECKING:
-    from l4f_datagen.hub import Push, Pushed
+    from l4f_datagen.hub import Changes, Push, Pushed, Remote
+
+PREVIEW_LINES = 14
+"""Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
+
+private_option = click.option(
+    "--private/--public",
+    default=None,
+    help="Visibility; default: private where the licence forbids commercial use, else public.",
+)
+replace_option = click.option(
+    "--replace", is_flag=True, help="Take away another dataset that the repository holds."
+)
 
 
 @click.command()
 @click.argument("folder", type=FILE, metavar="DATASET")
 @click.argument("repo", metavar="USER/NAME")
-@click.option("--yes", is_flag=True, help="Act; without it only show files and bytes.")
-@click.option("--private", is_flag=True, help="Create the repository as a private one.")
-@click.option("--revision", default="main", show_default=True, help="Branch, made if need be.")
+@click.option("--yes", is_flag=True, help="Publish; without it nothing is changed on the Hub.")
+@private_option
+@replace_option
+@click.option("--revision", default="main", show_default=True, help="Branch, made where missing.")
 @click.option("--tag", help="Tag the result.")
 @click.option("--also", multiple=True, metavar="FORMAT", help="Publish png, coco or report too.")
+@click.option("--no-verify", is_flag=True, help="Do not read all files to check their hashes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def push(
     folder: Path,
     repo: str,
     yes: bool,
-    private: bool,
+    private: bool | None,
+    replace: bool,
     revision: str,
     tag: str | None,
     also: tuple[str, ...],
+    no_verify: bool,
     as_json: bool,
 ) -> None:
-    """Publish a finished dataset so that load_dataset("user/name") and the viewer work.
+    r"""Publish a finished dataset on the Hugging Face Hub.
 
-    Sends Parquet files, card, contact sheet, manifest, recipe and ledger. What has arrived is not
-    sent twice. The token comes from HF_TOKEN or the usual login.
+    Without --yes it shows what would be sent, replaced and removed, and the card. Then
+    load_dataset("user/name") and the Hub's viewer read it. The token comes from HF_TOKEN or the
+    usual login.
+
+    \b
+    l4f-datagen push cars user/cars          # look at files, bytes, visibility and card
+    l4f-datagen push cars user/cars --yes    # publish; run it again after an interruption
     """
-    from l4f_datagen.hub import plan_push
-    from l4f_datagen.hub import push as act
+    from l4f_datagen.hub import ask_hub, plan_push
+    from l4f_datagen.hub import push as publish
 
-    job = plan_push(folder, repo, private=private, revision=revision, tag=tag, also=also)
-    for note in job.notes:
+    job = plan_push(
+        folder, repo, private=private, revision=revision, tag=tag, also=also, verify=not no_verify
+    )
+    for note in job.content.notes:
         click.echo(note, err=True)
     if not yes:
-        click.echo(json.dumps(_plan(job), indent=2) if as_json else _plan_text(job))
+        remote, changes = ask_hub(job)
+        plan = _plan(job, remote, changes)
+        click.echo(json.dumps(plan, indent=2) if as_json else _plan_text(job, remote, changes))
         return
-    done = act(job, say=lambda line: click.echo(line, err=True))
-    if as_json:
-        click.echo(json.dumps(vars(done), indent=2))
-    else:
-        click.echo(told(done))
+    done = publish(job, replace=replace)
+    click.echo(json.dumps(vars(done), indent=2) if as_json else result_text(done))
 
 
-def told(done: "Pushed") -> str:
+def result_text(done: "Pushed") -> str:
     """Say what a push did."""
     if not done.files and not done.removed:
         return f"{done.url}: up to date, nothing was sent"
     removed = f", {done.removed} old files removed" if done.removed else ""
-    return f"{done.url}: {done.files} files sent, {done.size:,} bytes{removed}"
+    kind = "private" if done.private else "public"
+    return f"{done.url} ({kind}): {done.files} files sent, {done.size:,} bytes{removed}"
 
 
-def _plan(job: "Push") -> dict[str, object]:
+def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object]:
     return {
         "repo": job.repo,
         "revision": job.revision,
-        "private": job.private,
+        "exists": remote.exists,
+        "private": remote.private if remote.exists else job.makes_private,
         "files": [{"path": file.path, "bytes": file.size} for file in job.files],
         "bytes": job.size,
+        "send": [file.path for file in changes.files],
+        "send_bytes": changes.size,
+        "remove": changes.remove,
+        "replaces": changes.replaced,
+        "card": changes.card.decode("utf-8", "replace"),
     }
 
 
-def _plan_text(job: "Push") -> str:
-    """Say what would be sent: pages by name, files of samples by folder."""
+def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
+    """List pages by name and files of samples by folder, then what changes on the Hub."""
     folders: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for file in job.content.shards:
+    for file in job.content.samples:
         name = file.path.partition("/")[0] + "/"
         folders[name] += 1
         sizes[name] += file.size
     lines = [f"{sizes[name]:>16,}  {name} ({number} files)" for name, number in folders.items()]
     lines += [f"{file.size:>16,}  {file.path}" for file in job.content.pages]
-    where = f"{'private ' if job.private else ''}dataset {job.repo}, revision {job.revision}"
-    total = f"{job.size:>16,}  bytes in {len(job.files)} files to {where}"
-    return "\n".join([*lines, total, "nothing was sent; add --yes to publish"])
+    lines += [f"{job.size:>16,}  bytes in {len(job.files)} files", "", "card:"]
+    card = changes.card.decode("utf-8", "replace")
+    body = card.split("\n---\n", 1)[-1].strip().splitlines()
+    lines += [f"  | {line}".rstrip() for line in body[:PREVIEW_LINES]]
+    more = len(body) - PREVIEW_LINES
+    lines += [f"  | ... {more} lines more in {job.folder}/README.md"] if more > 0 else []
+    private = remote.private if remote.exists else job.makes_private
+    kind = f"{'' if remote.exists else 'new '}{'private' if private else 'public'} dataset"
+    lines += ["", f"to the {kind} {job.repo}, revision {job.revision}"]
+    there = len(job.files) - len(changes.files)
+    lines += [f"{len(changes.files)} files to send, {changes.size:,} bytes; {there} are there"]
+    lines += [f"{len(changes.remove)} old files to remove"] if changes.remove else []
+    lines += [f"replaces {what}" for what in changes.replaced]
+    flags = "--replace --yes" if changes.replaced else "--yes"
+    return "\n".join([*lines, f"nothing was sent; add {flags} to publish"])

@@ -1,35 +1,31 @@
-"""Content: which files of a dataset folder are published, as its manifest and markers list them."""
+"""Content: the files of a finished dataset that are published, checked before anything is sent."""
 
 import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import LEDGER, PREVIEW, RECIPE, marker_path
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
-from l4f_datagen.dataset.notes import CARD
+from l4f_datagen.dataset.notes import CARD, MARKER
 from l4f_datagen.io.disk import has_size
+from l4f_datagen.report.card import card_page, manifest_named
 
 SHEET, REPORT = "contact_sheet.png", "report.html"
 MAX_FILES = 100_000
-"""The Hub's limit for one repository."""
+"""The Hub's limit for one repository (huggingface.co/docs/hub/storage-limits)."""
 
 
 @dataclass(frozen=True)
 class PushFile:
-    """One file to publish.
-
-    Attributes:
-        path: in the dataset folder and in the repository.
-        size: bytes.
-        sha256: as the manifest and the markers have it.
-    """
+    """One file to publish: its path in folder and repository, bytes, and recorded SHA-256."""
 
     path: str
     size: int
@@ -41,86 +37,70 @@ class Content:
     """What is published.
 
     Attributes:
-        shards: files of the samples.
-        pages: card, manifest and what else speaks for the whole dataset.
-        formats: names of the writers whose files they are.
-        manifest: the read ``manifest.json``.
+        samples: files of the samples.
+        pages: card, manifest and the other files that describe the whole dataset.
+        formats: names of the formats whose files they are.
+        manifest: the content of ``manifest.json``.
+        notes: what the user should know before publishing, one line each.
     """
 
-    shards: list[PushFile]
+    samples: list[PushFile]
     pages: list[PushFile]
     formats: list[str]
     manifest: dict[str, Any]
+    notes: list[str]
 
 
 def read_content(folder: Path, also: Collection[str] = ()) -> Content:
-    """Find the files of a finished dataset.
+    """List the files of a finished dataset that are published.
 
     Args:
         folder: the dataset.
         also: further formats whose files are published beside the Parquet files, or "report".
 
     Raises:
-        UsageError: not finished, changed since, nothing that the Hub can read, an unknown or
-            absent format, too many files.
+        UsageError: not finished, changed since, without Parquet files, an unknown or absent
+            format, too many files, or a card that is missing, broken or of another state.
         InputRefused: a damaged manifest.
     """
     manifest = read_manifest(folder)
+    data = (folder / MANIFEST).read_bytes()
     formats = _chosen(folder, manifest["formats"], also)
-    shards = [fact for fact in shard_files(folder, manifest) if _format_of(fact.path) in formats]
-    names = [RECIPE, LEDGER, SHEET, *(name for f in formats for name in WRITERS[f].indexes)]
-    names += [PREVIEW, REPORT] if "report" in also else [PREVIEW]
-    listed = manifest["indexes"]
+    places = sample_places(formats)
+    samples = [file for file in _sample_files(folder, manifest) if places.fullmatch(file.path)]
+    names = [RECIPE, LEDGER, SHEET, PREVIEW, *(n for f in formats for n in WRITERS[f].indexes)]
+    names += [REPORT] if "report" in also else []
     pages = [
         PushFile(name, fact["bytes"], fact["sha256"])
-        for name, fact in listed.items()
+        for name, fact in manifest["indexes"].items()
         if any(re.fullmatch(place_pattern(known), name) for known in names)
     ]
     for page in pages:
-        if file_sha256(folder / page.path) != page.sha256:
+        if not (folder / page.path).is_file():
             raise _changed(folder, page.path)
-    if "report" in also and REPORT not in listed:
+    if "report" in also and REPORT not in manifest["indexes"]:
         if not (folder / REPORT).is_file():
             raise UsageError(str(folder), f"has no {REPORT}", "make it with `l4f-datagen report`")
         pages.append(_on_disk(folder, REPORT))
-    pages += [_on_disk(folder, CARD)] if (folder / CARD).is_file() else []
-    pages.append(_on_disk(folder, MANIFEST))
-    if len(shards) + len(pages) > MAX_FILES:
+    notes = [*_licence_notes(manifest), *_path_notes(manifest), *_check_card(folder, data)]
+    pages += [
+        _on_disk(folder, CARD),
+        PushFile(MANIFEST, len(data), hashlib.sha256(data).hexdigest()),
+    ]
+    if len(samples) + len(pages) > MAX_FILES:
         raise UsageError(
             str(folder),
-            f"{len(shards) + len(pages)} files, the Hub takes {MAX_FILES} at most",
-            "leave out formats with a file a sample",
+            f"{len(samples) + len(pages)} files, the Hub takes {MAX_FILES} at most",
+            "leave out formats with a file for each sample",
         )
-    return Content(shards, pages, formats, manifest)
+    return Content(samples, pages, formats, manifest, notes)
 
 
-def shard_files(folder: Path, manifest: dict[str, Any]) -> Iterator[PushFile]:
-    """List the files of all shards.
-
-    Raises:
-        UsageError: a marker or a file is gone, or has another size than the marker says.
-    """
-    for shard in manifest["shards"]:
-        number = shard["shard"]
-        if not marker_path(folder, number).is_file():
-            raise _changed(folder, f"the marker of shard {number}")
-        try:
-            [marker] = read_markers(folder, [number])
-        except ValueError:
-            raise _changed(folder, f"the marker of shard {number}") from None
-        for path, size, digest in marker.files:
-            if not has_size(folder / path, size):
-                raise _changed(folder, path)
-            yield PushFile(path, size, digest)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return ""
+def sample_places(formats: Collection[str] = tuple(WRITERS)) -> re.Pattern[str]:
+    """Return the pattern of all paths at which samples of these formats can be."""
+    # Places that start with a dot hold this tool's own state, which is never published.
+    places = [place for name in formats for place in WRITERS[name].places if place[0] != "."]
+    return re.compile("|".join(map(place_pattern, places)))
 
 
 def place_pattern(place: str) -> str:
@@ -132,17 +112,18 @@ def place_pattern(place: str) -> str:
     return re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(place)) + "(/.*)?"
 
 
-def _format_of(path: str) -> str | None:
-    found = (name for name, pattern in _patterns().items() if pattern.fullmatch(path))
-    return None if path.startswith(".") else next(found, None)
-
-
-@cache
-def _patterns() -> dict[str, re.Pattern[str]]:
-    return {
-        name: re.compile("|".join(map(place_pattern, writer.places)))
-        for name, writer in WRITERS.items()
-    }
+def _sample_files(folder: Path, manifest: dict[str, Any]) -> Iterator[PushFile]:
+    """List the files of all shards; the markers know each one, the manifest only their sum."""
+    for shard in manifest["shards"]:
+        number = shard["shard"]
+        try:
+            [marker] = read_markers(folder, [number])
+        except (ValueError, FileNotFoundError):
+            raise _changed(folder, f"{marker_path(Path(), number)}") from None
+        for path, size, digest in marker.files:
+            if not has_size(folder / path, size):
+                raise _changed(folder, path)
+            yield PushFile(path, size, digest)
 
 
 def _chosen(folder: Path, formats: list[str], also: Collection[str]) -> list[str]:
@@ -161,12 +142,90 @@ def _chosen(folder: Path, formats: list[str], also: Collection[str]) -> list[str
 
 
 def _on_disk(folder: Path, name: str) -> PushFile:
-    return PushFile(name, (folder / name).stat().st_size, file_sha256(folder / name))
+    with (folder / name).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return PushFile(name, file.tell(), digest)
 
 
 def _changed(folder: Path, what: str) -> UsageError:
     return UsageError(
         str(folder),
         f"{what} is not as {MANIFEST} lists it",
-        "run the same `l4f-datagen make` command again: it mends the dataset",
+        "run the same `l4f-datagen make` command again: it repairs the dataset",
     )
+
+
+def _licence_notes(manifest: dict[str, Any]) -> list[str]:
+    licence = manifest["provenance"]["licence"]
+    if licence["commercial"] is None:
+        return [f"licence: {licence['name']}; the terms of the weights are not known"]
+    if licence["commercial"]:
+        return []
+    return [
+        f"licence: {licence['name']} forbids commercial use of the weights; the card passes that "
+        "limit on to the images"
+    ]
+
+
+def _path_notes(manifest: dict[str, Any]) -> list[str]:
+    """Warn of the paths of this machine that the published recipe contains."""
+    recipe = manifest["provenance"]["recipe"]
+    named = [recipe["generator"]["weights"], recipe["alpha"]["weights"]]
+    named += [recipe["alpha"]["training"]["reals_folder"]]
+    named += [recipe["sampling"]["latents"], recipe["output"]["composites_folder"]]
+    paths = [path for path in named if path and Path(path).is_absolute()]
+    return [f"recipe and manifest contain a path of this machine: {path}" for path in paths]
+
+
+def _check_card(folder: Path, manifest: bytes) -> list[str]:
+    """Check the card against the bytes of the manifest; returns notes for the user.
+
+    Raises:
+        UsageError: no card, broken YAML, or a card of another state of the dataset.
+    """
+    path = folder / CARD
+    rewrite = f"write it again with `l4f-datagen card {folder}`: your text below its marker is kept"
+    if not path.is_file():
+        raise UsageError(str(path), "is missing", rewrite)
+    data = path.read_bytes()
+    try:
+        card = data.decode("utf-8")
+        check_head(card)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8"
+        ) from None
+    except ValueError as error:
+        raise UsageError(str(path), str(error), f"repair it, or {rewrite}") from None
+    if manifest_named(card) != hashlib.sha256(manifest).hexdigest():
+        raise UsageError(str(path), f"was not written for this {MANIFEST}", rewrite)
+    marker = MARKER.encode()
+    if data.partition(marker)[0] != card_page(folder)(manifest).partition(marker)[0]:
+        return [
+            f"{CARD}: differs from what the tool would write now (edited above its marker, or "
+            f"scores were recorded since); `l4f-datagen card {folder}` writes it again"
+        ]
+    return []
+
+
+def check_head(card: str) -> None:
+    """Check the YAML head of a card.
+
+    Raises:
+        ValueError: no head, broken YAML, or no licence.
+    """
+    lines = card.splitlines()
+    end = next((at for at, line in enumerate(lines) if at and line.rstrip() == "---"), None)
+    if not lines or lines[0].rstrip() != "---" or end is None:
+        raise ValueError("its YAML head, between two lines of ---, is missing")
+    try:
+        head = yaml.safe_load("\n".join(lines[1:end]))
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        raise ValueError(f"its YAML head is broken{where} ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"its YAML head is broken ({error})") from None
+    if not isinstance(head, dict):
+        raise ValueError("its YAML head is not a mapping of keys to values")
+    if not isinstance(head.get("license"), str | list):
+        raise ValueError("its YAML head has no license")

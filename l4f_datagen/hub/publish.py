@@ -1,42 +1,51 @@
-"""Push: a finished dataset becomes a dataset repository; a second push sends what is missing."""
+"""Publish: a finished dataset becomes a dataset repository; a second push sends what is missing."""
 
+import logging
 import os
-import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from l4f_datagen.core.errors import NetworkError
-from l4f_datagen.dataset.formats import WRITERS
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
+
+from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.layout import LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
-from l4f_datagen.dataset.notes import CARD, encode_card, join_card, split_card
+from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.hub.card_check import check_card
-from l4f_datagen.hub.content import Content, PushFile, place_pattern, read_content
-from l4f_datagen.hub.names import check_ref, check_repo
-from l4f_datagen.hub.repository import Repository
-from l4f_datagen.hub.session import in_words, open_session
+from l4f_datagen.dataset.verify import verify_dataset
+from l4f_datagen.hub.client import RESUME, hub_session, news, retry
+from l4f_datagen.hub.content import Content, PushFile, read_content
+from l4f_datagen.hub.remote import (
+    MAIN,
+    Changes,
+    Remote,
+    check_ref,
+    check_repo,
+    check_visibility,
+    compare,
+    describe,
+    notes_differ,
+    read_remote,
+    read_tree,
+)
 
-Say = Callable[[str], None]
-
-COMMIT_FILES = 1000
-COMMIT_BYTES = 5 * 10**9
-"""A commit holds no more than this: an interruption costs little, and the Hub answers in time."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Push:
-    """A push that is possible as far as can be told without the Hub.
+    """A push that has passed all checks of this machine.
 
     Attributes:
         folder: the dataset.
         repo: ``user/name``.
         content: what is published.
-        notes: what the user should know before, one line each.
-        private: make the repository a private one.
+        private: the wanted visibility; None: as an existing repository is, else private where
+            the licence forbids commercial use.
         revision: branch.
         tag: put on the result, or None.
     """
@@ -44,47 +53,47 @@ class Push:
     folder: Path
     repo: str
     content: Content
-    notes: list[str]
-    private: bool
+    private: bool | None
     revision: str
     tag: str | None
 
     @property
     def files(self) -> list[PushFile]:
         """All files, those of the samples first."""
-        return [*self.content.shards, *self.content.pages]
+        return [*self.content.samples, *self.content.pages]
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
+    @property
+    def makes_private(self) -> bool:
+        """Whether a new repository is made private."""
+        research_only = self.content.manifest["provenance"]["licence"]["commercial"] is False
+        return research_only if self.private is None else self.private
+
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did.
-
-    Attributes:
-        url: of the dataset.
-        files: how many were sent; with none sent and none removed there was no commit.
-        size: their bytes.
-        removed: files of an earlier state that were taken away.
-    """
+    """What a push did: the dataset's URL, files and bytes sent, old files removed, visibility."""
 
     url: str
     files: int
     size: int
     removed: int
+    private: bool
 
 
 def plan_push(
     folder: Path,
     repo: str,
     *,
-    private: bool = False,
-    revision: str = "main",
+    private: bool | None = None,
+    revision: str = MAIN,
     tag: str | None = None,
     also: Collection[str] = (),
+    verify: bool = True,
 ) -> Push:
     """Check all that can be checked without the Hub.
 
@@ -95,147 +104,233 @@ def plan_push(
         revision: see ``Push``.
         tag: see ``Push``.
         also: further formats to publish, or "report".
+        verify: read every file and compare it with its recorded SHA-256.
 
     Raises:
-        UsageError: a name the Hub refuses; a dataset that is unfinished, changed, without Parquet
-            files; a card that is missing, broken or of another state.
+        UsageError: a name the Hub refuses; a dataset that is unfinished, changed or without
+            Parquet files; a card that is missing, broken or of another state.
+        InputRefused: a damaged manifest.
     """
     name = check_repo(repo)
     check_ref(revision, "--revision")
     if tag is not None:
         check_ref(tag, "--tag")
-    content = read_content(folder, also)
-    notes = check_card(folder)
-    return Push(
-        folder,
-        name,
-        content,
-        [*licence_notes(content), *path_notes(content), *notes],
+    job = Push(folder, name, read_content(folder, also), private, revision, tag)
+    if verify:
+        with news(f"checking the hashes of {folder}"):
+            problems = verify_dataset(folder)
+        if problems:
+            more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
+            first = problems[0]
+            raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
+    return job
+
+
+def check_destination(
+    repo: str, recipe: Mapping[str, Any], *, private: bool | None, replace: bool
+) -> None:
+    """Check before a dataset is made that it can be published under a name.
+
+    Raises:
+        NetworkError: no valid token, no right to write there, another visibility.
+        UsageError: the repository holds another dataset, and ``replace`` is False.
+    """
+    repo = check_repo(repo)
+    with hub_session(repo) as api:
+        remote = read_remote(api, repo, MAIN)
+        check_visibility(remote, repo, private)
+        there = remote.manifest
+        if there is not None and there["provenance"].get("recipe") != recipe and not replace:
+            raise _refusal(repo, [describe(there)])
+
+
+def ask_hub(job: Push) -> tuple[Remote, Changes]:
+    """Find out what a push would change, and whether the Hub would accept it; changes nothing.
+
+    Raises:
+        NetworkError: no valid token, no right to write there, another visibility, a tag that
+            stands elsewhere, a card that the Hub refuses, or a failure of the Hub.
+    """
+    with hub_session(job.repo) as api:
+        return _checked(api, job)
+
+
+def push(job: Push, *, replace: bool = False) -> Pushed:
+    """Publish: first the samples, in commits of bounded size, at last card and manifest.
+
+    Args:
+        job: see ``plan_push``.
+        replace: take away another dataset, or samples that the folder no longer has.
+
+    Raises:
+        NetworkError: see ``ask_hub``; the same push, run again, sends what is missing.
+        UsageError: another process writes the dataset, or it replaces something without
+            ``replace``.
+    """
+    with hub_session(job.repo) as api, _held(job.folder):
+        remote, changes = _checked(api, job)
+        if changes.replaced and not replace:
+            raise _refusal(job.repo, changes.replaced)
+        if notes_differ(changes.card, remote.card):
+            logger.warning(
+                "%s: its text below the marker replaces another one on the Hub (the repository's "
+                "history keeps that)",
+                CARD,
+            )
+        private = remote.private if remote.exists else job.makes_private
+        _create(api, job, remote, private)
+        _send_samples(api, job, remote, changes)
+        # Card and manifest go last, in one commit: a repository never claims samples it lacks.
+        late = [file for file in changes.pages if not (changes.samples and file.path == RECIPE)]
+        gone = [] if changes.other else changes.remove
+        if late or gone:
+            _commit(api, job, late, gone, changes.card, f"Card and manifest of {job.folder.name}")
+        if job.tag is not None:
+            _put_tag(api, job, job.tag)
+    page = f"{api.endpoint}/datasets/{job.repo}"
+    return Pushed(
+        page if job.revision == MAIN else f"{page}/tree/{job.revision}",
+        len(changes.files),
+        changes.size,
+        len(changes.remove),
         private,
-        revision,
-        tag,
     )
 
 
-def licence_notes(content: Content) -> list[str]:
-    """Say what the generator's terms mean for what is published."""
-    licence = content.manifest["provenance"]["licence"]
-    if licence["commercial"] is None:
-        return [f"licence: {licence['name']}; nobody stated the terms of the weights"]
-    if licence["commercial"]:
-        return []
-    return [
-        f"licence: {licence['name']} forbids commercial use of the weights; the card passes that "
-        "limit on to the images"
-    ]
+def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
+    remote = read_remote(api, job.repo, job.revision)
+    check_visibility(remote, job.repo, job.private)
+    changes = compare(job.folder, job.content, remote)
+    if job.tag is not None and remote.exists:
+        refs = retry(lambda: api.list_repo_refs(job.repo, repo_type="dataset"))
+        heads = {branch.name: branch.target_commit for branch in refs.branches}
+        for tag in refs.tags:
+            moves = changes.files or changes.remove or heads.get(job.revision) != tag.target_commit
+            if tag.name == job.tag and moves:
+                raise NetworkError(
+                    f"--tag {tag.name}",
+                    f"marks another state of {job.repo}",
+                    "choose another tag",
+                )
+    if any(page.path == CARD for page in changes.pages):
+        _check_head(job.repo, changes.card)
+    return remote, changes
 
 
-def path_notes(content: Content) -> list[str]:
-    """Say which paths of this machine the published recipe names."""
-    recipe = content.manifest["provenance"]["recipe"]
-    training = recipe["alpha"]["training"]
-    named = [recipe["generator"]["weights"], recipe["alpha"]["weights"], training["reals_folder"]]
-    named += [recipe["sampling"]["latents"], recipe["output"]["composites_folder"]]
-    paths = [path for path in named if path and Path(path).is_absolute()]
-    return [f"recipe and manifest name a path of this machine: {path}" for path in paths]
-
-
-def push(job: Push, say: Say) -> Pushed:
-    """Publish: first the samples, in commits of bounded size, then the pages that speak for them.
-
-    Raises:
-        NetworkError: no token, or the Hub or the way there failed; a re-run finishes.
-        UsageError: another process writes the dataset.
-    """
-    api, token = open_session()
-    with in_words(job.repo, token), _held(job.folder):
-        repository = Repository(api, job.repo, job.revision)
-        repository.open(private=job.private)
-        repository.read_tree()
-        card = merged_card(job.folder, repository, say)
-        stale = stale_files(job, repository)
-        shards = [file for file in job.content.shards if not repository.holds(job.folder, file)]
-        pages = [page for page in job.content.pages if not repository.holds(job.folder, page, card)]
-        repository.check_tag(job.tag, changes=bool(shards or pages or stale))
-        if any(page.path == CARD for page in pages):
-            repository.check_card(card)
-        # The recipe goes first: it tells a repository begun by this tool from one of others.
-        early = [page for page in pages if page.path == RECIPE] if shards else []
-        for batch in batches([*early, *shards]):
-            with linked(job.folder, batch, card) as folder:
-                repository.upload(folder, f"Add samples of {job.folder.name}")
-        if shards:
-            repository.read_tree()
-            repository.verify(shards)
-        late = [page for page in pages if page not in early]
-        if late or stale:
-            with linked(job.folder, late, card) as folder:
-                repository.upload(folder, f"Card and manifest of {job.folder.name}", stale)
-        repository.put_tag(job.tag)
-    sent = [*shards, *pages]
-    return Pushed(repository.url, len(sent), sum(file.size for file in sent), len(stale))
-
-
-def merged_card(folder: Path, repository: Repository, say: Say) -> bytes:
-    """Return the card to publish: notes written on the Hub stay where the folder has none."""
-    ours = (folder / CARD).read_bytes()
-    above, notes = split_card(ours.decode("utf-8", "surrogateescape"))
-    theirs = split_card(repository.read(CARD).decode("utf-8", "replace"))[1] or ""
-    if not theirs.strip() or theirs == notes:
-        return ours
-    if notes is None or notes.strip():
-        say(
-            f"{CARD}: below the marker it says something else on the Hub; what is here takes its "
-            "place (the repository's history keeps the other)"
+def _check_head(repo: str, card: bytes) -> None:
+    """Let the Hub check the YAML head of the card, before anything large is sent."""
+    text = card.decode("utf-8", "replace")
+    try:
+        retry(lambda: DatasetCard(text, ignore_metadata_errors=True).validate(repo_type="dataset"))
+    except ValueError as error:
+        said = " ".join(str(error).split())[:300]
+        raise NetworkError(repo, f"the Hub refuses the head of {CARD} ({said})", "repair it") from (
+            None
         )
-        return ours
-    return encode_card(join_card(above, theirs))
 
 
-def stale_files(job: Push, repository: Repository) -> list[str]:
-    """Name the files that ``load_dataset`` would take for samples, and that are none of ours.
+def _create(api: HfApi, job: Push, remote: Remote, private: bool) -> None:
+    if not remote.exists:
+        retry(
+            lambda: api.create_repo(job.repo, repo_type="dataset", private=private, exist_ok=True)
+        )
+    if job.revision != MAIN and not remote.tree:
+        retry(
+            lambda: api.create_branch(
+                job.repo, branch=job.revision, repo_type="dataset", exist_ok=True
+            )
+        )
+
+
+def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> None:
+    """Send the files of samples, and check that all of them arrived.
 
     Raises:
-        NetworkError: they were put there by something else than a push.
+        NetworkError: a file is missing on the Hub, or has other bytes than the manifest lists.
     """
-    ours = {file.path for file in job.content.shards}
-    places = [place for name in job.content.formats for place in WRITERS[name].places]
-    pattern = re.compile("|".join(map(place_pattern, places)))
-    strange = [path for path in repository.tree if path not in ours and pattern.fullmatch(path)]
-    if strange and not {RECIPE, MANIFEST} & set(repository.tree):
-        raise NetworkError(
+    if not changes.samples:
+        return
+    # The recipe goes first: it tells an interrupted push of this dataset from one of another.
+    # Another dataset goes with it, manifest first of all: half of each must not look whole.
+    early = [file for file in changes.pages if file.path == RECIPE]
+    gone = [path for path in (MANIFEST, CARD) if path in remote.tree] if changes.other else []
+    gone += changes.remove if changes.other else []
+    if early or gone:
+        _commit(api, job, early, gone, changes.card, f"Begin {job.folder.name}")
+    size = sum(file.size for file in changes.samples)
+    with (
+        news(f"sending {len(changes.samples)} files of samples, {size:,} bytes, to {job.repo}"),
+        _linked(job.folder, changes.samples) as links,
+    ):
+        retry(
+            lambda: api.upload_folder(
+                repo_id=job.repo,
+                folder_path=links,
+                repo_type="dataset",
+                revision=job.revision,
+                commit_message=f"Add samples of {job.folder.name}",
+            )
+        )
+    tree = read_tree(api, job.repo, job.revision)
+    for file in changes.samples:
+        there = tree.get(file.path)
+        if there is None or (there.lfs is not None and there.lfs.sha256 != file.sha256):
+            raise NetworkError(
+                job.repo, f"{file.path} did not arrive as {MANIFEST} lists it", RESUME
+            )
+
+
+def _commit(
+    api: HfApi,
+    job: Push,
+    files: Iterable[PushFile],
+    remove: Iterable[str],
+    card: bytes,
+    message: str,
+) -> None:
+    def commit() -> None:
+        added = [
+            CommitOperationAdd(
+                file.path, card if file.path == CARD else str(job.folder / file.path)
+            )
+            for file in files
+        ]
+        removed = [CommitOperationDelete(path) for path in remove]
+        api.create_commit(
             job.repo,
-            f"holds another dataset ({strange[0]} and {len(strange) - 1} more)",
-            "choose another name, or delete these files there",
+            [*removed, *added],
+            commit_message=message,
+            repo_type="dataset",
+            revision=job.revision,
         )
-    return strange
+
+    with news(f"{message[0].lower()}{message[1:]}"):
+        retry(commit)
 
 
-def batches(files: Iterable[PushFile]) -> Iterator[list[PushFile]]:
-    """Cut files into lists of at most ``COMMIT_FILES`` and ``COMMIT_BYTES``."""
-    batch: list[PushFile] = []
-    size = 0
-    for file in files:
-        if batch and (len(batch) == COMMIT_FILES or size + file.size > COMMIT_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += file.size
-    if batch:
-        yield batch
+def _put_tag(api: HfApi, job: Push, tag: str) -> None:
+    head = retry(lambda: api.dataset_info(job.repo, revision=job.revision)).sha
+    retry(
+        lambda: api.create_tag(job.repo, tag=tag, revision=head, repo_type="dataset", exist_ok=True)
+    )
+
+
+def _refusal(repo: str, replaced: Iterable[str]) -> UsageError:
+    return UsageError(
+        repo,
+        f"holds what this push would replace: {'; '.join(replaced)}",
+        "choose another name, or add --replace",
+    )
 
 
 @contextmanager
-def linked(folder: Path, files: Iterable[PushFile], card: bytes) -> Iterator[Path]:
+def _linked(folder: Path, files: Iterable[PushFile]) -> Iterator[Path]:
     """Give a folder of links to just these files, as the client uploads whole folders."""
     with tempfile.TemporaryDirectory(prefix="l4f-push-") as name:
         for file in files:
             path = Path(name) / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            if file.path == CARD:
-                path.write_bytes(card)
-            else:
-                path.symlink_to((folder / file.path).resolve())
+            path.symlink_to((folder / file.path).resolve())
         yield Path(name)
 
 

@@ -89,7 +89,7 @@ def rewrite_card(folder: Path) -> Path:
     if path.exists() and MARKER.encode() not in path.read_bytes():
         raise UsageError(
             str(path),
-            "its marker line is gone, so your words cannot be told from the tool's",
+            "its marker line is missing, so your words cannot be told from the tool's",
             "move the file away and run the command again, then put your words below the marker",
         )
     write_atomically(path, card_page(folder)((folder / MANIFEST).read_bytes()))

@@ -2,6 +2,7 @@
 
 import runpy
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,8 @@ def published():
 
 @pytest.fixture(scope="session")
 def pristine(published, tmp_path_factory):
-    output = {"category": "disc", "split": {"val": 0.4}}
-    return published.publishable(tmp_path_factory.mktemp("pristine") / "discs", output=output)
+    folder = tmp_path_factory.mktemp("pristine") / "discs"
+    return published.publishable(folder, output=published.OUTPUT)
 
 
 @pytest.fixture
@@ -35,19 +36,23 @@ def serving():
 @pytest.fixture(params=["lfs"])
 def hub(request, serving, tmp_path, monkeypatch):
     """A running Hub, and this process logged in to it; nobody really waits."""
-    import huggingface_hub.utils._http as client
+    import huggingface_hub.utils._http as http
     from huggingface_hub import constants
 
-    from l4f_datagen.hub import session
+    from l4f_datagen.hub import client
 
     with serving.serve(tmp_path / "hub", xet=request.param == "xet") as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)  # of child processes
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setenv("HF_TOKEN", serving.TOKEN)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         server.waits = []
-        for module in (session, client):
-            monkeypatch.setattr(module, "time", SimpleNamespace(sleep=server.waits.append))
+        clock = SimpleNamespace(sleep=server.waits.append, monotonic=time.monotonic)
+        for module in (client, http):
+            monkeypatch.setattr(module, "time", clock)
         yield server
-        client.close_session()
+        http.close_session()

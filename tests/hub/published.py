@@ -1,5 +1,6 @@
 """A dataset folder as ``make`` leaves it, of noisy discs: card, contact sheet, real provenance."""
 
+import hashlib
 import io
 import runpy
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ NC = {
     "link": "https://nvlabs.github.io/stylegan2/license.html",
     "commercial": False,
 }
+OUTPUT = {"category": "disc", "split": {"val": 0.4}}
 APACHE = {"name": "apache-2.0", "link": None, "commercial": True}
 
 
@@ -47,10 +49,11 @@ def publishable(folder: Path, n: int = 20, *, size: int = 16, **recipe: Any) -> 
                 for disc, scores in zip(bare, measure_block(bare), strict=True)
             ]
 
+    digest = hashlib.sha256(checked.dump().encode()).hexdigest()
     origin = {
         "domain": checked.domain,
         "recipe": checked.model_dump(mode="json"),
-        "recipe_hash": "ab" * 32,
+        "recipe_hash": digest,
         "generator": {"format": "native", "sha256": "cd" * 32, "resolution": size},
         "alpha": {"sha256": "12" * 32},
         "licence": Licence.model_validate(recipe["generator"]["licence"]).model_dump(),
@@ -58,7 +61,7 @@ def publishable(folder: Path, n: int = 20, *, size: int = 16, **recipe: Any) -> 
         "device": "cpu",
     }
     facts = Facts("disc", 0.9, origin["licence"]["name"], "", "Noisy discs.", origin)
-    run = {"recipe": checked.dump(), "recipe_hash": "ab" * 32, "workers": 1}
+    run = {"recipe": checked.dump(), "recipe_hash": digest, "workers": 1}
     with open_dataset(folder, output=checked.output, **run) as dataset:
         discs["take_shards"](dataset, n, blocks)
         pages = {"README.md": card_page(folder), "contact_sheet.png": _picture()}

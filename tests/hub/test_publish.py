@@ -1,5 +1,6 @@
-"""The real client against a real server: what arrives, what is sent again, what is taken away."""
+"""The official client against a local Hub: what arrives, is sent again, replaced or removed."""
 
+import re
 import shutil
 
 import pytest
@@ -7,126 +8,164 @@ import yaml
 
 from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.notes import MARKER
-from l4f_datagen.hub import plan_push, push
-from l4f_datagen.hub.publish import batches
+from l4f_datagen.dataset.ownership import folder_lock
+from l4f_datagen.hub import ask_hub, plan_push, push
 
 NAME = "user/discs"
 
 
-def publish(dataset, **options):
-    said = []
-    return push(plan_push(dataset, NAME, **options), said.append), said
+def publish(dataset, *, replace=False, **options):
+    return push(plan_push(dataset, NAME, **options), replace=replace)
+
+
+def data_files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.glob("data/*.parquet")}
 
 
 @pytest.mark.parametrize("hub", ["lfs", "xet"], indirect=True)
 def test_a_second_push_makes_no_commit(hub, dataset):
-    done, _ = publish(dataset)
+    done = publish(dataset)
     there = hub.files(NAME)
     names = {"README.md", "contact_sheet.png", "ledger.jsonl", "manifest.json", "recipe.yaml"}
-    names |= {path.relative_to(dataset).as_posix() for path in dataset.glob("data/*.parquet")}
-    assert set(there) == names
-    assert {path: blob.size for path, blob in there.items()} == {
-        path: (dataset / path).stat().st_size for path in names
-    }
-    assert (done.files, done.size) == (len(names), sum(blob.size for blob in there.values()))
+    assert set(there) == names | data_files(dataset)
+    sizes = {path: (dataset / path).stat().st_size for path in there}
+    assert {path: blob.size for path, blob in there.items()} == sizes
+    assert (done.files, done.size) == (len(sizes), sum(sizes.values()))
     commits = hub.commits(NAME)
-    assert len(commits) == 2
+    assert commits == ["Begin discs", "Add samples of discs", "Card and manifest of discs"]
     hub.asked.clear()
-    again, _ = publish(dataset)
+    again = publish(dataset)
     assert (again.files, again.size, again.removed) == (0, 0, 0)
     assert hub.commits(NAME) == commits
-    assert not [line for line in hub.asked if not line.startswith("GET")]
+    assert not [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
 
 
-def test_every_byte_arrives(hub, dataset):
+def test_every_byte_arrives_and_card_and_manifest_come_last(hub, dataset):
     publish(dataset)
     for path in hub.files(NAME):
         assert hub.data(NAME, path) == (dataset / path).read_bytes()
+    *early, last = hub.repos["dataset", NAME].branches["main"]
+    assert all(not {"README.md", "manifest.json"} & set(files) for _, _, files in early)
+    assert {"README.md", "manifest.json"} <= set(last[2])
+    head = yaml.safe_load(hub.data(NAME, "README.md").split(b"---")[1])
+    for files in head["configs"][0]["data_files"]:
+        prefix = files["path"].removesuffix("*.parquet")
+        assert any(path.startswith(prefix) for path in hub.files(NAME))
 
 
-def test_card_and_manifest_come_last_and_large_sets_in_several_commits(hub, dataset, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.hub.publish.COMMIT_FILES", 3)
-    publish(dataset)
-    shards = len(list(dataset.glob("data/*.parquet")))
-    commits = hub.repos["dataset", NAME].branches["main"][1:]
-    assert len(commits) == -(-(shards + 1) // 3) + 1
-    assert all("README.md" not in files for _, _, files in commits[:-1])
-    assert {"README.md", "manifest.json"} <= set(commits[-1][2])
-    monkeypatch.setattr("l4f_datagen.hub.publish.COMMIT_BYTES", 1)
-    batch, *others = batches(plan_push(dataset, NAME).content.shards)
-    assert len(batch) == 1
-    assert len(others) == shards - 1
-
-
-def test_interrupted_push_is_finished_with_only_what_is_missing(hub, serving, dataset, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.hub.publish.COMMIT_FILES", 2)
-    hub.faults.append(serving.Fault("POST .*/commit/", serving.status(500), times=99, after=2))
+def test_an_interrupted_push_sends_what_is_missing(hub, serving, dataset):
+    hub.faults.append(serving.Fault("PUT /lfs/", serving.status(500), times=999, after=2))
     with pytest.raises(NetworkError, match=r"the Hub failed .500.*what has arrived is not sent"):
         publish(dataset)
-    assert len(hub.commits(NAME)) == 2
-    assert "README.md" not in hub.files(NAME)
+    assert set(hub.files(NAME)) == {"recipe.yaml"}
     hub.faults.clear()
     before = list(hub.received)
-    done, _ = publish(dataset)
-    arrived = {path.name: path.stat().st_size for path in dataset.glob("data/*.parquet")}
-    arrived["sheet"] = (dataset / "contact_sheet.png").stat().st_size
-    assert sorted(hub.received) == sorted(arrived.values())  # each object came once
-    assert len(before) < len(hub.received)
-    assert done.files < len(hub.files(NAME))
-    assert publish(dataset)[0].files == 0
+    publish(dataset)
+    sizes = [(dataset / path).stat().st_size for path in data_files(dataset)]
+    sizes.append((dataset / "contact_sheet.png").stat().st_size)
+    assert sorted(hub.received) == sorted(sizes)  # each object came once
+    assert 0 < len(before) < len(sizes)
+    assert publish(dataset).files == 0
 
 
-def test_private_revision_and_tag(hub, dataset):
-    done, _ = publish(dataset, private=True, revision="v2", tag="first")
+def test_revision_and_tag(hub, dataset):
+    done = publish(dataset, revision="v2", tag="first")
     repo = hub.repos["dataset", NAME]
-    assert repo.private
     assert repo.tags == {"first": repo.branches["v2"][-1][0]}
     assert len(repo.branches["main"]) == 1
     assert done.url.endswith("/datasets/user/discs/tree/v2")
-    assert publish(dataset, private=True, revision="v2", tag="first")[0].files == 0
-    with pytest.raises(NetworkError, match=r"--tag first: stands on another state of user/discs"):
+    assert publish(dataset, revision="v2", tag="first").files == 0
+    with pytest.raises(NetworkError, match=r"--tag first: marks another state of user/discs"):
         publish(dataset, tag="first")
     assert len(repo.branches["main"]) == 1  # refused before anything was sent
 
 
-def test_private_is_refused_where_the_dataset_is_public(hub, dataset):
+@pytest.mark.parametrize(
+    ("commercial", "asked", "private"),
+    [(False, None, True), (False, False, False), (True, None, False), (True, True, True)],
+)
+def test_visibility_follows_the_licence_unless_asked(
+    hub, published, dataset, tmp_path, commercial, asked, private
+):
+    if commercial:
+        free = {"weights": "builtin:x", "licence": published.APACHE}
+        dataset = published.publishable(tmp_path / "free", 3, generator=free)
+    assert publish(dataset, private=asked).private is private
+    assert hub.repos["dataset", NAME].private is private
+    assert publish(dataset).private is private  # an existing repository stays as it is
+    flag = "--public" if private else "--private"
+    with pytest.raises(NetworkError, match=rf"exists and is .*or leave out {flag}"):
+        publish(dataset, private=not private)
+
+
+def other_dataset(published, folder, n=20):
+    return published.publishable(folder, n, domain="rings", description="Rings.")
+
+
+def test_another_dataset_is_replaced_only_when_asked(hub, serving, published, dataset, tmp_path):
+    publish(other_dataset(published, tmp_path / "rings"), also=["png"])
+    before = dict(hub.files(NAME))
+    _, changes = ask_hub(plan_push(dataset, NAME))
+    [line] = changes.replaced
+    assert re.fullmatch(r"20 samples of rings \(recipe [0-9a-f]{8}\)", line)
+    with pytest.raises(UsageError, match=r"user/discs: holds what this push would replace: 20 sa"):
+        publish(dataset)
+    assert hub.files(NAME) == before
+    hub.faults.append(serving.Fault("PUT /lfs/", serving.status(500), times=999))
+    with pytest.raises(NetworkError):
+        publish(dataset, replace=True)
+    left = set(hub.files(NAME))
+    assert "recipe.yaml" in left
+    assert not {"README.md", "manifest.json"} & left
+    assert not [path for path in left if path.startswith("images/")]
+    hub.faults.clear()
+    publish(dataset)  # what is left there is an unfinished push of this very dataset
+    assert {path for path in hub.files(NAME) if "/" in path} == data_files(dataset)
+    assert hub.data(NAME, "manifest.json") == (dataset / "manifest.json").read_bytes()
+
+
+def test_fewer_samples_replace_more_only_when_asked(hub, published, dataset, tmp_path):
     publish(dataset)
-    with pytest.raises(NetworkError, match=r"user/discs: is there already, and is public"):
-        publish(dataset, private=True)
+    small = published.publishable(tmp_path / "small", 5, output=published.OUTPUT)
+    with pytest.raises(UsageError, match=r"20 samples; only 5 of them stay; choose another name"):
+        publish(small)
+    assert publish(small, replace=True).removed > 0
+    assert {path for path in hub.files(NAME) if "/" in path} == data_files(small)
+    publish(dataset)  # more samples of the same recipe are an update
+    assert {path for path in hub.files(NAME) if "/" in path} == data_files(dataset)
 
 
-def test_shards_of_an_earlier_state_are_taken_away(hub, published, dataset, tmp_path):
-    publish(dataset)
-    small = published.publishable(tmp_path / "small", 5)
-    done, _ = publish(small)
-    assert done.removed > 0
-    data = {path for path in hub.files(NAME) if path.startswith("data/")}
-    assert data == {path.relative_to(small).as_posix() for path in small.glob("data/*")}
-    assert hub.data(NAME, "manifest.json") == (small / "manifest.json").read_bytes()
-
-
-def test_a_dataset_of_others_is_not_overwritten(hub, serving, dataset):
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("data/train-00000-of-00001.parquet", "1 files of samples, such as data/train-00000-of-"),
+        ("README.md", "a README.md that this tool did not write"),
+        ("recipe.yaml", "an unfinished push of another dataset"),
+    ],
+)
+def test_files_of_others_are_replaced_only_when_asked(hub, serving, dataset, path, words):
     repo = hub.repos["dataset", NAME] = serving.Repo()
-    files = {"data/train-00000-of-00001.parquet": serving.Blob(3, "0" * 40, "0" * 64)}
-    repo.branches["main"].append(("1" * 40, "theirs", files))
-    with pytest.raises(NetworkError, match=r"holds another dataset .data/train-00000-of-00001"):
+    (hub.objects / ("0" * 40)).write_bytes(b"---\nlicense: mit\n---\n")
+    blob = serving.Blob(21, "0" * 40)
+    repo.branches["main"].append(("1" * 40, "theirs", {path: blob}))
+    with pytest.raises(UsageError, match=rf"would replace: .*{words}"):
         publish(dataset)
     assert hub.commits(NAME) == ["theirs"]
+    publish(dataset, replace=True)
+    assert hub.files(NAME).get(path) != blob
 
 
-def test_notes_written_on_the_hub_stay(hub, dataset):
+def test_notes_written_on_the_hub_stay(hub, dataset, caplog):
     publish(dataset)
     card = (dataset / "README.md").read_text()
-    theirs = card.replace(MARKER, f"{MARKER}\nWords from the website.")
-    for _ in range(2):  # the first push of other notes takes the place of none
-        (dataset / "README.md").write_text(theirs)
-        publish(dataset)
-        (dataset / "README.md").write_text(card)
-        assert publish(dataset)[0].files == 0
-        assert "Words from the website." in hub.data(NAME, "README.md").decode()
+    (dataset / "README.md").write_text(card.replace(MARKER, f"{MARKER}\nWords from the website."))
+    publish(dataset)
+    (dataset / "README.md").write_text(card)
+    assert publish(dataset).files == 0
+    assert "Words from the website." in hub.data(NAME, "README.md").decode()
     (dataset / "README.md").write_text(card.replace(MARKER, f"{MARKER}\nOther words."))
-    _, said = publish(dataset)
-    assert "takes its place" in said[0]
+    publish(dataset)
+    assert "its text below the marker replaces another one" in caplog.text
     assert "Other words." in hub.data(NAME, "README.md").decode()
 
 
@@ -138,43 +177,33 @@ def test_further_formats_on_request(hub, dataset):
         assert ours
         assert ours <= there
     assert not [path for path in there if path.startswith(".")]
-    with pytest.raises(UsageError, match=r"--also yolo: the dataset has no such files"):
-        plan_push(dataset, NAME, also=["yolo"])
 
 
-def test_bytes_that_changed_after_make_are_found_before_the_card_goes_up(hub, dataset):
+def test_changed_bytes_are_found_before_the_hub_is_asked(hub, dataset):
     shard = dataset / "data" / "train-00001.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UsageError, match=r"train-00001.parquet: its bytes are not those that"):
+    with pytest.raises(UsageError, match=r"train-00001.parquet: its content has changed; delete it"):
         publish(dataset)
+    assert hub.asked == []
+    with pytest.raises(NetworkError, match=r"train-00001.parquet did not arrive as manifest.json"):
+        publish(dataset, verify=False)
     assert "README.md" not in hub.files(NAME)
 
 
-def test_a_card_the_hub_refuses_stops_the_push_before_the_samples(hub, dataset):
+def test_a_card_the_hub_refuses_stops_the_push_before_a_repository_is_made(hub, dataset):
     card = (dataset / "README.md").read_text()
     (dataset / "README.md").write_text(card.replace("- n<1K", "- tiny"))
     with pytest.raises(NetworkError, match=r"the Hub refuses the head of README.md.*size_categor"):
         publish(dataset)
-    assert hub.received == []
+    assert hub.repos == {}
 
 
-def test_a_dataset_held_by_make_waits(hub, dataset):
-    from l4f_datagen.dataset.ownership import folder_lock
-
-    with (
-        folder_lock(dataset / ".l4f" / "lock", "x"),
-        pytest.raises(UsageError, match=r"another pr"),
-    ):
-        publish(dataset)
-
-
-def test_configs_name_files_that_are_there(hub, dataset):
-    publish(dataset)
-    head = yaml.safe_load(hub.data(NAME, "README.md").split(b"---")[1])
-    [config] = head["configs"]
+def test_a_dataset_that_make_writes_is_refused(hub, dataset):
+    job = plan_push(dataset, NAME)
+    with folder_lock(dataset / ".l4f" / "lock", "x"), pytest.raises(UsageError, match="another pr"):
+        push(job)
     shutil.rmtree(dataset)
-    for files in config["data_files"]:
-        prefix = files["path"].removesuffix("*.parquet")
-        assert any(path.startswith(prefix) for path in hub.files(NAME))
+    with pytest.raises(UsageError, match=r"is no finished dataset"):
+        plan_push(dataset, NAME)

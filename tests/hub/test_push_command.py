@@ -1,4 +1,4 @@
-"""The command: dry run, acting, exit codes; and load_dataset through the same server."""
+"""The commands: dry run, publishing, exit codes; and load_dataset through the same server."""
 
 import json
 import os
@@ -22,44 +22,61 @@ def run():
     return call
 
 
-def test_dry_run_shows_files_and_bytes_and_asks_nobody(run, hub, dataset):
+def test_dry_run_shows_files_card_and_what_is_there_and_changes_nothing(
+    run, hub, dataset, published, tmp_path
+):
     result = run("push", dataset, NAME)
     assert result.exit_code == 0, result.output
-    assert hub.asked == []
     lines = result.stdout.splitlines()
     size = sum(path.stat().st_size for path in dataset.glob("data/*"))
     number = len(list(dataset.glob("data/*")))
     assert lines[0].split() == [f"{size:,}", "data/", f"({number}", "files)"]
     for page in ("README.md", "manifest.json", "contact_sheet.png", "ledger.jsonl", "recipe.yaml"):
         assert f"{(dataset / page).stat().st_size:>16,}  {page}" in lines
+    assert "  | # discs, labelled by Labels4Free" in lines
+    assert "to the new private dataset user/discs, revision main" in lines
     assert lines[-1] == "nothing was sent; add --yes to publish"
+    assert not [line for line in hub.asked if line.startswith("POST") and "validate" not in line]
+    other = published.publishable(tmp_path / "rings", 3, domain="rings")
+    assert run("push", other, NAME, "--yes", "--public").exit_code == 0
+    result = run("push", dataset, NAME)
+    lines = result.stdout.splitlines()
+    assert "to the public dataset user/discs, revision main" in lines
+    assert "replaces 3 samples of rings (recipe " in result.stdout
+    assert lines[-1] == "nothing was sent; add --replace --yes to publish"
     plan = json.loads(run("push", dataset, NAME, "--json").stdout)
     assert plan["bytes"] == sum(file["bytes"] for file in plan["files"])
-    assert f"{plan['bytes']:,}" in lines[-2]
+    assert (plan["exists"], plan["private"]) == (True, False)
+    assert plan["card"] == (dataset / "README.md").read_text()
+    assert run("push", dataset, NAME, "--yes").exit_code == 2
+    assert run("push", dataset, NAME, "--yes", "--replace").exit_code == 0
 
 
-def test_yes_acts_and_says_the_licence_before(run, hub, serving, dataset):
-    result = run("push", dataset, NAME, "--yes", "--private", "--tag", "v1")
+def test_yes_publishes_and_states_the_licence_before(run, hub, serving, dataset):
+    result = run("push", dataset, NAME, "--yes", "--tag", "v1")
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("licence: nvidia-source-code-license-nc forbids commercial")
-    assert result.stdout.startswith(f"{hub.url}/datasets/user/discs: ")
-    assert "bytes" in result.stdout
+    assert result.stdout.startswith(f"{hub.url}/datasets/user/discs (private): ")
     assert hub.repos["dataset", NAME].tags
-    again = run("push", dataset, NAME, "--yes", "--private", "--tag", "v1")
+    again = run("push", dataset, NAME, "--yes", "--tag", "v1")
     assert again.stdout == f"{hub.url}/datasets/user/discs: up to date, nothing was sent\n"
-    told = json.loads(run("push", dataset, NAME, "--yes", "--json").stdout)
-    assert told == {"url": f"{hub.url}/datasets/user/discs", "files": 0, "size": 0, "removed": 0}
+    done = json.loads(run("push", dataset, NAME, "--yes", "--json").stdout)
+    assert done == {
+        **{"url": f"{hub.url}/datasets/user/discs", "private": True},
+        **{"files": 0, "size": 0, "removed": 0},
+    }
     assert serving.TOKEN not in result.output
 
 
-def test_exit_codes(run, hub, serving, dataset, monkeypatch):
+def test_exit_codes(run, hub, dataset, monkeypatch):
     assert run("push", dataset, "bad--name", "--yes").exit_code == 2
     assert run("push", dataset.parent / "none", NAME).exit_code == 2
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    result = run("push", dataset, NAME, "--yes")
-    assert result.exit_code == 5
-    assert "Error: user/discs: the token is not valid (401)" in result.output
-    assert "hf_wrong" not in result.output
+    for flags in ((), ("--yes",)):
+        result = run("push", dataset, NAME, *flags)
+        assert result.exit_code == 5
+        assert "Error: user/discs: the token is not valid (401)" in result.output
+        assert "hf_wrong" not in result.output
 
 
 def test_card_command_keeps_the_notes(run, dataset):
@@ -71,7 +88,7 @@ def test_card_command_keeps_the_notes(run, dataset):
     card.write_text("no marker")
     result = run("card", dataset)
     assert result.exit_code == 2
-    assert "its marker line is gone" in result.output
+    assert "its marker line is missing" in result.output
     assert run("card", dataset / "data").exit_code == 2
 
 
@@ -89,7 +106,7 @@ assert (shown["image"].mode, shown["mask"].mode, shown["alpha"].mode) == ("RGB",
 
 
 def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
-    assert run("push", dataset, NAME, "--yes").exit_code == 0
+    assert run("push", dataset, NAME, "--yes", "--public").exit_code == 0
     environment = {
         **os.environ,
         "HF_HOME": str(tmp_path / "home"),
@@ -107,17 +124,29 @@ def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
         assert rows
 
 
-def test_make_and_push_in_one_go(run, hub, tiny_flags, tmp_path, monkeypatch):
-    flags = ("--n", 4, "--filters", "none", "--out", tmp_path / "out", "--device", "cpu")
-    result = run("make", *tiny_flags, *flags, "--push", NAME)
+def test_make_and_push_in_one_go(run, hub, serving, tiny_flags, tmp_path, monkeypatch):
+    def make(*flags, out="new"):
+        base = ("--n", 4, "--filters", "none", "--out", tmp_path / out, "--device", "cpu")
+        return run("make", *tiny_flags, *base, "--push", *flags)
+
+    result = make(NAME, "--yes", "--private", out="out")
     assert result.exit_code == 0, result.output
     assert "licence: unknown" in result.stderr
-    assert result.stdout.splitlines()[-1].startswith(f"{hub.url}/datasets/user/discs: ")
+    assert result.stdout.splitlines()[-1].startswith(f"{hub.url}/datasets/user/discs (private): ")
     manifest = (tmp_path / "out" / "manifest.json").read_bytes()
     assert hub.data(NAME, "manifest.json") == manifest
-    monkeypatch.delenv("HF_TOKEN")
-    refused = run("make", *tiny_flags, "--n", 4, "--out", tmp_path / "new", "--push", NAME)
-    assert refused.exit_code == 5
-    assert not (tmp_path / "new").exists()  # told before the work, not after
-    for bad in (["--push", "x"], ["--push", NAME, "--formats", "png"]):
-        assert run("make", *tiny_flags, "--n", 4, "--out", tmp_path / "new", *bad).exit_code == 2
+    # All that can be known is refused before the work, not after.
+    other = ("--set", "output.category=other")
+    for code, flags, words in (
+        (2, (NAME,), "--push: publishes at user/discs when the dataset is done; add --yes"),
+        (2, ("x", "--yes"), "is not of the form user/name"),
+        (2, (NAME, "--yes", "--formats", "png"), "--push: publishes Parquet files"),
+        (2, (NAME, "--yes", *other), "holds what this push would replace: 4 samples of"),
+        (5, (NAME, "--yes", "--public"), "exists and is private; make it public"),
+        (5, ("other/discs", "--yes"), "other is not among user"),
+    ):
+        refused = make(*flags)
+        assert (refused.exit_code, words in refused.output) == (code, True), refused.output
+    monkeypatch.setenv("HF_TOKEN", serving.READER)
+    assert make(NAME, "--yes").exit_code == 5
+    assert not (tmp_path / "new").exists()

@@ -7,8 +7,8 @@ import pytest
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.notes import MARKER
 from l4f_datagen.hub import plan_push
-from l4f_datagen.hub.card_check import check_head
-from l4f_datagen.hub.names import check_ref, check_repo
+from l4f_datagen.hub.content import check_head
+from l4f_datagen.hub.remote import check_ref, check_repo
 from l4f_datagen.report.card import rewrite_card
 
 
@@ -25,30 +25,19 @@ def test_names_are_understood(name):
     [
         ("discs", "discs: is not of the form user/name; give your Hub user name"),
         ("a/b/c", "is not of the form user/name"),
-        ("models/user/discs", "names one of the models; give a dataset"),
+        ("models/user/discs", "is the name of one of the models; give a"),
         ("user/", "is not of the form user/name"),
-        ("user/-x", "is refused by the Hub; use letters, digits"),
-        ("user/a--b", "no -- or .., not .git"),
+        ("user/-x", "is refused by the Hub; Repo id must"),
+        ("user/a--b", "is refused by the Hub"),
         ("user/a..b", "is refused"),
         ("user/x.git", "is refused"),
         ("us er/x", "is refused"),
-        ("user/" + "x" * 95, "96 characters at most"),
+        ("user/" + "x" * 97, "is refused by the Hub"),
     ],
 )
 def test_names_the_hub_refuses(dataset, name, words):
     with pytest.raises(UsageError, match=words):
         plan_push(dataset, name)
-
-
-def test_refused_names_are_those_the_client_refuses():
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    for name in ("user/-x", "user/a--b", "user/a..b", "user/x.git", "us er/x", "user/x."):
-        with pytest.raises(HFValidationError):
-            validate_repo_id(name)
-        with pytest.raises(UsageError):
-            check_repo(name)
 
 
 @pytest.mark.parametrize("ref", ["a..b", "-x", "x/", "a b", "x.lock", "", "a~b"])
@@ -59,7 +48,7 @@ def test_refs_git_refuses(ref):
 
 def test_unfinished(dataset):
     (dataset / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="is not finished; run its `make` again"):
+    with pytest.raises(UsageError, match=r"is no finished dataset .it has no manifest.json"):
         plan_push(dataset, "user/discs")
 
 
@@ -79,7 +68,7 @@ def test_changed_files(dataset, name, how):
         (dataset / name).unlink()
     else:
         (dataset / name).write_bytes((dataset / name).read_bytes() + b"x")
-    with pytest.raises(UsageError, match=r"is not as manifest.json lists it; run the same"):
+    with pytest.raises(UsageError, match=r"(is not as manifest.json lists it|, expected \d+); run the"):
         plan_push(dataset, "user/discs")
 
 
@@ -114,7 +103,7 @@ def test_card_of_another_state(dataset):
 
 def test_no_card(dataset):
     (dataset / "README.md").unlink()
-    with pytest.raises(UsageError, match=r"README.md: there is no card; write it anew with `l4f-d"):
+    with pytest.raises(UsageError, match=r"README.md: is missing; write it again with `l4f-dat"):
         plan_push(dataset, "user/discs")
 
 
@@ -123,20 +112,20 @@ def test_no_card(dataset):
     [
         ("license: other", "license: [other", "its YAML head is broken in line"),
         ("license: other", "license: 'other", "its YAML head is broken in line"),
-        ("license: other\n", "", "its YAML head names no license"),
-        ("---\nlicense", "license", "its YAML head, between two lines of ---, is gone"),
+        ("license: other\n", "", "its YAML head has no license"),
+        ("---\nlicense", "license", "its YAML head, between two lines of ---, is missing"),
     ],
 )
 def test_card_broken_by_hand(dataset, old, new, words):
     card = (dataset / "README.md").read_text()
     assert old in card
     (dataset / "README.md").write_text(card.replace(old, new, 1))
-    with pytest.raises(UsageError, match=rf"README.md: {words}.*repair it, or write it anew"):
+    with pytest.raises(UsageError, match=rf"README.md: {words}.*repair it, or write it again"):
         plan_push(dataset, "user/discs")
 
 
 def test_card_that_is_a_list_or_no_text(dataset):
-    with pytest.raises(ValueError, match=r"no list of keys and values"):
+    with pytest.raises(ValueError, match=r"not a mapping of keys"):
         check_head("---\n- a\n---\n")
     with pytest.raises(ValueError, match=r"is broken"):
         check_head("---\n\x00: a\n---\n")
@@ -149,20 +138,20 @@ def test_card_that_is_a_list_or_no_text(dataset):
 def test_edits_above_the_marker_are_told(dataset):
     card = (dataset / "README.md").read_text()
     (dataset / "README.md").write_text(card.replace("Noisy discs.", "Noisy circles."))
-    [*_, note] = plan_push(dataset, "user/discs").notes
-    assert note.startswith("README.md: not what the tool would write now")
+    [*_, note] = plan_push(dataset, "user/discs").content.notes
+    assert note.startswith("README.md: differs from what the tool would write now")
     (dataset / "README.md").write_text(card.replace(MARKER, MARKER + "\nwords"))
-    assert not [n for n in plan_push(dataset, "user/discs").notes if n.startswith("README")]
+    assert not [n for n in plan_push(dataset, "user/discs").content.notes if n.startswith("README")]
 
 
 def test_licence_and_paths_are_told(dataset, published, tmp_path):
-    [note] = plan_push(dataset, "user/discs").notes
+    [note] = plan_push(dataset, "user/discs").content.notes
     assert "nvidia-source-code-license-nc forbids commercial use" in note
     free = {"weights": str(tmp_path / "g.pt"), "licence": published.APACHE}
     folder = published.publishable(tmp_path / "free", 3, generator=free)
-    [note] = plan_push(folder, "user/discs").notes
-    assert note == f"recipe and manifest name a path of this machine: {tmp_path / 'g.pt'}"
+    [note] = plan_push(folder, "user/discs").content.notes
+    assert note == f"recipe and manifest contain a path of this machine: {tmp_path / 'g.pt'}"
     unknown = {"weights": "builtin:x", "licence": {}}
     folder = published.publishable(tmp_path / "unknown", 3, generator=unknown)
-    [note] = plan_push(folder, "user/discs").notes
-    assert note == "licence: unknown; nobody stated the terms of the weights"
+    [note] = plan_push(folder, "user/discs").content.notes
+    assert note == "licence: unknown; the terms of the weights are not known"

@@ -1,0 +1,266 @@
+"""Remote: what one branch of a dataset repository holds, and what a push would change there."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, get_session, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validate_repo_id
+
+from l4f_datagen.core.errors import NetworkError, UsageError
+from l4f_datagen.dataset.layout import RECIPE
+from l4f_datagen.dataset.manifest import MANIFEST
+from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, split_card
+from l4f_datagen.hub.client import TOKENS, retry
+from l4f_datagen.hub.content import Content, PushFile, sample_places
+
+MAIN = "main"
+REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One branch of a dataset repository.
+
+    Attributes:
+        exists: whether the repository is there.
+        private: its visibility.
+        tree: path to file; empty where the branch does not exist.
+        manifest: of the dataset there; None where there is none that can be read.
+        card: the bytes of its README.md, empty where there is none.
+    """
+
+    exists: bool = False
+    private: bool = False
+    tree: Mapping[str, RepoFile] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    card: bytes = b""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a push would do to a branch.
+
+    Attributes:
+        samples: files of samples to send.
+        pages: other files to send.
+        remove: paths to remove.
+        replaced: what of value would be gone, one line each; empty for an update.
+        other: whether the repository holds another dataset, or files of another tool.
+        card: the bytes of the card to publish.
+    """
+
+    samples: list[PushFile]
+    pages: list[PushFile]
+    remove: list[str]
+    replaced: list[str]
+    other: bool
+    card: bytes
+
+    @property
+    def files(self) -> list[PushFile]:
+        """All files to send, those of the samples first."""
+        return [*self.samples, *self.pages]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files to send."""
+        return sum(file.size for file in self.files)
+
+
+def check_repo(name: str) -> str:
+    """Return ``user/name``; ``datasets/user/name`` and the dataset's URL are accepted too.
+
+    Raises:
+        UsageError: another form, or a name that the Hub refuses.
+    """
+    short = re.sub(r"^https?://[^/]+/(?=datasets/)", "", name).removeprefix("datasets/").rstrip("/")
+    kind, _, rest = short.partition("/")
+    if kind in ("models", "spaces") and "/" in rest:
+        raise UsageError(name, f"is the name of one of the {kind}", "give a dataset: user/name")
+    if len(short.split("/")) != 2 or not all(short.split("/")):
+        raise UsageError(name, "is not of the form user/name", "give your Hub user name and a name")
+    try:
+        validate_repo_id(short)
+    except HFValidationError as error:
+        raise UsageError(name, "is refused by the Hub", str(error).partition(":")[0]) from None
+    return short
+
+
+def check_ref(name: str, flag: str) -> str:
+    """Return the name of a branch or a tag.
+
+    Raises:
+        UsageError: git would refuse it (git-check-ref-format).
+    """
+    bad = ".." in name or "//" in name or name.endswith(("/", ".", ".lock"))
+    if bad or not REF.fullmatch(name):
+        raise UsageError(
+            f"{flag} {name}", "git refuses this name", "use letters, digits, '.', '-', '_' and '/'"
+        )
+    return name
+
+
+def read_remote(api: HfApi, repo: str, revision: str) -> Remote:
+    """Check that the token may write to a repository, and read what a branch of it holds.
+
+    Raises:
+        NetworkError: a token that may only read, or a name of another owner.
+    """
+    me = retry(api.whoami)
+    token = me.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
+        raise NetworkError(
+            "Hugging Face token", "may only read", f"make one with write access at {TOKENS}"
+        )
+    try:
+        info = retry(lambda: api.dataset_info(repo))
+    except RepositoryNotFoundError:
+        owner = repo.partition("/")[0]
+        owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
+        if owner.lower() not in (name.lower() for name in owners):
+            raise NetworkError(
+                repo, f"{owner} is not among {', '.join(owners)}", "use a name of your own"
+            ) from None
+        return Remote()
+    retry(lambda: api.auth_check(repo, repo_type="dataset", write=True))
+    tree = read_tree(api, repo, revision)
+    card, manifest = (
+        _read_file(api, repo, revision, name) if name in tree else b"" for name in (CARD, MANIFEST)
+    )
+    return Remote(True, bool(info.private), tree, _parsed(manifest), card)
+
+
+def read_tree(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:
+    """Return the files of a branch, none where it does not exist."""
+
+    def listing() -> dict[str, RepoFile]:
+        entries = api.list_repo_tree(repo, recursive=True, revision=revision, repo_type="dataset")
+        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+    try:
+        return retry(listing)
+    except (EntryNotFoundError, RevisionNotFoundError):
+        return {}
+
+
+def check_visibility(remote: Remote, repo: str, private: bool | None) -> None:
+    """Check the wanted visibility against that of an existing repository.
+
+    Raises:
+        NetworkError: it has the other one.
+    """
+    if remote.exists and private is not None and private != remote.private:
+        word, flag = ("private", "--public") if remote.private else ("public", "--private")
+        wanted = "private" if private else "public"
+        raise NetworkError(
+            repo,
+            f"exists and is {word}",
+            f"make it {wanted} in its settings on the Hub, or leave out {flag}",
+        )
+
+
+def compare(folder: Path, content: Content, remote: Remote) -> Changes:
+    """Work out what a push changes; nothing is asked from the Hub."""
+    tree, there = remote.tree, remote.manifest
+    origin = content.manifest["provenance"]
+    same = there is not None and there["provenance"]["recipe_hash"] == origin["recipe_hash"]
+    if there is None and RECIPE in tree:  # an earlier push was interrupted
+        same = tree[RECIPE].blob_id == blob_sha1((folder / RECIPE).read_bytes())
+    samples = [path for path in tree if sample_places().fullmatch(path)]
+    foreign_card = bool(remote.card.strip()) and MARKER.encode() not in remote.card
+    other = not same and bool(there or samples or foreign_card or RECIPE in tree)
+    replaced = []
+    if there is not None and not same:
+        replaced.append(describe(there))
+    elif there is not None and there["counts"]["accepted"] > content.manifest["counts"]["accepted"]:
+        replaced.append(
+            f"{there['counts']['accepted']} samples; only {content.manifest['counts']['accepted']} "
+            "of them stay"
+        )
+    elif other:
+        replaced += [f"{len(samples)} files of samples, such as {samples[0]}"] if samples else []
+        replaced += [f"a {CARD} that this tool did not write"] if foreign_card else []
+        replaced = replaced or [f"{RECIPE} and an unfinished push of another dataset"]
+    card = _merged_card((folder / CARD).read_bytes(), b"" if other else remote.card)
+    send = [file for file in content.samples if not _holds(tree, folder, file, card)]
+    pages = [file for file in content.pages if not _holds(tree, folder, file, card)]
+    stays = {file.path for file in content.samples} - {file.path for file in send if other}
+    places = sample_places() if other else sample_places(content.formats)
+    stale = [path for path in samples if path not in stays and places.fullmatch(path)]
+    return Changes(send, pages, stale, replaced, other, card)
+
+
+def describe(manifest: Mapping[str, Any]) -> str:
+    """Describe a dataset in one line.
+
+    >>> describe({"counts": {"accepted": 3}, "provenance": {"domain": "x", "recipe_hash": "ab"}})
+    '3 samples of x (recipe ab)'
+    """
+    origin = manifest["provenance"]
+    recipe = origin["recipe_hash"][:8]
+    return f"{manifest['counts']['accepted']} samples of {origin['domain']} (recipe {recipe})"
+
+
+def notes_differ(ours: bytes, theirs: bytes) -> bool:
+    """Whether both cards have text below the marker, and not the same."""
+    mine, there = (split_card(card.decode("utf-8", "replace"))[1] or "" for card in (ours, theirs))
+    return bool(mine.strip() and there.strip()) and mine != there
+
+
+def blob_sha1(data: bytes) -> str:
+    """Return git's name of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _merged_card(ours: bytes, theirs: bytes) -> bytes:
+    """Return the card to publish: notes written on the Hub stay where the folder has none."""
+    above, notes = split_card(ours.decode("utf-8", "surrogateescape"))
+    kept = split_card(theirs.decode("utf-8", "replace"))[1] or ""
+    if not kept.strip() or notes is None or notes.strip():
+        return ours
+    return encode_card(join_card(above, kept))
+
+
+def _holds(tree: Mapping[str, RepoFile], folder: Path, file: PushFile, card: bytes) -> bool:
+    there = tree.get(file.path)
+    if there is None:
+        return False
+    if file.path == CARD:
+        return there.blob_id == blob_sha1(card)
+    if there.lfs is not None:
+        return there.lfs.sha256 == file.sha256
+    size = (folder / file.path).stat().st_size
+    return there.size == size and there.blob_id == blob_sha1((folder / file.path).read_bytes())
+
+
+def _read_file(api: HfApi, repo: str, revision: str, name: str) -> bytes:
+    url = hf_hub_url(repo, name, repo_type="dataset", revision=revision, endpoint=api.endpoint)
+
+    def fetch() -> bytes:
+        answer = get_session().get(url, headers=build_hf_headers(token=api.token))
+        hf_raise_for_status(answer)
+        return answer.content
+
+    return retry(fetch)
+
+
+def _parsed(data: bytes) -> Mapping[str, Any] | None:
+    """Read a manifest as far as it is needed here; None where it is not one."""
+    try:
+        manifest = json.loads(data)
+        describe(manifest)
+        return dict(manifest) if isinstance(manifest["counts"]["accepted"], int) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
