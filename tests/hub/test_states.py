@@ -48,7 +48,7 @@ def test_refs_git_refuses(ref):
 
 def test_unfinished(dataset):
     (dataset / "manifest.json").unlink()
-    with pytest.raises(UsageError, match=r"is no finished dataset .it has no manifest.json"):
+    with pytest.raises(UsageError, match=r"is not finished; run its `make` again"):
         plan_push(dataset, "user/discs")
 
 
