@@ -183,7 +183,9 @@ def test_changed_bytes_are_found_before_the_hub_is_asked(hub, dataset):
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UsageError, match=r"train-00001.parquet: its content has changed; delete it"):
+    with pytest.raises(
+        UsageError, match=r"train-00001.parquet: its content has changed; delete it"
+    ):
         publish(dataset)
     assert hub.asked == []
     with pytest.raises(NetworkError, match=r"train-00001.parquet did not arrive as manifest.json"):

@@ -68,7 +68,7 @@ def test_changed_files(dataset, name, how):
         (dataset / name).unlink()
     else:
         (dataset / name).write_bytes((dataset / name).read_bytes() + b"x")
-    with pytest.raises(UsageError, match=r"(is not as manifest.json lists it|, expected \d+); run the"):
+    with pytest.raises(UsageError, match=r"(is not as manifest.json lists it|expected \d+); run"):
         plan_push(dataset, "user/discs")
 
 
