@@ -11,6 +11,7 @@ from l4f_datagen.core.masks import alpha_to_mask, border_contact, coverage
 from l4f_datagen.core.sample import Sample, sample_key
 from l4f_datagen.dataset.manifest import Facts, Marker
 from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.ownership import Asked
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.recipe import OutputPart
 
@@ -84,9 +85,10 @@ def make_dataset(
     output: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[str]:
-    """Make, resume or resize a dataset of ``n`` accepted discs; gives the notes of the store."""
+    """Make, resume or extend a dataset of ``n`` accepted discs; gives the notes of the store."""
     what = OutputPart(formats=tuple(formats), **(output or {}))
-    with open_dataset(folder, output=what, **{**RUN, **options}) as dataset:
+    given = {**RUN, "asked": Asked(n, "accepted"), **options}
+    with open_dataset(folder, output=what, **given) as dataset:
         take_shards(dataset, n, blocks)
         dataset.finish(FACTS, {"README.md": b"---\nlicense: apache-2.0\n---\n"})
         return dataset.notes

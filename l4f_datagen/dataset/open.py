@@ -15,7 +15,9 @@ from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
 from l4f_datagen.dataset.manifest import RUN, SCHEMA, dump_json
 from l4f_datagen.dataset.ownership import (
+    Asked,
     folder_lock,
+    refuse_fewer,
     refuse_foreign,
     refuse_other_run,
     refuse_shared_overwrite,
@@ -41,6 +43,7 @@ def open_dataset(
     overwrite: bool = False,
     share: Share | None = None,
     workers: int | None = None,
+    asked: Asked | None = None,
 ) -> Iterator[Dataset]:
     """Open a dataset folder to begin or resume it, and hold it against other processes.
 
@@ -53,15 +56,18 @@ def open_dataset(
         overwrite: drop what an earlier run left here; files of others stay.
         share: which shards are ours, with others at work on the rest; None: all of them.
         workers: threads that encode; None takes one a usable core, at most ``MAX_WORKERS``.
+        asked: how many samples are wanted; None does not check that none would be deleted.
 
     Raises:
-        UsageError: a folder that cannot be written, is not ours, has another recipe or is in use;
-            a share that would overwrite.
+        UsageError: a folder that cannot be written, is not ours, has another recipe, holds more
+            samples than are asked for, or is in use; a share that would overwrite.
         L4FError: no space left.
     """
     refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
+    if asked:
+        run |= vars(asked)
     workers = workers or min(MAX_WORKERS, usable_cores())
     remote = Remote(out) if isinstance(out, str) else None
     folder = remote.scratch(str(share or "")) if remote else Path(out)
@@ -85,6 +91,8 @@ def open_dataset(
                     remote.clear()
             else:
                 refuse_other_run(folder, run, os.fspath(out))
+                if asked:
+                    refuse_fewer(folder, asked, os.fspath(out))
                 layout.sweep(folder, share.owns if share else None)
             _record(folder, dump_json(run), share)
         except OSError as error:

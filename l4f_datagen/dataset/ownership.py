@@ -4,14 +4,16 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.layout import STATE
-from l4f_datagen.dataset.manifest import RUN
+from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.layout import STATE, marked_shards
+from l4f_datagen.dataset.manifest import MANIFEST, RUN
 from l4f_datagen.rendering.share import Share
 
 ELSEWHERE = "choose another folder"
@@ -102,6 +104,49 @@ def refuse_other_run(
     if recorded.get("recipe_hash") != run["recipe_hash"]:
         how = _difference(str(recorded.get("recipe")), run["recipe"])
         raise UsageError(subject, f"holds a dataset of another recipe ({how})", remedy)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How many samples a run was asked for.
+
+    Attributes:
+        number: of samples.
+        count: what ``number`` counts, "accepted" or "attempts".
+    """
+
+    number: int
+    count: str
+
+
+def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
+    """Refuse to cut a dataset short, which would delete finished samples.
+
+    The same command as before is never refused: an engine that renders ahead, and shard jobs, may
+    have left more than it asks for.
+
+    Raises:
+        UsageError: more samples are there than are asked for.
+    """
+    if not (folder / RUN).exists():
+        return
+    recorded = json.loads((folder / RUN).read_bytes())
+    before = recorded.get("number"), recorded.get("count")
+    unknown = before == (None, None) and not (folder / MANIFEST).exists()
+    if unknown or before == (asked.number, asked.count):
+        return
+    held = 0
+    for shard in sorted(marked_shards(folder)):
+        with suppress(ValueError):  # a damaged record is made again
+            [marker] = read_markers(folder, [shard])
+            held += marker.accepted if asked.count == "accepted" else marker.attempted
+    if held > asked.number:
+        what = "accepted samples" if asked.count == "accepted" else "attempts"
+        raise UsageError(
+            subject,
+            f"holds {held} {what}, --n {asked.number} would delete {held - asked.number} of them",
+            f"ask for at least {held}, choose another folder, or start over with --overwrite",
+        )
 
 
 def _words(value: Any) -> str:

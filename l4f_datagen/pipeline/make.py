@@ -8,6 +8,7 @@ from l4f_datagen.core.progress import show_progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.jobs import JobRecord
 from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.ownership import Asked
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.pipeline.local_engine import local_engine
@@ -50,6 +51,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
         backgrounds=backgrounds,
         overwrite=job.overwrite,
         share=job.share,
+        asked=Asked(job.number, job.count),
     ) as dataset:
         with (
             ENGINES[job.engine](job, renderer, dataset, quota) as make_shard,

@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from l4f_datagen.core.errors import L4FError
+from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.ownership import Asked
 from l4f_datagen.recipe import OutputPart
 
 PNG = OutputPart(formats=("png",))
@@ -68,18 +69,47 @@ def test_a_finished_dataset_is_left_as_it_is(discs, tmp_path, undisturbed):
         (15, 20, [2, 3]),  # the shards hold 7, 6, 6, 7 accepted discs: the third was cut
         (13, 20, [2, 3]),  # the second was full
         (12, 20, [1, 2, 3]),
-        (20, 15, [2]),
-        (20, 3, [0]),
         (15, 15, []),
     ],
 )
-def test_growing_and_shrinking(discs, tmp_path, undisturbed, before, after, rendered):
+def test_growing(discs, tmp_path, undisturbed, before, after, rendered):
     found = []
     discs.make_dataset(tmp_path / "a", before)
     notes = discs.make_dataset(tmp_path / "a", after, blocks=recording(discs, found))
     assert discs.files_of(tmp_path / "a") == undisturbed(after)
     assert found == rendered
     assert all("ends elsewhere with this count" in note for note in notes)
+
+
+def test_a_smaller_number_deletes_nothing_without_overwrite(discs, tmp_path, undisturbed):
+    discs.make_dataset(tmp_path / "a", 20)
+    with pytest.raises(
+        UsageError,
+        match=r"a: holds 20 accepted samples, --n 3 would delete 17 of them; ask for at least 20, "
+        "choose another folder, or start over with --overwrite",
+    ):
+        discs.make_dataset(tmp_path / "a", 3)
+    assert discs.files_of(tmp_path / "a") == undisturbed(20)
+    with pytest.raises(UsageError, match="holds 25 attempts, --n 23 would delete 2 of them"):
+        discs.make_dataset(tmp_path / "a", 3, asked=Asked(23, "attempts"))
+    discs.make_dataset(tmp_path / "a", 3, overwrite=True)
+    assert discs.files_of(tmp_path / "a") == undisturbed(3)
+
+
+def test_a_smaller_number_deletes_nothing_of_a_stopped_run(discs, tmp_path):
+    discs.make_dataset(tmp_path, 20)
+    (tmp_path / "manifest.json").unlink()  # as where the last indexes were not written yet
+    with pytest.raises(UsageError, match="holds 20 accepted samples, --n 19 would delete 1"):
+        discs.make_dataset(tmp_path, 19)
+
+
+def test_the_same_command_may_end_before_what_was_rendered_ahead(discs, tmp_path, undisturbed):
+    given = {**discs.RUN, "output": OutputPart(formats=discs.ALL), "asked": Asked(15, "accepted")}
+    with open_dataset(tmp_path / "a", **given) as dataset:
+        for shard in range(3):
+            dataset.write(shard, discs.plan_blocks(shard), planned=8)  # 19 accepted
+    discs.make_dataset(tmp_path / "a", 15)
+    assert discs.files_of(tmp_path / "a") == undisturbed(15)
 
 
 def test_a_longer_plan_renders_the_last_shard_again(discs, tmp_path):
