@@ -90,7 +90,7 @@ def lacks(package: str, bench: Bench) -> str | None:
     """Say that a package of the extra is not installed."""
     if importlib.util.find_spec(package):
         return None
-    return f"needs {package}: pip install 'l4f-datagen[rivals]'"
+    return f"needs {package}: pip install scikit-image scikit-learn"
 
 
 def floor(about: str, masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) -> Method:

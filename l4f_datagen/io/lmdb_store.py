@@ -55,7 +55,7 @@ class Lmdb:
         try:
             import lmdb
         except ImportError as error:
-            remedy = "pip install 'l4f-datagen[lmdb]'"
+            remedy = "pip install lmdb"
             raise UsageError(str(path), "needs the lmdb package", remedy) from error
         self.path, self.side = path, side
         try:

@@ -177,7 +177,7 @@ def _import_ray() -> Any:
         import ray.exceptions
     except ImportError as error:
         problem = f"Ray is not installed ({error})"
-        raise UsageError("--engine ray", problem, "pip install 'l4f-datagen[ray]'") from error
+        raise UsageError("--engine ray", problem, "pip install ray") from error
     return ray
 
 

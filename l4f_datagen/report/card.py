@@ -145,7 +145,6 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "faces": any(word in words for word in FACES),
         "image_files": IMAGE_FILES[recipe["output"].get("image_format", "png")],
         "lossy": recipe["output"].get("image_format") == "jpeg",
-        "requirement": origin["package"].replace(" ", "=="),
         "command": command(manifest),
     }
 

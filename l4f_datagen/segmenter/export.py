@@ -57,7 +57,7 @@ def export_onnx(segmenter: Segmenter, path: Path, *, overwrite: bool = False) ->
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        remedy = "pip install 'l4f-datagen[onnx]'"
+        remedy = "pip install onnx onnxruntime onnxscript"
         raise UsageError("segmenter export", f"needs the package {error.name}", remedy) from error
     data = onnx_bytes(segmenter)
     difference = largest_difference(segmenter, data)

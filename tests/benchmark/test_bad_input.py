@@ -93,7 +93,7 @@ def test_methods_that_cannot_run_here(make_job, write_masks, name, match):
 
 def test_a_missing_package(make_job, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    refused(make_job(methods=("otsu",)), UsageError, r"needs skimage: pip install 'l4f-datagen\[ri")
+    refused(make_job(methods=("otsu",)), UsageError, r"needs skimage: pip install scikit-image")
 
 
 def test_masks_from_outside_are_scored(make_job, write_masks):

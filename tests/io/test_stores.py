@@ -207,7 +207,7 @@ def test_without_the_lmdb_package(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", fail)
-    with pytest.raises(UsageError, match=r"needs the lmdb package; pip install 'l4f-datagen\[lmdb"):
+    with pytest.raises(UsageError, match=r"needs the lmdb package; pip install lmdb"):
         open_store(str(path), 16)
 
 

@@ -169,5 +169,5 @@ def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
 
 def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install 'l4f-datagen\[ra"):
+    with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install ray"):
         make(tiny_recipe, tmp_path / "out", engine="ray")

@@ -79,5 +79,5 @@ def test_a_file_that_gives_something_else_is_not_written(
 
 def test_missing_packages_are_named(network, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"needs the package onnxruntime; pip install 'l4f-data"):
+    with pytest.raises(UsageError, match=r"needs the package onnxruntime; pip install onnx"):
         export_onnx(network[0], tmp_path / "s.onnx")
