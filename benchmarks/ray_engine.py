@@ -30,7 +30,7 @@ def make_rate(recipe: Recipe, number: int, folder: Path, engine: str, workers: i
     """Images a second of `make`, from opening the weights to the last index."""
     job = Job(recipe, folder, number, count="attempts", workers=workers, engine=engine)
     started = time.perf_counter()
-    manifest = make_dataset(job, say=lambda _: None)
+    manifest = make_dataset(job)
     return float(manifest["counts"]["attempted"] / (time.perf_counter() - started))
 
 

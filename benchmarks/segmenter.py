@@ -46,9 +46,7 @@ def render(seeds: range) -> Arrays:
 def generated(out: Path, number: int) -> TrainingSet:
     """Make the dataset with the shipped weights, or go on with it."""
     recipe = load_recipe(find_recipe("toy-cars"), ["output.formats=[png]"], {})
-    make_dataset(
-        Job(recipe, out, number, device="cpu"), say=lambda line: click.echo(line, err=True)
-    )
+    make_dataset(Job(recipe, out, number, device="cpu"))
     return open_training_set(out, out)
 
 
@@ -64,9 +62,7 @@ def materials(out: Path, samples: int) -> dict[str, Material]:
 
 
 def trained(material: Material, plan: Plan, out: Path) -> UNet:
-    file = run_training(
-        material, plan, out, save_every=50, say=lambda line: click.echo(line, err=True)
-    )
+    file = run_training(material, plan, out, save_every=50)
     return open_segmenter(file).network
 
 

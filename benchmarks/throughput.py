@@ -74,7 +74,7 @@ def bare_rate(renderer: Renderer, recipe: Recipe, number: int) -> float:
 def make_rate(recipe: Recipe, number: int, folder: Path, device: str) -> float:
     """Attempted images a second of `make`, from opening the weights to the last index."""
     started = time.perf_counter()
-    manifest = make_dataset(Job(recipe, folder, number, device=device), say=lambda _: None)
+    manifest = make_dataset(Job(recipe, folder, number, device=device))
     return float(manifest["counts"]["attempted"] / (time.perf_counter() - started))
 
 

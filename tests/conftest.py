@@ -1,6 +1,7 @@
 """Tiny networks and samples, made by factories; every weight is drawn, so that none is left out."""
 
 import hashlib
+import logging
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,15 @@ FULL_DISK = Path("/dev/full")
 
 WIDTHS = {4: 6, 8: 5, 16: 4, 32: 3}
 """A different width at every resolution: mixed-up channels cannot pass unseen."""
+
+
+@pytest.fixture(autouse=True)
+def usual_level():
+    """Commands set the level of the package's messages for the whole process."""
+    logger = logging.getLogger("l4f_datagen")
+    yield
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

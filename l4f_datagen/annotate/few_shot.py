@@ -5,7 +5,8 @@ convolutions) is fitted to the masks. What that is worth is told by folds: every
 by a network that has not seen it. The network that is kept has seen them all.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from l4f_datagen.annotate.evidence import miou_interval
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions
+
+logger = logging.getLogger(__name__)
 
 STEPS = 200
 BATCH = 4
@@ -80,7 +83,6 @@ def few_shot(
     steps: int = STEPS,
     folds: int = FOLDS,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
 ) -> FewShot:
     """Fine-tune a copy of an alpha network on annotated pictures.
 
@@ -91,7 +93,6 @@ def few_shot(
         steps: optimiser steps of each fit.
         folds: parts the pictures are held out in; at most one picture each.
         seed: of folds and order.
-        say: takes lines of news.
 
     Raises:
         AnnotationRefused: fewer than 4 pictures, or a broken record.
@@ -108,12 +109,12 @@ def few_shot(
     before = score_networks(annotated, {"before": network}, threshold)["before"]
     held_out = list(before)
     for number, part in enumerate(parts, 1):
-        say(f"few-shot: fold {number} of {len(parts)}")
+        logger.info(f"few-shot: fold {number} of {len(parts)}")
         rest = [place for place in range(count) if place not in part]
         tuned = fit(network, annotated, rest, steps=steps, seed=seed)
         for place in part:
             held_out[place] = score_example(annotated, annotated[place], tuned, threshold)
-    say("few-shot: fit to all images")
+    logger.info("few-shot: fit to all images")
     final = fit(network, annotated, list(range(count)), steps=steps, seed=seed)
     seen = score_networks(annotated, {"seen": final}, threshold)["seen"]
     gain = compare_predictions(held_out, before, np.random.RandomState(0))

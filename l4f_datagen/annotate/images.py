@@ -1,6 +1,7 @@
 """Pictures alone, for annotators: one PNG a key and a key file, no alpha network needed."""
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,8 @@ from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
 from l4f_datagen.rendering.sweep import Draw, sweep_of
 
+logger = logging.getLogger(__name__)
+
 NO_PIXELS = {"psi", "seeds", "block_size", "blocks_per_shard", "precision", "mask_cleanup"}
 """Settings of the sampling that a picture of given psi and seed does not depend on."""
 
@@ -33,7 +36,6 @@ def write_pictures(
     device: str,
     diverse: bool | None = False,
     offline: bool = False,
-    say: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Write ``number`` pictures of the plan (None: all of it) and their key file.
 
@@ -47,7 +49,6 @@ def write_pictures(
         diverse: pick pictures that differ (see `sampling.diverse`) instead of the first ones. None:
             where there are at most 1,000.
         offline: fetch nothing.
-        say: takes lines of news.
 
     Returns:
         How many were written.
@@ -61,7 +62,9 @@ def write_pictures(
     if diverse is None:
         diverse = number is not None and wanted <= MAX_DIVERSE
         if number is not None and not diverse:
-            say(f"{number} pictures: the first of the plan; diverse ones are picked up to 1,000")
+            logger.info(
+                f"{number} pictures: the first of the plan; diverse ones are picked up to 1,000"
+            )
     Quota(wanted, "attempts", sweep)  # refuses before weights are opened
     checkpoint, generator = obtain_generator(
         recipe.generator, choose_device(device), offline=offline
@@ -83,7 +86,7 @@ def write_pictures(
         problem = f"cannot be written ({error.strerror})"
         raise UsageError(str(out), problem, "name a folder that can be written") from error
     if strangers:
-        say(f"{len(strangers)} other pictures lie in {out}; keys.csv does not name them")
+        logger.warning(f"{len(strangers)} other pictures lie in {out}; keys.csv does not name them")
     return len(rows)
 
 

@@ -1,6 +1,6 @@
 """Re-render: the masks of annotated keys, drawn anew by the networks of a recipe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +114,6 @@ def open_rerendered(
     keys: Path | None,
     device: str,
     offline: bool,
-    say: Callable[[str], None],
 ) -> Rerendered:
     """Open the networks of a recipe to render annotated pictures anew.
 
@@ -125,13 +124,12 @@ def open_rerendered(
         keys: key file of `sample` or its folder; what it says of the weights is checked.
         device: "auto", "cpu", "cuda", ...
         offline: fetch nothing.
-        say: takes lines of news.
 
     Raises:
         L4FError: from weights or keys, in words.
     """
     key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
-    networks = open_networks(recipe, device, say, offline=offline)
+    networks = open_networks(recipe, device, offline=offline)
     check_drawn_alike(key_file, recipe, networks.checkpoint)
     renderer = renderer_of(recipe, networks.generator, networks.alpha)
     renderer = replace(renderer, background=None, probes={})  # nobody looks at them here

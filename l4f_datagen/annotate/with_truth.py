@@ -1,6 +1,6 @@
 """With truth: what a few annotated pictures do for a finished training run."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from l4f_datagen.scoring.match import match_truth
 from l4f_datagen.scoring.pairing import Rule
 from l4f_datagen.scoring.protocol import score_match
 
+logger = logging.getLogger(__name__)
+
 FEW_SHOT = "alpha-few-shot.safetensors"
 
 
@@ -34,7 +36,6 @@ def choose_with_truth(
     truth: TruthSet,
     *,
     keys: Path | None,
-    say: Callable[[str], None],
     fine_tune: bool = False,
     pair_by: Rule = "auto",
     offset: int | None = None,
@@ -48,7 +49,6 @@ def choose_with_truth(
         generator: on its device.
         truth: the annotated set.
         keys: key file of the pictures or its folder; None takes psi and seed from their names.
-        say: takes lines of news: the score, a line a snapshot, how sure the choice is.
         fine_tune: also fit the chosen network to the pictures.
         pair_by: see `match_truth`.
         offset: see `match_truth`.
@@ -66,17 +66,17 @@ def choose_with_truth(
     renderer = replace(renderer_of(recipe, generator, default), background=None, probes={})
     rendered = Rerendered(renderer, key_file, DEFAULT_PICK)
     matched = match_truth(truth, rendered, pair_by=pair_by, offset=offset)
-    say(score_match(matched).to_text(f"{DEFAULT_PICK} against {truth.source}"))
+    logger.info(score_match(matched).to_text(f"{DEFAULT_PICK} against {truth.source}"))
     annotated, threshold = Annotated(matched), recipe.output.mask_threshold
     evidence = choose_snapshot(run, annotated, threshold)
-    say(evidence.to_text())
+    logger.info(evidence.to_text())
     chosen = keep_choice(run, evidence)
     if not fine_tune:
         return chosen
     opened = open_alpha(chosen)
     start = opened.build().to(generator.w_avg.device)
-    tuned = few_shot(start, annotated, threshold=threshold, steps=STEPS, say=say)
-    say(tuned.to_text())
+    tuned = few_shot(start, annotated, threshold=threshold, steps=STEPS)
+    logger.info(tuned.to_text())
     supervision = (
         f"few-shot: fine-tuned on {evidence.num_images} annotated images ({evidence.truth}); "
         "no longer unsupervised"

@@ -1,5 +1,6 @@
 """Alpha networks: the recipe's own training, and the paper's ablations of it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,8 @@ from l4f_datagen.recipe.domains import weights_path
 from l4f_datagen.training.collapse import Collapsed
 from l4f_datagen.training.loop import build_alpha, open_sources
 from l4f_datagen.training.run import COLLAPSED, pretrained, run_training, training_id
+
+logger = logging.getLogger(__name__)
 
 Change = Callable[[Bench, AlphaPart], dict[str, Any]]
 """What an ablation changes of the recipe's alpha part, by dotted name."""
@@ -52,11 +55,11 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
     else:
         try:
             trained = run_training(
-                part, bench.generator, bench.checkpoint, folder, bench.say, offline=bench.offline
+                part, bench.generator, bench.checkpoint, folder, offline=bench.offline
             )
             return Prepared(partial(label, bench, open_alpha(trained).build()))
         except Collapsed as error:
-            bench.say(f"{name}, training seed {seed}: {error}; scored as it ended")
+            logger.warning(f"{name}, training seed {seed}: {error}; scored as it ended")
             if not ended.exists():
                 return Prepared(black, str(error))
     opened = open_alpha(ended)

@@ -23,7 +23,6 @@ BLOCK = 50
 """Pictures in memory at once."""
 
 Masks = NDArray[np.bool_]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Bench:
         num_images: pictures scored at every psi.
         steps: length of every method's training; None: each method's own.
         unrelated: folder of pictures that show nothing of the domain, or None.
-        say: told what happens.
         offline: fetch nothing.
     """
 
@@ -66,7 +64,6 @@ class Bench:
     num_images: int
     steps: int | None
     unrelated: Path | None
-    say: Say
     offline: bool = False
 
     @cached_property

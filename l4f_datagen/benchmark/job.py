@@ -1,10 +1,11 @@
 """What one call of ``benchmark`` asks for: refused before anything is made, or opened."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from l4f_datagen.benchmark.bench import FIRST_SEED, Bench, Method, Say
+from l4f_datagen.benchmark.bench import FIRST_SEED, Bench, Method
 from l4f_datagen.benchmark.mask_folder import MaskFolder, outside_method
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.rows import row_path
@@ -13,6 +14,8 @@ from l4f_datagen.benchmark.truth import digest_of
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.pipeline.networks import choose_device, obtain_generator
 from l4f_datagen.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 TRUTH_NET = "truth"
 
@@ -85,7 +88,7 @@ def check_methods(bench: Bench, job: Job, methods: Mapping[str, Method]) -> None
             method.check(bench)
 
 
-def open_bench(job: Job, say: Say) -> Bench:
+def open_bench(job: Job) -> Bench:
     """Open the generator; errors as ``weights.obtain_generator``."""
     sampling = job.recipe.sampling.model_copy(update={"latents": None})
     recipe = job.recipe.model_copy(update={"sampling": sampling})
@@ -99,7 +102,6 @@ def open_bench(job: Job, say: Say) -> Bench:
         job.num_images,
         job.steps,
         job.unrelated,
-        say,
         job.offline,
     )
 
@@ -125,7 +127,7 @@ def open_outside(bench: Bench, job: Job, path: Path) -> Method:
     masks = MaskFolder(path, bench.size_hw, soft=True)
     digests = [masks.check(bench.draws(psi)) for psi in job.psis]
     for note in masks.notes():
-        bench.say(note)
+        logger.info(note)
     return outside_method(path, " ".join(digests))
 
 

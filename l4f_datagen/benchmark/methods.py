@@ -1,6 +1,7 @@
 """Methods: the table of all that can be compared, and which of them are."""
 
 import difflib
+import logging
 from collections.abc import Sequence
 
 from l4f_datagen.benchmark.alphas import ALPHAS
@@ -9,6 +10,8 @@ from l4f_datagen.benchmark.rivals import RIVALS
 from l4f_datagen.benchmark.supervised import SUPERVISED
 from l4f_datagen.benchmark.taught import TAUGHT_METHODS
 from l4f_datagen.core.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 METHODS: dict[str, Method] = ALPHAS | RIVALS | SUPERVISED | TAUGHT_METHODS
 
@@ -44,9 +47,9 @@ def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Metho
     for name, method in METHODS.items():
         lacking, same_as = method.lacking(bench), method.same_as(bench)
         if lacking:
-            bench.say(f"left out: {name} {lacking}")
+            logger.info(f"left out: {name} {lacking}")
         elif same_as:
-            bench.say(f"left out: {name} is what {same_as} does in this recipe")
+            logger.info(f"left out: {name} is what {same_as} does in this recipe")
         else:
             chosen[name] = method
     return chosen

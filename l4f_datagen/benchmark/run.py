@@ -10,13 +10,14 @@ tables.txt, tables.csv, figure.png
 ```
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from l4f_datagen.benchmark import supervised
-from l4f_datagen.benchmark.bench import Bench, Method, Prepared, Say
+from l4f_datagen.benchmark.bench import Bench, Method, Prepared
 from l4f_datagen.benchmark.figure import figure
 from l4f_datagen.benchmark.images import IMAGES, blocks_of, read_block, write_images
 from l4f_datagen.benchmark.job import (
@@ -47,10 +48,12 @@ from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.stores import open_store
 from l4f_datagen.io.training_folder import claim_folder
 
+logger = logging.getLogger(__name__)
+
 OTHER = "holds a benchmark of another generator, number of images or way of sampling"
 
 
-def run_benchmark(job: Job, say: Say) -> str:
+def run_benchmark(job: Job) -> str:
     """Compare methods on one domain; the same command resumes.
 
     Returns:
@@ -65,7 +68,7 @@ def run_benchmark(job: Job, say: Say) -> str:
     check_names(job.methods or ())
     check_outside(job.outside)
     check_psis(job.psis)
-    bench = open_bench(job, say)
+    bench = open_bench(job)
     if not job.images_only:
         check_truth(bench, job.truth)
         chosen = choose_methods(bench, job.methods)
@@ -74,7 +77,7 @@ def run_benchmark(job: Job, say: Say) -> str:
             open_store(str(job.unrelated), resolution, offline=job.offline)
         check_methods(bench, job, chosen)
     claim_folder(job.out, identity(bench), other=OTHER)
-    say(f"{job.num_images:,} pictures at psi {', '.join(f'{psi:g}' for psi in job.psis)}")
+    logger.info(f"{job.num_images:,} pictures at psi {', '.join(f'{psi:g}' for psi in job.psis)}")
     write_images(bench, job.psis)
     if job.images_only:
         return str(job.out / IMAGES)
@@ -82,7 +85,7 @@ def run_benchmark(job: Job, say: Say) -> str:
     truth = open_truth(bench, job.psis, job.truth)
     head = truth_words(bench, truth)
     head += f"\n{coverage_words(bench, truth, job.psis)}"
-    say(head)
+    logger.info(head)
     rows = measure_all(bench, job, chosen | outside, truth)
     lines = {
         (name, on): line_of(of_seeds, psi_of(job, on)) for (name, on), of_seeds in rows.items()
@@ -162,7 +165,7 @@ def measure_method(
             row = measure(prepared, tested, training_cpu_s=spent, **facts)
             save_row(bench.out, row)
             scores = line_of([row], psi).scores
-            bench.say(f"{name}, training seed {seed}, {on}: mIoU {scores['miou'].value:.4f}")
+            logger.info(f"{name}, training seed {seed}, {on}: mIoU {scores['miou'].value:.4f}")
         found.append(row)
     return found
 

@@ -107,7 +107,7 @@ def learn(bench: Bench, source: Lazily, facts: dict[str, object], plan: Plan, fo
     material = Material(
         source, NONE, max(bench.size_hw), bench.recipe.output.category, licence, facts
     )
-    file = run_training(material, plan, folder, device=device, say=bench.say)
+    file = run_training(material, plan, folder, device=device)
     return open_segmenter(file, device).network
 
 

@@ -6,6 +6,7 @@ have in the paper; for any other domain a folder of masks the user brings.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from l4f_datagen.benchmark.mask_folder import MaskFolder
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.models.unet import UNet
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "truth"
 SEED = 0
@@ -71,7 +74,7 @@ def open_truth(bench: Bench, psis: Sequence[float], given: Path | None) -> Truth
         masks = MaskFolder(given, bench.size_hw)
         digests = {psi: masks.check(bench.draws(psi)) for psi in psis}
         for note in masks.notes():
-            bench.say(note)
+            logger.info(note)
         return Truth(masks, digests, None)
     net = truth_net(bench)
     folder = bench.out / FOLDER / "masks"

@@ -1,6 +1,7 @@
 """The command line: a thin door. Errors become one line and an exit code here, once."""
 
 import errno
+import logging
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
 from l4f_datagen.cli.verify import verify
 from l4f_datagen.core.errors import L4FError
+from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL
 
 FIRST_SPEAKS_SECONDS = 30.0
@@ -35,6 +37,7 @@ class Door(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        show_logs()
         try:
             return super().invoke(ctx)
         except L4FError as error:
@@ -62,6 +65,33 @@ class Door(click.Group):
             line = f"process {rank}: {line}"
         click.echo(f"Error: {line}", err=True)
         sys.exit(code)
+
+
+def _set_level(context: click.Context, parameter: click.Parameter, given: bool) -> bool:
+    if given:
+        show_logs(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
+    return given
+
+
+def add_verbosity(command: click.Command) -> None:
+    """Add ``-v`` and ``-q`` to a command and to those below it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            add_verbosity(inner)
+        return
+    for short, name, words in (
+        ("-v", "verbose", "Show more messages, with time and source."),
+        ("-q", "quiet", "Show warnings and errors alone, and no progress."),
+    ):
+        command.params.append(
+            click.Option(
+                [short, f"--{name}"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_level,
+                help=words,
+            )
+        )
 
 
 def name_variables(group: click.Group, prefix: str) -> None:
@@ -107,6 +137,7 @@ for command in (
     benchmark,
 ):
     cli.add_command(command)
+add_verbosity(cli)
 name_variables(cli, "L4F")
 
 

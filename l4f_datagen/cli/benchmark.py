@@ -96,4 +96,4 @@ def benchmark(
         device,
         offline,
     )
-    click.echo(run_benchmark(job, say=lambda line: click.echo(line, err=True)))
+    click.echo(run_benchmark(job))

@@ -69,14 +69,14 @@ def inspect_sample(
     from l4f_datagen.pipeline.reproduce import make_again
 
     files = {part: file for part, file in named.items() if file is not None}
-    made = make_again(dataset, key, out, _say, named=files, device=device, offline=offline)
+    made = make_again(dataset, key, out, named=files, device=device, offline=offline)
     for path in made["files"]:
         click.echo(str(path))
     if made["same"] is False:
         remedy = "use the kind of machine and the package version of its manifest"
         raise L4FError(key, "its bytes are not those of the dataset", remedy)
     if made["same"]:
-        _say("the same bytes as in the dataset")
+        click.echo("the same bytes as in the dataset", err=True)
 
 
 @inspect.command("trgb")
@@ -104,10 +104,6 @@ def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:
     from l4f_datagen.report.features import feature_sheet
 
     _write_sheet(feature_sheet, seeds, psi, out, **source)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _write_sheet(

@@ -115,7 +115,7 @@ def make(
         plan = estimate(job)
         click.echo(json.dumps(plan, indent=2) if as_json else _plan_text(plan))
         return
-    manifest = make_dataset(job, say=lambda line: click.echo(line, err=True))
+    manifest = make_dataset(job)
     counts = manifest["counts"]
     published = None if repo is None else _push(Path(out), repo, private, replace)
     if as_json:

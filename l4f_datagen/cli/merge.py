@@ -38,7 +38,7 @@ def merge(
     if out is not None and len(folders) < len(parts):
         raise UsageError("merge", "PARTS must be folders", "let the jobs write to one URL")
     job = Merge(parts[0] if out is None else out, folders if out else (), fill, device, offline)
-    manifest = merge_dataset(job, say=lambda line: click.echo(line, err=True))
+    manifest = merge_dataset(job)
     counts = manifest["counts"]
     if as_json:
         click.echo(json.dumps({"out": str(job.out), "counts": counts}, indent=2))

@@ -58,6 +58,5 @@ def sample(
         device=device,
         diverse=False if seeds is not None else diverse,
         offline=offline,
-        say=lambda line: click.echo(line, err=True),
     )
     click.echo(f"{written} pictures in {out}")

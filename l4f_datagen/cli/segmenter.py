@@ -55,7 +55,7 @@ def train(
     from l4f_datagen.segmenter.job import TrainingJob, train_on_dataset
 
     job = TrainingJob(dataset, out, steps, epochs, size, batch, width, seed, device)
-    click.echo(str(train_on_dataset(job, say=_say)))
+    click.echo(str(train_on_dataset(job)))
 
 
 @segmenter.command("score")
@@ -176,7 +176,6 @@ def predict(
         threshold=threshold,
         with_alpha=with_alpha,
         overwrite=overwrite,
-        say=_say,
     )
     click.echo(f"{written.masks} masks in {out}")
     if written.refused:
@@ -196,7 +195,7 @@ def export(model: Path, target: Path, overwrite: bool) -> None:
     from l4f_datagen.segmenter.export import export_onnx
 
     difference = export_onnx(_open(model, "cpu"), target, overwrite=overwrite)
-    _say(f"ONNX Runtime and torch differ by {difference:.1e} at most")
+    click.echo(f"ONNX Runtime and torch differ by {difference:.1e} at most", err=True)
     click.echo(str(target))
 
 
@@ -205,7 +204,3 @@ def _open(model: Path, device: str) -> "Segmenter":
     from l4f_datagen.segmenter.model import open_segmenter
 
     return open_segmenter(model, choose_device(device))
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -91,9 +91,7 @@ def train(
         if ranks.leads:
             ranks.wait()
     resume = Resume(keep_states, resume_at)
-    result = run_training(
-        recipe.alpha, generator, checkpoint, out, say=_say, resume=resume, offline=offline
-    )
+    result = run_training(recipe.alpha, generator, checkpoint, out, resume=resume, offline=offline)
     leave_ranks()
     if not ranks.leads:
         return
@@ -101,7 +99,7 @@ def train(
         from l4f_datagen.annotate.with_truth import choose_with_truth
 
         result = choose_with_truth(
-            out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, say=_say, **judged
+            out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, **judged
         )
     click.echo(str(result))
 
@@ -127,7 +125,3 @@ def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

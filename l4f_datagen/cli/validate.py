@@ -164,10 +164,4 @@ def _prediction(
     from l4f_datagen.annotate.rerender import open_rerendered
 
     names = [item.name for item in truth]
-    return open_rerendered(
-        recipe, names, truth.source, keys=keys, device=device, offline=offline, say=_say
-    )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+    return open_rerendered(recipe, names, truth.source, keys=keys, device=device, offline=offline)

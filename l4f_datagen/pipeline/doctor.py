@@ -142,6 +142,6 @@ def render_toy_cars() -> list[Any]:
     from l4f_datagen.rendering.sweep import sweep_of
 
     recipe = load_recipe(find_recipe("toy-cars"), [], {})
-    networks = open_networks(recipe, "cpu", lambda line: None, offline=True)
+    networks = open_networks(recipe, "cpu", offline=True)
     block = next(iter(sweep_of(recipe.sampling).shard(0)))
     return list(renderer_of(recipe, networks.generator, networks.alpha).render(block))

@@ -1,5 +1,6 @@
 """START HERE: recipe -> generator -> alpha network -> samples -> filters -> dataset."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -22,13 +23,14 @@ from l4f_datagen.rendering.sweep import sweep_of
 from l4f_datagen.report.pages import dataset_pages
 from l4f_datagen.training.course import preview_png
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 Engine = Callable[[Job, Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
 
 ENGINES: dict[str, Engine] = {"local": local_engine, "ray": ray_engine}
 
 
-def make_dataset(job: Job, say: Say) -> dict[str, Any]:
+def make_dataset(job: Job) -> dict[str, Any]:
     """Make a dataset or a share of one, or go on with it, and return its manifest.
 
     Raises:
@@ -40,7 +42,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
         quota = ShareQuota(quota, job.share)
     backgrounds = backgrounds_of(recipe.output)
     first, *_ = choose_devices(job.devices or (job.device,))
-    networks = open_networks(recipe, str(first), say, offline=job.offline)
+    networks = open_networks(recipe, str(first), offline=job.offline)
     renderer = renderer_of(recipe, networks.generator, networks.alpha)
     origin = provenance(recipe, networks, backgrounds)
     with open_dataset(
@@ -67,7 +69,7 @@ def make_dataset(job: Job, say: Say) -> dict[str, Any]:
                 quota.book(marker.accepted, marker.attempted, marker.rejected)
                 progress.settle(quota.accepted, quota.attempted)
         for note in dataset.notes:
-            say(note)
+            logger.info(note)
         if job.share:
             dataset.leave(JobRecord(job.share, job.number, job.count))
             return {"counts": dataset.counts().to_dict()}

@@ -5,8 +5,9 @@ merge is the same ``make`` as ever over the finished shards, and it ends in the 
 """
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.sweep import sweep_of
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 SHOWN = 12
 
 
@@ -49,7 +51,7 @@ class Merge:
     offline: bool = False
 
 
-def merge_dataset(merge: Merge, say: Say) -> dict[str, Any]:
+def merge_dataset(merge: Merge) -> dict[str, Any]:
     """Finish a dataset that shard jobs made and return its manifest; a finished one stays as it is.
 
     Raises:
@@ -68,7 +70,7 @@ def merge_dataset(merge: Merge, say: Say) -> dict[str, Any]:
     recipe = check_recipe(plain_yaml(_run(state, str(merge.out))["recipe"]), str(merge.out))
     records = read_records(state)
     if not records and (state / MANIFEST).exists():
-        say(f"{merge.out} is finished already")
+        logger.info(f"{merge.out} is finished already")
         return read_manifest(state)
     asked = _agreeing(records, str(merge.out))[0]
     missing = missing_shards(state, Quota(asked.number, asked.count, sweep_of(recipe.sampling)))
@@ -82,11 +84,13 @@ def merge_dataset(merge: Merge, say: Say) -> dict[str, Any]:
             f"run make with --shard {late[0]}/{asked.share.of} again, or merge with --fill",
         )
     if missing:
-        say(f"shards {_listed(missing)} are missing; what is needed of them is rendered here")
+        logger.info(
+            f"shards {_listed(missing)} are missing; what is needed of them is rendered here"
+        )
     job = Job(
         recipe, merge.out, asked.number, asked.count, device=merge.device, offline=merge.offline
     )
-    return make_dataset(job, say)
+    return make_dataset(job)
 
 
 def take_in(parts: Sequence[Path], out: Path) -> None:

@@ -1,7 +1,8 @@
 """From a recipe's words to networks on a device: generator, and alpha network loaded or trained."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from l4f_datagen.rendering.styles import styles_of
 from l4f_datagen.training.course import read_course
 from l4f_datagen.training.run import cached_training, run_training
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
 
 
@@ -117,7 +119,6 @@ def obtain_alpha(
     part: AlphaPart,
     checkpoint: GeneratorCheckpoint,
     generator: Generator,
-    say: Say,
     *,
     offline: bool = False,
 ) -> AlphaCheckpoint:
@@ -134,8 +135,10 @@ def obtain_alpha(
         folder = cached_training(part, checkpoint.fingerprint)
         path = folder / "alpha.safetensors"
         if not path.exists():
-            say(f"no alpha network given: training one on {generator.w_avg.device}, into {folder}")
-        run_training(part, generator, checkpoint, folder, say, offline=offline)
+            logger.info(
+                f"no alpha network given: training one on {generator.w_avg.device}, into {folder}"
+            )
+        run_training(part, generator, checkpoint, folder, offline=offline)
     return fitting_checkpoint(path, checkpoint)
 
 
@@ -162,14 +165,14 @@ def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaChec
     return opened
 
 
-def open_networks(recipe: Recipe, device: str, say: Say, *, offline: bool = False) -> Networks:
+def open_networks(recipe: Recipe, device: str, *, offline: bool = False) -> Networks:
     """Open, fetch or train everything a recipe needs; see the two functions for errors."""
     target = choose_device(device)
     checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
     # What does not go with this generator is refused before an alpha network is trained for it.
     styles_of(recipe.sampling, generator.spec)
     open_probes(recipe.filters, recipe.generator, generator)
-    opened = obtain_alpha(recipe.alpha, checkpoint, generator, say, offline=offline)
+    opened = obtain_alpha(recipe.alpha, checkpoint, generator, offline=offline)
     alpha = opened.build().to(target)
     labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
     told = opened.native.training if opened.native else {}

@@ -75,7 +75,7 @@ def make_shard_of(order: Order, shard: int, wanted: int | None) -> None:
 def _opened(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
     """Open the networks once a worker process; Ray keeps it for the next shards."""
     recipe = check_recipe(json.loads(recipe_json), "recipe")
-    networks = open_networks(recipe, device, print, offline=offline)
+    networks = open_networks(recipe, device, offline=offline)
     return recipe, renderer_of(recipe, networks.generator, networks.alpha)
 
 

@@ -16,7 +16,7 @@ from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_atomically
-from l4f_datagen.pipeline.networks import Say, open_networks
+from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.render import renderer_of
@@ -31,7 +31,6 @@ def make_again(
     folder: Path,
     key: str,
     out: Path,
-    say: Say,
     *,
     named: Mapping[str, Path] | None = None,
     device: str | None = None,
@@ -44,7 +43,6 @@ def make_again(
         key: of the sample, as in the ledger.
         out: gets ``images/KEY.png``, ``masks/KEY.png`` and ``alpha/KEY.png`` (the image in the
             dataset's image format).
-        say: takes lines of news.
         named: files of ``generator``, ``alpha`` and ``latents``, where they lie elsewhere than for
             the dataset.
         device: None takes the kind the dataset was made on.
@@ -71,7 +69,7 @@ def make_again(
         raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
     recipe = _recipe(origin, named or {}, os.fspath(folder))
     backgrounds = backgrounds_of(recipe.output)
-    networks = open_networks(recipe, device or origin["device"], say, offline=offline)
+    networks = open_networks(recipe, device or origin["device"], offline=offline)
     if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
         problem = "was made with other weights, latents or backgrounds than these"
         remedy = "name its own ones with --generator, --alpha and --latents"

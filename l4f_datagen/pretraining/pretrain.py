@@ -5,8 +5,9 @@ The only generators this project trains itself; every other domain brings its ow
 """
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import staged
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.models.generator import Generator
@@ -25,6 +27,8 @@ from l4f_datagen.pretraining.distance import Features, frechet_distance
 from l4f_datagen.pretraining.state import PretrainPlan, TrainState, new_state, resume, save
 from l4f_datagen.recipe.domains import BUILTIN
 from l4f_datagen.toys.scene import TOYS, render_scenes
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT_SEED = 1_000_000
 """Scene seeds from here on are never trained on; distances are taken against them."""
@@ -115,7 +119,7 @@ def sample_images(generator: Generator, seeds: range, batch: int = 50) -> Tensor
     return torch.cat(parts)
 
 
-def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainState:
+def train(plan: PretrainPlan, out: Path) -> TrainState:
     """Train to ``plan.kimg``, writing state, sheet and distance at every snapshot and at the end.
 
     Raises:
@@ -142,7 +146,7 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
         state.seconds, tick = state.seconds + now - tick, now
         save(state, out)
         shown = state.step * plan.batch / 1000
-        say(f"{shown:7.1f} kimg  {state.seconds / 60:6.1f} min")
+        logger.info(f"{shown:7.1f} kimg  {state.seconds / 60:6.1f} min")
         if state.step % every == 0 or state.step == last_step:
             images = sample_images(state.g_ema, range(plan.distance_samples))
             entry = {
@@ -150,7 +154,7 @@ def train(plan: PretrainPlan, out: Path, say: Callable[[str], None]) -> TrainSta
                 "minutes": round(state.seconds / 60, 1),
                 "frechet": round(frechet_distance(features.of(images), truth), 4),
             }
-            say(json.dumps(entry))
+            logger.info(json.dumps(entry))
             with (out / "distance.jsonl").open("a") as log:
                 log.write(json.dumps(entry | {"plan": asdict(plan)}) + "\n")
             write_sheet(state.g_ema, out / f"sheet-{round(shown):05d}kimg.png")
@@ -203,7 +207,8 @@ def main(
     # Vanishing activations turn into denormals, which cost a CPU a quarter of its speed.
     torch.set_flush_denormal(True)
     plan = PretrainPlan(domain, start, seed, kimg, decay_kimg=decay_kimg)
-    train(plan, out, say=click.echo)
+    show_logs()
+    train(plan, out)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def main(run: Path) -> None:
     checkpoint = open_generator(path)
     generator = checkpoint.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = time.monotonic()
-    trained = run_training(recipe.alpha, generator, checkpoint, run / "alpha", click.echo)
+    trained = run_training(recipe.alpha, generator, checkpoint, run / "alpha")
     alpha_minutes = (time.monotonic() - started) / 60
     shutil.copyfile(trained, target / "alpha.safetensors")
     alpha_parameters = sum(int(np.prod(s)) for s in alpha_shapes(trained))

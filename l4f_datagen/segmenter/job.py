@@ -1,7 +1,7 @@
 """One call of ``segmenter train``: from a dataset folder to a trained network."""
 
+import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,8 @@ from l4f_datagen.pipeline.networks import choose_device
 from l4f_datagen.segmenter.run import material_of, run_training
 from l4f_datagen.segmenter.training import Plan
 from l4f_datagen.segmenter.training_set import open_training_set
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STEPS = 1000
 LARGEST_DEFAULT = 256
@@ -45,7 +47,7 @@ class TrainingJob:
     device: str = "auto"
 
 
-def train_on_dataset(job: TrainingJob, say: Callable[[str], None]) -> Path:
+def train_on_dataset(job: TrainingJob) -> Path:
     """Train and return the file of the segmenter.
 
     Raises:
@@ -64,8 +66,8 @@ def train_on_dataset(job: TrainingJob, say: Callable[[str], None]) -> Path:
         if job.epochs is not None:
             steps = max(1, math.ceil(job.epochs * len(material.train) / job.batch))
         plan = Plan(job.seed, steps, job.batch, job.width)
-        say(
+        logger.info(
             f"{len(material.train)} samples to learn from, {len(material.held_out)} held out, "
             f"{samples.size} px, {steps} steps of {job.batch} on {device}"
         )
-        return run_training(material, plan, job.out, device=device, say=say)
+        return run_training(material, plan, job.out, device=device)

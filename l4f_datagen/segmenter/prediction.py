@@ -1,7 +1,7 @@
 """Write masks for photographs: ``masks/`` with 0 and 255, and ``alpha/`` with 256 levels."""
 
 import io
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.segmenter.model import Segmenter
 from l4f_datagen.segmenter.photos import Photos, stems_of
+
+logger = logging.getLogger(__name__)
 
 MASKS, ALPHA = "masks", "alpha"
 
@@ -41,7 +43,6 @@ def write_masks(
     threshold: float | None = None,
     with_alpha: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Written:
     """Segment photographs; each mask has the size and the name of its photograph.
 
@@ -52,7 +53,6 @@ def write_masks(
         threshold: mask where ``alpha > threshold``; None takes the segmenter's.
         with_alpha: also write the soft alpha.
         overwrite: replace masks that are there.
-        say: takes the lines about refused photographs.
 
     Raises:
         UsageError: masks are there already, or ``out`` cannot be written.
@@ -68,7 +68,7 @@ def write_masks(
             photo = photos.load(name)
         except InputRefused as error:
             refused.append(str(error))
-            say(str(error))
+            logger.warning(str(error))
             continue
         alpha = segmenter.alpha(photo.image)
         planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]

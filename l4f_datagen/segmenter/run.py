@@ -10,7 +10,8 @@ state.pt                what a stopped run goes on from
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,8 @@ from l4f_datagen.segmenter.model import Segmenter, save_segmenter
 from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out
+
+logger = logging.getLogger(__name__)
 
 RESULT, FACTS = "segmenter.safetensors", "segmenter.json"
 LOG, STATE = "log.jsonl", "state.pt"
@@ -126,7 +129,6 @@ def run_training(
     *,
     device: torch.device | str = "cpu",
     save_every: int = 100,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train into ``out``, or resume what stopped there; return the file of the segmenter.
 
@@ -141,12 +143,12 @@ def run_training(
     with folder_lock(out / "lock", str(out)):
         result = out / RESULT
         if result.exists():
-            say(f"segmenter is trained already: {result}")
+            logger.info(f"segmenter is trained already: {result}")
             return result
         training = new_training(plan, device)
         if (out / STATE).exists():
             training.load(out / STATE)
-            say(f"resuming segmenter training at step {training.step}")
+            logger.info(f"resuming segmenter training at step {training.step}")
         log = Log(out / LOG, training.step)
         bar = tqdm(
             total=plan.steps, initial=training.step, desc="segmenter", unit="step", disable=None

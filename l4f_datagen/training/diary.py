@@ -1,6 +1,7 @@
 """What a training run tells while it goes: log, curves, previews, TensorBoard, progress."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ from l4f_datagen.training.curves import Events, read_log, write_curves
 from l4f_datagen.training.previews import Previews
 from l4f_datagen.training.state import StepFacts
 
+logger = logging.getLogger(__name__)
+
 ESTIMATE_AFTER = 5
 """Steps after which the time left can be told."""
 CURVES_STEPS = 50
@@ -30,7 +33,6 @@ class Diary:
         part: the recipe's alpha part.
         generator: the frozen generator.
         out: folder of the run.
-        say: told the time left.
         step: where the run starts or resumes.
     """
 
@@ -39,10 +41,9 @@ class Diary:
         part: AlphaPart,
         generator: Generator,
         out: Path,
-        say: Callable[[str], None],
         step: int,
     ) -> None:
-        self.steps, self.out, self.say = part.training.steps, out, say
+        self.steps, self.out = part.training.steps, out
         self.previews = Previews(part, generator, out)
         self.log = append_log(out / "log.jsonl")
         self.events = Events(out / "events")
@@ -65,7 +66,7 @@ class Diary:
         if facts.step - self.first == ESTIMATE_AFTER:
             pace = (time.monotonic() - self.started) / ESTIMATE_AFTER
             minutes = pace * (self.steps - facts.step) / 60
-            self.say(f"alpha training: {self.steps} steps, about {minutes:.1f} minutes left")
+            logger.info(f"alpha training: {self.steps} steps, about {minutes:.1f} minutes left")
 
     def illustrate(self, network: AlphaNetwork, step: int) -> None:
         """Draw the preview sheet of a snapshot."""

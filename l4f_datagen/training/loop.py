@@ -8,6 +8,7 @@ of the snapshots, the one that scores best without labels is kept.
 """
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from l4f_datagen.training.selection import best_snapshot
 from l4f_datagen.training.state import StepFacts, Training
 from l4f_datagen.training.steps import Setting, step_stream, train_step
 
+logger = logging.getLogger(__name__)
+
 __all__ = [
     "Pictures",
     "StepFacts",
@@ -47,7 +50,6 @@ __all__ = [
 ALPHA_LAZY = 4 / 5
 
 Watch = Callable[[Training, StepFacts], None]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,6 @@ def train_alpha(
     training: Training,
     sources: Sources | None = None,
     watch: Watch = lambda training, facts: None,
-    say: Say = lambda line: None,
     ranks: Ranks = ALONE,
 ) -> AlphaNetwork:
     """Train to ``training.steps`` from wherever ``training`` stands and return the network.
@@ -169,7 +170,6 @@ def train_alpha(
         training: from ``new_training``, possibly with a loaded state.
         sources: of pictures; None opens the recipe's.
         watch: called after every step (logs, snapshots, previews, progress).
-        say: told in words what is found and decided.
         ranks: who else trains on the joint batch.
 
     Raises:
@@ -181,7 +181,7 @@ def train_alpha(
     if config.balance == "auto":
         limits = f"{bracket.lower:.2f} to {bracket.upper:.2f}"
         found = f"the generator's object covers {bracket.share:.2f} of a picture"
-        say(f"alpha training: {found}; {limits} is let pass")
+        logger.info(f"alpha training: {found}; {limits} is let pass")
 
     def setting() -> Setting:
         knobs = knobs_after(training.failures)
@@ -202,7 +202,7 @@ def train_alpha(
         if len(failures) >= config.attempts:
             coverage = training.recent[-1].alpha_coverage
             raise collapsed(failures, coverage, pictures=config.reals_folder)
-        say(
+        logger.info(
             f"alpha training: {KINDS[failure].words} at step {training.step}; starting again with "
             f"{KINDS[failure].knob.replace('_', ' ')} x {KINDS[failure].factor:g}"
         )
@@ -214,7 +214,7 @@ def train_alpha(
     training.kept = training.step
     if config.keep == "best":
         step, score = best_snapshot(training, current)
-        say(f"alpha training: keeping the snapshot of step {step}, {score}")
+        logger.info(f"alpha training: keeping the snapshot of step {step}, {score}")
         training.average.load_state_dict(training.snapshots[step])
         training.kept = step
     return training.average.eval()

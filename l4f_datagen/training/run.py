@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from l4f_datagen.training.loop import is_snapshot, new_training, open_sources, t
 from l4f_datagen.training.ranks import join_ranks
 from l4f_datagen.training.state import StepFacts, Training
 
+logger = logging.getLogger(__name__)
+
 COLLAPSED = "collapsed.safetensors"
 """The network as a training left it that collapsed in every attempt."""
 
@@ -50,7 +52,6 @@ def run_training(
     generator: Generator,
     checkpoint: GeneratorCheckpoint,
     out: Path,
-    say: Callable[[str], None],
     *,
     resume: Resume = Resume(),
     offline: bool = False,
@@ -70,7 +71,6 @@ def run_training(
     result = out / "alpha.safetensors"
     done = resume.at is None and is_whole(result)
     ranks = join_ranks(generator.w_avg.device)
-    say = say if ranks.leads else _silence
     if part.training.batch % (part.training.accumulate * ranks.count):
         problem = f"a batch of {part.training.batch} cannot be dealt to {ranks.count} processes"
         raise UsageError("alpha.training.batch", problem, "give a multiple of processes and shares")
@@ -92,13 +92,13 @@ def run_training(
     if not ranks.leads:  # what the first has claimed, or what refused it
         claim_folder(out, identity, other=other)
     if training is None:
-        say(f"alpha network is trained already: {result}")
+        logger.info(f"alpha network is trained already: {result}")
         return result
     if result.exists() and resume.at is None:
-        say(f"alpha network is damaged, it is made again: {result}")
+        logger.info(f"alpha network is damaged, it is made again: {result}")
     if state.exists():
         training.load(state)
-        say(f"resuming alpha training at step {training.step}")
+        logger.info(f"resuming alpha training at step {training.step}")
     ranks.wait()
     if resume.at is not None and ranks.leads:
         # From here the plain command goes on too, should this one be stopped.
@@ -114,7 +114,7 @@ def run_training(
             training={"recipe": part.training.model_dump(mode="json")} | facts,
         )
 
-    diary = Diary(part, generator, out, say, training.step) if ranks.leads else None
+    diary = Diary(part, generator, out, training.step) if ranks.leads else None
 
     def watch(training: Training, facts: StepFacts) -> None:
         if diary is None:
@@ -134,7 +134,6 @@ def run_training(
             training=training,
             sources=sources,
             watch=watch,
-            say=say,
             ranks=ranks,
         )
     except Collapsed as error:
@@ -181,10 +180,6 @@ def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminato
 def is_finite(network: AlphaNetwork) -> bool:
     """Whether every weight is a number, as those of a file must be."""
     return all(bool(value.isfinite().all()) for value in network.state_dict().values())
-
-
-def _silence(line: str) -> None:
-    pass
 
 
 def state_path(out: Path, step: int | None = None) -> Path:

@@ -162,12 +162,11 @@ def test_a_gain_within_the_noise_is_said_to_be():
     assert "0.0130 wide, 10 images" in text
 
 
-def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene):
+def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene, caplog):
     true, matched = scene
     start = tilted(true, 0.6)
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-    said = []
-    result = few_shot(start, Annotated(matched), threshold=0.5, steps=60, folds=4, say=said.append)
+    result = few_shot(start, Annotated(matched), threshold=0.5, steps=60, folds=4)
     assert result.gain.interval.value > 0.02
     assert result.gain.is_clear
     assert result.before.value < result.held_out.value <= result.seen.value + 0.02
@@ -175,7 +174,7 @@ def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene):
         item.name for item in matched.truth
     ]
     assert [len(part) for part in result.folds] == [2, 2, 2, 2]
-    assert said[-1] == "few-shot: fit to all images"
+    assert caplog.messages[-1] == "few-shot: fit to all images"
     assert "no longer unsupervised" in result.to_text()
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)

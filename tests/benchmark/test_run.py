@@ -29,12 +29,11 @@ def bytes_of(folder):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_runs(home, make_job, name):
+def test_every_method_runs(home, make_job, name, caplog):
     job = make_job(home, methods=(name,))
-    said = []
-    text = run_benchmark(job, said.append)
+    text = run_benchmark(job)
     start = "Truth: a U-Net that learnt from 6 renders with exact masks; on 4 others"
-    assert any(line.startswith(start) for line in said)
+    assert any(line.startswith(start) for line in caplog.messages)
     row = json.loads((job.out / "rows" / f"{name}-seed0-psi1000.json").read_text())
     counts = np.asarray(row["counts"])
     assert counts.shape == (3, 4)
@@ -57,7 +56,7 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monk
         run_benchmark(replace(job, steps=1), print)
 
 
-def collapse(part, generator, checkpoint, folder, say, *, offline):
+def collapse(part, generator, checkpoint, folder, *, offline):
     """Stand in for a training that collapses for good and leaves its network."""
     alphas.claim_network(folder, alphas.training_id(part, checkpoint.fingerprint))
     network = training_module.new_training(part, generator).average
@@ -179,7 +178,7 @@ def test_pictures_first_then_the_rest(tmp_path, make_job):
     assert bytes_of(job.out / "images") == before
 
 
-def test_default_methods_say_what_is_left_out(tmp_path, make_job, monkeypatch):
+def test_default_methods_say_what_is_left_out(tmp_path, make_job, monkeypatch, caplog):
     wanted = {name: METHODS[name] for name in ("reals-generator", "unrelated-backgrounds", "otsu")}
     monkeypatch.setattr("l4f_datagen.benchmark.methods.METHODS", wanted)
     masks = tmp_path / "masks"
@@ -188,9 +187,10 @@ def test_default_methods_say_what_is_left_out(tmp_path, make_job, monkeypatch):
     truth = np.zeros((32, 32), np.uint8)
     truth[8:20, 8:20] = 255
     Image.fromarray(truth).save(masks / "psi1000-seed0500000.png")
-    said = []
-    text = run_benchmark(job, said.append)
-    assert "left out: reals-generator is what full does in this recipe" in said
-    assert any("unrelated-backgrounds needs unrelated pictures: give --unre" in s for s in said)
+    text = run_benchmark(job)
+    assert "left out: reals-generator is what full does in this recipe" in caplog.messages
+    assert any(
+        "unrelated-backgrounds needs unrelated pictures: give --unre" in s for s in caplog.messages
+    )
     assert "Table 5" in text
     assert f"Truth: masks in {masks}" in text

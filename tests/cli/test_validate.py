@@ -56,7 +56,7 @@ def annotated(run, tiny_flags, tmp_path):
         "test",
     )
     rendered = open_rerendered(
-        recipe, [], "x", keys=tmp_path / "to-label", device="cpu", offline=True, say=print
+        recipe, [], "x", keys=tmp_path / "to-label", device="cpu", offline=True
     )
     (tmp_path / "truth").mkdir()
     level = float(np.median([rendered.load(k).alpha for k in range(6)]))

@@ -100,7 +100,7 @@ def test_make_renders_no_block_beyond_its_count(tiny_recipe, tmp_path, monkeypat
 
     monkeypatch.setattr(Renderer, "start", watched)
     recipe = check_recipe(tiny_recipe, "test")
-    make_dataset(Job(recipe, tmp_path / "out", 11, workers=3), say=lambda _: None)
+    make_dataset(Job(recipe, tmp_path / "out", 11, workers=3))
     assert sorted(rendered) == list(range(1, 13))  # three blocks of four, two shards
 
 
@@ -150,7 +150,7 @@ def test_no_byte_hangs_on_threads_or_devices(tiny_recipe, tmp_path, digests):
             ("devices", 2, {"devices": ("cpu", "cpu")}),
         ):
             torch.set_num_threads(torch_threads)
-            make_dataset(Job(recipe, tmp_path / name, 20, **options), say=lambda _: None)
+            make_dataset(Job(recipe, tmp_path / name, 20, **options))
             assert torch.get_num_threads() == torch_threads
             found.append(digests(tmp_path / name))
     finally:
@@ -161,4 +161,4 @@ def test_no_byte_hangs_on_threads_or_devices(tiny_recipe, tmp_path, digests):
 def test_devices_of_two_kinds_are_refused(tiny_recipe, tmp_path):
     job = Job(check_recipe(tiny_recipe, "test"), tmp_path / "out", 4, devices=("cpu", "meta"))
     with pytest.raises(UsageError, match="--devices: names cpu and meta, whose pictures differ"):
-        make_dataset(job, say=lambda _: None)
+        make_dataset(job)

@@ -38,7 +38,7 @@ def recipe_data(tiny_recipe):
 
 
 def make(data, out, number=12, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
 def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
@@ -117,19 +117,18 @@ def test_alpha_of_another_generator_is_refused(recipe_data, tmp_path, make_gener
     assert not (tmp_path / "out").exists()
 
 
-def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch):
+def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
     recipe_data["alpha"] = {"training": training}
     recipe_data["filters"]["coverage"] = None
-    said = []
     job = Job(check_recipe(recipe_data, "test"), tmp_path / "one", 3)
-    make_dataset(job, say=said.append)
-    assert any("training one on cpu" in line for line in said)
+    make_dataset(job)
+    assert any("training one on cpu" in line for line in caplog.messages)
     assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
-    said.clear()
-    make_dataset(Job(job.recipe, tmp_path / "two", 3), say=said.append)
-    assert not any("training one" in line for line in said)
+    caplog.clear()
+    make_dataset(Job(job.recipe, tmp_path / "two", 3))
+    assert not any("training one" in line for line in caplog.messages)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 

@@ -16,13 +16,11 @@ RENDERED = "what is needed of them is rendered here"
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
 def merge(out, *parts, **options):
-    said = []
-    merge_dataset(Merge(out, parts, **options), said.append)
-    return said
+    merge_dataset(Merge(out, parts, **options))
 
 
 @pytest.fixture
@@ -56,7 +54,9 @@ def test_jobs_in_folders_of_their_own(tiny_recipe, tmp_path, digests, whole):
     assert [digests(part) for part in parts] == before
 
 
-def test_what_is_missing_is_named_and_filled_when_asked(tiny_recipe, tmp_path, digests, whole):
+def test_what_is_missing_is_named_and_filled_when_asked(
+    tiny_recipe, tmp_path, digests, whole, caplog
+):
     out = tmp_path / "out"
     make(tiny_recipe, out, share=Share(0, 2), count="attempts")
     with pytest.raises(
@@ -65,16 +65,18 @@ def test_what_is_missing_is_named_and_filled_when_asked(tiny_recipe, tmp_path, d
         "1/2 again, or merge with --fill",
     ):
         merge(out)
-    assert merge(out, fill=True) == [f"shards 1, 3 are missing; {RENDERED}"]
+    merge(out, fill=True)
+    assert f"shards 1, 3 are missing; {RENDERED}" in caplog.messages
     assert digests(out) == whole(count="attempts")
 
 
-def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests, whole):
+def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests, whole, caplog):
     out = tmp_path / "out"
     for index in range(2):
         make(tiny_recipe, out, share=Share(index, 2))
     next((out / "images/00001").iterdir()).write_bytes(b"torn")
-    assert "shard 1: 1 files missing or cut short; made again" in merge(out)
+    merge(out)
+    assert "shard 1: 1 files missing or cut short; made again" in caplog.messages
     assert digests(out) == whole()
 
 
@@ -158,30 +160,34 @@ def stop(*_, **__):
 
 
 @pytest.mark.parametrize("place", ["folder", "url"])
-def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place):
+def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place, caplog):
     out = tmp_path / "out" if place == "folder" else f"file://{tmp_path}/out"
     make(tiny_recipe, out, share=Share(0, 1))
     merge(out)
     before = digests(tmp_path / "out")
-    assert merge(out) == [f"{out} is finished already"]
+    caplog.clear()
+    merge(out)
+    assert caplog.messages == [f"{out} is finished already"]
     assert digests(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("where", ["shared", "part", "url"])
-def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole, where):
+def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole, where, caplog):
     folder = tmp_path / "made"
     out = f"file://{folder}" if where == "url" else folder
     for index in range(2):
         make(tiny_recipe, out, share=Share(index, 2))
     marker = folder / ".l4f/shards/00001.json"
     marker.write_bytes(marker.read_bytes()[:99])
-    said = merge(tmp_path / "out", folder) if where == "part" else merge(out)
-    assert said[0].startswith("shards 1")
-    assert said[0].endswith(RENDERED)
+    merge(tmp_path / "out", folder) if where == "part" else merge(out)
+    assert caplog.messages[0].startswith("shards 1")
+    assert caplog.messages[0].endswith(RENDERED)
     assert digests(tmp_path / "out" if where == "part" else folder) == whole()
 
 
-def test_a_plan_with_an_end_and_a_job_that_did_not_run(tiny_recipe, tmp_path, digests, whole):
+def test_a_plan_with_an_end_and_a_job_that_did_not_run(
+    tiny_recipe, tmp_path, digests, whole, caplog
+):
     tiny_recipe["sampling"]["seeds"] = "0-29"
     tiny_recipe["sampling"]["psi"] = [0.7]
     out = tmp_path / "out"
@@ -189,7 +195,8 @@ def test_a_plan_with_an_end_and_a_job_that_did_not_run(tiny_recipe, tmp_path, di
     missing = r"shards 0, 2.* are missing; of 2 jobs 0 have not ended; run make with --shard 0/2"
     with pytest.raises(L4FError, match=missing):
         merge(out)
-    assert merge(out, fill=True)[0].endswith(RENDERED)
+    merge(out, fill=True)
+    assert caplog.messages[0].endswith(RENDERED)
     assert digests(out) == whole(number=12)
 
 

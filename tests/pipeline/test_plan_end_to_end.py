@@ -25,7 +25,7 @@ def data(tiny_recipe):
 
 
 def make(data, out, number=6, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
 def rows_of(out):

@@ -72,7 +72,7 @@ def cluster(monkeypatch):
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
 def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):

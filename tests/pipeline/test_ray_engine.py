@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Futu
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options), say=lambda _: None)
+    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
 @pytest.fixture(scope="module")

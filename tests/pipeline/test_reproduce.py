@@ -26,7 +26,7 @@ def job(tiny_recipe, tmp_path):
         recipe = check_recipe(tiny_recipe, "test")
         folder = tmp_path / name
         job = Job(recipe, folder, number, device="cpu", **options)
-        make_dataset(job, say=lambda line: None)
+        make_dataset(job)
         return folder
 
     return make

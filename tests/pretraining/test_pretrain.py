@@ -1,4 +1,5 @@
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -55,19 +56,18 @@ def plan(**changes):
     return PretrainPlan(**(PLAN.__dict__ | changes))
 
 
-def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
-    said = []
-    whole = pretrain.train(PLAN, tmp_path / "whole", said.append)
+def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path, caplog):
+    whole = pretrain.train(PLAN, tmp_path / "whole")
     assert whole.step == 4
 
-    pretrain.train(plan(kimg=0.004), tmp_path / "cut", said.append)
+    pretrain.train(plan(kimg=0.004), tmp_path / "cut")
     torch.manual_seed(99)
     torch.rand(3)
-    resumed = pretrain.train(PLAN, tmp_path / "cut", said.append)
+    resumed = pretrain.train(PLAN, tmp_path / "cut")
     assert resumed.step == 4
     assert_same(everything(resumed), everything(whole))
 
-    again = pretrain.train(PLAN, tmp_path / "cut", said.append)  # nothing is left to do
+    again = pretrain.train(PLAN, tmp_path / "cut")  # nothing is left to do
     assert_same(everything(again), everything(whole))
 
     files = {path.name for path in (tmp_path / "cut").iterdir()}
@@ -84,7 +84,7 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path):
     assert [row["kimg"] for row in rows] == [0.004, 0.008]
     assert rows[1]["plan"]["r1_interval"] == 2
     assert all(row["frechet"] > 0 for row in rows)
-    assert any("0.0 kimg" in line for line in said)
+    assert any("0.0 kimg" in line for line in caplog.messages)
     with Image.open(tmp_path / "cut" / "sheet-00000kimg.png") as sheet:
         assert sheet.size == (1024, 512)
 
@@ -94,7 +94,7 @@ def test_a_folder_is_of_one_run_and_its_length_may_change(tmp_path):
     for other in ({"domain": "toy-fish"}, {"seed": 9}, {"start": "toy-cars"}):
         with pytest.raises(UsageError, match="holds a pretraining of another domain, seed or st"):
             pretrain.train(plan(**other), tmp_path, lambda line: None)
-    assert pretrain.train(plan(kimg=0.006, decay_kimg=0.002), tmp_path, print).step == 3
+    assert pretrain.train(plan(kimg=0.006, decay_kimg=0.002), tmp_path).step == 3
 
 
 def test_a_length_between_two_snapshots_is_kept_whole(tmp_path):
@@ -273,9 +273,9 @@ def test_held_out_scenes_are_never_trained_on():
 def test_as_a_command(tmp_path, monkeypatch):
     seen = {}
 
-    def train(plan, out, say):
+    def train(plan, out):
         seen.update(plan=plan, out=out)
-        say("trained")
+        logging.getLogger("l4f_datagen").info("trained")
 
     monkeypatch.setattr(pretrain, "train", train)
     words = ["--out", str(tmp_path), "--kimg", "3", "--seed", "8"]

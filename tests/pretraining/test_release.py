@@ -47,7 +47,7 @@ def tiny(monkeypatch, tmp_path, tiny_pretraining):
 def untrained(monkeypatch, make_alpha):
     """An alpha network as it starts, where its training is beside the point."""
 
-    def run_training(part, generator, checkpoint, out, say):
+    def run_training(part, generator, checkpoint, out):
         save_alpha(
             out.with_suffix(".safetensors"),
             make_alpha(generator),
@@ -66,7 +66,7 @@ def released(run):
 
 @pytest.fixture
 def run(tmp_path):
-    pretrain.train(PLAN, tmp_path / "run", lambda line: None)
+    pretrain.train(PLAN, tmp_path / "run")
     return tmp_path / "run"
 
 

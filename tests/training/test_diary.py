@@ -70,14 +70,14 @@ def test_a_log_cut_short_is_read_to_its_last_whole_line(make_generator, make_par
 
 @pytest.mark.parametrize("resumed_at", [0, 10])
 def test_the_time_left_is_that_of_the_attempt(
-    make_generator, make_part, tmp_path, monkeypatch, resumed_at
+    make_generator, make_part, tmp_path, monkeypatch, resumed_at, caplog
 ):
     """A step takes a minute; what comes before the first of an attempt does not count."""
-    clock, said = SimpleNamespace(minutes=0), []
+    clock = SimpleNamespace(minutes=0)
     monkeypatch.setattr(
         diary_module, "time", SimpleNamespace(monotonic=lambda: 60.0 * clock.minutes)
     )
-    diary = Diary(make_part(steps=26), make_generator(), tmp_path, said.append, resumed_at)
+    diary = Diary(make_part(steps=26), make_generator(), tmp_path, resumed_at)
     for attempt, first in ((1, resumed_at + 1), (2, 1), (3, 1)):
         clock.minutes += 40
         for step in range(first, first + ESTIMATE_AFTER + 2):
@@ -85,7 +85,9 @@ def test_the_time_left_is_that_of_the_attempt(
             diary.note(StepFacts(step, 1.0, 0.5, 0.25, 0.125, attempt))
     diary.close()
     left = (26 - resumed_at - 1 - ESTIMATE_AFTER, 20, 20)
-    assert said == [f"alpha training: 26 steps, about {minutes}.0 minutes left" for minutes in left]
+    assert caplog.messages == [
+        f"alpha training: 26 steps, about {minutes}.0 minutes left" for minutes in left
+    ]
 
 
 def test_a_run_that_never_stepped_has_no_curves(make_generator, make_part, tmp_path):

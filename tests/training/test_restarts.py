@@ -25,20 +25,24 @@ def collapse_in(monkeypatch, attempts, bias=40.0):
 
 
 def train(make_generator, make_part, training=None, watch=lambda training, facts: None, **values):
-    generator, part, said = make_generator(), make_part(**AUTO | values), []
+    generator, part = make_generator(), make_part(**AUTO | values)
     training = training or new_training(part, generator)
-    network = train_alpha(part, generator, training=training, say=said.append, watch=watch)
-    return training, network, said
+    network = train_alpha(part, generator, training=training, watch=watch)
+    return training, network
 
 
-def test_a_collapse_is_answered_by_a_changed_setting(make_generator, make_part, monkeypatch):
+def test_a_collapse_is_answered_by_a_changed_setting(
+    make_generator, make_part, monkeypatch, caplog
+):
     collapse_in(monkeypatch, {1})
     seen = []
-    training, network, said = train(
+    training, network = train(
         make_generator, make_part, steps=25, watch=lambda state, facts: seen.append(facts)
     )
     assert training.failures == ["all-white"]
-    assert any("all white at step 21; starting again with area x 2" in line for line in said)
+    assert any(
+        "all white at step 21; starting again with area x 2" in line for line in caplog.messages
+    )
     assert [(facts.attempt, facts.step) for facts in seen] == [
         *((1, step) for step in range(1, 22)),
         *((2, step) for step in range(1, 26)),
@@ -46,13 +50,13 @@ def test_a_collapse_is_answered_by_a_changed_setting(make_generator, make_part, 
     assert network is training.average
 
 
-def test_not_a_number_is_told_at_once(make_generator, make_part, monkeypatch):
+def test_not_a_number_is_told_at_once(make_generator, make_part, monkeypatch, caplog):
     collapse_in(monkeypatch, {1}, bias=math.nan)
-    training, network, said = train(make_generator, make_part, steps=4)
+    training, network = train(make_generator, make_part, steps=4)
     assert training.failures == ["not-a-number"]
     assert any(
         "ran away (not a number) at step 2; starting again with learning rate x 0.5" in s
-        for s in said
+        for s in caplog.messages
     )
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 

@@ -21,9 +21,8 @@ def checkpoint(make_generator, tmp_path):
     return open_generator(path)
 
 
-def train(checkpoint, part, out, resume=None, said=None):
-    say = (said if said is not None else []).append
-    return run_training(part, checkpoint.build(), checkpoint, out, say, resume=resume or Resume())
+def train(checkpoint, part, out, resume=None):
+    return run_training(part, checkpoint.build(), checkpoint, out, resume=resume or Resume())
 
 
 def test_a_run_leaves_what_eyes_and_machines_need(checkpoint, make_part, tmp_path):
@@ -46,14 +45,13 @@ def test_a_run_leaves_what_eyes_and_machines_need(checkpoint, make_part, tmp_pat
     ]
 
 
-def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path):
+def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path, caplog):
     part = make_part(balance="auto", keep="best", snapshot_interval=2)
     out = tmp_path / "run"
     first = train(checkpoint, part, out, Resume(keep_states=True)).read_bytes()
     for step in (2, 4):
-        said = []
-        again = train(checkpoint, part, out, Resume(at=step), said)
-        assert f"resuming alpha training at step {step}" in said
+        again = train(checkpoint, part, out, Resume(at=step))
+        assert f"resuming alpha training at step {step}" in caplog.messages
         assert again.read_bytes() == first
     rows = (out / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in rows] == list(range(1, 7))
@@ -69,7 +67,9 @@ def test_a_state_that_was_not_kept(checkpoint, make_part, tmp_path):
     assert caught.value.exit_code == 2
 
 
-def test_a_resume_that_was_stopped_is_gone_on_with(checkpoint, make_part, tmp_path, monkeypatch):
+def test_a_resume_that_was_stopped_is_gone_on_with(
+    checkpoint, make_part, tmp_path, monkeypatch, caplog
+):
     part, out = make_part(snapshot_interval=2), tmp_path / "run"
     first = train(checkpoint, part, out, Resume(keep_states=True)).read_bytes()
     real = training_module.train_step
@@ -84,21 +84,20 @@ def test_a_resume_that_was_stopped_is_gone_on_with(checkpoint, make_part, tmp_pa
         train(checkpoint, part, out, Resume(at=2))
     assert not (out / "alpha.safetensors").exists()
     monkeypatch.setattr(training_module, "train_step", real)
-    said = []
-    assert train(checkpoint, part, out, said=said).read_bytes() == first
-    assert "resuming alpha training at step 2" in said
-    train(checkpoint, part, out, said=said)
-    assert said[-1] == f"alpha network is trained already: {out / 'alpha.safetensors'}"
+    assert train(checkpoint, part, out).read_bytes() == first
+    assert "resuming alpha training at step 2" in caplog.messages
+    train(checkpoint, part, out)
+    assert caplog.messages[-1] == f"alpha network is trained already: {out / 'alpha.safetensors'}"
 
 
 @pytest.mark.parametrize("size", [0, 100, -100])
-def test_a_damaged_network_is_made_again(checkpoint, make_part, tmp_path, size):
-    out, said = tmp_path / "run", []
+def test_a_damaged_network_is_made_again(checkpoint, make_part, tmp_path, size, caplog):
+    out = tmp_path / "run"
     result = train(checkpoint, make_part(), out)
     whole = result.read_bytes()
     result.write_bytes(whole[:size])
-    assert train(checkpoint, make_part(), out, said=said).read_bytes() == whole
-    assert said[0] == f"alpha network is damaged, it is made again: {result}"
+    assert train(checkpoint, make_part(), out).read_bytes() == whole
+    assert caplog.messages[0] == f"alpha network is damaged, it is made again: {result}"
 
 
 def test_on_a_full_disk_it_stops_and_later_goes_on(checkpoint, make_part, tmp_path, fill_disk):

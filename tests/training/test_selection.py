@@ -45,12 +45,12 @@ def test_scoring_changes_nothing(trained):
     assert "score 0." in str(score)
 
 
-def test_the_best_snapshot_becomes_the_result(make_generator, make_part):
+def test_the_best_snapshot_becomes_the_result(make_generator, make_part, caplog):
     generator, part = make_generator(), make_part(steps=6, keep="best", balance="auto")
-    training, said = new_training(part, generator), []
-    network = train_alpha(part, generator, training=training, say=said.append)
+    training = new_training(part, generator)
+    network = train_alpha(part, generator, training=training)
     assert sorted(training.snapshots) == [3, 6]
-    kept = int(said[-1].split("keeping the snapshot of step ")[1].split(",")[0])
+    kept = int(caplog.messages[-1].split("keeping the snapshot of step ")[1].split(",")[0])
     expected = training.snapshots[kept]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
