@@ -1,74 +1,190 @@
-"""Progress: how far a run is, on standard error; silent where that is no terminal."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line every so often.
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+Both are shown where the package's messages are (see ``core.logs``), so ``--quiet`` and plain
+library use are silent.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from l4f_datagen.core.sample import Sample
 
+logger = logging.getLogger(__name__)
+
+EARLY_SECONDS, LATE_SECONDS, EARLY_LINES = 10.0, 60.0, 6
+"""Off a terminal: a line every ten seconds at first, every minute after six of them."""
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration as people do, to two units.
+
+    >>> duration_text(5), duration_text(200), duration_text(4000)
+    ('5 s', '3 min', '1 h 7 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.1f} days"
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes in decimal units, as disks are sold.
+
+    >>> size_text(364_027_523)
+    '364 MB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} bytes"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+class Meter:
+    """Counts the units of one stage; rate and time left come from what this run does.
+
+    Args:
+        total: units in all, None where unknown.
+        title: names the stage.
+        unit: what is counted, in the plural.
+        initial: units that were there before; they make this run no faster.
+        in_bytes: units are bytes, shown as kB, MB and GB.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        title: str,
+        unit: str,
+        *,
+        initial: int = 0,
+        in_bytes: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.title, self.unit = total, title, unit
+        self.done = self.initial = initial
+        self._in_bytes, self._clock = in_bytes, clock
+        self._facts: dict[str, object] = {}
+        self._started = self._spoke = clock()
+        self._lines = 0
+        on_terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+        self._bar: tqdm[Any] | None = None
+        if on_terminal and logger.isEnabledFor(logging.INFO):
+            # smoothing=0: the rate of the whole run, so that one slow step does not shake it.
+            self._bar = tqdm(
+                total=total,
+                desc=title,
+                unit="B" if in_bytes else f" {unit}",
+                unit_scale=in_bytes,
+                initial=initial,
+                smoothing=0,
+                dynamic_ncols=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, units: int = 1, **facts: object) -> None:
+        """Count units that were done just now, and show facts beside them."""
+        self.done += units
+        self._facts |= facts
+        if self._bar is not None:
+            self._bar.set_postfix(self._facts, refresh=False)
+            self._bar.update(units)
+            return
+        now = self._clock()
+        wait = EARLY_SECONDS if self._lines < EARLY_LINES else LATE_SECONDS
+        if now - self._spoke >= wait:
+            self._spoke, self._lines = now, self._lines + 1
+            logger.info(self.line())
+
+    def found(self, units: int, **facts: object) -> None:
+        """Count units that an earlier run left."""
+        self.done += units
+        self.initial += units
+        self._facts |= facts
+        if self._bar is not None:
+            self._bar.initial = self.initial
+            self._bar.n = self.done
+            self._bar.set_postfix(self._facts)
+
+    def line(self) -> str:
+        """Say in one line how far the stage is, how fast, and how long it still takes."""
+        new, seconds = self.done - self.initial, self._clock() - self._started
+        text = f"{self.title}: {self._amount(self.done, self.total)}"
+        if self.total:
+            text += f" ({self.done / self.total:.0%})"
+        if new > 0 and seconds > 0:
+            rate = new / seconds
+            text += f", {size_text(rate) if self._in_bytes else f'{rate:.3g} {self.unit}'}/s"
+            if self.total is not None:
+                text += f", {duration_text((self.total - self.done) / rate)} left"
+        return ", ".join([text, *(f"{name} {value}" for name, value in self._facts.items())])
+
+    def _amount(self, done: int, total: int | None) -> str:
+        if self._in_bytes:
+            return size_text(done) + (f" of {size_text(total)}" if total else "")
+        return f"{done:,}" + (f" of {total:,}" if total else "") + f" {self.unit}"
+
 
 class Progress:
     """Counts samples of one call of ``make``: rate, time left, accepted and rejected.
 
-    Rate and time left come from what is rendered now; what an earlier run left is counted but
-    does not make this one look fast.
-
     Args:
-        bar: advances by what ``count`` says, up to its total.
-        count: "accepted" or "attempts".
+        number: samples asked for.
+        count: what ``number`` counts, "accepted" or "attempts".
+        clock: seconds, for tests.
     """
 
-    def __init__(self, bar: "tqdm[Any]", count: str) -> None:
-        self._bar, self._count = bar, count
-        self._total = int(bar.total or 0)
+    def __init__(
+        self, number: int, count: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.meter = Meter(number, "make", "samples", clock=clock)
+        self._number, self._count = number, count
         self.accepted, self.rejected = 0, 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.meter.close()
+
     def found(self, accepted: int, attempted: int) -> None:
-        """Count a shard that lay there finished."""
-        before = self._done
-        self._book(self.accepted + accepted, self.rejected + attempted - accepted)
-        if self._bar.disable:  # then it counts nothing, and has no such fields
-            return
-        self._bar.initial += self._done - before
-        self._bar.n = self._done
-        self._bar.refresh()
+        """Count a shard that an earlier run finished."""
+        self._book(accepted, attempted - accepted, self.meter.found)
 
     def rendered(self, samples: Sequence[Sample]) -> None:
         """Count a block made just now."""
         kept = sum(sample.reason is None for sample in samples)
-        self._advance(self.accepted + kept, self.rejected + len(samples) - kept)
+        self._book(kept, len(samples) - kept, self.meter.advance)
 
     def settle(self, accepted: int, attempted: int) -> None:
         """Set both counts to what is finished: a shard may end inside a block."""
-        self._advance(accepted, attempted - accepted)
+        new_accepted, new_rejected = accepted - self.accepted, attempted - accepted - self.rejected
+        self._book(new_accepted, new_rejected, self.meter.advance)
 
-    @property
-    def _done(self) -> int:
+    def _book(self, accepted: int, rejected: int, count: Callable[..., None]) -> None:
+        self.accepted += accepted
+        self.rejected += rejected
         whole = self.accepted + (self.rejected if self._count == "attempts" else 0)
         # The last block may hold more accepted samples than are wanted.
-        return min(whole, self._total)
-
-    def _advance(self, accepted: int, rejected: int) -> None:
-        before = self._done
-        self._book(accepted, rejected)
-        self._bar.update(self._done - before)
-
-    def _book(self, accepted: int, rejected: int) -> None:
-        self.accepted, self.rejected = accepted, rejected
-        self._bar.set_postfix(accepted=accepted, rejected=rejected, refresh=False)
-
-
-@contextmanager
-def show_progress(number: int, count: str) -> Iterator[Progress]:
-    """Show a bar for so many samples while the block runs.
-
-    Args:
-        number: samples asked for.
-        count: what ``number`` counts, "accepted" or "attempts".
-    """
-    # smoothing=0: the rate of the whole run, so that a slow shard does not shake the time left.
-    bar: tqdm[Any]
-    with tqdm(total=number, desc="make", unit=" samples", smoothing=0, disable=None) as bar:
-        yield Progress(bar, count)
+        done = min(whole, self._number)
+        count(done - self.meter.done, accepted=self.accepted, rejected=self.rejected)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from l4f_datagen.core.progress import show_progress
+from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.jobs import JobRecord
 from l4f_datagen.dataset.open import open_dataset
@@ -57,7 +57,7 @@ def make_dataset(job: Job) -> dict[str, Any]:
     ) as dataset:
         with (
             ENGINES[job.engine](job, renderer, dataset, quota) as make_shard,
-            show_progress(quota.number, job.count) as progress,
+            Progress(quota.number, job.count) as progress,
         ):
             for shard, blocks in quota.shards():
                 planned = sum(map(len, blocks))

@@ -1,10 +1,13 @@
+"""Progress: a bar on a terminal, lines elsewhere, silence where nobody asked for messages."""
+
 import io
+import logging
+import sys
 from types import SimpleNamespace
 
 import pytest
-from tqdm import tqdm
 
-from l4f_datagen.core.progress import Progress, show_progress
+from l4f_datagen.core.progress import Meter, Progress, duration_text, size_text
 
 
 def samples(accepted, rejected):
@@ -12,48 +15,78 @@ def samples(accepted, rejected):
 
 
 @pytest.fixture
-def bar():
-    with tqdm(total=20, file=io.StringIO(), mininterval=0, desc="make") as bar:
-        yield bar
+def clock():
+    """Seconds that a test sets."""
+
+    def read():
+        return read.now
+
+    read.now = 0.0
+    return read
 
 
-def test_a_block_advances_by_what_is_counted(bar):
-    progress = Progress(bar, "accepted")
+@pytest.mark.parametrize(("count", "done"), [("accepted", 3), ("attempts", 5)])
+def test_a_block_advances_by_what_is_counted(count, done):
+    progress = Progress(20, count)
     progress.rendered(samples(3, 2))
-    assert bar.n == 3
-    assert "accepted=3, rejected=2" in str(bar)
+    assert progress.meter.done == done
+    assert progress.meter.line().endswith("accepted 3, rejected 2")
 
 
-def test_attempts_count_rejected_ones_too(bar):
-    progress = Progress(bar, "attempts")
-    progress.rendered(samples(3, 2))
-    assert bar.n == 5
-    assert "accepted=3, rejected=2" in str(bar)
-
-
-def test_what_lay_there_makes_this_run_no_faster(bar):
-    progress = Progress(bar, "accepted")
+def test_samples_of_an_earlier_run_make_this_one_no_faster(clock):
+    progress = Progress(20, "accepted", clock)
     progress.found(10, 14)
-    assert (bar.n, bar.initial) == (10, 10)
-    assert "accepted=10, rejected=4" in str(bar)
+    clock.now = 2.0
     progress.rendered(samples(4, 0))
-    assert (bar.n, bar.initial) == (14, 10)
-    facts = {**bar.format_dict, "elapsed": 2.0, "rate": None}
-    assert "2.00it/s" in tqdm.format_meter(**facts)  # 4 in 2 seconds, not 14
+    assert progress.meter.line() == (
+        "make: 14 of 20 samples (70%), 2 samples/s, 3 s left, accepted 14, rejected 4"
+    )
 
 
-def test_a_shard_that_ends_inside_a_block_is_set_right(bar):
-    progress = Progress(bar, "accepted")
+def test_a_shard_that_ends_inside_a_block_is_set_right():
+    progress = Progress(20, "accepted")
     progress.rendered(samples(18, 3))
     progress.rendered(samples(5, 4))  # the plan wants 20: three of these are cut away
-    assert bar.n == 20
+    assert progress.meter.done == 20
     progress.settle(20, 25)
-    assert bar.n == 20
-    assert "accepted=20, rejected=5" in str(bar)
+    assert (progress.meter.done, progress.accepted, progress.rejected) == (20, 20, 5)
 
 
-def test_it_is_silent_where_nobody_looks(capsys):
-    with show_progress(3, "accepted") as progress:
+def test_off_a_terminal_lines_become_rarer(clock, caplog):
+    meter = Meter(1000, "train", "steps", clock=clock)
+    for second in range(1, 200):
+        clock.now = float(second)
+        meter.advance(loss=0.5)
+    assert len(caplog.messages) == 6 + 2
+    assert caplog.messages[0] == ("train: 10 of 1,000 steps (1%), 1 steps/s, 16 min left, loss 0.5")
+
+
+def test_a_terminal_gets_a_bar_and_quiet_gets_nothing(monkeypatch):
+    for level, shown in ((logging.INFO, True), (logging.WARNING, False)):
+        stream = io.StringIO()
+        stream.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", stream)
+        logging.getLogger("l4f_datagen").setLevel(level)
+        with Meter(3, "get", "bytes", in_bytes=True) as meter:
+            meter.advance(3)
+        assert ("get: 100%" in stream.getvalue()) is shown
+
+
+@pytest.mark.parametrize("stream", ["none", "closed"])
+def test_no_standard_error_is_no_failure(monkeypatch, stream):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", None if stream == "none" else closed)
+    with Progress(3, "accepted") as progress:
         progress.rendered(samples(3, 1))
-    assert capsys.readouterr().err == ""
-    assert (progress.accepted, progress.rejected) == (3, 1)
+    assert progress.accepted == 3
+
+
+def test_amounts_read_as_people_write_them():
+    assert [duration_text(s) for s in (5, 200, 4000, 3e5)] == [
+        "5 s",
+        "3 min",
+        "1 h 7 min",
+        "3.5 days",
+    ]
+    assert [size_text(s) for s in (12, 364_027_523, 2e12)] == ["12 bytes", "364 MB", "2 TB"]
