@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from l4f_datagen.core.errors import L4FError
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.cache import Wanted, check_cached, complete, locked, target_path
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,6 @@ def fetch(
     pinned: bool = False,
     offline: bool = False,
     cache_dir: Path | None = None,
-    progress: bool = True,
     pause: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Return a local file, downloading it where the cache does not hold it.
@@ -59,7 +57,6 @@ def fetch(
         pinned: refuse a file with another hash; otherwise warn and use it.
         offline: use the cache only, as with ``HF_HUB_OFFLINE``.
         cache_dir: None for the default cache.
-        progress: show a bar on stderr where that is a terminal.
         pause: waits between tries.
 
     Raises:
@@ -80,29 +77,29 @@ def fetch(
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
         with locked(wanted):
             if not wanted.target.is_file():  # another process may have fetched it meanwhile
-                _download_checked(wanted, progress, pause)
+                _download_checked(wanted, pause)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise L4FError(str(wanted.target), problem, MORE_SPACE) from None
     return wanted.target
 
 
-def _download_checked(wanted: Wanted, progress: bool, pause: Callable[[float], None]) -> None:
+def _download_checked(wanted: Wanted, pause: Callable[[float], None]) -> None:
     resumed = wanted.part_size > 0
-    _download(wanted, progress, pause)
+    _download(wanted, pause)
     if not complete(wanted, resumed):
         # The part was of another version of the file: once more, from zero.
-        _download(wanted, progress, pause)
+        _download(wanted, pause)
         complete(wanted, resumed=False)
 
 
-def _download(wanted: Wanted, progress: bool, pause: Callable[[float], None]) -> None:
+def _download(wanted: Wanted, pause: Callable[[float], None]) -> None:
     """Complete the part file; goes on while tries bring bytes, and a few times without."""
     failures = 0
     while True:
         before, wait = wanted.part_size, None
         try:
-            _try(wanted, progress)
+            _try(wanted)
             return
         except urllib.error.HTTPError as error:
             problem, wait = f"the server answered {error.code} {error.reason}", _retry_after(error)
@@ -119,7 +116,7 @@ def _download(wanted: Wanted, progress: bool, pause: Callable[[float], None]) ->
         pause(delay)
 
 
-def _try(wanted: Wanted, progress: bool) -> None:
+def _try(wanted: Wanted) -> None:
     """One request; appends to the part file. Raises what urllib raises."""
     headers = {"User-Agent": "l4f-datagen", "Accept-Encoding": "identity"}
     if wanted.part_size and wanted.validator.is_file():
@@ -147,10 +144,10 @@ def _try(wanted: Wanted, progress: bool) -> None:
         elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
             wanted.discard_part()
             raise ConnectionError("the server sent another range")
-        _receive(wanted, response, start, progress)
+        _receive(wanted, response, start)
 
 
-def _receive(wanted: Wanted, response: HTTPResponse, start: int, progress: bool) -> None:
+def _receive(wanted: Wanted, response: HTTPResponse, start: int) -> None:
     """Append what comes to the first ``start`` bytes of the part; never more than announced."""
     length = response.headers.get("Content-Length") or ""
     total = start + int(length) if length.isascii() and length.isdigit() else None
@@ -166,17 +163,16 @@ def _receive(wanted: Wanted, response: HTTPResponse, start: int, progress: bool)
         wanted.validator.write_text(tag, "utf-8")
     else:
         wanted.validator.unlink(missing_ok=True)
-    off = None if progress else True  # None: off where stderr is no terminal
-    bar = tqdm(total=known, initial=start, desc=wanted.name, unit="B", unit_scale=True, disable=off)
     done = start
-    with bar, wanted.part.open("ab" if start else "wb") as file:
+    meter = Meter(known, wanted.name, "bytes", initial=start, in_bytes=True)
+    with meter, wanted.part.open("ab" if start else "wb") as file:
         while chunk := _chunk(response):
             done += len(chunk)
             if done > (known or LARGEST_UNKNOWN):
                 wanted.discard_part()
                 raise wanted.error(f"should have {known} bytes, the server sends more")
             file.write(chunk)
-            bar.update(len(chunk))
+            meter.advance(len(chunk))
     if known and done < known:
         raise ConnectionError(f"the connection ended after {done} of {known} bytes")
 

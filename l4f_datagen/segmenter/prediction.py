@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.segmenter.model import Segmenter
@@ -63,17 +63,19 @@ def write_masks(
     check_folder(out, folders, Path(photos.bundle.source), overwrite=overwrite)
     cut = segmenter.threshold if threshold is None else threshold
     refused: list[str] = []
-    for name in tqdm(photos.names, desc="segment", unit="image", disable=None):
-        try:
-            photo = photos.load(name)
-        except InputRefused as error:
-            refused.append(str(error))
-            logger.warning(str(error))
-            continue
-        alpha = segmenter.alpha(photo.image)
-        planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]
-        for folder, plane in zip(folders, planes, strict=False):
-            write_atomically(folder / f"{stems[name]}.png", _png(plane))
+    with Meter(len(photos.names), "segment", "images") as meter:
+        for name in photos.names:
+            try:
+                photo = photos.load(name)
+            except InputRefused as error:
+                refused.append(str(error))
+                logger.warning(str(error))
+                continue
+            alpha = segmenter.alpha(photo.image)
+            planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]
+            for folder, plane in zip(folders, planes, strict=False):
+                write_atomically(folder / f"{stems[name]}.png", _png(plane))
+            meter.advance()
     return Written(len(photos.names) - len(refused), tuple(refused))
 
 

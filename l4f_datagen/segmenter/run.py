@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.io.disk import remove, write_atomically
 from l4f_datagen.io.training_folder import claim_folder
@@ -150,15 +150,12 @@ def run_training(
             training.load(out / STATE)
             logger.info(f"resuming segmenter training at step {training.step}")
         log = Log(out / LOG, training.step)
-        bar = tqdm(
-            total=plan.steps, initial=training.step, desc="segmenter", unit="step", disable=None
-        )
+        meter = Meter(plan.steps, "segmenter", "steps", initial=training.step)
 
         def watch(training: Training, loss: float) -> None:
             rate = plan.learning_rate_at(training.step - 1)
             facts: dict[str, Any] = {"step": training.step, "loss": loss, "learning_rate": rate}
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4f}")
+            meter.advance(loss=f"{loss:.4f}")
             saving = training.step % save_every == 0 or training.step == plan.steps
             if saving and len(material.held_out):
                 facts["held_out_miou"] = held_out_miou(training.network, material.held_out)
@@ -166,7 +163,7 @@ def run_training(
             if saving:
                 training.save(out / STATE)
 
-        with bar:
+        with meter:
             network = train_on(training, plan, material.train, watch)
         scored = len(material.held_out) > 0
         facts = {

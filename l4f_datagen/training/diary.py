@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart
@@ -48,7 +47,7 @@ class Diary:
         self.log = append_log(out / "log.jsonl")
         self.events = Events(out / "events")
         self.attempt, self.first, self.started = 0, step, time.monotonic()
-        self.bar = tqdm(total=self.steps, initial=step, desc="alpha", unit="step", disable=None)
+        self.meter = Meter(self.steps, "alpha training", "steps", initial=step)
 
     def note(self, facts: StepFacts) -> None:
         """Take down one step."""
@@ -56,9 +55,10 @@ class Diary:
         self.events.add(facts)
         if facts.step % CURVES_STEPS == 0:
             self._draw()
-        self.bar.update(facts.step - self.bar.n)
-        self.bar.set_postfix(
-            coverage=f"{facts.alpha_coverage:.2f}", bin=f"{facts.binarization:.3f}"
+        self.meter.advance(
+            facts.step - self.meter.done,  # negative where a collapsed training starts again
+            coverage=f"{facts.alpha_coverage:.2f}",
+            undecided=f"{facts.binarization:.3f}",
         )
         if facts.attempt != self.attempt:
             # The clock starts behind the first step: that one is slow, and so is all before it.
@@ -74,7 +74,7 @@ class Diary:
 
     def close(self) -> None:
         """Close progress bar and event files; the curves tell of a collapse too."""
-        self.bar.close()
+        self.meter.close()
         self.events.close()
         # The run ends here, perhaps because the disk is full: its own error is the one to show.
         with suppress(OSError, ValueError):

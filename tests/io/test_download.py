@@ -29,7 +29,7 @@ def _get(url: str, cache: Path, **options: Any) -> tuple[Path, list[float]]:
     """Fetch with recorded instead of real pauses."""
     pauses: list[float] = []
     known = {"size": len(DATA), "sha256": SHA256, "pinned": True, **options}
-    path = fetch(url, "weights.pkl", cache_dir=cache, progress=False, pause=pauses.append, **known)
+    path = fetch(url, "weights.pkl", cache_dir=cache, pause=pauses.append, **known)
     return path, pauses
 
 
