@@ -94,7 +94,7 @@ def weights_by_sha256(sha256: str) -> Weights | None:
 
 
 def fetch_weights(
-    weights: Weights, *, offline: bool = False, cache_dir: Path | None = None, progress: bool = True
+    weights: Weights, *, offline: bool = False, cache_dir: Path | None = None
 ) -> Path:
     """Return the local file of a catalogue entry; arguments and errors as in ``fetch``."""
     from l4f_datagen.io.download import fetch
@@ -107,5 +107,4 @@ def fetch_weights(
         pinned=weights.pinned,
         offline=offline,
         cache_dir=cache_dir,
-        progress=progress,
     )

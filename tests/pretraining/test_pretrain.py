@@ -90,15 +90,15 @@ def test_a_resumed_run_ends_bit_for_bit_alike(tmp_path, caplog):
 
 
 def test_a_folder_is_of_one_run_and_its_length_may_change(tmp_path):
-    pretrain.train(plan(kimg=0.004), tmp_path, lambda line: None)
+    pretrain.train(plan(kimg=0.004), tmp_path)
     for other in ({"domain": "toy-fish"}, {"seed": 9}, {"start": "toy-cars"}):
         with pytest.raises(UsageError, match="holds a pretraining of another domain, seed or st"):
-            pretrain.train(plan(**other), tmp_path, lambda line: None)
+            pretrain.train(plan(**other), tmp_path)
     assert pretrain.train(plan(kimg=0.006, decay_kimg=0.002), tmp_path).step == 3
 
 
 def test_a_length_between_two_snapshots_is_kept_whole(tmp_path):
-    pretrain.train(plan(kimg=0.006, snapshot_kimg=0.004), tmp_path, lambda line: None)
+    pretrain.train(plan(kimg=0.006, snapshot_kimg=0.004), tmp_path)
     kept = new_state(PLAN)
     resume(kept, tmp_path)
     assert kept.step == 3
@@ -124,7 +124,7 @@ def test_the_learning_rate_falls_to_zero_at_the_end():
 
 
 def test_a_step_takes_the_rate_of_its_plan(tmp_path):
-    last = pretrain.train(plan(kimg=0.008, decay_kimg=0.008), tmp_path, lambda line: None)
+    last = pretrain.train(plan(kimg=0.008, decay_kimg=0.008), tmp_path)
     for optim in (last.g_optim, last.d_optim):
         assert optim.param_groups[0]["lr"] == pytest.approx(PLAN.learning_rate / 4)
 
@@ -251,7 +251,7 @@ def test_scenes_are_rendered_once(tmp_path, monkeypatch):
 
 def test_a_run_learns_the_renders_of_its_domain(tmp_path):
     def first(domain):
-        pretrain.train(plan(kimg=0.004, domain=domain), tmp_path / domain, lambda line: None)
+        pretrain.train(plan(kimg=0.004, domain=domain), tmp_path / domain)
         return np.load(tmp_path / domain / "scenes-5.npy"), np.load(
             tmp_path / domain / "held-out-4.npy"
         )

@@ -74,7 +74,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(make_material, tmp_path, caplog
         run_training(stopped, PLAN, tmp_path / "run", save_every=2)
     assert (tmp_path / "run" / "state.pt").exists()
     file = run_training(material, PLAN, tmp_path / "run", save_every=3)
-    assert caplog.messages == ["resuming segmenter training at step 4"]
+    assert "resuming segmenter training at step 4" in caplog.messages
     assert file.read_bytes() == whole.read_bytes()
     whole_log, log = (
         [json.loads(line)["loss"] for line in (path.parent / "log.jsonl").read_text().splitlines()]

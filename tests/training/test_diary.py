@@ -46,7 +46,7 @@ def test_curves_are_drawn_while_it_trains_and_at_the_end(
     drawn = []
     monkeypatch.setattr(diary_module, "write_curves", lambda rows, path: drawn.append(len(rows)))
     part = make_part(steps=2 * CURVES_STEPS + 3)
-    diary = Diary(part, make_generator(), tmp_path, lambda line: None, 0)
+    diary = Diary(part, make_generator(), tmp_path, 0)
     for step in range(1, part.training.steps + 1):
         diary.note(StepFacts(step, 1.0, 0.5, 0.25, 0.125))
     assert drawn == [CURVES_STEPS, 2 * CURVES_STEPS]
@@ -57,7 +57,7 @@ def test_curves_are_drawn_while_it_trains_and_at_the_end(
 def test_a_log_cut_short_is_read_to_its_last_whole_line(make_generator, make_part, tmp_path):
     """A full disk ends a line anywhere; closing hides no error, and the next run goes on."""
     facts = [StepFacts(step, 1.0, 0.5, 0.25, 0.125) for step in (1, 2, 3)]
-    diary = Diary(make_part(), make_generator(), tmp_path, lambda line: None, 0)
+    diary = Diary(make_part(), make_generator(), tmp_path, 0)
     for one in facts[:2]:
         diary.note(one)
     log = tmp_path / "log.jsonl"
@@ -91,7 +91,7 @@ def test_the_time_left_is_that_of_the_attempt(
 
 
 def test_a_run_that_never_stepped_has_no_curves(make_generator, make_part, tmp_path):
-    Diary(make_part(), make_generator(), tmp_path, lambda line: None, 0).close()
+    Diary(make_part(), make_generator(), tmp_path, 0).close()
     assert not (tmp_path / "curves.png").exists()
 
 

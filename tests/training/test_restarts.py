@@ -91,7 +91,7 @@ def test_a_run_resumed_in_its_second_attempt_ends_alike(
         if (facts.attempt, facts.step) == (2, 3):
             state.save(tmp_path / "state.pt")
 
-    whole, _, _ = train(make_generator, make_part, steps=22, watch=keep)
+    whole, _ = train(make_generator, make_part, steps=22, watch=keep)
     resumed = new_training(make_part(**AUTO), make_generator())
     resumed.load(tmp_path / "state.pt")
     assert (resumed.attempt, resumed.step, len(resumed.snapshots)) == (2, 3, 1)
