@@ -66,8 +66,8 @@ class Container:
     @property
     def tensors(self) -> dict[str, StoredTensor]:
         """The tensors of a safetensors file, by name; empty for other containers."""
-        is_safe = self.metadata is not None and isinstance(self.loaded, dict)
-        return self.loaded if is_safe else {}
+        loaded = self.loaded if self.metadata is not None else None
+        return loaded if isinstance(loaded, dict) else {}
 
 
 def read_container(source: ByteSource) -> Container:

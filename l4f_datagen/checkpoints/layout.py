@@ -8,7 +8,7 @@ from .containers import Container
 from .native import Native, read_metadata
 from .pickle_machine.source import ByteSource
 from .stand_ins import ModuleRecord
-from .tensors import Entries, Entry, StoredTensor, rename
+from .tensors import FLATTEN, Entries, Entry, StoredTensor, rename
 
 REMEDY = "the README lists what can be opened"
 # Keys under which codes keep the averaged generator (weights averaged over the training; the one
@@ -92,7 +92,7 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
         notes += ("it does not say where its layers clip, so none does",)
     average = loaded.get("latent_avg") if isinstance(loaded, dict) else None
     if isinstance(average, StoredTensor):
-        entries["w_avg"] = Entry("latent_avg", average, state_dicts.FLATTEN)
+        entries["w_avg"] = Entry("latent_avg", average, FLATTEN)
     elif average is not None:
         raise source.refuse("has a latent_avg that is no tensor", REMEDY)
     return Layout(code, entries, notes=notes)

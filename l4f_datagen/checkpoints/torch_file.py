@@ -68,8 +68,14 @@ class _SpanFile:
         return self.span.read(self.position - count, count)
 
 
-def read_members(span: Span) -> dict[str, Span]:
-    """Return member name -> bytes of a zip archive; nothing is unpacked, so no bomb can grow."""
+def read_members(
+    span: Span, remedy: str = "save the weights again with torch.save"
+) -> dict[str, Span]:
+    """Return member name -> bytes of a zip archive; nothing is unpacked, so no bomb can grow.
+
+    Raises:
+        CheckpointRefused: damaged, or with compressed members (see ``remedy``).
+    """
     source = span.source
     members: dict[str, Span] = {}
     try:
@@ -82,8 +88,8 @@ def read_members(span: Span) -> dict[str, Span]:
                 or info.file_size != info.compress_size
             ):
                 raise source.refuse(
-                    f"holds the compressed member {name!r}, which torch never writes",
-                    "save the weights again with torch.save",
+                    f"holds the compressed member {name!r}, which is not read",
+                    remedy,
                 )
             header = span.read(info.header_offset, LOCAL_HEADER.size)
             magic, name_length, extra_length = LOCAL_HEADER.unpack(header)

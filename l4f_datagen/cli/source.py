@@ -22,8 +22,8 @@ def source_options(command: Command) -> Command:
     options = [
         click.option("--domain", metavar="NAME", help="A shipped recipe (`recipes list`)."),
         click.option("--recipe", "recipe_file", type=FILE, help="A recipe file of your own."),
-        click.option("--generator", type=FILE, help="StyleGAN2 checkpoint, any format."),
-        click.option("--alpha", type=FILE, help="Alpha network; trained on the spot without."),
+        click.option("--generator", metavar="FILE|URL", help="StyleGAN2 checkpoint, any format."),
+        click.option("--alpha", metavar="FILE|URL", help="Alpha network; without, one is trained."),
         click.option(
             "--set", "assignments", multiple=True, metavar="A.B=C", help="Override a recipe key."
         ),
@@ -41,8 +41,8 @@ def source_options(command: Command) -> Command:
 def resolve_recipe(
     domain: str | None,
     recipe_file: Path | None,
-    generator: Path | None,
-    alpha: Path | None,
+    generator: str | None,
+    alpha: str | None,
     assignments: tuple[str, ...],
     class_index: int | None = None,
     flags: tuple[str, ...] = (),

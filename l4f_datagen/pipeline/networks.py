@@ -170,7 +170,7 @@ def open_networks(recipe: Recipe, device: str, *, offline: bool = False) -> Netw
     target = choose_device(device)
     checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
     # What does not go with this generator is refused before an alpha network is trained for it.
-    styles_of(recipe.sampling, generator.spec)
+    styles_of(recipe.sampling, generator)
     open_probes(recipe.filters, recipe.generator, generator)
     opened = obtain_alpha(recipe.alpha, checkpoint, generator, offline=offline)
     alpha = opened.build().to(target)

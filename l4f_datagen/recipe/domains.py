@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from l4f_datagen.core.errors import RecipeError
 from l4f_datagen.io.cache import target_path
+from l4f_datagen.io.download import fetch, name_of_url
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.recipe.catalogue import WEIGHTS, fetch_weights
 from l4f_datagen.recipe.file import override, read_recipe_file
@@ -71,7 +72,7 @@ def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     """Where the weights of a recipe lie, or will lie once fetched.
 
     Args:
-        weights: ``builtin:NAME``, ``catalogue:NAME`` or a file name.
+        weights: ``builtin:NAME``, ``catalogue:NAME``, an http(s) address or a file name.
         part: "generator", "discriminator" or "alpha".
         key: of the recipe that names them; None: ``part.weights``.
 
@@ -83,12 +84,14 @@ def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     if kind == "builtin":
         return _known(BUILTIN, kind, name, key).folder / f"{part}.safetensors"
     if kind == "catalogue":
-        return target_path(_known(WEIGHTS, kind, name, key).filename, None)
+        return target_path(_known(WEIGHTS, kind, name, key).filename)
+    if kind in ("http", "https"):
+        return target_path(name_of_url(weights))
     return Path(weights).expanduser()
 
 
 def weights_path(weights: str, part: str, *, offline: bool = False, key: str | None = None) -> Path:
-    """Return the weights' file, fetched into the cache where the recipe names the catalogue.
+    """Return the weights' file, fetched into the cache where it names the catalogue or the web.
 
     Arguments as in ``local_weights``; ``offline`` fetches nothing.
 
@@ -98,6 +101,8 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
     """
     kind, _, name = weights.partition(":")
     path = local_weights(weights, part, key=key)
+    if kind in ("http", "https"):
+        return fetch(weights, path.name, offline=offline)
     if kind != "catalogue":
         return path
     return fetch_weights(WEIGHTS[name], offline=offline)

@@ -237,7 +237,7 @@ def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None
         mask_threshold=recipe.output.mask_threshold,
         precision=recipe.sampling.precision,
         crop=recipe.generator.crop,
-        styles=styles_of(recipe.sampling, generator.spec),
+        styles=styles_of(recipe.sampling, generator),
         background=mute if wants_background else None,
         mask_cleanup=recipe.sampling.mask_cleanup,
         split=recipe.output.split,

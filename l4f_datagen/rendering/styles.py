@@ -84,19 +84,20 @@ def draw_mix(seed: int, probability: float, spec: GeneratorSpec) -> tuple[int, N
     return (mix_from if chosen else spec.num_ws), z
 
 
-def styles_of(part: SamplingPart, spec: GeneratorSpec) -> Styles:
+def styles_of(part: SamplingPart, generator: Generator) -> Styles:
     """Return the recipe's styles for a generator.
 
     Raises:
         UsageError: a cutoff beyond the generator's layers.
         InputRefused: latents that cannot be read or do not fit the generator.
     """
+    spec = generator.spec
     if part.truncation_cutoff is not None and part.truncation_cutoff > spec.num_ws:
         problem = f"{part.truncation_cutoff} is beyond the {spec.num_ws} rows of ws"
         raise UsageError("--truncation-cutoff", problem, f"give 1 to {spec.num_ws}")
     latents = None if part.latents is None else open_latents(part.latents)
     if latents is not None:
-        latents.check(spec, part.latent_space)
+        latents.check(generator, part.latent_space)
     return Styles(latents, part.latent_space, part.style_mixing, part.truncation_cutoff)
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.rendering.latents import MAX_BYTES, open_latents
 
@@ -221,7 +222,7 @@ class TestRefused:
 class TestFit:
     @pytest.mark.parametrize(("shape", "space"), [((3, 7), "z"), ((3, 8), "w"), ((3, 6, 8), "w")])
     def test_what_fits(self, save, shape, space):
-        open_latents(save(rows(*shape))).check(SPEC, space)
+        open_latents(save(rows(*shape))).check(Generator(SPEC), space)
 
     @pytest.mark.parametrize(
         ("shape", "space", "text"),
@@ -234,5 +235,5 @@ class TestFit:
     )
     def test_what_does_not(self, save, shape, space, text):
         with pytest.raises(InputRefused, match=text) as caught:
-            open_latents(save(rows(*shape))).check(SPEC, space)
+            open_latents(save(rows(*shape))).check(Generator(SPEC), space)
         assert caught.value.exit_code == 4

@@ -29,7 +29,7 @@ def latents(tmp_path):
 
 
 def ws_of(generator, draws=DRAWS, **part):
-    styles = styles_of(SamplingPart(**part), generator.spec)
+    styles = styles_of(SamplingPart(**part), generator)
     with torch.inference_mode():
         return styles.ws(generator, draws).numpy()
 
@@ -143,4 +143,4 @@ class TestMixing:
 
 
 def test_default_styles_are_the_seeds_alone(generator):
-    assert styles_of(SamplingPart(), generator.spec) == Styles()
+    assert styles_of(SamplingPart(), generator) == Styles()
