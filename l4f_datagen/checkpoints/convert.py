@@ -29,6 +29,7 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
         "sha256": checkpoint.sha256,
         "licence": asdict(checkpoint.licence) if checkpoint.licence else None,
         "origin": checkpoint.origin,
+        "notes": list(checkpoint.notes),
         "channels": {str(side): width for side, width in sorted(_channels(checkpoint).items())},
     }
     if isinstance(checkpoint, GeneratorCheckpoint):
@@ -41,6 +42,7 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
             "mapping_layers": spec.mapping_layers,
             "conv_clamp": spec.conv_clamp,
             "class": checkpoint.class_index,
+            "image_channels": checkpoint.image_channels,
             "w_avg": checkpoint.has_w_avg,
             "noise_buffers": checkpoint.has_noise,
             "fingerprint": checkpoint.fingerprint,

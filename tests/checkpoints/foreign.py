@@ -152,6 +152,78 @@ def rosinality_trained(generator: Generator, discriminator: Discriminator) -> di
     }
 
 
+def basicsr_state(generator: Generator) -> dict[str, Tensor]:
+    """The state of BasicSR's code: rosinality's with other names."""
+    out: dict[str, Tensor] = {}
+    for name, tensor in rosinality_state(generator, kernels=False).items():
+        name = name.replace("style.", "style_mlp.").replace("input.input", "constant_input.weight")
+        name = name.replace("noises.noise_", "noises.noise").replace("noise.weight", "weight")
+        if not name.startswith("style_mlp"):
+            name = name.replace("conv.", "modulated_conv.")
+        if name.startswith("conv"):
+            name = f"style_{name}"
+        out[name] = tensor
+    return out
+
+
+def genforce_state(generator: Generator) -> dict[str, Tensor]:
+    """The state of genforce's code: TensorFlow's conventions, mirrored kernels and bias - 1."""
+    state = generator.state_dict()
+    out = {
+        "synthesis.early_layer.const": state["synthesis.b4.const"][None],
+        "synthesis.upsample.kernel": FILTER[None, None] * 4,
+        "truncation.w_avg": state["w_avg"],
+    }
+    index = 0
+    for level, side in enumerate(generator.spec.resolutions):
+        for part in ("conv0", "conv1", "torgb") if level else ("conv1", "torgb"):
+            ours, rgb = f"synthesis.b{side}.{part}", part == "torgb"
+            theirs = f"synthesis.output{level}" if rgb else f"synthesis.layer{index}"
+            weight = state[f"{ours}.weight"]
+            out[f"{theirs}.weight"] = weight.flip(2, 3) if part == "conv0" else weight
+            out[f"{theirs}.bias"] = state[f"{ours}.bias"]
+            out[f"{theirs}.style.weight"] = state[f"{ours}.affine.weight"]
+            out[f"{theirs}.style.bias"] = state[f"{ours}.affine.bias"] - 1
+            if not rgb:
+                out[f"{theirs}.noise_strength"] = state[f"{ours}.noise_strength"]
+                out[f"{theirs}.noise"] = state[f"{ours}.noise_const"][None, None]
+                index += 1
+    for k in range(generator.spec.mapping_layers):
+        for part in ("weight", "bias"):
+            out[f"mapping.dense{k}.{part}"] = state[f"mapping.fc.{k}.{part}"]
+    return out
+
+
+def nvlabs_state(generator: Generator) -> dict[str, Tensor]:
+    """The state dict of a network of NVIDIA's PyTorch code."""
+    state = {
+        key.replace("mapping.fc.", "mapping.fc"): value
+        for key, value in generator.state_dict().items()
+    }
+    state["mapping.w_avg"] = state.pop("w_avg")
+    return {**state, "synthesis.b8.conv0.resample_filter": FILTER}
+
+
+class _Part(torch.nn.Module):
+    """A module of rosinality's code, whatever its class: it only holds parts."""
+
+
+def rosinality_module(generator: Generator) -> torch.nn.Module:
+    """The whole generator as modules, as ``torch.save(g_ema)`` of rosinality's code stores it."""
+    root = _Part()
+    for name, tensor in rosinality_state(generator).items():
+        place, (*path, leaf) = root, name.split(".")
+        for part in path:
+            if part not in place._modules:
+                place.add_module(part, _Part())
+            place = place.get_submodule(part)
+        if name.startswith("noises.") or leaf == "kernel":
+            place.register_buffer(leaf, tensor)
+        else:
+            place.register_parameter(leaf, torch.nn.Parameter(tensor, False))
+    return root
+
+
 # -------------------------------------------------------------------------- NVIDIA, PyTorch
 
 
@@ -492,4 +564,24 @@ def write_pickle(path: Path, value: Any, protocol: int = 4) -> Path:
 
 def write_torch(path: Path, value: Any, legacy: bool = False) -> Path:
     torch.save(value, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def write_torch_module(path: Path, value: Any) -> Path:
+    """``torch.save`` of objects of NVIDIA's code."""
+    with foreign_modules():
+        torch.save(value, path)
+    return path
+
+
+def write_foreign_module(path: Path, value: Any) -> Path:
+    """``torch.save`` of modules whose class is then called ``model.Generator``."""
+    model: Any = types.ModuleType("model")
+    _Part.__module__, _Part.__qualname__, _Part.__name__ = "model", "Generator", "Generator"
+    model.Generator = _Part
+    sys.modules["model"] = model
+    try:
+        torch.save(value, path)
+    finally:
+        del sys.modules["model"]
     return path

@@ -1,4 +1,3 @@
-import io
 import pickle
 import struct
 
@@ -195,11 +194,25 @@ class TestRefused:
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
 
-    def test_npz_is_told_apart(self, tmp_path):
-        buffer = io.BytesIO()
-        np.savez(buffer, w=rows(3, 8))
-        (tmp_path / "w.npz").write_bytes(buffer.getvalue())
-        with pytest.raises(InputRefused, match=r"w\.npz: is a zip archive without torch weights"):
+    def test_nvidias_projected_w_is_one_code(self, tmp_path):
+        path = tmp_path / "projected_w.npz"
+        w = rows(1, 6, 8)
+        np.savez(path, w=w, other=rows(2, 3))
+        assert np.array_equal(open_latents(str(path)).values, w)
+        np.savez(path, anything=w)
+        assert np.array_equal(open_latents(str(path)).values, w)
+
+    @pytest.mark.parametrize(
+        ("save_it", "arrays", "text"),
+        [
+            (np.savez, {"a": rows(3, 8), "b": rows(3, 8)}, "holds the arrays a, b, and none is n"),
+            (np.savez_compressed, {"w": rows(3, 8)}, "compressed.*numpy.savez, not savez_compr"),
+            (np.savez, {"w": np.array([{}], dtype=object)}, "holds object, expected floating"),
+        ],
+    )
+    def test_other_npz_are_refused(self, tmp_path, save_it, arrays, text):
+        save_it(tmp_path / "w.npz", **arrays)
+        with pytest.raises(InputRefused, match=text):
             open_latents(str(tmp_path / "w.npz"))
 
     def test_nothing_there(self, tmp_path):
@@ -223,6 +236,33 @@ class TestFit:
     @pytest.mark.parametrize(("shape", "space"), [((3, 7), "z"), ((3, 8), "w"), ((3, 6, 8), "w")])
     def test_what_fits(self, save, shape, space):
         open_latents(save(rows(*shape))).check(Generator(SPEC), space)
+
+    def test_one_code_or_as_many_rows_is_asked_about(self, save):
+        values = rows(6, 8)
+        text = (
+            r"6 x 8: one W\+ code of this generator, or 6 w; save it as 1 x 6 x 8 .* or as 6 x 1 x"
+        )
+        with pytest.raises(InputRefused, match=text):
+            open_latents(save(values)).check(Generator(SPEC), "w")
+        for answer in (values[None], values[:, None]):
+            latents = open_latents(save(answer, f"{len(answer)}.npy"))
+            latents.check(Generator(SPEC), "w")
+        assert np.array_equal(latents.take([4, 1]), values[[4, 1]])
+
+    def test_rows_that_look_like_z_are_noticed(self, save, caplog):
+        spec = GeneratorSpec(16, {4: 6, 8: 5, 16: 4}, z_dim=64, w_dim=64, mapping_layers=8)
+        torch.manual_seed(0)
+        generator = Generator(spec)
+        z = rows(50, 64)
+        open_latents(save(z)).check(generator, "w")
+        assert "look like z" in caplog.text
+        assert "sampling.latent_space=z" in caplog.text
+        caplog.clear()
+        with torch.no_grad():
+            w = generator.mapping(torch.from_numpy(z)).numpy()
+        open_latents(save(w, "w.npy")).check(generator, "w")
+        open_latents(save(z, "z.npy")).check(generator, "z")
+        assert caplog.text == ""
 
     @pytest.mark.parametrize(
         ("shape", "space", "text"),

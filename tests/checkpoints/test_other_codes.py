@@ -1,0 +1,229 @@
+"""Files of codes and habits beyond the five layouts: opened where unmistakable, else named."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from l4f_datagen.checkpoints.convert import checkpoint_facts, convert
+from l4f_datagen.checkpoints.open import open_discriminator, open_generator
+from l4f_datagen.core.errors import CheckpointRefused
+from l4f_datagen.models.generator import Generator
+
+LAST_NOTE = "it holds no averaged generator, so {} is used, the one last trained"
+
+
+def _z(generator: Generator) -> Tensor:
+    z = np.random.RandomState(0).randn(2, generator.spec.z_dim)
+    return torch.from_numpy(z.astype(np.float32))
+
+
+def _assert_same(path: Path, generator: Generator, w_avg: bool = True) -> None:
+    """Open a file and compare images with the network that it was written from."""
+    built = open_generator(path).build()
+    if w_avg:
+        assert torch.allclose(built.w_avg, generator.w_avg)
+    z, noise = _z(generator), generator.noise("const")
+    ours, theirs = built(z, noise=built.noise("const")).image, generator(z, noise=noise).image
+    assert torch.allclose(ours, theirs, atol=1e-5), float((ours - theirs).abs().max())
+
+
+# ------------------------------------------------------------------- the generator, elsewhere
+
+
+def _ada(foreign: ModuleType, generator: Generator) -> Any:
+    return foreign.ada_generator(generator)
+
+
+PLACES: dict[str, Callable[[ModuleType, Path, Generator], Path]] = {
+    "a pickle of the generator alone": lambda f, p, g: f.write_pickle(p, _ada(f, g)),
+    "torch.save(G) of NVIDIA's code": lambda f, p, g: f.write_torch_module(p, _ada(f, g)),
+    "torch.save of a snapshot": lambda f, p, g: f.write_torch_module(p, {"G_ema": _ada(f, g)}),
+    "a pickle of Gs alone": lambda f, p, g: f.write_pickle(p, f.tf_generator(g)),
+    "a bare state dict": lambda f, p, g: f.write_torch(p, f.rosinality_state(g)),
+    "a state dict in safetensors": lambda f, p, g: _safe(p, f.rosinality_state(g)),
+    "params_ema": lambda f, p, g: f.write_torch(p, {"params_ema": f.rosinality_state(g)}),
+    "BasicSR": lambda f, p, g: f.write_torch(p, {"params_ema": f.basicsr_state(g)}),
+    "genforce": lambda f, p, g: f.write_torch(p, {"generator_smooth": f.genforce_state(g)}),
+    "NVIDIA's state dict": lambda f, p, g: f.write_torch(p, f.nvlabs_state(g)),
+}
+
+
+def _safe(path: Path, state: dict[str, Tensor]) -> Path:
+    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_generator_is_found(place: str, tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
+    path = PLACES[place](foreign, tmp_path / "x", generator)
+    has_w_avg = place not in ("a bare state dict", "a state dict in safetensors", "params_ema")
+    _assert_same(path, generator, w_avg=has_w_avg and place != "BasicSR")
+
+
+def test_a_whole_module_of_rosinalitys_code(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = foreign.make_generator()
+    module = foreign.rosinality_module(generator)
+    path = foreign.write_foreign_module(tmp_path / "x", module)
+    assert open_generator(path).format == "rosinality"
+    _assert_same(path, generator, w_avg=False)
+    _assert_same(foreign.write_foreign_module(path, {"g_ema": module}), generator, w_avg=False)
+
+
+@pytest.mark.parametrize("key", ["G", "g"])
+def test_without_an_average_the_last_one_is_used_and_said(
+    key: str, tmp_path: Path, foreign: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = foreign.make_generator()
+    if key == "G":
+        value = {"G": foreign.ada_generator(generator), "D": None, "G_ema": None}
+        path = foreign.write_pickle(tmp_path / "x", value)
+    else:
+        path = foreign.write_torch(tmp_path / "x", {"g": foreign.rosinality_state(generator)})
+    _assert_same(path, generator, w_avg=key == "G")
+    assert LAST_NOTE.format(key) in caplog.text
+    assert checkpoint_facts(path)["notes"] == [LAST_NOTE.format(key)]
+
+
+def test_a_state_dict_does_not_say_where_layers_clip(tmp_path: Path, foreign: ModuleType) -> None:
+    path = foreign.write_torch(tmp_path / "x", foreign.nvlabs_state(foreign.make_generator()))
+    assert "does not say where its layers clip" in open_generator(path).notes[0]
+
+
+# ------------------------------------------------------------------------ channels and shapes
+
+
+def _grey(generator: Generator) -> Generator:
+    """Make all layers to RGB give three equal channels."""
+    for name, tensor in generator.named_parameters():
+        if name.endswith(("torgb.weight", "torgb.bias")):
+            tensor.copy_(tensor[:1].expand_as(tensor))
+    return generator
+
+
+def _first_channels(state: dict[str, Any], count: int) -> dict[str, Any]:
+    """Cut a rosinality state dict to some image channels, or repeat up to more."""
+    state = dict(state)
+    for name, tensor in state.items():
+        if name.startswith("to_rgb") and name.endswith((".bias", "conv.weight")):
+            if name.endswith("modulation.bias"):
+                continue
+            state[name] = torch.cat([tensor, tensor], dim=1)[:, :count]
+    return state
+
+
+def test_one_channel_is_repeated(
+    tmp_path: Path, foreign: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = _grey(foreign.make_generator())
+    state = _first_channels(foreign.rosinality_state(generator), 1)
+    path = foreign.write_torch(tmp_path / "x", {"g_ema": state, "latent_avg": generator.w_avg})
+    _assert_same(path, generator)
+    assert "its channel is repeated to RGB" in caplog.text
+    facts = checkpoint_facts(path)
+    assert facts["image_channels"] == 1
+    convert(path, tmp_path / "y.safetensors")
+    _assert_same(tmp_path / "y.safetensors", generator)
+
+
+def test_one_channel_in_nvidias_layout(tmp_path: Path, foreign: ModuleType) -> None:
+    generator = _grey(foreign.make_generator())
+    g_ema = foreign.ada_generator(generator)
+    g_ema.meta["state"]["img_channels"] = 1
+    for side in generator.spec.resolutions:
+        block = g_ema.meta["state"]["_modules"]["synthesis"].meta["state"]["_modules"][f"b{side}"]
+        parts = block.meta["state"]["_modules"]["torgb"].meta["state"]["_parameters"]
+        parts.update({name: nn.Parameter(value[:1], False) for name, value in parts.items()})
+    _assert_same(foreign.write_pickle(tmp_path / "x", foreign.ada_snapshot(g_ema)), generator)
+
+
+def test_the_discriminator_of_one_channel(tmp_path: Path, foreign: ModuleType) -> None:
+    """On three equal channels it answers as on one: its response is a third of each, summed."""
+    discriminator = foreign.make_discriminator()
+    state = dict(foreign.rosinality_discriminator(discriminator))
+    grey = torch.randn(4, 1, 16, 16)
+    weight = discriminator.from_rgb.weight[:, :1].clone()
+    state["convs.0.0.weight"] = weight
+    path = foreign.write_torch(tmp_path / "x", {"g_ema": {}, "d": state})
+    ours = open_discriminator(path).build()
+    x = nn.functional.conv2d(grey, weight) + discriminator.from_rgb.bias.reshape(1, -1, 1, 1)
+    three = grey.expand(-1, 3, -1, -1)
+    gain = ours.from_rgb.weight.shape[1] ** -0.5
+    raw = nn.functional.conv2d(three, ours.from_rgb.weight * gain)
+    raw = raw + ours.from_rgb.bias.reshape(1, -1, 1, 1)
+    assert torch.allclose(raw, x, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: _first_channels(s, 4), r"RGBA images \(4 channels\), not RGB"),
+        (lambda s: _first_channels(s, 2), "images of 2 channels, not RGB"),
+        (lambda s: {**s, "input.input": torch.zeros(1, 6, 4, 7)}, "not square .*has 4 x 7 values"),
+        (lambda s: {**s, "noises.noise_1": torch.zeros(1, 1, 8, 12)}, "not square .*8 x 12"),
+        (lambda s: {**s, "input.input": torch.zeros(1, 6, 8, 8)}, "starts at 8 x 8 and not at 4"),
+    ],
+)
+def test_other_shapes_are_refused_by_name(
+    change: Any, said: str, tmp_path: Path, foreign: ModuleType
+) -> None:
+    state = change(dict(foreign.rosinality_state(foreign.make_generator())))
+    path = foreign.write_torch(tmp_path / "x", {"g_ema": state})
+    with pytest.raises(CheckpointRefused, match=said):
+        open_generator(path)
+
+
+# ---------------------------------------------------------------------------- refused by name
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            {"state_dict": {"generator_ema.style_mapping.1.linear.weight_orig": 1}, "meta": {}},
+            "mmgeneration or mmagic.*RGB or BGR; give the file of NVIDIA",
+        ),
+        ({"generator_ema.constant_input.input": 1, "generator.x": 1}, "mmgeneration or mmagic"),
+        (
+            {"GAN": {"GE.blocks.0.to_style1.weight": 1, "D.blocks.0.x": 1}, "version": "1.8"},
+            "lucidrains.*not those of the StyleGAN2 paper; give a network of NVIDIA",
+        ),
+        ({"g_running": {"generator.progression.0.conv1.conv.weight_orig": 1}}, "StyleGAN1"),
+        ({"g_synthesis.blocks.4x4.epi1.style_mod.lin.weight": 1}, "StyleGAN1.*styles scale feat"),
+        ({"g_ema": {"synthesis.layer0.epilogue.style_mod.dense.weight": 1}}, "StyleGAN1"),
+        ({"synthesis.input.freqs": 1, "synthesis.L0_36_512.weight": 1}, "StyleGAN3"),
+        ({"params_ema": {"stylegan_decoder.style_convs.0.bias": 1}}, "GFPGAN's variant"),
+    ],
+)
+def test_known_codes_are_named(value: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+    def filled(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: filled(inner) for key, inner in item.items()}
+        return torch.zeros(2) if item == 1 else item
+
+    path = foreign.write_torch(tmp_path / "x", filled(value))
+    with pytest.raises(CheckpointRefused, match=said) as caught:
+        open_generator(path)
+    assert "run code" not in str(caught.value)
+
+
+class _Config:
+    """A class of somebody's own, as found beside weights."""
+
+
+def test_a_class_of_ones_own_is_not_called_hostile(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(pickle.dumps({"G_ema": _Config()}))
+    with pytest.raises(CheckpointRefused, match=r"_Config', which is not among.*state_dict\(\)"):
+        open_generator(path)
+    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(CheckpointRefused, match=r"'os.system'.*may run code"):
+        open_generator(path)
