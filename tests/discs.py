@@ -83,6 +83,7 @@ def make_dataset(
     formats: Sequence[str] = ALL,
     blocks: Blocks = plan_blocks,
     output: Mapping[str, Any] | None = None,
+    pages: Mapping[str, bytes] | None = None,
     **options: Any,
 ) -> list[str]:
     """Make, resume or extend a dataset of ``n`` accepted discs; gives the notes of the store."""
@@ -90,7 +91,7 @@ def make_dataset(
     given = {**RUN, "asked": Asked(n, "accepted"), **options}
     with open_dataset(folder, output=what, **given) as dataset:
         take_shards(dataset, n, blocks)
-        dataset.finish(FACTS, {"README.md": b"---\nlicense: apache-2.0\n---\n"})
+        dataset.finish(FACTS, pages or {"README.md": b"---\nlicense: apache-2.0\n---\n"})
         return dataset.notes
 
 

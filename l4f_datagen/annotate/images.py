@@ -24,7 +24,15 @@ from l4f_datagen.rendering.sweep import Draw, sweep_of
 
 logger = logging.getLogger(__name__)
 
-NO_PIXELS = {"psi", "seeds", "block_size", "blocks_per_shard", "precision", "mask_cleanup"}
+NO_PIXELS = {
+    "psi",
+    "seeds",
+    "same_seeds",
+    "block_size",
+    "blocks_per_shard",
+    "precision",
+    "mask_cleanup",
+}
 """Settings of the sampling that a picture of given psi and seed does not depend on."""
 
 

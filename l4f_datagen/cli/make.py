@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 @click.option("--out", "--outdir", type=PLACE, required=True, help="Dataset folder, or a URL.")
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7 or 0.5:1,0.7:2.")
 @click.option("--truncation-cutoff", type=click.IntRange(1), help="Truncate so many first layers.")
-@click.option("--seeds", help="Seeds of every psi: 0-99,120; default as many as it takes.")
+@click.option("--seeds", help="Seeds for every psi: 0-99,120. Default: a new seed for each sample.")
+@click.option(
+    "--same-seeds/--new-seeds",
+    default=None,
+    help="Use the same seeds for every psi, or a new one for each sample.",
+)
 @click.option("--latents", type=FILE, help=".npy or .pt, a latent a row; --seeds then name rows.")
 @click.option("--latent-space", type=click.Choice(["w", "z"]), help="Of --latents; W+ is w too.")
 @click.option("--style-mixing", type=click.FloatRange(0, 1), help="Share that mixes two z.")
@@ -60,6 +65,7 @@ def make(
     psi: tuple[float, ...] | None,
     truncation_cutoff: int | None,
     seeds: str | None,
+    same_seeds: bool | None,
     latents: Path | None,
     latent_space: str | None,
     style_mixing: float | None,
@@ -86,6 +92,7 @@ def make(
         "sampling.psi": list(psi) if psi else None,
         "sampling.truncation_cutoff": truncation_cutoff,
         "sampling.seeds": None if seeds is None else quoted(seeds),
+        "sampling.same_seeds": same_seeds if seeds is None or same_seeds is not None else True,
         "sampling.latents": None if latents is None else quoted(latents),
         "sampling.latent_space": latent_space,
         "sampling.style_mixing": style_mixing,

@@ -47,6 +47,7 @@ def sample(
     named = {
         "sampling.psi": list(psi) if psi else None,
         "sampling.seeds": None if seeds is None else quoted(seeds),
+        "sampling.same_seeds": None if seeds is None else True,
         "sampling.noise_mode": noise_mode,
     }
     flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)

@@ -1,11 +1,13 @@
 """Indexes: the files that speak for a whole dataset, merged from its shards at the very end."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
+from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.formats.merging import MergeIndex, Shards
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
@@ -83,10 +85,12 @@ def write_indexes(
 
 
 def _merged(
-    formats: Iterable[str], splits: Sequence[str]
+    formats: Collection[str], splits: Sequence[str]
 ) -> Iterator[tuple[str, MergeIndex, Sequence[str]]]:
     """Name the indexes, what merges each of them, and the splits it is about."""
     yield LEDGER, write_ledger, splits
+    if "png" in formats and not CONFIG_FILES.keys() & set(formats):
+        yield METADATA, write_metadata, splits
     for format_name in formats:
         for name, write in WRITERS[format_name].indexes.items():
             if "{split}" not in name:
@@ -99,6 +103,22 @@ def write_ledger(shards: Shards, out: TextIO) -> None:
     """Merge the rows of all shards, one JSON object a line."""
     for marker in read_markers(shards.folder, shards.numbers):
         out.writelines(dump_json(row).decode() for row in marker.rows)
+
+
+def write_metadata(shards: Shards, out: TextIO) -> None:
+    """List the PNG files of every sample for ``load_dataset``, where no format does so already."""
+    for marker in read_markers(shards.folder, shards.numbers):
+        images = {Path(name).stem: name for name, *_ in marker.files if name.startswith("images/")}
+        for row in marker.rows:
+            if row["status"] == "accepted":
+                image = images[row["key"]]
+                stem = image.removeprefix("images/").rpartition(".")[0]
+                # ``datasets`` gives file_name to the first image column it meets.
+                line = {"file_name": image, "mask_file_name": f"masks/{stem}.png"}
+                line |= {"label_file_name": f"labels/{stem}.png"}
+                line |= {"alpha_file_name": f"alpha/{stem}.png"}
+                line |= {name: row[name] for name in ("key", "image_id", "psi", "seed", "split")}
+                out.write(json.dumps(line | row["scores"], separators=(",", ":")) + "\n")
 
 
 def _part(folder: Path, name: str) -> Path:

@@ -1,7 +1,9 @@
 """Layout: where things lie in a dataset folder, and how they are taken away.
 
 ```
-images/ masks/ alpha/ data/ .l4f/coco/ ...  what the writers make, one place a shard
+images/ masks/ labels/ data/ .l4f/coco/ ... what the writers make, one place a shard
+yolo/images/train/ ...                      flat folders: the files of all shards
+.l4f/flat/00003/names.txt                   which of those files are of shard 3
 .l4f/shards/00003.json                      marker: shard 3 is done, and these are its files
 .l4f/run.json                               whose folder it is: recipe, its hash, formats
 .l4f/notes.md                               what people wrote in the card, while there is none
@@ -17,9 +19,11 @@ from pathlib import Path
 
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
+from l4f_datagen.dataset.formats.hf import METADATA
 from l4f_datagen.dataset.formats.rejected import PLACES as REJECTED_PLACES
 from l4f_datagen.dataset.manifest import MANIFEST, RUN
 from l4f_datagen.dataset.notes import keep_notes
+from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, remove
 
 STATE = ".l4f"
@@ -28,6 +32,7 @@ LEDGER, RECIPE = "ledger.jsonl", "recipe.yaml"
 PREVIEW = "training.png"
 PAGES = ("README.md", "contact_sheet.png", "report.html", PREVIEW)
 PLACES = (
+    FLAT,
     *(place for writer in WRITERS.values() for place in writer.places),
     *REJECTED_PLACES,
 )
@@ -36,6 +41,7 @@ INDEXES = (
     *PAGES,
     RECIPE,
     LEDGER,
+    METADATA,
     *(
         name.format(split=split)
         for writer in WRITERS.values()
@@ -65,6 +71,7 @@ def drop_indexes(folder: Path) -> None:
 def drop_shard(folder: Path, shard: int) -> None:
     """Remove a shard, its marker first, and what is staged for it."""
     remove(marker_path(folder, shard))
+    _drop_flat(folder, shard)
     for place in (MARKER, *PLACES):
         path = folder / place.format(shard=shard)
         remove(path)
@@ -84,6 +91,8 @@ def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
             if owns is not None and not owns(number):
                 continue
             if number not in marked or path.suffix == PART:
+                if place == FLAT and path.suffix != PART:
+                    _drop_flat(folder, number)
                 remove(path)
     if owns is None:
         for name in (*INDEXES, RUN):
@@ -96,6 +105,11 @@ def clear(folder: Path) -> None:
     for shard in sorted(marked_shards(folder)):
         remove(marker_path(folder, shard))
     sweep(folder)
+
+
+def _drop_flat(folder: Path, shard: int) -> None:
+    for name in flat_names(folder, shard):
+        remove(folder / name)
 
 
 def _numbered(folder: Path, place: str) -> list[tuple[int, Path]]:

@@ -14,8 +14,12 @@ from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.ledger import Counts, Row, is_row
 from l4f_datagen.dataset.staging import FileFact
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of records, markers and manifests; 2 has index masks, and flat folders for YOLO."""
+READABLE = (1, 2)
 RUN, MANIFEST = ".l4f/run.json", "manifest.json"
+SHARD_FILES = (".parquet", ".tar", ".tsv")
+"""What files end in that hold a whole shard."""
 MAX_MANIFEST_BYTES = 256 * 2**20
 """About a million shards: read whole, so a file that is something else must not fill the memory."""
 RUN_AGAIN = "run the `make` that made the dataset again"
@@ -108,7 +112,7 @@ class Marker:
         """
         try:
             values = json.loads(data)
-            if values.pop("schema") != SCHEMA:
+            if values.pop("schema") not in READABLE:
                 raise ValueError("another schema")
             values["files"] = [(path, size, digest) for path, size, digest in values["files"]]
             marker = cls(**values)
@@ -140,6 +144,11 @@ class Marker:
         )
 
 
+def label_names(category: str) -> list[str]:
+    """Names of the classes of an index mask, by their value."""
+    return ["background", category]
+
+
 def dump_json(value: Any) -> bytes:
     """Write JSON on one line, keys sorted, no NaN: the same bytes for the same value."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -167,8 +176,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
         for name, kind in PARTS.items():
             _check_part(manifest, name, kind)
-        if manifest["schema"] != SCHEMA:
-            raise ValueError(f"schema {manifest['schema']}, this version reads {SCHEMA}")
+        if manifest["schema"] not in READABLE:
+            raise ValueError(f"schema {manifest['schema']}, this version reads up to {SCHEMA}")
     except (ValueError, RecursionError) as error:
         problem = f"is no manifest of a dataset ({error})"
         raise InputRefused(os.fspath(path), problem, RUN_AGAIN) from error
@@ -219,6 +228,7 @@ def build_manifest(
         "formats": list(formats),
         "alpha_bits": alpha_bits,
         "category": facts.category,
+        "label_names": label_names(facts.category),
         "mask_threshold": facts.mask_threshold,
         "licence": {"name": facts.licence, "url": facts.licence_url},
         "provenance": dict(facts.provenance),
@@ -237,10 +247,10 @@ def build_manifest(
 
 
 def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Sum up files by folder, where a sample has its own file, or one by one."""
+    """Sum up the files of a shard by folder where a sample has its own file, others one by one."""
     for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
         members = list(group)
-        if not any(part.isdigit() for part in parent.split("/")):
+        if members[0][0].endswith(SHARD_FILES):
             for path, size, digest in members:
                 yield path, {"bytes": size, "sha256": digest}
             continue

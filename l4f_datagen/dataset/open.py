@@ -17,6 +17,7 @@ from l4f_datagen.dataset.manifest import RUN, SCHEMA, dump_json
 from l4f_datagen.dataset.ownership import (
     Asked,
     folder_lock,
+    recorded_asked,
     refuse_fewer,
     refuse_foreign,
     refuse_other_run,
@@ -66,8 +67,6 @@ def open_dataset(
     refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
-    if asked:
-        run |= vars(asked)
     workers = workers or min(MAX_WORKERS, usable_cores())
     remote = Remote(out) if isinstance(out, str) else None
     folder = remote.scratch(str(share or "")) if remote else Path(out)
@@ -91,9 +90,10 @@ def open_dataset(
                     remote.clear()
             else:
                 refuse_other_run(folder, run, os.fspath(out))
-                if asked:
+                if asked and not share:  # a share alone deletes nothing
                     refuse_fewer(folder, asked, os.fspath(out))
                 layout.sweep(folder, share.owns if share else None)
+            run |= recorded_asked(folder, asked) if share else vars(asked) if asked else {}
             _record(folder, dump_json(run), share)
         except OSError as error:
             if error.errno in FULL:

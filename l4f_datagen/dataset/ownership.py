@@ -119,6 +119,14 @@ class Asked:
     count: str
 
 
+def recorded_asked(folder: Path, asked: Asked | None) -> dict[str, Any]:
+    """Return what an earlier run was asked for, as it recorded it, or else ``asked``."""
+    if not (folder / RUN).exists():
+        return {} if asked is None else vars(asked)
+    recorded = json.loads((folder / RUN).read_bytes())
+    return {name: recorded[name] for name in ("number", "count") if name in recorded}
+
+
 def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
     """Refuse to cut a dataset short, which would delete finished samples.
 
@@ -130,10 +138,9 @@ def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
     """
     if not (folder / RUN).exists():
         return
-    recorded = json.loads((folder / RUN).read_bytes())
-    before = recorded.get("number"), recorded.get("count")
-    unknown = before == (None, None) and not (folder / MANIFEST).exists()
-    if unknown or before == (asked.number, asked.count):
+    before = recorded_asked(folder, None)
+    unknown = not before and not (folder / MANIFEST).exists()
+    if unknown or before == vars(asked):
         return
     held = 0
     for shard in sorted(marked_shards(folder)):

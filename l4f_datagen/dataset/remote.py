@@ -18,6 +18,7 @@ import fsspec
 from l4f_datagen.core.errors import L4FError, NetworkError, UsageError
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker
+from l4f_datagen.dataset.staging import FLAT, FLAT_NAMES, flat_names
 from l4f_datagen.io.cache import default_cache
 from l4f_datagen.io.disk import PART, has_size, remove
 
@@ -120,8 +121,13 @@ class Remote:
     def send_shard(self, folder: Path, marker: Marker) -> None:
         """Move a finished shard: files, then marker; what no index needs leaves the local disk."""
         names = [name for name, _, _ in marker.files]
+        flat = flat_names(folder, marker.shard)
+        if flat:  # the list of them first, so that a stopped run's files can be taken away
+            self.send(folder, [f"{FLAT.format(shard=marker.shard)}/{FLAT_NAMES}"])
         self.send(folder, names)
         self.send(folder, [layout.MARKER.format(shard=marker.shard)])
+        for name in flat:
+            remove(folder / name)
         for place in layout.PLACES:
             if not place.startswith(layout.STATE):
                 remove(folder / place.format(shard=marker.shard))
@@ -134,7 +140,11 @@ class Remote:
 
     def retract_shard(self, shard: int) -> None:
         """Take a shard away, its marker first."""
-        for place in (layout.MARKER, *layout.PLACES):
+        self._drop(layout.MARKER.format(shard=shard))
+        flat = FLAT.format(shard=shard)
+        if self._left is None or flat in self._left:
+            self._drop_flat(flat)
+        for place in layout.PLACES:
             self._drop(place.format(shard=shard))
 
     def retract_indexes(self) -> None:
@@ -146,6 +156,7 @@ class Remote:
         """Take away all that a run of this tool put here; files of others stay."""
         self.retract_indexes()
         for name in sorted(self._left or ()):
+            self._drop_flat(name)
             self._drop(name)
         self.drop_folder(f"{layout.STATE}/jobs")
         self.drop_folder(RUN)
@@ -156,6 +167,7 @@ class Remote:
         for place in (layout.MARKER, *layout.PLACES):
             for number, name in self.numbered(place):
                 if number not in kept:
+                    self._drop_flat(name)
                     self.drop_folder(name)
 
     def numbered(self, place: str) -> list[tuple[int, str]]:
@@ -183,6 +195,18 @@ class Remote:
         elif name in self._left:
             self.drop_folder(name)
             self._left.discard(name)
+
+    def _drop_flat(self, name: str) -> None:
+        """Take away the files of flat folders that a shard's place lists; of other places none."""
+        if not name.startswith(FLAT.partition("{")[0]):
+            return
+        with self._failures("reading"):
+            try:
+                listed = self._fs.cat_file(f"{self._root}/{name}/{FLAT_NAMES}").decode()
+            except FileNotFoundError:
+                return
+        for path in listed.splitlines():
+            self.drop_folder(path)
 
     def drop_folder(self, name: str) -> None:
         """Take away a name and what lies below it, if there."""

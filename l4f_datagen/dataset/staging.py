@@ -3,16 +3,23 @@
 A *place* is what one shard has in one format: a folder of many files (``images/00003``) or one
 file (``data/train-00003.parquet``), relative to the dataset. A place gets its name by one rename,
 so nothing half-written ever stands under a final name.
+
+A *flat* folder (``yolo/images/train``) holds the files of all shards, for readers that look in no
+subfolder. They are staged in a place of the shard, ``.l4f/flat/00003``, beside a list of their
+final names; once that place has its name, they are moved one by one. So after a crash the list
+tells which files of the flat folder belong to a shard that was not finished.
 """
 
 import hashlib
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from l4f_datagen.io.disk import PART
 
+FLAT, FLAT_NAMES = ".l4f/flat/{shard:05d}", "names.txt"
 FileFact = tuple[str, int, str]
 """A written file: path relative to the dataset, size in bytes, SHA-256."""
 
@@ -30,6 +37,8 @@ class Staging:
         self._files: list[FileFact] = []
         self._folders: dict[str, str] = {}
         self._streams: dict[str, BinaryIO] = {}
+        self._flat = FLAT.format(shard=shard)
+        self._flat_names: list[str] = []
 
     def put(self, place: str, name: str, data: bytes) -> None:
         """Write a whole file into a folder place, or into a folder inside it.
@@ -37,15 +46,19 @@ class Staging:
         Raises:
             FileExistsError: the name is taken: two samples of one key.
         """
-        staged = self._folders.get(place)
-        if staged is None:
-            staged = self._folders[place] = os.fspath(self.folder / (place + PART))
-            Path(staged).mkdir(parents=True)
-        if "/" in name:
-            Path(f"{staged}/{name}").parent.mkdir(exist_ok=True)
-        with open(f"{staged}/{name}", "xb", buffering=0) as file:  # noqa: PTH123  a path object costs as much as the write
-            _write_all(file, data)
+        self._write(place, name, data)
         self._files.append((f"{place}/{name}", len(data), hashlib.sha256(data).hexdigest()))
+
+    def put_flat(self, folder: str, name: str, data: bytes) -> None:
+        """Write a whole file that ``publish`` moves to a flat folder.
+
+        Raises:
+            FileExistsError: the name is taken: two samples of one key.
+        """
+        path = f"{folder}/{name}"
+        self._write(self._flat, path, data)
+        self._flat_names.append(path)
+        self._files.append((path, len(data), hashlib.sha256(data).hexdigest()))
 
     def open(self, place: str) -> BinaryIO:
         """Open a file place for writing from start to end; ``publish`` closes it."""
@@ -61,8 +74,16 @@ class Staging:
             with (self.folder / (place + PART)).open("rb") as written:
                 digest = hashlib.file_digest(written, "sha256").hexdigest()
                 self._files.append((place, written.tell(), digest))
+        if self._flat_names:
+            self.put(self._flat, FLAT_NAMES, "".join(f"{n}\n" for n in self._flat_names).encode())
         for place in [*self._folders, *self._streams]:
             (self.folder / (place + PART)).rename(self.folder / place)
+        staged = self.folder / self._flat
+        for name in self._flat_names:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).rename(self.folder / name)
+        for top in {name.split("/")[0] for name in self._flat_names}:
+            shutil.rmtree(staged / top)  # empty folders
         return sorted(self._files)
 
     def close(self) -> None:
@@ -70,6 +91,28 @@ class Staging:
         for stream in self._streams.values():
             with suppress(OSError):  # what is left in the buffer may not fit on the disk
                 stream.close()
+
+    def _write(self, place: str, name: str, data: bytes) -> None:
+        staged = self._folders.get(place)
+        if staged is None:
+            staged = self._folders[place] = os.fspath(self.folder / (place + PART))
+            Path(staged).mkdir(parents=True)
+        try:
+            file = open(f"{staged}/{name}", "xb", buffering=0)  # noqa: PTH123, SIM115  a path object costs as much as the write
+        except FileNotFoundError:
+            Path(f"{staged}/{name}").parent.mkdir(parents=True)
+            file = open(f"{staged}/{name}", "xb", buffering=0)  # noqa: PTH123, SIM115
+        with file:
+            _write_all(file, data)
+
+
+def flat_names(folder: Path, shard: int) -> list[str]:
+    """Names of the files that a shard has, or is about to have, in flat folders."""
+    try:
+        text = (folder / FLAT.format(shard=shard) / FLAT_NAMES).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return text.splitlines()
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

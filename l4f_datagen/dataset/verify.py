@@ -7,15 +7,19 @@ of which nothing was downloaded are left out.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Set
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.cores import usable_cores
 from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.layout import MARKER, STATE
+from l4f_datagen.dataset.layout import LEDGER, MARKER, STATE
 from l4f_datagen.dataset.manifest import RUN, Marker, file_digests, read_manifest
 from l4f_datagen.dataset.staging import FileFact
 
@@ -54,6 +58,8 @@ class _Check:
     path: str
     fact: Mapping[str, Any]
     shard: int | None
+    names: Sequence[str] | None = None
+    """Of the folder's files those to check, where it has others too; None: all."""
 
 
 def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Problem]:
@@ -76,7 +82,10 @@ def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Proble
 
     def check(one: _Check) -> Problem | None:
         is_folder = "files" in one.fact
-        wrong = (_folder_problem if is_folder else _file_problem)(folder / one.path, one.fact)
+        if is_folder:
+            wrong = _folder_problem(folder / one.path, one.fact, one.names)
+        else:
+            wrong = _file_problem(folder / one.path, one.fact)
         done(one.fact.get("files", 1))
         if wrong is None:
             return None
@@ -114,22 +123,34 @@ def _shard_checks(
     absent: Set[str],
     problems: list[Problem],
 ) -> Iterator[_Check]:
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    unmarked = set[str]()
+    keys = cache(partial(_keys_by_shard, folder))
+    listing = cache(partial(_listing, folder))
     for shard in manifest["shards"]:
         number, files = shard["shard"], shard["files"]
-        if not local:
-            files = {path: fact for path, fact in files.items() if _top(path) not in absent}
-            yield from (_Check(path, fact, number) for path, fact in files.items())
+        listed = _marked(folder, number, files) if local else None
+        if listed is not None:
+            for path, size, digest in listed:
+                known[path.rpartition("/")[0]].add(path)
+                yield _Check(path, {"bytes": size, "sha256": digest}, number)
             continue
-        listed = _marked(folder, number, files)
-        if listed is None:
+        if local:
             problem = "the shard's record is missing or damaged"
             path = MARKER.format(shard=number)
             problems.append(Problem(path, problem, _remedy(number, problem, local), number))
-            yield from (_Check(path, fact, number) for path, fact in files.items())
-            continue
-        for path, size, digest in listed:
-            yield _Check(path, {"bytes": size, "sha256": digest}, number)
-        problems += _strangers(folder, number, files, {path for path, _, _ in listed})
+            unmarked.update(files)
+        for path, fact in files.items():
+            names = None
+            if "files" in fact and f"{number:05d}" not in path.split("/"):  # a flat folder
+                names = [name for name in listing(path) if Path(name).stem in keys()[number]]
+            if _top(path) not in absent:
+                yield _Check(path, fact, number, names)
+    places = {
+        path for shard in manifest["shards"] for path, f in shard["files"].items() if "files" in f
+    }
+    for place in places - unmarked if local else ():
+        problems += _strangers(place, listing(place), known[place])
 
 
 def _marked(folder: Path, number: int, files: Mapping[str, Any]) -> list[FileFact] | None:
@@ -142,17 +163,34 @@ def _marked(folder: Path, number: int, files: Mapping[str, Any]) -> list[FileFac
     return list(marker.files) if dict(file_digests(marker.files)) == files else None
 
 
-def _strangers(
-    folder: Path, number: int, files: Mapping[str, Any], known: set[str]
-) -> Iterator[Problem]:
-    """Files in the folders of a shard that readers would take for samples."""
-    for place, fact in files.items():
-        if "files" in fact and (folder / place).is_dir():
-            for path in (folder / place).iterdir():
-                name = f"{place}/{path.name}"
-                if not path.name.startswith(".") and name not in known:
-                    problem = "is not part of the dataset, and readers may take it for a sample"
-                    yield Problem(name, problem, "move it to another place", number)
+def _keys_by_shard(folder: Path) -> Mapping[int, Set[str]]:
+    """Keys of the accepted samples of each shard, by the ledger; none where it is damaged."""
+    keys: defaultdict[int, set[str]] = defaultdict(set)
+    if not (folder / LEDGER).is_file():
+        return keys
+    lines = (folder / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
+    with suppress(ValueError, KeyError, TypeError):
+        for row in map(json.loads, lines):
+            if row["status"] == "accepted":
+                keys[row["shard"]].add(row["key"])
+    return keys
+
+
+def _listing(folder: Path, place: str) -> list[str]:
+    """Sorted names of the files in a folder, hidden ones left out; empty where there is none."""
+    try:
+        paths = list((folder / place).iterdir())
+    except OSError:
+        return []
+    return sorted(path.name for path in paths if path.is_file() and not path.name.startswith("."))
+
+
+def _strangers(place: str, names: Sequence[str], known: Set[str]) -> Iterator[Problem]:
+    """Files in a folder of samples that readers would take for samples."""
+    for name in names:
+        if f"{place}/{name}" not in known:
+            problem = "is not part of the dataset, and readers may take it for a sample"
+            yield Problem(f"{place}/{name}", problem, "move it to another place")
 
 
 def _file_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
@@ -169,18 +207,18 @@ def _file_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
     return None if digest == fact["sha256"] else CHANGED
 
 
-def _folder_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
+def _folder_problem(path: Path, fact: Mapping[str, Any], names: Sequence[str] | None) -> str | None:
+    if not path.is_dir():
+        return "is missing"
+    names = _listing(path, "") if names is None else names
+    if len(names) != fact["files"]:
+        return f"has {len(names)} files of the shard, expected {fact['files']}"
+    listing = hashlib.sha256()
     try:
-        names = sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
-        if len(names) != fact["files"]:
-            return f"has {len(names)} files, expected {fact['files']}"
-        listing = hashlib.sha256()
         for name in names:
             with (path / name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             listing.update(f"{digest}  {name}\n".encode())
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None if listing.hexdigest() == fact["sha256"] else "a file in it has changed"

@@ -99,7 +99,8 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
 def sample_places(formats: Collection[str] = tuple(WRITERS)) -> re.Pattern[str]:
     """Return the pattern of all paths at which samples of these formats can be."""
     # Places that start with a dot hold this tool's own state, which is never published.
-    places = [place for name in formats for place in WRITERS[name].places if place[0] != "."]
+    places = [p for name in formats for p in (*WRITERS[name].places, *WRITERS[name].flat)]
+    places = [place for place in places if place[0] != "."]
     return re.compile("|".join(map(place_pattern, places)))
 
 

@@ -19,6 +19,7 @@ from l4f_datagen.dataset.jobs import JobRecord, read_records
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
 from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
 from l4f_datagen.dataset.remote import Remote
+from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
 from l4f_datagen.io.plain_yaml import plain_yaml
 from l4f_datagen.pipeline.job import Job
@@ -185,6 +186,10 @@ def _copy_shard(part: Path, out: Path, shard: int) -> None:
         else:
             shutil.copyfile(source, staged)
         staged.rename(out / place)
+        if place == FLAT.format(shard=shard):
+            for name in flat_names(out, shard):
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(part / name, out / name)
     write_atomically(layout.marker_path(out, shard), marker)
 
 

@@ -33,8 +33,9 @@ class OutputPart(Part):
     keep_rejected: bool = False
     """Write rejected samples apart, in rejected/; no index lists them."""
 
-    split: SplitPart = SplitPart()
-    """train, val and test, told by the seed alone."""
+    split: SplitPart = SplitPart(train=0.9, val=0.1)
+    """Shares of train, val and test; the seed alone decides where a sample belongs. A tenth is
+    what trainers usually hold out to choose a snapshot by."""
 
     @field_validator("formats")
     @classmethod

@@ -1,6 +1,6 @@
 """Recipe part: which samples are drawn, and how they are rendered."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,7 +19,11 @@ class SamplingPart(Part):
     truncation_cutoff: Positive | None = None
     """Truncate the first so many rows of ws alone; None: all of them."""
     seeds: Annotated[str, Field(pattern=SEEDS_PATTERN)] = "0-"
-    """Seeds of every psi, as ranges: ``0-99,120``; ``0-`` takes as many as are needed."""
+    """Ranges such as ``0-99,120``; ``0-`` takes as many as are needed."""
+    same_seeds: bool = False
+    """Every psi takes the same seeds, else each sample has a seed of its own and so shows another
+    object. Left out: true where seeds or latents are given, for they are then given for every psi.
+    """
     latents: Named | None = None
     """A .npy or .pt file with a latent a row, in place of drawn z; a seed is then a row."""
     latent_space: Literal["w", "z"] = "w"
@@ -33,6 +37,14 @@ class SamplingPart(Part):
     blocks_per_shard: Annotated[Whole, Field(ge=1, le=4096)] = 16
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """fp16 runs the top resolutions alone in half precision; bf16 lets autocast choose."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_seeds_are_for_every_psi(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("same_seeds") is not None:
+            return data
+        given = data.get("seeds", "0-") != "0-" or data.get("latents") is not None
+        return data | {"same_seeds": given}
 
     @field_validator("mask_cleanup")
     @classmethod

@@ -51,6 +51,10 @@ def recipe_hash(
     values = recipe.model_dump(mode="json")
     values["generator"]["weights"] = generator
     values["sampling"]["latents"] = latents
+    if recipe.sampling.same_seeds:
+        del values["sampling"][
+            "same_seeds"
+        ]  # as in version 0.1, so that its datasets stay the same
     values["alpha"] = {"weights": alpha, "background": recipe.alpha.background}
     values["output"]["composites_folder"] = backgrounds
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))

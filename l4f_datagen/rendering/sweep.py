@@ -31,14 +31,16 @@ class Draw:
 class Sweep:
     """The full plan of a recipe.
 
-    The seeds advance once every psi has had its turn: with psi (0.5, 1.0) the plan reads 0.5 seed
-    0, 1.0 seed 0, 0.5 seed 1, ... A psi listed k times takes k seeds a turn.
+    With psi (0.5, 1.0) the plan reads 0.5 seed 0, 1.0 seed 1, 0.5 seed 2, ...: every sample has a
+    seed of its own. With ``same_seeds`` the seeds advance once every psi has had its turn: 0.5 seed
+    0, 1.0 seed 0, 0.5 seed 1, ...; a psi listed k times then takes k seeds a turn.
 
     Attributes:
         psi: truncations in turn.
-        seeds: the seeds, the same for every psi.
+        seeds: in the order of use.
         block_size: samples rendered in one batch, always the same ones together.
         blocks_per_shard: blocks in one shard.
+        same_seeds: every psi takes the same seeds.
 
     Raises:
         UsageError: two different psi whose keys would be the same.
@@ -48,6 +50,7 @@ class Sweep:
     seeds: Seeds
     block_size: int
     blocks_per_shard: int
+    same_seeds: bool = True
 
     def __post_init__(self) -> None:
         """Refuse psi that share a key."""
@@ -64,13 +67,16 @@ class Sweep:
     @property
     def capacity(self) -> int:
         """How many positions the plan has: full turns only, so that the shares are exact."""
-        largest_share = max(self.psi.count(psi) for psi in self.psi)
-        return len(self.psi) * (len(self.seeds) // largest_share)
+        # Seeds that one turn uses up: those of the psi that is listed most often, or of all.
+        used = max(map(self.psi.count, self.psi)) if self.same_seeds else len(self.psi)
+        return len(self.psi) * (len(self.seeds) // used)
 
     def draw(self, position: int) -> Draw:
         """Return what stands at ``position`` (from 0)."""
         turn, slot = divmod(position, len(self.psi))
         psi = self.psi[slot]
+        if not self.same_seeds:
+            return Draw(position + 1, psi, self.seeds[position])
         share, before = self.psi.count(psi), self.psi[:slot].count(psi)
         return Draw(position + 1, psi, self.seeds[turn * share + before])
 
@@ -100,4 +106,4 @@ def sweep_of(part: SamplingPart) -> Sweep:
         from l4f_datagen.rendering.latents import open_latents  # imports torch
 
         seeds = seeds.rows_of(open_latents(part.latents).rows, part.latents)
-    return Sweep(part.psi, seeds, part.block_size, part.blocks_per_shard)
+    return Sweep(part.psi, seeds, part.block_size, part.blocks_per_shard, part.same_seeds)

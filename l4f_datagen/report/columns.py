@@ -12,6 +12,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "key": ("", "name of the sample, unique in the dataset"),
     "image": ("level", "the picture, RGB"),
     "mask": ("level", "hard mask: 255 object, 0 background"),
+    "label": ("class", "index mask, the mask for trainers: 1 object, 0 background"),
     "alpha": ("level", "soft matte: 0 background, the highest level object"),
     "image_id": ("", "position in the plan, from 1; rejected attempts leave gaps"),
     "psi": ("", "truncation psi: 1 none, 0 the mean picture"),
@@ -43,10 +44,18 @@ class Column:
     what: str
 
 
+def has_labels(manifest: Mapping[str, Any]) -> bool:
+    """Whether the dataset has index masks; those of version 0.1 have none."""
+    return "label_names" in manifest
+
+
 def column_types(manifest: Mapping[str, Any]) -> dict[str, pa.DataType]:
     """Return the columns of the Parquet files in their order: the fixed ones, then the scores."""
     scores = sorted(name for name in manifest["scores"] if name not in COLUMNS)
-    return {**COLUMNS, **dict.fromkeys(scores, pa.float64())}
+    fixed = {
+        name: kind for name, kind in COLUMNS.items() if name != "label" or has_labels(manifest)
+    }
+    return {**fixed, **dict.fromkeys(scores, pa.float64())}
 
 
 def describe_columns(manifest: Mapping[str, Any], width: int, height: int) -> list[Column]:
@@ -62,6 +71,7 @@ def describe_columns(manifest: Mapping[str, Any], width: int, height: int) -> li
     ranges = {
         "image": "0 to 255",
         "mask": "0 or 255",
+        "label": "0 or 1",
         "alpha": f"0 to {2**bits - 1}",
         "image_id": f"1 to {manifest['counts']['attempted']}",
         "psi": ", ".join(f"{value:g}" for value in psi),

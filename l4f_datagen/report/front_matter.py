@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l4f_datagen.dataset.formats.hf import DTYPES, PICTURE, hf_configs
-from l4f_datagen.report.columns import column_types
+from l4f_datagen.report.columns import column_types, has_labels
 
 SIZES = (
     *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),
@@ -39,10 +39,11 @@ def front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ["synthetic", "stylegan2", "labels4free", "matting"],
     }
     files = parquet_files(manifest)
+    if files or has_labels(manifest):  # version 0.1 wrote no table of the PNG files
+        head |= hf_configs(manifest["formats"], list(manifest["splits"]))
     if not files:
         return head
     return head | {
-        **hf_configs(manifest["formats"], list(files)),
         "dataset_info": {
             "features": [
                 {"name": name, "dtype": "image" if kind == PICTURE else DTYPES[kind]}

@@ -13,11 +13,21 @@ SHEET_SAMPLES = 24
 
 
 def sheet_choice(records: Records) -> list[int]:
-    """Pick the first accepted samples of every psi, as many of each, 24 together at most."""
+    """Pick accepted samples of every psi, as many of each, 24 together at most.
+
+    The first of the plan, but each seed once while there are others: one seed at two psi shows
+    nearly the same object.
+    """
     psis = np.unique(records.psi)
     each = -(-SHEET_SAMPLES // max(len(psis), 1))
-    picked = [np.flatnonzero(records.accepted & (records.psi == psi))[:each] for psi in psis]
-    return [int(index) for group in picked for index in group][:SHEET_SAMPLES]
+    picked, seen = list[int](), set[int]()
+    for psi in psis:
+        group = np.flatnonzero(records.accepted & (records.psi == psi)).tolist()
+        new = [index for index in group if int(records.seed[index]) not in seen]
+        chosen = sorted((new + [index for index in group if index not in set(new)])[:each])
+        seen.update(int(records.seed[index]) for index in chosen)
+        picked += chosen
+    return picked[:SHEET_SAMPLES]
 
 
 def sheet_pictures(folder: Path, records: Records, chosen: list[int]) -> list[Stored]:

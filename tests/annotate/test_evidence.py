@@ -162,7 +162,6 @@ def test_a_gain_within_the_noise_is_said_to_be():
     assert "0.0130 wide, 10 images" in text
 
 
-@pytest.mark.slow
 def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene, caplog):
     true, matched = scene
     start = tilted(true, 0.6)

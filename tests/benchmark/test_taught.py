@@ -29,7 +29,6 @@ def agreement(bench, network):
     return (taught.label(bench, network, block) == wanted).mean()
 
 
-@pytest.mark.slow
 def test_it_learns_what_it_is_taught(bench, monkeypatch):
     """Three channels a resolution of an untrained generator tell bright from dark in part."""
     monkeypatch.setattr(taught, "TEACHING", taught.Teaching(200, 4, 0.03))

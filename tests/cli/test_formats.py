@@ -53,18 +53,11 @@ def test_sample_draws_the_reference_pictures(folder, tmp_path, name):
         assert gap.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "ada_64.pkl" else [pytest.mark.slow])
-        for name in GENERATORS
-    ],
-)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_make_labels_what_any_format_draws(folder, tmp_path, monkeypatch, name):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     words = ["--n", 2, "--out", tmp_path / "out", "--set", "alpha.training.steps=1"]
-    words += ["--set", "alpha.training.batch=1", "--set", "alpha.training.balance=fixed"]
-    words += ["--set", "sampling.block_size=2", "--set", "filters.coverage=null"]
+    words += ["--set", "alpha.training.batch=1", "--set", "filters.coverage=null"]
     result = run("make", "--generator", folder / name, *words)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 2

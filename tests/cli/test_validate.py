@@ -208,7 +208,7 @@ def test_validate_prints_the_golden_rows_to_four_digits(run, name, compat):
 
 
 def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp_path, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.annotate.with_truth.STEPS", 10)  # not 200: seconds
+    monkeypatch.setattr("l4f_datagen.annotate.with_truth.STEPS", 50)  # not 200: seconds
     truth, _ = annotated
     out = tmp_path / "run"
     flags = ["train", *tiny_flags[:2], "--steps", 4, "--out", out, "--truth", truth]

@@ -32,7 +32,6 @@ def test_killed_before_every_single_change_of_the_folder(tmp_path, how):
     assert result["bad"] == []
 
 
-@pytest.mark.slow
 def test_killed_at_sixty_random_moments(tmp_path):
     result = run_crashes("random", tmp_path, 60)
     assert result["kills"] >= 60

@@ -117,7 +117,7 @@ def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
     command = [sys.executable, "-c", LOAD, NAME, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for split, prefix in (("train", "train"), ("validation", "val")):
+    for split, prefix in (("train", "train"), ("val", "val")):
         source = [pq.read_table(path) for path in sorted(dataset.glob(f"data/{prefix}-*.parquet"))]
         rows = [row for table in source for row in table.to_pylist()]
         assert pq.read_table(tmp_path / f"{split}.parquet").to_pylist() == rows

@@ -50,6 +50,7 @@ def drawn_w(data, tmp_path):
 
 class TestLatents:
     def test_the_w_of_the_seeds_give_the_pictures_of_the_seeds(self, data, tmp_path, drawn_w):
+        data["sampling"]["same_seeds"] = True
         make(data, tmp_path / "seeds", number=12)
         data["sampling"]["latents"] = str(drawn_w)
         manifest = make(data, tmp_path / "latents", number=12)

@@ -19,6 +19,7 @@ def sweeps(draw):
         parse_seeds(draw(seed_lists)),
         block_size=draw(st.integers(1, 9)),
         blocks_per_shard=draw(st.integers(1, 4)),
+        same_seeds=draw(st.booleans()),
     )
 
 
@@ -30,6 +31,8 @@ def test_reads_as_the_docstring_says():
     sweep = Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2)
     assert some(sweep, 4) == [Draw(1, 0.5, 0), Draw(2, 1.0, 0), Draw(3, 0.5, 1), Draw(4, 1.0, 1)]
     assert sweep.draw(0).key == "psi0500-seed0000000"
+    new = Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2, same_seeds=False)
+    assert some(new, 4) == [Draw(1, 0.5, 0), Draw(2, 1.0, 1), Draw(3, 0.5, 2), Draw(4, 1.0, 3)]
 
 
 def test_a_psi_listed_twice_takes_two_seeds_a_turn():
@@ -53,6 +56,33 @@ def test_no_psi_and_seed_come_twice(sweep):
 
 
 @given(sweeps())
+def test_every_sample_has_a_seed_of_its_own_unless_all_psi_share_them(sweep):
+    draws = some(sweep)
+    seeds = [draw.seed for draw in draws]
+    if not sweep.same_seeds:
+        assert seeds == [sweep.seeds[k] for k in range(len(draws))]
+    elif len(set(sweep.psi)) == len(sweep.psi):
+        assert all(seeds.count(seed) == len(sweep.psi) for seed in set(seeds[: -len(sweep.psi)]))
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({}, False),
+        ({"seeds": "0-"}, False),
+        ({"seeds": "0-99"}, True),
+        ({"latents": "ws.npy"}, True),
+        ({"seeds": "0-99", "same_seeds": False}, False),
+        ({"same_seeds": True}, True),
+    ],
+)
+def test_seeds_that_are_given_are_for_every_psi(given, same):
+    part = SamplingPart(**given)
+    assert part.same_seeds == same
+    assert SamplingPart(**part.model_dump()) == part
+
+
+@given(sweeps())
 def test_shares_are_exact_after_every_turn(sweep):
     draws = some(sweep)
     for turn in range(1, len(draws) // len(sweep.psi) + 1):
@@ -65,13 +95,17 @@ def test_every_psi_goes_through_the_seeds_in_order(sweep):
     draws = some(sweep)
     for psi in set(sweep.psi):
         seeds = [draw.seed for draw in draws if draw.psi == psi]
-        assert seeds == [sweep.seeds[k] for k in range(len(seeds))]
+        if sweep.same_seeds:
+            assert seeds == [sweep.seeds[k] for k in range(len(seeds))]
+        else:
+            places = [sweep.seeds[k] for k in range(len(draws))]
+            assert seeds == [seed for seed in places if seed in set(seeds)]
 
 
 @given(sweeps(), st.integers(1, 9), st.integers(1, 4))
 def test_blocks_and_shards_only_cut_the_plan(sweep, block_size, blocks_per_shard):
     """Another cut gives the same samples in the same order, so a plan is stable as it grows."""
-    other = Sweep(sweep.psi, sweep.seeds, block_size, blocks_per_shard)
+    other = Sweep(sweep.psi, sweep.seeds, block_size, blocks_per_shard, sweep.same_seeds)
     plans = []
     for cut in (sweep, other):
         plan = []
@@ -99,7 +133,7 @@ def test_only_the_last_block_is_short_and_shards_are_whole_blocks(sweep):
 @given(sweeps())
 def test_capacity_is_what_the_seeds_allow(sweep):
     turns, rest = divmod(sweep.capacity, len(sweep.psi))
-    largest = max(sweep.psi.count(psi) for psi in sweep.psi)
+    largest = max(map(sweep.psi.count, sweep.psi)) if sweep.same_seeds else len(sweep.psi)
     assert rest == 0
     assert turns * largest <= len(sweep.seeds) < (turns + 1) * largest
     if sweep.capacity > 0:

@@ -85,7 +85,7 @@ def test_head_tells_splits_columns_and_bytes(card, dataset):
         for name, kind in features.items()
     ]
     assert info["features"] == stored
-    assert [files["split"] for files in config["data_files"]] == ["train", "validation"]
+    assert [files["split"] for files in config["data_files"]] == ["train", "val"]
     assert {path for files in config["data_files"] for path in dataset.glob(files["path"])} == {
         *paths
     }
@@ -107,7 +107,7 @@ def test_its_head_is_read_without_a_warning(dataset, tmp_path):
         check=True,
     )
     splits = json.loads((dataset / "manifest.json").read_bytes())["splits"]
-    assert run.stdout == f"{ {'train': splits['train'], 'validation': splits['val']} }\n"
+    assert run.stdout == f"{ {'train': splits['train'], 'val': splits['val']} }\n"
     assert run.stderr == ""
 
 
@@ -144,7 +144,7 @@ def test_columns_have_the_types_ranges_and_units_of_the_files(card, table):
             pictures = [Image.open(pa.BufferReader(c["bytes"])) for c in column.to_pylist()]
             deep = any(picture.mode.startswith("I") for picture in pictures)
             assert dtype == f"image, uint{16 if deep else 8}"
-            assert unit == "level"
+            assert unit == ("class" if name == "label" else "level")
             low, high = re.findall(r"\d+", said)
             extremes = [picture.convert("I").getextrema() for picture in pictures]
             assert int(low) <= min(e[0] for e in extremes)

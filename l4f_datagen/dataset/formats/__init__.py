@@ -32,25 +32,27 @@ class Writer:
     Attributes:
         open_shard: begins a shard in its staging.
         places: what a shard has here, templates of ``{shard:05d}``.
+        flat: folders that hold the files of all shards (see ``staging``).
         indexes: file name to the function that merges all shards into it; a name with
             ``{split}`` stands for one file for every split that has samples.
     """
 
     open_shard: Callable[[Staging, OutputPart], ShardWriter]
-    places: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
     indexes: Mapping[str, MergeIndex] = field(default_factory=dict)
 
 
 WRITERS: dict[str, Writer] = {
     "png": Writer(png.PngShard, png.PLACES),
-    "coco": Writer(coco.CocoShard, coco.PLACES, {coco.INDEX: coco.write_instances}),
+    "coco": Writer(coco.CocoShard, coco.PLACES, indexes={coco.INDEX: coco.write_instances}),
     "hf": Writer(hf.HfShard, hf.PLACES),
     "imagefolder": Writer(
         imagefolder.ImageFolderShard,
         imagefolder.PLACES,
-        {imagefolder.INDEX: imagefolder.write_metadata},
+        indexes={imagefolder.INDEX: imagefolder.write_metadata},
     ),
     "webdataset": Writer(webdataset.WebDatasetShard, webdataset.PLACES),
-    "yolo": Writer(yolo.YoloShard, yolo.PLACES, {yolo.INDEX: yolo.write_data_yaml}),
+    "yolo": Writer(yolo.YoloShard, flat=yolo.FLAT, indexes={yolo.INDEX: yolo.write_data_yaml}),
 }
 """The formats by name; the names and what they require stand in ``formats``."""

@@ -67,7 +67,10 @@ class Encoded:
     Attributes:
         sample: the record itself.
         image: RGB, in the recipe's image format.
-        mask: PNG, mode L, 0 and 255.
+        mask: PNG, mode L, 0 and 255: to be looked at, and for matting.
+        label: PNG, mode L, 0 and 1: class indices, what trainers of segmentation networks take.
+            255 is their usual value for "ignore". No palette: readers that turn a palette into
+            grey or RGB would change the indices.
         alpha: PNG, mode L (8 bits) or I;16.
         coverage: share of the image that is mask, in [0, 1].
         cutout: RGBA in PNG or lossless WebP, straight alpha; None unless asked for.
@@ -78,6 +81,7 @@ class Encoded:
     sample: Sample
     image: bytes
     mask: bytes
+    label: bytes
     alpha: bytes
     coverage: float
     cutout: bytes | None = None
@@ -156,7 +160,8 @@ class Encoder:
             samples,
             encode([sample.image for sample in samples]),
             encode_pngs([one.mask.view(np.uint8) * np.uint8(255) for one in samples], "none"),
-            encode_pngs([_alpha_levels(one.alpha, output.alpha_bits) for one in samples], "up"),
+            encode_pngs([one.mask.view(np.uint8) for one in samples], "none"),
+            encode_pngs([alpha_levels(one.alpha, output.alpha_bits) for one in samples], "up"),
             [coverage(one.mask) for one in samples],
             cutouts,
             composites,
@@ -195,7 +200,8 @@ def encode_blocks(
         yield [attempt for task in waiting.popleft() for attempt in task.result()]
 
 
-def _alpha_levels(alpha: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def alpha_levels(alpha: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Turn alpha in [0, 1] into levels of 8 or 16 bits; any shape."""
     if bits == 8:
         return alpha_to_uint8(alpha)
     return np.rint(alpha * 65535).astype(np.uint16)

@@ -16,8 +16,14 @@ from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
 PLACES = tuple(f"data/{split}-{{shard:05d}}.parquet" for split in SPLITS)
-HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}
-"""Our splits as ``datasets`` calls them."""
+CONFIG_FILES = {
+    "hf": "data/{split}-*.parquet",
+    "imagefolder": "imagefolder/{split}/**",
+    "webdataset": "webdataset/{split}-*.tar",
+}
+"""Format to the files of a split."""
+METADATA = "metadata.jsonl"
+"""What the imagefolder reader of ``datasets`` looks for, beside or above its images."""
 GROUP_ROWS = 100  # the Hub's viewer reads whole row groups, and gives up on big ones
 GROUP_BYTES = 32 * 2**20
 PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -25,6 +31,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "key": pa.string(),
     "image": PICTURE,
     "mask": PICTURE,
+    "label": PICTURE,
     "alpha": PICTURE,
     "image_id": pa.int64(),
     "psi": pa.float64(),
@@ -118,23 +125,35 @@ class SplitTable:
 
 
 def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> dict[str, Any]:
-    """Give the ``configs`` of the card's YAML block, so that readers take the Parquet files.
+    """Give the ``configs`` of the card's YAML block, from which ``load_dataset`` takes the files.
+
+    Without them it would guess, and take contact sheets, masks and mattes for images.
 
     Args:
-        formats: that were written.
+        formats: that were written; the first of Parquet, imagefolder, WebDataset and PNG is named.
         splits: that hold samples; a pattern without files would break the reader.
 
     Returns:
-        A mapping to merge into the block; empty where Parquet was not written.
+        A mapping to merge into the block, empty where there is no sample. Splits have the names
+        they have everywhere in the dataset; PNG files are one split ``samples`` with a column
+        ``split``.
     """
-    if "hf" not in formats:
+    files: list[dict[str, Any]]
+    splits = [split for split in SPLITS if split in splits]
+    if not splits:
         return {}
-    files = [
-        {"split": HUB_NAMES[split], "path": f"data/{split}-*.parquet"}
-        for split in SPLITS
-        if split in splits
-    ]
-    return {"configs": [{"config_name": "default", "data_files": files}]}
+    config: dict[str, Any] = {"config_name": "default"}
+    for name, pattern in CONFIG_FILES.items():
+        if name in formats:
+            files = [{"split": split, "path": pattern.format(split=split)} for split in splits]
+            break
+    else:
+        folders = ("images", "masks", "labels", "alpha")
+        files = [{"split": "samples", "path": [METADATA, *(f"{one}/**" for one in folders)]}]
+        if "png" not in formats:  # YOLO alone: images, and labels that only YOLO's trainers read
+            files = [{"split": split, "path": f"yolo/images/{split}/**"} for split in splits]
+            config["drop_labels"] = True  # else names of folders become classes
+    return {"configs": [config | {"data_files": files}]}
 
 
 def _score_names(encoded: Encoded) -> tuple[str, ...]:
@@ -146,6 +165,7 @@ def _row(encoded: Encoded, image_suffix: str) -> dict[str, Any]:
     return encoded.facts | {
         "image": {"bytes": encoded.image, "path": f"{key}{image_suffix}"},
         "mask": {"bytes": encoded.mask, "path": f"{key}.png"},
+        "label": {"bytes": encoded.label, "path": f"{key}.png"},
         "alpha": {"bytes": encoded.alpha, "path": f"{key}.png"},
     }
 

@@ -1,11 +1,11 @@
 """ImageFolder: loose files and a table of them, ``load_dataset("imagefolder", data_dir=...)``.
 
 ```
-imagefolder/train/metadata.jsonl                 file_name, mask_file_name, alpha_file_name, key ...
-imagefolder/train/00003/KEY.png  KEY_mask.png  KEY_alpha.png
+imagefolder/train/metadata.jsonl                 file_name, mask_file_name, label_file_name, ...
+imagefolder/train/00003/KEY.png  KEY_mask.png  KEY_label.png  KEY_alpha.png
 ```
 
-``datasets`` turns the three names into the picture columns image, mask and alpha.
+``datasets`` turns the four names into the image columns image, mask, label and alpha.
 """
 
 import json
@@ -33,21 +33,22 @@ class ImageFolderShard:
         self._lines = staging.open(LINES.format(shard=staging.shard))
 
     def add(self, samples: Sequence[Encoded]) -> None:
-        """Stage the three files of each sample."""
+        """Stage the four files of each sample."""
         for one in samples:
             sample = one.sample
             names = (
                 f"{sample.key}{self._suffix}",
                 f"{sample.key}_mask.png",
+                f"{sample.key}_label.png",
                 f"{sample.key}_alpha.png",
             )
             place = FOLDERS[sample.split].format(shard=self._staging.shard)
-            for name, file in zip(names, (one.image, one.mask, one.alpha), strict=True):
+            for name, file in zip(names, (one.image, one.mask, one.label, one.alpha), strict=True):
                 self._staging.put(place, name, file)
-            image, mask, alpha = (f"{self._staging.shard:05d}/{name}" for name in names)
-            # ``datasets`` gives file_name to the first picture column it meets: it stands first.
-            row = {"file_name": image, "mask_file_name": mask, "alpha_file_name": alpha}
-            row |= one.facts
+            image, mask, label, alpha = (f"{self._staging.shard:05d}/{name}" for name in names)
+            # ``datasets`` gives file_name to the first image column it meets: it stands first.
+            row = {"file_name": image, "mask_file_name": mask, "label_file_name": label}
+            row |= {"alpha_file_name": alpha, **one.facts}
             self._lines.write(f"{sample.split}\t{_DUMP(row)}\n".encode())
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 ```
 yolo/data.yaml
-yolo/images/train/00003/KEY.png    yolo/labels/train/00003/KEY.txt
+yolo/images/train/KEY.png    yolo/labels/train/KEY.txt
 ```
 
-A line is ``0 x1 y1 x2 y2 ...``, one object. An image without object has an empty file. A polygon
-runs through the centres of the outermost pixels, as the readers' rasterisers, which paint the edge
-too, expect; holes are filled.
+The folders are flat, for many readers look in no subfolder. A line is ``0 x1 y1 x2 y2 ...``, one
+connected part of the mask: a line that joins parts would be painted. An image without object has
+an empty file. A polygon follows the edges of the pixels, so that it is right at whatever size a
+trainer scales the image to; holes are filled.
 """
 
 from collections.abc import Sequence
@@ -18,19 +19,20 @@ import yaml
 from numpy.typing import NDArray
 
 from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.core.masks import Ring
 from l4f_datagen.dataset.formats.encoding import Encoded, image_suffix
-from l4f_datagen.dataset.formats.instances import Instance
 from l4f_datagen.dataset.formats.merging import Shards
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
-IMAGES = {split: f"yolo/images/{split}/{{shard:05d}}" for split in SPLITS}
-LABELS = {split: f"yolo/labels/{split}/{{shard:05d}}" for split in SPLITS}
-PLACES = (*IMAGES.values(), *LABELS.values())
+IMAGES = {split: f"yolo/images/{split}" for split in SPLITS}
+LABELS = {split: f"yolo/labels/{split}" for split in SPLITS}
+FLAT = (*IMAGES.values(), *LABELS.values())
 INDEX = "yolo/data.yaml"
-# Ultralytics cuts the decimals of a coordinate off, supervision rounds: both find the pixel at a
-# quarter, and only there.
-IN_PIXEL = 0.25
+# Ultralytics scales a polygon to its training size (640), cuts the decimals off and paints the edge
+# too. A hundredth of a pixel inside, the last pixel painted is the last of the mask at every whole
+# scale up to 100, and what float32 and six digits lose is far less.
+INSET_PX = 0.01
 
 Points = NDArray[np.float64]
 
@@ -44,47 +46,36 @@ class YoloShard:
     def add(self, samples: Sequence[Encoded]) -> None:
         """Stage image and labels of each sample."""
         for one in samples:
-            sample, shard = one.sample, self._staging.shard
-            images, labels = (folders[sample.split] for folders in (IMAGES, LABELS))
-            self._staging.put(images.format(shard=shard), f"{sample.key}{self._suffix}", one.image)
+            sample = one.sample
             height, width = sample.mask.shape
-            text = "".join(label_line(instance, width, height) for instance in one.instances)
-            self._staging.put(labels.format(shard=shard), f"{sample.key}.txt", text.encode())
+            rings = (ring for instance in one.instances for ring in instance.outlines)
+            text = "".join(label_line(ring, width, height) for ring in rings)
+            image = f"{sample.key}{self._suffix}"
+            self._staging.put_flat(IMAGES[sample.split], image, one.image)
+            self._staging.put_flat(LABELS[sample.split], f"{sample.key}.txt", text.encode())
 
     def close(self) -> None:
         """Nothing is held back."""
 
 
-def label_line(instance: Instance, width: int, height: int) -> str:
-    """Write one object as class 0 and a polygon in shares of width and height, with newline."""
-    outline = joined_xy([centred_xy(ring.points_xy) for ring in instance.outlines])
-    shares = (outline + IN_PIXEL) / (width, height)
+def label_line(ring: Ring, width: int, height: int) -> str:
+    """Write one part as class 0 and a polygon in shares of width and height, with newline."""
+    shares = inset_xy(ring.points_xy) / (width, height)
     return f"0 {' '.join(f'{share:.6g}' for share in shares.ravel().tolist())}\n"
 
 
-def centred_xy(points_xy: NDArray[np.int32]) -> Points:
-    """Draw an outer ring in by half a pixel: from pixel edges to pixel indices, ``points 2``.
+def inset_xy(points_xy: NDArray[np.int32]) -> Points:
+    """Draw an outer ring in by ``INSET_PX``, ``points 2``.
 
     Args:
         points_xy: corners of pixels, ``points 2``, the mask on the right hand, as in ``Ring``.
     """
     arriving = np.sign(points_xy - np.roll(points_xy, 1, axis=0))
     leaving = np.roll(arriving, -1, axis=0)
-    # To the right of (x, y) lies (-y, x): half a pixel of it from either edge at the corner.
+    # To the right of (x, y) lies (-y, x).
     right = (arriving + leaving)[:, ::-1] * (-1, 1)
-    centred: Points = points_xy + right / 2 - 0.5
-    return centred
-
-
-def joined_xy(rings: Sequence[Points]) -> Points:
-    """Join rings to one, along the shortest lines between their points, there and back."""
-    joined, *others = rings
-    for other in others:
-        gaps = np.square(joined[:, None] - other[None]).sum(axis=2)
-        here, there = divmod(int(gaps.argmin()), len(other))
-        around = np.roll(other, -there, axis=0)
-        joined = np.concatenate([joined[: here + 1], around, around[:1], joined[here:]])
-    return joined
+    inset: Points = points_xy + INSET_PX * right
+    return inset
 
 
 def write_data_yaml(shards: Shards, out: TextIO) -> None:

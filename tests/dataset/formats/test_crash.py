@@ -35,7 +35,7 @@ def test_a_lost_file_is_made_again(discs, tmp_path):
     discs.make_dataset(tmp_path, 9, formats=formats, blocks=discs.split_blocks)
     before = discs.files_of(tmp_path)
     (tmp_path / "webdataset/val-00000.tar").unlink()
-    [label, *_] = sorted((tmp_path / "yolo/labels/train/00001").iterdir())
+    [label, *_] = sorted((tmp_path / "yolo/labels/train").iterdir())[-1:]
     label.write_bytes(b"")
     notes = discs.make_dataset(tmp_path, 9, formats=formats, blocks=discs.split_blocks)
     assert [note[:8] for note in notes] == ["shard 0:", "shard 1:"]

@@ -20,10 +20,12 @@ first = rows[0]
 print(json.dumps({
     "columns": rows.column_names,
     "features": {name: str(feature) for name, feature in rows.features.items()},
-    "kinds": [type(first[name]).__module__ for name in ("image", "mask", "alpha")],
-    "modes": [first[name].mode for name in ("image", "mask", "alpha")],
+    "kinds": [type(first[name]).__module__ for name in ("image", "mask", "label", "alpha")],
+    "modes": [first[name].mode for name in ("image", "mask", "label", "alpha")],
     "keys": rows["key"][:],
-    "sums": [[sum(row[name].tobytes()) for name in ("image", "mask", "alpha")] for row in rows],
+    "sums": [
+        [sum(row[name].tobytes()) for name in ("image", "mask", "label", "alpha")] for row in rows
+    ],
     "scalars": {name: first[name] for name in ("psi", "seed", "coverage", "width", "height")},
 }))
 """
@@ -51,17 +53,18 @@ def test_load_dataset_gives_pictures(discs, tmp_path, formats):
     (folder / "README.md").write_text(card(formats))
     read = load_dataset(folder, tmp_path / "home")
     kept = discs.accepted_discs(12)
-    assert read["columns"][:4] == ["key", "image", "mask", "alpha"]
-    assert set(read["columns"][4:]) == {
+    assert read["columns"][:5] == ["key", "image", "mask", "label", "alpha"]
+    assert set(read["columns"][5:]) == {
         *("image_id", "psi", "seed", "coverage", "width", "height", "border_contact")
     }
     assert all(kind.startswith("PIL.") for kind in read["kinds"])
-    assert read["modes"] == ["RGB", "L", "L"]
+    assert read["modes"] == ["RGB", "L", "L", "L"]
     assert read["keys"] == [sample.key for sample in kept]
     assert read["sums"] == [
         [
             int(sample.image.sum()),
             int(sample.mask.sum()) * 255,
+            int(sample.mask.sum()),
             int(np.rint(sample.alpha * 255).sum()),
         ]
         for sample in kept
@@ -77,7 +80,8 @@ def test_cells_hold_the_bytes_of_the_files(discs, tmp_path):
     discs.make_dataset(tmp_path, 9)
     for shard in (0, 1):
         for row in pq.read_table(tmp_path / f"data/train-{shard:05d}.parquet").to_pylist():
-            for column, folder in (("image", "images"), ("mask", "masks"), ("alpha", "alpha")):
+            for column in ("image", "mask", "label", "alpha"):
+                folder = "alpha" if column == "alpha" else f"{column}s"
                 file = tmp_path / folder / f"{shard:05d}" / row[column]["path"]
                 assert row[column]["bytes"] == file.read_bytes()
 
@@ -121,14 +125,62 @@ def test_scores_must_be_the_same_for_all(discs, tmp_path):
 def test_splits_are_splits(discs, tmp_path):
     discs.make_dataset(tmp_path / "discs", 9, formats=["hf"], blocks=discs.split_blocks)
     (tmp_path / "discs/README.md").write_text(card(["hf"], ["train", "val"]))
-    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="validation")
+    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="val")
     kept = discs.accepted_discs(9)
     assert read["keys"] == [disc.key for disc in kept if disc.seed % 3 == 0]
     read = load_dataset(tmp_path / "discs", tmp_path / "home", split="train")
     assert read["keys"] == [disc.key for disc in kept if disc.seed % 3]
 
 
-def test_configs_only_with_parquet():
-    assert hf_configs(["png", "coco"]) == {}
+READ_ALL = """
+import json, sys, datasets
+told = {}
+for folder in sys.argv[1:]:
+    parts = datasets.load_dataset(folder)
+    told[folder.rpartition("/")[2]] = {
+        split: [
+            [sum(row[name].tobytes()) if row.get(name) else None for name in (
+                "png" if "png" in row else "image",
+                *(name + ".png" if "png" in row else name for name in ("mask", "label", "alpha")),
+            )]
+            for row in rows
+        ]
+        for split, rows in parts.items()
+    }
+print(json.dumps(told))
+"""
+
+
+def test_load_dataset_reads_the_folder_whatever_the_formats(discs, tmp_path):
+    """Never contact sheets, masks or mattes for images."""
+    wanted = {"train": [], "val": []}
+    for disc in discs.accepted_discs(6):
+        levels = disc.image, disc.mask * 255, disc.mask, np.rint(disc.alpha * 255)
+        row = [int(level.sum()) for level in levels]
+        wanted["train" if disc.seed % 3 else "val"].append(row)
+    folders = []
+    for formats in (["png", "coco"], ["imagefolder"], ["webdataset"], ["yolo"]):
+        folder = tmp_path / formats[0]
+        folders.append(str(folder))
+        pages = {"README.md": card(formats, ["train", "val"]).encode(), "contact_sheet.png": b"no"}
+        discs.make_dataset(folder, 6, formats=formats, blocks=discs.split_blocks, pages=pages)
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    run = subprocess.run(
+        [sys.executable, "-c", READ_ALL, *folders], env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    read = json.loads(run.stdout.splitlines()[-1])
+    assert read["imagefolder"] == read["webdataset"] == wanted
+    assert {split: sorted(rows) for split, rows in read["png"].items()} == {
+        "samples": sorted([*wanted["train"], *wanted["val"]])
+    }
+    images = {
+        split: sorted([row[0], *[None] * 3] for row in rows) for split, rows in wanted.items()
+    }
+    assert {split: sorted(rows) for split, rows in read["yolo"].items()} == images
+
+
+def test_configs_name_what_is_there():
+    assert hf_configs(["png", "hf"], []) == {}
     [config] = hf_configs(["png", "hf"])["configs"]
     assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]

@@ -11,10 +11,10 @@ parts = datasets.load_dataset("imagefolder", data_dir=sys.argv[1])
 print(json.dumps({
     split: {
         "columns": sorted(rows.column_names),
-        "modes": [rows[0][name].mode for name in ("image", "mask", "alpha")],
+        "modes": [rows[0][name].mode for name in ("image", "mask", "label", "alpha")],
         "rows": [
             [row["key"], row["image_id"], row["psi"], row["coverage"],
-             *(sum(row[name].tobytes()) for name in ("image", "mask", "alpha"))]
+             *(sum(row[name].tobytes()) for name in ("image", "mask", "label", "alpha"))]
             for row in rows
         ],
     }
@@ -38,15 +38,16 @@ def test_load_dataset_gives_pictures_and_columns(discs, tmp_path):
     assert set(read) == {"train", "validation"}
     for split, in_val in (("train", False), ("validation", True)):
         assert read[split]["columns"] == sorted(
-            {"image", "mask", "alpha", "key", "image_id", "psi", "seed", "coverage"}
+            {"image", "mask", "label", "alpha", "key", "image_id", "psi", "seed", "coverage"}
             | {"width", "height", "border_contact"}
         )
-        assert read[split]["modes"] == ["RGB", "L", "L"]
+        assert read[split]["modes"] == ["RGB", "L", "L", "L"]
         assert read[split]["rows"] == [
             [
                 *(disc.key, disc.image_id, 1.0, disc.mask.mean()),
                 int(disc.image.sum()),
                 int(disc.mask.sum()) * 255,
+                int(disc.mask.sum()),
                 int(np.rint(disc.alpha * 255).sum()),
             ]
             for disc in discs.accepted_discs(12)
@@ -61,8 +62,8 @@ def test_every_listed_file_is_there(discs, tmp_path):
     listed = {
         f"imagefolder/train/{json.loads(line)[name]}"
         for line in lines
-        for name in ("file_name", "mask_file_name", "alpha_file_name")
+        for name in ("file_name", "mask_file_name", "label_file_name", "alpha_file_name")
     }
     found = {name for name in discs.files_of(tmp_path) if name.endswith((".png", ".webp"))}
     assert listed == found
-    assert len(listed) == 27
+    assert len(listed) == 36

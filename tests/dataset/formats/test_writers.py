@@ -40,4 +40,5 @@ def test_an_index_of_a_split_exists_where_the_split_does(discs, tmp_path):
         assert f"imagefolder/{split}/metadata.jsonl" in found
         assert f"data/{split}-00000.parquet" in found
         assert f"webdataset/{split}-00000.tar" in found
+        assert any(name.startswith(f"yolo/images/{split}/psi") for name in found)
     assert not [name for name in found if "test" in name]
