@@ -15,7 +15,8 @@ from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.io.disk import staged
-from l4f_datagen.pipeline.networks import choose_device, obtain_generator
+from l4f_datagen.models.devices import choose_device
+from l4f_datagen.pipeline.networks import obtain_generator
 from l4f_datagen.recipe import Recipe, recipe_hash
 from l4f_datagen.rendering.latents import open_latents
 from l4f_datagen.rendering.quota import Quota

@@ -18,8 +18,10 @@ from l4f_datagen.pipeline.networks import alpha_sha256, fitting_alpha
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.recipe.domains import weights_path
 from l4f_datagen.training.collapse import Collapsed
-from l4f_datagen.training.loop import build_alpha, open_sources
-from l4f_datagen.training.run import COLLAPSED, pretrained, run_training, training_id
+from l4f_datagen.training.identity import training_id
+from l4f_datagen.training.run import COLLAPSED, pretrained, train_alpha
+from l4f_datagen.training.sources import SourceContext, open_sources
+from l4f_datagen.training.state import build_alpha
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +53,14 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
     part, folder = alpha_part(bench, change, seed), bench.network_folder(name, seed)
     ended = folder / COLLAPSED
     if ended.exists():
-        claim_network(folder, training_id(part, bench.checkpoint.fingerprint))
+        claim_network(folder, training_id(part, bench.checkpoint, bench.recipe.generator.crop))
     else:
         try:
-            trained = run_training(
-                part, bench.generator, bench.checkpoint, folder, offline=bench.offline
+            recipe = bench.recipe.model_copy(update={"alpha": part})
+            trained = train_alpha(
+                recipe, bench.checkpoint, folder, generator=bench.generator, offline=bench.offline
             )
-            return Prepared(partial(label, bench, open_alpha(trained).build()))
+            return Prepared(partial(label, bench, open_alpha(trained.path).build()))
         except Collapsed as error:
             logger.warning(f"{name}, training seed {seed}: {error}; scored as it ended")
             if not ended.exists():
@@ -68,12 +71,13 @@ def prepare(bench: Bench, seed: int, *, name: str, change: Change) -> Prepared:
 
 
 def check(bench: Bench, *, change: Change) -> None:
-    """Refuse what the training would; errors as ``run_training``."""
+    """Refuse what the training would; errors as ``train_alpha``."""
     # Bare grounds are drawn once the folder is claimed; a folder the user names is checked anyway.
     part = alpha_part(bench, partial(muted, rule="conv1") if change is unrelated else change, 0)
     check_features(part, bench.generator)
     pretrained(part, bench.checkpoint)
-    open_sources(part, bench.generator, offline=bench.offline)
+    crop = bench.recipe.generator.crop
+    open_sources(SourceContext(part, bench.generator, crop, bench.offline))
 
 
 def check_features(part: AlphaPart, generator: Generator) -> None:
@@ -100,7 +104,7 @@ def settings(bench: Bench, *, change: Change) -> str:
     if change is unrelated:
         part = changed(part, {"background": "conv1", "background_path": None})
         pictures = f" over {unrelated_name(bench)}"
-    return training_id(part, bench.checkpoint.fingerprint) + pictures
+    return training_id(part, bench.checkpoint, bench.recipe.generator.crop) + pictures
 
 
 def unchanged(bench: Bench, part: AlphaPart) -> dict[str, Any]:

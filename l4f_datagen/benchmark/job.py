@@ -12,7 +12,8 @@ from l4f_datagen.benchmark.rows import row_path
 from l4f_datagen.benchmark.tables import on_psi
 from l4f_datagen.benchmark.truth import digest_of
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.pipeline.networks import choose_device, obtain_generator
+from l4f_datagen.models.devices import choose_device
+from l4f_datagen.pipeline.networks import obtain_generator
 from l4f_datagen.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Job:
         unrelated: folder of pictures for ``unrelated-backgrounds``.
         outside: name -> folder of masks of a tool from outside.
         images_only: write the pictures and stop.
-        device: see ``weights.choose_device``.
+        device: see ``choose_device``.
         offline: fetch nothing.
     """
 

@@ -45,6 +45,7 @@ from l4f_datagen.benchmark.tables import (
 from l4f_datagen.benchmark.truth import Truth, check_truth, digest_of, open_truth, renders
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png
+from l4f_datagen.io.photographs import check_photographs
 from l4f_datagen.io.stores import open_store
 from l4f_datagen.io.training_folder import claim_folder
 
@@ -74,7 +75,8 @@ def run_benchmark(job: Job) -> str:
         chosen = choose_methods(bench, job.methods)
         if job.unrelated is not None:  # rather now than after hours of training
             resolution = bench.generator.spec.resolution
-            open_store(str(job.unrelated), resolution, offline=job.offline)
+            store = open_store(str(job.unrelated), side=resolution, offline=job.offline)
+            check_photographs(store, resolution)
         check_methods(bench, job, chosen)
     claim_folder(job.out, identity(bench), other=OTHER)
     logger.info(f"{job.num_images:,} pictures at psi {', '.join(f'{psi:g}' for psi in job.psis)}")

@@ -16,7 +16,7 @@ from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.segmenter.training import predict
-from l4f_datagen.training.loop import build_alpha
+from l4f_datagen.training.state import build_alpha
 
 TAUGHT = "taught.safetensors"
 EPSILON = 1e-5

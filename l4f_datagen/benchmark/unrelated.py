@@ -9,7 +9,7 @@ from PIL import Image
 from l4f_datagen.benchmark.bench import Bench
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import save_png
-from l4f_datagen.io.listing import listing_sha256
+from l4f_datagen.io.stores import listing_sha256
 from l4f_datagen.toys.ground import draw_ground
 from l4f_datagen.toys.scene import TOYS
 

@@ -200,7 +200,7 @@ def export(model: Path, target: Path, overwrite: bool) -> None:
 
 
 def _open(model: Path, device: str) -> "Segmenter":
-    from l4f_datagen.pipeline.networks import choose_device
+    from l4f_datagen.models.devices import choose_device
     from l4f_datagen.segmenter.model import open_segmenter
 
     return open_segmenter(model, choose_device(device))

@@ -64,7 +64,7 @@ def train(
     if reals == "":  # as a path, the folder one happens to be in
         raise UsageError("--reals", "is empty", "name pictures of the domain")
     from l4f_datagen.io.stores import STORES, store_kind
-    from l4f_datagen.training.reals import REALS
+    from l4f_datagen.training.sources import REALS
 
     training = {"seed": seed, "steps": steps, "precision": precision}
     flags = [f"alpha.training.{k}={v}" for k, v in training.items() if v is not None]
@@ -77,9 +77,10 @@ def train(
     if dry_run:
         click.echo(recipe.dump(), nl=False)
         return
-    from l4f_datagen.pipeline.networks import choose_device, obtain_generator
+    from l4f_datagen.models.devices import choose_device
+    from l4f_datagen.pipeline.networks import obtain_generator
     from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
-    from l4f_datagen.training.run import Resume, run_training
+    from l4f_datagen.training.run import train_alpha
 
     chosen = choose_device(own_device(device))
     ranks = join_ranks(chosen)
@@ -90,11 +91,19 @@ def train(
     finally:  # what it refuses, the others refuse too, each for itself
         if ranks.leads:
             ranks.wait()
-    resume = Resume(keep_states, resume_at)
-    result = run_training(recipe.alpha, generator, checkpoint, out, resume=resume, offline=offline)
+    trained = train_alpha(
+        recipe,
+        checkpoint,
+        out,
+        generator=generator,
+        keep_states=keep_states,
+        resume_at=resume_at,
+        offline=offline,
+    )
     leave_ranks()
     if not ranks.leads:
         return
+    result = trained.path
     if annotated is not None:
         from l4f_datagen.annotate.with_truth import choose_with_truth
 

@@ -1,7 +1,7 @@
-"""Photo: a picture file of anybody, turned upright and into RGB, or refused in one line.
+"""Photo: an image file from anywhere, turned upright and into RGB, or refused in one line.
 
 EXIF orientation is applied; 16-bit grey is scaled to 8 bits; CMYK, palettes and grey become RGB;
-transparent pixels are shown on black. Of several pictures in one file the first counts.
+transparent pixels are shown on black. Of several images in one file the first counts.
 """
 
 import io
@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l4f_datagen.core.errors import InputRefused
@@ -24,21 +23,22 @@ STARTS = {
     "TIFF": (b"II*\0", b"MM\0*"),
     "GIF": (b"GIF8",),
 }
-"""What files of a format begin with, however they end."""
+"""What files of a format begin with, whatever their names end in."""
 FORMATS = tuple(STARTS)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""What the names of photographs end in; other files are ignored, and counted."""
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 REMEDY = "remove or replace it"
 MAX_PIXELS = 64_000_000
-SMALLEST = 0.5
-"""Of the generator's side: smaller pictures, enlarged, give themselves away by their blur."""
+"""Of an image in a store of photographs."""
 
 
 @contextmanager
 def opened(
     source: Path | bytes, subject: str, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
-    """Open a picture for the block, which checks its size before it takes the pixels.
+    """Open an image for the block, which checks its size before it decodes the pixels.
 
     Args:
         source: a file or its bytes.
@@ -46,7 +46,7 @@ def opened(
         formats: those of ``FORMATS`` that are read; None: all that Pillow knows.
 
     Raises:
-        InputRefused: no picture, or one that is damaged, as far as the block reads it.
+        InputRefused: no image, or one that is damaged, as far as the block reads it.
     """
     known, start = formats or FORMATS, b""
     try:
@@ -75,16 +75,16 @@ def opened(
 
 
 def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
-    """Decode an opened picture as RGB, turned as its EXIF says.
+    """Decode an opened image as RGB, turned as its EXIF says.
 
     Raises:
-        InputRefused: pixels of a kind that no camera and no painter writes.
+        InputRefused: pixels of a kind that no camera writes.
     """
     if image.mode not in (*MODES, *WIDE):
         problem = f"has pixels of kind {image.mode}"
         raise InputRefused(subject, problem, "save it as RGB or grey with 8 or 16 bits")
     image.load()
-    with suppress(Exception):  # broken EXIF says nothing of how the picture was held
+    with suppress(Exception):  # broken EXIF says nothing about the orientation
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode in WIDE:  # Pillow would clip them
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
@@ -94,32 +94,3 @@ def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
         black = Image.new("RGBA", shown.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, shown).convert("RGB")
     return image.convert("RGB")
-
-
-def read_square(path: Path, side: int) -> NDArray[np.uint8]:
-    """Read an image file as ``side side 3`` uint8; see ``fit_square``."""
-    return fit_square(path, side, str(path))
-
-
-def fit_square(source: Path | bytes, side: int, subject: str) -> NDArray[np.uint8]:
-    """Return an image as ``side side 3`` uint8, whole and centred on black (letterboxed).
-
-    LSUN-Car's generator draws 4:3 pictures between black bars; its reals must look the same.
-
-    Raises:
-        InputRefused: not an image, larger than 64 megapixels, or far smaller than ``side``.
-    """
-    with opened(source, subject) as image:
-        size = f"{image.width} x {image.height}"
-        if image.width * image.height > MAX_PIXELS:
-            raise InputRefused(subject, f"is {size} pixels, at most 64 MP", "shrink it")
-        if max(image.size) < SMALLEST * side:
-            problem = f"is {size} pixels, the generator draws {side} x {side}"
-            raise InputRefused(subject, problem, "take pictures of at least half that side")
-        whole = upright_rgb(image, subject)
-    scale = side / max(whole.size)
-    width, height = (max(1, round(length * scale)) for length in whole.size)
-    fitted = whole.resize((width, height), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (side, side))
-    canvas.paste(fitted, ((side - width) // 2, (side - height) // 2))
-    return np.asarray(canvas)

@@ -1,108 +1,252 @@
-"""Pictures of any kind of store, one by one: folder, zip, LMDB, Hugging Face dataset."""
+"""Stores: what photographs lie in, be it a folder, a zip, an LMDB or a Hugging Face dataset."""
 
+import hashlib
+import logging
+import os
+import re
+import sys
+import warnings
 import zipfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor
+from l4f_datagen.core.errors import InputRefused, NetworkError, UsageError
+from l4f_datagen.io.download import is_offline
+from l4f_datagen.io.photo import SUFFIXES
+from l4f_datagen.io.photographs import Store, counted_endings
+from l4f_datagen.io.zip_reader import ZipReader
 
-from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.hf_store import HfDataset
-from l4f_datagen.io.lmdb_store import Lmdb
-from l4f_datagen.io.photo import fit_square, read_square
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-MAX_ENCODED_BYTES = 256_000_000
-LOOKED_AT = 4
-"""Pictures read when a store is opened: a wrong set is refused before hours of work."""
-UNPACKING_FAILS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What zipfile raises on a bad member; RuntimeError for a password or an unknown compression."""
 EXPECTED = "name a folder, a whole zip file, an LMDB or a Hugging Face dataset (hf://user/name)"
+MAX_ENCODED_BYTES = 256_000_000
+"""Of one image in a zip, unpacked: 64 megapixels without compression, and some."""
+MAX_ENTRIES = 10_000_000
+SIZED_KEY = re.compile(rb"(\d{1,5})-\d{5,}")
+LMDB_REMEDY = "name an LSUN or rosinality LMDB"
+MAX_LISTED = 1_000_000
+"""Entries that name a store."""
+SAMPLED, SAMPLE_BYTES = 64, 2**16
+"""Files whose first bytes name a store too, spread over all: images may be of one size."""
 
 
-@runtime_checkable  # the tests check annotations
-class Store(Protocol):
-    """Pictures that can be counted and read by number."""
+class OpenStore(Protocol):
+    """Opens a store; see ``open_store``."""
 
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-
-    def read(self, number: int) -> NDArray[np.uint8]:
-        """Return picture ``number`` as ``side side 3``, whole and centred on black."""
+    def __call__(self, path: str, *, side: int | None, offline: bool) -> Store:
+        """Return the store; errors as each one's."""
 
 
-class Folder:
-    """Every picture below a folder, in the order of their paths."""
-
-    def __init__(self, path: Path, side: int) -> None:
-        self.path, self.side = path, side
-        named = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-        self.files = sorted(p for p in named if not p.is_dir())
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def read(self, number: int) -> NDArray[np.uint8]:
-        """Return one picture, ``side side 3``."""
-        return read_square(self.files[number], self.side)
+def open_folder(path: str, *, side: int | None, offline: bool) -> Store:
+    """Every image below a folder, in the order of their paths; hidden files are left out."""
+    names, ignored = _images(name for name, _ in _files(Path(path)))
+    files = [Path(path, name) for name in names]
+    return Store(path, len(files), lambda k: str(files[k]), files.__getitem__, ignored)
 
 
-class Zip:
-    """Every picture in a zip file, in the order of their names; nothing is unpacked to disk."""
+def open_zip(path: str, *, side: int | None, offline: bool) -> Store:
+    """Every image in a zip file, in the order of their names."""
+    if not zipfile.is_zipfile(path):
+        raise InputRefused(path, "is no zip file", EXPECTED)
+    archive = ZipReader(Path(path))
+    names, ignored = _images(archive.names)
 
-    def __init__(self, path: Path, side: int) -> None:
-        self.path, self.side = path, side
-        try:
-            self.archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise InputRefused(str(path), f"is no zip file ({error})", EXPECTED) from error
-        files = (member.filename for member in self.archive.infolist() if not member.is_dir())
-        names = (name for name in files if not name.startswith("__MACOSX/"))
-        self.names = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, number: int) -> NDArray[np.uint8]:
-        """Return one picture, ``side side 3``."""
-        name = self.names[number]
-        subject = f"{self.path}:{name}"
-        if self.archive.getinfo(name).file_size > MAX_ENCODED_BYTES:
+    def encoded(number: int) -> bytes:
+        if archive.size(names[number]) > MAX_ENCODED_BYTES:
+            subject = f"{path}/{names[number]}"
             raise InputRefused(subject, "is larger than 256 MB unpacked", "remove it")
-        try:
-            encoded = self.archive.read(name)
-        except UNPACKING_FAILS as error:
-            problem = f"cannot be unpacked ({error})"
-            raise InputRefused(subject, problem, "pack it again, without a password") from error
-        return fit_square(encoded, self.side, subject)
+        return archive.read(names[number])
+
+    return Store(path, len(names), lambda k: f"{path}/{names[k]}", encoded, ignored)
 
 
-def lmdb_store(path: Path, side: int) -> Store:
-    """An LSUN or rosinality LMDB."""
-    return Lmdb(path, side)
+def open_lmdb(path: str, *, side: int | None, offline: bool) -> Store:
+    """An LMDB of encoded images.
+
+    rosinality stores every image in one or more sizes under ``256-00017`` beside ``length``: the
+    smallest size that fills ``side`` is read. LSUN has one image under every key.
+
+    Raises:
+        UsageError: the lmdb package is missing.
+        InputRefused: no LMDB, one that is cut off, or one without images.
+    """
+    try:
+        import lmdb
+    except ImportError as error:
+        raise UsageError(path, "needs the lmdb package", "pip install lmdb") from error
+    try:
+        environment = lmdb_environment(Path(path).resolve())
+        _check_length(environment, Path(path))
+        with environment.begin() as transaction:
+            length = transaction.get(b"length")
+            cursor = transaction.cursor()
+            keys = _all_keys(cursor, path) if length is None else _sized(cursor, length, path, side)
+    except lmdb.Error as error:
+        problem = f"is no LMDB ({' '.join(str(error).split())[:120]})"
+        raise InputRefused(path, problem, LMDB_REMEDY) from error
+
+    def subject(number: int) -> str:
+        return f"{path}:{keys[number].decode(errors='replace')}"
+
+    def encoded(number: int) -> bytes:
+        with environment.begin() as transaction:
+            value: bytes | None = transaction.get(keys[number])
+        if value is None:
+            raise InputRefused(subject(number), "is missing", "make the LMDB again")
+        return value
+
+    return Store(path, len(keys), subject, encoded)
 
 
-def hf_store(path: str, side: int, offline: bool) -> Store:
-    """A Hugging Face dataset, by name or folder."""
-    return HfDataset(path, side, offline=offline)
+@lru_cache(maxsize=8)
+def lmdb_environment(path: Path) -> Any:
+    """Open an LMDB folder or file for reading, once a process: lmdb refuses to do it twice."""
+    import lmdb
+
+    return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
 
 
-STORES: dict[str, Callable[[str, int, bool], Store]] = {
-    "folder": lambda path, side, offline: Folder(Path(path), side),
-    "zip": lambda path, side, offline: Zip(Path(path), side),
-    "lmdb": lambda path, side, offline: lmdb_store(Path(path), side),
-    "hf": hf_store,
+def _check_length(environment: Any, path: Path) -> None:
+    """Refuse a file that ends before its last page: reading that kills the process (SIGBUS)."""
+    file = path / "data.mdb" if path.is_dir() else path
+    size = file.stat().st_size
+    written = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if size < written:
+        problem = f"is cut off: {size:,} of {written:,} bytes are there"
+        raise InputRefused(str(path), problem, "copy or download it again")
+
+
+def _all_keys(cursor: Any, path: str) -> list[bytes]:
+    keys = [bytes(key) for key in islice(cursor.iternext(values=False), MAX_ENTRIES + 1)]
+    if len(keys) > MAX_ENTRIES:
+        raise InputRefused(path, f"holds over {MAX_ENTRIES:,} entries", "split it")
+    return keys
+
+
+def _sized(cursor: Any, length: bytes, path: str, side: int | None) -> list[bytes]:
+    if not length.isdigit() or int(length[:12]) > MAX_ENTRIES:
+        problem = f"has an impossible length {bytes(length[:20])!r}"
+        raise InputRefused(path, problem, LMDB_REMEDY)
+    count, sizes = int(length), set[int]()
+    more = cursor.first()
+    while more and (match := SIZED_KEY.fullmatch(bytes(cursor.key()))):
+        sizes.add(int(match[1]))
+        # Beyond the last image of this size: ";" sorts after every digit.
+        more = cursor.set_range(match[1] + b"-;")
+    if count and not sizes:
+        problem = f"promises {count} images and holds none"
+        raise InputRefused(path, problem, LMDB_REMEDY)
+    filling = [size for size in sizes if side is not None and size >= side]
+    best = min(filling) if filling else max(sizes, default=0)
+    return [f"{best}-{number:05d}".encode() for number in range(count)]
+
+
+def open_hf(path: str, *, side: int | None, offline: bool) -> Store:
+    """The first image column of a dataset's ``train`` split, else of its first split.
+
+    Args:
+        path: ``user/name`` (``hf://`` before it is allowed), a folder of Parquet files, or what
+            ``save_to_disk`` wrote.
+        side: not used.
+        offline: take a dataset of the Hub from the cache alone, as with ``HF_HUB_OFFLINE``.
+
+    Raises:
+        NetworkError: the Hub cannot be reached, must not be or does not have it.
+        InputRefused: no dataset, or one without an image column.
+    """
+    import datasets
+
+    name = path.removeprefix("hf://")
+    place = Path(name)
+    marks = [place / "dataset_info.json", place / "dataset_dict.json"]
+    try:
+        with quiet(offline=offline):
+            if any(mark.exists() for mark in marks):
+                loaded: Any = datasets.load_from_disk(name)
+            elif place.exists():
+                loaded = datasets.load_dataset(name)
+            else:
+                loaded = load_from_hub(name)
+    except Exception as error:
+        problem = f"cannot be opened ({' '.join(str(error).split())[:160]})"
+        if isinstance(error, IndexError):  # what the library makes of no rows
+            problem = "holds no rows"
+        if place.exists():
+            raise InputRefused(path, problem, "name a dataset with images") from error
+        if offline or is_offline():
+            problem = "is not in the cache, and the network is switched off"
+            raise NetworkError(path, problem, "open it once with the network on") from error
+        raise NetworkError(path, problem, "check the name and the network") from error
+    if isinstance(loaded, dict):
+        loaded = loaded["train"] if "train" in loaded else next(iter(loaded.values()))
+    columns = [k for k, v in loaded.features.items() if isinstance(v, datasets.Image)]
+    if not columns:
+        named = ", ".join(loaded.features)
+        raise InputRefused(path, f"has no image column, only {named}", "name another dataset")
+    column = columns[0]
+    rows = loaded.cast_column(column, datasets.Image(decode=False))
+
+    def encoded(number: int) -> Path | bytes:
+        value = rows[number][column]
+        if value is None:
+            raise InputRefused(f"{path}[{number}]", "has no image", "drop empty rows")
+        data: bytes | None = value["bytes"]
+        return Path(value["path"]) if data is None else data
+
+    return Store(path, len(rows), lambda k: f"{path}[{k}]", encoded)
+
+
+@lru_cache(maxsize=8)
+def load_from_hub(name: str) -> Any:
+    """Load a dataset by name, once a process: backgrounds are opened again for the previews."""
+    import datasets
+
+    return datasets.load_dataset(name)
+
+
+@contextmanager
+def quiet(*, offline: bool) -> Iterator[None]:
+    """Keep the libraries' logs and warnings off stderr, and with ``offline`` off the network."""
+    import datasets
+    import huggingface_hub
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+        huggingface_hub.utils.disable_progress_bars()
+    loggers = [logging.getLogger(library) for library in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    # What HF_HUB_OFFLINE=1 sets. Both look here before each request; their arguments for it
+    # (``local_files_only``) do not keep ``load_dataset`` from asking the Hub for a dataset's files.
+    switches = [datasets.config, huggingface_hub.constants]
+    were = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = switch.HF_HUB_OFFLINE or offline
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for switch, was in zip(switches, were, strict=True):
+            switch.HF_HUB_OFFLINE = was
+
+
+STORES: dict[str, OpenStore] = {
+    "folder": open_folder,
+    "zip": open_zip,
+    "lmdb": open_lmdb,
+    "hf": open_hf,
 }
 
 
 def store_kind(path: str) -> str:
-    """Tell the kind of store by what lies at ``path``; a name that is no path is a dataset's."""
+    """Return the kind of store found at ``path``; a name that is no path is a dataset's."""
     place = Path(path)
     if place.is_dir():
         if (place / "data.mdb").exists():
@@ -117,41 +261,107 @@ def store_kind(path: str) -> str:
         return "zip"
     name = path.removeprefix("hf://")
     is_name = name.count("/") == 1 and path[:1] not in "./~"
-    # Below a folder that is here, a slip of the pen is likelier than a user of that name.
-    is_slip = name == path and Path(name).parent.is_dir()
-    return "hf" if is_name and not is_slip else "folder"
+    # Below a folder that exists, a mistyped path is likelier than a user of that name.
+    is_mistyped = name == path and Path(name).parent.is_dir()
+    return "hf" if is_name and not is_mistyped else "folder"
 
 
-def open_store(path: str, side: int, kind: str | None = None, *, offline: bool = False) -> Store:
-    """Open pictures for a generator's canvas of ``side`` px.
+def open_store(
+    path: str, kind: str | None = None, *, side: int | None = None, offline: bool = False
+) -> Store:
+    """Open photographs; no image is decoded yet, see ``check_photographs``.
 
     Args:
         path: folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset.
-        side: of the canvas.
-        kind: one of ``STORES``; None: told by what is there.
+        kind: a key of ``STORES``; None: what is found there.
+        side: of the canvas, px: an LMDB with several sizes gives the smallest that fills it.
         offline: fetch nothing.
 
     Raises:
-        InputRefused: nothing there, no picture in it, or some (a few are looked at here) that
-            cannot be read or are far smaller than the canvas.
+        InputRefused: nothing there, or no image in it.
         NetworkError: a dataset that cannot be fetched.
     """
     kind = kind or store_kind(path)
     if kind != "hf" and not Path(path).exists():
         raise InputRefused(path, "is not there", EXPECTED)
-    store = STORES[kind](path, side, offline)
+    store = STORES[kind](path, side=side, offline=offline)
     if not len(store):
-        endings = " ".join(sorted(SUFFIXES))
-        raise InputRefused(path, f"holds no image ({endings})", "name pictures of the domain")
-    for number in sorted({len(store) * k // LOOKED_AT for k in range(LOOKED_AT)}):
-        store.read(number)
+        ignored = f"; ignored are {counted_endings(store.ignored)}" if store.ignored else ""
+        problem = f"holds no image ({' '.join(SUFFIXES)}{ignored})"
+        raise InputRefused(path, problem, "name photographs of the domain")
     return store
 
 
-def draw_pictures_of(
-    store: Store, stream: np.random.RandomState, batch: int
-) -> Float[Tensor, "batch 3 side side"]:
-    """Return ``batch 3 side side`` in [-1, 1], drawn with replacement."""
-    picked = stream.randint(0, len(store), batch)
-    images = np.stack([store.read(int(number)) for number in picked])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+def listing_sha256(path: str, kind: str | None = None) -> str | None:
+    """Return a hash that changes with the images of a store; none of them is decoded.
+
+    Two trainings on one folder are the same only while it holds the same images. Reading all would
+    take hours: names, sizes and the first bytes of a few stand for the content, and checksums where
+    the container keeps them. No time of a file counts: a copy of a folder is the same set.
+
+    Args:
+        path: see ``open_store``.
+        kind: see ``open_store``.
+
+    Returns:
+        None for what cannot be listed here: a dataset of the Hub, which its name stands for, and a
+        store that is absent or broken, which is refused when it is opened.
+    """
+    try:
+        kind = kind or store_kind(path)
+        entries = sorted(islice(_entries(path, kind), MAX_LISTED))
+        digest = hashlib.sha256(repr(entries).encode())
+        if kind in ("folder", "hf"):
+            for name, *_ in entries[:: max(1, len(entries) // SAMPLED)]:
+                with Path(path, str(name)).open("rb") as file:
+                    digest.update(file.read(SAMPLE_BYTES))
+    except (OSError, ValueError, ImportError, zipfile.BadZipFile):
+        return None
+    return digest.hexdigest()
+
+
+def _entries(path: str, kind: str) -> Iterator[tuple[str | int, ...]]:
+    if kind == "zip":
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                yield member.filename, member.file_size, member.CRC
+    elif kind == "lmdb":  # pages hide what is in them
+        import lmdb
+
+        try:
+            environment = lmdb_environment(Path(path).resolve())
+        except lmdb.Error as error:
+            raise ValueError("no LMDB") from error
+        yield "entries", int(environment.stat()["entries"])
+        yield "last write", int(environment.info()["last_txnid"])
+    elif not Path(path).is_dir():
+        raise ValueError("not on this disk")
+    else:
+        files = _files(Path(path))
+        yield from (entry for entry in files if kind == "hf" or _is_image(entry[0]))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield posix path and bytes of the files below a folder; hidden ones are left out."""
+    for root, folders, names in os.walk(folder):
+        # Sorted, so that of too large a set the same are looked at on every disk.
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            file = Path(root, name)
+            if not name.startswith(".") and file.is_file():
+                yield file.relative_to(folder).as_posix(), file.stat().st_size
+
+
+def _images(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:
+    """Return the names of images, sorted, and ending -> number of the other files."""
+    images, ignored = [], Counter[str]()
+    for name in names:
+        if _is_image(name):
+            images.append(name)
+        else:
+            ignored[PurePosixPath(name).suffix.lower() or "without ending"] += 1
+    return sorted(images), dict(ignored)
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES

@@ -1,14 +1,31 @@
-"""Training folder: an output folder that belongs to one training or one benchmark of trainings."""
+"""Training folder: an output folder that belongs to one training, one process at a time."""
 
 import io
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import FULL, PART, staged, write_atomically
+from l4f_datagen.io.file_lock import FileLock
+
+logger = logging.getLogger(__name__)
 
 IDENTITY = "training-id"
+LOCK = "lock"
+POLL_SECONDS = 2.0
+"""Between two looks at the lock: a training takes minutes."""
+
+
+def is_claimed(out: Path, identity: str) -> bool:
+    """Whether ``out`` is the folder of what has this identity; nothing is written."""
+    try:
+        return (out / IDENTITY).read_bytes().strip() == identity.encode()
+    except OSError:
+        return False
 
 
 def claim_folder(out: Path, identity: str, *, other: str) -> None:
@@ -21,17 +38,17 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
 
     Raises:
         UsageError: it belongs to another, holds foreign files, or cannot be written.
-        OSError: the disk is full, which is no fault of the folder.
+        OSError: the disk is full, which is not the folder's fault.
     """
     marker = out / IDENTITY
-    unfinished = {IDENTITY, IDENTITY + PART}
+    unfinished = {IDENTITY, IDENTITY + PART, LOCK}
     try:
         claimed = marker.read_bytes().strip() if marker.exists() else b""
         if claimed:
             if claimed != identity.encode():
                 raise UsageError(str(out), other, "name another --out or remove the folder")
             return
-        # A claim that was cut short leaves a marker that says nothing: the folder is still free.
+        # A claim that was cut short leaves an empty marker: the folder is still free.
         if out.exists() and any(path.name not in unfinished for path in out.iterdir()):
             raise UsageError(str(out), "is not empty and holds other files", "name another --out")
         write_atomically(marker, f"{identity}\n".encode(), durable=True)
@@ -40,6 +57,41 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
             raise
         problem = f"cannot be used ({error.strerror})"
         raise UsageError(str(out), problem, "name a folder that can be written") from error
+
+
+@contextmanager
+def hold_folder(
+    out: Path, *, leads: bool = True, agree: Callable[[bool], bool] = bool
+) -> Iterator[None]:
+    """Train alone in a claimed folder for the block; wait while another process trains there.
+
+    The lock is the operating system's: it ends with the process that holds it, however it ends.
+
+    Args:
+        out: claimed.
+        leads: whether this process takes the lock, for all that train with it.
+        agree: whether something holds in any of these processes; called by all of them alike.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    with FileLock(out / LOCK) as lock:
+        waited = False
+        while not agree(leads and _acquired(lock)):
+            if leads and not waited:
+                logger.info("%s: another process trains here; waiting for its network", out)
+            waited = True
+            time.sleep(POLL_SECONDS)
+        yield
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        return lock.acquire()
+    except OSError as error:
+        problem = f"cannot be locked ({error.strerror})"
+        remedy = "name a folder that can be written"
+        raise UsageError(str(lock.path.parent), problem, remedy) from error
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

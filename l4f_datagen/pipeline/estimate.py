@@ -6,9 +6,10 @@ from typing import Any
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.ownership import refuse_shared_overwrite
+from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.local_engine import render_threads
-from l4f_datagen.pipeline.networks import choose_devices, fitting_alpha, obtain_generator
+from l4f_datagen.pipeline.networks import fitting_alpha, obtain_generator
 from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of

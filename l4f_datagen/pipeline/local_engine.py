@@ -14,8 +14,8 @@ from l4f_datagen.core.progress import Progress
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.models.devices import choose_devices, flush_denormals
 from l4f_datagen.pipeline.job import Job, MakeShard
-from l4f_datagen.pipeline.networks import choose_devices
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.filters import Judge
 from l4f_datagen.rendering.quota import Quota
@@ -125,7 +125,7 @@ class LocalEngine:
         self._queue.clear()
 
     def _begin_thread(self) -> None:
-        torch.set_flush_denormal(True)  # settings of the thread
+        flush_denormals()  # a setting of the thread, as is the next
         torch.set_num_threads(1)
         self._own.renderer = next(self._turns)
 

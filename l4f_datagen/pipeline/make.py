@@ -11,9 +11,10 @@ from l4f_datagen.dataset.jobs import JobRecord
 from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.ownership import Asked
 from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.pipeline.local_engine import local_engine
-from l4f_datagen.pipeline.networks import choose_devices, open_networks
+from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.pipeline.provenance import dataset_facts, provenance
 from l4f_datagen.pipeline.ray_engine import ray_engine
 from l4f_datagen.rendering.quota import Quota
@@ -21,7 +22,7 @@ from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.share import ShareQuota
 from l4f_datagen.rendering.sweep import sweep_of
 from l4f_datagen.report.pages import dataset_pages
-from l4f_datagen.training.course import preview_png
+from l4f_datagen.training.history import preview_png
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from l4f_datagen.checkpoints.open import (
 )
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.generator import Generator
-from l4f_datagen.recipe import AlphaPart, GeneratorPart, Recipe
+from l4f_datagen.recipe import GeneratorPart, Recipe
 from l4f_datagen.recipe.domains import weights_path
 from l4f_datagen.rendering.probes import open_probes
 from l4f_datagen.rendering.styles import styles_of
-from l4f_datagen.training.course import read_course
-from l4f_datagen.training.run import cached_training, run_training
+from l4f_datagen.training.history import read_history
+from l4f_datagen.training.identity import cached_training
+from l4f_datagen.training.run import RESULT, train_alpha
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Networks:
         alpha_sha256: names the alpha network's weights.
         alpha_labels: what hand-made labels did to it, see `label_facts`.
         alpha_run: folder of its training, where it was trained for this recipe.
-        alpha_course: what that folder says, see `alpha.course.read_course`.
+        alpha_course: what that folder says, see `training.history.read_history`.
     """
 
     checkpoint: GeneratorCheckpoint
@@ -51,44 +53,6 @@ class Networks:
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
     alpha_run: Path | None = None
     alpha_course: Mapping[str, Any] | None = None
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device: "auto" takes CUDA, then MPS, then the CPU.
-
-    Also makes the CPU treat denormals as zero: vanishing activations otherwise cost it dear, and
-    no pixel hangs on numbers below 1e-38.
-
-    Raises:
-        UsageError: unknown or absent device.
-    """
-    torch.set_flush_denormal(True)
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        problem = f"cannot be used here ({reason})"
-        raise UsageError(f"--device {name}", problem, "use cpu, cuda, cuda:0 or mps") from error
-    return device
-
-
-def choose_devices(names: Sequence[str]) -> list[torch.device]:
-    """Return the devices of one run, see `choose_device`.
-
-    Raises:
-        UsageError: an unknown or absent device, or devices of several kinds.
-    """
-    devices = [choose_device(name) for name in names]
-    kinds = {device.type for device in devices}
-    if len(kinds) > 1:
-        problem = f"names {' and '.join(sorted(kinds))}, whose pictures differ in their last bits"
-        raise UsageError("--devices", problem, "name devices of one kind")
-    return devices
 
 
 def obtain_generator(
@@ -116,7 +80,7 @@ def obtain_generator(
 
 
 def obtain_alpha(
-    part: AlphaPart,
+    recipe: Recipe,
     checkpoint: GeneratorCheckpoint,
     generator: Generator,
     *,
@@ -129,16 +93,17 @@ def obtain_alpha(
         NetworkError: something has to be fetched and cannot be.
         L4FError: the training collapsed.
     """
+    part = recipe.alpha
     if part.weights is not None:
         path = weights_path(part.weights, "alpha", offline=offline)
     else:
-        folder = cached_training(part, checkpoint.fingerprint)
-        path = folder / "alpha.safetensors"
+        folder = cached_training(part, checkpoint, recipe.generator.crop)
+        path = folder / RESULT
         if not path.exists():
             logger.info(
                 f"no alpha network given: training one on {generator.w_avg.device}, into {folder}"
             )
-        run_training(part, generator, checkpoint, folder, offline=offline)
+        train_alpha(recipe, checkpoint, folder, generator=generator, offline=offline)
     return fitting_checkpoint(path, checkpoint)
 
 
@@ -172,11 +137,11 @@ def open_networks(recipe: Recipe, device: str, *, offline: bool = False) -> Netw
     # What does not go with this generator is refused before an alpha network is trained for it.
     styles_of(recipe.sampling, generator)
     open_probes(recipe.filters, recipe.generator, generator)
-    opened = obtain_alpha(recipe.alpha, checkpoint, generator, offline=offline)
+    opened = obtain_alpha(recipe, checkpoint, generator, offline=offline)
     alpha = opened.build().to(target)
     labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
     told = opened.native.training if opened.native else {}
-    course = None if run is None else read_course(run, told)
+    course = None if run is None else read_history(run, told)
     return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), labels, run, course)
 
 

@@ -28,7 +28,7 @@ from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED, rendered
 from l4f_datagen.pretraining.state import PretrainPlan, new_state, resume
 from l4f_datagen.recipe.domains import BUILTIN, find_recipe, load_recipe
 from l4f_datagen.recipe.licences import Licence
-from l4f_datagen.training.run import run_training
+from l4f_datagen.training.run import train_alpha
 
 LICENCE = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", True)
 ORIGIN = "l4f_datagen.pretraining.pretrain"
@@ -151,7 +151,7 @@ def main(run: Path) -> None:
     checkpoint = open_generator(path)
     generator = checkpoint.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = time.monotonic()
-    trained = run_training(recipe.alpha, generator, checkpoint, run / "alpha")
+    trained = train_alpha(recipe, checkpoint, run / "alpha", generator=generator).path
     alpha_minutes = (time.monotonic() - started) / 60
     shutil.copyfile(trained, target / "alpha.safetensors")
     alpha_parameters = sum(int(np.prod(s)) for s in alpha_shapes(trained))

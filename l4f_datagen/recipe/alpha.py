@@ -89,6 +89,9 @@ class AlphaPart(Part):
     of a store; or a second generator."""
     background_path: Named | None = None
     """Folder, zip, LMDB or dataset for ``pictures``; weights for ``generator``."""
+    fit: Literal["crop", "pad"] = "crop"
+    """Photographs on the generator's canvas: the middle is cut to the aspect of its images, or the
+    whole is padded with black."""
     background_shuffled: bool = False
     """Mute the next sample's w instead of the foreground's own."""
     lowest_resolution: Positive | None = None

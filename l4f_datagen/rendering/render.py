@@ -12,13 +12,13 @@ from torch import Tensor
 from l4f_datagen.core.masks import alpha_to_mask, components, fill_holes, largest_component
 from l4f_datagen.core.sample import Sample, image_to_uint8
 from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.devices import one_thread
 from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synthesis
 from l4f_datagen.recipe import Recipe, SplitPart
 from l4f_datagen.rendering.probes import Probe, Take, open_probes
 from l4f_datagen.rendering.splits import split_of
 from l4f_datagen.rendering.styles import Styles, styles_of
 from l4f_datagen.rendering.sweep import Draw
-from l4f_datagen.rendering.threads import one_thread
 
 HALF_RESOLUTIONS = 4
 """fp16 is for so many of the top resolutions."""

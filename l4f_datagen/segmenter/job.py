@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.manifest import read_manifest
-from l4f_datagen.pipeline.networks import choose_device
+from l4f_datagen.models.devices import choose_device
 from l4f_datagen.segmenter.run import material_of, run_training
 from l4f_datagen.segmenter.training import Plan
 from l4f_datagen.segmenter.training_set import open_training_set

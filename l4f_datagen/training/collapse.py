@@ -1,4 +1,4 @@
-"""Collapses of a training: told within 100 steps, said in words, answered by a changed setting."""
+"""Collapses of a training: noticed within 100 steps, answered by a restart with a new setting."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from statistics import fmean
 
 from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.training.balance import Knobs
-from l4f_datagen.training.object_size import Bracket
+from l4f_datagen.training.balance import RestartScales
+from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.state import StepFacts
 
 WINDOW = 20
 WHITE, BLACK = 0.985, 0.005
 SETTLED = 80
-"""Steps after which alpha has had time to come near its bracket."""
+"""Steps after which alpha has had time to come near its range."""
 SWING, SWINGS = 0.3, 4
 BEATEN = 0.05
-"""Of the logistic loss: every composite and every real is told with certainty."""
+"""Of the logistic loss: the discriminator is certain of every image."""
 GREY = 0.8
 """Share of the largest possible indecision, min(mean, 1 - mean)."""
 
@@ -26,8 +26,8 @@ class Collapsed(L4FError):
     """The training collapsed in every attempt (exit 1)."""
 
 
-class PicturesRefused(Collapsed, InputRefused):
-    """The training was beaten by the user's own pictures, which tells what they are (exit 4)."""
+class PhotographsRefused(Collapsed, InputRefused):
+    """The user's photographs do not look like what the generator draws (exit 4)."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Kind:
 
     Attributes:
         words: completes "collapsed: ".
-        knob: what a restart changes.
+        setting: what a restart changes, a field of ``RestartScales``.
         factor: by how much.
         advice: for the user, after the last restart.
     """
 
     words: str
-    knob: str
+    setting: str
     factor: float
     advice: str
 
 
 KINDS: dict[str, Kind] = {
     "not-a-number": Kind(
-        "the numbers ran away (not a number)",
+        "the loss is not a number",
         "learning_rate",
         0.5,
-        "lower alpha.training.learning_rate, or take bf16 or fp32 where the precision is fp16",
+        "lower alpha.training.learning_rate, or use bf16 or fp32 where the precision is fp16",
     ),
     "all-white": Kind(
         "the matte is all white",
@@ -73,10 +73,10 @@ KINDS: dict[str, Kind] = {
         "lower alpha.training.learning_rate",
     ),
     "beaten": Kind(
-        "the discriminator tells every composite from the reals",
+        "the discriminator recognises every composite",
         "d_learning_rate",
         0.5,
-        "take reals that look like the generator's pictures (reals: generator always does)",
+        "use reals that look like the generator's images (reals: generator always does)",
     ),
     "grey": Kind(
         "the matte stays grey",
@@ -87,7 +87,9 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def diagnose(recent: Sequence[StepFacts], bracket: Bracket, config: TrainingPart) -> str | None:
+def diagnose(
+    recent: Sequence[StepFacts], limits: CoverageRange, config: TrainingPart
+) -> str | None:
     """Name the collapse that the last steps show, or None."""
     if not recent:
         return None
@@ -99,9 +101,9 @@ def diagnose(recent: Sequence[StepFacts], bracket: Bracket, config: TrainingPart
     coverage = fmean(facts.alpha_coverage for facts in window)
     if len(window) == WINDOW or last.step >= config.steps:
         settled = config.balance == "auto" and last.step >= SETTLED
-        if coverage > ((1 + bracket.upper) / 2 if settled else WHITE):
+        if coverage > ((1 + limits.upper) / 2 if settled else WHITE):
             return "all-white"
-        if coverage < (bracket.lower / 4 if settled else BLACK):
+        if coverage < (limits.lower / 4 if settled else BLACK):
             return "all-black"
     if len(window) < WINDOW:
         return None
@@ -129,33 +131,33 @@ def swings(coverage: Sequence[float]) -> int:
     return turns
 
 
-def knobs_after(failures: Sequence[str]) -> Knobs:
-    """Return what the restarts so far have changed."""
-    knobs = Knobs()
+def scales_after(failures: Sequence[str]) -> RestartScales:
+    """Return what the restarts have changed so far."""
+    scales = RestartScales()
     for kind in failures:
-        name = KINDS[kind].knob
-        knobs = replace(knobs, **{name: getattr(knobs, name) * KINDS[kind].factor})
-    return knobs
+        name = KINDS[kind].setting
+        scales = replace(scales, **{name: getattr(scales, name) * KINDS[kind].factor})
+    return scales
 
 
 def collapsed(
-    failures: Sequence[str], coverage: float, *, pictures: str | None = None
+    failures: Sequence[str], coverage: float, *, photographs: str | None = None
 ) -> Collapsed:
     """Return the error that ends a training after its last attempt.
 
     Args:
         failures: kinds of collapse, one an attempt.
         coverage: mean alpha at the end.
-        pictures: where the user's reals lie; they are to blame where the discriminator told them
-            from every composite in every attempt.
+        photographs: the user's reals; they are the cause where the discriminator recognised every
+            composite in every attempt.
     """
-    if pictures is not None and set(failures) == {"beaten"}:
+    if photographs is not None and set(failures) == {"beaten"}:
         problem = (
-            "the discriminator tells these pictures from all that is made of the generator's: "
-            "they show another class, or look otherwise"
+            "the discriminator recognises every composite beside these photographs: "
+            "they show another class, or do not look like the generator's images"
         )
-        remedy = "take pictures of what the generator draws, or --reals generator"
-        return PicturesRefused(pictures, problem, remedy)
+        remedy = "use photographs of what the generator draws, or --reals generator"
+        return PhotographsRefused(photographs, problem, remedy)
     kind = KINDS[failures[-1]]
     mean = "" if math.isnan(coverage) else f" (mean alpha {coverage:.3f})"
     problem = f"collapsed: {kind.words}{mean}"

@@ -1,4 +1,4 @@
-"""One step's pictures: foregrounds with their features, and backgrounds."""
+"""The images of one step: foregrounds with their features, and backgrounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from l4f_datagen.models.generator import Features, Generator
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.training.backgrounds import BACKGROUNDS, Background
-from l4f_datagen.training.precision import paint
+from l4f_datagen.training.precision import synthesize
+from l4f_datagen.training.sources import Background
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What decides a step's pictures, for the joint batch: z, and a seed for either noise."""
+    """What decides the images of a step, for the joint batch: z, and a seed for either noise."""
 
     z: Tensor
     fg_seeds: list[int]
@@ -23,8 +23,8 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """One batch to composite: foreground with its features, background, as the step sees them."""
+class ImageBatch:
+    """Images to composite: foreground with its features, and background, as the step sees them."""
 
     fg_image: Tensor
     features: Features
@@ -32,40 +32,33 @@ class Pictures:
 
 
 def draw_latents(batch: int, generator: Generator, stream: np.random.RandomState) -> Draws:
-    """Draw what decides the pictures of a batch."""
+    """Draw what decides the images of a batch."""
     z = torch.from_numpy(stream.randn(batch, generator.spec.z_dim).astype(np.float32))
     fg_seeds, bg_seeds = ([int(stream.randint(2**31)) for _ in range(batch)] for _ in range(2))
     return Draws(z.to(generator.w_avg.device), fg_seeds, bg_seeds)
 
 
 @torch.no_grad()
-def render_pictures(
+def render_batch(
     part: AlphaPart,
     generator: Generator,
     background: Background,
     draws: Draws,
-    picked: Sequence[int],
-) -> Pictures:
-    """Render some samples of the joint batch.
+    picked: Sequence[int] | None = None,
+) -> ImageBatch:
+    """Render some samples of the joint batch, by default all.
 
     The foreground is truncated at ``psi``; the background comes from the same z, or from the next
     sample's with ``background_shuffled``, and is not truncated. Noise is fresh for either.
     """
+    picked = range(len(draws.z)) if picked is None else picked
     rows = torch.as_tensor(list(picked), device=draws.z.device)
     w = generator.mapping(draws.z[rows])
     streams = [np.random.RandomState(draws.fg_seeds[k]) for k in picked]
     ws = generator.truncate(w, part.training.psi)
     noise = generator.noise("random", streams)
-    foreground = paint(generator, ws, noise, part.training.precision)
+    foreground = synthesize(generator, ws, noise, part.training.precision)
     if part.background_shuffled:
         w = generator.mapping(draws.z[(rows + 1) % len(draws.z)])
     bg_image = background(w, [draws.bg_seeds[k] for k in picked])
-    return Pictures(foreground.image, foreground.features, bg_image)
-
-
-def draw_pictures(part: AlphaPart, generator: Generator, stream: np.random.RandomState) -> Pictures:
-    """Draw and render a whole batch."""
-    batch = part.training.batch
-    draws = draw_latents(batch, generator, stream)
-    background = BACKGROUNDS[part.background](part, generator)
-    return render_pictures(part, generator, background, draws, range(batch))
+    return ImageBatch(foreground.image, foreground.features, bg_image)

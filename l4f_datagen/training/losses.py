@@ -48,5 +48,5 @@ def bg_coverage_loss(alpha: Alpha, min_bg_coverage: float) -> Float[Tensor, ""]:
 
 
 def area_loss(alpha: Alpha) -> Float[Tensor, ""]:
-    """Mean alpha: a constant pull towards a smaller matte."""
+    """Mean alpha: a constant grad_norm towards a smaller matte."""
     return alpha.mean()

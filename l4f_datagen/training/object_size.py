@@ -1,10 +1,9 @@
-"""How much of its pictures a generator's object covers, told by the generator alone.
+"""The share of its images that a generator's object covers, estimated from the generator alone.
 
-A picture and its muted twin (same w, same noise) differ where the trunk has drawn an object and
-agree, more or less, on the ground. Otsu's threshold parts the two kinds of pixel; gaps are closed
-and holes filled, for a car's window may well have the colour of the road. The share above it is
-0.87 (toy cars), 1.09 (toy fish) and 1.23 to 1.43 (digits, drawn in blurred strokes) of the true
-one.
+An image and its muted twin (same w, same noise) differ where the trunk has drawn an object and are
+much alike elsewhere. Otsu's threshold separates the two kinds of pixel; gaps are closed and holes
+filled, since a car's window may have the colour of the road. The estimate is 0.87 (toy cars), 1.09
+(toy fish) and 1.23 to 1.43 (digits, drawn in blurred strokes) times the true share.
 """
 
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from l4f_datagen.models.generator import Generator, Mute
 from l4f_datagen.recipe import AlphaPart
 
 SEED = 5
-PICTURES = 64
+IMAGES = 64
 BATCH = 8
 SIDE = 64
-"""Differences are looked at in 64 x 64 at most: the size of a thing needs no more."""
+"""Differences are averaged to 64 x 64 at most: an area needs no more."""
 LEVELS = 256
 GAP = 1 / 32
 """Gaps up to twice this share of the side are closed."""
@@ -31,13 +30,13 @@ MIN_SHARE, MAX_SHARE = 0.02, 0.45
 
 
 @dataclass(frozen=True)
-class Bracket:
-    """How large an object is, as shares of the picture.
+class CoverageRange:
+    """How large an object is, as shares of the image.
 
     Attributes:
-        lower: least mean alpha of a picture.
-        upper: largest mean alpha of a picture.
-        share: mean over pictures, above which area gets dear.
+        lower: least mean alpha of an image.
+        upper: largest mean alpha of an image.
+        share: mean over images, above which the area penalty rises.
     """
 
     lower: float
@@ -45,26 +44,26 @@ class Bracket:
     share: float
 
 
-def coverage_bracket(part: AlphaPart, generator: Generator) -> Bracket:
-    """Return the object's share and limits around it; those that the recipe names go first."""
+def estimated_range(part: AlphaPart, generator: Generator) -> CoverageRange:
+    """Return the object's share and limits around it; the recipe's own limits win."""
     config = part.training
     least, outer = config.min_fg_coverage, config.min_bg_coverage
-    share = min(max(object_share(part, generator), MIN_SHARE), MAX_SHARE)
+    share = min(max(estimate_coverage(part, generator), MIN_SHARE), MAX_SHARE)
     lower = LOWER * share if least is None else least
     upper = UPPER * share if outer is None else 1 - outer
     if least is None:
         lower = min(lower, upper)
     if outer is None:
         upper = max(lower, upper)
-    return Bracket(lower, upper, max(min(max(share, lower), upper), MIN_SHARE))
+    return CoverageRange(lower, upper, max(min(max(share, lower), upper), MIN_SHARE))
 
 
 @torch.no_grad()
-def object_share(part: AlphaPart, generator: Generator) -> float:
-    """Return the share of pixels where pictures differ from their muted twins, in [0, 1]."""
+def estimate_coverage(part: AlphaPart, generator: Generator) -> float:
+    """Return the share of pixels where images differ from their muted twins, in [0, 1]."""
     mute: Mute = "const" if part.background == "const" else "conv1"
     gaps = []
-    for start in range(0, PICTURES, BATCH):
+    for start in range(0, IMAGES, BATCH):
         streams = [np.random.RandomState([SEED, start + k]) for k in range(BATCH)]
         z = np.stack([stream.randn(generator.spec.z_dim) for stream in streams])
         w = generator.mapping(torch.from_numpy(z.astype(np.float32)).to(generator.w_avg.device))
@@ -74,10 +73,12 @@ def object_share(part: AlphaPart, generator: Generator) -> float:
         side = min(SIDE, gap.shape[-1])
         gaps.append(F.adaptive_avg_pool2d(gap, side).float().cpu().numpy())
     differences = np.concatenate(gaps)
-    return float(np.mean([solid(gap) for gap in differences[:, 0] > otsu_threshold(differences)]))
+    return float(
+        np.mean([close_and_fill(gap) for gap in differences[:, 0] > otsu_threshold(differences)])
+    )
 
 
-def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def close_and_fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a mask ``h w`` with its gaps closed and its holes filled."""
     reach = max(1, round(GAP * len(mask)))
     wide = np.pad(mask, 2 * reach)  # closing would otherwise eat at the border

@@ -21,7 +21,7 @@ FIRST_SCALE, SCALE_STEPS = 2.0**10, 100
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def lowered(precision: str, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Context for forward passes of alpha network or discriminator.
 
     One for passes with a gradient, another for those without: autocast keeps the weights it casts.
@@ -32,7 +32,7 @@ def lowered(precision: str, device: torch.device) -> AbstractContextManager[obje
 
 
 @torch.no_grad()
-def paint(
+def synthesize(
     generator: Generator,
     ws: Float[Tensor, "batch num_ws w_dim"],
     noise: Sequence[Tensor | None],
@@ -46,7 +46,7 @@ def paint(
     half = None
     if precision == "fp16":
         half = Half(torch.float16, generator.spec.resolution // 2 ** (HALF_RESOLUTIONS - 1))
-    with lowered(precision, ws.device) if precision == "bf16" else nullcontext():
+    with autocast(precision, ws.device) if precision == "bf16" else nullcontext():
         synthesis: Synthesis = generator.synthesis(ws, noise, mute, half=half)
     return synthesis
 

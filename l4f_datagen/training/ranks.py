@@ -21,7 +21,7 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and messages."""
         return self.own == 0
 
     def add_up(self, numbers: Tensor) -> None:
@@ -39,6 +39,12 @@ class Ranks:
         for grad, summed in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
             grad.copy_(summed.reshape(grad.shape))
 
+    def any(self, value: bool) -> bool:
+        """Return whether ``value`` holds in any process."""
+        found = torch.tensor([float(value)], dtype=torch.float64)
+        self.add_up(found)
+        return bool(found > 0)
+
     def wait(self) -> None:
         """Wait until every process has come here."""
         if self.count > 1:
@@ -49,7 +55,7 @@ ALONE = Ranks()
 
 
 def join_ranks(device: torch.device) -> Ranks:
-    """Join the processes that ``torchrun`` started; alone without it."""
+    """Join the processes that ``torchrun`` started; ``ALONE`` without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ALONE
@@ -61,13 +67,13 @@ def join_ranks(device: torch.device) -> Ranks:
 
 
 def leave_ranks() -> None:
-    """Part from the other processes of a training that is done."""
+    """Leave the other processes of a training that is done."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def own_device(name: str) -> str:
-    """Name the device of this process: under ``torchrun`` every one has a GPU of its own.
+    """Return the device of this process: under ``torchrun`` every one has a GPU of its own.
 
     Args:
         name: as the user gave it; a device with a number stays as it is.

@@ -1,11 +1,21 @@
-"""A training run as a folder: state, snapshots, diary; and the cache of networks."""
+"""A training as a folder: state, snapshots, log, and at its end the network with a verdict.
 
-import hashlib
-import json
+```
+alpha.safetensors            the network, with the recipe's training part and the verdict
+snapshot-000050.safetensors  the average at that step
+preview-000050.png           the same images at every snapshot
+log.jsonl, curves.png        what every step measured
+state.pt                     what a stopped training goes on from
+training-id, lock            whose folder it is, and whether a process trains in it
+```
+"""
+
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import (
@@ -14,96 +24,139 @@ from l4f_datagen.checkpoints.open import (
     open_own_discriminator,
 )
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
-from l4f_datagen.io.cache import default_cache, file_hash
-from l4f_datagen.io.listing import listing_sha256
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
-from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.recipe.domains import local_weights
+from l4f_datagen.recipe import AlphaPart, Recipe, TrainingPart
 from l4f_datagen.training.collapse import Collapsed
-from l4f_datagen.training.diary import Diary
-from l4f_datagen.training.loop import is_snapshot, new_training, open_sources, train_alpha
-from l4f_datagen.training.ranks import join_ranks
-from l4f_datagen.training.state import StepFacts, Training
+from l4f_datagen.training.identity import training_id
+from l4f_datagen.training.logger import TrainingLogger
+from l4f_datagen.training.loop import AlphaTrainer, is_snapshot
+from l4f_datagen.training.ranks import Ranks, join_ranks
+from l4f_datagen.training.sources import SourceContext, open_sources
+from l4f_datagen.training.state import StepFacts, TrainingState
+from l4f_datagen.training.verdict import Verdict, judge_alpha, read_verdict
 
 logger = logging.getLogger(__name__)
 
+RESULT = "alpha.safetensors"
 COLLAPSED = "collapsed.safetensors"
 """The network as a training left it that collapsed in every attempt."""
+OTHER = "holds the training of another recipe or generator, or on other images"
 
 
 @dataclass(frozen=True)
-class Resume:
-    """How a run can be resumed.
+class TrainedAlpha:
+    """What a training gave.
 
     Attributes:
-        keep_states: keep the state of every snapshot, not of the last alone.
-        at: go back to the snapshot of this step, where its state was kept.
+        path: the network's file.
+        verdict: whether it is good enough to label with; None in files of older versions.
     """
 
-    keep_states: bool = False
-    at: int | None = None
+    path: Path
+    verdict: Verdict | None
 
 
-def run_training(
-    part: AlphaPart,
-    generator: Generator,
+def train_alpha(
+    recipe: Recipe,
     checkpoint: GeneratorCheckpoint,
     out: Path,
     *,
-    resume: Resume = Resume(),
+    generator: Generator | None = None,
+    device: str = "auto",
+    keep_states: bool = False,
+    resume_at: int | None = None,
     offline: bool = False,
-) -> Path:
-    """Train into ``out``, or resume what stopped there; return ``out/alpha.safetensors``.
+) -> TrainedAlpha:
+    """Train the alpha network of a recipe without labels (Labels4Free), or resume what stopped.
 
-    Under ``torchrun`` all processes train on the joint batch and the first writes. With
-    ``offline`` nothing is fetched.
+    One process at a time trains in a folder; a later one waits and takes the trained network. Under
+    ``torchrun`` all processes train on the joint batch and the first writes.
+
+    Args:
+        recipe: its parts ``alpha``, ``generator.crop`` and ``output.mask_threshold`` are used.
+        checkpoint: the generator, from ``open_generator``.
+        out: folder of the training, new or of this very training.
+        generator: the checkpoint's generator on its device, where it is built already.
+        device: of the generator where it is not: "auto", "cpu", "cuda", "cuda:0", "mps".
+        keep_states: keep the state of every snapshot, not of the last alone.
+        resume_at: go back to the snapshot of this step, where its state was kept.
+        offline: fetch nothing.
+
+    Returns:
+        The file ``out/alpha.safetensors`` and the verdict, which the file holds too.
 
     Raises:
-        UsageError: ``out`` holds a run of another recipe or generator, cannot be written, or keeps
-            no state of the step to go back to; a batch that cannot be dealt to the processes; a
-            resolution that is not there.
-        InputRefused: pictures or a discriminator that cannot be used.
-        Collapsed: the training collapsed.
+        UsageError: ``out`` holds another training, cannot be written, or keeps no state of the step
+            to go back to; a batch that cannot be divided by the processes; an absent device.
+        InputRefused: images or a discriminator that cannot be used.
+        NetworkError: something has to be fetched and cannot be.
+        Collapsed: the training collapsed in every attempt.
     """
-    result = out / "alpha.safetensors"
-    done = resume.at is None and is_whole(result)
+    if generator is None:
+        generator = checkpoint.build().to(choose_device(device))
+        generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    part, crop, result = recipe.alpha, recipe.generator.crop, out / RESULT
     ranks = join_ranks(generator.w_avg.device)
-    if part.training.batch % (part.training.accumulate * ranks.count):
-        problem = f"a batch of {part.training.batch} cannot be dealt to {ranks.count} processes"
-        raise UsageError("alpha.training.batch", problem, "give a multiple of processes and shares")
+    level = logging.INFO if ranks.leads else logging.DEBUG
+    _check_batch(part.training, ranks)
+    identity = training_id(part, checkpoint, crop)
+
+    def is_done() -> bool:
+        return resume_at is None and ranks.any(ranks.leads and is_whole(result))
+
+    if ranks.any(ranks.leads and is_claimed(out, identity)) and is_done():
+        logger.log(level, "alpha network is trained already: %s", result)
+        return _trained(result)
     # All that can be refused is, before a folder is claimed for it.
-    state = state_path(out, resume.at)
-    if resume.at is not None and not state.exists():
-        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
-        problem = f"keeps no state of that step, only of {kept or 'none'}"
-        raise UsageError(f"--resume-at {resume.at}: {out}", problem, "train with --keep-states")
-    training = None if done else new_training(part, generator, pretrained(part, checkpoint))
-    sources = None if done else open_sources(part, generator, offline=offline)
-    identity = training_id(part, checkpoint.fingerprint)
-    other = "holds the training of another recipe or generator, or on other pictures"
+    state_file = _state_to_resume(out, resume_at)
+    context = SourceContext(part, generator, crop, offline)
+    trainer = AlphaTrainer(
+        part,
+        generator,
+        open_sources(context),
+        pretrained=pretrained(part, checkpoint),
+        ranks=ranks,
+    )
     try:
         if ranks.leads:
-            claim_folder(out, identity, other=other)
+            claim_folder(out, identity, other=OTHER)
     finally:
         ranks.wait()
     if not ranks.leads:  # what the first has claimed, or what refused it
-        claim_folder(out, identity, other=other)
-    if training is None:
-        logger.info(f"alpha network is trained already: {result}")
-        return result
-    if result.exists() and resume.at is None:
-        logger.info(f"alpha network is damaged, it is made again: {result}")
-    if state.exists():
-        training.load(state)
-        logger.info(f"resuming alpha training at step {training.step}")
-    ranks.wait()
-    if resume.at is not None and ranks.leads:
-        # From here the plain command goes on too, should this one be stopped.
-        training.save(state_path(out))
-        result.unlink(missing_ok=True)
+        claim_folder(out, identity, other=OTHER)
+    with hold_folder(out, leads=ranks.leads, agree=ranks.any):
+        if is_done():
+            logger.log(level, "alpha network was trained by another process: %s", result)
+            return _trained(result)
+        if result.exists() and resume_at is None:
+            logger.log(level, "alpha network is damaged and is made again: %s", result)
+        if state_file.exists():
+            trainer.state.load(state_file)
+            logger.log(level, "resuming alpha training at step %d", trainer.state.step)
+        ranks.wait()
+        if resume_at is not None and ranks.leads:
+            # From here the plain command goes on too, should this one be stopped.
+            trainer.state.save(state_path(out))
+            result.unlink(missing_ok=True)
+        _train(trainer, recipe, checkpoint, out, keep_states=keep_states)
+        ranks.wait()
+    return _trained(result)
+
+
+def _train(
+    trainer: AlphaTrainer,
+    recipe: Recipe,
+    checkpoint: GeneratorCheckpoint,
+    out: Path,
+    *,
+    keep_states: bool,
+) -> None:
+    """Run the training; the process that leads writes all files."""
+    part, generator = trainer.part, trainer.generator
 
     def keep(path: Path, network: AlphaNetwork, facts: dict[str, Any]) -> None:
         save_alpha(
@@ -114,40 +167,57 @@ def run_training(
             training={"recipe": part.training.model_dump(mode="json")} | facts,
         )
 
-    diary = Diary(part, generator, out, training.step) if ranks.leads else None
+    if not trainer.ranks.leads:
+        trainer.run()
+        return
+    log = TrainingLogger(part, generator, trainer.sources.background, out, trainer.state.step)
 
-    def watch(training: Training, facts: StepFacts) -> None:
-        if diary is None:
-            return
-        diary.note(facts)
+    def watch(state: TrainingState, facts: StepFacts) -> None:
+        log.note(facts)
         if is_snapshot(part.training, facts.step):
-            training.save(state_path(out))
-            if resume.keep_states:
-                training.save(state_path(out, facts.step))
-            keep(out / f"snapshot-{facts.step:06d}.safetensors", training.average, asdict(facts))
-            diary.illustrate(training.average, facts.step)
+            state.save(state_path(out))
+            if keep_states:
+                state.save(state_path(out, facts.step))
+            keep(out / f"snapshot-{facts.step:06d}.safetensors", state.average, asdict(facts))
+            log.previews.write(state.average, facts.step)
 
     try:
-        network = train_alpha(
-            part,
-            generator,
-            training=training,
-            sources=sources,
-            watch=watch,
-            ranks=ranks,
-        )
+        network = trainer.run(watch)
     except Collapsed as error:
-        if ranks.leads and is_finite(training.average):
-            facts = {"step": training.step, "collapsed": str(error)}
-            keep(out / COLLAPSED, training.average, facts)
+        average = trainer.state.average
+        if all(bool(value.isfinite().all()) for value in average.state_dict().values()):
+            facts = {"step": trainer.state.step, "collapsed": str(error)}
+            keep(out / COLLAPSED, average, facts)
         raise
     finally:
-        if diary is not None:
-            diary.close()
-    if ranks.leads:
-        keep(result, network, {"step": part.training.steps, "kept_step": training.kept})
-    ranks.wait()
-    return result
+        log.close()
+    threshold = recipe.output.mask_threshold
+    verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
+    level = logging.INFO if verdict.grade == "good" else logging.WARNING
+    logger.log(level, "the alpha network is %s", verdict)
+    facts = {"step": part.training.steps, "kept_step": trainer.kept_step}
+    keep(out / RESULT, network, facts | {"verdict": verdict.to_dict()})
+
+
+def _trained(result: Path) -> TrainedAlpha:
+    native = open_alpha(result).native
+    return TrainedAlpha(result, read_verdict(native.training) if native else None)
+
+
+def _check_batch(config: TrainingPart, ranks: Ranks) -> None:
+    if config.batch % (config.accumulate * ranks.count):
+        problem = f"a batch of {config.batch} cannot be divided by {ranks.count} processes"
+        remedy = "give a multiple of processes times accumulate"
+        raise UsageError("alpha.training.batch", problem, remedy)
+
+
+def _state_to_resume(out: Path, step: int | None) -> Path:
+    state = state_path(out, step)
+    if step is not None and not state.exists():
+        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
+        problem = f"keeps no state of that step, only of {kept or 'none'}"
+        raise UsageError(f"--resume-at {step}: {out}", problem, "train with --keep-states")
+    return state
 
 
 def is_whole(path: Path) -> bool:
@@ -177,53 +247,6 @@ def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminato
     return opened.build()
 
 
-def is_finite(network: AlphaNetwork) -> bool:
-    """Whether every weight is a number, as those of a file must be."""
-    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
-
-
 def state_path(out: Path, step: int | None = None) -> Path:
-    """Where the state of the last snapshot, or of a given one, lies."""
+    """Return where the state of the last snapshot, or of a given one, lies."""
     return out / "state.pt" if step is None else out / f"state-{step:06d}.pt"
-
-
-def training_id(part: AlphaPart, fingerprint: str) -> str:
-    """Name a training: sha256 over everything that decides the trained weights."""
-    values = part.model_dump(mode="json", exclude={"weights"})
-    if part.training.keep == "last":
-        values["training"].pop("snapshot_interval")
-    if part.training.precision == "fp32":  # trainings from before there was a choice keep their id
-        values["training"].pop("precision")
-    pictures = pictures_of(part)
-    # What lies at a path names it, wherever the path leads.
-    if "reals" in pictures:
-        values["training"].pop("reals_folder")
-    if "backgrounds" in pictures:
-        values.pop("background_path")
-    named = {"alpha": values, "generator": fingerprint, **pictures}
-    canonical = json.dumps(named, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def pictures_of(part: AlphaPart) -> dict[str, str]:
-    """Name what lies at the recipe's paths: pictures by their listing, weights by their bytes.
-
-    Weights of the catalogue are named by their entry, which is the same before they are fetched.
-
-    Keys: ``reals`` and ``backgrounds``, each where the recipe names a path and it can be listed.
-    """
-    found = {}
-    if part.training.reals_folder is not None:
-        found["reals"] = listing_sha256(part.training.reals_folder, part.training.reals)
-    if part.background == "pictures":
-        found["backgrounds"] = listing_sha256(part.background_path or "")
-    weights = part.background_path or ""
-    if part.background == "generator" and not weights.startswith("catalogue:"):
-        file = local_weights(weights, "generator", key="alpha.background_path")
-        found["backgrounds"] = file_hash(file) if file.is_file() else None
-    return {name: digest for name, digest in found.items() if digest is not None}
-
-
-def cached_training(part: AlphaPart, fingerprint: str) -> Path:
-    """Where the alpha network of this recipe and generator is kept once trained."""
-    return default_cache() / "alpha" / training_id(part, fingerprint)[:16]

@@ -1,8 +1,8 @@
-"""Which snapshot to keep, told without labels.
+"""Which snapshot to keep, chosen without labels.
 
 A good matte (1) stays where it is when only the noise is drawn anew, (2) agrees with the mattes of
-the other snapshots, (3) looks real over *another* picture's background, and (4) is hard. The
-share of each is a number in [0, 1]; the score is their product. Mirroring tells nothing here:
+the other snapshots, (3) looks real over *another* image's background, and (4) is hard. The
+share of each is a number in [0, 1]; the score is their product. Mirroring says nothing here:
 1x1 convolutions on mirrored features give the mirrored matte exactly.
 """
 
@@ -17,12 +17,12 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Synthesis
 from l4f_datagen.training import losses
 from l4f_datagen.training.images import Draws, draw_latents
-from l4f_datagen.training.state import Training
-from l4f_datagen.training.steps import Setting
+from l4f_datagen.training.state import TrainingState
+from l4f_datagen.training.steps import StepContext
 
-EXAM_SEED = 11
-EXAM_BATCHES = 4
-EXAM_BATCH = 8
+EVAL_SEED = 11
+EVAL_BATCHES = 4
+EVAL_BATCH = 8
 THRESHOLD = 0.5
 
 
@@ -33,8 +33,8 @@ class Score:
     Attributes:
         noise: mean IoU of its masks under two draws of noise.
         peers: mean IoU of its masks with the mean mask of all snapshots.
-        realism: the discriminator's verdict over others' backgrounds, 0 as the bare background,
-            1 as the generator's own picture.
+        realism: the discriminator's opinion over others' backgrounds: 0 as the bare background,
+            1 as the generator's own image.
         hardness: 1 - 4 x mean alpha (1 - alpha), as a share of what the coverage allows.
     """
 
@@ -65,33 +65,33 @@ def mean_iou(first: Bool[Tensor, "..."], second: Bool[Tensor, "..."]) -> float:
 
 
 @torch.no_grad()
-def score_snapshots(training: Training, setting: Setting) -> dict[int, Score]:
-    """Score every snapshot on the same pictures by the same, last discriminator."""
-    generator = setting.generator
-    steps = sorted(training.snapshots)
-    network = AlphaNetwork(training.average.channels, training.average.resolutions)
+def score_snapshots(state: TrainingState, context: StepContext) -> dict[int, Score]:
+    """Score every snapshot on the same images by the same, last discriminator."""
+    generator = context.generator
+    steps = sorted(state.snapshots)
+    network = AlphaNetwork(state.average.channels, state.average.resolutions)
     network.to(generator.w_avg.device).eval()
     alphas: dict[int, list[Tensor]] = {step: [] for step in steps}
     again: dict[int, list[Tensor]] = {step: [] for step in steps}
     logits: dict[int, list[Tensor]] = {step: [] for step in steps}
     whole, bare = [], []
-    stream = np.random.RandomState(EXAM_SEED)
-    judge = training.discriminator.requires_grad_(False)
-    for _ in range(EXAM_BATCHES):
-        draws = draw_latents(EXAM_BATCH, generator, stream)
+    stream = np.random.RandomState(EVAL_SEED)
+    discriminator = state.discriminator.requires_grad_(False)
+    for _ in range(EVAL_BATCHES):
+        draws = draw_latents(EVAL_BATCH, generator, stream)
         first, second = (
-            _foreground(setting, draws, seeds) for seeds in (draws.fg_seeds, draws.bg_seeds)
+            _foreground(context, draws, seeds) for seeds in (draws.fg_seeds, draws.bg_seeds)
         )
         w = generator.mapping(draws.z.roll(1, 0))
-        bg_image = setting.background(w, draws.bg_seeds)
-        whole.append(judge(first.image))
-        bare.append(judge(bg_image))
+        bg_image = context.sources.background(w, draws.bg_seeds)
+        whole.append(discriminator(first.image))
+        bare.append(discriminator(bg_image))
         for step in steps:
-            network.load_state_dict(training.snapshots[step])
+            network.load_state_dict(state.snapshots[step])
             alpha = network(first.features)
             alphas[step].append(alpha)
             again[step].append(network(second.features))
-            logits[step].append(judge(losses.composite(first.image, bg_image, alpha)))
+            logits[step].append(discriminator(losses.composite(first.image, bg_image, alpha)))
     top, bottom = float(torch.cat(whole).mean()), float(torch.cat(bare).mean())
     joined = {step: torch.cat(alphas[step]) for step in steps}
     consensus = torch.stack([alpha > THRESHOLD for alpha in joined.values()]).float().mean(0) > 0.5
@@ -99,24 +99,24 @@ def score_snapshots(training: Training, setting: Setting) -> dict[int, Score]:
         step: Score(
             noise=mean_iou(joined[step] > THRESHOLD, torch.cat(again[step]) > THRESHOLD),
             peers=mean_iou(joined[step] > THRESHOLD, consensus),
-            realism=_share(float(torch.cat(logits[step]).mean()), bottom, top),
+            realism=_scaled(float(torch.cat(logits[step]).mean()), bottom, top),
             hardness=hardness(joined[step]),
         )
         for step in steps
     }
 
 
-def _foreground(setting: Setting, draws: Draws, seeds: list[int]) -> Synthesis:
-    generator = setting.generator
+def _foreground(context: StepContext, draws: Draws, seeds: list[int]) -> Synthesis:
+    generator = context.generator
     noise = generator.noise("random", [np.random.RandomState(seed) for seed in seeds])
-    ws = generator.truncate(generator.mapping(draws.z), setting.part.training.psi)
+    ws = generator.truncate(generator.mapping(draws.z), context.part.training.psi)
     synthesis: Synthesis = generator.synthesis(ws, noise)
     return synthesis
 
 
-def _share(value: float, bottom: float, top: float) -> float:
+def _scaled(value: float, bottom: float, top: float) -> float:
     if not top > bottom:
-        return 1.0  # a discriminator that prefers bare backgrounds is no judge
+        return 1.0  # a discriminator that prefers bare backgrounds says nothing
     return min(max((value - bottom) / (top - bottom), 0.0), 1.0)
 
 
@@ -127,8 +127,8 @@ def hardness(alpha: Float[Tensor, "batch 1 h w"]) -> float:
     return 1 - float((alpha * (1 - alpha)).mean()) / most if most > 0 else 0.0
 
 
-def best_snapshot(training: Training, setting: Setting) -> tuple[int, Score]:
+def best_snapshot(state: TrainingState, context: StepContext) -> tuple[int, Score]:
     """Return step and score of the best snapshot; the later one of equals."""
-    scores = score_snapshots(training, setting)
+    scores = score_snapshots(state, context)
     step = max(scores, key=lambda step: (scores[step].total, step))
     return step, scores[step]

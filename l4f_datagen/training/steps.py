@@ -1,14 +1,13 @@
 """One step of discriminator and alpha network.
 
-The joint batch is walked through in shares (``accumulate`` of them on each rank); gradients add
-up to those of the whole. Shares keep together what the discriminator groups for its minibatch
-standard deviation, so that a joint batch gives the same numbers however it is shared out.
+The joint batch is processed in shares (``accumulate`` of them on each rank); gradients add up to
+those of the whole. Shares keep together what the discriminator groups for its minibatch standard
+deviation, so that a joint batch gives the same numbers however it is divided.
 """
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,52 +15,50 @@ from torch import Tensor
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart, TrainingPart
 from l4f_datagen.training import losses
-from l4f_datagen.training.backgrounds import Background
 from l4f_datagen.training.balance import (
     UNCHANGED,
-    Forces,
-    Knobs,
+    LossBalance,
+    RestartScales,
     learning_rate_share,
-    next_forces,
+    next_balance,
     weights_at,
 )
-from l4f_datagen.training.images import Pictures, draw_latents, render_pictures
-from l4f_datagen.training.object_size import Bracket
-from l4f_datagen.training.precision import lowered
+from l4f_datagen.training.images import ImageBatch, draw_latents, render_batch
+from l4f_datagen.training.object_size import CoverageRange
+from l4f_datagen.training.precision import autocast
 from l4f_datagen.training.ranks import ALONE, Ranks
-from l4f_datagen.training.reals import Reals
-from l4f_datagen.training.state import StepFacts, Training
+from l4f_datagen.training.sources import Sources
+from l4f_datagen.training.state import StepFacts, TrainingState, step_stream
 
 GROUP = 4
-"""Samples in a group of the discriminator's minibatch standard deviation."""
+"""Samples in a group of the discriminator's minibatch standard deviation (StyleGAN2's choice)."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class StepContext:
     """What stays the same from step to step of one attempt."""
 
     part: AlphaPart
     generator: Generator
-    reals: Reals
-    background: Background
-    bracket: Bracket
-    knobs: Knobs = UNCHANGED
+    sources: Sources
+    coverage: CoverageRange
+    scales: RestartScales = UNCHANGED
     ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
-class Share:
-    """A part of the joint batch: its composites' ingredients and its reals."""
+class BatchShare:
+    """A part of the joint batch.
 
-    pictures: Pictures
+    Attributes:
+        images: to composite.
+        real: ``batch 3 h w``.
+        first: whether it holds the joint batch's first sample.
+    """
+
+    images: ImageBatch
     real: Tensor
     first: bool
-
-
-def step_stream(seed: int, step: int, attempt: int = 1) -> np.random.RandomState:
-    """The one stream of a step: any change of seed, step or attempt gives an unrelated one."""
-    words = [seed, step] if attempt == 1 else [seed, step, attempt]
-    return np.random.RandomState(np.array(words, dtype=np.uint32))
 
 
 def shares_of(batch: int, count: int) -> list[list[int]]:
@@ -80,47 +77,41 @@ def shares_of(batch: int, count: int) -> list[list[int]]:
     ]
 
 
-def draw_shares(training: Training, setting: Setting) -> list[Share]:
+def draw_shares(state: TrainingState, context: StepContext) -> list[BatchShare]:
     """Draw the joint batch's numbers and render this rank's shares of it."""
-    part, config = setting.part, setting.part.training
-    stream = step_stream(config.seed, training.step, training.attempt)
-    draws = draw_latents(config.batch, setting.generator, stream)
-    real = setting.reals(stream, config.batch)
+    part, config = context.part, context.part.training
+    stream = step_stream(config.seed, state.step, state.attempt)
+    draws = draw_latents(config.batch, context.generator, stream)
+    real = context.sources.reals(stream, config.batch)
     if config.mirror:
         mirrored = torch.from_numpy(stream.rand(config.batch) < 0.5).to(real.device)
         real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
-    ranks = setting.ranks
+    ranks, background = context.ranks, context.sources.background
     every = shares_of(config.batch, config.accumulate * ranks.count)
     shares = []
     for picked in every[ranks.own :: ranks.count]:
-        pictures = render_pictures(part, setting.generator, setting.background, draws, picked)
-        shares.append(Share(pictures, real[picked].to(pictures.fg_image), 0 in picked))
+        images = render_batch(part, context.generator, background, draws, picked)
+        shares.append(BatchShare(images, real[picked].to(images.fg_image), 0 in picked))
     return shares
 
 
-def train_step(training: Training, setting: Setting) -> StepFacts:
-    """One step of discriminator and alpha network; moves the average on."""
-    config = setting.part.training
-    shares = draw_shares(training, setting)
-    fakes = []
-    for share in shares:
-        with torch.no_grad():
-            with lowered(config.precision, share.real.device):
-                alpha = training.alpha(share.pictures.features)
-            images = share.pictures.fg_image, share.pictures.bg_image
-            fakes.append(losses.composite(*images, alpha))
+def train_step(state: TrainingState, context: StepContext) -> StepFacts:
+    """Do one step of discriminator and alpha network, and update the average."""
+    config = context.part.training
+    shares = draw_shares(state, context)
     reals = [share.real for share in shares]
+    fakes = [composites(state, config, share) for share in shares]
     firsts = [share.first for share in shares]
-    d_loss = discriminator_step(training, config, reals, fakes, firsts, setting.ranks)
-    realism, binarization, coverage = alpha_step(training, setting, shares)
-    training.step += 1
-    keep = average_keep(config, training.step)
+    d_loss = discriminator_step(state, config, reals, fakes, firsts, context.ranks)
+    realism, binarization, coverage = alpha_step(state, context, shares)
+    state.step += 1
+    keep = average_keep(config, state.step)
     with torch.no_grad():
-        pairs = zip(training.average.parameters(), training.alpha.parameters(), strict=True)
+        pairs = zip(state.average.parameters(), state.alpha.parameters(), strict=True)
         for average, live in pairs:
             average.lerp_(live, 1 - keep)
-    facts = StepFacts(training.step, d_loss, realism, binarization, coverage, training.attempt)
-    training.note(facts)
+    facts = StepFacts(state.step, d_loss, realism, binarization, coverage, state.attempt)
+    state.note(facts)
     return facts
 
 
@@ -133,27 +124,27 @@ def average_keep(config: TrainingPart, step: int) -> float:
 
 
 def alpha_step(
-    training: Training, setting: Setting, shares: list[Share]
+    state: TrainingState, context: StepContext, shares: list[BatchShare]
 ) -> tuple[float, float, float]:
     """Step the alpha network; return realism loss, binarisation and mean alpha of the joint batch.
 
-    With ``balance: auto`` the first step only measures the discriminator's pull.
+    With ``balance: auto`` the first step only measures the discriminator's gradient.
     """
-    config, ranks, scaler = setting.part.training, setting.ranks, training.alpha_scaler
+    config, ranks, scaler = context.part.training, context.ranks, state.alpha_scaler
     auto = config.balance == "auto"
-    measuring = auto and training.forces is None
-    forces = training.forces or Forces(1.0, 1.0)
-    weights = weights_at(config, setting.bracket, training.step, forces, setting.knobs)
+    measuring = auto and state.balance is None
+    balance = state.balance or LossBalance(1.0, 1.0)
+    weights = weights_at(config, context.coverage, state.step, balance, context.scales)
     portion = 1 / (config.accumulate * ranks.count)
-    training.discriminator.requires_grad_(False)
-    training.alpha_optim.zero_grad()
+    state.discriminator.requires_grad_(False)
+    state.alpha_optim.zero_grad()
     sums = torch.zeros(4, dtype=torch.float64)
     for share in shares:
-        with lowered(config.precision, share.real.device):
-            alpha = training.alpha(share.pictures.features)
-        fake = losses.composite(share.pictures.fg_image, share.pictures.bg_image, alpha)
-        with lowered(config.precision, share.real.device):
-            logits = training.discriminator(fake)
+        with autocast(config.precision, share.real.device):
+            alpha = state.alpha(share.images.features)
+        fake = losses.composite(share.images.fg_image, share.images.bg_image, alpha)
+        with autocast(config.precision, share.real.device):
+            logits = state.discriminator(fake)
         realism = losses.realism_loss(logits)
         (slope,) = torch.autograd.grad(scaler.scale(realism), alpha)
         slope = slope / scaler.get_scale()
@@ -163,16 +154,16 @@ def alpha_step(
         values = [realism.detach(), *measured]
         sums += portion * torch.tensor([float(value) for value in values], dtype=torch.float64)
     ranks.add_up(sums)
-    ranks.add_up_gradients(training.alpha)
-    scaler.unscale_(training.alpha_optim)
+    ranks.add_up_gradients(state.alpha)
+    scaler.unscale_(state.alpha_optim)
     if not measuring:
-        factor = learning_rate_share(config, training.step) * setting.knobs.learning_rate
-        set_rate(training.alpha_optim, factor)
-        scaler.step(training.alpha_optim)
+        factor = learning_rate_share(config, state.step) * context.scales.learning_rate
+        set_rate(state.alpha_optim, factor)
+        scaler.step(state.alpha_optim)
     scaler.update()
-    coverage, pull = float(sums[2]), float(sums[3])
-    if auto and math.isfinite(pull):  # not where a scaled slope passed float16
-        training.forces = next_forces(training.forces, pull, coverage)
+    coverage, grad_norm = float(sums[2]), float(sums[3])
+    if auto and math.isfinite(grad_norm):  # a scaled gradient may exceed the range of float16
+        state.balance = next_balance(state.balance, grad_norm, coverage)
     return float(sums[0]), float(sums[1]), float(sums[2])
 
 
@@ -183,39 +174,42 @@ def set_rate(optim: torch.optim.Optimizer, factor: float) -> None:
 
 
 def discriminator_step(
-    training: Training,
+    state: TrainingState,
     config: TrainingPart,
     reals: list[Float[Tensor, "batch 3 h w"]],
     fakes: list[Float[Tensor, "batch 3 h w"]],
     firsts: list[bool],
     ranks: Ranks = ALONE,
 ) -> float:
-    """Logistic step, and every ``d_reg_interval`` steps a separate R1 step in float32 on the reals.
+    """Do a logistic step, and every ``d_reg_interval`` steps a separate R1 step in float32.
 
     Args:
-        training: whose discriminator learns.
+        state: whose discriminator learns.
         config: the recipe's training part.
-        reals: one tensor a share of this rank.
+        reals: one tensor for each share of this rank.
         fakes: composites, likewise.
         firsts: whether a share holds the joint batch's first sample.
-        ranks: who else trains.
+        ranks: the processes that train.
+
+    Returns:
+        The logistic loss of the joint batch.
     """
-    discriminator, scaler = training.discriminator.requires_grad_(True), training.d_scaler
+    discriminator, scaler = state.discriminator.requires_grad_(True), state.d_scaler
     portion = 1 / (len(reals) * ranks.count)
-    training.d_optim.zero_grad()
+    state.d_optim.zero_grad()
     total = torch.zeros(1, dtype=torch.float64)
     for real, fake in zip(reals, fakes, strict=True):
-        with lowered(config.precision, real.device):
+        with autocast(config.precision, real.device):
             logits = discriminator(real), discriminator(fake)
         loss = losses.discriminator_loss(*logits)
         scaler.scale(portion * loss).backward()
         total += portion * float(loss.detach())
     ranks.add_up(total)
     ranks.add_up_gradients(discriminator)
-    scaler.step(training.d_optim)
+    scaler.step(state.d_optim)
     scaler.update()
-    if training.step % config.d_reg_interval == 0:
-        training.d_optim.zero_grad()
+    if state.step % config.d_reg_interval == 0:
+        state.d_optim.zero_grad()
         lazy_weight = config.r1_gamma / 2 * config.d_reg_interval
         for share, first in zip(reals, firsts, strict=True):
             real = share.detach().requires_grad_(True)
@@ -224,5 +218,16 @@ def discriminator_step(
             penalty = penalty + config.real_score_weight * logits[0] * first
             penalty.backward()
         ranks.add_up_gradients(discriminator)
-        training.d_optim.step()
+        state.d_optim.step()
     return float(total)
+
+
+@torch.no_grad()
+def composites(
+    state: TrainingState, config: TrainingPart, share: BatchShare
+) -> Float[Tensor, "batch 3 h w"]:
+    """Composite a share's images with the alpha network as it stands."""
+    # Without a gradient, apart from the passes with one: autocast keeps the weights it casts.
+    with autocast(config.precision, share.real.device):
+        alpha = state.alpha(share.images.features)
+    return losses.composite(share.images.fg_image, share.images.bg_image, alpha)

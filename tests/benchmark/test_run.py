@@ -16,6 +16,7 @@ from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.training import loop as training_module
 from l4f_datagen.training.collapse import Collapsed
+from l4f_datagen.training.state import new_state
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monk
     """Killed between training and scoring, then run with other settings."""
     job = make_job(methods=(name,), steps=2)
     if name == "full":
-        monkeypatch.setattr(alphas, "run_training", collapse)
+        monkeypatch.setattr(alphas, "train_alpha", collapse)
     run_benchmark(job, print)
     for row in (job.out / "rows").glob(f"{name}-*"):
         row.unlink()
@@ -56,10 +57,10 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monk
         run_benchmark(replace(job, steps=1), print)
 
 
-def collapse(part, generator, checkpoint, folder, *, offline):
+def collapse(recipe, checkpoint, folder, *, generator, offline):
     """Stand in for a training that collapses for good and leaves its network."""
-    alphas.claim_network(folder, alphas.training_id(part, checkpoint.fingerprint))
-    network = training_module.new_training(part, generator).average
+    alphas.claim_network(folder, alphas.training_id(recipe.alpha, checkpoint))
+    network = new_state(recipe.alpha, generator).average
     save_alpha(folder / alphas.COLLAPSED, network, generator_fingerprint=checkpoint.fingerprint)
     raise Collapsed("alpha training", "all white", "try other settings")
 
@@ -75,7 +76,7 @@ def test_all_methods_see_the_same_pictures_and_a_rerun_computes_nothing(
     def fails(*_, **__):
         raise AssertionError("nothing was missing")
 
-    monkeypatch.setattr(alphas, "run_training", fails)
+    monkeypatch.setattr(alphas, "train_alpha", fails)
     monkeypatch.setattr(alphas, "open_sources", fails)
     monkeypatch.setattr("l4f_datagen.benchmark.baselines.floors.otsu_masks", fails)
     monkeypatch.setattr("l4f_datagen.benchmark.baselines.redo.train_redo", fails)
@@ -93,7 +94,7 @@ def test_what_is_missing_is_measured_again_with_the_kept_network(home, make_job,
     first = json.loads(path.read_text())
     path.unlink()
     monkeypatch.setattr(
-        "l4f_datagen.training.run.train_alpha",
+        "l4f_datagen.training.run.AlphaTrainer.run",
         lambda *_, **__: pytest.fail("it is trained already"),
     )
     run_benchmark(job, print)

@@ -1,22 +1,29 @@
 import builtins
 import io
+import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import datasets
+import huggingface_hub
 import lmdb
 import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.io.stores import STORES, open_store, store_kind
-from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.toys.scene import TOYS
-from l4f_datagen.training.reals import REALS
+from l4f_datagen.core.errors import InputRefused, NetworkError, UsageError
+from l4f_datagen.io.stores import (
+    SAMPLED,
+    listing_sha256,
+    load_from_hub,
+    open_store,
+    store_kind,
+)
 
 LEVELS = (50, 100, 150)
 
@@ -40,8 +47,8 @@ def rosinality(path, sizes=(16,), count=3):
     entries = {b"length": str(count).encode()}
     for size in sizes:
         for number in range(count):
-            picture = encoded(LEVELS[number], (size, size), "JPEG")
-            entries[f"{size}-{number:05d}".encode()] = picture
+            image = encoded(LEVELS[number], (size, size), "JPEG")
+            entries[f"{size}-{number:05d}".encode()] = image
     return fill(path, entries)
 
 
@@ -56,7 +63,7 @@ def make_zip(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for level in LEVELS:
             archive.writestr(f"set/{level}.png", encoded(level))
-        archive.writestr("__MACOSX/set/._50.png", b"no picture")
+        archive.writestr("__MACOSX/set/._50.png", b"no image")
         archive.writestr("readme.txt", b"words")
         archive.mkdir("set/folder.png")
     return path
@@ -92,21 +99,41 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_store_is_told_and_read(name, tmp_path, make_generator):
+def test_every_store_is_recognised_and_read(name, tmp_path):
     kind, make = MAKERS[name]
     path = make(tmp_path / name)
     assert store_kind(str(path)) == kind
-    store = open_store(str(path), 16)
+    store = open_store(str(path))
     assert len(store) == 3
-    levels = [store.read(k) for k in range(3)]
-    assert all(picture.shape == (16, 16, 3) for picture in levels)
-    assert sorted(round(float(p.mean()) / 10) * 10 for p in levels) == [50, 100, 150]
-    part = TrainingPart(reals=kind, reals_folder=str(path))
-    images = REALS[kind](part, make_generator())(np.random.RandomState(0), 8)
-    assert images.shape == (8, 3, 16, 16)
-    picked = np.random.RandomState(0).randint(0, 3, 8)
-    expected = np.stack([store.read(int(k)) for k in picked])
-    assert np.array_equal(np.rint((images.numpy() + 1) * 127.5), expected.transpose(0, 3, 1, 2))
+    assert [store.size(k) for k in range(3)] == [(16, 16)] * 3
+    images = [store.read(k) for k in range(3)]
+    assert all(image.shape == (16, 16, 3) for image in images)
+    assert sorted(round(float(image.mean()) / 10) * 10 for image in images) == [50, 100, 150]
+
+
+def test_hidden_files_are_no_images_and_others_are_counted(tmp_path):
+    names = ["a.png", "b.TIFF", "c.gif", "._a.png", ".hidden/d.png", "__MACOSX/e.png"]
+    names += ["f.heic", "g.HEIC", "notes.txt", "README"]
+    for name in names:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    for path in ("set", "set.zip"):
+        store = open_store(str(tmp_path / path))
+        assert [store.subject(k).rpartition("/")[2] for k in range(len(store))] == [
+            *("a.png", "b.TIFF", "c.gif"),
+        ]
+        assert store.ignored == {".heic": 2, ".txt": 1, "without ending": 1}
+
+
+def test_a_store_of_other_files_names_them(tmp_path):
+    (tmp_path / "deep.png").mkdir()  # a folder, whatever its name
+    (tmp_path / "a.heic").write_bytes(b"x")
+    expected = r"holds no image \(.jpg .jpeg .png .webp .bmp .tif .tiff .gif; ignored are 1 .heic\)"
+    with pytest.raises(InputRefused, match=expected):
+        open_store(str(tmp_path))
 
 
 def test_names_that_are_no_paths():
@@ -120,57 +147,57 @@ def test_a_name_below_a_folder_that_is_here_is_a_path(tmp_path, monkeypatch):
     assert store_kind("photos/cats") == store_kind("~/cats") == "folder"
     assert store_kind("hf://photos/cats") == "hf"
     with pytest.raises(InputRefused, match=r"^photos/cats: is not there; name a folder, a whole"):
-        open_store("photos/cats", 16)
+        open_store("photos/cats")
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "lmdb", None])
 def test_what_is_not_there(tmp_path, kind):
     expected = r"absent: is not there; name a folder, a whole zip file, an LMDB or a Hugging Face d"
     with pytest.raises(InputRefused, match=expected) as caught:
-        open_store(str(tmp_path / "absent"), 16, kind)
+        open_store(str(tmp_path / "absent"), kind)
     assert caught.value.exit_code == 4
 
 
-def test_a_picture_given_as_a_store(tmp_path):
+def test_an_image_given_as_a_store(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(50))
-    expected = r"a.png: is no zip file \(.*\); name a folder, a whole zip file, an LMDB or a Hugg"
+    expected = r"a.png: is no zip file; name a folder, a whole zip file, an LMDB or a Hugg"
     with pytest.raises(InputRefused, match=expected):
-        open_store(str(tmp_path / "a.png"), 16)
+        open_store(str(tmp_path / "a.png"))
 
 
 def test_rosinality_takes_the_smallest_size_that_fills_the_canvas(tmp_path):
     path = rosinality(tmp_path / "db", sizes=(8, 32, 64))
-    assert open_store(str(path), 16).keys[0] == b"32-00000"
-    assert open_store(str(path), 64).keys[0] == b"64-00000"
-    assert open_store(str(path), 100).keys[0] == b"64-00000"
+    assert open_store(str(path), side=16).subject(0).endswith(":32-00000")
+    assert open_store(str(path), side=64).subject(0).endswith(":64-00000")
+    assert open_store(str(path), side=100).subject(0).endswith(":64-00000")
 
 
 def test_an_lmdb_that_is_one_file(tmp_path):
     path = fill(tmp_path / "one.mdb", {b"a": encoded(50)}, subdir=False)
-    assert len(open_store(str(path), 16)) == 1
+    assert len(open_store(str(path))) == 1
 
 
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [
-        ({}, r"db: holds no image .*; name pictures of the domain"),
+        ({}, r"db: holds no image .*; name photographs of the domain"),
         ({b"length": b"0"}, r"db: holds no image"),
-        ({b"length": b"7"}, r"db: promises 7 pictures and holds none; name an LSUN or rosinality"),
+        ({b"length": b"7"}, r"db: promises 7 images and holds none; name an LSUN or rosinality"),
         ({b"length": b"-7"}, r"db: has an impossible length b'-7'; name an LSUN or rosinality"),
         ({b"length": b"9" * 30}, r"db: has an impossible length"),
     ],
 )
-def test_an_lmdb_without_pictures(tmp_path, entries, problem):
+def test_an_lmdb_without_images(tmp_path, entries, problem):
     path = fill(tmp_path / "db", entries)
     with pytest.raises(InputRefused, match=problem) as caught:
-        open_store(str(path), 16)
+        open_store(str(path))
     assert caught.value.exit_code == 4
 
 
 def test_what_is_no_lmdb(tmp_path):
     (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(InputRefused, match=r"is no LMDB \(.*\); name an LSUN or rosinality LMDB"):
-        open_store(str(tmp_path), 16)
+        open_store(str(tmp_path))
 
 
 def test_an_lmdb_that_is_cut_off(tmp_path):
@@ -178,7 +205,7 @@ def test_an_lmdb_that_is_cut_off(tmp_path):
     path = fill(tmp_path / "db", entries)
     os.truncate(path / "data.mdb", 12_288)
     # In a process of its own: without the check it is killed as it reads beyond the end.
-    code = "import sys; from l4f_datagen.io.stores import open_store; open_store(sys.argv[1], 8)"
+    code = "import sys; from l4f_datagen.io.stores import open_store; open_store(sys.argv[1])"
     words = [sys.executable, "-c", code, str(path)]
     result = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     said = r"InputRefused: \S+db: is cut off: 12,288 of \d{3},\d{3} bytes are there; copy or downl"
@@ -186,16 +213,16 @@ def test_an_lmdb_that_is_cut_off(tmp_path):
     assert re.search(said, result.stderr), result.stderr
 
 
-def test_a_picture_missing_from_an_lmdb(tmp_path):
+def test_an_image_missing_from_an_lmdb(tmp_path):
     path = fill(tmp_path / "db", {b"length": b"2", b"16-00000": encoded(50)})
     with pytest.raises(InputRefused, match=r"db:16-00001: is missing; make the LMDB again"):
-        open_store(str(path), 16)
+        open_store(str(path)).read(1)
 
 
-def test_an_entry_that_is_no_picture(tmp_path):
+def test_an_entry_that_is_no_image(tmp_path):
     path = fill(tmp_path / "db", {b"key": b"words"})
     with pytest.raises(InputRefused, match=r"db:key: is not a readable image"):
-        open_store(str(path), 16)
+        open_store(str(path)).read(0)
 
 
 def test_without_the_lmdb_package(tmp_path, monkeypatch):
@@ -208,65 +235,197 @@ def test_without_the_lmdb_package(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(UsageError, match=r"needs the lmdb package; pip install lmdb"):
-        open_store(str(path), 16)
+        open_store(str(path))
 
 
-def test_zips_that_cannot_be_read(tmp_path):
-    (tmp_path / "text.zip").write_bytes(b"no zip")
-    with pytest.raises(InputRefused, match=r"text.zip: is no zip file \(.*\); name a folder, "):
-        open_store(str(tmp_path / "text.zip"), 16)
-    path = make_zip(tmp_path / "bent.zip")
-    data = bytearray(path.read_bytes())
-    data[60:70] = bytes(10)
-    path.write_bytes(data)
-    with pytest.raises(InputRefused, match=r"bent.zip:set/\d+.png: cannot be unpacked"):
-        open_store(str(path), 16)
-
-
-@pytest.mark.parametrize("damage", ["stream", "method", "password"])
-def test_a_damaged_member_is_refused_by_name(tmp_path, damage):
-    path = tmp_path / "set.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.png", b"pixels " * 50)
-        at = archive.filelist[0].header_offset
-    raw = bytearray(path.read_bytes())
-    central = raw.index(b"PK\1\2")
-    if damage == "stream":  # the length of the compressed stream stays
-        raw[at + 30 + len("a.png")] = 0xFF
-    else:
-        field, value = (10, 99) if damage == "method" else (8, 1)
-        raw[central + field], raw[at + field - 2] = value, value
-    path.write_bytes(raw)
-    with pytest.raises(InputRefused, match=r"set.zip:a.png: cannot be unpacked \(.+\); pack it"):
-        open_store(str(path), 16)
-
-
-def test_a_zip_without_pictures(tmp_path):
+def test_a_zip_without_images(tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("words.txt", "none")
     with pytest.raises(InputRefused, match=r"empty.zip: holds no image"):
-        open_store(str(tmp_path / "empty.zip"), 16)
+        open_store(str(tmp_path / "empty.zip"))
 
 
-def test_pictures_of_the_wrong_size(tmp_path):
-    (tmp_path / "small.png").write_bytes(encoded(50, (7, 7)))
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """No dataset is known, and no folder here has its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    load_from_hub.cache_clear()
+    yield
+    load_from_hub.cache_clear()
+
+
+@pytest.fixture
+def records():
+    """What the libraries log."""
+    kept = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            kept.append(record.getMessage())
+
+    loggers, handler = [logging.getLogger(k) for k in ("datasets", "huggingface_hub")], Keep()
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield kept
+    for logger in loggers:
+        logger.removeHandler(handler)
+
+
+def rows():
+    image = Image.fromarray(np.full((16, 16, 3), 90, np.uint8))
+    return datasets.Dataset.from_dict({"image": [image]}).cast_column("image", datasets.Image())
+
+
+def test_a_dataset_without_images(tmp_path, elsewhere):
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "words"))
+    with pytest.raises(InputRefused, match=r"words: has no image column, only text; name another"):
+        open_store(str(tmp_path / "words"))
+
+
+def test_a_dataset_that_is_not_there_is_one_line(monkeypatch, records, elsewhere):
+    def fail(name):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        logging.getLogger("datasets.load").error("no route")
+        warnings.warn("no token", stacklevel=1)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    levels = [logging.getLogger(name).level for name in ("datasets", "huggingface_hub")]
+    expected = r"user/cats: cannot be opened \(no route\); check the name and the network"
+    with pytest.raises(NetworkError, match=expected) as caught:
+        open_store("user/cats")
+    assert caught.value.exit_code == 5
+    assert not records
+    assert levels == [logging.getLogger(name).level for name in ("datasets", "huggingface_hub")]
+
+
+def test_broken_parquet_is_one_line(tmp_path, records, capfd, elsewhere):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train-00000.parquet").write_bytes(b"broken")
+    expected = r"set: cannot be opened \(Parquet .*\); name a dataset with images"
+    with pytest.raises(InputRefused, match=expected):
+        open_store(str(tmp_path / "set"))
+    assert not records
+    assert capfd.readouterr().err == ""
+
+
+def test_offline_nothing_is_asked_of_the_hub(monkeypatch, elsewhere):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a request")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "hf_hub_download", forbidden)
     expected = (
-        r"small.png: is 7 x 7 pixels, the generator draws 16 x 16; "
-        "take pictures of at least half that side"
+        "user/cats: is not in the cache, and the network is switched off; "
+        "open it once with the network on"
     )
-    with pytest.raises(InputRefused, match=expected) as caught:
-        open_store(str(tmp_path), 16)
-    assert caught.value.exit_code == 4
+    with pytest.raises(NetworkError, match=expected) as caught:
+        open_store("user/cats", offline=True)
+    assert caught.value.exit_code == 5
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
-def test_pictures_all_over_a_store_are_looked_at(tmp_path):
-    for number in range(40):
-        side = 7 if number >= 30 else 16
-        (tmp_path / f"{number:02d}.png").write_bytes(encoded(50, (side, side)))
-    with pytest.raises(InputRefused, match=r"30.png: is 7 x 7 pixels"):
-        open_store(str(tmp_path), 16)
+def test_offline_by_the_environment_is_said_as_such(monkeypatch, elsewhere):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # read from it when imported
+    with pytest.raises(NetworkError, match="user/cats: is not in the cache, and the network is sw"):
+        open_store("user/cats")
 
 
-def test_the_table_and_the_recipe_agree():
-    named = TrainingPart.model_fields["reals"].annotation.__args__
-    assert set(STORES) | {"generator", *TOYS} == set(named)
+def test_offline_a_dataset_in_the_cache_is_read(tmp_path, elsewhere):
+    rows().to_parquet(str(tmp_path / "train.parquet"))
+    datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"))
+    (made,) = (tmp_path / "cache" / "parquet").glob("*/*/*/dataset_info.json")
+    kept = tmp_path / "cache" / "user___cats" / "default" / "0.0.0" / ("0" * 40)
+    shutil.copytree(made.parent, kept)
+    (kept / "parquet-train.arrow").rename(kept / "cats-train.arrow")
+    (kept / "dataset_info.json").write_text(made.read_text().replace('"parquet"', '"cats"'))
+    store = open_store("user/cats", offline=True)
+    assert (store.read(0) == 90).all()
+
+
+def test_a_dataset_of_the_hub_is_loaded_once(monkeypatch, elsewhere):
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        return {"train": rows()}
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for _ in range(2):
+        assert len(open_store("hf://user/cats")) == 1
+    assert asked == ["user/cats"]
+
+
+def write_folder(path, images):
+    for name, data in images.items():
+        (path / "deep").mkdir(parents=True, exist_ok=True)
+        (path / "deep" / name).write_bytes(data)
+
+
+def write_zip(path, images):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in images.items():
+            archive.writestr(name, data)
+
+
+def write_lmdb(path, images):
+    environment = lmdb.open(str(path), map_size=2**22)
+    for name, data in images.items():
+        with environment.begin(write=True) as transaction:
+            transaction.put(name.encode(), data)
+    environment.close()
+
+
+def write_hf(path, images):
+    rows = {"image": [{"bytes": data, "path": None} for data in images.values()]}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features(image=datasets.Image()))
+    path.mkdir()
+    table.to_parquet(str(path / "train-00000.parquet"))
+
+
+WRITERS = {"folder": write_folder, "zip": write_zip, "lmdb": write_lmdb, "hf": write_hf}
+IMAGES = {"a.png": encoded(50), "b.png": encoded(60)}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_images_name_a_store_and_no_clock_does(kind, tmp_path):
+    WRITERS[kind](tmp_path / "one", IMAGES)
+    first = listing_sha256(str(tmp_path / "one"), kind)
+    copy = shutil.copytree if (tmp_path / "one").is_dir() else shutil.copyfile
+    copy(tmp_path / "one", tmp_path / "copy")
+    for path in (tmp_path / "copy", *(tmp_path / "copy").rglob("*")):
+        os.utime(path, (1, 1))
+    assert listing_sha256(str(tmp_path / "copy"), kind) == first
+    WRITERS[kind](tmp_path / "more", IMAGES | {"c.png": encoded(50)})
+    assert listing_sha256(str(tmp_path / "more"), kind) not in (None, first)
+    WRITERS[kind](tmp_path / "other", IMAGES | {"b.png": encoded(70)})
+    if kind != "lmdb":  # whose pages hide what is in them
+        assert listing_sha256(str(tmp_path / "other"), kind) not in (None, first)
+
+
+def test_of_many_images_sizes_count_and_the_bytes_of_a_few(tmp_path):
+    many = {f"{number:04d}.png": encoded(50) for number in range(4 * SAMPLED)}
+    write_folder(tmp_path, many)
+    seen = {listing_sha256(str(tmp_path))}
+    (tmp_path / "deep" / "0001.png").write_bytes(encoded(50)[::-1])  # between two that are read
+    assert listing_sha256(str(tmp_path)) in seen
+    for name, data in (("0001.png", encoded(50) + b"x"), ("0004.png", encoded(50)[::-1])):
+        (tmp_path / "deep" / name).write_bytes(data)
+        seen.add(listing_sha256(str(tmp_path)))
+    assert len(seen) == 3
+
+
+def test_other_files_do_not_count(tmp_path):
+    write_folder(tmp_path, IMAGES)
+    before = listing_sha256(str(tmp_path))
+    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "._a.png").write_text("words")
+    assert listing_sha256(str(tmp_path)) == before
+
+
+@pytest.mark.parametrize("path", ["absent", "user/cats", "absent.mdb"])
+def test_what_cannot_be_listed(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert listing_sha256(path, "zip" if path == "absent" else None) is None

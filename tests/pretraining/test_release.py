@@ -15,6 +15,7 @@ from l4f_datagen.pretraining import pretrain, release
 from l4f_datagen.pretraining import state as state_module
 from l4f_datagen.pretraining.state import PretrainPlan
 from l4f_datagen.recipe.domains import BUILTIN, Builtin, load_recipe
+from l4f_datagen.training.run import TrainedAlpha
 
 PLAN = PretrainPlan(
     domain="toy-fish",
@@ -47,15 +48,15 @@ def tiny(monkeypatch, tmp_path, tiny_pretraining):
 def untrained(monkeypatch, make_alpha):
     """An alpha network as it starts, where its training is beside the point."""
 
-    def run_training(part, generator, checkpoint, out):
+    def train_alpha(recipe, checkpoint, out, *, generator):
         save_alpha(
             out.with_suffix(".safetensors"),
             make_alpha(generator),
             generator_fingerprint=checkpoint.fingerprint,
         )
-        return out.with_suffix(".safetensors")
+        return TrainedAlpha(out.with_suffix(".safetensors"), None)
 
-    monkeypatch.setattr(release, "run_training", run_training)
+    monkeypatch.setattr(release, "train_alpha", train_alpha)
 
 
 def released(run):

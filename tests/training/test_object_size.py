@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.training.balance import HIGHEST_PRICE, Forces, price
+from l4f_datagen.training.balance import HIGHEST_PENALTY, LossBalance, area_penalty
 from l4f_datagen.training.object_size import (
     MIN_SHARE,
-    Bracket,
-    coverage_bracket,
-    object_share,
+    CoverageRange,
+    close_and_fill,
+    estimate_coverage,
+    estimated_range,
     otsu_threshold,
-    solid,
 )
 
 
@@ -56,7 +56,7 @@ class Painter:
 def test_a_square_of_known_size(make_generator, make_part, share):
     generator = make_generator()
     generator.synthesis.forward = Painter(share)
-    assert object_share(make_part(), generator) == pytest.approx(share, abs=0.01)
+    assert estimate_coverage(make_part(), generator) == pytest.approx(share, abs=0.01)
 
 
 def test_windows_are_filled_and_gaps_closed():
@@ -65,30 +65,30 @@ def test_windows_are_filled_and_gaps_closed():
     whole = mask.copy()
     mask[15:25, 15:25] = False  # a window
     mask[30:32, :] = False  # a line as of a road seen between bonnet and cabin
-    assert (solid(mask) == whole).mean() > 0.998
+    assert (close_and_fill(mask) == whole).mean() > 0.998
     edge = np.zeros((32, 32), bool)
     edge[:8] = True
-    assert (solid(edge) == edge).all()
+    assert (close_and_fill(edge) == edge).all()
 
 
 def test_is_a_function_of_the_generator_alone(make_generator, make_part):
     torch.manual_seed(1)
-    first = object_share(make_part(), make_generator())
+    first = estimate_coverage(make_part(), make_generator())
     torch.manual_seed(2)
-    assert object_share(make_part(), make_generator()) == first
+    assert estimate_coverage(make_part(), make_generator()) == first
     assert 0 < first < 1
 
 
-def test_bracket_lies_around_the_share_unless_the_recipe_says(make_generator, make_part):
+def test_limits_lies_around_the_share_unless_the_recipe_says(make_generator, make_part):
     generator = make_generator()
     generator.synthesis.forward = Painter(0.25)
-    bracket = coverage_bracket(make_part(), generator)
-    assert (bracket.lower, bracket.upper) == pytest.approx((0.1, 0.5), abs=0.01)
-    assert bracket.share == pytest.approx(0.25, abs=0.01)
+    limits = estimated_range(make_part(), generator)
+    assert (limits.lower, limits.upper) == pytest.approx((0.1, 0.5), abs=0.01)
+    assert limits.share == pytest.approx(0.25, abs=0.01)
     told = make_part(min_fg_coverage=0.1, min_bg_coverage=0.3)
-    assert coverage_bracket(told, generator) == Bracket(0.1, 0.7, bracket.share)
-    half = coverage_bracket(make_part(min_bg_coverage=0.3), generator)
-    assert (half.lower, half.upper) == (bracket.lower, 0.7)
+    assert estimated_range(told, generator) == CoverageRange(0.1, 0.7, limits.share)
+    half = estimated_range(make_part(min_bg_coverage=0.3), generator)
+    assert (half.lower, half.upper) == (limits.lower, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_bracket_lies_around_the_share_unless_the_recipe_says(make_generator, ma
 def test_limits_of_the_recipe_hold_and_never_cross(make_generator, make_part, limits, expected):
     generator = make_generator()
     generator.synthesis.forward = Painter(0.25)
-    bracket = coverage_bracket(make_part(**limits), generator)
-    assert (bracket.lower, bracket.upper, bracket.share) == pytest.approx(expected)
-    assert price(Forces(1.0, 0.9), bracket) == HIGHEST_PRICE
+    limits = estimated_range(make_part(**limits), generator)
+    assert (limits.lower, limits.upper, limits.share) == pytest.approx(expected)
+    assert area_penalty(LossBalance(1.0, 0.9), limits) == HIGHEST_PENALTY
 
 
-def test_bracket_stays_within_reason(make_generator, make_part):
+def test_limits_stays_within_reason(make_generator, make_part):
     generator = make_generator()
     generator.synthesis.forward = Painter(0.75)
-    assert coverage_bracket(make_part(), generator).upper == 0.9
+    assert estimated_range(make_part(), generator).upper == 0.9

@@ -8,9 +8,10 @@ from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.recipe import Recipe
 from l4f_datagen.training import loop as training_module
-from l4f_datagen.training.curves import write_curves
-from l4f_datagen.training.run import Resume, run_training, state_path, training_id
+from l4f_datagen.training.identity import training_id
+from l4f_datagen.training.run import state_path, train_alpha
 
 
 @pytest.fixture
@@ -21,19 +22,20 @@ def checkpoint(make_generator, tmp_path):
     return open_generator(path)
 
 
-def train(checkpoint, part, out, resume=None):
-    return run_training(part, checkpoint.build(), checkpoint, out, resume=resume or Resume())
+def train(checkpoint, part, out, **more):
+    recipe = Recipe(domain="tiny", alpha=part)
+    return train_alpha(recipe, checkpoint, out, device="cpu", **more).path
 
 
-def test_a_run_leaves_what_eyes_and_machines_need(checkpoint, make_part, tmp_path):
+def test_a_run_leaves_what_people_and_machines_need(checkpoint, make_part, tmp_path):
     out = tmp_path / "run"
     result = train(checkpoint, make_part(balance="auto", keep="best"), out)
     assert result == out / "alpha.safetensors"
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 7))
-    with Image.open(out / "curves.png") as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 300
+    with Image.open(out / "curves.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
     events = EventAccumulator(str(out / "events"))
     events.Reload()
     logged = events.Scalars("attempt-1/alpha_coverage")
@@ -48,9 +50,9 @@ def test_a_run_leaves_what_eyes_and_machines_need(checkpoint, make_part, tmp_pat
 def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path, caplog):
     part = make_part(balance="auto", keep="best", snapshot_interval=2)
     out = tmp_path / "run"
-    first = train(checkpoint, part, out, Resume(keep_states=True)).read_bytes()
+    first = train(checkpoint, part, out, keep_states=True).read_bytes()
     for step in (2, 4):
-        again = train(checkpoint, part, out, Resume(at=step))
+        again = train(checkpoint, part, out, resume_at=step)
         assert f"resuming alpha training at step {step}" in caplog.messages
         assert again.read_bytes() == first
     rows = (out / "log.jsonl").read_text().splitlines()
@@ -63,25 +65,25 @@ def test_a_state_that_was_not_kept(checkpoint, make_part, tmp_path):
     assert state_path(out).exists()
     expected = r"--resume-at 3: .*run: keeps no state of that step, only of none; train with --keep"
     with pytest.raises(UsageError, match=expected) as caught:
-        train(checkpoint, make_part(), out, Resume(at=3))
+        train(checkpoint, make_part(), out, resume_at=3)
     assert caught.value.exit_code == 2
 
 
-def test_a_resume_that_was_stopped_is_gone_on_with(
+def test_a_resume_that_was_stopped_is_continued(
     checkpoint, make_part, tmp_path, monkeypatch, caplog
 ):
     part, out = make_part(snapshot_interval=2), tmp_path / "run"
-    first = train(checkpoint, part, out, Resume(keep_states=True)).read_bytes()
+    first = train(checkpoint, part, out, keep_states=True).read_bytes()
     real = training_module.train_step
 
-    def stopped(training, setting):
-        if training.step == 3:
+    def stopped(state, context):
+        if state.step == 3:
             raise KeyboardInterrupt
-        return real(training, setting)
+        return real(state, context)
 
     monkeypatch.setattr(training_module, "train_step", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train(checkpoint, part, out, Resume(at=2))
+        train(checkpoint, part, out, resume_at=2)
     assert not (out / "alpha.safetensors").exists()
     monkeypatch.setattr(training_module, "train_step", real)
     assert train(checkpoint, part, out).read_bytes() == first
@@ -91,23 +93,23 @@ def test_a_resume_that_was_stopped_is_gone_on_with(
 
 
 @pytest.mark.parametrize("size", [0, 100, -100])
-def test_a_damaged_network_is_made_again(checkpoint, make_part, tmp_path, size, caplog):
+def test_a_damaged_network_is_made_again(checkpoint, make_part, tmp_path, caplog, size):
     out = tmp_path / "run"
     result = train(checkpoint, make_part(), out)
     whole = result.read_bytes()
     result.write_bytes(whole[:size])
     assert train(checkpoint, make_part(), out).read_bytes() == whole
-    assert f"alpha network is damaged, it is made again: {result}" in caplog.messages
+    assert f"alpha network is damaged and is made again: {result}" in caplog.messages
 
 
 def test_on_a_full_disk_it_stops_and_later_goes_on(checkpoint, make_part, tmp_path, fill_disk):
     part, out = make_part(), tmp_path / "run"
-    claim_folder(out, training_id(part, checkpoint.fingerprint), other="")
+    claim_folder(out, training_id(part, checkpoint), other="")
     fill_disk(out / "state.pt")
     with pytest.raises(OSError, match="No space left"):
         train(checkpoint, part, out)
     assert sorted(path.name for path in out.iterdir()) == [
-        *("curves.png", "events", "log.jsonl", "training-id"),
+        *("curves.png", "events", "lock", "log.jsonl", "training-id"),
     ]
     assert train(checkpoint, part, out).exists()
 
@@ -127,23 +129,5 @@ def test_a_checkpoint_without_discriminator(checkpoint, make_part, tmp_path):
 @pytest.mark.parametrize(("lowest", "at"), [(100, None), (None, 3)])
 def test_what_is_refused_claims_no_folder(checkpoint, make_part, tmp_path, lowest, at):
     with pytest.raises(UsageError):
-        train(checkpoint, make_part(lowest_resolution=lowest), tmp_path / "run", Resume(at=at))
+        train(checkpoint, make_part(lowest_resolution=lowest), tmp_path / "run", resume_at=at)
     assert not (tmp_path / "run").exists()
-
-
-def test_curves_on_a_full_disk(tmp_path, fill_disk):
-    fill_disk(tmp_path / "curves.png")
-    row = {"d_loss": 1.0, "realism": 0.5, "binarization": 0.1, "alpha_coverage": 0.3}
-    with pytest.raises(OSError, match="No space left"):
-        write_curves([row | {"attempt": 1, "step": 1}], tmp_path / "curves.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_curves_of_several_attempts(tmp_path):
-    row = {"d_loss": 1.0, "realism": 0.5, "binarization": 0.1, "alpha_coverage": 0.3}
-    rows = [row | {"attempt": a, "step": s} for a in (1, 2) for s in (1, 2, 3)]
-    write_curves(rows, tmp_path / "curves.png")
-    first = (tmp_path / "curves.png").read_bytes()
-    write_curves(rows, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes() == first
-    assert not list(tmp_path.glob("*.part"))

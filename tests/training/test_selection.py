@@ -1,27 +1,20 @@
 import pytest
 import torch
 
-from l4f_datagen.training.backgrounds import BACKGROUNDS
-from l4f_datagen.training.loop import bracket_of, new_training, train_alpha
-from l4f_datagen.training.reals import REALS
 from l4f_datagen.training.selection import best_snapshot, hardness, mean_iou, score_snapshots
-from l4f_datagen.training.steps import Setting
 
 
 @pytest.fixture
-def trained(make_generator, make_part):
-    """A training with three snapshots, and its setting."""
-    generator, part = make_generator(), make_part(steps=1)
-    training = new_training(part, generator)
-    reals = REALS["generator"](part.training, generator)
-    background = BACKGROUNDS["conv1"](part, generator)
-    setting = Setting(part, generator, reals, background, bracket_of(part, generator))
+def trained(make_generator, make_part, make_trainer):
+    """A state with three snapshots, and the context of its steps."""
+    trainer = make_trainer(make_part(steps=1), make_generator())
+    state = trainer.state
     for step in (1, 2, 3):
-        training.step = step
+        state.step = step
         with torch.no_grad():
-            training.average.out.weight.mul_(20 ** (step - 1))
-        training.keep_snapshot()
-    return training, setting
+            state.average.out.weight.mul_(20 ** (step - 1))
+        state.keep_snapshot()
+    return state, trainer.context()
 
 
 def test_every_share_is_one_and_repeats(trained):
@@ -36,22 +29,22 @@ def test_every_share_is_one_and_repeats(trained):
 
 
 def test_scoring_changes_nothing(trained):
-    training, setting = trained
-    before = {name: value.clone() for name, value in training.average.state_dict().items()}
-    step, score = best_snapshot(training, setting)
-    assert score.total == max(s.total for s in score_snapshots(training, setting).values())
+    state, context = trained
+    before = {name: value.clone() for name, value in state.average.state_dict().items()}
+    step, score = best_snapshot(state, context)
+    assert score.total == max(s.total for s in score_snapshots(state, context).values())
     assert step in (1, 2, 3)
-    assert all(torch.equal(before[name], v) for name, v in training.average.state_dict().items())
+    assert all(torch.equal(before[name], v) for name, v in state.average.state_dict().items())
     assert "score 0." in str(score)
 
 
-def test_the_best_snapshot_becomes_the_result(make_generator, make_part, caplog):
-    generator, part = make_generator(), make_part(steps=6, keep="best", balance="auto")
-    training = new_training(part, generator)
-    network = train_alpha(part, generator, training=training)
-    assert sorted(training.snapshots) == [3, 6]
-    kept = int(caplog.messages[-1].split("keeping the snapshot of step ")[1].split(",")[0])
-    expected = training.snapshots[kept]
+def test_the_best_snapshot_becomes_the_result(make_generator, make_part, make_trainer):
+    trainer = make_trainer(make_part(steps=6, keep="best", balance="auto"), make_generator())
+    network, snapshots = trainer.run(), trainer.state.snapshots
+    assert sorted(snapshots) == [3, 6]
+    best = best_snapshot(trainer.state, trainer.context())[0]
+    assert trainer.kept_step == best
+    expected = snapshots[best]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 

@@ -7,19 +7,11 @@ import pytest
 import torch
 
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.training.backgrounds import BACKGROUNDS
-from l4f_datagen.training.loop import bracket_of, new_training, train_alpha
-from l4f_datagen.training.reals import REALS
-from l4f_datagen.training.steps import Setting, shares_of, step_stream, train_step
+from l4f_datagen.training.state import step_stream
+from l4f_datagen.training.steps import shares_of, train_step
 
 AUTO = {"balance": "auto", "area_weight": 0.1, "ema_steps": 3.0}
 RANKS = Path(__file__).with_name("two_ranks.py")
-
-
-def setting_of(part, generator):
-    reals = REALS[part.training.reals](part.training, generator)
-    background = BACKGROUNDS[part.background](part, generator)
-    return Setting(part, generator, reals, background, bracket_of(part, generator))
 
 
 @pytest.mark.parametrize(("batch", "count"), [(16, 1), (16, 2), (16, 4), (8, 2), (6, 3), (4, 4)])
@@ -35,19 +27,20 @@ def test_shares_keep_the_discriminators_groups():
 
 
 @pytest.mark.parametrize("values", [AUTO, {"real_score_weight": 1.0}])
-def test_a_batch_in_shares_gives_the_numbers_of_the_whole(make_generator, make_part, values):
+def test_a_batch_in_shares_gives_the_numbers_of_the_whole(
+    make_generator, make_part, make_trainer, values
+):
     generator, trained, facts = make_generator(), [], []
     for accumulate in (1, 2):
         part = make_part(batch=8, accumulate=accumulate, **values)
-        training = new_training(part, generator)
-        setting = setting_of(part, generator)
-        facts.append([train_step(training, setting) for _ in range(3)])
-        trained.append(training)
+        trainer = make_trainer(part, generator)
+        facts.append([train_step(trainer.state, trainer.context()) for _ in range(3)])
+        trained.append(trainer.state)
     for whole, shared in zip(*facts, strict=True):
         for name, value in vars(whole).items():
             assert getattr(shared, name) == pytest.approx(value, rel=1e-4), name
     for name in ("alpha", "average", "discriminator"):
-        pairs = (getattr(training, name).state_dict() for training in trained)
+        pairs = (getattr(state, name).state_dict() for state in trained)
         torch.testing.assert_close(*pairs, rtol=1e-3, atol=1e-4)
 
 
@@ -56,16 +49,15 @@ def test_accumulate_has_to_divide_the_batch():
         AlphaPart.model_validate({"training": {"batch": 8, "accumulate": 3}})
 
 
-def test_the_first_step_of_auto_only_measures(make_generator, make_part):
-    generator, part = make_generator(), make_part(**AUTO)
-    training = new_training(part, generator)
-    before = training.alpha.out.weight.detach().clone()
-    setting = setting_of(part, generator)
-    train_step(training, setting)
-    assert torch.equal(training.alpha.out.weight, before)
-    assert training.forces.pull > 0
-    train_step(training, setting)
-    assert not torch.equal(training.alpha.out.weight, before)
+def test_the_first_step_of_auto_only_measures(make_generator, make_part, make_trainer):
+    trainer = make_trainer(make_part(**AUTO), make_generator())
+    state, context = trainer.state, trainer.context()
+    before = state.alpha.out.weight.detach().clone()
+    train_step(state, context)
+    assert torch.equal(state.alpha.out.weight, before)
+    assert state.balance.grad_norm > 0
+    train_step(state, context)
+    assert not torch.equal(state.alpha.out.weight, before)
 
 
 def test_attempts_have_other_streams():
@@ -73,7 +65,7 @@ def test_attempts_have_other_streams():
     assert len(draws) == 4
 
 
-def test_two_processes_train_as_one(make_generator, make_part, tmp_path):
+def test_two_processes_train_as_one(make_generator, make_part, make_trainer, tmp_path):
     """Two gloo processes with half the batch each end where one with the joint batch ends."""
     values = {"steps": 3, "batch": 8, **AUTO}
     command = [sys.executable, str(RANKS), str(tmp_path)]
@@ -84,10 +76,9 @@ def test_two_processes_train_as_one(make_generator, make_part, tmp_path):
     assert [run.wait(timeout=240) for run in runs] == [0, 0]
     both = [torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
     torch.testing.assert_close(*both, rtol=0, atol=0)
-    part, generator = make_part(**values), make_generator()
-    training = new_training(part, generator)
-    train_alpha(part, generator, training=training)
-    torch.testing.assert_close(both[0], training.alpha.state_dict(), rtol=1e-3, atol=1e-4)
+    trainer = make_trainer(make_part(**values), make_generator())
+    trainer.run()
+    torch.testing.assert_close(both[0], trainer.state.alpha.state_dict(), rtol=1e-3, atol=1e-4)
 
 
 def free_port():

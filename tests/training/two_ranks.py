@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import conftest
 
-from l4f_datagen.training.loop import new_training, train_alpha
+from l4f_datagen.training.loop import AlphaTrainer
 from l4f_datagen.training.ranks import join_ranks
+from l4f_datagen.training.sources import SourceContext, open_sources
 
 
 def main(out: Path) -> None:
@@ -20,9 +21,11 @@ def main(out: Path) -> None:
     part = make["make_part"](steps=3, batch=8, **values)
     generator = make["make_generator"]()
     ranks = join_ranks(torch.device("cpu"))
-    training = new_training(part, generator)
-    train_alpha(part, generator, training=training, ranks=ranks)
-    torch.save(training.alpha.state_dict(), out / f"rank-{ranks.own}.pt")
+    trainer = AlphaTrainer(
+        part, generator, open_sources(SourceContext(part, generator)), ranks=ranks
+    )
+    trainer.run()
+    torch.save(trainer.state.alpha.state_dict(), out / f"rank-{ranks.own}.pt")
     torch.distributed.destroy_process_group()
 
 

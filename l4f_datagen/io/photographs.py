@@ -1,0 +1,259 @@
+"""Photographs of a store, checked before any work begins, and brought to a generator's canvas."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.io.photo import FORMATS, MAX_PIXELS, SUFFIXES, opened, upright_rgb
+
+logger = logging.getLogger(__name__)
+
+Fit = Literal["crop", "pad"]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in px of the canvas."""
+
+SMALLEST = 0.5
+"""Of the generator's side: smaller photographs, enlarged, are recognised by their blur."""
+UNUSABLE_SHARE = 0.05
+"""Of the photographs that may be damaged or too small: those are skipped, more are a mistake."""
+NAMED = 5
+"""Unusable photographs named in the log."""
+CUT = 0.01
+"""Share of its area from which a photograph counts as cut: below, sizes were rounded."""
+TURNED = range(5, 9)
+"""EXIF orientations that swap width and height."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Photographs that can be counted and read by number.
+
+    Attributes:
+        source: what the user named.
+        count: photographs.
+        subject: number -> name for messages.
+        encoded: number -> image file, or its bytes.
+        ignored: ending -> number of files that are not read.
+    """
+
+    source: str
+    count: int
+    subject: Callable[[int], str]
+    encoded: Callable[[int], Path | bytes]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return width and height, upright, from the header alone.
+
+        Raises:
+            InputRefused: no image, or one of more than 64 megapixels.
+        """
+        subject = self.subject(number)
+        with opened(self.encoded(number), subject, FORMATS) as image:
+            _check_pixels(image, subject)
+            # A PNG keeps its EXIF anywhere: to find it, all pixels would be decoded.
+            stored = image.format != "PNG" and image.getexif().get(ExifTags.Base.Orientation)
+            turned = stored in TURNED
+            return image.size[::-1] if turned else image.size
+
+    def read(self, number: int) -> NDArray[np.uint8]:
+        """Return a photograph, ``h w 3`` RGB, upright.
+
+        Raises:
+            InputRefused: no image, a damaged one, or one of more than 64 megapixels.
+        """
+        subject = self.subject(number)
+        with opened(self.encoded(number), subject, FORMATS) as image:
+            _check_pixels(image, subject)
+            return np.asarray(upright_rgb(image, subject))
+
+
+def fit_image(
+    image: NDArray[np.uint8], side: int, crop: Box | None = None, fit: Fit = "crop"
+) -> NDArray[np.uint8]:
+    """Bring a photograph ``h w 3`` to a square canvas, ``side side 3``.
+
+    Args:
+        image: RGB.
+        side: of the canvas, px.
+        crop: part of the canvas that the generator draws in; None: all of it. The rest is black,
+            as in the images of LSUN-Car's generator, which are 4:3.
+        fit: ``crop`` cuts the middle of the photograph to the aspect of ``crop`` and fills it;
+            ``pad`` keeps the photograph whole, centred on black.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = crop or (0, 0, side, side)
+    if fit == "pad":
+        scale = side / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (side - size[0]) // 2, (side - size[1]) // 2
+        middle = (0.0, 0.0, float(width), float(height))
+    else:
+        size = right - left, bottom - top
+        scale = max(size[0] / width, size[1] / height)
+        x, y = (width - size[0] / scale) / 2, (height - size[1] / scale) / 2
+        middle = (x, y, width - x, height - y)
+    canvas = Image.new("RGB", (side, side))
+    fitted = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, box=middle)
+    canvas.paste(fitted, (left, top))
+    return np.asarray(canvas)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """The usable photographs of a store, on the canvas of a generator.
+
+    Attributes:
+        store: where they come from.
+        numbers: of the usable ones in it.
+        side: of the canvas, px.
+        crop: see ``fit_image``.
+        fit: see ``fit_image``.
+    """
+
+    store: Store
+    numbers: Sequence[int]
+    side: int
+    crop: Box | None = None
+    fit: Fit = "crop"
+    _damaged: set[int] = field(default_factory=set, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def read(self, place: int) -> NDArray[np.uint8]:
+        """Return one photograph, ``side side 3``.
+
+        Damage that no header shows costs one warning, and the next photograph is taken.
+
+        Raises:
+            InputRefused: more than ``UNUSABLE_SHARE`` of the photographs are damaged.
+        """
+        while True:
+            number = self.numbers[place % len(self.numbers)]
+            try:
+                image = self.store.read(number)
+            except InputRefused as error:
+                if number not in self._damaged:
+                    self._damaged.add(number)
+                    if len(self._damaged) > UNUSABLE_SHARE * len(self):
+                        raise
+                    logger.warning("%s; the next photograph is used in its place", error)
+                place += 1
+            else:
+                return fit_image(image, self.side, self.crop, self.fit)
+
+
+def check_photographs(
+    store: Store, side: int, *, crop: Box | None = None, fit: Fit = "crop", batch: int = 1
+) -> Photographs:
+    """Read the header of every photograph, report what is found, and leave out what is unusable.
+
+    Args:
+        store: from ``open_store``.
+        side: of the generator's canvas, px.
+        crop: see ``fit_image``.
+        fit: see ``fit_image``.
+        batch: photographs of one training step, for the warning where there are fewer.
+
+    Raises:
+        InputRefused: more than ``UNUSABLE_SHARE`` are unreadable or smaller than half the canvas.
+    """
+
+    def looked_at(number: int) -> tuple[int, int] | InputRefused:
+        try:
+            width, height = store.size(number)
+        except InputRefused as error:
+            return error
+        if max(width, height) < SMALLEST * side:
+            problem = f"is {width} x {height} pixels, the generator draws {side} x {side}"
+            remedy = "take photographs of at least half that side"
+            return InputRefused(store.subject(number), problem, remedy)
+        return width, height
+
+    found = [looked_at(number) for number in range(len(store))]
+    errors = [result for result in found if isinstance(result, InputRefused)]
+    sizes = [result for result in found if not isinstance(result, InputRefused)]
+    if len(errors) > UNUSABLE_SHARE * len(store):
+        if len(store) == 1:
+            raise errors[0]
+        first = f"{errors[0].subject} {errors[0].problem}"
+        problem = f"{len(errors)} of {len(store)} photographs cannot be used, the first: {first}"
+        raise InputRefused(store.source, problem, errors[0].remedy)
+    for error in errors[:NAMED]:
+        logger.warning("%s", error)
+    if errors:
+        logger.warning(
+            "%s: %d of %d photographs cannot be used and are skipped",
+            store.source,
+            len(errors),
+            len(store),
+        )
+    if store.ignored:
+        logger.warning(
+            "%s: ignored are %s; images end in %s",
+            store.source,
+            counted_endings(store.ignored),
+            " ".join(SUFFIXES),
+        )
+    if len(sizes) < batch:
+        logger.warning(
+            "%s: %d photograph%s, fewer than a batch of %d: "
+            "a discriminator soon knows them by heart; take some hundreds",
+            store.source,
+            len(sizes),
+            "" if len(sizes) == 1 else "s",
+            batch,
+        )
+    _report_fit(store.source, sizes, side, crop, fit)
+    usable = [number for number, size in enumerate(found) if not isinstance(size, InputRefused)]
+    return Photographs(store, usable, side, crop, fit)
+
+
+def _report_fit(
+    source: str, sizes: Sequence[tuple[int, int]], side: int, crop: Box | None, fit: Fit
+) -> None:
+    left, top, right, bottom = crop or (0, 0, side, side)
+    wanted = 1.0 if fit == "pad" else (right - left) / (bottom - top)
+    ratios = np.array([width / height / wanted for width, height in sizes])
+    lost = 1 - np.minimum(ratios, 1 / ratios)
+    cut = lost[lost > CUT]
+    if not len(cut):
+        return
+    count = f"{len(cut)} of {len(sizes)} photographs"
+    mean, most = 100 * float(np.mean(cut)), 100 * float(np.max(cut))
+    shares = f"{mean:.0f} % on average, {most:.0f} % at most"
+    if fit == "pad":
+        logger.warning("%s: %s get black bars (%s of the canvas)", source, count, shares)
+        return
+    width, height = right - left, bottom - top
+    aspect = f"{width // math.gcd(width, height)}:{height // math.gcd(width, height)}"
+    logger.info(
+        "%s: the middle of %s is cut to %s (%s of their area); alpha.fit=pad keeps them whole",
+        source,
+        count,
+        aspect,
+        shares,
+    )
+
+
+def _check_pixels(image: Image.Image, subject: str) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        problem = f"is {image.width} x {image.height} pixels, at most 64 MP are read"
+        raise InputRefused(subject, problem, "shrink it")
+
+
+def counted_endings(ignored: Mapping[str, int]) -> str:
+    """Return "3 .heic, 1 .txt"."""
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(ignored.items()))

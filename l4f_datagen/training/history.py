@@ -1,0 +1,122 @@
+"""History: what the log of a training says, as curves and as numbers for a manifest."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from l4f_datagen.io.disk import staged
+
+LOG = "log.jsonl"
+PANELS = {
+    "loss": ("d_loss", "realism"),
+    "mean alpha": ("alpha_coverage",),
+    "mean min(alpha, 1 - alpha)": ("binarization",),
+}
+CURVES = tuple(name for names in PANELS.values() for name in names)
+WIDTH_INCHES, PANEL_INCHES, DPI = 8.0, 2.2, 100
+MAX_POINTS = 200
+"""Of a curve in a manifest: more are averaged in bins of equal length."""
+MAX_ATTEMPTS = 8
+MAX_LOG_BYTES = 64 * 2**20
+DIGITS = 5
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``log.jsonl``; a last line that was cut short does not count."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw ``curves.png``, staged and renamed; every attempt has lines of its own."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    attempts = sorted({row["attempt"] for row in rows})
+    with style.context("default"):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(PANELS)), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(PANELS), 1, sharex=True)
+        for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
+            for attempt in attempts:
+                own = [row for row in rows if row["attempt"] == attempt]
+                for name in names:
+                    label = name if len(attempts) == 1 else f"{name}, attempt {attempt}"
+                    values = [row[name] for row in own]
+                    axes.plot([row["step"] for row in own], values, label=label, linewidth=1)
+            axes.set_ylabel(title)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+        panels[1].set_ylim(0, 1)
+        panels[-1].set_xlabel("step")
+        with staged(path) as file:
+            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the history of a finished training, small enough for a manifest.
+
+    Args:
+        run: its folder.
+        training: what the file of its network says of it.
+
+    Returns:
+        ``steps``; ``kept_step``, None where the file does not name it; ``attempts``, each with
+        ``attempt`` and lists of one length: ``step`` and the names of ``PANELS``, None for what
+        was not a number. None where the folder has no log that can be read.
+    """
+    log = run / LOG
+    try:
+        if log.stat().st_size > MAX_LOG_BYTES:
+            return None
+        rows = read_log(log)
+        attempts = [list(own) for _, own in groupby(rows, key=lambda row: int(row["attempt"]))]
+        histories = [_thinned(own) for own in attempts[-MAX_ATTEMPTS:]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not histories:
+        return None
+    kept = training.get("kept_step")
+    return {
+        "steps": histories[-1]["step"][-1],
+        "kept_step": kept if type(kept) is int else None,
+        "attempts": histories,
+    }
+
+
+def preview_file(run: Path, kept_step: int | None) -> Path | None:
+    """Return the preview sheet of the kept snapshot, or else of the last one there is."""
+    sheets = sorted(run.glob("preview-*.png"))
+    kept = [sheet for sheet in sheets if sheet.stem == f"preview-{kept_step or 0:06d}"]
+    return (kept or sheets)[-1] if sheets else None
+
+
+def preview_png(run: Path | None, history: Mapping[str, Any] | None) -> bytes | None:
+    """Return the bytes of ``preview_file``; None where there is none."""
+    if run is None or history is None:
+        return None
+    sheet = preview_file(run, history["kept_step"])
+    try:
+        return sheet.read_bytes() if sheet else None
+    except OSError:
+        return None
+
+
+def _thinned(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    size = math.ceil(len(rows) / MAX_POINTS)
+    bins = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return {
+        "attempt": int(rows[0]["attempt"]),
+        "step": [int(part[-1]["step"]) for part in bins],
+        **{name: [_mean([float(row[name]) for row in part]) for part in bins] for name in CURVES},
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    mean = fmean(values)
+    return float(f"{mean:.{DIGITS}g}") if math.isfinite(mean) else None

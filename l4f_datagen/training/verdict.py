@@ -1,0 +1,145 @@
+"""Verdict: whether an alpha network is good enough to label with, told without labels."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.training.images import draw_latents
+
+Grade = Literal["good", "doubtful", "unusable"]
+
+EVAL_SEED = 13
+"""Other samples than those that the snapshot was chosen on."""
+EVAL_BATCHES, EVAL_BATCH = 4, 8
+DOUBTFUL_INDECISION, UNUSABLE_INDECISION = 0.35, 0.7
+DOUBTFUL_MISSED, UNUSABLE_MISSED = 0.1, 0.5
+EMPTY, FULL = 0.002, 0.98
+"""Share of the image under and over which a mask counts as empty or full: a disc of 4 % of the side
+is the smallest object that anybody labels, and an object that fills the image has no background."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an alpha network does on samples of its generator.
+
+    Attributes:
+        grade: "good", "doubtful" or "unusable".
+        why: what was found, in words.
+        remedy: what to do about it.
+        uncertainty: mean min(alpha, 1 - alpha), 0 to 0.5.
+        coverage: mean alpha, 0 to 1.
+        empty: share of samples whose mask is empty.
+        full: share of samples whose mask fills the image.
+    """
+
+    grade: Grade
+    why: str
+    remedy: str
+    uncertainty: float
+    coverage: float
+    empty: float
+    full: float
+
+    def __str__(self) -> str:
+        return f"{self.grade}: {self.why}" + (f"; {self.remedy}" if self.remedy else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def read_verdict(training: Mapping[str, Any]) -> Verdict | None:
+    """Return the verdict that an alpha file's training facts hold; None where they hold none."""
+    stored = training.get("verdict")
+    try:
+        verdict = Verdict(**stored) if isinstance(stored, Mapping) else None
+    except TypeError:
+        return None
+    return verdict if verdict and verdict.grade in ("good", "doubtful", "unusable") else None
+
+
+@torch.no_grad()
+def judge_alpha(
+    network: AlphaNetwork,
+    generator: Generator,
+    *,
+    psi: float = 1.0,
+    threshold: float = 0.5,
+) -> Verdict:
+    """Look at an alpha network's mattes of 32 samples that no training has seen.
+
+    Args:
+        network: on the generator's device.
+        generator: frozen.
+        psi: truncation of the samples.
+        threshold: mask = alpha > threshold.
+    """
+    stream = np.random.RandomState(EVAL_SEED)
+    alphas: list[Tensor] = []
+    for _ in range(EVAL_BATCHES):
+        draws = draw_latents(EVAL_BATCH, generator, stream)
+        noise = generator.noise("random", [np.random.RandomState(k) for k in draws.fg_seeds])
+        ws = generator.truncate(generator.mapping(draws.z), psi)
+        alphas.append(network(generator.synthesis(ws, noise).features))
+    alpha = torch.cat(alphas)
+    masked = (alpha > threshold).float().mean(dim=(1, 2, 3))
+    return verdict_of(
+        uncertainty=float(torch.minimum(alpha, 1 - alpha).mean()),
+        coverage=float(alpha.mean()),
+        empty=float((masked < EMPTY).float().mean()),
+        full=float((masked > FULL).float().mean()),
+    )
+
+
+def verdict_of(*, uncertainty: float, coverage: float, empty: float, full: float) -> Verdict:
+    """Grade the four measures; see ``Verdict``.
+
+    Indecision is the uncertainty as a share of the largest that this coverage allows: 0 for a hard
+    matte, 1 for one that is the same grey everywhere.
+    """
+    most = min(coverage, 1 - coverage)
+    indecision = uncertainty / most if most > 0 else 0.0
+    findings: list[tuple[Grade, str, str]] = []
+
+    def check(value: float, doubtful: float, unusable: float, why: str, remedy: str) -> None:
+        # "not <=": what is not a number is unusable.
+        if not value <= unusable:
+            findings.append(("unusable", why, remedy))
+        elif value > doubtful:
+            findings.append(("doubtful", why, remedy))
+
+    check(
+        indecision,
+        DOUBTFUL_INDECISION,
+        UNUSABLE_INDECISION,
+        f"the mattes are grey (uncertainty {uncertainty:.3f}, mean alpha {coverage:.2f})",
+        "train longer (--steps), or raise alpha.training.binarization_weight",
+    )
+    check(
+        empty,
+        DOUBTFUL_MISSED,
+        UNUSABLE_MISSED,
+        f"{100 * empty:.0f} % of the masks are empty",
+        "train longer (--steps), or with another --seed",
+    )
+    check(
+        full,
+        DOUBTFUL_MISSED,
+        UNUSABLE_MISSED,
+        f"{100 * full:.0f} % of the masks fill the image",
+        "train with another --seed, or look whether alpha.background shows backgrounds",
+    )
+    if not findings:
+        why = f"masks cover {100 * coverage:.0f} % on average, uncertainty {uncertainty:.3f}"
+        return Verdict("good", why, "", uncertainty, coverage, empty, full)
+    grade: Grade = "unusable" if any(found[0] == "unusable" for found in findings) else "doubtful"
+    why = ", ".join(found[1] for found in findings)
+    remedy = "; ".join(dict.fromkeys(found[2] for found in findings))
+    remedy += "; look at the preview sheets"
+    return Verdict(grade, why, remedy, uncertainty, coverage, empty, full)
