@@ -21,14 +21,13 @@ from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED
 from l4f_datagen.recipe.domains import find_recipe, load_recipe
 from l4f_datagen.scoring.metrics import Scores, pool, score_image
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, material_of, run_training
 from l4f_datagen.segmenter.training import Arrays, Plan, predict
 from l4f_datagen.segmenter.training_set import TrainingSet, open_training_set
-from l4f_datagen.toys.scene import render_scenes
+from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
 
 WANTED = 0.97
 """Share of the true labels' mIoU that generated labels must reach."""

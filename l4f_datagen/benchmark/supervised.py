@@ -14,12 +14,11 @@ from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
 from l4f_datagen.benchmark.images import blocks_of, learnt_draws
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.pretraining.pretrain import HELD_OUT_SEED
 from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, run_training
 from l4f_datagen.segmenter.training import Arrays, Batch, Plan, predict
-from l4f_datagen.toys.scene import render_scenes
+from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
 
 THRESHOLD = 0.5
 

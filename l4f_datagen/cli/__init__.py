@@ -16,6 +16,7 @@ from l4f_datagen.cli.doctor import doctor
 from l4f_datagen.cli.inspect import inspect
 from l4f_datagen.cli.make import make
 from l4f_datagen.cli.merge import merge
+from l4f_datagen.cli.pretrain import pretrain
 from l4f_datagen.cli.push import push
 from l4f_datagen.cli.recipes import recipes
 from l4f_datagen.cli.report import report
@@ -122,6 +123,7 @@ def cli() -> None:
 for command in (
     make,
     merge,
+    pretrain,
     train,
     sample,
     validate,

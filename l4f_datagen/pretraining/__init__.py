@@ -1,1 +1,1 @@
-"""Training a generator on rendered scenes."""
+"""Pretraining: a StyleGAN2 generator from photographs or from the renders of a toy domain."""

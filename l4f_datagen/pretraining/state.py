@@ -1,135 +1,217 @@
-"""A pretraining run: its plan, and all it needs to go on after a stop."""
+"""The state of a pretraining: networks, optimizers, and all that a resumed run needs."""
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import save_state
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.mapping import estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
-from l4f_datagen.recipe.domains import BUILTIN, weights_path
-from l4f_datagen.toys.scene import TOYS
+from l4f_datagen.pretraining.augmentation import AdaptiveP
+from l4f_datagen.pretraining.plan import PretrainPlan, small_channels
+from l4f_datagen.training.precision import new_scaler
 
-CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32}
-STATEFUL = ("generator", "discriminator", "g_ema", "g_optim", "d_optim")
+STATEFUL = ("generator", "discriminator", "g_ema", "g_optim", "d_optim", "g_scaler", "d_scaler")
+Z_DIM, W_DIM, MAPPING_LAYERS = 128, 128, 4
+"""Of a small generator, as of the toys'."""
 
 
 @dataclass(frozen=True)
-class PretrainPlan:
-    """What fixes the run.
+class Start:
+    """The networks a run starts from; the discriminator may be missing."""
 
-    Attributes:
-        domain: whose renders are learnt, a key of ``TOYS``.
-        start: shipped weights both networks start from, a key of ``BUILTIN``; None: from noise.
-        seed: of weights, latents and data order.
-        kimg: thousand real images shown.
-        scenes: number of rendered training scenes (each also mirrored).
-        batch: images a step.
-        learning_rate: of Adam (0, 0.99) for both networks.
-        decay_kimg: over the last so many kimg the learning rate falls linearly to zero.
-        r1_gamma: weight of the gradient penalty (lazy, every ``r1_interval`` steps).
-        r1_interval: steps between two penalties.
-        style_mixing_prob: share of batches whose w changes at a random layer.
-        ema_kimg: half-life of the averaged generator.
-        snapshot_kimg: distance between two snapshots.
-        distance_samples: samples and renders in the Fréchet distance.
-    """
-
-    domain: str = "toy-cars"
-    start: str | None = None
-    seed: int = 0
-    kimg: float = 130
-    scenes: int = 30_000
-    batch: int = 16
-    learning_rate: float = 2e-3
-    decay_kimg: float = 30
-    r1_gamma: float = 1.0
-    r1_interval: int = 16
-    style_mixing_prob: float = 0.9
-    ema_kimg: float = 5.0
-    snapshot_kimg: float = 10
-    distance_samples: int = 5000
-
-    @property
-    def identity(self) -> str:
-        """Name of the run, however long it is to be."""
-        named = {k: v for k, v in asdict(self).items() if k not in ("kimg", "decay_kimg")}
-        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
-
-    def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            UsageError: no such domain, or no such weights to start from.
-        """
-        known = ", ".join(TOYS)
-        if self.domain not in TOYS:
-            raise UsageError("domain", f"no toy domain {self.domain!r}", f"choose from {known}")
-        if self.start is not None and self.start not in BUILTIN:
-            known = ", ".join(BUILTIN)
-            raise UsageError("start", f"no shipped weights {self.start!r}", f"choose from {known}")
+    spec: GeneratorSpec
+    generator: Mapping[str, Tensor]
+    discriminator: Mapping[str, Tensor] | None
+    sha256: str
 
 
 @dataclass
-class TrainState:
-    """Everything a resumed run needs."""
+class PretrainState:
+    """Everything a resumed run needs.
+
+    Attributes:
+        best: smallest distance so far.
+        stale: snapshots since then.
+        stalled_at: step at which the distance had stopped falling; None before.
+    """
 
     generator: Generator
     discriminator: Discriminator
     g_ema: Generator
     g_optim: torch.optim.Adam
     d_optim: torch.optim.Adam
-    step: int
-    seconds: float
+    g_scaler: torch.amp.GradScaler
+    d_scaler: torch.amp.GradScaler
+    ada: AdaptiveP = field(default_factory=AdaptiveP)
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("inf")
+    stale: int = 0
+    stalled_at: int | None = None
+
+    def decay_from(self, plan: PretrainPlan) -> int:
+        """Step at which the learning rate begins to fall: near the end, or after a stall."""
+        planned = plan.steps(plan.kimg) - plan.steps(plan.decay_kimg)
+        if self.stalled_at is None or not plan.patience:
+            return planned
+        return min(planned, self.stalled_at)
+
+    def end(self, plan: PretrainPlan) -> int:
+        """Step at which the run ends, as far as is known."""
+        return min(plan.steps(plan.kimg), self.decay_from(plan) + plan.steps(plan.decay_kimg))
+
+    def update_w_avg(self) -> None:
+        """Estimate the mean of w of the averaged generator anew."""
+        self.g_ema.w_avg.copy_(estimate_w_avg(self.g_ema.mapping, self.g_ema.spec.z_dim))
+
+    def save(self, path: Path) -> None:
+        """Write the resume file; a crash leaves the last one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.update_w_avg()
+        payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in STATEFUL}
+        payload |= {"ada": asdict(self.ada), "step": self.step, "seconds": self.seconds}
+        payload |= {"best": self.best, "stale": self.stale, "stalled_at": self.stalled_at}
+        save_state(path, payload)
+
+    def load(self, path: Path) -> None:
+        """Go on from a resume file.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            payload = torch.load(path, weights_only=True, map_location=self.g_ema.w_avg.device)
+            for name in STATEFUL:
+                getattr(self, name).load_state_dict(payload[name])
+            self.ada = AdaptiveP(**payload["ada"])
+            self.step, self.seconds = payload["step"], payload["seconds"]
+            self.best, self.stale = payload["best"], payload["stale"]
+            self.stalled_at = payload["stalled_at"]
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+            problem = f"cannot be read ({type(error).__name__})"
+            raise UsageError(str(path), problem, "remove it to begin this run anew") from error
 
 
-def new_state(plan: PretrainPlan) -> TrainState:
-    """Build both networks and their optimisers from the plan's seed and its ``start``."""
-    torch.manual_seed(plan.seed)
-    spec = GeneratorSpec(64, CHANNELS, z_dim=128, w_dim=128, mapping_layers=4)
-    nets = (Generator(spec), Discriminator(64, CHANNELS), Generator(spec))
-    for net in nets:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator, discriminator, g_ema = nets
-    if plan.start:
-        started = open_generator(weights_path(f"builtin:{plan.start}", "generator")).build()
-        generator.load_state_dict(started.state_dict())
-        judge = open_discriminator(weights_path(f"builtin:{plan.start}", "discriminator")).build()
-        discriminator.load_state_dict(judge.state_dict())
+def open_start(generator: Path, discriminator: Path | None) -> Start:
+    """Open the checkpoint a run starts from, any the tool opens.
+
+    Args:
+        generator: its file.
+        discriminator: file of the discriminator; None: looked for in the generator's own file,
+            and where it is not there, drawn anew.
+
+    Raises:
+        CheckpointRefused: a file that cannot be used.
+    """
+    opened = open_generator(generator)
+    network = opened.build()
+    judge = None
+    try:
+        found = open_discriminator(discriminator or generator)
+        judge = found.build().state_dict()
+    except CheckpointRefused:
+        if discriminator is not None:
+            raise
+    return Start(network.spec, network.state_dict(), judge, opened.fingerprint)
+
+
+def grown_spec(start: Start, resolution: int) -> GeneratorSpec:
+    """Return the start's shape at the run's resolution: the same, or one doubling above.
+
+    Raises:
+        UsageError: it is larger, or more than one doubling smaller.
+    """
+    spec = start.spec
+    if resolution not in (spec.resolution, 2 * spec.resolution):
+        problem = f"draws {spec.resolution} px, the run asks for {resolution} px"
+        remedy = f"take --resolution {spec.resolution} or {2 * spec.resolution}"
+        raise UsageError("--start", problem, remedy)
+    if resolution == spec.resolution:
+        return spec
+    channels = dict(spec.channels) | {resolution: max(16, spec.channels[spec.resolution] // 2)}
+    return GeneratorSpec(
+        resolution, channels, z_dim=spec.z_dim, w_dim=spec.w_dim,
+        mapping_layers=spec.mapping_layers, conv_clamp=spec.conv_clamp,
+    )  # fmt: skip
+
+
+def new_state(
+    plan: PretrainPlan, start: Start | None = None, device: torch.device | None = None
+) -> PretrainState:
+    """Build networks and optimizers from the plan's seed and from what the run starts from.
+
+    Raises:
+        UsageError: the start has another shape.
+    """
+    if start is None:
+        spec = GeneratorSpec(
+            plan.resolution, small_channels(plan.resolution), z_dim=Z_DIM, w_dim=W_DIM,
+            mapping_layers=MAPPING_LAYERS,
+        )  # fmt: skip
+    else:
+        spec = grown_spec(start, plan.resolution)
+    device = device or torch.device("cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        generator = Generator(spec)
+        discriminator = Discriminator(spec.resolution, spec.channels)
+    if start is not None:
+        _take_over(generator, start.generator)
+        if spec.resolution > start.spec.resolution:
+            # The new resolution adds nothing at first, so that the run starts from its images.
+            torch.nn.init.zeros_(
+                generator.synthesis.get_submodule(f"b{spec.resolution}.torgb").weight
+            )  # type: ignore[arg-type]
+        if start.discriminator is not None:
+            grown = spec.resolution > start.spec.resolution
+            _take_over(
+                discriminator, shifted(start.discriminator) if grown else start.discriminator
+            )
+    g_ema = Generator(spec)
     g_ema.load_state_dict(generator.state_dict())
+    for net in (generator, discriminator, g_ema):
+        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     betas = (0.0, 0.99)
-    return TrainState(
+    return PretrainState(
         generator,
         discriminator,
-        g_ema.requires_grad_(False),
+        g_ema.requires_grad_(False).eval(),
         torch.optim.Adam(generator.parameters(), plan.learning_rate, betas),
         torch.optim.Adam(discriminator.parameters(), plan.learning_rate, betas),
-        step=0,
-        seconds=0.0,
+        new_scaler(plan.precision, device),
+        new_scaler(plan.precision, device),
     )
 
 
-def save(state: TrainState, out: Path) -> None:
-    """Write the resume file; staged and renamed, so that a crash leaves the last one."""
-    state.g_ema.w_avg.copy_(estimate_w_avg(state.g_ema.mapping, state.g_ema.spec.z_dim))
-    payload: dict[str, Any] = {name: getattr(state, name).state_dict() for name in STATEFUL}
-    payload |= {"step": state.step, "seconds": state.seconds}
-    save_state(out / "state.pt", payload)
+def shifted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a discriminator's blocks by one, for one more in front; ``from_rgb`` is left out."""
+    renamed = {}
+    for key, value in state.items():
+        head, _, rest = key.partition(".")
+        if head == "blocks":
+            number, _, rest = rest.partition(".")
+            renamed[f"blocks.{int(number) + 1}.{rest}"] = value
+        elif head != "from_rgb":
+            renamed[key] = value
+    return renamed
 
 
-def resume(state: TrainState, out: Path) -> None:
-    """Load the resume file when there is one."""
-    if not (out / "state.pt").exists():
-        return
-    payload = torch.load(out / "state.pt", weights_only=True)
-    for name in STATEFUL:
-        getattr(state, name).load_state_dict(payload[name])
-    state.step, state.seconds = payload["step"], payload["seconds"]
+def _take_over(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    own = network.state_dict()
+    same = {key: value for key, value in state.items() if key in own}
+    wrong = [key for key, value in same.items() if value.shape != own[key].shape]
+    if wrong:
+        raise UsageError("--start", f"has another shape ({wrong[0]})", "take another start")
+    network.load_state_dict(own | {key: value.clone() for key, value in same.items()})

@@ -34,6 +34,9 @@ class Toy(NamedTuple):
 
 TOYS = {"toy-cars": Toy(GROUNDS, draw_car), "toy-fish": Toy(WATERS, draw_fish)}
 
+HELD_OUT_SEED = 1_000_000
+"""Scene seeds from here on are never learnt from; what learns from scenes is scored on them."""
+
 
 @dataclass(frozen=True)
 class Scene:

@@ -1,0 +1,189 @@
+"""``l4f-datagen pretrain``: a generator from photographs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from l4f_datagen.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from l4f_datagen.pretraining.plan import Precision
+    from l4f_datagen.pretraining.state import Start
+
+FILE = click.Path(path_type=Path)
+AUTO_START = {64: "toy-cars", 128: "toy-cars"}
+"""At these sizes a run starts from the shipped toy cars, at 128 px with a resolution more: on skin
+lesions this gave recognisable images after 8 kimg."""
+
+EXAMPLES = """\
+\b
+Examples:
+  l4f-datagen pretrain photos/ --out run
+  l4f-datagen pretrain lesions.zip --out run --symmetry square --kimg 30
+  l4f-datagen pretrain photos/ --out run --start stylegan2-ada-ffhq256.pkl --resolution 256
+  torchrun --nproc-per-node 4 -m l4f_datagen pretrain photos/ --out run --batch 64
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("photos")
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the run.")
+@click.option(
+    "--resolution",
+    type=click.IntRange(32, 1024),
+    default=64,
+    show_default=True,
+    help="Side of the square images, a power of two.",
+)
+@click.option(
+    "--symmetry",
+    type=click.Choice(["none", "mirror", "square"]),
+    default="mirror",
+    show_default=True,
+    help="Show each photograph mirrored too, or in all eight turns and flips where it has no "
+    "upright (seen from above, or under a microscope).",
+)
+@click.option(
+    "--start",
+    default="auto",
+    show_default=True,
+    help="Generator to start from: a shipped domain, a checkpoint of any format, none, or auto: "
+    "toy-cars at 64 and 128 px.",
+)
+@click.option(
+    "--kimg",
+    type=click.FloatRange(0, min_open=True),
+    default=60,
+    show_default=True,
+    help="Thousand images to show at most; a finished run goes on with a larger number.",
+)
+@click.option(
+    "--decay-kimg",
+    type=click.FloatRange(0),
+    default=15,
+    show_default=True,
+    help="Thousand images at the end in which the learning rate falls to zero.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Snapshots without a smaller distance after which the end begins; 0: never.",
+)
+@click.option("--batch", type=click.IntRange(4), default=16, show_default=True)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Parts of a batch that are computed one after the other, where memory is short.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Of the forward passes; auto: bf16 where the device computes in it, else fp32.",
+)
+@click.option(
+    "--augment/--no-augment",
+    default=True,
+    show_default=True,
+    help="Adaptive discriminator augmentation, for small sets.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+def pretrain(
+    photos: str,
+    out: Path,
+    resolution: int,
+    symmetry: str,
+    start: str,
+    kimg: float,
+    decay_kimg: float,
+    patience: int,
+    batch: int,
+    accumulate: int,
+    precision: str,
+    augment: bool,
+    seed: int,
+    offline: bool,
+    device: str,
+) -> None:
+    """Train a StyleGAN2 generator from PHOTOS; the same command resumes.
+
+    PHOTOS is a folder, a zip file, an LMDB, the name of a Hugging Face dataset, or a toy domain.
+    OUT gets generator.safetensors, ready for `make --generator`, its discriminator, a sheet of
+    samples and muted backgrounds at every snapshot, progress.jsonl, and nearest.png, which shows
+    samples beside their nearest photographs.
+    """
+    from functools import partial
+
+    from l4f_datagen.io.listing import listing_sha256
+    from l4f_datagen.pipeline.networks import choose_device
+    from l4f_datagen.pretraining.photographs import gather_images, render_images
+    from l4f_datagen.pretraining.plan import PretrainPlan
+    from l4f_datagen.pretraining.run import pretrain as run
+    from l4f_datagen.toys.scene import TOYS
+    from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
+
+    chosen = choose_device(own_device(device))
+    origin = _open_start(start, resolution)
+    plan = PretrainPlan(
+        images=photos if photos in TOYS else listing_sha256(photos) or photos,
+        resolution=resolution,
+        symmetry=symmetry,  # type: ignore[arg-type]  # click has checked it
+        start=origin.sha256 if origin else None,
+        seed=seed,
+        kimg=kimg,
+        batch=batch,
+        accumulate=accumulate,
+        precision=_precision(precision, chosen.type),
+        decay_kimg=decay_kimg,
+        ada_kimg=PretrainPlan.ada_kimg if augment else None,
+        patience=patience,
+    )
+    if photos in TOYS:
+        gather = partial(render_images, photos, resolution)
+    else:
+        gather = partial(gather_images, photos, resolution, offline=offline)
+    ranks = join_ranks(chosen)
+    result = run(plan, gather, out, start=origin, device=chosen, ranks=ranks)
+    leave_ranks()
+    if ranks.leads:
+        click.echo(str(result))
+        click.echo(f"next: l4f-datagen make --generator {result} --n 200 --out labels", err=True)
+
+
+def _open_start(name: str, resolution: int) -> "Start | None":
+    """Open what ``--start`` names: a shipped domain or a file; None for none."""
+    from l4f_datagen.pretraining.state import open_start
+    from l4f_datagen.recipe.domains import BUILTIN, weights_path
+
+    if name == "auto":
+        name = AUTO_START.get(resolution, "none")
+    if name == "none":
+        return None
+    if name in BUILTIN:
+        files = [weights_path(f"builtin:{name}", part) for part in ("generator", "discriminator")]
+        return open_start(*files)
+    if not Path(name).exists():
+        known = ", ".join(["auto", "none", *BUILTIN])
+        raise UsageError("--start", f"{name} is not there", f"name a checkpoint, or {known}")
+    return open_start(Path(name), None)
+
+
+def _precision(asked: str, device: str) -> "Precision":
+    """Return the precision; auto takes bf16 where the device computes in it."""
+    import torch
+
+    if asked != "auto":
+        return asked  # type: ignore[return-value]  # click has checked it
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    # Without these instructions bf16 is computed in float32 and rounded, which is slower.
+    native = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"

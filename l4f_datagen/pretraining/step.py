@@ -1,0 +1,203 @@
+"""One step of StyleGAN2's training: both networks on one batch of images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l4f_datagen.models.generator import Generator
+from l4f_datagen.pretraining.augmentation import (
+    ADJUST_INTERVAL,
+    Transforms,
+    augment,
+    draw_transforms,
+)
+from l4f_datagen.pretraining.photographs import turned
+from l4f_datagen.pretraining.plan import PretrainPlan
+from l4f_datagen.pretraining.state import PretrainState
+from l4f_datagen.training.precision import lowered
+from l4f_datagen.training.ranks import ALONE, Ranks
+
+RAMP = 0.05
+"""The average's half-life as a share of the images so far: a young one would hold the start."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What decides a step, for the joint batch of all devices.
+
+    Attributes:
+        reals: ``batch 3 h w`` in [-1, 1].
+        z: ``2 batch z_dim``, for style mixing.
+        switch: the layer from which on the second z is used.
+        noise: one map a layer, ``batch 1 h w``.
+        transforms: of reals, of fakes before the discriminator's step, and before the generator's.
+    """
+
+    reals: Tensor
+    z: Tensor
+    switch: int
+    noise: list[Tensor]
+    transforms: tuple[Transforms | None, Transforms | None, Transforms | None]
+
+
+def draw_step(
+    pixels: NDArray[np.uint8], plan: PretrainPlan, generator: Generator, step: int, p: float
+) -> Draws:
+    """Draw a step's numbers and images; all are functions of (seed, step, p) alone."""
+    stream = np.random.RandomState((plan.seed * 1_000_003 + step) % 2**32)
+    picked = stream.randint(0, len(pixels), plan.batch)
+    turns = stream.randint(0, 8, plan.batch)
+    pairs = zip(picked, turns, strict=True)
+    images = np.stack([turned(pixels[k], int(turn), plan.symmetry) for k, turn in pairs])
+    draw = torch.Generator().manual_seed(int(stream.randint(2**31)))
+    maps = [layer.noise_const.shape for layer in generator.synthesis.layers()]
+    noise = [torch.randn(plan.batch, 1, *shape, generator=draw) for shape in maps]
+    z = torch.randn(2 * plan.batch, generator.spec.z_dim, generator=draw)
+    num_ws = generator.spec.num_ws
+    switch = int(torch.randint(1, num_ws, (), generator=draw))
+    if float(torch.rand((), generator=draw)) >= plan.style_mixing_prob:
+        switch = num_ws
+    first, second, third = (draw_transforms(plan.batch, p, plan.resolution, draw) for _ in range(3))
+    reals = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return Draws(reals, z, switch, noise, (first, second, third))
+
+
+def learning_rate(plan: PretrainPlan, step: int, decay_from: int) -> float:
+    """Rate of a step: constant, then from step ``decay_from`` on linear to zero."""
+    if step < decay_from:
+        return plan.learning_rate
+    length = max(1, plan.steps(plan.decay_kimg))
+    return plan.learning_rate * max(0.0, 1 - (step - decay_from) / length)
+
+
+def train_step(
+    state: PretrainState, pixels: NDArray[np.uint8], plan: PretrainPlan, ranks: Ranks = ALONE
+) -> tuple[float, float]:
+    """One step of both networks; return the losses of generator and discriminator."""
+    rate = learning_rate(plan, state.step, state.decay_from(plan))
+    for optim in (state.g_optim, state.d_optim):
+        for group in optim.param_groups:
+            group["lr"] = rate
+    p = state.ada.p if plan.ada_kimg is not None else 0.0
+    draws = draw_step(pixels, plan, state.generator, state.step, p)
+    own = list(range(plan.batch))[ranks.own :: ranks.count]
+    shares = [own[k :: plan.accumulate] for k in range(plan.accumulate)]
+    sums = torch.zeros(4, dtype=torch.float64)  # losses of G and D, sign and number of logits
+
+    # With one share the fakes, and the way back to the generator, serve both steps.
+    kept = _render(state, draws, shares[0], plan) if len(shares) == 1 else None
+    _discriminator_step(state, draws, shares, plan, ranks, sums, kept)
+    _generator_step(state, draws, shares, plan, ranks, sums, kept)
+    ranks.add_up(sums)
+    state.step += 1
+    if plan.ada_kimg is not None:
+        state.ada.observe(float(sums[2]), int(sums[3]))
+        if state.step % ADJUST_INTERVAL == 0:
+            state.ada.adjust(ADJUST_INTERVAL * plan.batch, plan.ada_kimg)
+    _average(state, plan)
+    return float(sums[0]), float(sums[1])
+
+
+def _render(state: PretrainState, draws: Draws, rows: list[int], plan: PretrainPlan) -> Tensor:
+    device = state.g_ema.w_avg.device
+    with lowered(plan.precision, device):
+        first, second = draws.z.chunk(2)
+        w = state.generator.mapping(torch.cat([first[rows], second[rows]]).to(device))
+        first, second = w.chunk(2)
+        early = torch.arange(state.generator.spec.num_ws, device=device) < draws.switch
+        ws = torch.where(early[None, :, None], first[:, None], second[:, None])
+        noise = [part[rows].to(device) for part in draws.noise]
+        image: Tensor = state.generator.synthesis(ws, noise).image
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def _logits(
+    state: PretrainState, images: Tensor, transforms: Transforms | None, plan: PretrainPlan
+) -> Tensor:
+    shown = augment(images, transforms)
+    with lowered(plan.precision, images.device):
+        logits: Tensor = state.discriminator(shown)
+    return logits
+
+
+def _discriminator_step(
+    state: PretrainState,
+    draws: Draws,
+    shares: list[list[int]],
+    plan: PretrainPlan,
+    ranks: Ranks,
+    sums: Tensor,
+    kept: Tensor | None,
+) -> None:
+    device = state.g_ema.w_avg.device
+    real_transforms, fake_transforms, _ = draws.transforms
+    net, optim, scaler = state.discriminator.requires_grad_(True), state.d_optim, state.d_scaler
+    optim.zero_grad()
+    reals = []
+    for rows in shares:
+        if kept is None:
+            with torch.no_grad():
+                fakes = _render(state, draws, rows, plan)
+        else:
+            fakes = kept.detach()
+        real = draws.reals[rows].to(device).contiguous(memory_format=torch.channels_last)
+        real = augment(real, real_transforms and real_transforms.rows(rows))
+        reals.append(real)
+        real_logits = _logits(state, real, None, plan)
+        fake_logits = _logits(state, fakes, fake_transforms and fake_transforms.rows(rows), plan)
+        loss = (F.softplus(fake_logits) + F.softplus(-real_logits)).sum() / plan.batch
+        scaler.scale(loss).backward()
+        sums[1] += float(loss)
+        sums[2] += float(real_logits.detach().sign().sum())
+        sums[3] += len(rows)
+    ranks.add_up_gradients(net)
+    scaler.step(optim)
+    scaler.update()
+    if state.step % plan.r1_interval:
+        return
+    # R1 on what the discriminator saw, in float32 (Mescheder et al. 2018; lazy: StyleGAN2, 3.1).
+    optim.zero_grad()
+    for real in reals:
+        shown = real.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(net(shown).sum(), shown, create_graph=True)
+        penalty = slope.square().sum() / plan.batch * (plan.gamma / 2 * plan.r1_interval)
+        penalty.backward()
+    ranks.add_up_gradients(net)
+    optim.step()
+
+
+def _generator_step(
+    state: PretrainState,
+    draws: Draws,
+    shares: list[list[int]],
+    plan: PretrainPlan,
+    ranks: Ranks,
+    sums: Tensor,
+    kept: Tensor | None,
+) -> None:
+    transforms = draws.transforms[2]
+    state.discriminator.requires_grad_(False)
+    state.g_optim.zero_grad()
+    for rows in shares:
+        fakes = _render(state, draws, rows, plan) if kept is None else kept
+        logits = _logits(state, fakes, transforms and transforms.rows(rows), plan)
+        loss = F.softplus(-logits).sum() / plan.batch
+        state.g_scaler.scale(loss).backward()
+        sums[0] += float(loss)
+    ranks.add_up_gradients(state.generator)
+    state.g_scaler.step(state.g_optim)
+    state.g_scaler.update()
+
+
+@torch.no_grad()
+def _average(state: PretrainState, plan: PretrainPlan) -> None:
+    shown_kimg = state.step * plan.batch / 1000
+    half_life = min(plan.ema_kimg, shown_kimg * RAMP)
+    keep = 0.5 ** (plan.batch / 1000 / half_life)
+    pairs = zip(state.g_ema.parameters(), state.generator.parameters(), strict=True)
+    for average, live in pairs:
+        average.lerp_(live, 1 - keep)
