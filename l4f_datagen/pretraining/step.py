@@ -151,7 +151,7 @@ def _discriminator_step(
         fake_logits = _logits(state, fakes, fake_transforms and fake_transforms.rows(rows), plan)
         loss = (F.softplus(fake_logits) + F.softplus(-real_logits)).sum() / plan.batch
         scaler.scale(loss).backward()
-        sums[1] += float(loss)
+        sums[1] += float(loss.detach())
         sums[2] += float(real_logits.detach().sign().sum())
         sums[3] += len(rows)
     ranks.add_up_gradients(net)
@@ -187,7 +187,7 @@ def _generator_step(
         logits = _logits(state, fakes, transforms and transforms.rows(rows), plan)
         loss = F.softplus(-logits).sum() / plan.batch
         state.g_scaler.scale(loss).backward()
-        sums[0] += float(loss)
+        sums[0] += float(loss.detach())
     ranks.add_up_gradients(state.generator)
     state.g_scaler.step(state.g_optim)
     state.g_scaler.update()

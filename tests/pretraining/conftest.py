@@ -1,29 +1,66 @@
-"""A generator of few channels that learns from noise, for tests of pretraining and release."""
-
-from types import SimpleNamespace
+"""Photographs of plain noise and discs, and a network small enough to train in a test."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from l4f_datagen.pretraining import pretrain, release, state
+from l4f_datagen.pretraining import plan as plan_module
+from l4f_datagen.pretraining import run as run_module
+from l4f_datagen.pretraining import state as state_module
+from l4f_datagen.pretraining.plan import PretrainPlan
 
 WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
 
 
 @pytest.fixture
-def tiny_pretraining(monkeypatch):
-    """Few channels, scenes of plain noise, and a gauge that four pictures are enough for."""
+def write_photos(tmp_path):
+    def write(count=18, sizes=((40, 40),), folder="photos"):
+        target = tmp_path / folder
+        target.mkdir(exist_ok=True)
+        for k in range(count):
+            width, height = sizes[k % len(sizes)]
+            pixels = np.random.RandomState(k).randint(0, 256, (height, width, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(target / f"{k:03d}.png")
+        return target
 
-    def scenes(seeds, workers=1, domain="toy-cars"):
-        for seed in seeds:
-            seed += 1000 * (domain != "toy-cars")
-            pixels = np.random.RandomState(seed).randint(0, 256, (64, 64, 3)).astype(np.uint8)
-            yield SimpleNamespace(image=pixels)
+    return write
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A plan of a few steps at 32 px with networks of few channels."""
+
+    def channels(resolution):
+        return {side: WIDTHS[side] for side in WIDTHS if side <= resolution}
 
     def gap(first, second):
         return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
 
-    monkeypatch.setattr(state, "CHANNELS", WIDTHS)
-    monkeypatch.setattr(pretrain, "render_scenes", scenes)
-    monkeypatch.setattr(pretrain, "frechet_distance", gap)
-    monkeypatch.setattr(release, "frechet_distance", gap)
+    monkeypatch.setattr(plan_module, "small_channels", channels)
+    monkeypatch.setattr(state_module, "small_channels", channels)
+    monkeypatch.setattr(state_module, "Z_DIM", 8)
+    monkeypatch.setattr(state_module, "W_DIM", 8)
+    # Four images are enough for a mean, not for a covariance of 256 features.
+    monkeypatch.setattr(run_module, "frechet_distance", gap)
+
+    def make(**changes):
+        settings = {
+            "images": "noise",
+            "resolution": 32,
+            "kimg": 0.024,
+            "decay_kimg": 0.008,
+            "batch": 4,
+            "r1_interval": 2,
+            "ema_kimg": 0.01,
+            "ada_kimg": 0.05,
+            "snapshot_kimg": 0.008,
+            "distance_samples": 4,
+        }
+        return PretrainPlan(**(settings | changes))
+
+    return make
+
+
+@pytest.fixture
+def noise_images():
+    return np.random.RandomState(3).randint(0, 256, (18, 32, 32, 3)).astype(np.uint8)

@@ -2,92 +2,82 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
-from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.core.errors import UsageError
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.pretraining import state as state_module
-from l4f_datagen.pretraining.state import CHANNELS, PretrainPlan, new_state
-from l4f_datagen.recipe.domains import BUILTIN, Builtin
-
-WIDTHS = {4: 4, 8: 4, 16: 4, 32: 3, 64: 2}
-
-
-def assert_same(first: torch.nn.Module, second: torch.nn.Module) -> None:
-    one, two = first.state_dict(), second.state_dict()
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
-
-
-def same_parameters(first: torch.nn.Module, second: torch.nn.Module) -> bool:
-    pairs = zip(first.parameters(), second.parameters(), strict=True)
-    return all(torch.equal(one, two) for one, two in pairs)
+from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.layers import upsample_rgb
+from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.pretraining.state import new_state, open_start, shifted
 
 
 @pytest.fixture
-def shipped(tmp_path, monkeypatch):
-    """Tiny weights in the place of those that ship."""
-    monkeypatch.setattr(state_module, "CHANNELS", WIDTHS)
-    start = new_state(PretrainPlan(seed=77))
+def start_files(tmp_path, make_generator):
+    generator = make_generator(32)
+    torch.manual_seed(2)
+    judge = Discriminator(32, generator.spec.channels)
+    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
+    save_discriminator(tmp_path / "d.safetensors", judge)
+    return tmp_path / "g.safetensors", tmp_path / "d.safetensors"
+
+
+def images(generator, noise=None):
+    z = torch.from_numpy(draw_z(range(3), generator.spec.z_dim))
     with torch.no_grad():
-        start.generator.w_avg.uniform_(-1, 1)
-    save_generator(
-        tmp_path / "generator.safetensors", start.generator.spec, start.generator.state_dict()
-    )
-    save_discriminator(tmp_path / "discriminator.safetensors", start.discriminator)
-    monkeypatch.setitem(BUILTIN, "toy-cars", Builtin(tmp_path, 64))
-    return start
+        return generator(z, noise=generator.noise("none")).image
 
 
-def test_a_started_run_begins_with_the_shipped_weights(shipped):
-    state = new_state(PretrainPlan("toy-fish", start="toy-cars", seed=3))
-    assert state.step == 0
-    assert_same(state.generator, shipped.generator)
-    assert_same(state.g_ema, shipped.generator)
-    assert_same(state.discriminator, shipped.discriminator)
-    assert not state.g_optim.state_dict()["state"]
-    noise = new_state(PretrainPlan("toy-fish", seed=3))
-    assert not same_parameters(noise.generator, shipped.generator)
-    assert not same_parameters(noise.discriminator, shipped.discriminator)
+def test_a_run_starts_with_the_images_of_its_start(small, start_files):
+    start = open_start(*start_files)
+    state = new_state(small(start=start.sha256), start)
+    for net in (state.generator, state.g_ema):
+        for name, value in start.generator.items():
+            assert torch.equal(net.state_dict()[name], value)
+    for name, value in start.discriminator.items():
+        assert torch.equal(state.discriminator.state_dict()[name], value)
 
 
-def test_the_optimisers_hold_the_networks_that_learn(shipped):
-    state = new_state(PretrainPlan("toy-fish", start="toy-cars"))
-    for network, optim in (
-        (state.generator, state.g_optim),
-        (state.discriminator, state.d_optim),
-    ):
-        held = [id(parameter) for group in optim.param_groups for parameter in group["params"]]
-        assert held == [id(parameter) for parameter in network.parameters()]
+def test_a_run_of_twice_the_size_starts_with_the_enlarged_images(small, start_files):
+    start = open_start(*start_files)
+    grown = new_state(small(resolution=64), start)
+    same = new_state(small(), start)
+    assert grown.generator.spec.resolution == 64
+    expected = upsample_rgb(images(same.g_ema))
+    # Only the new layer's bias, which is zero, adds to the enlarged image.
+    torch.testing.assert_close(images(grown.g_ema), expected, atol=1e-5, rtol=0)
+    blocks = shifted(start.discriminator)
+    taken = grown.discriminator.state_dict()
+    assert all(torch.equal(taken[name], value) for name, value in blocks.items())
+    assert not any(name.startswith("from_rgb") for name in blocks)
 
 
-def test_the_weights_that_ship_fit_a_new_run():
-    state = new_state(PretrainPlan("toy-fish", start="toy-cars"))
-    folder = BUILTIN["toy-cars"].folder
-    assert state.generator.spec.channels == CHANNELS
-    assert_same(state.generator, open_generator(folder / "generator.safetensors").build())
-    judge = open_discriminator(folder / "discriminator.safetensors").build()
-    assert_same(state.discriminator, judge)
+def test_without_a_discriminator_one_is_drawn(small, start_files):
+    start = open_start(start_files[0], None)
+    assert start.discriminator is None
+    assert new_state(small(), start).discriminator.resolution == 32
 
 
-def test_without_a_start_the_seed_decides(monkeypatch):
-    monkeypatch.setattr(state_module, "CHANNELS", WIDTHS)
-    first, again, other = (new_state(PretrainPlan(seed=seed)).generator for seed in (1, 1, 2))
-    assert isinstance(first, Generator)
-    assert_same(first, again)
-    assert not same_parameters(first, other)
+@pytest.mark.parametrize("resolution", [128, 1024])
+def test_a_start_of_another_shape_is_refused(small, start_files, resolution):
+    with pytest.raises(UsageError, match="take --resolution 32 or 64"):
+        new_state(small(resolution=resolution), open_start(*start_files))
 
 
-@pytest.mark.parametrize(
-    ("plan", "text"),
-    [
-        ({"domain": "toy-boats"}, "domain: no toy domain 'toy-boats'; choose from toy-cars, toy-f"),
-        ({"domain": ""}, "domain: no toy domain ''; choose from toy-cars, toy-fish"),
-        ({"start": "toy-boats"}, "start: no shipped weights 'toy-boats'; choose from toy-cars, t"),
-        ({"start": ""}, "start: no shipped weights ''; choose from toy-cars, toy-fish"),
-    ],
-)
-def test_unknown_names_are_refused(plan, text):
-    with pytest.raises(UsageError) as caught:
-        PretrainPlan(**plan)
-    assert str(caught.value).startswith(text)
-    assert caught.value.exit_code == 2
+def test_a_start_that_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "x.pt").write_text("<html>")
+    with pytest.raises(CheckpointRefused):
+        open_start(tmp_path / "x.pt", None)
+
+
+def test_a_damaged_state_names_the_way_out(small, tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"half a state")
+    with pytest.raises(UsageError, match="remove it to begin this run anew"):
+        new_state(small()).load(tmp_path / "state.pt")
+
+
+def test_the_learning_rate_falls_before_the_end_or_after_a_stall(small):
+    plan = small(kimg=0.4, decay_kimg=0.1, batch=4)  # 100 steps, 25 of them in decay
+    state = new_state(plan)
+    assert (state.decay_from(plan), state.end(plan)) == (75, 100)
+    state.stalled_at = 40
+    assert (state.decay_from(plan), state.end(plan)) == (40, 65)
+    never = small(kimg=0.4, decay_kimg=0.1, batch=4, patience=0)
+    assert state.end(never) == 100

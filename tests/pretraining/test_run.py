@@ -1,0 +1,151 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l4f_datagen.checkpoints.open import open_discriminator, open_generator
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.pretraining import run as run_module
+from l4f_datagen.pretraining.photographs import turned
+from l4f_datagen.pretraining.run import NotFinite, pretrain
+from l4f_datagen.pretraining.state import STATEFUL, new_state
+from l4f_datagen.pretraining.step import draw_step, train_step
+from l4f_datagen.training.ranks import Ranks
+
+
+def keep(images):
+    return lambda cache: images
+
+
+def everything(path):
+    payload = torch.load(path, weights_only=True)
+    flat = {}
+
+    def walk(prefix, value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}", inner)
+        elif isinstance(value, torch.Tensor):
+            flat[prefix] = value
+
+    for name in STATEFUL:
+        walk(name, payload[name])
+    return flat
+
+
+def test_a_stopped_run_ends_bit_for_bit_alike(small, noise_images, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    pretrain(small(), keep(noise_images), whole)
+    pretrain(small(kimg=0.012, decay_kimg=0), keep(noise_images), cut)
+    torch.manual_seed(99)  # nothing depends on the process's own stream
+    pretrain(small(), keep(noise_images), cut)
+    first, second = everything(whole / "state.pt"), everything(cut / "state.pt")
+    assert set(first) == set(second)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    stamp = (cut / "state.pt").stat().st_mtime_ns
+    pretrain(small(), keep(noise_images), cut)  # nothing is left to do
+    assert (cut / "state.pt").stat().st_mtime_ns == stamp
+
+
+def test_what_a_run_leaves(small, noise_images, tmp_path):
+    result = pretrain(small(), keep(noise_images), tmp_path / "run")
+    assert open_generator(result).spec.resolution == 32
+    assert open_generator(result).has_w_avg
+    assert open_discriminator(tmp_path / "run/discriminator.safetensors").resolution == 32
+    rows = [json.loads(line) for line in (tmp_path / "run/progress.jsonl").read_text().splitlines()]
+    assert [row["kimg"] for row in rows] == [0.008, 0.016, 0.024]
+    assert {"kimg", "minutes", "p", "frechet"} == set(rows[0])
+    sheets = sorted((tmp_path / "run").glob("sheet-*.png"))
+    assert sheets
+    for sheet in [*sheets, tmp_path / "run/nearest.png"]:
+        with Image.open(sheet) as image:
+            assert image.width > 100
+
+
+def test_the_generator_of_the_smallest_distance_is_kept(small, noise_images, tmp_path, monkeypatch):
+    distances = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: next(distances))
+    result = pretrain(small(), keep(noise_images), tmp_path / "run")
+    assert open_generator(result).native.training["frechet"] == 1.0
+
+
+def test_the_end_begins_when_the_distance_no_longer_falls(
+    small, noise_images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: 1.0)
+    plan = small(kimg=10, decay_kimg=0.008, patience=2)
+    pretrain(plan, keep(noise_images), tmp_path / "run")
+    state = new_state(plan)
+    state.load(tmp_path / "run/state.pt")
+    # The first snapshot is the best; two without a better one, then 0.008 kimg of decay.
+    assert (state.stalled_at, state.step) == (6, 8)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(small, noise_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "train_step", lambda *rest: (float("nan"), 1.0))
+    monkeypatch.setattr(run_module, "TELL_SECONDS", 1e9)
+    with pytest.raises(NotFinite, match="not a number"):
+        pretrain(small(), keep(noise_images), tmp_path / "run")
+
+
+def test_a_folder_of_another_run_and_a_full_disk_are_refused(
+    small, noise_images, tmp_path, monkeypatch
+):
+    pretrain(small(kimg=0.004), keep(noise_images), tmp_path / "run")
+    with pytest.raises(UsageError, match="another"):
+        pretrain(small(seed=1), keep(noise_images), tmp_path / "run")
+    usage = run_module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run_module.shutil, "disk_usage", lambda path: usage._replace(free=10))
+    with pytest.raises(UsageError, match="MB free"):
+        pretrain(small(), keep(noise_images), tmp_path / "other")
+
+
+class TestStep:
+    @pytest.mark.parametrize("accumulate", [1, 2])
+    def test_a_step_moves_both_networks(self, small, noise_images, accumulate):
+        plan = small(accumulate=accumulate, ada_kimg=None)
+        state = new_state(plan)
+        before = {name: value.clone() for name, value in state.generator.state_dict().items()}
+        judge = {name: value.clone() for name, value in state.discriminator.state_dict().items()}
+        losses = train_step(state, noise_images, plan)
+        assert np.isfinite(losses).all()
+        moved = [n for n, v in state.generator.state_dict().items() if not v.equal(before[n])]
+        assert any("mapping" in name for name in moved)
+        assert any("torgb" in name for name in moved)
+        assert any(not v.equal(judge[n]) for n, v in state.discriminator.state_dict().items())
+
+    def test_parts_of_a_batch_add_up_to_the_whole(self, small, noise_images):
+        # Groups of one image: the minibatch statistic would otherwise depend on the parts.
+        states = []
+        for accumulate in (1, 4):
+            plan = small(accumulate=accumulate, ada_kimg=None, r1_interval=1)
+            state = new_state(plan)
+            forward = state.discriminator.forward
+            state.discriminator.forward = lambda image, run=forward: run(image, 1)
+            train_step(state, noise_images, plan)
+            states.append(state.generator.state_dict())
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], atol=1e-4, rtol=1e-3)
+
+    def test_a_seed_and_a_step_decide_the_draws(self, small, noise_images):
+        plan = small()
+        generator = new_state(plan).generator
+        one, two, other = (
+            draw_step(noise_images, plan, generator, step, 0.5) for step in (3, 3, 4)
+        )
+        assert torch.equal(one.reals, two.reals)
+        assert torch.equal(one.z, two.z)
+        assert not torch.equal(one.z, other.z)
+
+    def test_ranks_take_every_image_once(self):
+        rows = [list(range(8))[Ranks(own, 2).own :: 2] for own in range(2)]
+        assert sorted(rows[0] + rows[1]) == list(range(8))
+
+
+def test_symmetries_show_one_two_or_eight_views():
+    image = np.random.RandomState(0).randint(0, 256, (4, 4, 3)).astype(np.uint8)
+    for symmetry, views in {"none": 1, "mirror": 2, "square": 8}.items():
+        seen = {turned(image, turn, symmetry).tobytes() for turn in range(8)}
+        assert len(seen) == views
