@@ -153,6 +153,7 @@ def command_line(facts: dict[str, Any], photos: str) -> str:
     flags = [f"--{name} {facts[name]}" for name in ("resolution", "symmetry", "batch", "seed")]
     flags += [f"--kimg {facts['planned_kimg']:g} --decay-kimg {facts['decay_kimg']:g}"]
     flags += ["--start none"] if facts["start"] is None else []
+    flags += ["--patience 0"] if not facts["patience"] else []
     flags += ["--no-augment"] if facts["ada_kimg"] is None else []
     return f"l4f-datagen pretrain {photos} --out RUN {' '.join(flags)}"
 

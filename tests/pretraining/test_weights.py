@@ -28,6 +28,6 @@ def test_they_are_small_and_say_how_they_were_made(builtin):
     size = sum(path.stat().st_size for path in builtin.folder.glob("*.safetensors"))
     assert 0 < size < MAX_MB * 1e6
     words = (builtin.folder / "README.md").read_text()
-    for fact in ("pretrain --out", "release --run", "kimg", "minutes", "seed"):
+    for fact in ("l4f-datagen pretrain", "release --run", "kimg", "minutes", "seed"):
         assert fact in words
     assert open_generator(builtin.folder / "generator.safetensors").licence.name == "apache-2.0"
