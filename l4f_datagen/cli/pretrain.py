@@ -122,8 +122,8 @@ def pretrain(
     """
     from functools import partial
 
-    from l4f_datagen.io.listing import listing_sha256
-    from l4f_datagen.pipeline.networks import choose_device
+    from l4f_datagen.io.stores import listing_sha256
+    from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pretraining.photographs import gather_images, render_images
     from l4f_datagen.pretraining.plan import PretrainPlan
     from l4f_datagen.pretraining.run import pretrain as run

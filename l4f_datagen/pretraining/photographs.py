@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.io.disk import PART
+from l4f_datagen.io.photographs import check_photographs
 from l4f_datagen.io.stores import open_store
 from l4f_datagen.toys.scene import render_scenes
 
@@ -44,16 +45,15 @@ def gather_images(path: str, side: int, cache: Path, *, offline: bool = False) -
         OSError: the disk is full.
     """
     if not cache.exists():
-        store = open_store(path, side, offline=offline)
-        if len(store) < FEWEST:
-            problem = f"holds {len(store)} photographs, a generator needs at least {FEWEST}"
+        images = check_photographs(open_store(path, side=side, offline=offline), side)
+        if len(images) < FEWEST:
+            problem = f"holds {len(images)} photographs, a generator needs at least {FEWEST}"
             raise InputRefused(path, problem, f"gather more; from {FEW} on results are useful")
-        if len(store) < FEW:
+        if len(images) < FEW:
             logger.warning(
-                "%s holds only %d photographs: watch the sheet of nearest neighbours for copies",
-                path, len(store),
-            )  # fmt: skip
-        _write(cache, len(store), side, (store.read(number) for number in range(len(store))))
+                "%s holds only %d photographs: look for copies in nearest.png", path, len(images)
+            )
+        _write(cache, len(images), side, (images.read(place) for place in range(len(images))))
     return _opened(cache)
 
 

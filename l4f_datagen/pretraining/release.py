@@ -25,7 +25,7 @@ from l4f_datagen.models.mapping import draw_z
 from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR, LOG, ORIGIN
 from l4f_datagen.recipe.domains import BUILTIN, find_recipe, load_recipe
 from l4f_datagen.recipe.licences import Licence
-from l4f_datagen.training.run import run_training
+from l4f_datagen.training.run import train_alpha
 
 CHECKED = range(200)
 """Seeds whose images may not move by more than a level in half precision."""
@@ -119,7 +119,7 @@ def main(run: Path, domain: str, photos: str) -> None:
     checkpoint = open_generator(path)
     generator = checkpoint.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = time.monotonic()
-    trained = run_training(recipe.alpha, generator, checkpoint, run / "alpha", click.echo)
+    trained = train_alpha(recipe, checkpoint, run / "alpha", generator=generator).path
     shutil.copyfile(trained, target / "alpha.safetensors")
     (target / "README.md").write_text(
         README.format(

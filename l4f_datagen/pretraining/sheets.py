@@ -96,7 +96,7 @@ def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
 
 def to_images(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """Return ``n 3 h w`` in [-1, 1] for ``n h w 3`` uint8."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def tiled(tiles: NDArray[np.uint8], across: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import save_state
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.layers import ToRGB
 from l4f_datagen.models.mapping import estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.pretraining.augmentation import AdaptiveP
@@ -169,16 +170,15 @@ def new_state(
         discriminator = Discriminator(spec.resolution, spec.channels)
     if start is not None:
         _take_over(generator, start.generator)
-        if spec.resolution > start.spec.resolution:
+        grown = spec.resolution > start.spec.resolution
+        if grown:
             # The new resolution adds nothing at first, so that the run starts from its images.
-            torch.nn.init.zeros_(
-                generator.synthesis.get_submodule(f"b{spec.resolution}.torgb").weight
-            )  # type: ignore[arg-type]
+            torgb = generator.synthesis.get_submodule(f"b{spec.resolution}.torgb")
+            assert isinstance(torgb, ToRGB)
+            torch.nn.init.zeros_(torgb.weight)
         if start.discriminator is not None:
-            grown = spec.resolution > start.spec.resolution
-            _take_over(
-                discriminator, shifted(start.discriminator) if grown else start.discriminator
-            )
+            judge = shifted(start.discriminator) if grown else start.discriminator
+            _take_over(discriminator, judge)
     g_ema = Generator(spec)
     g_ema.load_state_dict(generator.state_dict())
     for net in (generator, discriminator, g_ema):

@@ -18,7 +18,7 @@ from l4f_datagen.pretraining.augmentation import (
 from l4f_datagen.pretraining.photographs import turned
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.state import PretrainState
-from l4f_datagen.training.precision import lowered
+from l4f_datagen.training.precision import autocast
 from l4f_datagen.training.ranks import ALONE, Ranks
 
 RAMP = 0.05
@@ -104,7 +104,7 @@ def train_step(
 
 def _render(state: PretrainState, draws: Draws, rows: list[int], plan: PretrainPlan) -> Tensor:
     device = state.g_ema.w_avg.device
-    with lowered(plan.precision, device):
+    with autocast(plan.precision, device):
         first, second = draws.z.chunk(2)
         w = state.generator.mapping(torch.cat([first[rows], second[rows]]).to(device))
         first, second = w.chunk(2)
@@ -119,7 +119,7 @@ def _logits(
     state: PretrainState, images: Tensor, transforms: Transforms | None, plan: PretrainPlan
 ) -> Tensor:
     shown = augment(images, transforms)
-    with lowered(plan.precision, images.device):
+    with autocast(plan.precision, images.device):
         logits: Tensor = state.discriminator(shown)
     return logits
 

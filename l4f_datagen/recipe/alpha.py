@@ -29,9 +29,12 @@ class TrainingPart(Part):
     """Truncation of the stand-in reals for ``reals: generator``."""
     mirror: bool = True
     """Show the discriminator mirrored images too; off where left and right differ (digits)."""
-    balance: Literal["auto", "fixed"] = "auto"
+    balance: Literal["auto", "two-sided", "fixed"] = "auto"
     """auto: weights are relative to the discriminator's pull, and coverage limits come from the
-    generator; fixed: all numbers are taken as they stand, as the paper's."""
+    generator; two-sided: a second discriminator asks that what is left without the object looks like
+    bare background; fixed: all numbers are taken as they stand, as the paper's."""
+    rest_weight: Weight = 1.0
+    """Weight of the second discriminator, for ``two-sided`` alone."""
     adversarial_weight: Weight = 1.0
     binarization_weight: Weight = 0.6
     """Weight of mean min(alpha, 1 - alpha)."""

@@ -27,6 +27,12 @@ HINGE_WEIGHT = 3.0
 PENALTY_FROM, PENALTY_TO = 1.08, 1.33
 """Mean alpha, by the object's share, where the area penalty starts to rise and is highest."""
 HIGHEST_PENALTY = 20.0
+TWO_SIDED_FG, TWO_SIDED_BG = 0.05, 0.5
+TWO_SIDED_WEIGHTS = {"binarization": 1.2, "area": 0.3, "fg_coverage": 1.2, "bg_coverage": 6.0}
+"""One setting, tried on skin lesions and blood cells at 64 px: segmenters that learnt from the
+labels reach mIoU .828 and .868 on photographs with masks by experts, against .745 and .749 by
+``auto``. The losses of both discriminators are in nats and need no measure of the domain. On
+toy-cars the same setting takes the soft shadow for object: .891 against .938 by ``auto``."""
 PAPER_COVERAGE = 0.25
 """Least coverage of either side in the paper's training (Labels4Free, sec. 3.3)."""
 
@@ -67,9 +73,13 @@ class Weights:
     fg_coverage: float
     bg_coverage: float
     coverage: CoverageRange
+    rest: float = 0.0
 
     def loss(
-        self, slope: Float[Tensor, "batch 1 h w"], alpha: Float[Tensor, "batch 1 h w"]
+        self,
+        slope: Float[Tensor, "batch 1 h w"],
+        alpha: Float[Tensor, "batch 1 h w"],
+        rest_slope: Float[Tensor, "batch 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return a sum with the gradient of the weighted losses.
 
@@ -77,9 +87,13 @@ class Weights:
             slope: d realism / d alpha; its product with alpha stands for the realism loss, so
                 that one backward pass goes through the discriminator.
             alpha: with the graph of the alpha network.
+            rest_slope: likewise of the second discriminator's loss, with ``two-sided``.
         """
+        pull = self.adversarial * slope
+        if rest_slope is not None:
+            pull = pull + self.rest * rest_slope
         return (
-            self.adversarial * (slope * alpha).sum()
+            (pull * alpha).sum()
             + self.binarization * losses.binarization_loss(alpha)
             + self.area * losses.area_loss(alpha)
             + self.fg_coverage * losses.fg_coverage_loss(alpha, self.coverage.lower)
@@ -95,10 +109,14 @@ def coverage_range(part: AlphaPart, generator: Generator) -> CoverageRange:
 
 
 def fixed_range(config: TrainingPart) -> CoverageRange:
-    """Return the recipe's limits; the paper's quarter where it names none."""
+    """Return the recipe's limits; where it names none, the paper's or those of two-sided."""
+    two_sided = config.balance == "two-sided"
     lower, outer = config.min_fg_coverage, config.min_bg_coverage
-    lower = PAPER_COVERAGE if lower is None else lower
-    upper = 1 - (PAPER_COVERAGE if outer is None else outer)
+    if lower is None:
+        lower = TWO_SIDED_FG if two_sided else PAPER_COVERAGE
+    if outer is None:
+        outer = TWO_SIDED_BG if two_sided else PAPER_COVERAGE
+    upper = 1 - outer
     return CoverageRange(lower, upper, share=upper)
 
 
@@ -118,6 +136,8 @@ def weights_at(
         balance: what has been measured so far; not used with ``balance: fixed``.
         scales: what restarts have changed.
     """
+    if config.balance == "two-sided":
+        return two_sided_weights(config, coverage, step, scales)
     fixed = config.balance == "fixed"
     fg_default = config.binarization_weight if fixed else HINGE_WEIGHT
     bg_default = 0.0 if fixed else HINGE_WEIGHT
@@ -131,6 +151,25 @@ def weights_at(
         fg_coverage=fg_default if fg is None else fg,
         bg_coverage=bg_default if bg is None else bg,
         coverage=coverage,
+    )
+
+
+def two_sided_weights(
+    config: TrainingPart, coverage: CoverageRange, step: int, scales: RestartScales
+) -> Weights:
+    """Return the weights of a step with two discriminators; a recipe's own weights are factors."""
+    own = TWO_SIDED_WEIGHTS
+    fg, bg = config.fg_coverage_weight, config.bg_coverage_weight
+    hardening = config.binarization_weight / TrainingPart().binarization_weight
+    area = config.area_weight / TrainingPart().area_weight
+    return Weights(
+        adversarial=config.adversarial_weight,
+        binarization=own["binarization"] * hardening * scales.binarization * ramp(config, step),
+        area=own["area"] * area * scales.area,
+        fg_coverage=own["fg_coverage"] if fg is None else fg,
+        bg_coverage=own["bg_coverage"] if bg is None else bg,
+        coverage=coverage,
+        rest=config.rest_weight,
     )
 
 

@@ -16,6 +16,17 @@ def composite(
     return alpha * fg_image + (1 - alpha) * bg_image
 
 
+def rest_image(
+    fg_image: Float[Tensor, "batch 3 h w"], bg_image: Float[Tensor, "batch 3 h w"], alpha: Alpha
+) -> Float[Tensor, "batch 3 h/2 w/2"]:
+    """Return the image without its object, at half the side: ``alpha * bg + (1 - alpha) * fg``.
+
+    A part of the object that alpha leaves out stays in it. At half the side the fine difference
+    between ground that the trunk draws and ground that the muted trunk draws counts little.
+    """
+    return F.avg_pool2d(composite(bg_image, fg_image, alpha), 2)
+
+
 def realism_loss(fake_logits: Logits) -> Float[Tensor, ""]:
     """Non-saturating loss of the alpha network: mean softplus(-D(composite))."""
     return F.softplus(-fake_logits).mean()

@@ -36,6 +36,8 @@ class StepFacts:
         binarization: mean min(alpha, 1 - alpha).
         alpha_coverage: mean alpha of the batch.
         attempt: 1 for the first; a restart after a collapse adds one.
+        rest_d_loss: logistic loss of the second discriminator; 0 without one.
+        rest_realism: its part of the alpha network's loss; 0 without one.
     """
 
     step: int
@@ -44,6 +46,17 @@ class StepFacts:
     binarization: float
     alpha_coverage: float
     attempt: int = 1
+    rest_d_loss: float = 0.0
+    rest_realism: float = 0.0
+
+
+@dataclass
+class Learner:
+    """A discriminator that learns, with its optimizer and its loss scaler (fp16 alone)."""
+
+    network: Discriminator
+    optim: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
 
 
 @dataclass
@@ -58,6 +71,7 @@ class TrainingState:
         d_optim: of the discriminator.
         alpha_scaler: of the alpha network's loss; only fp16 uses it.
         d_scaler: of the discriminator's.
+        rest: the second discriminator, with ``balance: two-sided``.
         step: steps done in this attempt.
         balance: what ``balance: auto`` keeps; None before the first step.
         recent: facts of the last steps, newest last.
@@ -72,6 +86,7 @@ class TrainingState:
     d_optim: torch.optim.Optimizer
     alpha_scaler: torch.amp.GradScaler
     d_scaler: torch.amp.GradScaler
+    rest: Learner | None = None
     step: int = 0
     balance: LossBalance | None = None
     recent: list[StepFacts] = field(default_factory=list)
@@ -81,6 +96,11 @@ class TrainingState:
     STORED = ("alpha", "average", "discriminator", "alpha_optim", "d_optim")
     """Attributes with a state dict."""
     SCALERS = ("alpha_scaler", "d_scaler")
+
+    @property
+    def main(self) -> Learner:
+        """The discriminator of composites."""
+        return Learner(self.discriminator, self.d_optim, self.d_scaler)
 
     @property
     def attempt(self) -> int:
@@ -109,6 +129,10 @@ class TrainingState:
             "snapshots": self.snapshots,
             "failures": self.failures,
         }
+        if self.rest is not None:
+            payload["rest"] = {
+                name: getattr(self.rest, name).state_dict() for name in vars(self.rest)
+            }
         save_state(path, payload)
 
     def load(self, path: Path) -> None:
@@ -121,6 +145,9 @@ class TrainingState:
             payload = torch.load(path, weights_only=True, map_location="cpu")
             for name in (*self.STORED, *self.SCALERS):
                 getattr(self, name).load_state_dict(payload[name])
+            if self.rest is not None:
+                for name in vars(self.rest):
+                    getattr(self.rest, name).load_state_dict(payload["rest"][name])
             self.step, balance = int(payload["step"]), payload["balance"]
             self.balance = LossBalance(**balance) if balance else None
             self.recent = [StepFacts(**facts) for facts in payload["recent"]]
@@ -176,6 +203,7 @@ def new_state(
             resolution that the generator does not have.
     """
     config = part.training
+    two_sided = config.balance == "two-sided"
     device = generator.w_avg.device
     seed = config.seed
     if failures:
@@ -185,6 +213,8 @@ def new_state(
         alpha = build_alpha(part, generator)
         discriminator = Discriminator(generator.spec.resolution, generator.spec.channels)
         average = build_alpha(part, generator).requires_grad_(False)
+        side = generator.spec.resolution // 2
+        second = Discriminator(side, generator.spec.channels) if two_sided else None
     if config.discriminator == "pretrained":
         if pretrained is None:
             problem = "asks for a pretrained one, but the checkpoint has none"
@@ -196,6 +226,10 @@ def new_state(
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     d_rate = config.learning_rate * scales.d_learning_rate
     d_lazy = config.d_reg_interval / (config.d_reg_interval + 1)
+    rest = None
+    if second is not None:
+        second.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rest = Learner(second, _adam(second, d_rate, d_lazy), new_scaler(config.precision, device))
     return TrainingState(
         alpha,
         average,
@@ -204,6 +238,7 @@ def new_state(
         _adam(discriminator, d_rate, d_lazy),
         new_scaler(config.precision, device),
         new_scaler(config.precision, device),
+        rest,
         failures=list(failures),
     )
 

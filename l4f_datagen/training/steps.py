@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.precision import autocast
 from l4f_datagen.training.ranks import ALONE, Ranks
 from l4f_datagen.training.sources import Sources
-from l4f_datagen.training.state import StepFacts, TrainingState, step_stream
+from l4f_datagen.training.state import Learner, StepFacts, TrainingState, step_stream
 
 GROUP = 4
 """Samples in a group of the discriminator's minibatch standard deviation (StyleGAN2's choice)."""
@@ -53,12 +54,14 @@ class BatchShare:
     Attributes:
         images: to composite.
         real: ``batch 3 h w``.
+        bare: backgrounds of other samples, ``batch 3 h w``, for the second discriminator.
         first: whether it holds the joint batch's first sample.
     """
 
     images: ImageBatch
     real: Tensor
     first: bool
+    bare: Tensor | None = None
 
 
 def shares_of(batch: int, count: int) -> list[list[int]]:
@@ -87,11 +90,18 @@ def draw_shares(state: TrainingState, context: StepContext) -> list[BatchShare]:
         mirrored = torch.from_numpy(stream.rand(config.batch) < 0.5).to(real.device)
         real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
     ranks, background = context.ranks, context.sources.background
+    two_sided = config.balance == "two-sided"
+    other = draw_latents(config.batch, context.generator, stream) if two_sided else None
     every = shares_of(config.batch, config.accumulate * ranks.count)
     shares = []
     for picked in every[ranks.own :: ranks.count]:
         images = render_batch(part, context.generator, background, draws, picked)
-        shares.append(BatchShare(images, real[picked].to(images.fg_image), 0 in picked))
+        bare = None
+        if other is not None:
+            with torch.no_grad():
+                w = context.generator.mapping(other.z[picked])
+            bare = background(w, [other.bg_seeds[k] for k in picked])
+        shares.append(BatchShare(images, real[picked].to(images.fg_image), 0 in picked, bare))
     return shares
 
 
@@ -100,17 +110,25 @@ def train_step(state: TrainingState, context: StepContext) -> StepFacts:
     config = context.part.training
     shares = draw_shares(state, context)
     reals = [share.real for share in shares]
-    fakes = [composites(state, config, share) for share in shares]
+    alphas = [mattes(state, config, share) for share in shares]
+    fakes = [
+        losses.composite(share.images.fg_image, share.images.bg_image, alpha)
+        for share, alpha in zip(shares, alphas, strict=True)
+    ]
     firsts = [share.first for share in shares]
     d_loss = discriminator_step(state, config, reals, fakes, firsts, context.ranks)
-    realism, binarization, coverage = alpha_step(state, context, shares)
+    rest_d_loss = rest_step(state, config, shares, alphas, context.ranks)
+    realism, binarization, coverage, rest_realism = alpha_step(state, context, shares)
     state.step += 1
     keep = average_keep(config, state.step)
     with torch.no_grad():
         pairs = zip(state.average.parameters(), state.alpha.parameters(), strict=True)
         for average, live in pairs:
             average.lerp_(live, 1 - keep)
-    facts = StepFacts(state.step, d_loss, realism, binarization, coverage, state.attempt)
+    facts = StepFacts(
+        state.step, d_loss, realism, binarization, coverage, state.attempt, rest_d_loss,
+        rest_realism,
+    )  # fmt: skip
     state.note(facts)
     return facts
 
@@ -125,8 +143,8 @@ def average_keep(config: TrainingPart, step: int) -> float:
 
 def alpha_step(
     state: TrainingState, context: StepContext, shares: list[BatchShare]
-) -> tuple[float, float, float]:
-    """Step the alpha network; return realism loss, binarisation and mean alpha of the joint batch.
+) -> tuple[float, float, float, float]:
+    """Step the alpha network; return realism loss, binarisation, mean alpha and the rest's realism.
 
     With ``balance: auto`` the first step only measures the discriminator's gradient.
     """
@@ -138,7 +156,7 @@ def alpha_step(
     portion = 1 / (config.accumulate * ranks.count)
     state.discriminator.requires_grad_(False)
     state.alpha_optim.zero_grad()
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(5, dtype=torch.float64)
     for share in shares:
         with autocast(config.precision, share.real.device):
             alpha = state.alpha(share.images.features)
@@ -148,9 +166,10 @@ def alpha_step(
         realism = losses.realism_loss(logits)
         (slope,) = torch.autograd.grad(scaler.scale(realism), alpha)
         slope = slope / scaler.get_scale()
-        scaler.scale(portion * weights.loss(slope, alpha)).backward()
         matte = alpha.detach()
-        measured = losses.binarization_loss(matte), matte.mean(), slope.abs().sum()
+        rest_realism, rest_slope = rest_gradient(state, config, share, matte)
+        scaler.scale(portion * weights.loss(slope, alpha, rest_slope)).backward()
+        measured = losses.binarization_loss(matte), matte.mean(), slope.abs().sum(), rest_realism
         values = [realism.detach(), *measured]
         sums += portion * torch.tensor([float(value) for value in values], dtype=torch.float64)
     ranks.add_up(sums)
@@ -164,7 +183,43 @@ def alpha_step(
     coverage, grad_norm = float(sums[2]), float(sums[3])
     if auto and math.isfinite(grad_norm):  # a scaled gradient may exceed the range of float16
         state.balance = next_balance(state.balance, grad_norm, coverage)
-    return float(sums[0]), float(sums[1]), float(sums[2])
+    return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[4])
+
+
+def rest_gradient(
+    state: TrainingState, config: TrainingPart, share: BatchShare, matte: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return the second discriminator's realism loss and its gradient by alpha, ``batch 1 h w``."""
+    if state.rest is None:
+        return torch.zeros(()), None
+    network, scaler = state.rest.network.requires_grad_(False), state.alpha_scaler
+    alpha = matte.detach().requires_grad_(True)
+    rest = losses.rest_image(share.images.fg_image, share.images.bg_image, alpha)
+    with autocast(config.precision, share.real.device):
+        logits = network(rest)
+    realism = losses.realism_loss(logits)
+    (slope,) = torch.autograd.grad(scaler.scale(realism), alpha)
+    return realism.detach(), slope / scaler.get_scale()
+
+
+def rest_step(
+    state: TrainingState,
+    config: TrainingPart,
+    shares: list[BatchShare],
+    alphas: list[Tensor],
+    ranks: Ranks,
+) -> float:
+    """Step the second discriminator: bare backgrounds against images without their object."""
+    if state.rest is None:
+        return 0.0
+    bare, rests = [], []
+    for share, alpha in zip(shares, alphas, strict=True):
+        assert share.bare is not None
+        bare.append(F.avg_pool2d(share.bare, 2))
+        rests.append(losses.rest_image(share.images.fg_image, share.images.bg_image, alpha))
+    return discriminator_step(
+        state, config, bare, rests, [False] * len(shares), ranks, learner=state.rest
+    )
 
 
 def set_rate(optim: torch.optim.Optimizer, factor: float) -> None:
@@ -180,6 +235,8 @@ def discriminator_step(
     fakes: list[Float[Tensor, "batch 3 h w"]],
     firsts: list[bool],
     ranks: Ranks = ALONE,
+    *,
+    learner: Learner | None = None,
 ) -> float:
     """Do a logistic step, and every ``d_reg_interval`` steps a separate R1 step in float32.
 
@@ -190,13 +247,16 @@ def discriminator_step(
         fakes: composites, likewise.
         firsts: whether a share holds the joint batch's first sample.
         ranks: the processes that train.
+        learner: the discriminator; None: that of composites.
 
     Returns:
         The logistic loss of the joint batch.
     """
-    discriminator, scaler = state.discriminator.requires_grad_(True), state.d_scaler
+    learner = learner or state.main
+    discriminator, optim = learner.network.requires_grad_(True), learner.optim
+    scaler = learner.scaler
     portion = 1 / (len(reals) * ranks.count)
-    state.d_optim.zero_grad()
+    optim.zero_grad()
     total = torch.zeros(1, dtype=torch.float64)
     for real, fake in zip(reals, fakes, strict=True):
         with autocast(config.precision, real.device):
@@ -206,10 +266,10 @@ def discriminator_step(
         total += portion * float(loss.detach())
     ranks.add_up(total)
     ranks.add_up_gradients(discriminator)
-    scaler.step(state.d_optim)
+    scaler.step(optim)
     scaler.update()
     if state.step % config.d_reg_interval == 0:
-        state.d_optim.zero_grad()
+        optim.zero_grad()
         lazy_weight = config.r1_gamma / 2 * config.d_reg_interval
         for share, first in zip(reals, firsts, strict=True):
             real = share.detach().requires_grad_(True)
@@ -218,16 +278,16 @@ def discriminator_step(
             penalty = penalty + config.real_score_weight * logits[0] * first
             penalty.backward()
         ranks.add_up_gradients(discriminator)
-        state.d_optim.step()
+        optim.step()
     return float(total)
 
 
 @torch.no_grad()
-def composites(
+def mattes(
     state: TrainingState, config: TrainingPart, share: BatchShare
-) -> Float[Tensor, "batch 3 h w"]:
-    """Composite a share's images with the alpha network as it stands."""
+) -> Float[Tensor, "batch 1 h w"]:
+    """Return a share's mattes by the alpha network as it stands."""
     # Without a gradient, apart from the passes with one: autocast keeps the weights it casts.
     with autocast(config.precision, share.real.device):
-        alpha = state.alpha(share.images.features)
-    return losses.composite(share.images.fg_image, share.images.bg_image, alpha)
+        alpha: Tensor = state.alpha(share.images.features)
+    return alpha

@@ -1,0 +1,108 @@
+"""Two-sided training: a second discriminator for what is left without the object."""
+
+import numpy as np
+import pytest
+import torch
+
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.training import losses, steps
+from l4f_datagen.training.balance import TWO_SIDED_WEIGHTS, UNCHANGED, LossBalance, weights_at
+from l4f_datagen.training.balance import coverage_range as range_of
+from l4f_datagen.training.state import new_state
+from l4f_datagen.training.steps import draw_shares, mattes, rest_gradient
+
+TWO_SIDED = {"balance": "two-sided", "batch": 4}
+
+
+def tensors(state):
+    rest = state.rest
+    nets = {"alpha": state.alpha, "main": state.discriminator, "rest": rest.network}
+    found = {f"{n}.{k}": v.clone() for n, net in nets.items() for k, v in net.state_dict().items()}
+    slots = rest.optim.state_dict()["state"].items()
+    return found | {f"{k}.{part}": v.clone() for k, one in slots for part, v in one.items()}
+
+
+def test_the_rest_is_the_image_with_background_in_the_objects_place():
+    draw = np.random.RandomState(0)
+    fg, bg = draw.uniform(-1, 1, (2, 2, 3, 4, 4))
+    alpha = draw.uniform(0, 1, (2, 1, 4, 4))
+    whole = alpha * bg + (1 - alpha) * fg
+    expected = whole.reshape(2, 3, 2, 2, 2, 2).mean(axis=(3, 5))
+    found = losses.rest_image(*(torch.from_numpy(part) for part in (fg, bg, alpha)))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+
+
+def test_a_resumed_training_ends_bit_for_bit_alike(
+    make_trainer, make_generator, make_part, tmp_path
+):
+    generator, part = make_generator(), make_part(steps=4, **TWO_SIDED)
+    whole = make_trainer(part, generator)
+    whole.run()
+    cut = make_trainer(make_part(steps=2, **TWO_SIDED), generator)
+    cut.run()
+    cut.state.save(tmp_path / "state.pt")
+    resumed = make_trainer(part, generator)
+    resumed.state.load(tmp_path / "state.pt")
+    resumed.run()
+    first, second = tensors(whole.state), tensors(resumed.state)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    facts = resumed.state.recent[-1]
+    assert facts.rest_d_loss > 0
+    assert facts.rest_realism > 0
+
+
+def test_a_state_of_one_discriminator_is_refused(make_generator, make_part, tmp_path):
+    new_state(make_part(), make_generator()).save(tmp_path / "state.pt")
+    state = new_state(make_part(**TWO_SIDED), make_generator())
+    with pytest.raises(UsageError, match="not a training state"):
+        state.load(tmp_path / "state.pt")
+
+
+def test_the_gradient_is_that_of_the_second_discriminators_loss(
+    make_trainer, make_generator, make_part
+):
+    trainer = make_trainer(make_part(**TWO_SIDED), make_generator())
+    state, config = trainer.state, trainer.part.training
+    (share,) = draw_shares(state, trainer.context())
+    alpha, images = mattes(state, config, share), share.images
+
+    def loss(matte):
+        rest = losses.rest_image(images.fg_image, images.bg_image, matte)
+        return float(torch.nn.functional.softplus(-state.rest.network(rest)).mean())
+
+    realism, slope = rest_gradient(state, config, share, alpha)
+    assert float(realism) == pytest.approx(loss(alpha), rel=1e-5)
+    # Along the gradient itself the difference is large enough for float32.
+    step = slope / slope.norm() * 1e-2
+    difference = (loss(alpha + step) - loss(alpha - step)) / 2
+    assert float((slope * step).sum()) == pytest.approx(difference, rel=0.02)
+
+
+def test_shares_add_up_to_the_joint_batch(make_trainer, make_generator, make_part, monkeypatch):
+    monkeypatch.setattr(steps, "GROUP", 1)
+    generator, found = make_generator(), []
+    for accumulate in (1, 2):
+        part = make_part(steps=1, accumulate=accumulate, **(TWO_SIDED | {"batch": 8}))
+        trainer = make_trainer(part, generator)
+        shares = draw_shares(trainer.state, trainer.context())
+        rows = steps.shares_of(8, accumulate)
+        bare = torch.empty(8, *shares[0].bare.shape[1:])
+        for picked, share in zip(rows, shares, strict=True):
+            bare[picked] = share.bare
+        found.append(bare)
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_weights_are_the_measured_setting_and_a_recipes_are_factors(make_generator, make_part):
+    plain = {"area_weight": 0.1, "binarization_weight": 0.6}
+    part = make_part(**TWO_SIDED, **plain)
+    coverage = range_of(part, make_generator())
+    assert (coverage.lower, coverage.upper) == (0.05, 0.5)
+    weights = weights_at(part.training, coverage, 0, LossBalance(1.0, 1.0), UNCHANGED)
+    for name, value in TWO_SIDED_WEIGHTS.items():
+        assert getattr(weights, name) == pytest.approx(value)
+    assert weights.rest == 1.0
+    twice = make_part(**TWO_SIDED, **plain | {"area_weight": 0.2}, rest_weight=0.5)
+    weights = weights_at(twice.training, coverage, 0, LossBalance(1.0, 1.0), UNCHANGED)
+    assert weights.area == pytest.approx(0.6)
+    assert weights.rest == 0.5
