@@ -30,9 +30,9 @@ class TrainingPart(Part):
     mirror: bool = True
     """Show the discriminator mirrored images too; off where left and right differ (digits)."""
     balance: Literal["auto", "two-sided", "fixed"] = "auto"
-    """auto: weights are relative to the discriminator's pull, and coverage limits come from the
-    generator; two-sided: a second discriminator asks that what is left without the object looks like
-    bare background; fixed: all numbers are taken as they stand, as the paper's."""
+    """auto: weights are relative to the discriminator's gradient, and coverage limits come from the
+    generator; two-sided: a second discriminator requires that what is left without the object
+    looks like bare background; fixed: all numbers are taken as they stand, as the paper's."""
     rest_weight: Weight = 1.0
     """Weight of the second discriminator, for ``two-sided`` alone."""
     adversarial_weight: Weight = 1.0
