@@ -67,7 +67,7 @@ def differences(reference: Path) -> dict[str, dict[str, float]]:
     import torch
 
     from l4f_datagen.checkpoints.open import open_alpha, open_generator
-    from l4f_datagen.models.mapping import draw_z
+    from l4f_datagen.models.generator import draw_z
 
     def largest(ours: torch.Tensor, expected: Any) -> float:
         return float(np.abs(ours.numpy() - expected.astype(np.float32)).max())

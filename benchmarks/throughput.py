@@ -35,7 +35,7 @@ from random_domain import random_domain
 
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import alpha_to_uint8, image_to_uint8
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import draw_z
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
 from l4f_datagen.pipeline.make import make_dataset

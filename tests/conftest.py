@@ -188,3 +188,9 @@ def digests():
         }
 
     return of
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The networks once more in float64 NumPy (see ``reference.py``)."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reference.py"))))

@@ -18,8 +18,7 @@ from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.io.cache import file_hash
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.mapping import MappingNetwork, estimate_w_avg
+from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import weights_by_sha256
 from l4f_datagen.recipe.licences import Licence

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FILTER = (1.0, 3.0, 3.0, 1.0)
+FILTER = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2, app. B; all public networks have it
 LEAKY_SLOPE = 0.2
-ACT_GAIN = math.sqrt(2)
-EPS = 1e-8
+ACT_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU of slope 0.2
+EPS = 1e-8  # as in NVIDIA's codes, whose images would otherwise differ in the last bits
+# Bound of float16 activations, as in NVIDIA's ADA code; with ``prenormalize`` no sum of products
+# can then pass 65504.
 FP16_CLAMP = 256.0
-"""Bound of float16 activations; with ``tame`` no sum of products can then pass 65504."""
 
 
 class EqualLinear(nn.Module):
@@ -112,7 +113,7 @@ def demodulation(
     return (power + EPS).rsqrt()[:, :, None, None]
 
 
-def tame(
+def prenormalize(
     weight: Float[Tensor, "c_out c_in k k"], styles: Float[Tensor, "batch c_in"]
 ) -> tuple[
     Float[Tensor, "c_out c_in k k"], Float[Tensor, "batch c_in"], Float[Tensor, "batch c_out 1 1"]
@@ -182,7 +183,7 @@ class SynthesisLayer(nn.Module):
         # pass over the activations does for demodulation and bias.
         scale = demodulation(weight, styles) * ACT_GAIN
         if x.dtype == torch.float16:
-            weight, styles, factor = tame(weight, styles)
+            weight, styles, factor = prenormalize(weight, styles)
             scale = scale * factor
         x = modulated_conv2d(x, weight, styles, demodulate=False, up=self.up)
         bias = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN

@@ -20,8 +20,7 @@ from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
 from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.core.sample import image_to_uint8
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import Generator, draw_z
 from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR, LOG, ORIGIN
 from l4f_datagen.recipe.domains import BUILTIN, find_recipe, load_recipe
 from l4f_datagen.recipe.licences import Licence

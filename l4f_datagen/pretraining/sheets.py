@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from l4f_datagen.core.sample import image_to_uint8
-from l4f_datagen.models.generator import Generator, Mute
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import Generator, Mute, draw_z
 from l4f_datagen.pretraining.distance import Features
 
 TITLE_PX = 16

@@ -24,8 +24,7 @@ from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Span
 from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.checkpoints.torch_file import ZIP_START, read_members
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import Generator, draw_z
 
 logger = logging.getLogger(__name__)
 

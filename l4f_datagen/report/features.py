@@ -14,8 +14,7 @@ from torch import Tensor
 
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import GAP_PX, PAPER, sheet
-from l4f_datagen.models.generator import Generator, Synthesis
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import Generator, Synthesis, draw_z
 
 MAX_SEEDS = 64
 TILE_PX = (128, 256)

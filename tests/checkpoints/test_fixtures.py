@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import Generator, draw_z
 
 GENERATORS = {
     "ada_64.pkl": "ada_64_expected.npz",

@@ -15,7 +15,7 @@ from l4f_datagen.checkpoints.open import (
     open_own_discriminator,
 )
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import draw_z
 
 
 def _opened(path: Path, foreign: ModuleType) -> GeneratorCheckpoint:

@@ -9,7 +9,7 @@ import torch
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
-from l4f_datagen.models.mapping import estimate_w_avg
+from l4f_datagen.models.generator import estimate_w_avg
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -1,54 +1,18 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
+from l4f_datagen.models import alpha_network as module
+from l4f_datagen.models.alpha_network import (
+    MAX_MATRIX_SIDE,
+    AlphaNetwork,
+    alpha_resolutions,
+    enlarge,
+    interpolation_matrix,
+)
 
 CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
-
-
-def cubic(distance, a=-0.75):
-    t = abs(distance)
-    if t <= 1:
-        return (a + 2) * t**3 - (a + 3) * t**2 + 1
-    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
-
-
-def bicubic_matrix(side_in, side_out):
-    """Row k: how much each input pixel gives to output pixel k, corners on corners."""
-    matrix = np.zeros((side_out, side_in))
-    for k in range(side_out):
-        place = k * (side_in - 1) / (side_out - 1)
-        for tap in range(int(np.floor(place)) - 1, int(np.floor(place)) + 3):
-            matrix[k, min(max(tap, 0), side_in - 1)] += cubic(place - tap)
-    return matrix
-
-
-def naive_alpha(network, features):
-    tensors = {k: v.double().numpy() for k, v in network.state_dict().items()}
-
-    def conv(name, x):
-        weight, bias = tensors[f"{name}.weight"][:, :, 0, 0], tensors[f"{name}.bias"]
-        return np.einsum("oc,bchw->bohw", weight, x) + bias[:, None, None]
-
-    own = {
-        side: np.concatenate([conv(f"first.{side}", a), conv(f"second.{side}", b)], axis=1)
-        for side, (a, b) in features.items()
-    }
-    lowest, *middle, top = sorted(own) if len(own) > 1 else (min(own), min(own))
-    carried = own[lowest]
-    for side in middle:
-        both = np.concatenate([own[side], enlarge(carried, side)], axis=1)
-        merged = conv(f"merge.{side}", both)
-        carried = np.where(merged > 0, merged, 0.2 * merged)
-    if top != lowest:
-        carried = own[top] + enlarge(carried, top)
-    return 1 / (1 + np.exp(-conv("out", carried)))
-
-
-def enlarge(x, side):
-    matrix = bicubic_matrix(x.shape[2], side)
-    return np.einsum("kh,bchw,lw->bckl", matrix, x, matrix)
 
 
 def make_features(widths, batch=2):
@@ -63,7 +27,7 @@ def as_tensors(features):
 @pytest.mark.parametrize(
     "resolutions", [[8, 16], [16, 32], [8, 16, 32], [8, 16, 32, 64], [32], [64]]
 )
-def test_agrees_with_the_formulas(resolutions):
+def test_agrees_with_the_formulas(resolutions, reference):
     widths = {8: 5, 16: 4, 32: 3, 64: 2}
     torch.manual_seed(0)
     network = AlphaNetwork(widths, resolutions).requires_grad_(False)
@@ -71,13 +35,14 @@ def test_agrees_with_the_formulas(resolutions):
     alpha = network(as_tensors(features))
     assert alpha.shape == (2, 1, resolutions[-1], resolutions[-1])
     assert alpha.dtype == torch.float32
-    expected = naive_alpha(network, features)
+    parts = [{s: [x[k] for x in two] for s, two in features.items()} for k in (0, 1)]
+    expected = np.stack([reference.alpha(network.state_dict(), part) for part in parts])
     assert np.ptp(expected) > 0.2
     np.testing.assert_allclose(alpha.numpy(), expected, atol=2e-6)
 
 
-def test_bicubic_reference_hits_the_corners():
-    matrix = bicubic_matrix(4, 8)
+def test_bicubic_reference_hits_the_corners(reference):
+    matrix = reference.bicubic_matrix(4, 8)
     np.testing.assert_allclose(matrix.sum(axis=1), 1)
     np.testing.assert_allclose(matrix[[0, -1]], np.eye(4)[[0, -1]], atol=1e-12)
 
@@ -131,3 +96,44 @@ def test_half_precision_features_give_a_single_precision_matte(make_generator, m
         alpha = make_alpha(generator)(features)
     assert alpha.dtype == torch.float32
     assert torch.allclose(alpha, expected, atol=0.03)
+
+
+def direct(x, side):
+    return F.interpolate(x, size=(side, side), mode="bicubic", align_corners=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((8, 8), 16), ((16, 16), 64), ((5, 9), 12), ((4, 4), 4)]
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_is_torchs_bicubic(size, side, layout):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=layout)
+    torch.testing.assert_close(enlarge(x, side), direct(x, side), rtol=0, atol=2e-6)
+
+
+def test_beyond_the_limit_torch_itself_is_asked(monkeypatch):
+    monkeypatch.setattr(module, "MAX_MATRIX_SIDE", 4)
+    monkeypatch.setattr(module, "interpolation_matrix", None)
+    x = torch.randn(1, 2, 8, 8)
+    assert torch.equal(enlarge(x, 16), direct(x, 16))
+    assert MAX_MATRIX_SIDE == 256
+
+
+def test_gradients_are_torchs():
+    x = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    weight = torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    (own,) = torch.autograd.grad((enlarge(x, 16) * weight).sum(), x)
+    (expected,) = torch.autograd.grad((direct(x, 16) * weight).sum(), x)
+    torch.testing.assert_close(own, expected, rtol=0, atol=1e-5)
+
+
+def test_a_matrix_made_under_inference_serves_training():
+    interpolation_matrix.cache_clear()
+    x = torch.randn(1, 2, 8, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        enlarge(x, 16)
+    leaf = x.clone().requires_grad_(True)
+    enlarge(leaf, 16).sum().backward()
+    torch.testing.assert_close(enlarge(x, 16), direct(x, 16), rtol=0, atol=2e-6)
+    assert interpolation_matrix.cache_info().misses == 1

@@ -1,79 +1,11 @@
+"""The generator against float64 NumPy, and what its options change."""
+
 import numpy as np
 import pytest
 import torch
-from scipy import signal
 
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.mapping import MappingNetwork, draw_z
+from l4f_datagen.models.generator import Generator, Half, draw_z, estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
-
-KERNEL = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
-
-
-class Naive:
-    """The generator once more, in double precision and one sample at a time."""
-
-    def __init__(self, generator):
-        self.spec = generator.spec
-        self.tensors = {k: v.double().numpy() for k, v in generator.state_dict().items()}
-
-    def synthesis(self, ws, noise, mute=None):
-        image, features = 0, {}
-        row = layer = 0
-        for side in self.spec.resolutions:
-            if side == 4:
-                x = self.tensors["synthesis.b4.const"] * (mute != "const")
-                x = self.layer("synthesis.b4.conv1", x, ws[0], noise[0]) * (mute != "conv1")
-                features[4] = [x]
-                row, layer = 1, 1
-            else:
-                first = self.layer(f"synthesis.b{side}.conv0", x, ws[row], noise[layer], up=True)
-                x = self.layer(f"synthesis.b{side}.conv1", first, ws[row + 1], noise[layer + 1])
-                features[side] = [first, x]
-                row, layer = row + 2, layer + 2
-                image = np.stack([double(plane) for plane in image])
-            image = image + self.rgb(f"synthesis.b{side}.torgb", x, ws[row])
-        return image, features
-
-    def layer(self, name, x, w, noise, up=False):
-        kernels = self.tensors[f"{name}.weight"] * self.styles(name, w)[:, None, None]
-        kernels = kernels / np.sqrt((kernels**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
-        x = np.stack([sum(map(conv_up if up else conv, x, kernel)) for kernel in kernels])
-        x = x + self.tensors[f"{name}.noise_strength"] * noise
-        x = activate(x + self.tensors[f"{name}.bias"][:, None, None])
-        limit = self.spec.conv_clamp or np.inf
-        return x.clip(-limit, limit)
-
-    def rgb(self, name, x, w):
-        styles = self.styles(name, w) / np.sqrt(len(x))
-        weight = self.tensors[f"{name}.weight"][:, :, 0, 0] * styles
-        rgb = np.einsum("oc,chw->ohw", weight, x) + self.tensors[f"{name}.bias"][:, None, None]
-        limit = self.spec.conv_clamp or np.inf
-        return rgb.clip(-limit, limit)
-
-    def styles(self, name, w):
-        weight = self.tensors[f"{name}.affine.weight"]
-        return weight @ w / np.sqrt(len(w)) + self.tensors[f"{name}.affine.bias"]
-
-
-def activate(x):
-    return np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
-
-
-def conv(plane, taps):
-    return signal.correlate2d(plane, taps, "same")
-
-
-def conv_up(plane, taps):
-    spread = np.zeros((2 * plane.shape[0] - 1, 2 * plane.shape[1] - 1))
-    spread[::2, ::2] = plane
-    return signal.convolve2d(np.pad(signal.convolve2d(spread, taps), 1), KERNEL, "valid")
-
-
-def double(plane):
-    spread = np.zeros((2 * plane.shape[0] + 3, 2 * plane.shape[1] + 3))
-    spread[2:-1:2, 2:-1:2] = plane
-    return signal.convolve2d(spread, KERNEL, "valid")
 
 
 def random_ws(generator, batch, seed=0):
@@ -88,12 +20,14 @@ def streams(*seeds):
 @pytest.mark.parametrize("mute", [None, "conv1", "const"])
 @pytest.mark.parametrize("conv_clamp", [None, 0.9])
 @pytest.mark.parametrize("resolution", [16, 32])
-def test_synthesis_agrees_with_the_formulas(make_generator, resolution, conv_clamp, mute):
+def test_synthesis_agrees_with_the_formulas(
+    make_generator, reference, resolution, conv_clamp, mute
+):
     generator = make_generator(resolution, conv_clamp=conv_clamp)
     ws = random_ws(generator, 2)
     noise = generator.noise("random", streams(1, 2))
     out = generator.synthesis(ws, noise, mute)
-    naive = Naive(generator)
+    naive = reference.Generator(generator.state_dict(), conv_clamp)
     for k in range(2):
         maps = [layer_map[k, 0].double().numpy() for layer_map in noise]
         image, features = naive.synthesis(ws[k].double().numpy(), maps, mute)
@@ -105,13 +39,13 @@ def test_synthesis_agrees_with_the_formulas(make_generator, resolution, conv_cla
                 np.testing.assert_allclose(feature[k].numpy(), expected, atol=5e-5)
 
 
-def test_rgb_maps_add_up_to_the_image(make_generator):
+def test_rgb_maps_add_up_to_the_image(make_generator, reference):
     generator = make_generator(32)
     out = generator.synthesis(random_ws(generator, 1), generator.noise("const"))
     image = 0
     for side in generator.spec.resolutions:
         if side > 4:
-            image = np.stack([double(plane) for plane in image])
+            image = np.stack([reference.double(plane) for plane in image])
         image = image + out.rgb_maps[side][0].double().numpy()
     np.testing.assert_allclose(out.image[0].numpy(), image, atol=1e-5)
 
@@ -240,7 +174,7 @@ class TestMuted:
         assert spread(silent, "conv1").max() < 2e-6
         assert spread(silent, None).min() > 1e-2
         assert spread(loud, "conv1").min() > 1e-2
-        # Under const the padding reaches one convolution further: everywhere in a small picture.
+        # Under const the padding reaches one convolution further: everywhere in a small image.
         assert spread(silent, "const").min() > 1e-3
 
     def test_the_muted_features_are_zero(self, make_generator):
@@ -249,7 +183,7 @@ class TestMuted:
         assert generator.synthesis(ws, noise, "conv1").features[4][0].abs().max() == 0
         assert generator.synthesis(ws, noise, "const").features[4][0].abs().min() > 0
 
-    def test_through_the_front_door(self, make_generator):
+    def test_the_whole_call(self, make_generator):
         generator = make_generator()
         z = torch.from_numpy(draw_z([3, 4], 8))
         ws = generator.truncate(generator.mapping(z), 0.7)
@@ -279,4 +213,115 @@ def test_a_new_generator_is_drawn_from_torchs_stream():
         nets.append(Generator(spec).state_dict())
     assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[0])
     assert not torch.equal(nets[0]["synthesis.b4.const"], nets[2]["synthesis.b4.const"])
-    assert isinstance(Generator(spec).mapping, MappingNetwork)
+
+
+class TestHalf:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("lowest", [4, 16, 32])
+    def test_is_for_the_top_resolutions_alone_and_stays_close(self, make_generator, dtype, lowest):
+        generator = make_generator(32)
+        ws, noise = random_ws(generator, 3), generator.noise("const")
+        exact = generator.synthesis(ws, noise)
+        half = generator.synthesis(ws, noise, half=Half(dtype, lowest))
+        for side, two in half.features.items():
+            assert {each.dtype for each in two} == {dtype if side >= lowest else torch.float32}
+            for each, other in zip(two, exact.features[side], strict=True):
+                if side < lowest:
+                    assert torch.equal(each, other)
+                else:
+                    limit = 0.05 * other.abs().max()
+                    assert (each.float() - other).abs().max() < limit
+        assert half.image.dtype == torch.float32
+        assert 0 < (half.image - exact.image).abs().mean() < 0.03 * exact.image.abs().mean()
+
+    def test_fp16_survives_what_would_overflow(self, make_generator):
+        """Styles of thousands: without prenormalisation the products pass 65504 and become NaN."""
+        generator = make_generator(16)
+        for layer in generator.synthesis.layers():
+            layer.affine.bias.mul_(3000)
+            layer.weight.mul_(30)
+        ws, noise = random_ws(generator, 3), generator.noise("const")
+        exact = generator.synthesis(ws, noise)
+        half = generator.synthesis(ws, noise, half=Half(torch.float16, 4))
+        for side in (8, 16):
+            for each, other in zip(half.features[side], exact.features[side], strict=True):
+                assert torch.isfinite(each).all()
+                assert (each.float() - other).abs().max() < 0.05 * other.abs().max()
+
+
+class TestMirrorAt:
+    def test_the_layout_up_to_there_is_mirrored(self, make_generator):
+        generator = make_generator(16)
+        ws, noise = random_ws(generator, 3), generator.noise("const")
+        plain = generator.synthesis(ws, noise)
+        mirrored = generator.synthesis(ws, noise, mirror_at=8)
+        for side in (4, 8):
+            for one, other in zip(plain.features[side], mirrored.features[side], strict=True):
+                torch.testing.assert_close(one.flip(3), other)
+        assert not torch.allclose(plain.features[16][1].flip(3), mirrored.features[16][1], atol=0.1)
+
+    def test_at_the_end_it_is_the_mirrored_image(self, make_generator):
+        generator = make_generator(16)
+        ws, noise = random_ws(generator, 3), generator.noise("const")
+        plain = generator.synthesis(ws, noise)
+        mirrored = generator.synthesis(ws, noise, mirror_at=16)
+        torch.testing.assert_close(mirrored.image, plain.image.flip(3))
+
+    @pytest.mark.parametrize("noise_mode", ["const", "none"])
+    def test_symmetric_layers_finish_the_mirrored_image(self, make_generator, noise_mode):
+        generator = make_generator(32)
+        for name, parameter in generator.synthesis.named_parameters():
+            if name.endswith("weight") and parameter.ndim == 4:
+                parameter.copy_((parameter + parameter.flip(3)) / 2)
+        ws = random_ws(generator, 3)
+        noise = generator.noise(noise_mode)
+        plain = generator.synthesis(ws, noise)
+        mirrored = generator.synthesis(ws, noise, mirror_at=8)
+        torch.testing.assert_close(mirrored.image, plain.image.flip(3), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mapping_layers", [1, 2, 8])
+def test_mapping_agrees_with_the_formulas(make_generator, reference, mapping_layers):
+    generator = make_generator(mapping_layers=mapping_layers)
+    z = draw_z([4, 5, 6], 8)
+    naive = reference.Generator(generator.state_dict())
+    expected = [naive.w(row) for row in z]
+    assert np.std(expected, axis=0).min() > 1e-3
+    w = generator.mapping(torch.from_numpy(z)).numpy()
+    np.testing.assert_allclose(w, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mapping_sees_the_direction_of_z_alone(make_generator):
+    z = torch.from_numpy(draw_z([1, 2], 8))
+    mapping = make_generator().mapping
+    assert torch.allclose(mapping(z), mapping(3 * z), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(mapping(z), mapping(-z), atol=1e-3)
+
+
+class TestSeeds:
+    def test_the_contract_with_nvidias_tools(self):
+        z = draw_z([0, 42], 4)
+        assert z.dtype == np.float32
+        # RandomState(0) and RandomState(42), the standard normals NumPy has given since 1.0.
+        np.testing.assert_allclose(
+            z,
+            [
+                [1.76405235, 0.40015721, 0.97873798, 2.2408932],
+                [0.49671415, -0.1382643, 0.64768854, 1.52302986],
+            ],
+            rtol=1e-6,
+        )
+
+    def test_a_seed_does_not_depend_on_its_batch(self):
+        assert np.array_equal(draw_z([5, 6, 2**32 - 1], 8)[2:], draw_z([2**32 - 1], 8))
+        assert np.array_equal(draw_z(range(3), 8)[1], np.float32(np.random.RandomState(1).randn(8)))
+
+
+def test_w_avg_is_the_mean_of_ten_thousand_fixed_draws(make_generator, reference):
+    generator = make_generator()
+    naive = reference.Generator(generator.state_dict())
+    z = np.random.RandomState(1000).randn(10_000, 8).astype(np.float32)
+    expected = np.mean([naive.w(row) for row in z], axis=0)
+    average = estimate_w_avg(generator.mapping, 8)
+    np.testing.assert_allclose(average.numpy(), expected, atol=1e-5)
+    assert torch.equal(estimate_w_avg(generator.mapping, 8), average)

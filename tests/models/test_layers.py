@@ -12,7 +12,7 @@ from l4f_datagen.models.layers import (
     bounded,
     low_pass,
     modulated_conv2d,
-    tame,
+    prenormalize,
     upsample_rgb,
 )
 
@@ -185,26 +185,26 @@ def test_shapes_are_checked_here():
         modulated_conv2d(torch.ones(2, 3, 4, 4), torch.ones(5, 3, 3, 3), torch.ones(2, 4))
 
 
-def test_tamed_weights_and_styles_give_the_same_convolution():
+def test_prenormalized_weights_and_styles_give_the_same_convolution():
     x, weight, styles = tensor(draw(2, 5, 6, 6)), tensor(draw(3, 5, 3, 3)), tensor(draw(2, 5))
-    small, soft, factor = tame(weight * 1e5, styles * 1e4)
+    small, soft, factor = prenormalize(weight * 1e5, styles * 1e4)
     assert soft.abs().max() <= 1 + 1e-6
     assert small.abs().max() <= 1 / np.sqrt(5 * 9) + 1e-6
     exact = modulated_conv2d(x, weight * 1e5, styles * 1e4, demodulate=False)
     torch.testing.assert_close(modulated_conv2d(x, small, soft, demodulate=False) * factor, exact)
 
 
-def test_the_worst_tamed_sums_stay_within_float16():
+def test_the_worst_prenormalized_sums_stay_within_float16():
     """All activations at the clamp, all weights and styles at their tops, of one sign."""
     x = torch.full((1, 512, 4, 4), FP16_CLAMP)
-    weight, styles, _ = tame(torch.ones(1, 512, 3, 3), torch.ones(1, 512))
+    weight, styles, _ = prenormalize(torch.ones(1, 512, 3, 3), torch.ones(1, 512))
     for up in (False, True):
         out = modulated_conv2d(x, weight, styles, demodulate=False, up=up)
         assert out.abs().max() < torch.finfo(torch.float16).max / 2
 
 
-def test_weights_and_styles_of_nought_are_no_nan():
-    small, soft, factor = tame(torch.zeros(3, 5, 3, 3), torch.zeros(2, 5))
+def test_weights_and_styles_of_zero_are_no_nan():
+    small, soft, factor = prenormalize(torch.zeros(3, 5, 3, 3), torch.zeros(2, 5))
     assert all(torch.isfinite(each).all() for each in (small, soft, factor))
 
 

@@ -4,8 +4,8 @@ import torch
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.generator import draw_z
 from l4f_datagen.models.layers import upsample_rgb
-from l4f_datagen.models.mapping import draw_z
 from l4f_datagen.pretraining.state import new_state, open_start, shifted
 
 

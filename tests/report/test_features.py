@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from l4f_datagen.io.figures import GAP_PX
-from l4f_datagen.models.mapping import draw_z
+from l4f_datagen.models.generator import draw_z
 from l4f_datagen.report.features import (
     HEAD_PX,
     feature_sheet,
