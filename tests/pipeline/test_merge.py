@@ -33,7 +33,7 @@ def whole(tiny_recipe, tmp_path, digests):
     return of
 
 
-@pytest.mark.parametrize("count", ["accepted", "attempts"])
+@pytest.mark.parametrize("count", ["accepted", pytest.param("attempts", marks=pytest.mark.slow)])
 def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(
     tiny_recipe, tmp_path, digests, whole, count
 ):
@@ -159,7 +159,7 @@ def stop(*_, **__):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("place", ["folder", "url"])
+@pytest.mark.parametrize("place", ["folder", pytest.param("url", marks=pytest.mark.slow)])
 def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place, caplog):
     out = tmp_path / "out" if place == "folder" else f"file://{tmp_path}/out"
     make(tiny_recipe, out, share=Share(0, 1))
@@ -171,7 +171,14 @@ def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place,
     assert digests(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("where", ["shared", "part", "url"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "shared",
+        pytest.param("part", marks=pytest.mark.slow),
+        pytest.param("url", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole, where, caplog):
     folder = tmp_path / "made"
     out = f"file://{folder}" if where == "url" else folder

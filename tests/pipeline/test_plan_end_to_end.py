@@ -102,6 +102,7 @@ def test_strict_measures_and_rejects_and_bytes_come_again(data, tmp_path):
     assert pixels_of(tmp_path / "one") == pixels_of(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_duplicates_leave_shorter_runs_the_head_of_longer_ones(data, tmp_path):
     data["filters"] = {"preset": "none", "duplicates": {"min_distance": 0.2}}
     data["sampling"] |= {"psi": [0.05, 0.1, 1.0]}  # nearly the same picture twice

@@ -75,6 +75,7 @@ def make(data, out, number=30, **options):
     return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     make(tiny_recipe, tmp_path / "local")
@@ -91,6 +92,7 @@ def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, dige
     assert digests(tmp_path / "far") == digests(tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_a_torn_shard_alone_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
     make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
     before = digests(tmp_path / "out")
@@ -118,6 +120,7 @@ def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, 
         make(tiny_recipe, tmp_path / "out", engine="ray")
 
 
+@pytest.mark.slow
 def test_what_is_under_way_is_stopped_when_the_wait_is_interrupted(
     cluster, tiny_recipe, tmp_path, digests, monkeypatch
 ):
