@@ -1,6 +1,6 @@
-"""IoU of digit masks against the thresholded pictures. python benchmarks/digits.py DATASET.
+"""IoU of digit masks against the thresholded images. python benchmarks/digits.py DATASET.
 
-Digits are white on black, so the picture above mid-grey is a truth nobody has to draw. The outer
+Digits are white on black, so the pixels above mid-grey are the truth. The outer
 two pixels are left out: some converted digit networks draw a faint frame there.
 """
 
@@ -18,8 +18,8 @@ MID_GREY = 127
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        plane = np.asarray(picture.convert("L"))
+    with Image.open(path) as image:
+        plane = np.asarray(image.convert("L"))
     return plane[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX]
 
 
@@ -31,7 +31,7 @@ def main(dataset: Path) -> None:
     scores = pool([score_image(a.stem, read(a) > MID_GREY, read(b) > MID_GREY) for a, b in pairs])
     click.echo(f"{len(pairs)} digits: IoU {scores.foreground.iou:.4f}, mIoU {scores.miou:.4f}")
     click.echo(
-        f"coverage {scores.coverage:.4f}, of the thresholded pictures {scores.truth_coverage:.4f}"
+        f"coverage {scores.coverage:.4f}, of the thresholded images {scores.truth_coverage:.4f}"
     )
 
 

@@ -1,7 +1,7 @@
-"""A domain of drawn weights: as large and as slow as a downloaded one, with nothing to download.
+"""A domain with random weights: as large and as slow as a downloaded one, without a download.
 
 The generator is StyleGAN2 config-f. The alpha network is set such that its mattes are decided and
-half of the picture is object, in blobs: what precision does to a mask is then seen at outlines.
+half of the image is object, in blobs: what precision does to a mask is then seen at outlines.
 """
 
 from pathlib import Path
@@ -18,14 +18,14 @@ from l4f_datagen.recipe import Recipe, check_recipe
 MAX_CHANNELS, CHANNELS_AT_ONE_PX = 512, 32768
 NOISE_STRENGTH = 0.05
 LOOKED_AT = 4
-"""Pictures by which the alpha network is set."""
+"""Images that the alpha network is scaled on."""
 DECIDED = 4.0
-"""Standard deviation of the logits then."""
+"""Standard deviation of the logits after scaling."""
 IMAGE_STD = 0.5
 
 
 def random_domain(size: int, folder: Path) -> Recipe:
-    """Draw weights for pictures of ``size`` px, keep them in the folder, return their recipe."""
+    """Draw weights for images of ``size`` px, save them in the folder, return their recipe."""
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         generator, alpha = _draw(size)

@@ -1,6 +1,6 @@
 """How long the report of a large dataset takes, how much memory, and how large the page is.
 
-The dataset is made up: a ledger of N rows and Parquet files with N pictures, a few of them drawn
+The dataset is synthetic: a ledger of N rows and Parquet files with N images, a few of them drawn
 and the rest repeated, as the reader cannot know. The report runs in a process of its own.
 
     python benchmarks/report.py --n 50000 --px 64
@@ -104,7 +104,7 @@ def make_up(folder: Path, n: int, side: int) -> None:
 
 
 def main() -> None:
-    """Make a dataset up, report on it, print the figures."""
+    """Write a synthetic dataset, report on it, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=50_000)
     parser.add_argument("--px", type=int, default=64)

@@ -1,4 +1,6 @@
-"""Generated labels against true ones to learn from. python benchmarks/segmenter.py --out DIR.
+"""Compare a U-Net trained on generated labels with one trained on true labels.
+
+    python benchmarks/segmenter.py --out DIR
 
 The same U-Net is trained on 5,000 samples that ``make`` generates for toy-cars and on 5,000 renders
 with exact masks, for each seed; both are scored on 1,000 renders that neither has seen. Then the

@@ -1,20 +1,20 @@
 """Images a second of `make` beside bare synthesis, in one run. python benchmarks/throughput.py.
 
-In turns, so that a busy machine hurts all alike, and on as many threads each: the bare generator,
-generator and alpha network, the whole of `make` with PNG, COCO and Parquet, for each precision;
-and the loop a user would write with the same weights: one image at a time in fp32, saved with
-Pillow. `make` runs at a tenth of the number first, for the cost of a sample and the memory at small
-and at large n. The ratios are what to quote. Memory is what the process holds after each measure,
-and its peak until then. Half precision is held against fp32 on some samples: IoU of the masks,
-levels of the images.
+The measures take turns, so that a busy machine affects all of them alike, and use the same number
+of threads: the generator alone, generator and alpha network, and the whole of `make` with PNG, COCO
+and Parquet, for each precision; and the loop that a user would write with the same weights, one
+image at a time in fp32, saved with Pillow. `make` first runs at a tenth of the number, for the cost
+per sample and the memory at small and large n. Quote the ratios. Memory is what the process holds
+after each measure, and its peak until then. Half precision is compared with fp32 on some samples:
+IoU of the masks, levels of the images.
 
     python benchmarks/throughput.py --precision fp32 --precision bf16
     python benchmarks/throughput.py --size 256 --n 64 --precision fp32 --precision bf16
 
-`--size` takes a StyleGAN2 config-f of drawn weights at that size.
+`--size` uses a StyleGAN2 config-f with random weights at that size.
 
-Nothing is deleted before the end: on a file system without a journal, files deleted a moment ago
-make every new one slow.
+Nothing is deleted before the end: on a file system without a journal, recently deleted files slow
+down the creation of new ones.
 """
 
 import json
@@ -98,7 +98,7 @@ def loop_rate(renderer: Renderer, recipe: Recipe, number: int, folder: Path) -> 
 
 
 def compare(exact: Renderer, half: Renderer, draws: list[Draw]) -> dict[str, float]:
-    """Hold what a precision renders against fp32, in pieces as `make` renders them."""
+    """Compare what a precision renders with fp32, in pieces as `make` renders them."""
     ious, gaps = [], []
     for first, second in zip(exact.render(draws), half.render(draws), strict=True):
         union = np.count_nonzero(first.mask | second.mask)
@@ -216,7 +216,7 @@ def main(
 
 
 def ratios(rates: dict[str, list[float]], name: str) -> dict[str, float]:
-    """Medians over the turns of what one precision is judged by."""
+    """Return the medians over the turns for one precision."""
 
     def ratio(above: str, below: str) -> float:
         pairs = zip(rates[above], rates[below], strict=True)
@@ -232,7 +232,7 @@ def ratios(rates: dict[str, list[float]], name: str) -> dict[str, float]:
 
 
 def text(result: dict[str, Any]) -> str:
-    """Lay the figures out for eyes."""
+    """Format the figures as a table."""
     lines = [f"{result['domain']}, n {result['n']}, {result['threads']} threads"]
     for name, rate in result["images_per_second"].items():
         held, peak = (
