@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from l4f_datagen.cli import cli
 
@@ -67,7 +68,23 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert read.stdout.strip() == block_after("test")
 
 
-def test_one_python_floor_everywhere():
+def test_the_workflow_runs_what_ci_runs():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
+
+
+def test_one_version_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    released = re.search(
+        r"^## \[(\d.*)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert released
+    assert (released[1], released[2]) == (version, str(citation["date-released"]))
+    assert citation["version"] == version
+
+
+def test_one_lowest_python_everywhere():
     floor = re.search(r'requires-python = ">=(3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert floor
     assert f"Python ≥ {floor[1]}" in README

@@ -1,8 +1,8 @@
-"""Make this example anew, whenever the toy-cars weights change: python docs/labelbox/make.py.
+"""Make this example again when the weights of toy-cars change: python docs/labelbox/make.py.
 
-Writes eight toy-cars pictures with their key file (`sample`), a Labelbox export (NDJSON, v2) with
-one polygon a picture, and into README.md what `validate` prints for them. The polygons are drawn
-by no person: see README.md.
+Writes eight images of toy-cars with their key file (`sample`), a Labelbox export (NDJSON, v2) with
+one polygon per image, and updates what `validate` prints for them in README.md. A network drew the
+polygons, not a person: see README.md.
 """
 
 import json
@@ -27,11 +27,11 @@ FOLDER = Path(__file__).parent
 EXPORT = FOLDER / "export.ndjson"
 README = FOLDER / "README.md"
 BEGIN, END = "<!-- printed by validate -->", "<!-- end -->"
-PICTURES = 8
+NUM_IMAGES = 8
 ENLARGED = 8
 """Outlines are traced on the prediction enlarged so many times: corners fall between pixels."""
 TOLERANCE_PX = 0.4
-"""How far the clicks may leave the outline, in pixels of the picture."""
+"""How far the clicks may leave the outline, in pixels."""
 
 
 def outline(alpha: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -99,13 +99,13 @@ def tool(*words: str) -> str:
 @click.option("--scenes", default=3000, show_default=True, help="Renders to train the U-Net on.")
 @click.option("--steps", default=500, show_default=True, help="Of that training.")
 def main(scenes: int, steps: int) -> None:
-    """Make pictures, polygons and the table of the README."""
-    pictures = FOLDER / "to-label"
-    shutil.rmtree(pictures, ignore_errors=True)
-    asked = ("sample", "--domain", "toy-cars", "--n", str(PICTURES), "--psi", "0.5,0.7,1.0")
+    """Make images, polygons and the table of the README."""
+    folder = FOLDER / "to-label"
+    shutil.rmtree(folder, ignore_errors=True)
+    asked = ("sample", "--domain", "toy-cars", "--n", str(NUM_IMAGES), "--psi", "0.5,0.7,1.0")
     tool(*asked, "--out", "docs/labelbox/to-label")
-    rows = read_key_file(pictures).rows
-    images = np.stack([np.asarray(Image.open(pictures / row.file)) for row in rows])
+    rows = read_key_file(folder).rows
+    images = np.stack([np.asarray(Image.open(folder / row.file)) for row in rows])
 
     click.echo(f"training a U-Net on {scenes} renders with exact masks, {steps} steps", err=True)
     made = list(render_scenes(range(scenes), workers=1))
