@@ -21,7 +21,7 @@ import ray
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.recipe.domains import find_recipe, load_recipe
+from l4f_datagen.recipe.domains import load_recipe
 
 ENGINES = ("local", "ray")
 
@@ -61,7 +61,7 @@ def main(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    recipe = load_recipe(find_recipe(domain), ["output.formats=[png, coco, hf]", *overrides], {})
+    recipe = load_recipe(domain, assignments=["output.formats=[png, coco, hf]", *overrides])
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     own["object_store_memory"] = 200_000_000
     started = time.perf_counter()

@@ -23,7 +23,7 @@ from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.recipe.domains import find_recipe, load_recipe
+from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.scoring.metrics import Scores, pool, score_image
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, material_of, run_training
@@ -46,7 +46,7 @@ def render(seeds: range) -> Arrays:
 
 def generated(out: Path, number: int) -> TrainingSet:
     """Make the dataset with the shipped weights, or go on with it."""
-    recipe = load_recipe(find_recipe("toy-cars"), ["output.formats=[png]"], {})
+    recipe = load_recipe("toy-cars", assignments=["output.formats=[png]"])
     make_dataset(Job(recipe, out, number, device="cpu"))
     return open_training_set(out, out)
 

@@ -41,7 +41,7 @@ from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.recipe.domains import find_recipe, load_recipe
+from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.sweep import Draw, sweep_of
@@ -150,18 +150,19 @@ def main(
         fresh = (Path(work) / f"{k}" for k in count())
         base = next(fresh)
         base.mkdir()
-        plain = random_domain(size, base) if size else load_recipe(find_recipe(domain), [], {})
+        plain = random_domain(size, base) if size else load_recipe(domain)
         file = base / "recipe.yaml"
         file.write_text(plain.dump())
         recipes = {
             name: load_recipe(
                 file,
-                ["output.formats=[png, coco, hf]", f"sampling.precision={name}", *overrides],
-                {},
+                assignments=overrides,
+                formats=["png", "coco", "hf"],
+                precision=name,
             )
             for name in ("fp32", *precisions)
         }
-        networks = open_networks(recipes["fp32"], device, click.echo)
+        networks = open_networks(recipes["fp32"], device)
         renderers = {
             name: renderer_of(recipe, networks.generator, networks.alpha)
             for name, recipe in recipes.items()

@@ -20,7 +20,7 @@ from l4f_datagen.io.disk import staged
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.spec import GeneratorSpec
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 
 from .containers import SAFE_DTYPES
 from .pickle_machine.source import ByteSource
@@ -180,10 +180,13 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
         raise source.refuse(f"has metadata that cannot be read ({error})") from None
 
 
+LICENCE_FIELDS = {"name": str, "link": str, "commercial": bool}
+
+
 def _licence(value: object) -> Licence:
     if not isinstance(value, dict):
         raise ValueError("a licence that is no object")
-    if {name: type(field) for name, field in value.items()} != Licence.__annotations__:
+    if {name: type(field) for name, field in value.items()} != LICENCE_FIELDS:
         raise ValueError("a licence without name, link and commercial")
     return Licence(**value)
 

@@ -20,8 +20,7 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
-from l4f_datagen.recipe.catalogue import weights_by_sha256
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
 
 from .containers import Container, read_container
 from .filling import filled

@@ -121,7 +121,7 @@ def _write_sheet(
     chosen = parse_seeds(seeds)
     if len(chosen) > MAX_SEEDS:
         raise UsageError("--seeds", f"names {len(chosen)}", f"name {MAX_SEEDS} at most")
-    recipe = resolve_recipe(**source)
+    recipe = resolve_recipe(**source, uses_alpha=False)
     _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
     sheet = draw(generator, [chosen[k] for k in range(len(chosen))], psi)
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ import click
 from l4f_datagen.cli.engine import engine_keys, engine_options
 from l4f_datagen.cli.output import output_keys, output_options
 from l4f_datagen.cli.push import private_option, replace_option
-from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.options import PLACE, PSI_LIST
 
@@ -88,24 +88,23 @@ def make(
 
     The same command resumes an interrupted run and ends with the same bytes.
     """
+    written = output_keys(source)
     named = {
         "sampling.psi": list(psi) if psi else None,
         "sampling.truncation_cutoff": truncation_cutoff,
-        "sampling.seeds": None if seeds is None else quoted(seeds),
+        "sampling.seeds": seeds,
         "sampling.same_seeds": same_seeds if seeds is None or same_seeds is not None else True,
-        "sampling.latents": None if latents is None else quoted(latents),
+        "sampling.latents": None if latents is None else str(latents),
         "sampling.latent_space": latent_space,
         "sampling.style_mixing": style_mixing,
-        "filters": "{preset: none}" if filters == "none" else None,
+        "filters": {"preset": "none"} if filters == "none" else None,
         "filters.preset": filters,
         "sampling.noise_mode": noise_mode,
         "sampling.precision": precision,
-        **output_keys(source),
         "output.mask_threshold": mask_threshold,
     }
     engine = engine_keys(source)
-    flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
-    recipe = resolve_recipe(**source, flags=flags)
+    recipe = resolve_recipe(**source, flags=given(named) | written)
 
     from l4f_datagen.pipeline.job import Job
     from l4f_datagen.pipeline.make import make_dataset

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import Command, quoted
+from l4f_datagen.cli.source import Command, given
 from l4f_datagen.core.options import FORMAT_LIST
 
 OPTIONS = (
@@ -50,21 +50,17 @@ def output_options(command: Command) -> Command:
     return command
 
 
-def output_keys(flags: dict[str, Any]) -> dict[str, str | None]:
-    """Take the values of the options out of ``flags``; give recipe keys and YAML, None if unset."""
-    formats, cutouts = flags.pop("formats"), flags.pop("cutouts")
-    composites, keep = flags.pop("composites"), flags.pop("keep_rejected")
-    own = composites not in (None, "none", "generated")
-    return {
-        "output.formats": f"[{', '.join(formats)}]" if formats else None,
-        "output.image_format": flags.pop("image_format"),
-        "output.alpha_bits": flags.pop("alpha_bits"),
-        "output.cutouts": None if cutouts is None else str(cutouts).lower(),
+def output_keys(flags: dict[str, Any]) -> dict[str, object]:
+    """Take the values of the options out of ``flags``; return recipe keys of the given ones."""
+    names = ("formats", "image_format", "cutouts", "coco_segmentation", "instances")
+    keys = {name: flags.pop(name) for name in (*names, "keep_rejected")}
+    bits, composites = flags.pop("alpha_bits"), flags.pop("composites")
+    keys["alpha_bits"] = None if bits is None else int(bits)
+    found = given({f"output.{name}": value for name, value in keys.items()})
+    if composites is None:
+        return found
+    own = composites not in ("none", "generated")
+    return found | {
         "output.composites": "folder" if own else composites,
-        "output.composites_folder": (
-            None if composites is None else quoted(composites) if own else "null"
-        ),
-        "output.coco_segmentation": flags.pop("coco_segmentation"),
-        "output.instances": flags.pop("instances"),
-        "output.keep_rejected": None if keep is None else str(keep).lower(),
+        "output.composites_folder": composites if own else None,
     }

@@ -68,5 +68,5 @@ def check_recipes(files: tuple[Path, ...]) -> None:
     from l4f_datagen.recipe.domains import load_recipe
 
     for file in files:
-        recipe = load_recipe(file, [], {})
+        recipe = load_recipe(file)
         click.echo(f"{file}: ok, domain {recipe.domain}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
 from l4f_datagen.core.options import PSI_LIST
 
 
@@ -46,12 +46,11 @@ def sample(
         raise UsageError("--diverse", problem, "drop one of them")
     named = {
         "sampling.psi": list(psi) if psi else None,
-        "sampling.seeds": None if seeds is None else quoted(seeds),
+        "sampling.seeds": seeds,
         "sampling.same_seeds": None if seeds is None else True,
         "sampling.noise_mode": noise_mode,
     }
-    flags = tuple(f"{key}={value}" for key, value in named.items() if value is not None)
-    recipe = resolve_recipe(**source, flags=flags)
+    recipe = resolve_recipe(**source, flags=given(named), uses_alpha=False)
     written = write_pictures(
         recipe,
         out,

@@ -1,12 +1,10 @@
 """Options that several commands share: which recipe, which weights, which device."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from l4f_datagen.core.errors import UsageError
 
@@ -45,39 +43,46 @@ def resolve_recipe(
     alpha: str | None,
     assignments: tuple[str, ...],
     class_index: int | None = None,
-    flags: tuple[str, ...] = (),
+    flags: Mapping[str, object] | None = None,
+    uses_alpha: bool = True,
 ) -> "Recipe":
     """Return the recipe after ``--set`` and flags.
+
+    Args:
+        domain: of a shipped recipe.
+        recipe_file: a file instead.
+        generator: weights instead of the recipe's.
+        alpha: weights instead of the recipe's, or of those that would be trained.
+        assignments: of ``--set``.
+        class_index: class of a conditional generator.
+        flags: recipe key to value, for the flags that are given; they win over ``--set``.
+        uses_alpha: whether the command needs an alpha network.
 
     Raises:
         UsageError: no recipe and no generator named, or two recipes.
         RecipeError: see ``check_recipe``.
     """
-    from l4f_datagen.recipe import check_recipe
-    from l4f_datagen.recipe.domains import find_recipe, load_recipe
-    from l4f_datagen.recipe.file import override
+    from l4f_datagen.recipe.domains import load_recipe
 
     if domain and recipe_file:
         raise UsageError("--domain", "given together with --recipe", "name one of them")
-    given = [f"generator.weights={quoted(generator)}"] if generator else []
-    if alpha:
-        given.append(f"alpha.weights={quoted(alpha)}")
-    elif generator:
-        # Another generator makes the recipe's own alpha weights meaningless.
-        given.append("alpha.weights=null")
-    if class_index is not None:
-        given.append(f"generator.class_index={class_index}")
-    overrides = [*assignments, *given, *flags]
-    if recipe_file:
-        return load_recipe(recipe_file, overrides, {})
-    if domain:
-        return load_recipe(find_recipe(domain), overrides, {})
-    if generator is None:
+    source = recipe_file or domain
+    if source is None and generator is None:
         remedy = "name --domain (see `l4f-datagen recipes list`), --recipe or --generator"
         raise UsageError("recipe", "nothing says what to generate", remedy)
-    return check_recipe(override({"domain": "custom"}, overrides), "--generator")
+    values: dict[str, Any] = given({"generator.class_index": class_index}) | dict(flags or {})
+    recipe = load_recipe(
+        source, assignments=assignments, generator=generator, alpha=alpha, **values
+    )
+    if uses_alpha and generator and source and not alpha:
+        own = load_recipe(source, assignments=assignments).alpha.weights
+        if own is not None:
+            from l4f_datagen.pipeline.networks import keep_fitting_alpha
+
+            return keep_fitting_alpha(recipe, own)
+    return recipe
 
 
-def quoted(text: object) -> str:
-    """Write a path or other text as YAML that no YAML rule can turn into something else."""
-    return yaml.safe_dump(str(text), default_style='"', width=math.inf).rstrip()
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """Return the recipe keys whose flag was given: no flag means None."""
+    return {name: value for name, value in values.items() if value is not None}

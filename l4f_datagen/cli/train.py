@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from l4f_datagen.cli.source import FILE, quoted, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
 from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
 from l4f_datagen.core.errors import UsageError
 
@@ -67,13 +67,13 @@ def train(
     from l4f_datagen.training.sources import REALS
 
     training = {"seed": seed, "steps": steps, "precision": precision}
-    flags = [f"alpha.training.{k}={v}" for k, v in training.items() if v is not None]
+    flags = given({f"alpha.training.{key}": value for key, value in training.items()})
     if reals in REALS and reals not in STORES:
-        flags += [f"alpha.training.reals={reals}", "alpha.training.reals_folder=null"]
+        flags |= {"alpha.training.reals": reals, "alpha.training.reals_folder": None}
     elif reals is not None:
         kind = store_kind(reals)
-        flags += [f"alpha.training.reals={kind}", f"alpha.training.reals_folder={quoted(reals)}"]
-    recipe = resolve_recipe(**source, flags=(*flags, "alpha.weights=null"))
+        flags |= {"alpha.training.reals": kind, "alpha.training.reals_folder": reals}
+    recipe = resolve_recipe(**source, flags=flags | {"alpha.weights": None}, uses_alpha=False)
     if dry_run:
         click.echo(recipe.dump(), nl=False)
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
 from l4f_datagen.cli.truth import open_annotated, truth_options
 from l4f_datagen.core.errors import UsageError
 
@@ -158,8 +158,7 @@ def _prediction(
             exact_white=exact_white,
             images_dir=images_dir,
         )
-    flags = () if threshold is None else (f"output.mask_threshold={threshold}",)
-    recipe = resolve_recipe(**options, flags=flags)
+    recipe = resolve_recipe(**options, flags=given({"output.mask_threshold": threshold}))
 
     from l4f_datagen.annotate.rerender import open_rerendered
 

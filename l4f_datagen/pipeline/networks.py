@@ -20,7 +20,7 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import GeneratorPart, Recipe
-from l4f_datagen.recipe.domains import weights_path
+from l4f_datagen.recipe.domains import local_weights, weights_path
 from l4f_datagen.rendering.probes import open_probes
 from l4f_datagen.rendering.styles import styles_of
 from l4f_datagen.training.history import read_history
@@ -73,8 +73,10 @@ def obtain_generator(
     if part.crop is not None:
         left, top, right, bottom = part.crop
         if not (0 <= left < right <= side and 0 <= top < bottom <= side):
-            problem = f"{list(part.crop)} is no box inside {side} x {side} pixels"
-            raise UsageError("generator.crop", problem, "write left, top, right, bottom")
+            box = f"{list(part.crop)} (left, top, right, bottom)"
+            problem = f"{box} reaches beyond the {side} x {side} px images of {path.name}"
+            remedy = "the recipe may be for another generator: set generator.crop=null"
+            raise UsageError("generator.crop", problem, remedy)
     generator = checkpoint.build().to(device)
     return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -121,13 +123,43 @@ def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaChec
     opened = open_alpha(path)
     spec = checkpoint.spec
     read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
-    if opened.resolutions[-1] != spec.resolution or read != dict(opened.channels):
+    if opened.resolutions[-1] != spec.resolution:
+        problem = f"is for images of {opened.resolutions[-1]} px, {checkpoint.path.name} makes "
+        problem += f"{spec.resolution} px"
+        raise CheckpointRefused(str(path), problem, "check that both files belong together")
+    if read != dict(opened.channels):
         problem = f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
         raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
     if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
         problem = f"was trained on another generator than {checkpoint.path}"
         raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
     return opened
+
+
+def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
+    """Keep the alpha network of a recipe whose generator the user replaced, where it fits.
+
+    The same weights in another file, such as a converted one, keep it; other weights make it
+    meaningless. Says which.
+
+    Args:
+        recipe: with the user's generator and no alpha network.
+        own: the recipe's own ``alpha.weights``.
+
+    Raises:
+        CheckpointRefused: the generator cannot be used.
+    """
+    file, alpha_file = Path(recipe.generator.weights or ""), local_weights(own, "alpha")
+    checkpoint = open_generator(file, recipe.generator.class_index)
+    try:
+        fits = open_alpha(alpha_file).generator_fingerprint == checkpoint.fingerprint
+    except CheckpointRefused:
+        fits = False
+    if fits:
+        logger.info(f"{file} holds the recipe's own generator: its alpha network {own} is used")
+        return recipe.model_copy(update={"alpha": recipe.alpha.model_copy(update={"weights": own})})
+    logger.info(f"{file} is another generator: the recipe's alpha network {own} is set aside")
+    return recipe
 
 
 def open_networks(recipe: Recipe, device: str, *, offline: bool = False) -> Networks:

@@ -1,5 +1,6 @@
 """Provenance: what a dataset was made of, in the manifest and the card."""
 
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -47,7 +48,7 @@ def provenance(
             **({"run": dict(networks.alpha_course)} if networks.alpha_course else {}),
         },
         "latents": None if latents is None else {"sha256": latents},
-        "licence": licence.model_dump(),
+        "licence": asdict(licence),
         "package": f"l4f-datagen {version('l4f-datagen')}",
         "device": networks.generator.w_avg.device.type,
     }
@@ -58,7 +59,7 @@ def licence_of(recipe: Recipe, networks: Networks) -> Licence:
     stored = networks.checkpoint.licence
     if recipe.generator.licence != Licence() or stored is None:
         return recipe.generator.licence
-    return Licence(name=stored.name, link=stored.link, commercial=stored.commercial)
+    return stored
 
 
 def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:

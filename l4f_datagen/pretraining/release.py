@@ -22,8 +22,8 @@ from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.generator import Generator, draw_z
 from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR, LOG, ORIGIN
-from l4f_datagen.recipe.domains import BUILTIN, find_recipe, load_recipe
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
+from l4f_datagen.recipe.domains import BUILTIN, load_recipe
 from l4f_datagen.training.run import train_alpha
 
 CHECKED = range(200)
@@ -95,7 +95,7 @@ def main(run: Path, domain: str, photos: str) -> None:
     """Write generator, discriminator, alpha network and README to the package."""
     torch.set_flush_denormal(True)
     history = recorded(run)
-    recipe = load_recipe(find_recipe(domain), ["alpha.weights=null"], {})
+    recipe = load_recipe(domain, alpha__weights=None)
     terms = recipe.generator.licence
     licence = Licence(terms.name, terms.link or "", bool(terms.commercial))
     opened, judge = open_generator(run / GENERATOR), open_discriminator(run / DISCRIMINATOR)

@@ -21,7 +21,7 @@ from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.sheets import sample_images, to_images, write_nearest, write_sheet
 from l4f_datagen.pretraining.state import PretrainState, Start, new_state
 from l4f_datagen.pretraining.step import train_step
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ Values come from defaults < recipe file < ``--set a.b=c`` < flags (a flag may al
 """
 
 from l4f_datagen.recipe.alpha import AlphaPart, TrainingPart
-from l4f_datagen.recipe.check import MAX_PROBLEMS, check_recipe
-from l4f_datagen.recipe.filters import (
+from l4f_datagen.recipe.catalogue import Licence
+from l4f_datagen.recipe.parts import (
     PRESETS,
     BorderFilter,
     ComponentsFilter,
@@ -15,14 +15,14 @@ from l4f_datagen.recipe.filters import (
     DuplicatesFilter,
     FiltersPart,
     FlipFilter,
+    GeneratorPart,
     NoiseFilter,
+    OutputPart,
+    SamplingPart,
+    SplitPart,
     UncertaintyFilter,
 )
-from l4f_datagen.recipe.generator import GeneratorPart, Licence
-from l4f_datagen.recipe.output import OutputPart
-from l4f_datagen.recipe.sampling import SamplingPart
-from l4f_datagen.recipe.split import SplitPart
-from l4f_datagen.recipe.whole import Recipe, recipe_hash
+from l4f_datagen.recipe.recipe import MAX_PROBLEMS, Recipe, check_recipe, recipe_hash
 
 __all__ = [
     "MAX_PROBLEMS",

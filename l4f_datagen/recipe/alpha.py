@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from l4f_datagen.recipe.values import Named, Number, Part, Positive, Psi, Share, Weight, Whole
+from l4f_datagen.recipe.parts import Named, Number, Part, Positive, Psi, Share, Weight, Whole
 
 
 class TrainingPart(Part):

@@ -7,8 +7,37 @@ warning. Where there is no hash, none is known.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from l4f_datagen.recipe.licences import NVIDIA_ADA, NVIDIA_STYLEGAN2, Licence
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms weights come under; a key of recipes, carried into manifest and card.
+
+    Attributes:
+        name: short name, as a dataset card needs it.
+        link: where its text is.
+        commercial: False where the terms forbid commercial use, None where nobody said.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str = "unknown"
+    link: str | None = None
+    commercial: bool | None = None
+
+
+# Research and evaluation only, for the weights and what derives from them (section 3.3 of both).
+NVIDIA_STYLEGAN2 = Licence(
+    "nvidia-source-code-license-nc", "https://nvlabs.github.io/stylegan2/license.html", False
+)
+NVIDIA_ADA = Licence(
+    "nvidia-source-code-license",
+    "https://nvlabs.github.io/stylegan2-ada-pytorch/license.html",
+    False,
+)
 
 STYLEGAN2_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2/networks/"
 ADA_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"

@@ -1,16 +1,18 @@
 """Domains by name: the recipes that ship, and the weights that ship with them."""
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from l4f_datagen.core.errors import RecipeError
 from l4f_datagen.io.cache import target_path
 from l4f_datagen.io.download import fetch, name_of_url
-from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.recipe import OutputPart, Recipe, SamplingPart, check_recipe
 from l4f_datagen.recipe.catalogue import WEIGHTS, fetch_weights
-from l4f_datagen.recipe.file import override, read_recipe_file
+from l4f_datagen.recipe.parts import Part
+from l4f_datagen.recipe.recipe import assign, override, read_recipe_file
 
 Entry = TypeVar("Entry")
 
@@ -28,6 +30,15 @@ class Builtin(NamedTuple):
     folder: Path
     resolution: int
 
+
+OTHER_WORDS = {
+    "face": "ffhq",
+    "portrait": "ffhq",
+    "person": "ffhq",
+    "people": "ffhq",
+    "fish": "toy-fish",
+}
+"""What people call a domain, where its name gives no hint."""
 
 BUILTIN = {name: Builtin(PACKAGE / "weights" / name, 64) for name in ("toy-cars", "toy-fish")}
 
@@ -47,25 +58,78 @@ def find_recipe(domain: str) -> Path:
     """Return the recipe file of a domain.
 
     Raises:
-        RecipeError: no such domain; the nearest name is offered.
+        RecipeError: no such domain; names that look or sound alike are offered.
     """
     known = shipped_recipes()
     if domain in known:
         return known[domain]
-    near = difflib.get_close_matches(domain, known, n=1, cutoff=0.3)
-    remedy = f"did you mean {near[0]}?" if near else "`l4f-datagen recipes list` names them"
+    near = difflib.get_close_matches(domain.lower(), known, n=1, cutoff=0.8)  # a misspelling
+    if not near:
+        wanted = domain.lower().rstrip("s")
+        near = [OTHER_WORDS[wanted]] if wanted in OTHER_WORDS else []
+        near += sorted((name for name in known if len(wanted) > 2 and wanted in name), key=len)
+        near += difflib.get_close_matches(domain.lower(), known, n=2, cutoff=0.5)
+    offered = list(dict.fromkeys(near))[:3]
+    remedy = "`l4f-datagen recipes list` names them all"
+    if offered:
+        remedy = f"did you mean {' or '.join(offered)}? {remedy}"
     raise RecipeError(f"--domain {domain}", "no such domain", remedy)
 
 
-def load_recipe(source: Path, overrides: list[str], defaults: dict[str, Any]) -> Recipe:
+def load_recipe(
+    source: str | Path | None = None,
+    *,
+    assignments: Sequence[str] = (),
+    psi: float | Sequence[float] | None = None,
+    generator: str | Path | None = None,
+    alpha: str | Path | None = None,
+    **overrides: Any,
+) -> Recipe:
     """Read, override and check a recipe.
 
     Args:
-        source: the YAML file.
-        overrides: ``a.b=c`` assignments, later ones win.
-        defaults: values for keys the file does not name (top level only).
+        source: name of a shipped domain, or a YAML file; None starts from the defaults, for a
+            generator of your own.
+        assignments: ``a.b=c`` with YAML values, as ``--set`` takes them; applied first.
+        psi: one truncation psi or several.
+        generator: weights to use instead of the recipe's; its alpha network is then trained.
+        alpha: weights of the alpha network.
+        overrides: values by key; ``seeds="0-9"`` for a key of ``sampling`` or ``output``, and
+            ``alpha__training__steps=100`` for any key.
+
+    Raises:
+        RecipeError: no such domain, an unreadable file, or wrong values, all named at once.
     """
-    return check_recipe(override(defaults | read_recipe_file(source), overrides), str(source))
+    path = _file_of(source) if isinstance(source, str) else source
+    data = override({"domain": "custom"} if path is None else read_recipe_file(path), assignments)
+    values = {_full_name(name): value for name, value in overrides.items()}
+    if psi is not None:
+        values["sampling.psi"] = [psi] if isinstance(psi, (int, float)) else list(psi)
+    if generator is not None:
+        values["generator.weights"] = str(generator)
+        values["alpha.weights"] = None
+    if alpha is not None:
+        values["alpha.weights"] = str(alpha)
+    for name, value in values.items():
+        assign(data, name, value, name)
+    given = [assignment.partition("=")[0] for assignment in assignments]
+    return check_recipe(data, "recipe" if path is None else str(path), [*given, *values])
+
+
+def _file_of(source: str) -> Path:
+    """Tell a file from a domain: a domain has neither a folder nor a suffix in its name."""
+    is_file = source.endswith((".yaml", ".yml")) or "/" in source or os.sep in source
+    return Path(source).expanduser() if is_file else find_recipe(source)
+
+
+def _full_name(keyword: str) -> str:
+    """Turn a keyword of ``load_recipe`` into a recipe key."""
+    if "__" in keyword:
+        return keyword.replace("__", ".")
+    parts: dict[str, type[Part]] = {"sampling": SamplingPart, "output": OutputPart}
+    return next(
+        (f"{part}.{keyword}" for part in parts if keyword in parts[part].model_fields), keyword
+    )
 
 
 def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
@@ -119,7 +183,7 @@ def describe_domains() -> list[dict[str, str]]:
     """One row a shipped domain, for people and machines."""
     rows = []
     for name, path in shipped_recipes().items():
-        recipe = load_recipe(path, [], {})
+        recipe = load_recipe(path)
         weights = recipe.generator.weights or ""
         kind, _, entry = weights.partition(":")
         here = local_weights(weights, "generator").is_file()

@@ -20,7 +20,7 @@ from l4f_datagen.checkpoints.containers import read_container
 from l4f_datagen.checkpoints.native import FORMAT, VERSION, read_metadata, write_safetensors
 from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.training import predict
 
 MAX_WIDTH, MAX_DEPTH, MAX_SIZE = 128, 6, 4096

@@ -28,7 +28,7 @@ from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.io.disk import remove, write_atomically
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import class_scores, confusion
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
 from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict

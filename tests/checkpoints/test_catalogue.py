@@ -13,8 +13,13 @@ import pytest
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import NetworkError
 from l4f_datagen.recipe import catalogue
-from l4f_datagen.recipe.catalogue import WEIGHTS, Weights, fetch_weights, weights_by_sha256
-from l4f_datagen.recipe.licences import NVIDIA_ADA
+from l4f_datagen.recipe.catalogue import (
+    NVIDIA_ADA,
+    WEIGHTS,
+    Weights,
+    fetch_weights,
+    weights_by_sha256,
+)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

@@ -11,7 +11,7 @@ from l4f_datagen.checkpoints.convert import checkpoint_facts, convert
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 
 LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
 

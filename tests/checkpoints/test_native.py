@@ -24,7 +24,7 @@ from l4f_datagen.checkpoints.open import (
     open_generator,
 )
 from l4f_datagen.core.errors import CheckpointRefused, L4FError
-from l4f_datagen.recipe.licences import NVIDIA_STYLEGAN2, Licence
+from l4f_datagen.recipe.catalogue import NVIDIA_STYLEGAN2, Licence
 
 LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
 

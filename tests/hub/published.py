@@ -4,7 +4,7 @@ import hashlib
 import io
 import runpy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def publishable(folder: Path, n: int = 20, *, size: int = 16, **recipe: Any) -> 
         "recipe_hash": digest,
         "generator": {"format": "native", "sha256": "cd" * 32, "resolution": size},
         "alpha": {"sha256": "12" * 32},
-        "licence": Licence.model_validate(recipe["generator"]["licence"]).model_dump(),
+        "licence": asdict(Licence(**recipe["generator"]["licence"])),
         "package": "l4f-datagen 0.1.0",
         "device": "cpu",
     }

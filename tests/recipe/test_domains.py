@@ -28,13 +28,47 @@ def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
     (tmp_path / "_recipes" / "boats.yaml").write_text("domain: boats\n")
     monkeypatch.setattr(domains, "PACKAGE", tmp_path)
     assert shipped_recipes() == {"boats": tmp_path / "_recipes" / "boats.yaml"}
-    assert load_recipe(find_recipe("boats"), [], {}).domain == "boats"
+    assert load_recipe("boats").domain == "boats"
 
 
-@pytest.mark.parametrize("name", ["toy-car", "toycars", "Toy-Cars", "toy cars"])
-def test_a_slip_is_offered_the_nearest_domain(name):
-    with pytest.raises(RecipeError, match=f"--domain {name}: no such domain; did you mean toy-ca"):
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        *((name, r"toy-cars\?") for name in ("toy-car", "toycars", "Toy-Cars", "toy cars")),
+        ("cars", "lsun-car or toy-cars or lsun-car-paper"),
+        ("faces", "ffhq or metfaces"),
+        ("horse", "lsun-horse or lsun-horse-paper"),
+    ],
+)
+def test_names_alike_are_offered(name, offered):
+    with pytest.raises(RecipeError, match=f"{name}: no such domain; did you mean {offered}"):
         find_recipe(name)
+
+
+def test_keywords_name_keys_of_the_recipe():
+    recipe = load_recipe(
+        "toy-cars", psi=0.7, seeds="0-9", formats=["png"], alpha__training__steps=5, alpha="a.pt"
+    )
+    assert (recipe.sampling.psi, recipe.sampling.seeds) == ((0.7,), "0-9")
+    assert recipe.output.formats == ("png",)
+    assert (recipe.alpha.weights, recipe.alpha.training.steps) == ("a.pt", 5)
+    mine = load_recipe(generator="g.pkl", psi=[0.5, 1])
+    assert (mine.domain, mine.sampling.psi, mine.alpha.weights) == ("custom", (0.5, 1.0), None)
+    with pytest.raises(RecipeError, match="stepz: unknown key, did you mean steps"):
+        load_recipe("toy-cars", alpha__training__stepz=5)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "subject"),
+    [
+        ("sampling.psy=1", "--set: 1 problem: (0) sampling.psy: unknown key, did you mean psi?"),
+        ("output.composites=folder", "--set: 1 problem: (0) output: composites: folder and com"),
+    ],
+)
+def test_what_set_got_wrong_is_blamed_on_set(assignment, subject):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("toy-cars", assignments=[assignment])
+    assert str(caught.value).replace("(1)", "(0)").startswith(subject)
 
 
 def test_a_name_like_no_other():

@@ -1,6 +1,7 @@
 import copy
 import re
 import shlex
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from l4f_datagen.recipe import (
     recipe_hash,
 )
 from l4f_datagen.recipe.domains import load_recipe
-from l4f_datagen.recipe.file import MAX_RECIPE_BYTES, override, read_recipe_file
+from l4f_datagen.recipe.recipe import MAX_RECIPE_BYTES, override, read_recipe_file
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
@@ -30,9 +31,10 @@ def problems_of(**data):
 def leaves(part: BaseModel, path=()):
     """Dotted name -> value of every setting, filters' parts included."""
     found = {}
-    for name in type(part).model_fields:
+    names = [f.name for f in fields(part)] if is_dataclass(part) else type(part).model_fields
+    for name in names:
         value = getattr(part, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) or is_dataclass(value):
             found |= leaves(value, (*path, name))
         else:
             found[".".join((*path, name))] = value
@@ -46,7 +48,7 @@ class TestShippedRecipes:
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
     def test_loads_and_is_named_as_its_file(self, path):
-        recipe = load_recipe(path, [], {})
+        recipe = load_recipe(path)
         assert recipe.domain == path.stem
         assert recipe.description
 
@@ -71,8 +73,8 @@ class TestShippedRecipes:
         named = values.get("domain") or Path(values["recipe_file"]).stem
         assert named == path.stem
         assignments = list(values["assignments"])
-        changed = load_recipe(path, assignments, {})
-        assert (changed == load_recipe(path, [], {})) == (not assignments)
+        changed = load_recipe(path, assignments=assignments)
+        assert (changed == load_recipe(path)) == (not assignments)
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
     def test_the_override_is_another_command(self, path):
@@ -274,10 +276,9 @@ class TestOverride:
 
     def test_defaults_then_file_then_assignments(self, tmp_path):
         file = tmp_path / "r.yaml"
-        file.write_text("description: from the file\nsampling: {block_size: 4}\n")
-        defaults = {"domain": "fallback", "description": "from the defaults"}
-        recipe = load_recipe(file, ["sampling.block_size=5", "sampling.psi=[1]"], defaults)
-        assert (recipe.domain, recipe.description) == ("fallback", "from the file")
+        file.write_text("domain: mine\ndescription: from the file\nsampling: {block_size: 4}\n")
+        recipe = load_recipe(file, assignments=["sampling.block_size=5"], psi=1)
+        assert (recipe.domain, recipe.description) == ("mine", "from the file")
         assert (recipe.sampling.block_size, recipe.sampling.psi) == (5, (1.0,))
         assert recipe.sampling.blocks_per_shard == 16
 
@@ -286,7 +287,7 @@ class TestOverride:
         [
             ("sampling.psi", r"--set sampling.psi: expected a.b=value; write key=value"),
             ("=3", r"--set =3: expected a.b=value; write key=value"),
-            ("domain.name=3", r"--set domain.name=3: domain holds no keys; check name"),
+            ("domain.name=3", r"--set domain.name=3: domain holds no keys; check the key"),
             ("a=[1", r"--set a=\[1: value is not plain YAML \(.*\); quote it"),
             ("a=2024-99-99", r"value is not plain YAML \(month must be in 1..12\); quote it"),
             ("a=&x [*x]", r"value is not plain YAML \(aliases .*\); quote it"),
@@ -348,7 +349,7 @@ class TestFiles:
         )
         file = tmp_path / "r.yaml"
         file.write_text(recipe.dump(), encoding="utf-8")
-        assert load_recipe(file, [], {}) == recipe
+        assert load_recipe(file) == recipe
         spelled_out = yaml.safe_load(recipe.dump())
         assert spelled_out["alpha"]["training"]["steps"] == 250
         assert spelled_out["filters"]["border"] is None

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.model import Segmenter
 from l4f_datagen.segmenter.training import Arrays
 

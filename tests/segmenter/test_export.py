@@ -11,7 +11,7 @@ import torch
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter import export
 from l4f_datagen.segmenter.export import export_onnx, onnx_bytes
 from l4f_datagen.segmenter.model import Segmenter

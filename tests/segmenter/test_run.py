@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.recipe.licences import Licence
+from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import (
     Material,
