@@ -42,9 +42,9 @@ from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import load_recipe
+from l4f_datagen.rendering.plan import Draw, sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import Draw, sweep_of
 
 MAX_BARE, MAX_LOOP = 2000, 300
 """Samples of the measures that write nothing, and of the loop: their rate does not change."""

@@ -17,8 +17,8 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.devices import one_thread
 from l4f_datagen.models.generator import Generator
+from l4f_datagen.rendering.plan import Draw, Sweep
 from l4f_datagen.rendering.render import Renderer, noise_stream
-from l4f_datagen.rendering.sweep import Draw, Sweep
 
 COARSE_PX = 16
 POOL_LEAST, POOL_FACTOR = 256, 8

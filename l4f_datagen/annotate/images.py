@@ -19,9 +19,9 @@ from l4f_datagen.models.devices import choose_device
 from l4f_datagen.pipeline.networks import obtain_generator
 from l4f_datagen.recipe import Recipe, recipe_hash
 from l4f_datagen.rendering.latents import open_latents
+from l4f_datagen.rendering.plan import Draw, sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.rendering.sweep import Draw, sweep_of
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from l4f_datagen.core.sample import Sample
 from l4f_datagen.models.generator import Features
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import Draw
 from l4f_datagen.scoring.prediction import Predicted
 
 

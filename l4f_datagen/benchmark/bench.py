@@ -12,8 +12,8 @@ from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import Recipe
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import Draw
 from l4f_datagen.toys.scene import MAX_SIZE, MIN_SIZE, TOYS
 
 FIRST_SEED = 500_000

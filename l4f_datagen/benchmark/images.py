@@ -12,8 +12,8 @@ from l4f_datagen.benchmark.bench import BLOCK, LEARNT_SEED, Bench, Block
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.models.generator import Synthesis
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import noise_stream
-from l4f_datagen.rendering.sweep import Draw
 
 IMAGES = "images"
 

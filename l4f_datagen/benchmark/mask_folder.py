@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from l4f_datagen.annotations import TruthItem, TruthMask, open_truth
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
-from l4f_datagen.rendering.sweep import Draw
+from l4f_datagen.rendering.plan import Draw
 
 
 class MaskFolder:

@@ -36,7 +36,7 @@ def engine_keys(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: options that exclude each other, or no such share.
     """
-    from l4f_datagen.rendering.share import parse_share
+    from l4f_datagen.rendering.quota import parse_share
 
     names = ("devices", "workers", "engine", "ray_address", "shard")
     devices, workers, engine, address, shard = (given.pop(name) for name in names)

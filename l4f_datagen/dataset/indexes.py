@@ -1,4 +1,4 @@
-"""Indexes: the files that speak for a whole dataset, merged from its shards at the very end."""
+"""Indexes: the files about the whole dataset, merged from its shards at the end."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -8,10 +8,17 @@ from typing import Any, TextIO
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
-from l4f_datagen.dataset.formats.merging import MergeIndex, Shards
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.dataset.manifest import MANIFEST, Facts, Marker, build_manifest, dump_json
+from l4f_datagen.dataset.manifest import (
+    MANIFEST,
+    Facts,
+    Marker,
+    MergeIndex,
+    Shards,
+    build_manifest,
+    dump_json,
+)
 from l4f_datagen.io.disk import PART
 
 Page = bytes | Callable[[bytes], bytes]
@@ -48,7 +55,7 @@ def write_indexes(
         run: the record of the run: recipe, formats, alpha_bits.
         facts: for COCO and the manifest.
         counts: of the whole ledger.
-        pages: name to content of files made elsewhere; one that tells of the manifest is a
+        pages: name to content of files made elsewhere; one that is made from the manifest is a
             function of its bytes, and so cannot be listed in it.
 
     Returns:

@@ -6,7 +6,7 @@ yolo/images/train/ ...                      flat folders: the files of all shard
 .l4f/flat/00003/names.txt                   which of those files are of shard 3
 .l4f/shards/00003.json                      marker: shard 3 is done, and these are its files
 .l4f/run.json                               whose folder it is: recipe, its hash, formats
-.l4f/notes.md                               what people wrote in the card, while there is none
+.l4f/notes.md                               what people wrote in the card, kept for the next one
 annotations/ ledger.jsonl recipe.yaml manifest.json                         indexes
 README.md contact_sheet.png report.html     pages, indexes too
 training.png                                likewise, where the alpha network was trained here
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
+from l4f_datagen.dataset.formats.files import REJECTED_PLACES
 from l4f_datagen.dataset.formats.hf import METADATA
-from l4f_datagen.dataset.formats.rejected import PLACES as REJECTED_PLACES
 from l4f_datagen.dataset.manifest import MANIFEST, RUN
 from l4f_datagen.dataset.notes import keep_notes
 from l4f_datagen.dataset.staging import FLAT, flat_names
@@ -52,7 +52,7 @@ INDEXES = (
 
 
 def marker_path(folder: Path, shard: int) -> Path:
-    """Where the marker of a shard stands once the shard is done."""
+    """Path of the marker of a finished shard."""
     return folder / MARKER.format(shard=shard)
 
 
@@ -62,7 +62,7 @@ def marked_shards(folder: Path) -> set[int]:
 
 
 def drop_indexes(folder: Path) -> None:
-    """Remove all that speaks for the whole dataset; what people wrote in the card is kept."""
+    """Remove all indexes; what people wrote in the card is kept."""
     keep_notes(folder)
     for name in INDEXES:
         remove(folder / name)
@@ -100,7 +100,7 @@ def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove all that a run of this tool made; files of others and the record of the run stay."""
+    """Remove all that this tool made; other files and the record of the run stay."""
     drop_indexes(folder)
     for shard in sorted(marked_shards(folder)):
         remove(marker_path(folder, shard))
@@ -113,7 +113,7 @@ def _drop_flat(folder: Path, shard: int) -> None:
 
 
 def _numbered(folder: Path, place: str) -> list[tuple[int, Path]]:
-    """What stands at a place, or staged for it, for any shard."""
+    """List a place, and what is staged for it, for all shards."""
     before, _, after = place.partition("{shard:05d}")
     parent, _, prefix = before.rpartition("/")
     name = re.compile(rf"{re.escape(prefix)}(\d{{5,}}){re.escape(after)}(?:{re.escape(PART)})?")

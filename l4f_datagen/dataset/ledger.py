@@ -1,7 +1,7 @@
 """Ledger: one row for every attempted sample, and the sums that must come out even."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,7 @@ def ledger_row(sample: Sample, shard: int) -> Row:
 
 
 def is_row(row: Row) -> bool:
-    """Whether a row that was read from a file is one of the ledger, as far as types tell.
-
-    Raises:
-        AttributeError, KeyError, TypeError: something in it is missing, or it is no mapping.
-    """
+    """Whether a row read from a file has the types of a row; KeyError where it lacks a part."""
     return (
         type(row["key"]) is type(row.get("split", "train")) is str
         and type(row["image_id"]) is type(row["seed"]) is type(row["shard"]) is int
@@ -40,32 +36,9 @@ def is_row(row: Row) -> bool:
     )
 
 
-def cut_after_accepted(samples: Sequence[Sample], wanted: int | None) -> Sequence[Sample]:
-    """Keep the samples up to and with the ``wanted``-th accepted one; None keeps all."""
-    if wanted is None:
-        return samples
-    for position, sample in enumerate(samples):
-        wanted -= sample.reason is None
-        if wanted <= 0:
-            return samples[: position + 1]
-    return samples
-
-
-def until_accepted(
-    blocks: Iterable[Sequence[Sample]], wanted: int | None
-) -> Iterator[Sequence[Sample]]:
-    """Yield blocks up to and with the one that holds the ``wanted``-th accepted sample."""
-    for block in blocks:
-        yield block
-        if wanted is not None:
-            wanted -= sum(sample.reason is None for sample in block)
-            if wanted <= 0:
-                return
-
-
 @dataclass
 class Counts:
-    """How many samples were tried, kept and turned away, and where they came from.
+    """How many samples were attempted, accepted and rejected, with their psi, seeds and splits.
 
     Attributes:
         attempted: rows of the ledger.

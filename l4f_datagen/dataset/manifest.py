@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, TextIO
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.ledger import Counts, Row, is_row
@@ -45,7 +45,7 @@ class Facts:
         category: name of the one object class, such as ``car``.
         mask_threshold: a pixel is mask where ``alpha > mask_threshold``.
         licence: name of the licence of the generator's checkpoint, which the images inherit.
-        licence_url: where its text stands, may be empty.
+        licence_url: of its text, may be empty.
         description: one line for the ``info`` of COCO.
         provenance: recipe hash, checkpoint and alpha SHA-256, package version, device: strings,
             numbers and nested mappings of them; no clock, no host names.
@@ -60,8 +60,44 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Shards:
+    """The finished shards of a dataset.
+
+    Attributes:
+        folder: the dataset.
+        numbers: of the shards, in order.
+        splits: those the index is about: one for an index a split, else all that have samples.
+        facts: what the files alone do not say.
+    """
+
+    folder: Path
+    numbers: Sequence[int]
+    splits: Sequence[str]
+    facts: Facts
+
+    def fields(self, place: str) -> Iterator[list[str]]:
+        """Read the tab-separated lines at a place of every shard, those of the splits alone.
+
+        A line begins with its split. Shards without the place are passed over.
+        """
+        for number in self.numbers:
+            path = self.folder / place.format(shard=number)
+            if not path.exists():
+                continue
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                for line in lines:
+                    split, *fields = line.rstrip("\n").split("\t")
+                    if split in self.splits:
+                        yield fields
+
+
+MergeIndex = Callable[[Shards, TextIO], None]
+"""Writes one index over all shards."""
+
+
+@dataclass(frozen=True)
 class Marker:
-    """A finished shard, as its marker file tells it.
+    """A finished shard: the content of its marker file.
 
     Attributes:
         shard: its number, from 0.
@@ -85,19 +121,10 @@ class Marker:
     rows: Sequence[Row]
     filled_holes: int = 0
 
-    def fits(self, planned: int, wanted: int | None) -> bool:
-        """Whether an undisturbed run would leave this shard as it is.
-
-        Args:
-            planned: samples the plan gives the shard now.
-            wanted: accepted samples still wanted from here on; None takes all that are planned.
-        """
-        if planned != self.planned:
-            return False
-        if wanted is None or self.accepted < wanted:
-            return self.attempted == planned
-        # Cut right behind the sample that fills the count.
-        return self.accepted == wanted and self.rows[-1]["status"] == "accepted"
+    @property
+    def ends_accepted(self) -> bool:
+        """Whether its last attempt was accepted."""
+        return bool(self.rows) and self.rows[-1]["status"] == "accepted"
 
     def to_bytes(self) -> bytes:
         """Give the JSON of the marker file."""

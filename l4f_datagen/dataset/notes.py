@@ -29,7 +29,7 @@ def join_card(above: str, notes: str) -> str:
 
 
 def keep_notes(folder: Path) -> None:
-    """Lay the notes of the card aside, before the card is removed; without a card do nothing."""
+    """Save the notes of the card before the card is removed; without a card do nothing."""
     card = _read(folder / CARD)
     if card is None:
         return
@@ -41,7 +41,7 @@ def keep_notes(folder: Path) -> None:
 
 
 def read_notes(folder: Path) -> str:
-    """Return the notes: those of the card, or those laid aside when it was removed."""
+    """Return the notes: those of the card, or those saved when it was removed."""
     card = _read(folder / CARD)
     notes = None if card is None else split_card(card)[1]
     if notes is None:

@@ -1,4 +1,4 @@
-"""Opening a dataset: a folder or a URL, held against others, swept of what a crash left."""
+"""Opening a dataset: a folder or a URL, locked, and cleaned of what a crash left."""
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,13 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
-from l4f_datagen.dataset.jobs import JOBS, drop_records, job_locks
 from l4f_datagen.dataset.manifest import RUN, SCHEMA, dump_json
 from l4f_datagen.dataset.ownership import (
+    JOBS,
     Asked,
+    drop_records,
     folder_lock,
+    job_locks,
     recorded_asked,
     refuse_fewer,
     refuse_foreign,
@@ -27,10 +29,10 @@ from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.io.disk import FULL, disk_failure, write_atomically
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.rendering.quota import Share
 
 MAX_WORKERS = 8
-"""Threads; more would outrun the one that writes."""
+"""Threads that encode; more would only wait for the one that writes."""
 
 
 @contextmanager
@@ -46,16 +48,16 @@ def open_dataset(
     workers: int | None = None,
     asked: Asked | None = None,
 ) -> Iterator[Dataset]:
-    """Open a dataset folder to begin or resume it, and hold it against other processes.
+    """Open a dataset folder to begin or resume it, and lock it for other processes.
 
     Args:
         out: a folder, made when it is not there, or the URL of a place (see ``Remote``).
         recipe: text of the resolved recipe, written to ``recipe.yaml``.
-        recipe_hash: of all in it that decides the bytes of a sample; the count is not part of it.
+        recipe_hash: of all that decides the bytes of a sample, so not of the number of samples.
         output: what is written.
-        backgrounds: the user's pictures for ``composites: folder``.
-        overwrite: drop what an earlier run left here; files of others stay.
-        share: which shards are ours, with others at work on the rest; None: all of them.
+        backgrounds: the user's images for ``composites: folder``.
+        overwrite: delete what an earlier run made here; other files stay.
+        share: which shards are written here, while other jobs write the rest; None: all.
         workers: threads that encode; None takes one a usable core, at most ``MAX_WORKERS``.
         asked: how many samples are wanted; None does not check that none would be deleted.
 
@@ -112,7 +114,7 @@ def open_dataset(
 def guest_dataset(
     out: Path | str, output: OutputPart, backgrounds: Backgrounds | None = None
 ) -> Iterator[Dataset]:
-    """Open a dataset to write single shards for the process that holds it, and nothing else."""
+    """Open a dataset to write single shards for the process that has locked it."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(1, "encode"))
         remote = Remote(out) if isinstance(out, str) else None
@@ -128,7 +130,7 @@ def _record(folder: Path, run: bytes, share: Share | None) -> None:
     if share is None:
         write_atomically(path, run, durable=True)
         return
-    # Jobs begin at the same moment; each brings a file of its own to the one name.
+    # Jobs begin at the same moment; each renames a file of its own.
     own = folder / f"{JOBS}/{share.index}-run"
     write_atomically(own, run, durable=True)
     own.replace(path)

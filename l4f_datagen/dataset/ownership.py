@@ -1,8 +1,15 @@
-"""Ownership: whose folder it is, and that one process at a time writes it."""
+"""Ownership: whose folder it is, who writes it, and what shard jobs were asked for.
+
+One process at a time writes a dataset, or several shard jobs together, each with a share of the
+shards: they hold its lock together, so that nobody merges or makes it meanwhile, and each one a
+lock of its own. A job that has ended leaves a record in ``.l4f/jobs`` of what it was asked
+for, which is removed when the whole dataset is finished.
+"""
 
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,8 +20,9 @@ from typing import Any
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import STATE, marked_shards
-from l4f_datagen.dataset.manifest import MANIFEST, RUN
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.dataset.manifest import MANIFEST, RUN, dump_json
+from l4f_datagen.io.disk import remove, write_atomically
+from l4f_datagen.rendering.quota import Share
 
 ELSEWHERE = "choose another folder"
 START_OVER = "choose another folder or start over with --overwrite"
@@ -22,26 +30,18 @@ START_OVER = "choose another folder or start over with --overwrite"
 
 @contextmanager
 def folder_lock(path: Path, subject: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock file until the block ends or the process does, however it ends.
-
-    Args:
-        path: the lock file, made when it is not there.
-        subject: what it guards, as the user knows it.
-        shared: together with others that share it.
+    """Hold a lock file, ``shared`` or alone, until the block ends or the process does.
 
     Raises:
-        UsageError: another process, or this one, holds it.
+        UsageError: another process, or this one, holds it; ``subject`` is what it guards.
         OSError: the file cannot be opened for writing.
     """
     with path.open("a") as file:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                subject,
-                "another process is writing here",
-                "wait for it to end or choose another folder",
-            ) from error
+            remedy = "wait for it to end or choose another folder"
+            raise UsageError(subject, "another process is writing here", remedy) from error
         yield
 
 
@@ -49,24 +49,22 @@ def refuse_foreign(folder: Path) -> None:
     """Refuse a folder with files that no run of this tool began.
 
     Raises:
-        UsageError: a file in its place, or files of others in it.
+        UsageError: a file in its place, or files in it that this tool did not make.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(os.fspath(folder), "expected a folder, got a file", ELSEWHERE)
     if not folder.is_dir() or (folder / RUN).exists():
         return
     if any(entry.name != STATE for entry in folder.iterdir()):
-        raise UsageError(os.fspath(folder), "not empty, and not made by this tool", ELSEWHERE)
+        raise UsageError(
+            os.fspath(folder), "is not empty, and was not made by this tool", ELSEWHERE
+        )
 
 
 def refuse_shared_overwrite(overwrite: bool, share: Share | None) -> None:
-    """Refuse that one of several jobs throws away what the others have made.
-
-    Raises:
-        UsageError: a share that would overwrite.
-    """
+    """Refuse (UsageError) that one of several jobs deletes what the others have made."""
     if overwrite and share:
-        problem = "given with --shard, would throw away what other jobs made"
+        problem = "given with --shard, would delete what other jobs made"
         raise UsageError("--overwrite", problem, "remove the folder before the first job")
 
 
@@ -78,8 +76,8 @@ def refuse_other_run(
     Args:
         folder: may be new.
         run: what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
-        subject: where the user knows it to be, if not in this folder.
-        remedy: what to do about it.
+        subject: named in errors instead of the folder.
+        remedy: of the errors.
 
     Raises:
         UsageError: another recipe, other formats, another version or an unreadable record.
@@ -93,14 +91,13 @@ def refuse_other_run(
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(subject, f"its record {RUN} is damaged", remedy) from error
     if schema != run["schema"]:
-        raise UsageError(
-            subject, f"laid out by another version ({schema}, now {run['schema']})", remedy
-        )
+        problem = f"has the layout of another version ({schema}, now {run['schema']})"
+        raise UsageError(subject, problem, remedy)
     for name in ("formats", "alpha_bits"):
         if recorded.get(name) != run[name]:
             label = name.replace("_", " ")
             was, now = _words(recorded.get(name)), _words(run[name])
-            raise UsageError(subject, f"begun with {label} {was}, now {now}", remedy)
+            raise UsageError(subject, f"was made with {label} {was}, now {now}", remedy)
     if recorded.get("recipe_hash") != run["recipe_hash"]:
         how = _difference(str(recorded.get("recipe")), run["recipe"])
         raise UsageError(subject, f"holds a dataset of another recipe ({how})", remedy)
@@ -108,12 +105,7 @@ def refuse_other_run(
 
 @dataclass(frozen=True)
 class Asked:
-    """How many samples a run was asked for.
-
-    Attributes:
-        number: of samples.
-        count: what ``number`` counts, "accepted" or "attempts".
-    """
+    """How many samples a run was asked for; ``count`` is "accepted" or "attempts"."""
 
     number: int
     count: str
@@ -164,4 +156,63 @@ def _difference(recorded: str, now: str) -> str:
     for was, is_ in zip_longest(recorded.splitlines(), now.splitlines(), fillvalue=""):
         if was != is_:
             return f"{was.strip()!r}, now {is_.strip()!r}"
-    return "its text is the same: weights, latents or background pictures have changed"
+    return "its text is the same: weights, latents or background images have changed"
+
+
+JOBS = ".l4f/jobs"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a shard job that has ended was asked for: ``number`` is of the whole dataset."""
+
+    share: Share
+    number: int
+    count: str
+
+    def write(self, folder: Path) -> str:
+        """Write the record and return its name, relative to the dataset."""
+        name = record_name(self.share)
+        write_atomically(folder / name, dump_json({"number": self.number, "count": self.count}))
+        return name
+
+
+def record_name(share: Share) -> str:
+    """Name the record of a share, relative to the dataset."""
+    return f"{JOBS}/{share.index:05d}-of-{share.of:05d}.json"
+
+
+@contextmanager
+def job_locks(folder: Path, lock: Path, share: Share) -> Iterator[None]:
+    """Hold the dataset together with other jobs, and the share alone.
+
+    Raises:
+        UsageError: the dataset is being made or merged, or the same share has another process.
+    """
+    own = folder / f"{record_name(share)}.lock"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        folder_lock(lock, str(folder), shared=True),
+        folder_lock(own, f"{folder} (--shard {share})"),
+    ):
+        yield
+
+
+def read_records(folder: Path) -> list[JobRecord]:
+    """Read the records of all shard jobs that ended here, in order; damaged ones are left out."""
+    records = []
+    for path in sorted((folder / JOBS).glob("*.json")):
+        match = re.fullmatch(r"(\d{5,6})-of-(\d{5,6})\.json", path.name)
+        try:
+            values = json.loads(path.read_bytes())
+            number, count = int(values["number"]), str(values["count"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if match:
+            records.append(JobRecord(Share(int(match[1]), int(match[2])), number, count))
+    return records
+
+
+def drop_records(folder: Path) -> None:
+    """Remove the records and locks of all shard jobs."""
+    remove(folder / JOBS)

@@ -1,6 +1,6 @@
 """Remote: a dataset at any fsspec URL, such as ``s3://bucket/cars``.
 
-Shards are made in a local folder, as ever, and moved to the URL once whole: their files first,
+Shards are made in a local folder and moved to the URL once they are finished: their files first,
 the marker last, the manifest last of all, so that what holds for a folder after a crash holds
 there too. Markers and what indexes are merged from stay in the local folder as well.
 """
@@ -59,7 +59,7 @@ class Remote:
         return default_cache() / "remote" / digest
 
     def begin(self, folder: Path, *more: str) -> None:
-        """Bring the state of the dataset, and ``more`` indexes, to the local folder, emptied first.
+        """Copy the state of the dataset, and ``more`` indexes, to the local folder, emptied first.
 
         Raises:
             UsageError: the place holds files that this tool did not make.
@@ -70,8 +70,8 @@ class Remote:
             self._fs.invalidate_cache()
             there = [self._relative(entry) for entry in self._list("")]
             if there and layout.STATE not in there:
-                problem = "not empty, and not made by this tool"
-                raise UsageError(self.url, problem, "choose another place")
+                problem = "is not empty, and was not made by this tool"
+                raise UsageError(self.url, problem, "choose another URL")
             names = [self._relative(path) for path in self._find(layout.STATE)]
             wanted = (*layout.PAGES[:1], *more)
             self._fetch(folder, [*names, *(name for name in wanted if name in there)])
@@ -87,7 +87,7 @@ class Remote:
                 remove(path)
 
     def fetch_shard(self, folder: Path, shard: int) -> None:
-        """Bring the state of a shard that another machine made."""
+        """Copy the state of a shard that another machine made."""
         places = [place for place in (layout.MARKER, *layout.PLACES) if place[0] == "."]
         with self._failures("reading"):
             self._fs.invalidate_cache()
@@ -98,8 +98,8 @@ class Remote:
             ]
             self._fetch(folder, names)
 
-    def fetch_pictures(self, folder: Path, marker: Marker, keys: set[str]) -> None:
-        """Bring the files of single samples, or the shard's where they have none."""
+    def fetch_images(self, folder: Path, marker: Marker, keys: set[str]) -> None:
+        """Copy the files of single samples, or the shard's where they have none."""
         outside = [name for name, _, _ in marker.files if not name.startswith(layout.STATE)]
         loose = [name for name in outside if not name.endswith((".parquet", ".tar"))]
         wanted = [name for name in loose if PurePath(name).stem.split("_")[0] in keys]
@@ -119,7 +119,7 @@ class Remote:
         return lost
 
     def send_shard(self, folder: Path, marker: Marker) -> None:
-        """Move a finished shard: files, then marker; what no index needs leaves the local disk."""
+        """Move a finished shard: files, then marker; only what an index needs stays local."""
         names = [name for name, _, _ in marker.files]
         flat = flat_names(folder, marker.shard)
         if flat:  # the list of them first, so that a stopped run's files can be taken away
@@ -139,7 +139,7 @@ class Remote:
                 self._fs.put([os.fspath(folder / name) for name in names], self._paths(names))
 
     def retract_shard(self, shard: int) -> None:
-        """Take a shard away, its marker first."""
+        """Delete a shard, its marker first."""
         self._drop(layout.MARKER.format(shard=shard))
         flat = FLAT.format(shard=shard)
         if self._left is None or flat in self._left:
@@ -148,12 +148,12 @@ class Remote:
             self._drop(place.format(shard=shard))
 
     def retract_indexes(self) -> None:
-        """Take away all that speaks for the whole dataset."""
+        """Delete all indexes."""
         for name in layout.INDEXES:
             self._drop(name)
 
     def clear(self) -> None:
-        """Take away all that a run of this tool put here; files of others stay."""
+        """Delete all that a run of this tool wrote; other files stay."""
         self.retract_indexes()
         for name in sorted(self._left or ()):
             self._drop_flat(name)
@@ -162,7 +162,7 @@ class Remote:
         self.drop_folder(RUN)
 
     def sweep(self, shards: Iterable[int]) -> None:
-        """Take away the places of all shards but these."""
+        """Delete the places of all shards but these."""
         kept = set(shards)
         for place in (layout.MARKER, *layout.PLACES):
             for number, name in self.numbered(place):
@@ -171,7 +171,7 @@ class Remote:
                     self.drop_folder(name)
 
     def numbered(self, place: str) -> list[tuple[int, str]]:
-        """What stands at a place, for any shard."""
+        """List a place for all shards."""
         before, _, after = place.partition("{shard:05d}")
         name = re.compile(rf"{re.escape(before)}(\d{{5,}}){re.escape(after)}")
         with self._failures("reading"):
@@ -181,7 +181,7 @@ class Remote:
         return [(int(match[1]), path) for match, path in found if match]
 
     def send_indexes(self, folder: Path, shards: Iterable[int]) -> None:
-        """Send the indexes, the manifest last, and take away what they do not name."""
+        """Send the indexes, the manifest last, and delete shards they do not name."""
         self.retract_indexes()
         self.sweep(shards)
         names = [name for name in layout.INDEXES if (folder / name).exists()]
@@ -189,7 +189,7 @@ class Remote:
         self.send(folder, [MANIFEST])
 
     def _drop(self, name: str) -> None:
-        """Take away what was there at the beginning; without one, look."""
+        """Delete what ``begin`` found; without it, look first."""
         if self._left is None:
             self.drop_folder(name)
         elif name in self._left:
@@ -197,7 +197,7 @@ class Remote:
             self._left.discard(name)
 
     def _drop_flat(self, name: str) -> None:
-        """Take away the files of flat folders that a shard's place lists; of other places none."""
+        """Delete the files of flat folders that a shard's place lists; other places list none."""
         if not name.startswith(FLAT.partition("{")[0]):
             return
         with self._failures("reading"):
@@ -209,7 +209,7 @@ class Remote:
             self.drop_folder(path)
 
     def drop_folder(self, name: str) -> None:
-        """Take away a name and what lies below it, if there."""
+        """Delete a file or folder, if it is there."""
         with self._failures("writing"):
             path = f"{self._root}/{name}"
             with suppress(FileNotFoundError):
@@ -251,5 +251,5 @@ class Remote:
             raise
         except Exception as error:  # every kind of store raises errors of its own
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            remedy = "see to it and run the same command again: it goes on after the last shard"
+            remedy = "check the connection, then run the same command again: it resumes"
             raise NetworkError(self.url, f"{doing} failed ({reason})", remedy) from error

@@ -2,7 +2,7 @@
 
 A *place* is what one shard has in one format: a folder of many files (``images/00003``) or one
 file (``data/train-00003.parquet``), relative to the dataset. A place gets its name by one rename,
-so nothing half-written ever stands under a final name.
+so no half-written file has a final name.
 
 A *flat* folder (``yolo/images/train``) holds the files of all shards, for readers that look in no
 subfolder. They are staged in a place of the shard, ``.l4f/flat/00003``, beside a list of their
@@ -87,7 +87,7 @@ class Staging:
         return sorted(self._files)
 
     def close(self) -> None:
-        """Let go of open files; what was staged and not published stays as ``.part``."""
+        """Close open files; what was staged and not published stays as ``.part``."""
         for stream in self._streams.values():
             with suppress(OSError):  # what is left in the buffer may not fit on the disk
                 stream.close()

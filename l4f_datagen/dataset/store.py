@@ -1,8 +1,9 @@
 """Store: a dataset folder, shard by shard, such that a crash at any moment loses one shard.
 
-The order is the whole trick. A shard: files as ``.part``, renamed, then the marker. Indexes go
-before any shard is touched, and come back last, the manifest after all others. So a marker
-promises files, an index promises markers, and whatever has no marker is swept.
+The order of writing makes it safe. Of a shard, files are written as ``.part`` and renamed, then its
+marker is written. Indexes are removed before any shard is changed and written last, the manifest
+after all others. So the files of a marker are there, the markers of an index are there, and what
+has no marker is removed by the next run.
 """
 
 import os
@@ -15,15 +16,16 @@ from typing import Any
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset import layout
+from l4f_datagen.dataset.formats import stage_shard
 from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.indexes import Page, read_markers, write_indexes
-from l4f_datagen.dataset.jobs import JOBS, JobRecord, drop_records
 from l4f_datagen.dataset.ledger import Counts, Row
 from l4f_datagen.dataset.manifest import Facts, Marker
+from l4f_datagen.dataset.ownership import JOBS, JobRecord, drop_records
 from l4f_datagen.dataset.remote import Remote
-from l4f_datagen.dataset.shard import stage_shard
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import disk_failures, has_size, write_atomically
+from l4f_datagen.rendering.quota import ends_where_asked
 
 
 class Dataset:
@@ -32,8 +34,8 @@ class Dataset:
     Shards are taken in order: each one is ``finished`` or else ``write``-n; then ``finish``.
 
     Attributes:
-        folder: where it lies.
-        notes: what was found wanting and is made again, one line each.
+        folder: of the dataset.
+        notes: what was damaged and is made again, one line each.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Dataset:
         if lost:
             self.notes.append(f"shard {shard}: {lost} files missing or cut short; made again")
             return None
-        if not marker.fits(planned, wanted):
-            self.notes.append(f"shard {shard}: ends elsewhere with this count; made again")
+        if not ends_where_asked(marker, planned, wanted):
+            self.notes.append(
+                f"shard {shard}: has more or fewer samples than are asked for; made again"
+            )
             return None
         self._shards.append(shard)
         return marker
@@ -199,41 +203,38 @@ class Dataset:
             self._remote.forget(self.folder)
         return manifest
 
-    def take(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
-        """Take a shard that another process made for this run (see ``guest_dataset``).
+    def adopt_shard(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
+        """Count in a shard that another process made for this run (see ``guest_dataset``).
 
         Returns:
-            Its marker, or None where it ends elsewhere than ``wanted`` says.
+            Its marker, or None where it has more samples than are ``wanted``.
         """
         if self._remote:
             self._remote.fetch_shard(self.folder, shard)
         [marker] = read_markers(self.folder, [shard])
-        if not marker.fits(planned, wanted):
+        if not ends_where_asked(marker, planned, wanted):
             return None
         return self.finished(shard, planned=planned, wanted=wanted)
 
-    def give_up(self, shard: int) -> None:
-        """Remove what another process left in the folder of a shard it was stopped in.
-
-        A whole one stays.
-        """
+    def discard_shard(self, shard: int) -> None:
+        """Remove what a stopped process left of a shard; a finished shard stays."""
         if not self.marked(shard):
             with disk_failures(self.folder, f"removing what is left of shard {shard}"):
                 layout.drop_shard(self.folder, shard)
 
-    def bring(self, keys: Mapping[str, int]) -> None:
-        """Have the pictures of some samples in the folder, where they live elsewhere.
+    def fetch_images(self, keys: Mapping[str, int]) -> None:
+        """Copy the files of some samples to the local folder, where the dataset is at a URL.
 
         Args:
             keys: key to shard.
         """
         if self._remote:
             for marker in read_markers(self.folder, sorted(set(keys.values()))):
-                self._remote.fetch_pictures(self.folder, marker, set(keys))
+                self._remote.fetch_images(self.folder, marker, set(keys))
 
-    def leave(self, record: JobRecord) -> None:
-        """Note that a shard job came to its end; no index is written."""
-        with disk_failures(self.folder, "leaving it"):
+    def record_job(self, record: JobRecord) -> None:
+        """Record that a shard job has ended; no index is written."""
+        with disk_failures(self.folder, "writing the record of the job"):
             name = record.write(self.folder)
         if self._remote:
             self._remote.send(self.folder, [name])

@@ -32,14 +32,7 @@ Done = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file.
-
-    Attributes:
-        path: relative to the dataset.
-        problem: in words.
-        remedy: what to do about it.
-        shard: the shard it belongs to; None for an index.
-    """
+    """What is wrong with one file; ``shard`` is None for an index."""
 
     path: str
     problem: str
@@ -70,7 +63,7 @@ def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Proble
         done: called with the number of files that were checked since the last call.
 
     Returns:
-        One problem a file, sorted by path; none where all is as it was written.
+        A problem for each damaged file, sorted by path.
 
     Raises:
         UsageError: no finished dataset.

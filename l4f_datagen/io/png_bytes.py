@@ -1,9 +1,9 @@
-"""PNG of many pictures at once: rows filtered by NumPy, deflated by libdeflate.
+"""PNG of many images at once: rows filtered by NumPy, deflated by libdeflate.
 
-On small pictures an encoder that takes them one by one spends its time on everything but pixels;
-on large ones the deflating counts. Both let other threads run meanwhile. Faster deflaters exist,
-but what they write depends on the CPU and on what memory held before; the bytes of one version of
-this one depend on the pixels alone.
+An encoder that takes small images one by one spends its time on everything but pixels; on large
+ones deflating takes the time. Both let other threads run. Faster deflaters exist, but their output
+depends on the CPU and on uninitialised memory; that of one version of libdeflate depends on the
+pixels alone.
 """
 
 import struct
@@ -18,7 +18,7 @@ Pixels = NDArray[Any]
 Filter = Literal["none", "up", "average"]
 
 FILTER_TYPES: dict[Filter, int] = {"none": 0, "up": 2, "average": 3}
-"""What stands before each row (PNG specification, 9.2)."""
+"""Byte before each row (PNG specification, 9.2)."""
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 """Channels to colour type: grey, RGB, RGBA."""
 LEVEL = 1
@@ -27,26 +27,26 @@ CHUNK_BYTES = 2**18
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def encode_pngs(pictures: Sequence[Pixels] | Pixels, filter_name: Filter) -> list[bytes]:
-    """Encode pictures of one size and kind as PNG; the same pixels give the same bytes.
+def encode_pngs(images: Sequence[Pixels] | Pixels, filter_name: Filter) -> list[bytes]:
+    """Encode images of one size and kind as PNG; the same pixels give the same bytes.
 
     Args:
-        pictures: uint8 or uint16 ``h w``, or uint8 ``h w 3`` or ``h w 4``; a list of them, or one
+        images: uint8 or uint16 ``h w``, or uint8 ``h w 3`` or ``h w 4``; a list of them, or one
             array of all.
-        filter_name: what the rows are filtered by: "average" is best for pictures, "up" for
+        filter_name: what the rows are filtered by: "average" is best for images, "up" for
             mattes, "none" for masks.
     """
-    if len(pictures) == 0:
+    if len(images) == 0:
         return []
-    height, width, *rest = pictures[0].shape
+    height, width, *rest = images[0].shape
     channels = rest[0] if rest else 1
-    depth = pictures[0].itemsize
+    depth = images[0].itemsize
     head = struct.pack(">IIBBBBB", width, height, 8 * depth, COLOUR_TYPES[channels], 0, 0, 0)
     before, after = SIGNATURE + _chunk(b"IHDR", head), _chunk(b"IEND", b"")
-    step = max(1, CHUNK_BYTES // pictures[0].nbytes)
+    step = max(1, CHUNK_BYTES // images[0].nbytes)
     files = []
-    for start in range(0, len(pictures), step):
-        stack = np.stack(list(pictures[start : start + step]))
+    for start in range(0, len(images), step):
+        stack = np.stack(list(images[start : start + step]))
         rows: NDArray[np.uint8] = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
         rows = rows.reshape(len(stack), height, width * channels * depth)
         for filtered in _filter_rows(rows, filter_name, channels * depth):

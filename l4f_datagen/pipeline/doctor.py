@@ -138,8 +138,8 @@ def render_toy_cars() -> list[Any]:
     """Render the first block of the embedded domain on the CPU."""
     from l4f_datagen.pipeline.networks import open_networks
     from l4f_datagen.recipe.domains import load_recipe
+    from l4f_datagen.rendering.plan import sweep_of
     from l4f_datagen.rendering.render import renderer_of
-    from l4f_datagen.rendering.sweep import sweep_of
 
     recipe = load_recipe("toy-cars")
     networks = open_networks(recipe, "cpu", offline=True)

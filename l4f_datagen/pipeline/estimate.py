@@ -11,9 +11,9 @@ from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.local_engine import render_threads
 from l4f_datagen.pipeline.networks import fitting_alpha, obtain_generator
 from l4f_datagen.recipe.domains import local_weights
+from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.rendering.sweep import sweep_of
 
 BYTES_A_PIXEL = {
     **{"png": 3.2, "coco": 0.05, "hf": 3.2},

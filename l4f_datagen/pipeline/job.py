@@ -12,7 +12,7 @@ from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import refuse_among_backgrounds
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.rendering.quota import Share
 
 MakeShard = Callable[[int, Progress], Marker]
 """Makes the shard of this number, up to the count that is still wanted."""

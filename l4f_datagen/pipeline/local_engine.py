@@ -17,11 +17,11 @@ from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices, flush_denormals
 from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.rendering.filters import Judge
+from l4f_datagen.rendering.filters import FilterChain
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.scores import measured
-from l4f_datagen.rendering.sweep import Draw
 
 MAX_CPU_THREADS = 32
 CUDA_THREADS = 4
@@ -155,11 +155,7 @@ def local_engine(
 
         def make_shard(shard: int, progress: Progress) -> Marker:
             def needed() -> float | None:
-                if quota.wanted is None:  # attempts are counted, or no shard is cut
-                    return None
-                accepted = progress.accepted
-                tries = 1 + progress.rejected / (1 + accepted)  # for one that is accepted
-                return (quota.number - accepted) * tries
+                return quota.attempts_ahead(progress.accepted, progress.rejected)
 
             blocks = labelled(engine.render(shard, needed), job.recipe, progress)
             planned = sum(map(len, quota.blocks(shard)))
@@ -172,9 +168,9 @@ def labelled(
     blocks: Iterable[list[Sample]], recipe: Recipe, progress: Progress | None = None
 ) -> Iterator[list[Sample]]:
     """Let the filters judge every sample of a shard, in the order of the plan."""
-    judge = Judge(recipe.filters)
+    chain = FilterChain(recipe.filters)
     for block in blocks:
-        samples = judge(block)
+        samples = chain(block)
         yield samples
         if progress:
             progress.rendered(samples)

@@ -7,9 +7,8 @@ from typing import Any
 
 from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
-from l4f_datagen.dataset.jobs import JobRecord
 from l4f_datagen.dataset.open import open_dataset
-from l4f_datagen.dataset.ownership import Asked
+from l4f_datagen.dataset.ownership import Asked, JobRecord
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.job import Job, MakeShard
@@ -17,10 +16,9 @@ from l4f_datagen.pipeline.local_engine import local_engine
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.pipeline.provenance import dataset_facts, provenance
 from l4f_datagen.pipeline.ray_engine import ray_engine
+from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.share import ShareQuota
-from l4f_datagen.rendering.sweep import sweep_of
 from l4f_datagen.report.pages import dataset_pages
 from l4f_datagen.training.history import preview_png
 
@@ -38,9 +36,7 @@ def make_dataset(job: Job) -> dict[str, Any]:
         L4FError: from any stage, in words and with the exit code of its class.
     """
     recipe = job.recipe
-    quota = Quota(job.number, job.count, sweep_of(recipe.sampling))
-    if job.share:
-        quota = ShareQuota(quota, job.share)
+    quota = Quota(job.number, job.count, sweep_of(recipe.sampling), job.share)
     backgrounds = backgrounds_of(recipe.output)
     first, *_ = choose_devices(job.devices or (job.device,))
     networks = open_networks(recipe, str(first), offline=job.offline)
@@ -67,12 +63,12 @@ def make_dataset(job: Job) -> dict[str, Any]:
                     progress.found(marker.accepted, marker.attempted)
                 else:
                     marker = make_shard(shard, progress)
-                quota.book(marker.accepted, marker.attempted, marker.rejected)
+                quota.book(marker)
                 progress.settle(quota.accepted, quota.attempted)
         for note in dataset.notes:
             logger.info(note)
         if job.share:
-            dataset.leave(JobRecord(job.share, job.number, job.count))
+            dataset.record_job(JobRecord(job.share, job.number, job.count))
             return {"counts": dataset.counts().to_dict()}
         preview = preview_png(networks.alpha_run, networks.alpha_course)
         pages = dataset_pages(dataset, renderer, origin, preview)

@@ -15,9 +15,14 @@ from typing import Any
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.jobs import JobRecord, read_records
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
-from l4f_datagen.dataset.ownership import folder_lock, refuse_foreign, refuse_other_run
+from l4f_datagen.dataset.ownership import (
+    JobRecord,
+    folder_lock,
+    read_records,
+    refuse_foreign,
+    refuse_other_run,
+)
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
@@ -25,8 +30,8 @@ from l4f_datagen.io.plain_yaml import plain_yaml
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
-from l4f_datagen.rendering.sweep import sweep_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,33 +137,11 @@ def _take_in(part: Path, out: Path) -> None:
 
 
 def missing_shards(folder: Path, quota: Quota) -> list[int]:
-    """Name the shards that the dataset lacks, up to where it would end, or to the last one there.
-
-    Where accepted samples are counted and none before it is missing, the shard behind the last one
-    there is named; else nobody knows yet whether it is needed.
-
-    Raises:
-        L4FError: all are there, and yet too few samples, as ``Quota.shards``.
-    """
+    """Name the shards that the dataset lacks (see ``Quota.missing``)."""
     marked = layout.marked_shards(folder)
-    last, missing = max(marked, default=-1), list[int]()
-    try:
-        for shard, blocks in quota.shards():
-            marker = _marker(folder, shard) if shard in marked else None
-            if marker:
-                quota.book(marker.accepted, marker.attempted, marker.rejected)
-                continue
-            if quota.count == "attempts":
-                quota.book(0, sum(map(len, blocks)))
-            elif shard > last and missing:
-                break
-            missing.append(shard)
-            if quota.count == "accepted" and shard > last:
-                break
-    except L4FError:
-        if not missing:  # else the samples that lack are those of the missing shards
-            raise
-    return missing
+    return quota.missing(
+        lambda shard: _marker(folder, shard) if shard in marked else None, max(marked, default=-1)
+    )
 
 
 def _marker(folder: Path, shard: int) -> Marker | None:

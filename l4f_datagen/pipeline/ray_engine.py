@@ -26,9 +26,9 @@ from l4f_datagen.pipeline.job import Job, MakeShard
 from l4f_datagen.pipeline.local_engine import labelled
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import sweep_of
 
 MAX_RETRIES = 5
 """Times a shard is begun again after its worker was lost."""
@@ -134,12 +134,12 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
         planned = sum(map(len, quota.blocks(shard)))
         begin_ahead(shard)
         fetch(shard)
-        marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
+        marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:  # the dataset ends inside this shard
             _cancel(ray, running, dataset)
             running[shard] = task.remote(order, shard, quota.wanted)
             fetch(shard)
-            marker = dataset.take(shard, planned=planned, wanted=quota.wanted)
+            marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:
             raise L4FError("--engine ray", f"shard {shard} is torn", "run the same command again")
         progress.settle(quota.accepted + marker.accepted, quota.attempted + marker.attempted)
@@ -168,7 +168,7 @@ def _cancel(ray: Any, running: OrderedDict[int, Any], dataset: Dataset) -> None:
         shard, reference = running.popitem()
         with suppress(ray.exceptions.RayError):  # cancelled, or failed: nobody wants it now
             ray.get(reference)
-        dataset.give_up(shard)
+        dataset.discard_shard(shard)
 
 
 def _import_ray() -> Any:

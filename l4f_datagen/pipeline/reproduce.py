@@ -19,8 +19,9 @@ from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
+from l4f_datagen.rendering.quota import positions_given
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.rendering.sweep import Draw, Sweep, sweep_of
 from l4f_datagen.report.named_file import named_place
 from l4f_datagen.report.records import Records, read_records
 
@@ -106,16 +107,13 @@ def block_around(place: int, sweep: Sweep, end: int | None) -> list[Draw]:
 
 
 def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
-    """Find out where ``--count attempts`` cut the plan, inside of a block maybe.
-
-    Returns:
-        The number of positions; None where the run was free to render whole blocks.
+    """Find out where the plan of a finished dataset was cut (see ``positions_given``).
 
     Raises:
         InputRefused: the marker of the last shard is damaged.
     """
     shard = int(records.shard[-1])
-    path = marker_path(folder, shard)
+    planned, path = None, marker_path(folder, shard)
     if path.exists():
         try:
             [marker] = read_markers(folder, [shard])
@@ -123,10 +121,10 @@ def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
             problem = f"is no marker of a shard ({error})"
             remedy = "run the `make` that made the dataset again"
             raise InputRefused(os.fspath(path), problem, remedy) from error
-        part = recipe.sampling
-        return shard * part.block_size * part.blocks_per_shard + marker.planned
-    # Without markers, as after a download: a run that counts accepted samples ends with one.
-    return None if records.accepted[-1] else len(records)
+        planned = marker.planned
+    return positions_given(
+        sweep_of(recipe.sampling), shard, planned, len(records), bool(records.accepted[-1])
+    )
 
 
 def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:

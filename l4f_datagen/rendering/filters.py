@@ -28,12 +28,12 @@ Filter = Callable[[Sample], str | None]
 def coverage_filter(limits: CoverageFilter) -> Filter:
     """Reject a mask whose coverage is outside [min, max]."""
 
-    def judge(sample: Sample) -> str | None:
+    def reason(sample: Sample) -> str | None:
         if sample.scores["coverage"] < limits.min:
             return "coverage_low"
         return "coverage_high" if sample.scores["coverage"] > limits.max else None
 
-    return judge
+    return reason
 
 
 def border_filter(limits: BorderFilter) -> Filter:
@@ -44,17 +44,17 @@ def border_filter(limits: BorderFilter) -> Filter:
 def components_filter(limits: ComponentsFilter) -> Filter:
     """Reject a mask in more than ``max`` parts, or whose largest part is too small a share.
 
-    An empty mask has no parts; that is for the coverage to judge.
+    An empty mask has no parts; the coverage filter rejects it.
     """
 
-    def judge(sample: Sample) -> str | None:
+    def reason(sample: Sample) -> str | None:
         number = sample.scores["num_components"]
         if number > limits.max:
             return "too_many_components"
         small = number > 0 and sample.scores["largest_share"] < limits.min_largest_share
         return "largest_share_low" if small else None
 
-    return judge
+    return reason
 
 
 def uncertainty_filter(limits: UncertaintyFilter) -> Filter:
@@ -63,22 +63,22 @@ def uncertainty_filter(limits: UncertaintyFilter) -> Filter:
 
 
 def discriminator_filter(limits: DiscriminatorFilter) -> Filter:
-    """Reject a picture the discriminator takes for false."""
+    """Reject an image that the discriminator takes for generated."""
     return lambda s: "discriminator_low" if s.scores["discriminator"] < limits.min else None
 
 
 def noise_filter(limits: NoiseFilter) -> Filter:
-    """Reject a mask that hangs on the noise inputs."""
+    """Reject a mask that changes with the noise inputs."""
     return lambda s: "noise_unstable" if s.scores["noise_iou"] < limits.min_iou else None
 
 
 def flip_filter(limits: FlipFilter) -> Filter:
-    """Reject a mask that hangs on what is left and what is right."""
+    """Reject a mask that changes when the layout is mirrored."""
     return lambda s: "flip_unstable" if s.scores["flip_iou"] < limits.min_iou else None
 
 
 def duplicates_filter(limits: DuplicatesFilter) -> Filter:
-    """Reject a picture too like an earlier one (see ``Judge``)."""
+    """Reject an image too similar to an earlier one (see ``FilterChain``)."""
     return lambda s: (
         "near_duplicate" if s.scores["duplicate_distance"] < limits.min_distance else None
     )
@@ -102,13 +102,13 @@ def open_filters(part: FiltersPart) -> list[Filter]:
     return [FILTERS[name](limits) for name, limits in chosen if limits is not None]
 
 
-class Judge:
-    """Scores and judges the samples of one shard, in the order of the plan.
+class FilterChain:
+    """Scores and filters the samples of one shard, in the order of the plan.
 
     Near-duplicates are looked for among the accepted samples before in the same shard, whose
-    samples are always judged together and in this order: so a verdict depends on neither workers
-    nor restarts, and a dataset cut short by its number is the head of a longer one. A picture that
-    is like one in another shard stays.
+    samples are always filtered together and in this order. So the result depends on neither workers
+    nor restarts, and a shorter dataset is the head of a longer one. An image that is similar to one
+    in another shard stays.
     """
 
     def __init__(self, part: FiltersPart) -> None:
@@ -117,20 +117,20 @@ class Judge:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return the samples with scores and, where a filter rejects one, the first reason."""
-        return [self._judge(sample) for sample in measured(samples)]
+        return [self._filter(sample) for sample in measured(samples)]
 
-    def _judge(self, sample: Sample) -> Sample:
+    def _filter(self, sample: Sample) -> Sample:
         if self._hashes is None:
             return self._first_reason(sample)
         bits = difference_hash(sample.image)
         distance = round(hash_distance(bits, self._hashes), DIGITS)
         scores = sample.scores | {"duplicate_distance": distance}
-        judged = self._first_reason(replace(sample, scores=scores))
-        if judged.reason is None:
+        filtered = self._first_reason(replace(sample, scores=scores))
+        if filtered.reason is None:
             self._hashes.append(bits)
-        return judged
+        return filtered
 
     def _first_reason(self, sample: Sample) -> Sample:
-        reasons = (judgement(sample) for judgement in self._filters)
+        reasons = (rejects(sample) for rejects in self._filters)
         reason = next(filter(None, reasons), None)
         return sample if reason is None else replace(sample, reason=reason)

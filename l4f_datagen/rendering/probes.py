@@ -16,12 +16,12 @@ from l4f_datagen.recipe.domains import weights_path
 
 RESAMPLE_STREAM = 3
 MIRROR_AT = 4
-"""The layout is mirrored at this part of the picture's side."""
+"""The layout is mirrored at this part of the image's side."""
 
 
 @dataclass(frozen=True)
-class Take:
-    """One rendered block, still on its device, and the way to render it otherwise.
+class ProbeContext:
+    """One rendered block, still on its device, and a function that renders it in another way.
 
     Attributes:
         generator: what rendered it.
@@ -29,7 +29,7 @@ class Take:
         noise: the noise inputs it had.
         image: ``batch 3 h w`` in [-1, 1], the whole canvas.
         mask: bool ``batch h w``, cropped as the sample's.
-        again: noise inputs and a resolution to mirror at (or None) -> the mask of that render.
+        rerender: noise inputs and a resolution to mirror at (or None) -> the mask of that render.
     """
 
     generator: Generator
@@ -37,42 +37,44 @@ class Take:
     noise: Sequence[Tensor | None]
     image: Tensor
     mask: Tensor
-    again: Callable[[Sequence[Tensor | None], int | None], Tensor]
+    rerender: Callable[[Sequence[Tensor | None], int | None], Tensor]
 
 
-Probe = Callable[[Take], Float[Tensor, " batch"]]
+Probe = Callable[[ProbeContext], Float[Tensor, " batch"]]
 
 
-def noise_iou(take: Take) -> Float[Tensor, " batch"]:
+def noise_iou(context: ProbeContext) -> Float[Tensor, " batch"]:
     """IoU of each mask with the one that freshly drawn noise inputs give.
 
-    Noise decides texture and hair, not what is object: a mask that moves with it is a guess.
+    Noise decides texture and hair, not what is object: a mask that changes with it is a guess.
     """
     streams = [
         np.random.RandomState(np.array([seed, RESAMPLE_STREAM], dtype=np.uint32))
-        for seed in take.seeds
+        for seed in context.seeds
     ]
-    return paired_iou(take.mask, take.again(take.generator.noise("random", streams), None))
+    return paired_iou(
+        context.mask, context.rerender(context.generator.noise("random", streams), None)
+    )
 
 
-def flip_iou(take: Take) -> Float[Tensor, " batch"]:
+def flip_iou(context: ProbeContext) -> Float[Tensor, " batch"]:
     """IoU of each mask with that of the mirrored layout, mirrored back.
 
-    The trunk is mirrored at a quarter of the picture's side (at least 4 px), and the finer layers
-    finish a mirrored object. To mirror all features instead would tell nothing: the alpha network
+    The trunk is mirrored at a quarter of the image's side (at least 4 px), and the finer layers
+    finish a mirrored object. To mirror all features instead would show nothing: the alpha network
     has 1x1 convolutions and symmetric enlargement alone, so its answer is mirrored exactly.
     """
-    side = max(take.generator.spec.resolution // MIRROR_AT, 4)
-    return paired_iou(take.mask, take.again(take.noise, side).flip(2))
+    side = max(context.generator.spec.resolution // MIRROR_AT, 4)
+    return paired_iou(context.mask, context.rerender(context.noise, side).flip(2))
 
 
 def discriminator_probe(discriminator: Discriminator) -> Probe:
     """Return the probe of a discriminator's logit: higher is more like its training images.
 
-    Each image is scored as a batch of one, whose minibatch statistic is nought, so that no score
-    hangs on the neighbours; the logits lie apart from those in training, their order tells.
+    Each image is scored as a batch of one, whose minibatch statistic is 0, so that no score depends
+    on its neighbours. The logits differ from those in training; their order is what counts.
     """
-    return lambda take: discriminator(take.image.float(), group=1)
+    return lambda context: discriminator(context.image.float(), group=1)
 
 
 def paired_iou(

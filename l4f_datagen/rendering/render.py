@@ -15,10 +15,9 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import one_thread
 from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synthesis
 from l4f_datagen.recipe import Recipe, SplitPart
-from l4f_datagen.rendering.probes import Probe, Take, open_probes
-from l4f_datagen.rendering.splits import split_of
+from l4f_datagen.rendering.plan import Draw, split_of
+from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes
 from l4f_datagen.rendering.styles import Styles, styles_of
-from l4f_datagen.rendering.sweep import Draw
 
 HALF_RESOLUTIONS = 4
 """fp16 is for so many of the top resolutions."""
@@ -26,7 +25,8 @@ CLEANUP = {"largest_component": largest_component, "fill_holes": fill_holes}
 DRAWN, ALL_TRAIN = Styles(), SplitPart()
 DIGITS = 6
 CPU_PIXELS = 32 * 64**2
-"""Pixels rendered at once by one thread of a CPU: 32 pictures of 64 px, one of 512 px."""
+"""Pixels rendered at once by one thread of a CPU: 32 images of 64 px, one of 512 px; larger batches
+measured no faster."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Renderer:
         noise_mode: see the recipe.
         mask_threshold: mask = alpha > threshold.
         precision: "fp32", the reference; "bf16", autocast; "fp16", the top resolutions alone.
-        crop: left, top, right, bottom of the picture on the canvas, for image and alpha alike.
+        crop: left, top, right, bottom of the image on the canvas, for image and alpha alike.
         styles: where ws come from.
         background: how the trunk is muted for ``Sample.background``; None renders none.
         mask_cleanup: names from ``CLEANUP``, done to the mask in this order.
@@ -64,7 +64,7 @@ class Renderer:
         return [sample for piece in self.pieces(draws) for sample in self.start(piece).samples()]
 
     def pieces(self, draws: Sequence[Draw]) -> list[Sequence[Draw]]:
-        """Cut a block into batches: all of it, but on a CPU few large pictures at a time.
+        """Cut a block into batches: all of it, but on a CPU few large images at a time.
 
         There a thread renders one piece and bigger batches are no faster.
         """
@@ -93,7 +93,7 @@ class Renderer:
                 muted = self.generator.synthesis(ws, noise, self.background, half=self._half)
             arrays["background"] = self._pixels(muted.image)
         if alphas is not None and self.probes:
-            take = Take(
+            context = ProbeContext(
                 self.generator,
                 seeds,
                 noise,
@@ -101,7 +101,7 @@ class Renderer:
                 self._mask(alphas),
                 lambda noise, mirror_at: self._mask(self._paint(ws, noise, mirror_at)[1]),
             )
-            arrays |= {name: probe(take) for name, probe in self.probes.items()}
+            arrays |= {name: probe(context) for name, probe in self.probes.items()}
         return Rendering(self, draws, arrays)
 
     def _paint(
@@ -220,7 +220,7 @@ def noise_stream(seed: int) -> np.random.RandomState:
 
 
 def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None) -> Renderer:
-    """Return the recipe's renderer; without an alpha network it makes pictures alone.
+    """Return the recipe's renderer; without an alpha network it renders images only.
 
     Raises:
         UsageError: a truncation cutoff beyond the generator's layers; a discriminator asked for
@@ -228,7 +228,7 @@ def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None
         InputRefused: latents that cannot be read or do not fit the generator.
     """
     wants_background = alpha is not None and recipe.output.composites == "generated"
-    # Other rules of training take pictures from elsewhere; then the paper's way of muting is used.
+    # Other backgrounds of a training are images from files; then muting is that of the paper.
     mute: Mute = "const" if recipe.alpha.background == "const" else "conv1"
     return Renderer(
         generator,

@@ -16,7 +16,7 @@ DIGITS = 6
 
 
 def measure_block(samples: Sequence[Sample]) -> list[dict[str, float]]:
-    """Measure samples of one size; what the renderer measured already stands.
+    """Measure samples of one size; scores that the renderer measured are kept.
 
     coverage: mean of the mask. border_contact: share of border pixels inside the mask.
     num_components, largest_share: connected parts of the mask (before any clean-up), and the
@@ -28,7 +28,7 @@ def measure_block(samples: Sequence[Sample]) -> list[dict[str, float]]:
     masks = np.stack([sample.mask for sample in samples])
     alphas = np.stack([sample.alpha for sample in samples])
     num_components, largest_share = count_components(masks)
-    # Added up in float64, so that six digits do not hang on the order of addition.
+    # Summed in float64, so that six digits do not depend on the order of addition.
     uncertainty = np.minimum(alphas, 1 - alphas).mean(axis=(1, 2), dtype=np.float64)
     columns = {
         "coverage": np.count_nonzero(masks, axis=(1, 2)) / masks[0].size,
@@ -51,9 +51,9 @@ def measured(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:
-    """Return the 256 bits of a picture's difference hash (dHash): where it brightens to the right.
+    """Return the 256 bits of an image's difference hash (dHash): where it brightens to the right.
 
-    Of the picture shrunk to 17 x 16 grey levels, so that small shifts, noise and size hardly count.
+    Of the image shrunk to 17 x 16 grey levels, so that small shifts, noise and size hardly count.
     """
     size = HASH_SIDE + 1, HASH_SIDE
     grey = Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX)

@@ -14,7 +14,7 @@ from l4f_datagen.models.generator import Generator, draw_z
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe import SamplingPart
 from l4f_datagen.rendering.latents import Latents, open_latents
-from l4f_datagen.rendering.sweep import Draw
+from l4f_datagen.rendering.plan import Draw
 
 MIXING_STREAM = 2
 
@@ -24,7 +24,7 @@ class Styles:
     """How the recipe comes by ws.
 
     Attributes:
-        latents: rows that stand in for drawn z; None draws z from the seed.
+        latents: rows used instead of drawn z; None draws z from the seed.
         latent_space: what those rows are, "w" or "z".
         style_mixing: share of samples whose finer layers take the w of a second z.
         truncation_cutoff: first rows of ws that psi acts on; None: all.

@@ -8,8 +8,8 @@ from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.dataset.indexes import Page
 from l4f_datagen.dataset.layout import PREVIEW
 from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer
-from l4f_datagen.rendering.sweep import Draw
 from l4f_datagen.report.card import card_page
 from l4f_datagen.report.html import MAX_SHOWN, write_report
 from l4f_datagen.report.records import Records, records_of
@@ -35,7 +35,7 @@ def dataset_pages(
     records = records_of(dataset.rows())
     chosen = sheet_choice(records)
     shown = {*chosen, *choose_shown(records, MAX_SHOWN)}
-    dataset.bring({records.key(i): int(records.shard[i]) for i in shown})
+    dataset.fetch_images({records.key(i): int(records.shard[i]) for i in shown})
     stored = sheet_pictures(dataset.folder, records, chosen)
     if len(stored) < len(chosen):  # formats without alpha, such as YOLO alone
         stored = _rendered(renderer, records, chosen)

@@ -118,12 +118,13 @@ def _from_tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             key, _, rest = member.name.partition(".")
-            part = {"mask.png": "mask", "alpha.png": "alpha", "json": ""}.get(rest, "image")
-            file = tar.extractfile(member) if key in wanted and part else None
+            names = {"mask.png": "mask", "alpha.png": "alpha"}
+            part = names | {suffix[1:]: "image" for suffix in IMAGE_SUFFIXES}
+            file = tar.extractfile(member) if key in wanted and rest in part else None
             if file is None or member.size > MAX_FILE_BYTES:
                 continue
             parts = gathered.setdefault(key, {})
-            parts[part] = file.read()
+            parts[part[rest]] = file.read()
             if len(parts) == len(PARTS):
                 del gathered[key]
                 stored = _decode([parts[name] for name in PARTS], {})

@@ -12,9 +12,9 @@ from l4f_datagen.annotate.diverse import (
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering.latents import open_latents
+from l4f_datagen.rendering.plan import Sweep
 from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.rendering.styles import Styles
-from l4f_datagen.rendering.sweep import Sweep
 
 
 def sweep(psi=(0.5, 1.0), seeds="0-"):

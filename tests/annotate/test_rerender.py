@@ -9,8 +9,8 @@ from l4f_datagen.annotate.key_file import KeyFile, KeyRow
 from l4f_datagen.annotate.rerender import Rerendered, check_drawn_alike
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer
-from l4f_datagen.rendering.sweep import Draw
 
 ROWS = [KeyRow("a.png", 0.5, 3), KeyRow("b.png", 1.0, 7)]
 

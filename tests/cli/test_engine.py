@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from l4f_datagen.cli import cli
 from l4f_datagen.cli.engine import engine_keys
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.rendering.quota import Share
 
 GIVEN = {"devices": None, "workers": None, "engine": "local", "ray_address": None, "shard": None}
 MAKE = ["make", "--domain", "toy-cars", "--n", "1"]

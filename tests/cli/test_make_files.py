@@ -14,8 +14,8 @@ from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import Draw
 
 FORMATS = {
     "png": ("PNG", ".png", "| picture files | images PNG; masks and alphas PNG |"),
@@ -131,7 +131,7 @@ def test_a_folder_among_its_own_backgrounds_is_refused(tiny_recipe, tmp_path, mo
     words += ["--out", folder / "out", *more]
     result = CliRunner().invoke(cli, [str(word) for word in words])
     assert result.exit_code == 2
-    assert f"{folder}/out: lies in the folder of backgrounds {folder}, " in result.output
+    assert f"{folder}/out: is inside the folder of backgrounds {folder}: " in result.output
     assert not (folder / "out").exists()
 
 

@@ -1,10 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.dataset.ledger import Counts, cut_after_accepted, ledger_row, until_accepted
+from l4f_datagen.dataset.ledger import Counts, ledger_row
 
 PIXELS = {
     "image": np.zeros((1, 1, 3), np.uint8),
@@ -19,20 +18,6 @@ def make_attempts(pattern):
         Sample(at + 1, f"k{at}", 0.5, at, **PIXELS, reason=None if sign == "+" else "blur")
         for at, sign in enumerate(pattern)
     ]
-
-
-@pytest.mark.parametrize(("wanted", "kept"), [(None, 6), (1, 2), (2, 3), (3, 5), (4, 6), (9, 6)])
-def test_cut_keeps_up_to_the_wanted_one(wanted, kept):
-    attempts = make_attempts("-++-+-")
-    assert cut_after_accepted(attempts, wanted) == attempts[:kept]
-
-
-@pytest.mark.parametrize(("wanted", "pulled"), [(None, 3), (1, 1), (2, 2), (3, 2), (4, 3), (9, 3)])
-def test_no_block_is_pulled_beyond_the_wanted_one(wanted, pulled):
-    blocks = [make_attempts("-+"), make_attempts("+-+"), make_attempts("-+")]
-    todo = iter(blocks)
-    assert list(until_accepted(todo, wanted)) == blocks[:pulled]
-    assert list(todo) == blocks[pulled:]
 
 
 def test_a_row_is_plain_json_values():

@@ -165,30 +165,6 @@ def test_what_is_no_marker(data):
         Marker.from_bytes(data)
 
 
-def make_marker(planned, statuses):
-    rows = [{"status": status} for status in statuses]
-    accepted = statuses.count("accepted")
-    return Marker(0, planned, len(rows), accepted, {"x": len(rows) - accepted}, 0, [], rows)
-
-
-YES, NO = "accepted", "rejected"
-
-
-@pytest.mark.parametrize(
-    ("statuses", "fits"),
-    [
-        ([YES, NO, YES, NO], {None: True, 4: True, 3: True, 2: False, 1: False}),
-        ([YES, NO, NO, YES], {None: True, 3: True, 2: True, 1: False}),
-        ([YES, NO, YES], {None: False, 3: False, 2: True, 1: False}),
-        ([NO, NO, NO, NO], {None: True, 1: True}),
-    ],
-)
-def test_a_marker_fits_where_an_undisturbed_run_would_end_it_alike(statuses, fits):
-    marker = make_marker(4, statuses)
-    assert {wanted: marker.fits(4, wanted) for wanted in fits} == fits
-    assert not any(marker.fits(5, wanted) for wanted in fits)
-
-
 def marker_bytes(folder):
     return (folder / ".l4f/shards/00001.json").read_bytes()
 

@@ -9,7 +9,9 @@ import pytest
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.ownership import JobRecord, drop_records, read_records
 from l4f_datagen.recipe import OutputPart
+from l4f_datagen.rendering.quota import Share
 
 
 def test_a_folder_is_made_with_its_parents(discs, tmp_path):
@@ -22,7 +24,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(discs, tmp_path):
     for overwrite in (False, True):
         with pytest.raises(
             UsageError,
-            match=f"^{tmp_path}: not empty, and not made by this tool; choose another folder$",
+            match=f"^{tmp_path}: is not empty, and was not made by this tool; choose another fol",
         ):
             discs.make_dataset(tmp_path, 2, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -86,10 +88,10 @@ def test_a_read_only_folder(discs, tmp_path, finished):
         (
             {"recipe_hash": "other"},
             r"holds a dataset of another recipe \(its text is the same: weights, latents or "
-            r"background pictures have changed\); choose another folder",
+            r"background images have changed\); choose another folder",
         ),
-        ({"formats": ["png"]}, "begun with formats png, coco, hf, now png; .* --overwrite"),
-        ({"output": {"alpha_bits": 16}}, "begun with alpha bits 8, now 16; .* --overwrite"),
+        ({"formats": ["png"]}, "was made with formats png, coco, hf, now png; .* --overwrite"),
+        ({"output": {"alpha_bits": 16}}, "was made with alpha bits 8, now 16; .* --overwrite"),
     ],
 )
 def test_another_run_is_refused_unless_it_overwrites(discs, tmp_path, change, match):
@@ -136,7 +138,7 @@ def test_a_damaged_record(discs, tmp_path, record):
 def test_a_layout_of_another_version(discs, tmp_path):
     discs.make_dataset(tmp_path, 3)
     (tmp_path / ".l4f/run.json").write_bytes(b'{"schema": 99}')
-    with pytest.raises(UsageError, match=r"laid out by another version \(99, now 1\); .*--overwr"):
+    with pytest.raises(UsageError, match=r"layout of another version \(99, now 2\); .*--overwr"):
         discs.make_dataset(tmp_path, 3)
 
 
@@ -170,4 +172,69 @@ def test_one_process_cannot_open_it_twice(discs, tmp_path):
     ):
         pass
     with open_dataset(tmp_path, **options), nullcontext():
+        pass
+
+
+@pytest.fixture
+def opened(discs, tmp_path):
+    def of(share=None, **options):
+        given = {**discs.RUN, "output": OutputPart(formats=discs.ALL), "share": share, **options}
+        return open_dataset(tmp_path / "out", **given)
+
+    return of
+
+
+def test_jobs_write_side_by_side_and_a_make_ends_in_the_same_bytes(discs, opened, tmp_path):
+    with opened(Share(0, 2)) as even, opened(Share(1, 2)) as odd:
+        for shard in range(3):
+            dataset = odd if shard % 2 else even
+            dataset.write(shard, discs.plan_blocks(shard), planned=8)
+        even.record_job(JobRecord(Share(0, 2), 15, "accepted"))
+    discs.make_dataset(tmp_path / "out", 15)
+    discs.make_dataset(tmp_path / "alone", 15)
+    assert discs.files_of(tmp_path / "out") == discs.files_of(tmp_path / "alone")
+
+
+def test_the_same_share_twice_is_refused_and_so_is_a_make_beside_it(discs, opened, tmp_path):
+    with opened(Share(0, 2)):
+        with (
+            pytest.raises(UsageError, match=r"out \(--shard 0/2\): another process is writing"),
+            opened(Share(0, 2)),
+        ):
+            pass
+        with pytest.raises(UsageError, match="out: another process is writing here"):
+            discs.make_dataset(tmp_path / "out", 15)
+    with (
+        opened(),
+        pytest.raises(UsageError, match="out: another process is writing here"),
+        opened(Share(0, 2)),
+    ):
+        pass
+
+
+def test_a_job_sweeps_its_own_shards_alone(opened, tmp_path):
+    with opened():
+        pass
+    for shard in (0, 1):
+        (tmp_path / f"out/images/{shard:05d}.part").mkdir(parents=True)
+    with opened(Share(1, 2)):
+        assert [path.name for path in (tmp_path / "out/images").iterdir()] == ["00000.part"]
+
+
+def test_records_are_read_back_in_order_and_damaged_ones_are_none(tmp_path):
+    for index in (2, 0):
+        JobRecord(Share(index, 3), 50, "attempts").write(tmp_path)
+    (tmp_path / ".l4f/jobs/00001-of-00003.json").write_text("{")
+    found = [JobRecord(Share(index, 3), 50, "attempts") for index in (0, 2)]
+    assert read_records(tmp_path) == found
+    drop_records(tmp_path)
+    assert read_records(tmp_path) == []
+    assert not (tmp_path / ".l4f").exists()
+
+
+def test_a_job_cannot_overwrite(opened):
+    with (
+        pytest.raises(UsageError, match="--overwrite: given with --shard, would delete what"),
+        opened(Share(0, 2), overwrite=True),
+    ):
         pass

@@ -50,7 +50,7 @@ def test_the_layout(undisturbed):
         *("ledger.jsonl", "manifest.json", "recipe.yaml"),
     ]
     assert "images/00001/psi1000-seed0000009.png" in names
-    assert len(names) == 13 + 3 * 8
+    assert len(names) == 13 + 4 * 8
 
 
 def test_a_finished_dataset_is_left_as_it_is(discs, tmp_path, undisturbed):
@@ -78,7 +78,7 @@ def test_growing(discs, tmp_path, undisturbed, before, after, rendered):
     notes = discs.make_dataset(tmp_path / "a", after, blocks=recording(discs, found))
     assert discs.files_of(tmp_path / "a") == undisturbed(after)
     assert found == rendered
-    assert all("ends elsewhere with this count" in note for note in notes)
+    assert all("has more or fewer samples than are asked for" in note for note in notes)
 
 
 def test_a_smaller_number_deletes_nothing_without_overwrite(discs, tmp_path, undisturbed):
@@ -193,7 +193,7 @@ def test_a_renderer_that_raises_keeps_finished_shards(discs, tmp_path, undisturb
 
 
 @pytest.mark.parametrize("method", ["add", "close"])
-@pytest.mark.parametrize("writer", ["png.PngShard", "coco.CocoShard", "hf.HfShard"])
+@pytest.mark.parametrize("writer", ["files.PngShard", "coco.CocoShard", "hf.HfShard"])
 def test_a_writer_that_raises(discs, tmp_path, undisturbed, monkeypatch, writer, method):
     with monkeypatch.context() as patch:
         calls = []
@@ -244,7 +244,7 @@ def test_indexes_go_before_a_shard_is_touched(discs, tmp_path):
 
     def stopped(shard):
         left = {path.name for path in tmp_path.iterdir()}
-        assert left == {".l4f", "images", "masks", "alpha", "data"}
+        assert left == {".l4f", "images", "masks", "labels", "alpha", "data"}
         raise KeyboardInterrupt
         yield
 

@@ -15,9 +15,9 @@ from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering import render as render_module
+from l4f_datagen.rendering.plan import Sweep
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer
-from l4f_datagen.rendering.sweep import Sweep
 
 
 @pytest.fixture

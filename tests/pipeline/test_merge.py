@@ -10,7 +10,7 @@ from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.merge import Merge, merge_dataset
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.rendering.quota import Share
 
 RENDERED = "what is needed of them is rendered here"
 
@@ -111,7 +111,7 @@ def test_files_of_others_are_not_touched(tiny_recipe, tmp_path):
     others = tmp_path / "others/images/00000/holiday.jpg"
     others.parent.mkdir(parents=True)
     others.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="others: not empty, and not made by this tool"):
+    with pytest.raises(UsageError, match="others: is not empty, and was not made by this tool"):
         merge(tmp_path / "others", tmp_path / "part")
     with pytest.raises(UsageError, match="jpg: expected a folder, got a file"):
         merge(others, tmp_path / "part")

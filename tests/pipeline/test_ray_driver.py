@@ -13,7 +13,7 @@ from l4f_datagen.pipeline import ray_engine as ray_engine_module
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.rendering.share import Share
+from l4f_datagen.rendering.quota import Share
 
 
 class RayError(Exception):

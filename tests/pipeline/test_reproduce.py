@@ -13,7 +13,7 @@ from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.reproduce import block_around, plan_end
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.rendering.sweep import sweep_of
+from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.report.html import again_command
 from l4f_datagen.report.records import read_records
 

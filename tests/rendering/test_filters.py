@@ -7,7 +7,7 @@ import pytest
 from l4f_datagen.recipe import BorderFilter, CoverageFilter, FiltersPart
 from l4f_datagen.rendering.filters import (
     FILTERS,
-    Judge,
+    FilterChain,
     border_filter,
     coverage_filter,
     open_filters,
@@ -16,7 +16,7 @@ from l4f_datagen.rendering.scores import measure_block
 
 
 def judge(sample, **part):
-    [judged] = Judge(FiltersPart(**part))([sample])
+    [judged] = FilterChain(FiltersPart(**part))([sample])
     return judged
 
 
@@ -158,7 +158,7 @@ class TestDuplicates:
         return picture(make_sample(size=(64, 64)), level=0)
 
     def reasons(self, samples, part=PART, cuts=()):
-        judge = Judge(part)
+        judge = FilterChain(part)
         edges = [0, *cuts, len(samples)]
         blocks = [samples[a:b] for a, b in pairwise(edges)]
         return [sample.reason for block in blocks for sample in judge(block)]
@@ -173,9 +173,9 @@ class TestDuplicates:
             ]
 
     def test_distances_are_kept_for_all_and_only_where_it_is_on(self, first):
-        judged = Judge(self.PART)([first, first])
+        judged = FilterChain(self.PART)([first, first])
         assert [sample.scores["duplicate_distance"] for sample in judged] == [1.0, 0.0]
-        assert "duplicate_distance" not in Judge(FiltersPart())([first])[0].scores
+        assert "duplicate_distance" not in FilterChain(FiltersPart())([first])[0].scores
 
     def test_what_another_filter_rejects_is_no_original(self, first):
         empty = replace(first, mask=np.zeros((64, 64), np.bool_))

@@ -6,8 +6,9 @@ from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.recipe import FiltersPart, GeneratorPart, check_recipe
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.probes import (
-    Take,
+    ProbeContext,
     discriminator_probe,
     flip_iou,
     noise_iou,
@@ -16,7 +17,6 @@ from l4f_datagen.rendering.probes import (
     paired_iou,
 )
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.sweep import Draw
 
 DRAWS = [Draw(1, 1.0, 0), Draw(2, 0.5, 0), Draw(3, 1.0, 4), Draw(4, 1.0, 9)]
 THRESHOLD = 0.45
@@ -176,7 +176,7 @@ def test_a_take_renders_otherwise_with_the_samples_own_crop(networks):
     generator, alpha = networks
     seen = []
 
-    def probe(take: Take):
+    def probe(take: ProbeContext):
         seen.append(take)
         return torch.zeros(len(take.seeds))
 
@@ -186,7 +186,7 @@ def test_a_take_renders_otherwise_with_the_samples_own_crop(networks):
     [take] = seen
     assert take.mask.shape == (4, 16, 28)
     with torch.inference_mode():
-        again = take.again(take.noise, None)
+        again = take.rerender(take.noise, None)
     for sample, mask, other in zip(samples, take.mask, again, strict=True):
         np.testing.assert_array_equal(sample.mask, mask.numpy())
         np.testing.assert_array_equal(sample.mask, other.numpy())

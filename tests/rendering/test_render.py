@@ -5,10 +5,9 @@ import torch
 from l4f_datagen.core.masks import components, fill_holes, largest_component
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.recipe import SplitPart, check_recipe
+from l4f_datagen.rendering.plan import Draw, split_of
 from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
-from l4f_datagen.rendering.splits import split_of
 from l4f_datagen.rendering.styles import Styles
-from l4f_datagen.rendering.sweep import Draw
 
 DRAWS = [Draw(1, 0.5, 11), Draw(2, 1.0, 11), Draw(3, 0.7, 12), Draw(7, 0.0, 2**32 - 1)]
 
@@ -215,10 +214,10 @@ def test_the_recipes_renderer(make_generator, make_alpha):
         "f",
     )
     assert renderer_of(recipe, generator, network) == Renderer(
-        generator, network, "random", 0.3, "bf16", (0, 2, 16, 14)
+        generator, network, "random", 0.3, "bf16", (0, 2, 16, 14), split=recipe.output.split
     )
     plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
-    assert plain == Renderer(generator, None, "const", 0.9, "fp32", None)
+    assert plain == Renderer(generator, None, split=SplitPart(train=0.9, val=0.1))
 
 
 def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator, make_alpha):

@@ -4,8 +4,8 @@ import torch
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.recipe import SamplingPart
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.styles import Styles, draw_mix, styles_of
-from l4f_datagen.rendering.sweep import Draw
 
 DRAWS = [Draw(1, 0.5, 3), Draw(2, 1.0, 3), Draw(3, 0.7, 0), Draw(4, 1.0, 2)]
 NUM_WS = 6

@@ -1,4 +1,4 @@
-"""Backgrounds: a folder of the user's pictures, checked at the door, one chosen for each key."""
+"""Backgrounds: the user's images, checked when the folder is opened; cut-outs, composites."""
 
 import hashlib
 import os
@@ -11,33 +11,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.sample import Sample, alpha_to_uint8
 from l4f_datagen.io.photo import opened, upright_rgb
 from l4f_datagen.recipe import OutputPart
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-"""What the suffixes stand for, whichever of them a file has; nothing else is decoded."""
+"""Formats of these suffixes; a file may have any of the suffixes, nothing else is decoded."""
 MAX_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """Pictures that were all readable when the folder was opened.
+    """Images that could all be read when the folder was opened.
 
     Attributes:
-        folder: where they lie.
+        folder: that holds them.
         names: paths below the folder, sorted.
-        sha256: of names and contents; stands for the folder in the recipe's hash.
+        sha256: of names and contents, part of the recipe's hash.
     """
 
     folder: Path
     names: tuple[str, ...]
     sha256: str
 
-    def picture(self, key: str, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return the picture of a key, uint8 ``h w 3``: scaled to cover ``size_hw``, then cropped.
+    def image(self, key: str, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the image of a key, uint8 ``h w 3``: scaled to cover ``size_hw``, then cropped.
 
-        Which one it is depends on the key and the number of pictures alone.
+        Only the key and the number of images decide which one it is.
 
         Raises:
             InputRefused: it cannot be read any more.
@@ -45,8 +46,8 @@ class Backgrounds:
         digest = hashlib.sha256(key.encode()).digest()
         name = self.names[int.from_bytes(digest[:8], "big") % len(self.names)]
         height, width = size_hw
-        picture = _read(self.folder / name)
-        return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
+        image = _read(self.folder / name)
+        return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
 
 
 def backgrounds_of(output: OutputPart) -> Backgrounds | None:
@@ -60,30 +61,32 @@ def backgrounds_of(output: OutputPart) -> Backgrounds | None:
 
 
 def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
-    """Refuse a dataset whose own pictures would be backgrounds once it is resumed.
+    """Refuse a dataset whose own images would be backgrounds once it is resumed.
 
     Raises:
-        UsageError: ``out`` is the folder of backgrounds, or lies below it.
+        UsageError: ``out`` is the folder of backgrounds, or is inside it.
     """
     folder = output.composites_folder
     if folder is None:
         return
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
-        problem = f"lies in the folder of backgrounds {folder}, and its pictures would count there"
+        problem = (
+            f"is inside the folder of backgrounds {folder}: its images would become backgrounds"
+        )
         raise UsageError(str(out), problem, "choose a folder outside of it")
 
 
 def open_backgrounds(folder: Path) -> Backgrounds:
-    """Read every picture below a folder once, to the last byte.
+    """Read every image in a folder and its subfolders once, to the last byte.
 
     Raises:
-        InputRefused: no folder, no picture in it, or one that is broken or above 64 megapixels.
+        InputRefused: no folder, no image in it, or one that is broken or above 64 megapixels.
     """
-    # For the threads that read pictures again: a filter that one of them lifts, as the decoder
-    # does, lifts those of the others.
+    # Once for all threads that read the images again: warning filters are shared, and a thread
+    # that restores them, as the decoder does, would undo those of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     if not folder.is_dir():
-        raise InputRefused(str(folder), "is no folder", "name a folder of background pictures")
+        raise InputRefused(str(folder), "is not a folder", "name a folder of background images")
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -92,7 +95,7 @@ def open_backgrounds(folder: Path) -> Backgrounds:
     if not names:
         endings = " ".join(sorted(SUFFIXES))
         raise InputRefused(
-            str(folder), f"holds no picture ({endings})", "name a folder of background pictures"
+            str(folder), f"contains no image ({endings})", "name a folder of background images"
         )
     digest = hashlib.sha256()
     for name in names:
@@ -104,8 +107,42 @@ def open_backgrounds(folder: Path) -> Backgrounds:
 
 
 def _read(path: Path) -> Image.Image:
-    with opened(path, str(path), FORMATS) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            size = f"{picture.width} x {picture.height}"
+    with opened(path, str(path), FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            size = f"{image.width} x {image.height}"
             raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
-        return upright_rgb(picture, str(path))
+        return upright_rgb(image, str(path))
+
+
+def cutout_rgba(sample: Sample) -> NDArray[np.uint8]:
+    """Return the image with its alpha as fourth channel, uint8 ``h w 4``.
+
+    Straight alpha: the colours are those of the image, not multiplied by alpha.
+    """
+    return np.dstack([sample.image, alpha_to_uint8(sample.alpha)])
+
+
+def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay the object over a background: ``alpha * image + (1 - alpha) * background``.
+
+    The composite of Labels4Free (sec. 3.1), here of bytes, with the soft matte.
+
+    Args:
+        sample: image and matte.
+        background: uint8 ``h w 3``.
+
+    Returns:
+        uint8 ``h w 3``, rounded half to even.
+
+    Raises:
+        ValueError: a background of another dtype or size.
+    """
+    image = sample.image
+    if background.dtype != np.uint8 or background.shape != image.shape:
+        raise ValueError(
+            f"{sample.key}: expected background uint8 {image.shape}, "
+            f"got {background.dtype} {background.shape}"
+        )
+    alpha = sample.alpha[:, :, None]
+    mixed: NDArray[np.uint8] = np.rint(alpha * image + (1 - alpha) * background).astype(np.uint8)
+    return mixed

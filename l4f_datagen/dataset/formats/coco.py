@@ -9,10 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from l4f_datagen.dataset.formats.encoding import Encoded, image_suffix
-from l4f_datagen.dataset.formats.instances import Instance
-from l4f_datagen.dataset.formats.merging import Shards
-from l4f_datagen.dataset.manifest import dump_json
+from l4f_datagen.dataset.formats.encoding import Encoded, Instance, image_suffix
+from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 

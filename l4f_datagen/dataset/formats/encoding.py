@@ -1,4 +1,4 @@
-"""Encoding: an accepted sample becomes bytes once, for all writers."""
+"""Encoding: an accepted sample becomes bytes once, for all formats; its objects are measured."""
 
 import io
 from collections import deque
@@ -9,38 +9,122 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
-from l4f_datagen.core.masks import coverage
+from l4f_datagen.core.masks import EIGHT_CONNECTED, Ring, coverage, polygons_xy
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
-from l4f_datagen.dataset.formats.backgrounds import Backgrounds
-from l4f_datagen.dataset.formats.compositing import composite_rgb, cutout_rgba
-from l4f_datagen.dataset.formats.instances import Instance, find_instances
+from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, cutout_rgba
 from l4f_datagen.io.png_bytes import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
-Pictures = Sequence[NDArray[np.uint8]]
+Mask = NDArray[np.bool_]
 
 
-def _save_each(pictures: Pictures, **options: Any) -> list[bytes]:
+@dataclass(frozen=True)
+class Instance:
+    """One object.
+
+    Attributes:
+        area_px: pixels of its mask.
+        bbox_xywh: smallest box around it in px.
+        rle: COCO's compressed run lengths of its mask.
+        outlines: its outer rings, exact along the pixels' edges; empty unless asked for.
+        num_holes: holes the outer rings cannot express; 0 unless outlines are asked for.
+    """
+
+    area_px: int
+    bbox_xywh: tuple[int, int, int, int]
+    rle: dict[str, Any]
+    outlines: tuple[Ring, ...] = ()
+    num_holes: int = 0
+
+
+def needs_outlines(output: OutputPart) -> bool:
+    """Whether any chosen format draws polygons."""
+    return "yolo" in output.formats or (
+        "coco" in output.formats and output.coco_segmentation == "polygon"
+    )
+
+
+def find_instances(masks: Sequence[Mask], output: OutputPart) -> list[tuple[Instance, ...]]:
+    """Find the objects of masks of one size ``h w``; none in an empty mask.
+
+    Components come in the order of their topmost, then leftmost pixel.
+    """
+    parts = [_DIVIDE[output.instances](mask) for mask in masks]
+    found = iter(_measure([mask for those in parts for mask in those], needs_outlines(output)))
+    return [tuple(next(found) for _ in those) for those in parts]
+
+
+def _whole(mask: Mask) -> list[Mask]:
+    return [mask] if mask.any() else []
+
+
+def _components(mask: Mask) -> list[Mask]:
+    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
+    return [labels == number for number in range(1, count + 1)]
+
+
+_DIVIDE: dict[str, Callable[[Mask], list[Mask]]] = {"image": _whole, "components": _components}
+
+
+def _measure(masks: Sequence[Mask], outlined: bool) -> list[Instance]:
+    if not masks:
+        return []
+    stack = np.stack(masks)
+    # pycocotools takes h w n in Fortran order, which is n w h as C has it: one copy, one call.
+    columns = np.ascontiguousarray(stack.transpose(0, 2, 1)).view(np.uint8)
+    rles = coco_mask.encode(columns.T)
+    # Its own area and toBbox fail from 256 and 64 masks on.
+    areas, boxes = np.count_nonzero(stack, axis=(1, 2)).tolist(), _boxes_xywh(stack).tolist()
+    instances = []
+    for mask, rle, area_px, bbox_xywh in zip(masks, rles, areas, boxes, strict=True):
+        rings = polygons_xy(mask) if outlined else []
+        outer = tuple(ring for ring in rings if not ring.is_hole)
+        counts = rle["counts"].decode("ascii")
+        plain = {"size": [int(side) for side in rle["size"]], "counts": counts}
+        instances.append(
+            Instance(area_px, tuple(bbox_xywh), plain, outer, num_holes=len(rings) - len(outer))
+        )
+    return instances
+
+
+def _boxes_xywh(stack: Mask) -> NDArray[np.int64]:
+    """Boxes ``n 4`` of masks ``n h w``, none of them empty."""
+    first, sides = [], []
+    for across in (1, 2):  # what is left are columns, then rows
+        occupied: Mask = np.asarray(stack.any(axis=across))
+        start = occupied.argmax(axis=1)
+        stop = occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
+        first.append(start)
+        sides.append(stop - start)
+    return np.stack([*first, *sides], axis=1)
+
+
+Images = Sequence[NDArray[np.uint8]]
+
+
+def _save_each(images: Images, **options: Any) -> list[bytes]:
     files = []
-    for pixels in pictures:
+    for pixels in images:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, **options)
         files.append(buffer.getvalue())
     return files
 
 
-IMAGE_ENCODERS: dict[str, Callable[[Pictures], list[bytes]]] = {
+IMAGE_ENCODERS: dict[str, Callable[[Images], list[bytes]]] = {
     "png": partial(encode_pngs, filter_name="average"),
     "webp": partial(_save_each, format="WEBP", lossless=True, quality=0, method=0, exact=True),
     "jpeg": partial(_save_each, format="JPEG", quality=95, subsampling=0),
 }
-"""Image format to what encodes pictures of one size in it."""
+"""Image format to what encodes images of one size in it."""
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 TASK_PIXELS = 16 * 64**2
-"""Handed to a thread at once: of small pictures several, for a hand-over costs as much as one."""
+"""Pixels handed to a thread at once: 16 images of 64 px, for a hand-over costs as much as one."""
 BLOCKS_AHEAD = 2
 LISTS_OBJECTS = {"coco", "yolo"}
 
@@ -51,7 +135,7 @@ def image_suffix(output: OutputPart) -> str:
 
 
 def cutout_format(output: OutputPart) -> str:
-    """Image format of cut-outs: JPEG has no alpha, so PNG stands in."""
+    """Image format of cut-outs; PNG where it would be JPEG, which has no alpha."""
     return "png" if output.image_format == "jpeg" else output.image_format
 
 
@@ -90,7 +174,7 @@ class Encoded:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of the sample but its pictures: plain values for a table or a JSON file."""
+        """What is known of the sample beside its files: plain values for a table or a JSON file."""
         sample = self.sample
         height, width = sample.mask.shape
         return {
@@ -120,7 +204,7 @@ class Encoder:
 
     Attributes:
         output: what is written.
-        backgrounds: the user's pictures for ``composites: folder``.
+        backgrounds: the user's images for ``composites: folder``.
     """
 
     output: OutputPart
@@ -131,7 +215,7 @@ class Encoder:
 
         Raises:
             ValueError: an array of another dtype, rank, size or range than ``Sample`` says.
-            InputRefused: a background picture changed under our hands.
+            InputRefused: a background image can no longer be read.
         """
         keep_all = self.output.keep_rejected
         kept = [sample for sample in samples if keep_all or sample.reason is None]
@@ -171,7 +255,7 @@ class Encoder:
     def _background(self, sample: Sample) -> NDArray[np.uint8]:
         if self.backgrounds is not None:
             height, width = sample.mask.shape
-            return self.backgrounds.picture(sample.key, (height, width))
+            return self.backgrounds.image(sample.key, (height, width))
         if sample.background is None:
             raise ValueError(f"{sample.key}: expected a background for its composite, got none")
         return sample.background

@@ -1,4 +1,4 @@
-"""Hugging Face: Parquet files whose schema says which columns are pictures.
+"""Hugging Face: Parquet files whose schema says which columns are images.
 
 ``datasets.load_dataset(folder)`` gives PIL images; the bytes in a cell are those of the PNG file.
 """
@@ -87,7 +87,7 @@ class SplitTable:
         self._file = pq.ParquetWriter(
             file,
             schema,
-            compression="none",  # the cells are compressed pictures
+            compression="none",  # the cells are compressed images
             use_dictionary=False,
             write_statistics=[
                 n for n, t in zip(schema.names, schema.types, strict=True) if t != PICTURE

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.core.masks import Ring
 from l4f_datagen.dataset.formats.encoding import Encoded, image_suffix
-from l4f_datagen.dataset.formats.merging import Shards
+from l4f_datagen.dataset.manifest import Shards
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 

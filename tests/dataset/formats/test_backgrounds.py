@@ -4,6 +4,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.formats.backgrounds import (
     backgrounds_of,
+    composite_rgb,
+    cutout_rgba,
     open_backgrounds,
     refuse_among_backgrounds,
 )
@@ -36,7 +39,7 @@ def test_pictures_are_found_scaled_and_cropped(pictures):
     assert backgrounds.names == ("a.png", "b.JPG", "more/c.webp")
     found = Counter()
     for number in range(90):
-        picture = backgrounds.picture(f"key{number}", (16, 24))
+        picture = backgrounds.image(f"key{number}", (16, 24))
         assert (picture.shape, picture.dtype) == ((16, 24, 3), np.uint8)
         found[tuple(picture[8, 8].tolist())] += 1
     assert set(found) == {(200, 0, 0), (120, 120, 120), (0, 0, 200)}
@@ -46,7 +49,7 @@ def test_pictures_are_found_scaled_and_cropped(pictures):
 def test_the_choice_hangs_on_the_key_alone(pictures):
     first, again = open_backgrounds(pictures), open_backgrounds(pictures)
     for key in ("psi0700-seed0000001", "psi0700-seed0000002"):
-        one, other = first.picture(key, (8, 8)), again.picture(key, (8, 8))
+        one, other = first.image(key, (8, 8)), again.image(key, (8, 8))
         np.testing.assert_array_equal(one, other)
 
 
@@ -54,7 +57,7 @@ def test_scaling_keeps_the_shape_of_things(tmp_path):
     wide = np.zeros((10, 40, 3), np.uint8)
     wide[:, 13:27] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    picture = open_backgrounds(tmp_path).picture("k", (20, 20))  # the square in the middle, twice
+    picture = open_backgrounds(tmp_path).image("k", (20, 20))  # the square in the middle, twice
     assert picture.min() > 250
 
 
@@ -87,7 +90,7 @@ def test_the_digest_is_a_list_of_files_whatever_their_names(pictures):
 def test_wide_grey_is_scaled_not_clipped(tmp_path):
     levels = np.array([[0, 128, 129, 20_000], [32_768, 65_000, 65_406, 65_535]], np.uint16)
     Image.fromarray(levels).save(tmp_path / "wide.png")
-    picture = open_backgrounds(tmp_path).picture("k", (2, 4))
+    picture = open_backgrounds(tmp_path).image("k", (2, 4))
     wanted = np.array([[0, 0, 1, 78], [128, 253, 254, 255]])
     np.testing.assert_array_equal(picture, np.repeat(wanted[:, :, None], 3, axis=2))
 
@@ -104,7 +107,7 @@ def test_wide_colours_are_scaled_too(tmp_path):
         file += struct.pack(">I", len(data)) + kind + data
         file += struct.pack(">I", zlib.crc32(kind + data))
     (tmp_path / "wide.png").write_bytes(file)
-    picture = open_backgrounds(tmp_path).picture("k", (1, 2))
+    picture = open_backgrounds(tmp_path).image("k", (1, 2))
     np.testing.assert_array_equal(picture, [[[0, 0x4E, 0x80], [0xFF, 0x12, 0]]])
 
 
@@ -114,7 +117,7 @@ def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
     left.save(tmp_path / "really.jpg", "PNG")
     backgrounds = open_backgrounds(tmp_path)
     for number in range(4):
-        colour = backgrounds.picture(f"key{number}", (8, 8))[4, 4].astype(int)
+        colour = backgrounds.image(f"key{number}", (8, 8))[4, 4].astype(int)
         assert np.abs(colour - (0, 90, 0)).max() <= 3
 
 
@@ -162,7 +165,7 @@ def test_one_that_breaks_later_is_named_too(pictures):
     for name in backgrounds.names:
         cut(pictures / name)
     with pytest.raises(InputRefused, match="is damaged"):
-        backgrounds.picture("key", (8, 8))
+        backgrounds.image("key", (8, 8))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path, capsys):
     palette.putpalette([200, 0, 0, 0, 0, 200])
     palette.save(tmp_path / "large.png", transparency=b"\x00\x80")
     with warnings.catch_warnings(record=True) as shown:
-        picture = open_backgrounds(tmp_path).picture("k", (4, 4))
+        picture = open_backgrounds(tmp_path).image("k", (4, 4))
     assert (picture == 0).all()  # what is transparent is shown on black
     assert shown == []
     assert capsys.readouterr().err == ""
@@ -218,9 +221,9 @@ def test_a_dataset_beside_its_backgrounds(pictures, tmp_path, place):
 
 
 def test_folders_without_pictures(tmp_path):
-    with pytest.raises(InputRefused, match=r"nowhere: is no folder; name a folder of background"):
+    with pytest.raises(InputRefused, match=r"nowhere: is not a folder; name a folder of"):
         open_backgrounds(tmp_path / "nowhere")
-    with pytest.raises(InputRefused, match=r"holds no picture \(.bmp .jpeg .jpg .png .webp\)"):
+    with pytest.raises(InputRefused, match=r"contains no image \(.bmp .jpeg .jpg .png .webp\)"):
         open_backgrounds(tmp_path)
 
 
@@ -239,6 +242,34 @@ def test_a_dataset_over_own_pictures(discs, pictures, tmp_path):
         with Image.open(folder / f"composites/{disc.seed // 8:05d}/{disc.key}.png") as composite:
             pixels = np.asarray(composite)
         outside = disc.alpha == 0
-        wanted = backgrounds.picture(disc.key, (16, 16))
+        wanted = backgrounds.image(disc.key, (16, 16))
         np.testing.assert_array_equal(pixels[outside], wanted[outside])
         np.testing.assert_array_equal(pixels[disc.alpha == 1], disc.image[disc.alpha == 1])
+
+
+def test_a_composite_mixes_by_the_soft_matte(discs):
+    sample = discs.make_disc(1)
+    background = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
+    alpha = sample.alpha.astype(np.float64)[:, :, None]
+    exact = alpha * sample.image + (1 - alpha) * background
+    mixed = composite_rgb(sample, background)
+    assert mixed.dtype == np.uint8
+    assert np.abs(mixed - exact).max() <= 0.5 + 1e-4
+    assert ((alpha > 0) & (alpha < 1)).sum() > 0
+
+
+def test_a_cutout_keeps_colours_where_it_is_transparent(discs):
+    sample = discs.make_disc(1)
+    rgba = cutout_rgba(sample)
+    assert (rgba.shape, rgba.dtype) == ((16, 16, 4), np.uint8)
+    np.testing.assert_array_equal(rgba[..., :3], sample.image)
+    np.testing.assert_array_equal(rgba[..., 3], np.rint(sample.alpha * 255))
+    assert rgba[0, 0, 3] == 0 < rgba[0, 0, :3].max()
+
+
+@pytest.mark.parametrize(
+    "background", [np.zeros((16, 15, 3), np.uint8), np.zeros((16, 16, 3), np.float32)]
+)
+def test_other_backgrounds_are_refused(discs, background):
+    with pytest.raises(ValueError, match=r"seed0000001: expected background uint8 \(16, 16, 3\), "):
+        composite_rgb(replace(discs.make_disc(1)), background)

@@ -6,7 +6,7 @@ import yaml
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from l4f_datagen.dataset.formats.instances import find_instances
+from l4f_datagen.dataset.formats.encoding import find_instances
 from l4f_datagen.dataset.formats.yolo import label_line
 from l4f_datagen.recipe import OutputPart
 

@@ -1,15 +1,16 @@
-"""The plan: psi list x seeds in one fixed order, cut in blocks.
+"""The plan: which psi and seed each sample has, in one fixed order cut in blocks, and its split.
 
 A position in the plan fixes psi and seed whatever the number of samples, shards or workers, so a
 dataset can be resumed, extended or split without renumbering anything.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import sample_key
-from l4f_datagen.recipe import SamplingPart
+from l4f_datagen.recipe import SamplingPart, SplitPart
 from l4f_datagen.recipe.seeds import Seeds, parse_seeds
 
 
@@ -107,3 +108,19 @@ def sweep_of(part: SamplingPart) -> Sweep:
 
         seeds = seeds.rows_of(open_latents(part.latents).rows, part.latents)
     return Sweep(part.psi, seeds, part.block_size, part.blocks_per_shard, part.same_seeds)
+
+
+def split_of(key: str, shares: SplitPart) -> str:
+    """Return "train", "val" or "test", a function of the key alone.
+
+    The seed, which follows the last dash of the key, is hashed: the images of one seed at
+    several psi show nearly the same object, and must not meet in train and test.
+
+    >>> split_of("psi0700-seed0000123", SplitPart())
+    'train'
+    """
+    digest = hashlib.sha256(key.rpartition("-")[2].encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64  # [0, 1)
+    if place < shares.test:
+        return "test"
+    return "val" if place < shares.test + shares.val else "train"

@@ -1,0 +1,46 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l4f_datagen.core.errors import L4FError
+from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.make import make_dataset
+from l4f_datagen.pipeline.samples import samples
+from l4f_datagen.recipe import check_recipe
+
+
+def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path):
+    recipe = check_recipe(tiny_recipe, "test")
+    out = tmp_path / "out"
+    make_dataset(Job(recipe, out, 20, "attempts", device="cpu"))
+    rows = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
+    found = samples(recipe, device="cpu")
+    for row, sample in zip(rows, found, strict=False):
+        assert (sample.key, sample.status) == (row["key"], row["status"])
+        assert sample.scores == row["scores"]
+        if sample.reason is None:
+            with Image.open(out / f"masks/{row['shard']:05d}/{row['key']}.png") as mask:
+                np.testing.assert_array_equal(np.asarray(mask) == 255, sample.mask)
+
+
+@pytest.mark.parametrize("seeds", ["3-4,9", [3, 4, 9], range(3, 5)])
+def test_seeds_are_for_every_psi(tiny_recipe, seeds):
+    found = list(samples(check_recipe(tiny_recipe, "test"), seeds, (0.5, 0.7), device="cpu"))
+    wanted = [3, 4] if isinstance(seeds, range) else [3, 4, 9]
+    assert [(one.seed, one.psi) for one in found] == [
+        (s, psi) for s in wanted for psi in (0.5, 0.7)
+    ]
+
+
+def test_one_psi_is_a_number(tiny_recipe):
+    [sample] = samples(check_recipe(tiny_recipe, "test"), [5], 1.0, device="cpu")
+    assert (sample.psi, sample.image.dtype, sample.image.shape) == (1.0, np.uint8, (16, 16, 3))
+    assert (sample.alpha.dtype, sample.mask.dtype) == (np.float32, np.bool_)
+
+
+@pytest.mark.parametrize(("seeds", "psi"), [("x", 1.0), ([], 1.0), ([1, 1], 1.0), ("0-", 3.0)])
+def test_what_makes_no_plan_is_refused_at_once(tiny_recipe, seeds, psi):
+    with pytest.raises(L4FError):
+        samples(check_recipe(tiny_recipe, "test"), seeds, psi, device="cpu")
