@@ -13,10 +13,6 @@ from .open import AlphaCheckpoint, AnyCheckpoint, GeneratorCheckpoint, open_chec
 def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[str, Any]:
     """Return what can be said about a checkpoint, as plain values for text or JSON.
 
-    Args:
-        path: the file.
-        class_index: the class to fix, for NVIDIA's class-conditional networks.
-
     Raises:
         CheckpointRefused: the file cannot be opened.
     """
@@ -77,12 +73,9 @@ def convert(
     Args:
         path: the file to read.
         out: the file to write, ``.safetensors``.
-        class_index: the class to fix, for NVIDIA's class-conditional networks.
+        class_index: the class to fix, for class-conditional networks.
         half: store in half precision; images then move by about one level.
         overwrite: replace ``out``.
-
-    Returns:
-        The opened source.
 
     Raises:
         CheckpointRefused: the source cannot be opened.

@@ -40,12 +40,7 @@ class Layout:
 def generator_layout(
     source: ByteSource, container: Container, class_index: int | None = None
 ) -> Layout:
-    """Find the generator to sample from in a container.
-
-    Args:
-        source: the file.
-        container: what is in it.
-        class_index: for class-conditional networks, the class to fix.
+    """Find the generator to sample from; ``class_index`` fixes the class of a conditional one.
 
     Raises:
         CheckpointRefused: there is none, or one this tool does not support; says why.

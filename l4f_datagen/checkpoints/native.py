@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -66,16 +66,29 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+class Facts(TypedDict, total=False):
+    """What a file says beside its weights.
+
+    Attributes:
+        licence: of the weights.
+        origin: where they come from, one line.
+        source_sha256: of the file they were converted from.
+        training: facts for the reader; any JSON.
+    """
+
+    licence: Licence | None
+    origin: str | None
+    source_sha256: str | None
+    training: Mapping[str, Any] | None
+
+
 def save_generator(
     path: Path,
     spec: GeneratorSpec,
     state: Mapping[str, Tensor],
     *,
     half: bool = False,
-    licence: Licence | None = None,
-    origin: str | None = None,
-    source_sha256: str | None = None,
-    training: Mapping[str, Any] | None = None,
+    **facts: Unpack[Facts],
 ) -> None:
     """Write a generator with its mean of w and its noise maps.
 
@@ -83,43 +96,24 @@ def save_generator(
         path: the file to write.
         spec: shape of the generator.
         state: ``Generator(spec).state_dict()``, or the state of an opened checkpoint.
-        half: store in half precision (w_avg stays float32).
-        licence: of the weights.
-        origin: where they come from, one line.
-        source_sha256: of the file they were converted from.
-        training: facts for the reader; any JSON.
+        half: store in half precision (the mapping and w_avg stay float32).
+        facts: see ``Facts``.
 
     Raises:
         L4FError: the file cannot be written.
         ValueError: a value is NaN, infinite or too large for half precision.
     """
-    shape = {
-        "resolution": spec.resolution,
-        "channels": {str(side): width for side, width in spec.channels.items()},
-        "z_dim": spec.z_dim,
-        "w_dim": spec.w_dim,
-        "mapping_layers": spec.mapping_layers,
-        "conv_clamp": spec.conv_clamp,
-    }
-    metadata = _metadata("generator", shape, licence, origin, source_sha256, training)
-    write_safetensors(path, _ready(state, half), metadata)
+    names = ("resolution", "z_dim", "w_dim", "mapping_layers", "conv_clamp")
+    shape = {name: getattr(spec, name) for name in names}
+    _save(path, "generator", {**shape, "channels": dict(spec.channels)}, state, half, facts)
 
 
 def save_discriminator(
-    path: Path,
-    discriminator: Discriminator,
-    *,
-    half: bool = False,
-    licence: Licence | None = None,
-    origin: str | None = None,
-    source_sha256: str | None = None,
-    training: Mapping[str, Any] | None = None,
+    path: Path, discriminator: Discriminator, *, half: bool = False, **facts: Unpack[Facts]
 ) -> None:
     """Write a discriminator; arguments and errors as in ``save_generator``."""
-    channels = {str(side): width for side, width in discriminator.channels.items()}
-    shape = {"resolution": discriminator.resolution, "channels": channels}
-    metadata = _metadata("discriminator", shape, licence, origin, source_sha256, training)
-    write_safetensors(path, _ready(discriminator.state_dict(), half), metadata)
+    shape = {"resolution": discriminator.resolution, "channels": discriminator.channels}
+    _save(path, "discriminator", shape, discriminator.state_dict(), half, facts)
 
 
 def save_alpha(
@@ -127,21 +121,52 @@ def save_alpha(
     network: AlphaNetwork,
     *,
     generator_fingerprint: str | None,
-    licence: Licence | None = None,
-    origin: str | None = None,
-    source_sha256: str | None = None,
-    training: Mapping[str, Any] | None = None,
+    **facts: Unpack[Facts],
 ) -> None:
     """Write an alpha network and the fingerprint of the generator it belongs to.
 
     Other arguments and errors as in ``save_generator``.
     """
-    channels = {str(side): width for side, width in network.channels.items()}
-    shape = {"resolutions": network.resolutions, "channels": channels}
-    metadata = _metadata("alpha", shape, licence, origin, source_sha256, training)
-    if generator_fingerprint is not None:
-        metadata["generator_fingerprint"] = generator_fingerprint
-    write_safetensors(path, _ready(network.state_dict(), half=False), metadata)
+    shape = {"resolutions": network.resolutions, "channels": network.channels}
+    more = {} if generator_fingerprint is None else {"generator_fingerprint": generator_fingerprint}
+    _save(path, "alpha", shape, network.state_dict(), False, facts, more)
+
+
+def _save(
+    path: Path,
+    kind: str,
+    spec: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    half: bool,
+    facts: Facts,
+    more: Mapping[str, str] = {},
+) -> None:
+    # Text as keys, which JSON makes of them anyway: they are then sorted as text, as ever.
+    channels = {str(side): width for side, width in spec["channels"].items()}
+    spec = {**spec, "channels": channels}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "spec": json.dumps(spec, sort_keys=True),
+        **more,
+    }
+    licence = facts.get("licence")
+    if licence is not None:
+        metadata["licence"] = json.dumps(asdict(licence), sort_keys=True)
+    for name in ("origin", "source_sha256"):
+        if (text := facts.get(name)) is not None:
+            metadata[name] = str(text)
+    if (training := facts.get("training")) is not None:
+        metadata["training"] = json.dumps(training, sort_keys=True)
+    ready: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        # Rounding in the mapping network moves w, and with it every pixel: it stays whole.
+        rounded = half and not key.startswith(("mapping.", "w_avg"))
+        ready[key] = tensor.to(torch.float16) if rounded else tensor.float()
+        if not torch.isfinite(ready[key]).all():
+            raise ValueError(f"{key} is not finite as {ready[key].dtype}")
+    write_safetensors(path, ready, metadata)
 
 
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
@@ -189,43 +214,6 @@ def _licence(value: object) -> Licence:
     if {name: type(field) for name, field in value.items()} != LICENCE_FIELDS:
         raise ValueError("a licence without name, link and commercial")
     return Licence(**value)
-
-
-def _metadata(
-    kind: str,
-    spec: Mapping[str, Any],
-    licence: Licence | None,
-    origin: str | None,
-    source_sha256: str | None,
-    training: Mapping[str, Any] | None,
-) -> dict[str, str]:
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "kind": kind,
-        "spec": json.dumps(spec, sort_keys=True),
-    }
-    if licence is not None:
-        metadata["licence"] = json.dumps(asdict(licence), sort_keys=True)
-    if origin is not None:
-        metadata["origin"] = origin
-    if source_sha256 is not None:
-        metadata["source_sha256"] = source_sha256
-    if training is not None:
-        metadata["training"] = json.dumps(training, sort_keys=True)
-    return metadata
-
-
-def _ready(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
-    ready: dict[str, Tensor] = {}
-    for key, tensor in state.items():
-        # Rounding in the mapping network moves w, and with it every pixel: it stays whole.
-        rounded = half and not key.startswith(("mapping.", "w_avg"))
-        kept = tensor.to(torch.float16) if rounded else tensor.float()
-        if not torch.isfinite(kept).all():
-            raise ValueError(f"{key} is not finite as {kept.dtype}")
-        ready[key] = kept
-    return ready
 
 
 def write_safetensors(

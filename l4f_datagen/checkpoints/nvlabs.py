@@ -55,12 +55,7 @@ class Tree:
 
 
 def take_apart(source: ByteSource, root: ModuleRecord, name: str) -> Tree:
-    """Take a module apart.
-
-    Args:
-        source: the file.
-        root: the module.
-        name: its name in the file, for messages.
+    """Take the module apart that a file holds under ``name``.
 
     Raises:
         CheckpointRefused: its parts are no modules and tensors.
@@ -99,11 +94,7 @@ def generator_entries(
 ) -> tuple[Entries, float | None]:
     """Return our key -> entry of a generator, and the bound that its layers clip at.
 
-    Args:
-        source: the file.
-        tree: the generator.
-        prefix: where in the file it is, for messages.
-        class_index: for class-conditional networks, the class to fix.
+    ``prefix`` says where in the file it is; ``class_index`` fixes the class of a conditional one.
 
     Raises:
         CheckpointRefused: it is of a kind this tool does not support.
@@ -218,12 +209,6 @@ def fold_class(
     second part is a constant, so it moves into the bias, and the weight keeps the columns of z:
     W [z; e] / sqrt(nz + ne) + b = W_z' z / sqrt(nz) + b', with W_z' = W_z sqrt(nz / (nz + ne)) and
     b' = b + W_e e / sqrt(nz + ne). (The learning rate multiplier scales weight and bias alike.)
-
-    Args:
-        source: the file.
-        entries: our key -> entry; the first mapping layer still sees the class.
-        embedding: weight and bias of the layer that embeds a class.
-        class_index: the class, from 0.
 
     Raises:
         CheckpointRefused: no class was chosen, there is no such class, or layers do not fit.

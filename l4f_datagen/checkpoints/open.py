@@ -23,7 +23,6 @@ from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
 
 from .containers import Container, read_container
-from .filling import filled
 from .layout import (
     Layout,
     alpha_layout,
@@ -33,7 +32,13 @@ from .layout import (
 )
 from .native import Native, fingerprint, is_trained
 from .pickle_machine.source import ByteSource
-from .shapes import alpha_state, discriminator_state, generator_shapes, generator_state
+from .shapes import (
+    alpha_state,
+    discriminator_state,
+    filled,
+    generator_state,
+    state_shapes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +143,7 @@ class GeneratorCheckpoint(Checkpoint):
     @cached_property
     def complete_state(self) -> dict[str, Tensor]:
         """The state with what the file lacks: noise maps from a fixed seed, estimated w_avg."""
-        wanted = generator_shapes(self.spec)
+        wanted = state_shapes(lambda: Generator(self.spec))
         state = dict(self.state)
         noise_keys = [key for key in wanted if key.endswith(".noise_const")]
         for k, key in enumerate(noise_keys):
@@ -147,13 +152,11 @@ class GeneratorCheckpoint(Checkpoint):
                 drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(wanted[key])
                 state[key] = torch.from_numpy(drawn.astype(np.float32))
         if "w_avg" not in state:
-            spec = self.spec
-            mapping = MappingNetwork(spec.z_dim, spec.w_dim, spec.mapping_layers)
-            weights = {key.removeprefix("mapping."): value for key, value in state.items()}
-            mapping.load_state_dict(
-                {key: weights[key] for key in mapping.state_dict()}, assign=True
-            )
-            state["w_avg"] = estimate_w_avg(mapping, spec.z_dim)
+            sizes = (self.spec.z_dim, self.spec.w_dim, self.spec.mapping_layers)
+            prefix = "mapping."
+            weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            mapping = filled(lambda: MappingNetwork(*sizes), weights)
+            state["w_avg"] = estimate_w_avg(mapping, self.spec.z_dim)
         return {key: state[key] for key in wanted}
 
     def build(self) -> Generator:
@@ -163,12 +166,7 @@ class GeneratorCheckpoint(Checkpoint):
 
 @dataclass(frozen=True)
 class DiscriminatorCheckpoint(Checkpoint):
-    """An opened discriminator.
-
-    Attributes:
-        resolution: side of its image.
-        channels: resolution -> width.
-    """
+    """An opened discriminator of square images; ``channels`` is resolution -> width."""
 
     resolution: int
     channels: Mapping[int, int]
@@ -180,12 +178,7 @@ class DiscriminatorCheckpoint(Checkpoint):
 
 @dataclass(frozen=True)
 class AlphaCheckpoint(Checkpoint):
-    """An opened alpha network.
-
-    Attributes:
-        resolutions: what it reads, ascending; the last is the image's.
-        channels: resolution -> trunk width.
-    """
+    """An opened alpha network, with the resolutions that it reads: ascending, last the image's."""
 
     resolutions: tuple[int, ...]
     channels: Mapping[int, int]
@@ -208,7 +201,7 @@ def open_generator(path: Path | str, class_index: int | None = None) -> Generato
 
     Args:
         path: the file.
-        class_index: the class to fix, for NVIDIA's class-conditional networks.
+        class_index: the class to fix, for class-conditional networks of NVIDIA's PyTorch code.
 
     Raises:
         CheckpointRefused: the file is damaged, hostile, or holds no supported generator.
@@ -235,17 +228,14 @@ def open_own_discriminator(
     instead: str,
     refusal: type[L4FError] = UsageError,
 ) -> DiscriminatorCheckpoint:
-    """Open the discriminator in a generator's own file, for a setting that asks for it.
+    """Open the discriminator in a generator's own file, for a key of the recipe that asks for it.
 
     Args:
         path: the generator's file.
-        resolution: side of the generator's pictures.
-        setting: key of the recipe that asks.
+        resolution: side of the generator's images.
+        setting: the key.
         instead: what to do without one.
-        refusal: kind of the error.
-
-    Raises:
-        L4FError: there is none, or one for another size.
+        refusal: kind of the error where there is none, or one for another size.
     """
     remedy = f"{instead}, or give a checkpoint with both networks"
     try:
@@ -253,7 +243,7 @@ def open_own_discriminator(
     except CheckpointRefused as error:
         raise refusal(setting, f"{path} gives none ({error.problem})", remedy) from error
     if opened.resolution != resolution:
-        problem = f"the one in {path} takes {opened.resolution} px, pictures have {resolution}"
+        problem = f"the one in {path} takes {opened.resolution} px, images have {resolution}"
         raise refusal(setting, problem, remedy)
     return opened
 

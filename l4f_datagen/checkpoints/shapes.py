@@ -1,19 +1,22 @@
 """From stored tensors to a checked state: shapes by arithmetic first, values last.
 
-The shapes of a file tell a spec, and must then be exactly those of the network of that spec. They
-are compared before a network is made: making one would take the memory that a small file with wide
-layers announces.
+The shapes of a file tell a spec, and must then be exactly those of the network of that spec, which
+is made without memory: a small file may announce layers of any width.
 """
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from l4f_datagen.models.alpha_network import READ_CHANNELS
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.spec import GeneratorSpec
 
 from .pickle_machine.source import ByteSource
@@ -31,68 +34,48 @@ LISTED = 4  # names that a message shows
 REMEDY = "give a complete StyleGAN2 checkpoint"
 
 
-def generator_shapes(spec: GeneratorSpec) -> Shapes:
-    """Return the state of ``Generator(spec)`` as key -> shape."""
-    shapes: Shapes = {"w_avg": (spec.w_dim,)}
-    for k in range(spec.mapping_layers):
-        shapes[f"mapping.fc.{k}.weight"] = (spec.w_dim, spec.w_dim if k else spec.z_dim)
-        shapes[f"mapping.fc.{k}.bias"] = (spec.w_dim,)
-    for side in spec.resolutions:
-        block, width = f"synthesis.b{side}", spec.channels[side]
-        if side == 4:
-            shapes[f"{block}.const"] = (width, 4, 4)
-        else:
-            shapes |= _layer(f"{block}.conv0", spec.channels[side // 2], width, spec.w_dim, side)
-        shapes |= _layer(f"{block}.conv1", width, width, spec.w_dim, side)
-        shapes |= _affine(f"{block}.torgb", width, spec.w_dim)
-        shapes[f"{block}.torgb.weight"] = (3, width, 1, 1)
-        shapes[f"{block}.torgb.bias"] = (3,)
-    return shapes
+Network = TypeVar("Network", bound=nn.Module)
+SCALING = (torch.Tensor.div, torch.Tensor.__truediv__)
 
 
-def discriminator_shapes(resolution: int, channels: Mapping[int, int]) -> Shapes:
-    """Return the state of ``Discriminator(resolution, channels)`` as key -> shape."""
-    shapes = dict(_conv("from_rgb", 3, channels[resolution], 1))
-    side = resolution
-    for k in range(resolution.bit_length() - 3):
-        wide, narrow = channels[side], channels[side // 2]
-        shapes |= dict(_conv(f"blocks.{k}.conv0", wide, wide, 3))
-        shapes |= dict(_conv(f"blocks.{k}.conv1", wide, narrow, 3))
-        shapes[f"blocks.{k}.skip.weight"] = (narrow, wide, 1, 1)
-        side //= 2
-    shapes |= dict(_conv("conv", channels[4] + 1, channels[4], 3))  # one channel of deviations
-    shapes |= {"fc.weight": (channels[4], channels[4] * 16), "fc.bias": (channels[4],)}
-    return shapes | {"out.weight": (1, channels[4]), "out.bias": (1,)}
+class Unfilled(TorchFunctionMode):
+    """Builds networks without the numbers they would start with.
+
+    On the meta device random numbers and arithmetic go through torch's reference implementations,
+    whose import takes over a second, and all for values that nobody looks at.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run a torch function; a random tensor stays empty, and scaling leaves it as it is."""
+        if func in SCALING:
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
-def alpha_shapes(channels: Mapping[int, int], resolutions: Sequence[int]) -> Shapes:
-    """Return the state of ``AlphaNetwork(channels, resolutions)`` as key -> shape."""
-    shapes: Shapes = {}
-    width = 2 * READ_CHANNELS
-    for side in resolutions:
-        for read in ("first", "second"):
-            shapes |= dict(_conv(f"{read}.{side}", channels[side], READ_CHANNELS, 1))
-    for side in resolutions[1:-1]:
-        shapes |= dict(_conv(f"merge.{side}", 2 * width, width, 1))
-    return shapes | dict(_conv("out", width, 1, 1))
+def without_memory(make: Callable[[], Network]) -> Network:
+    """Make a network whose tensors have shapes and take no memory."""
+    with torch.device("meta"), Unfilled():
+        return make()
 
 
-def _conv(name: str, c_in: int, c_out: int, kernel: int) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}.weight", (c_out, c_in, kernel, kernel)
-    yield f"{name}.bias", (c_out,)
+def filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
+    """Make a network around tensors, without memory of its own, frozen, in evaluation mode."""
+    network = without_memory(make)
+    network.load_state_dict(dict(state), assign=True)
+    network.eval().requires_grad_(False)
+    return network
 
 
-def _affine(name: str, c_in: int, w_dim: int) -> Shapes:
-    return {f"{name}.affine.weight": (c_in, w_dim), f"{name}.affine.bias": (c_in,)}
-
-
-def _layer(name: str, c_in: int, c_out: int, w_dim: int, side: int) -> Shapes:
-    return {
-        **_affine(name, c_in, w_dim),
-        **dict(_conv(name, c_in, c_out, 3)),
-        f"{name}.noise_strength": (),
-        f"{name}.noise_const": (side, side),
-    }
+def state_shapes(make: Callable[[], nn.Module]) -> Shapes:
+    """Return our key -> shape of a network's state."""
+    state = without_memory(make).state_dict()
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
 def generator_state(
@@ -112,6 +95,8 @@ def generator_state(
     shapes = _shapes_of(source, entries)
     sides = _sides(source, shapes, r"synthesis\.b(\d{1,4})\.conv1\.weight")
     depth = sum(bool(re.fullmatch(r"mapping\.fc\.\d+\.weight", key)) for key in shapes)
+    if depth > MAX_MAPPING_LAYERS:
+        raise source.refuse(f"has {depth} mapping layers", REMEDY)
     w_dim, z_dim = _sizes(source, shapes, entries, "mapping.fc.0.weight", 2)
     channels = {
         side: _sizes(source, shapes, entries, f"synthesis.b{side}.conv1.weight", 4)[0]
@@ -121,7 +106,7 @@ def generator_state(
         spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
     except ValueError as error:
         raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
-    _compare(source, entries, shapes, generator_shapes(spec))
+    _compare(source, entries, shapes, state_shapes(lambda: Generator(spec)))
     return spec, _read_state(source, entries), image_channels
 
 
@@ -182,7 +167,7 @@ def discriminator_state(
         resolution >> k: _sizes(source, shapes, entries, name, 4)[0]
         for k, name in enumerate(widths)
     }
-    _compare(source, entries, shapes, discriminator_shapes(resolution, channels))
+    _compare(source, entries, shapes, state_shapes(lambda: Discriminator(resolution, channels)))
     return resolution, channels, _read_state(source, entries)
 
 
@@ -218,7 +203,7 @@ def alpha_state(
     channels = {
         side: _sizes(source, shapes, entries, f"first.{side}.weight", 4)[1] for side in sides
     }
-    _compare(source, entries, shapes, alpha_shapes(channels, sides))
+    _compare(source, entries, shapes, state_shapes(lambda: AlphaNetwork(channels, sides)))
     return tuple(sides), channels, _read_state(source, entries)
 
 

@@ -240,11 +240,7 @@ def find_global(module: str, name: str) -> object | None:
 
 
 def find_global_of_pickle(load_from_bytes: Callable[[object], object]) -> Globals:
-    """Return ``find_global`` for plain pickles, which nest torch files.
-
-    Args:
-        load_from_bytes: reads a torch file nested in a byte string, restricted as well.
-    """
+    """Return ``find_global`` for pickles; ``load_from_bytes`` reads torch files nested in them."""
     nested = StandIn("torch.storage._load_from_bytes", load_from_bytes)
 
     def find(module: str, name: str) -> object | None:

@@ -92,14 +92,8 @@ def generator_entries(
 ) -> tuple[str, dict[str, Entry]] | None:
     """Return the format of a generator's state dict and our key -> entry; None where unknown.
 
-    Args:
-        source: the file.
-        tensors: the state dict.
-        prefix: where in the file it is, for messages.
-
     Raises:
-        CheckpointRefused: a code that is not supported, or a tensor that StyleGAN2 has no place
-            for.
+        CheckpointRefused: a code that is not supported, or a tensor without a place in StyleGAN2.
     """
     refuse_other_codes(source, list(tensors))
     for name, (telling, rules) in CODES.items():

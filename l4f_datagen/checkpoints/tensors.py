@@ -102,12 +102,7 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Change:
-    """How a tensor of a file becomes ours.
-
-    Attributes:
-        shape: shape in the file -> our shape; ValueError where it cannot be.
-        values: tensor of the file's shape -> tensor of ours.
-    """
+    """How shape and values of a tensor of a file become ours; ValueError where they cannot."""
 
     shape: Callable[[Shape], Shape]
     values: Callable[[Tensor], Tensor]
@@ -163,13 +158,7 @@ PLUS_ONE = Change(lambda shape: shape, lambda tensor: tensor + 1)
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor on its way into our state.
-
-    Attributes:
-        name: its name in the file, for messages.
-        stored: where its values are.
-        change: what makes our values of the file's.
-    """
+    """One tensor on its way into our state; ``name`` is its name in the file."""
 
     name: str
     stored: StoredTensor
@@ -177,7 +166,7 @@ class Entry:
 
     @property
     def shape(self) -> Shape:
-        """Our shape; ValueError where the file's cannot be."""
+        """Our shape."""
         return self.change.shape(self.stored.shape)
 
 
@@ -198,14 +187,7 @@ def rename(
     prefix: str,
     remedy: str = "give a plain StyleGAN2 checkpoint",
 ) -> dict[str, Entry]:
-    """Return our key -> entry for tensors under foreign names.
-
-    Args:
-        source: the file.
-        tensors: name in the file -> tensor.
-        rules: what each name means.
-        prefix: where in the file they are, for messages.
-        remedy: what to do where a name has no meaning.
+    """Return our key -> entry for tensors under foreign names; ``prefix`` is for messages.
 
     Raises:
         CheckpointRefused: a name without a meaning, two with the same one, or another filter.

@@ -24,11 +24,7 @@ BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, Ov
 
 
 def load_torch(span: Span, budget: Budget) -> object:
-    """Return the object of a torch file; its tensors are unread ``StoredTensor``.
-
-    Args:
-        span: the file, or a file nested in another one.
-        budget: what reading may still cost.
+    """Return the object of a torch file, or of one nested in another; tensors are unread.
 
     Raises:
         CheckpointRefused: damaged, or asking for a global that weights do not need.

@@ -93,7 +93,7 @@ def test_double_values_beyond_float32_are_refused(tmp_path: Path, foreign: Modul
 
 
 def test_noise_that_is_drawn_is_the_seeds(tmp_path: Path, foreign: ModuleType) -> None:
-    """The draw is part of the promise: a later version must give the same pictures."""
+    """The draw is part of the promise: a later version must give the same images."""
     state = foreign.rosinality_state(foreign.make_generator())
     state = {key: value for key, value in state.items() if not key.startswith("noises.")}
     checkpoint = open_generator(foreign.write_torch(tmp_path / "x", {"g_ema": state}))
@@ -116,7 +116,7 @@ def test_the_discriminator_beside_a_generator(tmp_path: Path, foreign: ModuleTyp
     words = {"setting": "a.b", "instead": "leave it"}
     assert open_own_discriminator(both, 16, **words).resolution == 16
     remedy = "; leave it, or give a checkpoint with both networks$"
-    other = rf"^a\.b: the one in .*both takes 16 px, pictures have 32{remedy}"
+    other = rf"^a\.b: the one in .*both takes 16 px, images have 32{remedy}"
     with pytest.raises(UsageError, match=other):
         open_own_discriminator(both, 32, **words)
     alone = _opened(tmp_path / "alone", foreign).path

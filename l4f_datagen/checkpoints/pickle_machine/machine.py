@@ -34,12 +34,7 @@ PLAIN_TYPES = re.compile(r"object|complex|range|slice|bytearray|bytes|frozenset|
 
 @dataclass(frozen=True)
 class StandIn:
-    """What the machine uses in place of one global.
-
-    Attributes:
-        name: dotted name in the file.
-        build: called with the positional arguments of a call or of an instantiation.
-    """
+    """What the machine calls in place of the global of this dotted name."""
 
     name: str
     build: Callable[..., object]
@@ -99,14 +94,7 @@ class Budget:
 
 
 class Machine:
-    """Stack, marks and memo of one pickle.
-
-    Args:
-        cursor: where the pickle starts; left behind its end.
-        find: module and name of a global -> its stand-in or value, None where it is refused.
-        budget: what the file may still cost.
-        persistent: answers persistent ids (torch's storages); None refuses them.
-    """
+    """Stack, marks and memo of one pickle; arguments as in ``load_pickle``."""
 
     def __init__(
         self,
