@@ -48,7 +48,7 @@ def estimate(job: Job) -> dict[str, Any]:
     }
     weights = recipe.generator.weights or ""
     path = local_weights(weights, "generator")
-    if weights.startswith("catalogue:") and not path.is_file():
+    if weights.startswith(("catalogue:", "http:", "https:")) and not path.is_file():
         if recipe.alpha.weights is not None:
             open_alpha(local_weights(recipe.alpha.weights, "alpha"))
         return plan | {"generator": f"{path} is not there yet", "time": "unknown"}

@@ -19,7 +19,7 @@ from torch import Tensor
 from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record
 from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Span
 from l4f_datagen.checkpoints.tensors import StoredTensor
-from l4f_datagen.checkpoints.torch_file import load_torch
+from l4f_datagen.checkpoints.torch_file import load_torch, read_members
 from l4f_datagen.core.errors import CheckpointRefused
 
 Load = Callable[[Path], Any]
@@ -240,3 +240,65 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
         file.truncate(1000)
     with pytest.raises(CheckpointRefused, match="ends after"):
         loaded["a"].read()
+
+
+# ---------------------------------------------------------------------------- the zip directory
+
+MEMBERS = {"a/data.pkl": b"x" * 100, "a/data/0": b"", "a/data/1": bytes(range(256)) * 5}
+
+
+def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def _members(data: bytes, path: Path) -> dict[str, bytes]:
+    path.write_bytes(data)
+    with ByteSource(path) as source:
+        members = read_members(Span(source, 0, source.size))
+        return {name: span.read() for name, span in members.items()}
+
+
+def test_members_come_back(tmp_path: Path) -> None:
+    assert _members(_zip(MEMBERS), tmp_path / "z") == MEMBERS
+
+
+def _changed(field: str, value: int) -> bytes:
+    data = bytearray(_zip(MEMBERS))
+    end, entry = data.rindex(b"PK\x05\x06"), data.index(b"PK\x01\x02")
+    places = {
+        "directory size": end + 12,
+        "directory offset": end + 16,
+        "signature": entry,
+        "packed": entry + 20,
+        "size": entry + 24,
+        "offset": entry + 42,
+    }
+    struct.pack_into("<I", data, places[field], value)
+    if field == "size":
+        struct.pack_into("<I", data, places["packed"], value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (_changed("directory size", 0xFFFFFFF0), "damaged zip archive"),
+        (_changed("directory offset", 0xFFFFFFF0), "damaged zip archive|beyond the end"),
+        (_changed("signature", 0), "damaged zip archive"),
+        (_changed("packed", 7), "compressed member"),
+        (_changed("size", 0xFFFFFF00), "beyond its end"),
+        (_changed("offset", 50), "not where it is announced"),
+        (_changed("offset", 0xFFFFFF00), "announces"),
+        (_zip(MEMBERS)[:-30], "damaged zip archive"),
+        (_zip({"a/data.pkl": bytes(9999)}, zipfile.ZIP_DEFLATED), "compressed member 'a/data.pkl'"),
+        (_zip({"a/0": b"1", "a/1": b"2"}).replace(b"a/1", b"a/0"), "'a/0' is not where .* or twic"),
+        (_zip({f"a/{k:05d}{'x' * 60_000}": b"" for k in range(90)}), r"directory takes \d+ bytes"),
+    ],
+)
+def test_directories_that_lie_are_refused(data: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointRefused, match=said):
+        _members(data, tmp_path / "z")
