@@ -87,11 +87,11 @@ def train_step(
     own = list(range(plan.batch))[ranks.own :: ranks.count]
     shares = [own[k :: plan.accumulate] for k in range(plan.accumulate)]
     sums = torch.zeros(4, dtype=torch.float64)  # losses of G and D, sign and number of logits
-
+    batch = _Batch(state, plan, draws, ranks, shares, sums)
     # With one share the fakes, and the way back to the generator, serve both steps.
-    kept = _render(state, draws, shares[0], plan) if len(shares) == 1 else None
-    _discriminator_step(state, draws, shares, plan, ranks, sums, kept)
-    _generator_step(state, draws, shares, plan, ranks, sums, kept)
+    kept = batch.render(shares[0]) if len(shares) == 1 else None
+    _discriminator_step(batch, kept)
+    _generator_step(batch, kept)
     ranks.add_up(sums)
     state.step += 1
     if plan.ada_kimg is not None:
@@ -102,59 +102,67 @@ def train_step(
     return float(sums[0]), float(sums[1])
 
 
-def _render(state: PretrainState, draws: Draws, rows: list[int], plan: PretrainPlan) -> Tensor:
-    device = state.g_ema.w_avg.device
-    with autocast(plan.precision, device):
-        first, second = draws.z.chunk(2)
-        w = state.generator.mapping(torch.cat([first[rows], second[rows]]).to(device))
-        first, second = w.chunk(2)
-        early = torch.arange(state.generator.spec.num_ws, device=device) < draws.switch
-        ws = torch.where(early[None, :, None], first[:, None], second[:, None])
-        noise = [part[rows].to(device) for part in draws.noise]
-        image: Tensor = state.generator.synthesis(ws, noise).image
-    return image.contiguous(memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class _Batch:
+    """One step's draws, and this process's shares of them."""
+
+    state: PretrainState
+    plan: PretrainPlan
+    draws: Draws
+    ranks: Ranks
+    shares: list[list[int]]
+    sums: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.state.g_ema.w_avg.device
+
+    def render(self, rows: list[int]) -> Tensor:
+        """Generate the fakes of a share, ``rows 3 h w``."""
+        generator, draws = self.state.generator, self.draws
+        with autocast(self.plan.precision, self.device):
+            first, second = draws.z.chunk(2)
+            w = generator.mapping(torch.cat([first[rows], second[rows]]).to(self.device))
+            first, second = w.chunk(2)
+            early = torch.arange(generator.spec.num_ws, device=self.device) < draws.switch
+            ws = torch.where(early[None, :, None], first[:, None], second[:, None])
+            noise = [part[rows].to(self.device) for part in draws.noise]
+            image: Tensor = generator.synthesis(ws, noise).image
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def augmented(self, images: Tensor, use: int, rows: list[int]) -> Tensor:
+        """Transform a share; ``use``: 0 reals, 1 and 2 fakes before either network's step."""
+        transforms = self.draws.transforms[use]
+        return augment(images, transforms and transforms.rows(rows))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the discriminator's logits."""
+        with autocast(self.plan.precision, self.device):
+            logits: Tensor = self.state.discriminator(images)
+        return logits
 
 
-def _logits(
-    state: PretrainState, images: Tensor, transforms: Transforms | None, plan: PretrainPlan
-) -> Tensor:
-    shown = augment(images, transforms)
-    with autocast(plan.precision, images.device):
-        logits: Tensor = state.discriminator(shown)
-    return logits
-
-
-def _discriminator_step(
-    state: PretrainState,
-    draws: Draws,
-    shares: list[list[int]],
-    plan: PretrainPlan,
-    ranks: Ranks,
-    sums: Tensor,
-    kept: Tensor | None,
-) -> None:
-    device = state.g_ema.w_avg.device
-    real_transforms, fake_transforms, _ = draws.transforms
+def _discriminator_step(batch: _Batch, kept: Tensor | None) -> None:
+    state, plan, sums = batch.state, batch.plan, batch.sums
     net, optim, scaler = state.discriminator.requires_grad_(True), state.d_optim, state.d_scaler
     optim.zero_grad()
     reals = []
-    for rows in shares:
+    for rows in batch.shares:
         if kept is None:
             with torch.no_grad():
-                fakes = _render(state, draws, rows, plan)
+                fakes = batch.render(rows)
         else:
             fakes = kept.detach()
-        real = draws.reals[rows].to(device).contiguous(memory_format=torch.channels_last)
-        real = augment(real, real_transforms and real_transforms.rows(rows))
+        real = batch.draws.reals[rows].to(batch.device)
+        real = batch.augmented(real.contiguous(memory_format=torch.channels_last), 0, rows)
         reals.append(real)
-        real_logits = _logits(state, real, None, plan)
-        fake_logits = _logits(state, fakes, fake_transforms and fake_transforms.rows(rows), plan)
+        real_logits, fake_logits = batch.logits(real), batch.logits(batch.augmented(fakes, 1, rows))
         loss = (F.softplus(fake_logits) + F.softplus(-real_logits)).sum() / plan.batch
         scaler.scale(loss).backward()
         sums[1] += float(loss.detach())
         sums[2] += float(real_logits.detach().sign().sum())
         sums[3] += len(rows)
-    ranks.add_up_gradients(net)
+    batch.ranks.add_up_gradients(net)
     scaler.step(optim)
     scaler.update()
     if state.step % plan.r1_interval:
@@ -166,29 +174,21 @@ def _discriminator_step(
         (slope,) = torch.autograd.grad(net(shown).sum(), shown, create_graph=True)
         penalty = slope.square().sum() / plan.batch * (plan.gamma / 2 * plan.r1_interval)
         penalty.backward()
-    ranks.add_up_gradients(net)
+    batch.ranks.add_up_gradients(net)
     optim.step()
 
 
-def _generator_step(
-    state: PretrainState,
-    draws: Draws,
-    shares: list[list[int]],
-    plan: PretrainPlan,
-    ranks: Ranks,
-    sums: Tensor,
-    kept: Tensor | None,
-) -> None:
-    transforms = draws.transforms[2]
+def _generator_step(batch: _Batch, kept: Tensor | None) -> None:
+    state = batch.state
     state.discriminator.requires_grad_(False)
     state.g_optim.zero_grad()
-    for rows in shares:
-        fakes = _render(state, draws, rows, plan) if kept is None else kept
-        logits = _logits(state, fakes, transforms and transforms.rows(rows), plan)
-        loss = F.softplus(-logits).sum() / plan.batch
+    for rows in batch.shares:
+        fakes = batch.render(rows) if kept is None else kept
+        logits = batch.logits(batch.augmented(fakes, 2, rows))
+        loss = F.softplus(-logits).sum() / batch.plan.batch
         state.g_scaler.scale(loss).backward()
-        sums[0] += float(loss.detach())
-    ranks.add_up_gradients(state.generator)
+        batch.sums[0] += float(loss.detach())
+    batch.ranks.add_up_gradients(state.generator)
     state.g_scaler.step(state.g_optim)
     state.g_scaler.update()
 
