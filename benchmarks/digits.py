@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.scoring.metrics import pool, score_image
+from l4f_datagen.scoring.image_score import score_image
+from l4f_datagen.scoring.metrics import pool
 
 FRAME_PX = 2
 MID_GREY = 127

@@ -18,7 +18,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.scoring import FolderPrediction, Pair, match_truth, score_match
 from l4f_datagen.scoring.sweep import SweepCounts
 
@@ -99,7 +99,7 @@ def score(folder: Path, sweep: bool) -> dict[str, Any]:
             counts(pair._replace(alpha=pair.mask.astype(np.float32)))
 
     def run() -> None:
-        matched = match_truth(open_truth(folder / "truth"), FolderPrediction(folder / "pred"))
+        matched = match_truth(load_annotations(folder / "truth"), FolderPrediction(folder / "pred"))
         score_match(matched, watch=watch)
 
     seconds = timed(run)
@@ -118,8 +118,8 @@ def main(pairs: int, side: int, as_json: bool) -> None:
         make_coco(folder / "coco.json")
         result: dict[str, Any] = {"pairs": pairs, "side": side, "score": score(folder, False)}
         result["score_and_sweep"] = score(folder, True)
-        result["open_coco"] = timed(lambda: open_truth(folder / "coco.json"))
-        truth = open_truth(folder / "coco.json")
+        result["open_coco"] = timed(lambda: load_annotations(folder / "coco.json"))
+        truth = load_annotations(folder / "coco.json")
         result["draw_coco"] = timed(lambda: [item.load() for item in truth])
     if as_json:
         click.echo(json.dumps(result, indent=2))

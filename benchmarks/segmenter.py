@@ -24,7 +24,8 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe.domains import load_recipe
-from l4f_datagen.scoring.metrics import Scores, pool, score_image
+from l4f_datagen.scoring.image_score import score_image
+from l4f_datagen.scoring.metrics import Scores, pool
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, material_of, run_training
 from l4f_datagen.segmenter.training import Arrays, Plan, predict

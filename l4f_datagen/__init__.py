@@ -8,24 +8,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from l4f_datagen.annotations import load_annotations as load_annotations
     from l4f_datagen.checkpoints.open import open_alpha as open_alpha
     from l4f_datagen.checkpoints.open import open_generator as open_generator
     from l4f_datagen.core.errors import L4FError as L4FError
     from l4f_datagen.pipeline.job import Job as Job
     from l4f_datagen.pipeline.make import make_dataset as make_dataset
     from l4f_datagen.recipe import Recipe as Recipe
-    from l4f_datagen.scoring.protocol import score_folder as score_folder
+    from l4f_datagen.scoring.protocol import score as score
     from l4f_datagen.toys.scene import render_scene as render_scene
 
 _HOMES = {
     "Job": "l4f_datagen.pipeline.job",
     "L4FError": "l4f_datagen.core.errors",
     "Recipe": "l4f_datagen.recipe",
+    "load_annotations": "l4f_datagen.annotations",
     "make_dataset": "l4f_datagen.pipeline.make",
     "open_alpha": "l4f_datagen.checkpoints.open",
     "open_generator": "l4f_datagen.checkpoints.open",
     "render_scene": "l4f_datagen.toys.scene",
-    "score_folder": "l4f_datagen.scoring.protocol",
+    "score": "l4f_datagen.scoring.protocol",
 }
 
 

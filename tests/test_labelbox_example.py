@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from l4f_datagen.annotate.key_file import read_key_file
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.cli import cli
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ README = (FOLDER / "README.md").read_text(encoding="utf-8")
 def test_the_example_is_small_and_whole():
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 100_000
     keys = read_key_file(FOLDER / "to-label")
-    truth = open_truth(FOLDER / "export.ndjson")
+    truth = load_annotations(FOLDER / "export.ndjson")
     assert truth.format == "labelbox"
     assert [item.name for item in truth] == [row.file for row in keys.rows]
     assert 6 <= len(truth) <= 10

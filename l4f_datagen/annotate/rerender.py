@@ -17,11 +17,11 @@ from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.scoring.prediction import Predicted
+from l4f_datagen.scoring.match import Predicted
 
 
 class Rerendered:
-    """A `scoring.prediction.Prediction` that renders; one picture at a time.
+    """A `scoring.match.Prediction` that renders; one picture at a time.
 
     Args:
         renderer: generator and alpha network with the recipe's settings.
@@ -46,7 +46,7 @@ class Rerendered:
         sample = self._sample(place)
         return Predicted(sample.mask, sample.alpha)
 
-    def picture(self, place: int) -> NDArray[np.uint8] | None:
+    def image(self, place: int) -> NDArray[np.uint8] | None:
         """Render the picture itself."""
         return self._sample(place).image
 

@@ -1,21 +1,19 @@
-"""Annotated sets: one reader a format, chosen by what a file holds and not by its name."""
+"""Annotated sets: one reader a format, chosen by content and not by file name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from l4f_datagen.annotations import (
     coco,
     cvat,
-    cvat_masks,
     hf,
     label_studio,
     labelbox,
     labelbox_legacy,
-    labelme,
+    per_image,
     png,
-    supervisely,
+    unsized,
 )
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
 from l4f_datagen.annotations.truth import TruthItem as TruthItem
@@ -24,28 +22,43 @@ from l4f_datagen.annotations.truth import TruthOptions
 from l4f_datagen.annotations.truth import TruthSet as TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
 
-# Each reader is a module with `matches(bundle)` and `read(bundle, options)`; the first match reads,
-# so the ones that look closest come first.
-READERS: dict[str, ModuleType] = {
-    "labelbox": labelbox,
-    "labelbox-legacy": labelbox_legacy,
-    "coco": coco,
-    "label-studio": label_studio,
-    "cvat": cvat,
-    "cvat-masks": cvat_masks,
-    "hf": hf,
-    "labelme": labelme,
-    "supervisely": supervisely,
-    "png": png,
+
+class Reader(NamedTuple):
+    """Whether a bundle is of a format, and how it is read (malformed: `AnnotationRefused`)."""
+
+    matches: Callable[[Bundle], bool]
+    read: Callable[[Bundle, TruthOptions], TruthSet]
+
+
+# The first match reads, so the ones that look closest come first.
+READERS: dict[str, Reader] = {
+    "labelbox": Reader(labelbox.matches, labelbox.read),
+    "labelbox-legacy": Reader(labelbox_legacy.matches, labelbox_legacy.read),
+    "coco": Reader(coco.matches, coco.read),
+    "coco-results": Reader(coco.matches_results, coco.read_results),
+    "label-studio": Reader(label_studio.matches, label_studio.read),
+    "via": Reader(unsized.matches_via, unsized.read_via),
+    "createml": Reader(unsized.matches_createml, unsized.read_createml),
+    "cvat": Reader(cvat.matches, cvat.read),
+    "cvat-masks": Reader(png.matches_label_map, png.read_label_map),
+    "hf": Reader(hf.matches, hf.read),
+    "labelme": Reader(per_image.matches_labelme, per_image.read_labelme),
+    "cityscapes": Reader(per_image.matches_cityscapes, per_image.read_cityscapes),
+    "supervisely": Reader(per_image.matches_supervisely, per_image.read_supervisely),
+    "labelme-xml": Reader(per_image.matches_xml, per_image.read_xml),
+    "yolo": Reader(unsized.matches_yolo, unsized.read_yolo),
+    "png": Reader(png.matches, png.read),
 }
 
 
-def open_truth(
+def load_annotations(
     path: str | Path,
     *,
     format: str | None = None,
     category: str | Sequence[str] | None = None,
     mask_value: str | int | None = None,
+    ignore_value: str | int | Sequence[str | int] = (),
+    ignore_category: str | Sequence[str] = (),
     masks_dir: str | Path | None = None,
     **options: Any,
 ) -> TruthSet:
@@ -53,23 +66,29 @@ def open_truth(
 
     Args:
         path: file, folder or zip.
-        format: name of a reader; None finds it by content.
-        category: class or classes that are foreground, ``"*"`` for all.
-        mask_value: which pixels of mask pictures are foreground, see `TruthOptions`.
+        format: name of a reader (see `READERS`); None finds it by content.
+        category: class or classes that are foreground, ``"*"`` for all; None: the only one.
+        mask_value: which pixels of mask images are foreground: ``7``, ``"#ff0000"``, ``">127"``,
+            ``"alpha"`` or ``"soft"``; None: the rules of `l4f_datagen.annotations.mask_rule`.
+        ignore_value: levels or colours of mask images that are not scored.
+        ignore_category: classes whose areas are not scored.
         masks_dir: folder of mask files an export refers to.
-        **options: further fields of `TruthOptions`.
+        **options: ``unannotated``, ``crowd``, ``boxes``, ``annotators`` and further fields of
+            `l4f_datagen.annotations.truth.TruthOptions`.
 
     Returns:
-        A lazy set; its items decode one mask at a time.
+        A lazy sequence of `TruthItem`; ``item.load()`` decodes one mask, bool ``h w``.
 
     Raises:
         AnnotationRefused: no reader knows the file, or the reader refuses it.
     """
     bundle = open_bundle(Path(path))
-    names = (category,) if isinstance(category, str) else tuple(category or ())
-    told = TruthOptions(
-        category=names,
+    values = (ignore_value,) if isinstance(ignore_value, str | int) else tuple(ignore_value)
+    record = TruthOptions(
+        category=_names(category),
         mask_value=None if mask_value is None else str(mask_value),
+        ignore_value=tuple(str(value) for value in values),
+        ignore_category=_names(ignore_category),
         masks_dir=None if masks_dir is None else str(masks_dir),
         **options,
     )
@@ -78,11 +97,14 @@ def open_truth(
         raise AnnotationRefused(
             f"annotation format {format!r}", "unknown", f"choose from {', '.join(READERS)}"
         )
-    truth: TruthSet = reader.read(bundle, told)
-    return truth
+    return reader.read(bundle, record)
 
 
-def _sniff(bundle: Bundle) -> ModuleType:
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def _sniff(bundle: Bundle) -> Reader:
     for reader in READERS.values():
         if reader.matches(bundle):
             return reader
@@ -92,5 +114,7 @@ def _sniff(bundle: Bundle) -> ModuleType:
     if document is not None:
         bundle.rows(document)  # broken JSON says where it breaks
     raise AnnotationRefused(
-        bundle.source, "no known annotation format", f"known are {', '.join(READERS)}"
+        bundle.source,
+        "no known annotation format",
+        f"known are {', '.join(READERS)}; export COCO with outlines, or mask PNGs",
     )

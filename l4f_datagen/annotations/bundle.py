@@ -1,9 +1,11 @@
 """Bundle: the bytes of one export, be it a file, a folder or a zip, behind the same few limits.
 
-Nothing is unpacked to disk. Names that climb out of the bundle, members that grow beyond the limits
+Nothing is unpacked to disk. Names that lead out of the bundle, members that grow beyond the limits
 and encrypted members are refused before their bytes are taken.
 """
 
+import csv
+import io
 import json
 import os
 import zipfile
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.annotations.truth import printable
 from l4f_datagen.core.errors import AnnotationRefused
 
 DOCUMENTS = (".json", ".ndjson", ".jsonl")
@@ -113,6 +116,22 @@ class Bundle:
             return [(f"{subject} row {n}", row) for n, row in enumerate(data, 1)]
         return [(subject, data)]
 
+    def csv_rows(self, name: str) -> list[tuple[str, Any]]:
+        """Records of a CSV file by its header, each with its place for errors.
+
+        Raises:
+            AnnotationRefused: not UTF-8, or no CSV.
+        """
+        subject = self.subject(name)
+        limit = csv.field_size_limit(1 << 28)  # a label with masks is longer than the usual 128 KiB
+        try:
+            table = csv.DictReader(io.StringIO(self.text(name)))
+            return [(f"{subject} row {n}", dict(row)) for n, row in enumerate(table, 1)]
+        except csv.Error as error:
+            raise AnnotationRefused(subject, f"broken CSV ({error})", "export it again") from error
+        finally:
+            csv.field_size_limit(limit)
+
     def forget(self, name: str) -> None:
         """Drop the parsed JSON of one file, once its shapes are taken."""
         self._json.pop(name, None)
@@ -124,6 +143,25 @@ class Bundle:
             return self.names[0] if head[:1] in (b"{", b"[") else None
         names = [name for name in self.names if name.lower().endswith(DOCUMENTS)]
         return names[0] if len(names) == 1 else None
+
+    def needed(self, what: str) -> str:
+        """Name of the one document, for a reader that cannot do without.
+
+        Raises:
+            AnnotationRefused: there is none, or more than one.
+        """
+        name = self.document()
+        if name is None:
+            raise AnnotationRefused(self.source, f"no {what}", "name its file")
+        return name
+
+    def peek(self) -> Any:
+        """Parsed JSON of the one document for a sniffer; None without one or where it is broken."""
+        name = self.document()
+        try:
+            return None if name is None else self.json(name)
+        except AnnotationRefused:
+            return None  # the error is raised where the file is read
 
     def head(self, name: str, size: int = 512) -> bytes:
         """First bytes of one file for a sniffer; empty where it cannot be read."""
@@ -228,7 +266,7 @@ def _folder(path: Path, source: str) -> Bundle:
 
 def _check_printable(name: str, source: str) -> None:
     """Refuse names that would break a terminal or a report."""
-    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in name):
+    if not printable(name):
         raise AnnotationRefused(
             source, f"file name {name!r:.60} is no plain UTF-8 text", "rename the file"
         )
@@ -247,7 +285,7 @@ def _zip(path: Path, source: str) -> Bundle:
         parts = name.split("/")
         if not name or name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
             raise AnnotationRefused(
-                source, f"member {name!r:.60} climbs out of the zip", "do not trust this file"
+                source, f"member {name!r:.60} leads out of the zip", "do not trust this file"
             )
         if info.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."):
             continue

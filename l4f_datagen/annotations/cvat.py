@@ -1,7 +1,8 @@
 """CVAT for images 1.1: the XML with polygons, masks, ellipses and boxes.
 
 Read as text with document types and entities banned, so that no XML bomb or outside file is ever
-expanded. Mask runs go along the rows inside their box, unlike COCO's.
+expanded. Mask runs go along the rows inside their box, unlike COCO's. Shapes cover each other by
+their z-order, as in CVAT's own segmentation masks.
 """
 
 import re
@@ -12,18 +13,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.polygons import (
-    checked_ring,
-    fill_box_xywh,
-    fill_ellipse,
-    fill_polygon,
-    fill_size,
-    paste,
-)
+from l4f_datagen.annotations.polygons import Drawer, box, ellipse, known_size, outline, paste
 from l4f_datagen.annotations.rle import runs_to_mask
-from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
+from l4f_datagen.annotations.shapes import ImageShapes, Kind, Label, Shape, truth_from_shapes
 from l4f_datagen.annotations.truth import (
     Mask,
+    Size,
     TruthOptions,
     TruthSet,
     checked_name,
@@ -32,6 +27,7 @@ from l4f_datagen.annotations.truth import (
 from l4f_datagen.core.errors import AnnotationRefused
 
 BANNED = re.compile(r"<!\s*(DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
+OTHERS = ("points", "polyline", "cuboid", "skeleton")
 NO_SHAPES = ("tag", "attribute")
 
 
@@ -52,20 +48,18 @@ def _file(bundle: Bundle) -> str | None:
 
 def _looks_like_xml(head: bytes) -> bool:
     text = head.decode("utf-8-sig", "replace").lstrip()
+    if "<annotation>" in text:  # LabelMe's and VOC's: one file an image
+        return False
     return text.startswith("<") and ("<annotations" in text or text.startswith(("<?xml", "<!")))
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read the XML; every listed image is an item, also those without shapes.
-
-    Raises:
-        AnnotationRefused: no XML, a document type, video tracks, or a malformed shape.
-    """
-    name = bundle.names[0] if bundle.kind == "file" else _file(bundle)
-    if name is None:
+    """Read the XML; an image without a shape or a tag counts as not annotated."""
+    file = bundle.names[0] if bundle.kind == "file" else _file(bundle)
+    if file is None:
         raise AnnotationRefused(bundle.source, "no CVAT file", "name the annotations.xml")
-    subject = bundle.subject(name)
-    root = parse_xml(bundle.text(name), subject)
+    subject = bundle.subject(file)
+    root = parse_xml(bundle.text(file), subject)
     if root.tag != "annotations":
         raise AnnotationRefused(subject, f"XML of {root.tag[:40]!r}", "export CVAT for images 1.1")
     if root.find("track") is not None:
@@ -74,19 +68,18 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     images: dict[str, ImageShapes] = {}
     for element in root.iterfind("image"):
         where = f"{subject} image {element.get('name', '')[:60]}"
-        size = checked_size(
-            _whole(element, "height", where), _whole(element, "width", where), where
-        )
+        size = _size(element, where)
         name = checked_name(element.get("name"), where)
         if name in images:
             raise AnnotationRefused(where, "the image is listed twice", "export one task at a time")
-        shapes = [
-            _shape(child, f"{where} {child.tag} {n}", tally)
+        layered = sorted(
+            (_z_order(child, where), n, child)
             for n, child in enumerate(element, 1)
             if child.tag not in NO_SHAPES
-        ]
-        images[name] = ImageShapes(name, where, size, [shapes])
-    return truth_from_shapes(bundle, "cvat", list(images.values()), options, tally)
+        )
+        shapes = [_shape(child, f"{where} {child.tag} {n}", tally) for _, n, child in layered]
+        images[name] = ImageShapes(name, where, size, [Label(shapes)] if len(element) else [])
+    return truth_from_shapes(bundle, "cvat", list(images.values()), options, tally, layered=True)
 
 
 def parse_xml(text: str, subject: str) -> ElementTree.Element:
@@ -97,13 +90,16 @@ def parse_xml(text: str, subject: str) -> ElementTree.Element:
     """
     banned = BANNED.search(text)
     if banned:
-        raise AnnotationRefused(
-            subject, f"XML with {banned.group()}", "a document type may be a bomb: remove it"
-        )
+        problem = f"XML with {banned.group()}"
+        raise AnnotationRefused(subject, problem, "a document type may be a bomb: remove it")
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, RecursionError, LookupError) as error:
         raise AnnotationRefused(subject, f"broken XML ({error})", "export it again") from error
+
+
+def _size(element: ElementTree.Element, where: str) -> Size:
+    return checked_size(_whole(element, "height", where), _whole(element, "width", where), where)
 
 
 def _whole(element: ElementTree.Element, key: str, where: str) -> int:
@@ -113,75 +109,57 @@ def _whole(element: ElementTree.Element, key: str, where: str) -> int:
     return int(raw)
 
 
+def _z_order(element: ElementTree.Element, where: str) -> float:
+    return _number(element, "z_order", where) if element.get("z_order") else 0.0
+
+
 def _number(element: ElementTree.Element, key: str, where: str) -> float:
     try:
         return float(element.get(key, ""))
     except ValueError as error:
-        raise AnnotationRefused(
-            where, f"{key} {element.get(key, '')[:20]!r}", "write a number"
-        ) from error
+        problem = f"{key} {element.get(key, '')[:20]!r}"
+        raise AnnotationRefused(where, problem, "write a number") from error
 
 
 def _shape(element: ElementTree.Element, where: str, tally: Counter[str]) -> Shape:
-    category = element.get("label")
+    category, tag = element.get("label"), element.tag
     if not category:
         raise AnnotationRefused(where, "no label", "export the task again")
-    if element.tag == "polygon":
-        return Shape(category, where, "area", _polygon_drawer(element, where, tally))
-    if element.tag == "mask":
-        return Shape(category, where, "area", _mask_drawer(element, where, tally))
-    if element.tag == "ellipse":
-        return Shape(category, where, "area", _ellipse_drawer(element, where, tally))
-    if element.tag == "box":
-        return Shape(category, where, "box", _box_drawer(element, where, tally))
-    return Shape(category, where, "other")
+    if tag in OTHERS:
+        return Shape((category,), where, "other")
+    kind: Kind = "box" if tag == "box" else "area"
+    if tag == "mask":
+        return Shape((category,), where, kind, _mask_drawer(element, where, tally))
+    if tag == "polygon":
+        drawer = outline(_points(element.get("points", ""), where), where, tally)
+        return Shape((category,), where, kind, drawer)
+    if tag not in ("ellipse", "box"):
+        return Shape((category,), where, "unread", problem=f"a shape of kind {tag[:20]!r}")
+    turn = _number(element, "rotation", where) if element.get("rotation") else 0.0
+    if tag == "ellipse":
+        sides = [_number(element, key, where) for key in ("cx", "cy", "rx", "ry")]
+        return Shape((category,), where, kind, ellipse(sides, where, tally, rotation_deg=turn))
+    x0, y0, x1, y1 = (_number(element, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
+    sides = [x0, y0, x1 - x0, y1 - y0]
+    drawer = box(sides, where, tally, rotation_deg=turn, about_centre=True)
+    return Shape((category,), where, kind, drawer)
 
 
-def _polygon_drawer(element: ElementTree.Element, where: str, tally: Counter[str]) -> Drawer:
-    raw = element.get("points", "")
-
-    def draw(size: Size | None) -> Mask:
-        try:
-            points = [
-                [float(n) for n in pair.split(",")] for pair in raw.split(";") if pair.strip()
-            ]
-        except ValueError as error:
-            raise AnnotationRefused(where, f"points {raw[:40]!r}", "write x,y;x,y;...") from error
-        return fill_polygon(checked_ring(points, where), fill_size(size, where), where, tally)
-
-    return draw
+def _points(raw: str, where: str) -> list[list[float]]:
+    try:
+        return [[float(n) for n in pair.split(",")] for pair in raw.split(";") if pair.strip()]
+    except ValueError as error:
+        raise AnnotationRefused(where, f"points {raw[:40]!r}", "write x,y;x,y;...") from error
 
 
 def _mask_drawer(element: ElementTree.Element, where: str, tally: Counter[str]) -> Drawer:
     def draw(size: Size | None) -> Mask:
-        box = checked_size(_whole(element, "height", where), _whole(element, "width", where), where)
         left, top = _whole(element, "left", where), _whole(element, "top", where)
         raw = element.get("rle", "").replace(" ", "").strip(",")
         if not re.fullmatch(r"\d{1,12}(,\d{1,12})*", raw, re.ASCII):
             raise AnnotationRefused(where, f"rle {raw[:40]!r}", "write whole numbers")
         runs = np.asarray([int(run) for run in raw.split(",")], np.int64)
-        crop = runs_to_mask(runs, box, where, order="C")
-        return paste(crop, (left, top), fill_size(size, where), where, tally)
-
-    return draw
-
-
-def _ellipse_drawer(element: ElementTree.Element, where: str, tally: Counter[str]) -> Drawer:
-    def draw(size: Size | None) -> Mask:
-        cx, cy, rx, ry = (_number(element, key, where) for key in ("cx", "cy", "rx", "ry"))
-        turn = _number(element, "rotation", where) if element.get("rotation") else 0.0
-        return fill_ellipse((cx, cy), (rx, ry), fill_size(size, where), where, tally, turn)
-
-    return draw
-
-
-def _box_drawer(element: ElementTree.Element, where: str, tally: Counter[str]) -> Drawer:
-    def draw(size: Size | None) -> Mask:
-        x0, y0, x1, y1 = (_number(element, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
-        turn = _number(element, "rotation", where) if element.get("rotation") else 0.0
-        box = [x0, y0, x1 - x0, y1 - y0]
-        return fill_box_xywh(
-            box, fill_size(size, where), where, tally, turn, ((x0 + x1) / 2, (y0 + y1) / 2)
-        )
+        crop = runs_to_mask(runs, _size(element, where), where, order="C")
+        return paste(crop, (left, top), known_size(size, where), where, tally)
 
     return draw

@@ -1,37 +1,45 @@
 """Hugging Face datasets on disk: Parquet, Arrow of `save_to_disk`, or a folder with metadata.
 
-Only the mask column is read, one row group at a time. Mask pictures follow the rules of
-`l4f_datagen.annotations.png`.
+Only the mask column is read, one row group at a time. Masks follow the rules of
+`l4f_datagen.annotations.mask_rule`; a row whose mask is null counts as not annotated.
 """
 
-import csv
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.pictures import decode_picture
-from l4f_datagen.annotations.png import MaskRule
+from l4f_datagen.annotations.mask_rule import MaskRule
+from l4f_datagen.annotations.polygons import known_size
 from l4f_datagen.annotations.truth import (
+    Size,
     TruthItem,
     TruthMask,
     TruthOptions,
     TruthSet,
     checked_name,
+    composed,
+    mask_image,
 )
 from l4f_datagen.core.errors import AnnotationRefused
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
 NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "id", "image_id")
 METADATA = ("metadata.jsonl", "metadata.csv")
-MAX_GROUP_BYTES = 2 << 30
+MAX_GROUP_BYTES = 2 << 30  # one row group is held in memory at a time
 MAX_ROWS = 10_000_000
 
-Fetch = Callable[[], bytes]
+
+class Row(NamedTuple):
+    """One row: image name, place for errors, and what gives the mask's bytes; None without one."""
+
+    name: str
+    where: str
+    fetch: Callable[[], bytes] | None
 
 
 def matches(bundle: Bundle) -> bool:
@@ -56,46 +64,49 @@ def _metadata_names(bundle: Bundle) -> list[str]:
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """List the masks of a dataset; each is decoded when it is loaded.
-
-    Raises:
-        AnnotationRefused: no mask column, a broken shard, or a row without a mask.
-    """
+    """List the masks of a dataset; each is decoded when it is loaded."""
     rule = MaskRule(options, bundle.source)
     truth = TruthSet(bundle.source, "hf", ())
-
-    def item(name: str, subject: str, fetch: Fetch) -> TruthItem:
-        def decode(_: tuple[int, int] | None) -> TruthMask:
-            return rule.apply(decode_picture(fetch(), subject), subject, truth.tally)
-
-        return TruthItem(name, None, decode)
-
-    items: list[TruthItem] = []
     tables = [name for name in bundle.names if name.lower().endswith(".parquet")]
     if bundle.kind == "file":
         tables = list(bundle.names)
-    for name in tables:
-        items.extend(item(*row) for row in _parquet_rows(bundle, name))
+    rows = [row for name in tables for row in _parquet_rows(bundle, name)]
     for name in _arrow_names(bundle) if not tables else []:
-        items.extend(item(*row) for row in _arrow_rows(bundle, name))
-    for name in _metadata_names(bundle) if not items else []:
-        items.extend(item(*row) for row in _metadata_rows(bundle, name))
-    if not items:
+        rows.extend(_arrow_rows(bundle, name))
+    for name in _metadata_names(bundle) if not rows else []:
+        rows.extend(_metadata_rows(bundle, name))
+    if not rows:
         raise AnnotationRefused(bundle.source, "a dataset without rows", "name another folder")
-    truth.items = items
+
+    def item(row: Row) -> TruthItem:
+        def decode(fallback: Size | None) -> TruthMask:
+            if row.fetch is None:
+                return TruthMask(np.zeros(known_size(fallback, row.where), np.bool_))
+            return rule.apply(mask_image(row.fetch(), row.where), row.where, truth.tally)
+
+        return TruthItem(row.name, None, decode)
+
+    missing = [row.name for row in rows if row.fetch is None]
+    truth.unannotated = len(missing)
+    if len(missing) == len(rows):
+        raise AnnotationRefused(bundle.source, "no row with a mask", "embed the masks")
+    if options.unannotated == "skip":
+        truth.left_out = tuple(missing)
+        rows = [row for row in rows if row.fetch is not None]
+    truth.items = [item(row) for row in rows]
     return truth
 
 
-def _parquet_rows(bundle: Bundle, name: str) -> list[tuple[str, str, Fetch]]:
+def _parquet_rows(bundle: Bundle, name: str) -> list[Row]:
     subject = bundle.subject(name)
     path = bundle.path(name)
     try:
         file = pq.ParquetFile(path if path is not None else pa.BufferReader(bundle.read(name)))
-        schema, groups = file.schema_arrow, file.metadata.num_row_groups
-        sizes = [file.metadata.row_group(n).total_byte_size for n in range(groups)]
-        if sum(file.metadata.row_group(n).num_rows for n in range(groups)) > MAX_ROWS:
+        schema = file.schema_arrow
+        groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+        if sum(group.num_rows for group in groups) > MAX_ROWS:
             raise AnnotationRefused(subject, f"more than {MAX_ROWS} rows", "name a smaller file")
-        if sizes and max(sizes) > MAX_GROUP_BYTES:
+        if max((group.total_byte_size for group in groups), default=0) > MAX_GROUP_BYTES:
             raise AnnotationRefused(subject, "a row group of more than 2 GiB", "write smaller ones")
         mask = _mask_column(schema, subject)
         cache: dict[int, Any] = {}
@@ -106,14 +117,14 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[tuple[str, str, Fetch]]:
                 cache[group] = file.read_row_group(group, columns=[mask]).column(mask)
             return cache[group]
 
-        rows: list[tuple[str, str, Fetch]] = []
-        for group in range(groups):
-            names = _names(schema, _group_reader(file, group))
-            count = file.metadata.row_group(group).num_rows
-            for place in range(count):
-                where = f"{subject} row {len(rows) + 1}"
-                own = checked_name(names[place] if names else f"{len(rows) + 1}", where)
-                rows.append((own, where, _fetcher(column, group, place, where)))
+        rows: list[Row] = []
+        for number, group in enumerate(groups):
+            names = _names(schema, _group_reader(file, number))
+            valid = column(number).is_valid().to_pylist() if _may_hold_null(group, mask) else None
+            rows.extend(
+                _row(column, number, place, len(rows) + 1, names, valid, subject)
+                for place in range(group.num_rows)
+            )
         return rows
     except AnnotationRefused:
         raise
@@ -121,38 +132,30 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[tuple[str, str, Fetch]]:
         raise AnnotationRefused(subject, "broken Parquet", "export or copy it again") from error
 
 
-def _group_reader(file: pq.ParquetFile, group: int) -> Callable[[str], pa.Table]:
-    return lambda column: file.read_row_group(group, columns=[column])
+def _may_hold_null(group: Any, mask: str) -> bool:
+    """Whether a row group may hold a null mask, by its statistics: reading it all would be slow."""
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        if chunk.path_in_schema in (mask, f"{mask}.bytes"):
+            statistics = chunk.statistics
+            return statistics is None or statistics.null_count != 0
+    return True
 
 
-def _arrow_rows(bundle: Bundle, name: str) -> list[tuple[str, str, Fetch]]:
-    subject = bundle.subject(name)
-    path = bundle.path(name)
-    try:
-        source = pa.memory_map(str(path)) if path is not None else pa.py_buffer(bundle.read(name))
-        table = pa.ipc.open_stream(source).read_all()
-        table.validate(full=True)  # offsets of a foreign file are not to be trusted
-        mask = table.column(_mask_column(table.schema, subject))
-        names = _names(table.schema, lambda c: _select(table, c))
-    except AnnotationRefused:
-        raise
-    except Exception as error:  # Arrow raises many kinds on foreign bytes
-        raise AnnotationRefused(subject, "broken Arrow", "export or copy it again") from error
-    rows = []
-    for place in range(table.num_rows):
-        where = f"{subject} row {place + 1}"
-        own = checked_name(names[place] if names else f"{place + 1}", where)
-        rows.append((own, where, _fetcher(lambda _: mask, 0, place, where)))
-    return rows
+def _row(
+    column: Callable[[int], Any],
+    group: int,
+    place: int,
+    number: int,
+    names: list[str] | None,
+    valid: Sequence[bool] | None,
+    subject: str,
+) -> Row:
+    where = f"{subject} row {number}"
+    name = checked_name(names[place] if names else f"{number}", where)
+    if valid is not None and not valid[place]:
+        return Row(name, where, None)
 
-
-def _select(table: pa.Table, column: str) -> pa.Table:
-    outer, _, inner = column.partition(".")
-    values = table.column(outer)
-    return pa.table({outer: values.combine_chunks()}) if inner else pa.table({outer: values})
-
-
-def _fetcher(column: Callable[[int], Any], group: int, place: int, where: str) -> Fetch:
     def fetch() -> bytes:
         try:
             value = column(group)[place].as_py()
@@ -163,19 +166,49 @@ def _fetcher(column: Callable[[int], Any], group: int, place: int, where: str) -
             raise AnnotationRefused(where, "a row without a mask", "embed the masks in the dataset")
         return data
 
-    return fetch
+    return Row(name, where, fetch)
 
 
-def _is_picture(kind: pa.DataType) -> bool:
+def _group_reader(file: pq.ParquetFile, group: int) -> Callable[[str], pa.Table]:
+    return lambda column: file.read_row_group(group, columns=[column])
+
+
+def _arrow_rows(bundle: Bundle, name: str) -> list[Row]:
+    subject = bundle.subject(name)
+    path = bundle.path(name)
+    try:
+        source = pa.memory_map(str(path)) if path is not None else pa.py_buffer(bundle.read(name))
+        table = pa.ipc.open_stream(source).read_all()
+        table.validate(full=True)  # offsets of a foreign file are not to be trusted
+        mask = table.column(_mask_column(table.schema, subject))
+        names = _names(table.schema, lambda c: _select(table, c))
+        valid = mask.is_valid().to_pylist()
+    except AnnotationRefused:
+        raise
+    except Exception as error:  # Arrow raises many kinds on foreign bytes
+        raise AnnotationRefused(subject, "broken Arrow", "export or copy it again") from error
+    return [
+        _row(lambda _: mask, 0, place, place + 1, names, valid, subject)
+        for place in range(table.num_rows)
+    ]
+
+
+def _select(table: pa.Table, column: str) -> pa.Table:
+    outer, _, inner = column.partition(".")
+    values = table.column(outer)
+    return pa.table({outer: values.combine_chunks()}) if inner else pa.table({outer: values})
+
+
+def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _mask_column(schema: pa.Schema, subject: str) -> str:
-    pictures = [field.name for field in schema if _is_picture(field.type)]
+    images = [field.name for field in schema if _holds_images(field.type)]
     for name in MASK_COLUMNS:
-        if name in pictures:
+        if name in images:
             return name
     raise AnnotationRefused(
         subject,
@@ -187,13 +220,12 @@ def _mask_column(schema: pa.Schema, subject: str) -> str:
 def _names(schema: pa.Schema, load: Callable[[str], pa.Table]) -> list[str] | None:
     """Names of rows from a column of names, or from the path the image had; None without."""
     for name in NAME_COLUMNS:
-        if name in schema.names:
-            kind = schema.field(name).type
-            if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-                return [str(value) for value in load(name).column(0).to_pylist()]
-            if pa.types.is_integer(kind):
-                return [str(value) for value in load(name).column(0).to_pylist()]
-    for name in ("image", _first_mask(schema)):
+        kind = schema.field(name).type if name in schema.names else None
+        if kind is not None and (
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+        ):
+            return [str(value) for value in load(name).column(0).to_pylist()]
+    for name in ("image", *MASK_COLUMNS):
         kind = schema.field(name).type if name in schema.names else None
         if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
             rows = load(f"{name}.path").column(0).to_pylist()
@@ -203,34 +235,24 @@ def _names(schema: pa.Schema, load: Callable[[str], pa.Table]) -> list[str] | No
     return None
 
 
-def _first_mask(schema: pa.Schema) -> str:
-    return next((name for name in MASK_COLUMNS if name in schema.names), "")
-
-
-def _metadata_rows(bundle: Bundle, name: str) -> list[tuple[str, str, Fetch]]:
-    subject = bundle.subject(name)
+def _metadata_rows(bundle: Bundle, name: str) -> list[Row]:
     folder = PurePosixPath(name).parent
-    records: list[tuple[str, Any]]
-    if name.endswith(".csv"):
-        try:
-            table = list(csv.DictReader(io.StringIO(bundle.text(name))))
-        except csv.Error as error:
-            raise AnnotationRefused(subject, f"broken CSV ({error})", "write it again") from error
-        records = [(f"{subject} row {n}", row) for n, row in enumerate(table, 1)]
-    else:
-        records = bundle.rows(name)
+    known = {composed(each): each for each in bundle.names}
     rows = []
-    known = set(bundle.names)
-    for where, record in records:
+    for where, record in bundle.csv_rows(name) if name.endswith(".csv") else bundle.rows(name):
         if not isinstance(record, dict):
             raise AnnotationRefused(where, "no record", "write one object a line")
         image = checked_name(record.get("file_name"), where)
+        if record.get("mask_file_name") in (None, "") and "mask_file_name" in record:
+            rows.append(Row(image, where, None))
+            continue
         mask = (folder / checked_name(record.get("mask_file_name"), where)).as_posix()
-        if mask not in known:
+        file = known.get(composed(mask))
+        if file is None:
             raise AnnotationRefused(where, f"mask {mask} does not exist", "copy the dataset again")
-        rows.append((image, where, _file_fetcher(bundle, mask)))
+        rows.append(Row(image, where, _file_fetcher(bundle, file)))
     return rows
 
 
-def _file_fetcher(bundle: Bundle, name: str) -> Fetch:
+def _file_fetcher(bundle: Bundle, name: str) -> Callable[[], bytes]:
     return lambda: bundle.read(name)

@@ -1,41 +1,48 @@
 """Label Studio: JSON (tasks with annotations) and JSON-MIN (one flat row an annotation).
 
-Coordinates are percent of the image. Cancelled annotations and a model's predictions are counted
-and not read; several annotations of one task are several annotators.
+Coordinates are percent of the image. Predictions of a model are counted and not read; several
+annotations of one task are several annotators.
 """
 
 import re
 from collections import Counter
 from typing import Any
+from urllib.parse import unquote
 
-from l4f_datagen.annotations.brush import decode_brush
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.mask_files import decode_base64
-from l4f_datagen.annotations.pictures import SUFFIXES, decode_picture, object_pixels
-from l4f_datagen.annotations.polygons import (
-    checked_ring,
-    fill_box_xywh,
-    fill_ellipse,
-    fill_polygon,
-    fill_size,
+from l4f_datagen.annotations.mask_rule import object_pixels
+from l4f_datagen.annotations.polygons import Drawer, box, ellipse, known_size, outline
+from l4f_datagen.annotations.rle import decode_brush
+from l4f_datagen.annotations.shapes import (
+    ImageShapes,
+    Kind,
+    Label,
+    Shape,
+    Status,
+    truth_from_shapes,
 )
-from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Kind, Shape, Size, truth_from_shapes
-from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet, checked_name, checked_size
+from l4f_datagen.annotations.truth import (
+    Size,
+    TruthOptions,
+    TruthSet,
+    checked_name,
+    checked_size,
+    mask_image,
+)
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.io.photo import SUFFIXES
 
 UPLOAD = re.compile(r"(upload/(?:\d+/)?)[0-9a-f]{8}-")  # the server's prefix of uploaded files
-AREA_KEYS = ("points", "rle", "imageDataURL", "radiusX", "width")
+AREA_KEYS = ("points", "vertices", "rle", "imageDataURL", "radiusX", "width")
+# Regions that are no areas, and results that are no regions.
+NO_AREAS = ("keypoint", "vector", "choices", "text", "rating", "number", "taxonomy", "relation",
+            "pairwise", "datetime", "ranker", "labels", "hypertext", "reactcode")  # fmt: skip
 
 
 def matches(bundle: Bundle) -> bool:
     """Tell whether the rows are tasks or flat annotations of Label Studio."""
-    name = bundle.document()
-    if name is None:
-        return False
-    try:
-        data = bundle.json(name)
-    except AnnotationRefused:
-        return False
+    data = bundle.peek()
     rows = data if isinstance(data, list) else [data]
     first = rows[0] if rows else None
     if not isinstance(first, dict):
@@ -46,14 +53,8 @@ def matches(bundle: Bundle) -> bool:
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read an export; tasks without an annotation are counted and left out.
-
-    Raises:
-        AnnotationRefused: a malformed task or region, or the rules of `truth_from_shapes`.
-    """
-    name = bundle.document()
-    if name is None:
-        raise AnnotationRefused(bundle.source, "no Label Studio export", "name the JSON file")
+    """Read an export."""
+    name = bundle.needed("Label Studio export")
     tally: Counter[str] = Counter()
     images: dict[str, ImageShapes] = {}
     data = bundle.json(name)
@@ -61,37 +62,58 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
         subject = f"{bundle.subject(name)} task {number}"
         if not isinstance(task, dict):
             raise AnnotationRefused(subject, "no record", "export the project again")
-        is_full = isinstance(task.get("data"), dict)
-        results = _task_results(task, subject, tally) if is_full else [_flat_results(task)]
-        image_name = _name(task["data"] if is_full else task, subject)
-        for regions in results:
+        if isinstance(task.get("data"), dict):
+            address, labels = _address(task["data"]), _annotations(task, subject, tally)
+        else:
+            address, labels = _address(task), [(_flat_results(task), _status(task))]
+        # Two uploads of one file name are two images; only their addresses tell them apart.
+        image_name = checked_name(address, subject)
+        image = images.setdefault(image_name, ImageShapes(image_name, subject, None))
+        for regions, status in labels:
             size = _size(regions, subject)
-            image = images.setdefault(image_name, ImageShapes(image_name, subject, size))
             image.size_hw = image.size_hw or size
-            image.annotators.append(_shapes(regions, subject, tally))
-        if not results:
-            tally["tasks without an annotation left out"] += 1
+            image.labels.append(Label(_shapes(regions, subject, tally), status))
+    _drop_upload_prefixes(list(images.values()))
     return truth_from_shapes(bundle, "label-studio", list(images.values()), options, tally)
 
 
-def _task_results(
+def _drop_upload_prefixes(images: list[ImageShapes]) -> None:
+    """Name uploads as their files were named, where that names one image only."""
+    plain = Counter(UPLOAD.sub(r"\1", image.name) for image in images)
+    for image in images:
+        name = UPLOAD.sub(r"\1", image.name)
+        image.name = name if plain[name] == 1 else image.name
+
+
+def _annotations(
     task: dict[str, Any], subject: str, tally: Counter[str]
-) -> list[list[dict[str, Any]]]:
+) -> list[tuple[list[dict[str, Any]], Status]]:
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(annotations, list):
         raise AnnotationRefused(subject, "`annotations` is no list", "export the project again")
-    if isinstance(task.get("predictions"), list) and task["predictions"]:
+    if isinstance(task.get("predictions"), list):
         tally["predictions of a model not read"] += len(task["predictions"])
     kept = []
     for annotation in annotations:
         result = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(result, list) or any(not isinstance(one, dict) for one in result):
             raise AnnotationRefused(subject, "`result` is no list of regions", "export it again")
-        if annotation.get("was_cancelled"):
-            tally["cancelled annotations left out"] += 1
-        else:
-            kept.append(result)
+        kept.append((result, _status(annotation)))
     return kept
+
+
+def _status(annotation: dict[str, Any]) -> Status:
+    if annotation.get("was_cancelled") or annotation.get("skipped"):
+        return "skipped"
+    reviews = annotation.get("reviews")
+    last = reviews[-1] if isinstance(reviews, list) and reviews else None
+    refused = isinstance(last, dict) and last.get("accepted") is False
+    fixed = isinstance(last, dict) and last.get("fixed_annotation_history")
+    if (refused and not fixed) or annotation.get("last_action") == "rejected":
+        return "rejected"
+    # `honeypot` is what completions of version 0 called ground truth.
+    is_reference = annotation.get("ground_truth") or annotation.get("honeypot")
+    return "reference" if is_reference else "plain"
 
 
 def _flat_results(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,15 +129,20 @@ def _flat_results(row: dict[str, Any]) -> list[dict[str, Any]]:
     return regions
 
 
-def _name(data: dict[str, Any], subject: str) -> str:
-    """The image a task shows: `image`, or the first value that names a picture."""
+def _address(data: dict[str, Any]) -> object:
+    """The image a task shows: `image`, or the first value that names an image."""
     values = [data.get("image"), *data.values()]
-    texts = [value for value in values if isinstance(value, str)]
-    pictures = [t for t in texts if t.split("?d=")[-1].split("?")[0].lower().endswith(SUFFIXES)]
-    raw: Any = next(iter(pictures or texts), None)
-    if isinstance(raw, str):
-        raw = UPLOAD.sub(r"\1", raw.split("?d=")[-1])
-    return checked_name(raw, subject)
+    texts = [_path(value) for value in values if isinstance(value, str)]
+    named = [text for text in texts if text.split("?")[0].lower().endswith(SUFFIXES)]
+    return next(iter(named or texts), None)
+
+
+def _path(address: str) -> str:
+    """The file that a local address (``/data/local-files/?d=dir%2Fa.png``) names."""
+    _, is_local, path = address.partition("?d=")
+    if is_local:
+        return unquote(path)
+    return unquote(address) if address.startswith("/data/") else address
 
 
 def _size(regions: list[dict[str, Any]], subject: str) -> Size | None:
@@ -130,90 +157,79 @@ def _size(regions: list[dict[str, Any]], subject: str) -> Size | None:
 
 
 def _shapes(regions: list[dict[str, Any]], subject: str, tally: Counter[str]) -> list[Shape]:
-    """Shapes of one annotation; a label set apart from its region is found by their id."""
-    apart = {
-        region["id"]: region["value"].get("labels")
-        for region in regions
-        if isinstance(region.get("value"), dict) and isinstance(region.get("id"), str)
-        if isinstance(region["value"].get("labels"), list)
-    }
+    """Shapes of one annotation; labels set apart from their region are found by its id."""
+    apart: dict[str, list[str]] = {}
+    for region in regions:
+        own_id = region.get("id")
+        if isinstance(own_id, str):
+            apart.setdefault(own_id, []).extend(_labels(region.get("value")))
     shapes = []
     for number, region in enumerate(regions, 1):
         where = f"{subject} region {number}"
         value, kind = region.get("value"), region.get("type")
+        if kind == "relation":  # between two regions
+            continue
         if not isinstance(value, dict) or not isinstance(kind, str):
             raise AnnotationRefused(where, "no `value` and `type`", "export the project again")
-        if kind == "labels" and not any(key in value for key in AREA_KEYS):
+        has_area = any(key in value for key in AREA_KEYS)
+        if kind == "labels" and not has_area:
             continue  # the label of another region
         if region.get("image_rotation"):
             raise AnnotationRefused(where, "the image was rotated", "label it without rotation")
-        names = next((value[key] for key in value if key.endswith("labels")), None)
         own_id = region.get("id")
-        names = names or (apart.get(own_id) if isinstance(own_id, str) else None)
-        named = isinstance(names, list) and names and isinstance(names[0], str)
-        drawer = _drawer(value, region, where, tally)
-        if drawer is not None and not named:
+        names = _labels(value) or (apart.get(own_id, []) if isinstance(own_id, str) else [])
+        names = list(dict.fromkeys(names))
+        drawer, problem = _drawer(value, region, where, tally)
+        if (drawer is not None or problem) and not names:
             raise AnnotationRefused(where, "a region without a label", "give it a label")
-        category = str(names[0]) if named and names else "unlabelled"
-        is_box = "width" in value and "height" in value and "x" in value
-        shape_kind: Kind = "other" if drawer is None else "box" if is_box else "area"
-        shapes.append(Shape(category, where, shape_kind, drawer))
+        is_box = "width" in value and "height" in value and "x" in value and "rle" not in value
+        shape_kind: Kind = "box" if is_box else "area"
+        if drawer is None:
+            if not has_area and not problem and not kind.startswith(NO_AREAS):
+                problem = f"a region of kind {kind[:30]!r}"
+            shape_kind = "unread" if problem and names else "other"
+            if not has_area and not names:
+                continue  # an answer about the whole image
+        shapes.append(Shape(tuple(names) or ("unlabelled",), where, shape_kind, drawer, problem))
     return shapes
+
+
+def _labels(value: object) -> list[str]:
+    """Class names of a region: all of its labels."""
+    if not isinstance(value, dict):
+        return []
+    found = [names for key, names in value.items() if key.endswith("labels")]
+    return [
+        name
+        for names in found
+        if isinstance(names, list)
+        for name in names
+        if isinstance(name, str)
+    ]
 
 
 def _drawer(
     value: dict[str, Any], region: dict[str, Any], where: str, tally: Counter[str]
-) -> Drawer | None:
+) -> tuple[Drawer | None, str]:
+    """Drawer of a region, or None and what it is where it is an area that cannot be read."""
     if "rle" in value:
-
-        def draw_brush(size: Size | None) -> Mask:
-            return decode_brush(value["rle"], fill_size(size, where), where)
-
-        return draw_brush
+        return lambda size: decode_brush(value["rle"], known_size(size, where), where), ""
     if "imageDataURL" in value:
-
-        def draw_bitmap(_: Size | None) -> Mask:
-            data = decode_base64(value["imageDataURL"], where)
-            return object_pixels(decode_picture(data, where))
-
-        return draw_bitmap
-    if "points" in value and value.get("closed", True):
-
-        def draw_polygon(size: Size | None) -> Mask:
-            size_hw = fill_size(size, where)
-            ring = checked_ring(value["points"], where) * (size_hw[1] / 100, size_hw[0] / 100)
-            return fill_polygon(ring, size_hw, where, tally)
-
-        return draw_polygon
+        url = value["imageDataURL"]
+        return lambda _: object_pixels(mask_image(decode_base64(url, where), where)), ""
+    if "points" in value or "vertices" in value:
+        points = value.get("points", value.get("vertices"))
+        if not value.get("closed", "points" in value):
+            return None, ""  # a line
+        records = [p for p in points if isinstance(p, dict)] if isinstance(points, list) else []
+        if any(p.get("isBezier") or p.get("isBranching") for p in records):
+            return None, "an outline with curves or branches"
+        return outline(points, where, tally, unit="percent"), ""
     turn = value.get("rotation", region.get("rotation", 0)) or 0
     if "radiusX" in value:
-
-        def draw_ellipse(size: Size | None) -> Mask:
-            size_hw = fill_size(size, where)
-            x, y, rx, ry = _percent(value, ("x", "y", "radiusX", "radiusY"), size_hw, where)
-            return fill_ellipse((x, y), (rx, ry), size_hw, where, tally, turn)
-
-        return draw_ellipse
+        sides = [value.get(key) for key in ("x", "y", "radiusX", "radiusY")]
+        return ellipse(sides, where, tally, unit="percent", rotation_deg=turn), ""
     if "width" in value and "height" in value and "x" in value:
-
-        def draw_box(size: Size | None) -> Mask:
-            size_hw = fill_size(size, where)
-            box = list(_percent(value, ("x", "y", "width", "height"), size_hw, where))
-            return fill_box_xywh(box, size_hw, where, tally, turn)
-
-        return draw_box
-    return None
-
-
-def _percent(
-    value: dict[str, Any], keys: tuple[str, ...], size_hw: Size, where: str
-) -> tuple[float, ...]:
-    numbers = [value.get(key) for key in keys]
-    if any(type(number) not in (int, float) for number in numbers):
-        raise AnnotationRefused(where, f"{', '.join(keys)} {numbers!r:.40}", "write percents")
-    sides = (size_hw[1], size_hw[0]) * 2
-    return tuple(
-        number * side / 100
-        for number, side in zip(numbers, sides, strict=True)
-        if number is not None
-    )
+        sides = [value.get(key) for key in ("x", "y", "width", "height")]
+        return box(sides, where, tally, unit="percent", rotation_deg=turn), ""
+    return None, ""

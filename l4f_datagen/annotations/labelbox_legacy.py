@@ -5,31 +5,28 @@ Forms of `Label` that occur: an object with `objects` (polygons in pixels, or ma
 rings or WKT in which y counts from the lower edge, as Labelbox's own converters took it.
 """
 
-import csv
-import io
 import json
 from collections import Counter
 from typing import Any
 
 from l4f_datagen.annotations.bundle import Bundle, parse_json
 from l4f_datagen.annotations.labelbox import (
+    SIDES,
     LabelledObject,
-    box_drawer,
     image_name,
     labelled_objects,
     media_size,
-    polygon_drawer,
+    review_rejects,
 )
 from l4f_datagen.annotations.mask_files import MaskFiles
-from l4f_datagen.annotations.pictures import decode_picture, object_pixels
-from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, fill_size
-from l4f_datagen.annotations.shapes import Drawer, ImageShapes, Shape, Size, truth_from_shapes
-from l4f_datagen.annotations.truth import Mask, TruthOptions, TruthSet
-from l4f_datagen.annotations.wkt import polygons_of_wkt
+from l4f_datagen.annotations.mask_rule import object_pixels
+from l4f_datagen.annotations.polygons import Drawer, box, outline, polygons_of
+from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, Status, truth_from_shapes
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet, mask_image
 from l4f_datagen.core.errors import AnnotationRefused
 
 SKIPPED = ("", "skip", "skipped", "none", "null")
-UNLABELLED = "rows without a label left out"
+TRUE = (True, "true", "True", "TRUE")
 FROM_BELOW = "outlines of the form before 2020 read with y from the lower edge"
 
 
@@ -57,19 +54,12 @@ def _is_csv(bundle: Bundle) -> bool:
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read an export; several rows of one image are several annotators.
-
-    Raises:
-        AnnotationRefused: a malformed row, an export of video or map tiles, or the rules of
-            `truth_from_shapes`.
-    """
+    """Read an export; several rows of one image are several annotators."""
     if bundle.kind == "file" and _is_csv(bundle):
-        rows = _csv_rows(bundle)
+        rows = bundle.csv_rows(bundle.names[0])
     else:
-        name = bundle.document()
-        if name is None:
-            raise AnnotationRefused(bundle.source, "no Labelbox export", "name the JSON file")
-        rows = bundle.rows(name)
+        rows = bundle.rows(bundle.needed("Labelbox export"))
+    references = {row.get("Benchmark ID") for _, row in rows if isinstance(row, dict)}
     tally: Counter[str] = Counter()
     files = MaskFiles(options.masks_dir, options.download)
     images: dict[str, ImageShapes] = {}
@@ -77,28 +67,12 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
         if not isinstance(row, dict):
             raise AnnotationRefused(subject, "no record", "export the labels again")
         shapes = _shapes(row, subject, files, tally)
-        if shapes is None:
-            tally[UNLABELLED] += 1
-            continue
         name = _name(row, subject)
         size = media_size(row.get("Media Attributes"), subject)
         image = images.setdefault(name, ImageShapes(name, subject, size))
-        image.annotators.append(shapes)
+        if shapes is not None:
+            image.labels.append(Label(shapes, _status(row, references)))
     return truth_from_shapes(bundle, "labelbox-legacy", list(images.values()), options, tally)
-
-
-def _csv_rows(bundle: Bundle) -> list[tuple[str, Any]]:
-    subject = bundle.source
-    limit = csv.field_size_limit(1 << 28)  # a label with masks is longer than the default 128 KiB
-    try:
-        return [
-            (f"{subject} row {n}", dict(row))
-            for n, row in enumerate(csv.DictReader(io.StringIO(bundle.text(bundle.names[0]))), 1)
-        ]
-    except csv.Error as error:
-        raise AnnotationRefused(subject, f"broken CSV ({error})", "export it again") from error
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _name(row: dict[str, Any], subject: str) -> str:
@@ -106,14 +80,28 @@ def _name(row: dict[str, Any], subject: str) -> str:
     return image_name(fields, subject, last=row.get("ID"))
 
 
+def _status(row: dict[str, Any], references: set[Any]) -> Status:
+    if row.get("Skipped") in TRUE:
+        return "skipped"
+    reviews = row.get("Reviews")
+    if isinstance(reviews, str) and reviews.lstrip().startswith("["):  # of the CSV
+        reviews = parse_json(reviews, "Reviews")
+    if review_rejects(reviews):
+        return "rejected"
+    is_reference = row.get("Is Benchmark Reference") in TRUE
+    return "reference" if is_reference or (row.get("ID") and row["ID"] in references) else "plain"
+
+
 def _shapes(
     row: dict[str, Any], subject: str, files: MaskFiles, tally: Counter[str]
 ) -> list[Shape] | None:
     """Shapes of one row, None where nobody labelled it."""
     label = row.get("Label")
+    if row.get("Skipped") in TRUE:
+        return []
     if isinstance(label, str) and label.strip().lower() not in SKIPPED:
         label = parse_json(label, f"{subject} Label")
-    if row.get("Skipped") in (True, "true", "True", "TRUE") or not label or isinstance(label, str):
+    if not label or isinstance(label, str):
         return None
     if isinstance(label, list):
         raise AnnotationRefused(subject, "a label of a video", "export image labels")
@@ -128,24 +116,21 @@ def _shapes(
 
 
 def _shape(found: LabelledObject, files: MaskFiles, tally: Counter[str]) -> Shape:
-    record, where, category = found.record, found.where, found.category
-    on_page = "page" in record or "data" in record  # documents and text
-    if record.get("polygon") is not None and not on_page:
-        return Shape(category, where, "area", polygon_drawer(record["polygon"], where, tally))
-    if record.get("bbox") is not None and not on_page:
-        return Shape(category, where, "box", box_drawer(record["bbox"], where, tally))
-    has_outline = any(key in record for key in ("point", "line", "geometry"))
-    if isinstance(record.get("instanceURI"), str) and not has_outline and not on_page:
-        url = record["instanceURI"]
-        return Shape(category, where, "area", _instance_drawer(found.feature_id, url, where, files))
-    return Shape(category, where, "other")
-
-
-def _instance_drawer(feature_id: str | None, url: str, where: str, files: MaskFiles) -> Drawer:
-    def draw(_: Size | None) -> Mask:
-        return object_pixels(decode_picture(files.fetch(feature_id, url, where), where))
-
-    return draw
+    record, where = found.record, found.where
+    others = ("point", "line", "geometry", "page", "data")  # the last two of documents and text
+    if "page" in record or "data" in record:
+        return found.undrawn(*others)
+    if record.get("polygon") is not None:
+        return found.shape(outline(record["polygon"], where, tally))
+    if record.get("bbox") is not None:
+        sides = record["bbox"] if isinstance(record["bbox"], dict) else {}
+        return found.shape(box([sides.get(key) for key in SIDES], where, tally), is_box=True)
+    url = record.get("instanceURI")
+    if isinstance(url, str) and not any(key in record for key in others):
+        return found.shape(
+            lambda _: object_pixels(mask_image(files.fetch(found.feature_id, url, where), where))
+        )
+    return found.undrawn(*others)
 
 
 def _old_shapes(label: dict[str, Any], subject: str, tally: Counter[str]) -> list[Shape]:
@@ -153,41 +138,20 @@ def _old_shapes(label: dict[str, Any], subject: str, tally: Counter[str]) -> lis
     shapes = []
     for category, value in label.items():
         where = f"{subject} class {json.dumps(category, ensure_ascii=False)[:40]}"
-        records = value if isinstance(value, list) else [value]
-        for record in records:
+        for record in value if isinstance(value, list) else [value]:
             geometry = record.get("geometry") if isinstance(record, dict) else record
-            rings: list[Any]
+            drawers: list[Drawer]
             if _is_wkt(geometry):
-                rings = polygons_of_wkt(geometry, where)
+                drawers = polygons_of(geometry, where, tally, y_up=True)
             elif isinstance(geometry, list) and geometry and isinstance(geometry[0], dict):
-                rings = [[[[point.get("x"), point.get("y")] for point in _points(geometry, where)]]]
+                drawers = [outline(geometry, where, tally, y_up=True)]
             else:
-                shapes.append(Shape(category, where, "other"))
+                shapes.append(Shape((category,), where, "other"))
                 continue
-            shapes.extend(
-                Shape(category, where, "area", _from_below(polygon, where, tally))
-                for polygon in rings
-            )
-            tally[FROM_BELOW] += len(rings)
+            shapes.extend(Shape((category,), where, "area", drawer) for drawer in drawers)
+            tally[FROM_BELOW] += len(drawers)
     return shapes
 
 
 def _is_wkt(value: object) -> bool:
     return isinstance(value, str) and value.lstrip().upper().startswith(("POLYGON", "MULTIPOLYGON"))
-
-
-def _points(geometry: list[Any], where: str) -> list[dict[str, Any]]:
-    if any(not isinstance(point, dict) for point in geometry):
-        raise AnnotationRefused(where, "a ring that mixes points", "export the labels again")
-    return geometry
-
-
-def _from_below(polygon: list[Any], where: str, tally: Counter[str]) -> Drawer:
-    def draw(size: Size | None) -> Mask:
-        size_hw = fill_size(size, where)
-        rings = [checked_ring(ring, where) for ring in polygon]
-        for ring in rings:
-            ring[:, 1] = size_hw[0] - ring[:, 1]
-        return fill_polygon(rings[0], size_hw, where, tally, rings[1:])
-
-    return draw

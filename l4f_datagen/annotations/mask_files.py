@@ -1,18 +1,36 @@
-"""Mask files an export points to: by object id or URL in a folder, or downloaded on request."""
+"""Mask files an export points to: by object id or URL in a folder, or downloaded on request.
+
+An export is a foreign file, so its URLs are not trusted: only https, only hosts of an allow-list,
+only as many bytes as a mask may have, and every redirect is checked like the first address. The key
+goes to the service itself and to no other host, allowed or not.
+"""
 
 import base64
 import binascii
-from collections.abc import Callable
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
-from l4f_datagen.annotations.pictures import SUFFIXES
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.truth import composed
+from l4f_datagen.core.errors import AnnotationRefused, NetworkError
+from l4f_datagen.io.photo import SUFFIXES
 
-# Words in the path of a mask URL that name no file.
+LABELBOX_HOSTS = frozenset(("api.labelbox.com", "storage.labelbox.com", "storage.googleapis.com"))
+KEY_HOSTS = frozenset(("api.labelbox.com",))
+KEY_VARIABLE = "LABELBOX_API_KEY"
+MAX_BYTES = 64 << 20  # of one mask image
+MAX_REDIRECTS = 4
+TRIES = 3
+
+# Words in the path of a mask URL that do not name a file.
 PLAIN_WORDS = frozenset(
-    (
+    [
         "api",
         "v1",
         "projects",
@@ -23,16 +41,16 @@ PLAIN_WORDS = frozenset(
         "index",
         "feature",
         "masks-dir",
-    )
+    ]
 )
 
 
 class MaskFiles:
-    """Finds the picture of one object.
+    """Finds the mask image of one object.
 
     Args:
-        masks_dir: folder or zip of pictures, or None.
-        download: gives the bytes of a URL, or None: nothing is downloaded unasked.
+        masks_dir: folder or zip of images, or None.
+        download: gives the bytes of a URL, or None: nothing is downloaded.
     """
 
     def __init__(self, masks_dir: str | None, download: Callable[[str], bytes] | None) -> None:
@@ -45,10 +63,10 @@ class MaskFiles:
             self._bundle = open_bundle(Path(masks_dir))
             for name in self._bundle.names:
                 if name.lower().endswith(SUFFIXES):
-                    self._names.setdefault(PurePosixPath(name).stem, []).append(name)
+                    self._names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
 
     def fetch(self, object_id: str | None, url: str | None, subject: str) -> bytes:
-        """Bytes of the picture of one object.
+        """Bytes of the mask image of one object.
 
         Tried in this order: a file named by the object id, a file named like a part of the URL's
         path (from its end), the download.
@@ -57,7 +75,7 @@ class MaskFiles:
             AnnotationRefused: not found, or found twice.
         """
         for stem in (object_id, *url_stems(url)):
-            names = self._names.get(stem, []) if stem else []
+            names = self._names.get(composed(stem), []) if stem else []
             if len(names) > 1:
                 raise AnnotationRefused(
                     subject, f"mask {stem:.60} is {names[0]} and {names[1]}", "keep one of them"
@@ -98,8 +116,116 @@ def decode_base64(text: object, subject: str, limit: int = 1 << 28) -> bytes:
         AnnotationRefused: no text, not base64, or longer than ``limit``.
     """
     if not isinstance(text, str) or not text or len(text) > limit:
-        raise AnnotationRefused(subject, "no base64 picture", "export the file again")
+        raise AnnotationRefused(subject, "no base64 image", "export the file again")
     try:
         return base64.b64decode(text.rsplit(",", 1)[-1], validate=True)
     except (binascii.Error, ValueError) as error:
         raise AnnotationRefused(subject, "broken base64", "export the file again") from error
+
+
+def mask_downloader(
+    *,
+    hosts: Collection[str] = LABELBOX_HOSTS,
+    key_hosts: Collection[str] = KEY_HOSTS,
+    key: str | None = None,
+    allow_http: bool = False,
+    timeout_s: float = 30.0,
+) -> Callable[[str], bytes]:
+    """Make the function that fetches one mask.
+
+    Args:
+        hosts: names (or ``name:port``) that may be asked.
+        key_hosts: those of them that are given the key.
+        key: bearer key; None takes ``LABELBOX_API_KEY`` from the environment.
+        allow_http: also speak plain http (for a server of one's own).
+        timeout_s: of each attempt.
+
+    Returns:
+        URL in, bytes out; raises `AnnotationRefused` for an address that is not allowed and
+        `NetworkError` for one that does not answer.
+    """
+    token = key if key is not None else os.environ.get(KEY_VARIABLE)
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler())
+
+    def fetch(url: str) -> bytes:
+        address = url
+        for _ in range(MAX_REDIRECTS + 1):
+            _check(address, hosts, allow_http)
+            headers = {"User-Agent": "l4f-datagen"}
+            if token and urlsplit(address).netloc.lower() in key_hosts:
+                headers["Authorization"] = f"Bearer {token}"
+            answer = _ask(opener, address, headers, timeout_s)
+            if isinstance(answer, bytes):
+                return answer
+            address = urljoin(address, answer)
+        raise NetworkError(_shown(url), f"more than {MAX_REDIRECTS} redirects", "export again")
+
+    return fetch
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Hands redirects back, so that their target is checked before it is asked."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _check(url: str, hosts: Collection[str], allow_http: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError as error:
+        raise AnnotationRefused(_shown(url), "no address", "export the labels again") from error
+    if parts.scheme != "https" and not (allow_http and parts.scheme == "http"):
+        raise AnnotationRefused(_shown(url), "not https", "only https masks are downloaded")
+    if parts.username is not None or parts.password is not None:
+        raise AnnotationRefused(_shown(url), "holds a user name", "remove it from the address")
+    allowed = {name.lower() for name in hosts}
+    if host not in allowed and f"{host}:{port}" not in allowed:
+        raise AnnotationRefused(
+            _shown(url), f"host {host!r:.60} is not on the list", "allow it with --mask-host"
+        )
+    if port not in (None, 443) and f"{host}:{port}" not in allowed:
+        raise AnnotationRefused(_shown(url), f"port {port}", "allow it with --mask-host HOST:PORT")
+
+
+def _ask(
+    opener: urllib.request.OpenerDirector, url: str, headers: dict[str, str], timeout_s: float
+) -> bytes | str:
+    """Bytes of an answer, or the address it redirects to."""
+    for attempt in range(TRIES):
+        try:
+            request = urllib.request.Request(url, headers=headers)
+            with opener.open(request, timeout=timeout_s) as answer:
+                data: bytes = answer.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise AnnotationRefused(
+                    _shown(url), f"more than {MAX_BYTES >> 20} MiB", "a mask is smaller than that"
+                )
+            return data
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection open
+            location = error.headers.get("Location")
+            if error.code in (301, 302, 303, 307, 308) and location:
+                return str(location)
+            if error.code in (401, 403):
+                raise NetworkError(
+                    _shown(url), f"refused with {error.code}", f"set {KEY_VARIABLE} to a valid key"
+                ) from error
+            if error.code < 500 and error.code != 429:
+                raise NetworkError(
+                    _shown(url),
+                    f"answered {error.code}",
+                    "composite masks die 30 days after the export: export again",
+                ) from error
+            reason = f"answered {error.code}"
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            reason = f"does not answer ({error})"
+        if attempt + 1 < TRIES:
+            time.sleep(0.2 * 2**attempt)
+    raise NetworkError(_shown(url), reason, "try again later or give --masks-dir")
+
+
+def _shown(url: str) -> str:
+    """A URL without its query, which may hold a token."""
+    return "mask " + url.split("?", 1)[0][:120]

@@ -1,236 +1,314 @@
-"""Folder of mask pictures (or one picture, or a zip of them).
+"""Folders of mask images: plain ones, and those whose files or label maps name their classes.
 
-Without a choice the rules are, in this order:
-
-1. Grey values count, an alpha channel does not; only where the grey is one flat level and the alpha
-   channel holds both 0 and 255 is the alpha channel the mask (white on transparent).
-2. Levels 0 and 255 only: 255 is the object.
-3. Nearly so: fewer than 0.5 % of the pixels, and fewer than 5 % of the white ones, have other
-   levels (stray anti-aliasing of annotation tools). Levels above 127 are the object; the strays are
-   counted and said.
-4. 0 and one other level: class ids, the other level is the object, and it must be the same level in
-   the whole set.
-5. Anything else is refused: ids need ``mask_value="7"``, soft edges ``">127"``, colours
-   ``"#ff0000"``, cut-outs ``"alpha"``. With an id chosen, level 255 is ignored (void).
+Plain masks follow `l4f_datagen.annotations.mask_rule`. Images beside them are found and left out:
+in folders of their own, or in the same folder where masks end in ``_mask`` and the like. Several
+masks of one image (``_mask``, ``_mask_1``) are joined. Classes are named by CVAT's segmentation
+mask 1.1 (``labelmap.txt``), by labelme_json_to_dataset (``NAME_json/label.png``) and by Label
+Studio's brush export (``task-1-annotation-7-by-1-tag-Car-0.png``).
 """
 
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.pictures import SUFFIXES, Picture, decode_picture
-from l4f_datagen.annotations.truth import Mask, TruthItem, TruthMask, TruthOptions, TruthSet
+from l4f_datagen.annotations.mask_rule import MaskRule, object_pixels
+from l4f_datagen.annotations.polygons import Drawer, known_size
+from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes
+from l4f_datagen.annotations.truth import (
+    Mask,
+    Size,
+    TruthItem,
+    TruthMask,
+    TruthOptions,
+    TruthSet,
+    bare_stem,
+    mask_image,
+)
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.io.photo import SUFFIXES
 
-MASK_FOLDERS = ("masks", "mask", "labels", "gt", "annotations")
+MASK_FOLDERS = ("segmentationclass", "masks", "mask", "labels", "gt", "annotations")
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "data", "jpegimages")
-STRAY_OF_ALL = 0.005
-STRAY_OF_WHITE = 0.05
-STRAYS = "stray pixels neither 0 nor 255 cut at 127"
+MARKED = re.compile(
+    r"^(.+?)([_\-. ](?:mask|gt|seg|segmentation|matte|label|labels))([_\-. ]?\d+)?$"
+)
+STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
+
+LABEL_MAP = "labelmap.txt"
+UNNAMED = "pixels of a colour the label map does not name taken as background"
+BRUSH = re.compile(r"task-(\d+)-annotation-(\d+)-by-.*?-tag-(.+)-(\d+)$")
+
+Colour = tuple[int, int, int]
+Codes = NDArray[np.integer]
 
 
 def matches(bundle: Bundle) -> bool:
-    """Tell whether the bundle holds pictures."""
+    """Tell whether the bundle holds images."""
     if bundle.kind == "file":
-        return (
-            bundle.head(bundle.names[0])[:4]
-            in (
-                b"\x89PNG",
-                b"\xff\xd8\xff\xe0",
-                b"\xff\xd8\xff\xe1",
-                b"RIFF",
-                b"GIF8",
-                b"II*\0",
-                b"MM\0*",
-            )
-            or bundle.head(bundle.names[0])[:2] == b"BM"
-        )
+        head = bundle.head(bundle.names[0])
+        return head.startswith(STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
     return any(name.lower().endswith(SUFFIXES) for name in bundle.names)
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """List the mask pictures of a folder; each is decoded when it is loaded.
-
-    Raises:
-        AnnotationRefused: no picture, or a mask value that is none.
-    """
+    """List the mask images of a folder; each is decoded when it is loaded."""
+    images = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
+    labels = [name for name in images if _is_labelme_mask(name)]
+    brushes = [name for name in images if BRUSH.search(PurePosixPath(name).stem)]
+    if labels and options.mask_value is None:
+        return _labelme_folders(bundle, labels, options)
+    if brushes and len(brushes) == len(images):
+        return _brush_files(bundle, brushes, options)
     rule = MaskRule(options, bundle.source)
     truth = TruthSet(bundle.source, "png", ())
-    names = list(bundle.names)
-    if bundle.kind != "file":
-        names = mask_names(names)
-        unused = len(bundle.names) - len(names)
-        if unused:
-            truth.tally["files beside the masks not read"] += unused
-    if not names:
-        raise AnnotationRefused(bundle.source, "no mask picture", "name the folder of masks")
+    files = mask_files(list(bundle.names)) if bundle.kind != "file" else {bundle.names[0]: []}
+    if bundle.kind == "file":
+        files = {bundle.names[0]: [bundle.names[0]]}
+    if not files:
+        raise AnnotationRefused(bundle.source, "no mask image", "name the folder of masks")
+    missing = [name for name, masks in files.items() if not masks]
+    unused = len(bundle.names) - sum(map(len, files.values()))
+    truth.tally["files beside the masks not read"] += unused
+    truth.unannotated = len(missing)
+    if options.unannotated == "skip":
+        truth.left_out = tuple(missing)
 
-    def item(name: str) -> TruthItem:
-        def decode(_: tuple[int, int] | None) -> TruthMask:
-            subject = bundle.subject(name)
-            picture = decode_picture(bundle.read(name), subject)
-            return rule.apply(picture, subject, truth.tally)
+    def item(name: str, masks: list[str]) -> TruthItem:
+        def decode(fallback: Size | None) -> TruthMask:
+            parts = []
+            for mask in masks:
+                planes = mask_image(bundle.read(mask), bundle.subject(mask))
+                parts.append(rule.apply(planes, bundle.subject(mask), truth.tally))
+            return _joined(parts, name) if parts else _empty(fallback, bundle.subject(name))
 
         return TruthItem(name, None, decode)
 
-    truth.items = [item(name) for name in names]
+    truth.items = [item(*pair) for pair in files.items() if pair[1] or not truth.left_out]
     return truth
 
 
-def mask_names(names: list[str]) -> list[str]:
-    """Pick the masks among the files of a folder: ``masks/`` where there is one, never images."""
-    pictures = [name for name in names if name.lower().endswith(SUFFIXES)]
-    folders = {name: [part.lower() for part in PurePosixPath(name).parts[:-1]] for name in pictures}
+def _empty(size: Size | None, subject: str) -> TruthMask:
+    return TruthMask(np.zeros(known_size(size, subject), np.bool_))
+
+
+def _joined(parts: list[TruthMask], name: str) -> TruthMask:
+    """Union of the masks of one image."""
+    if len({part.mask.shape for part in parts}) > 1:
+        raise AnnotationRefused(f"masks of {name}", "differ in size", "export them again")
+    if len(parts) == 1:
+        return parts[0]
+    mask = np.logical_or.reduce([part.mask for part in parts])
+    voids = [part.ignore for part in parts if part.ignore is not None]
+    return TruthMask(mask, np.logical_or.reduce(voids) & ~mask if voids else None)
+
+
+def mask_files(names: list[str]) -> dict[str, list[str]]:
+    """Masks of each image among the files of a folder, none for an image without a mask.
+
+    A mask of its own folder keeps its name; one beside its image gets the image's.
+    """
+    images = [name for name in names if name.lower().endswith(SUFFIXES)]
+    folders = {name: [part.lower() for part in PurePosixPath(name).parts[:-1]] for name in images}
+    masks: list[str] = []
     for wanted in MASK_FOLDERS:
-        inside = [name for name in pictures if wanted in folders[name]]
-        if inside and len(inside) < len(pictures):
-            return inside
+        masks = masks or [name for name in images if wanted in folders[name]]
+    if not masks or len(masks) == len(images):
+        masks = [name for name in images if not set(folders[name]) & set(IMAGE_FOLDERS)] or images
+    ids = [name for name in masks if PurePosixPath(name).stem.lower().endswith("_labelids")]
+    masks = ids or masks  # of Cityscapes: colours and instances lie beside them
+    photos = [name for name in images if set(folders[name]) & set(IMAGE_FOLDERS)]
+    found = {name: [name] for name in masks}
+    marked = {name: MARKED.match(_place(name)) for name in masks}
+    by_place = {_place(name): name for name in masks}
+    bases = {
+        name: by_place[match.group(1)]
+        for name, match in marked.items()
+        if match and match.group(1) in by_place
+    }
+    if bases:  # images and their masks in one folder
+        photos = [name for name in masks if name not in bases]
+        found = {}
+        for name, base in bases.items():
+            found.setdefault(base, []).append(name)
+    else:
+        for name, match in marked.items():  # further masks of one image, `a_mask_1` to `a_mask`
+            first = by_place.get(match.group(1) + match.group(2)) if match and match[3] else None
+            if first is not None:
+                found.setdefault(first, []).extend(found.pop(name))
+    stems = {bare_stem(name) for name in found}
+    alone = [name for name in photos if bare_stem(name) not in stems and name not in found]
+    if len(alone) < len(photos):  # otherwise the images are named another way
+        found |= {name: [] for name in alone}
+    return found
+
+
+def _place(name: str) -> str:
+    """Name without its suffix, in lower case."""
+    return PurePosixPath(name).with_suffix("").as_posix().lower()
+
+
+class ClassImage(NamedTuple):
+    """One image of classes: its name, its file, and the number of each class."""
+
+    name: str
+    file: str
+    classes: dict[str, int]
+
+
+def _class_shapes(
+    bundle: Bundle,
+    images: Iterable[ClassImage],
+    codes: Callable[[bytes, str], Codes],
+) -> list[ImageShapes]:
+    """Shapes of images of classes, one a class; the last decoded image is kept for the next one."""
+    last: list[tuple[str, Codes]] = []
+
+    def drawer(file: str, number: int) -> Drawer:
+        def draw(_: Size | None) -> Mask:
+            if not last or last[0][0] != file:
+                last[:] = [(file, codes(bundle.read(file), bundle.subject(file)))]
+            return np.asarray(last[0][1] == number)
+
+        return draw
+
     return [
-        name for name in pictures if not any(part in IMAGE_FOLDERS for part in folders[name])
-    ] or pictures
-
-
-class MaskRule:
-    """The rule that turns levels into a mask, with what a set has shown of itself so far."""
-
-    def __init__(self, options: TruthOptions, source: str) -> None:
-        if options.category and options.category != ("*",):
-            raise AnnotationRefused(
-                source, "mask pictures have no class names", "give --mask-value, not --category"
-            )
-        self.exact_white = options.exact_white
-        self.kind, self.number, self.colour = parse_mask_value(options.mask_value)
-        self.object_level: tuple[int, str] | None = None
-
-    def apply(self, picture: Picture, subject: str, tally: Counter[str]) -> TruthMask:
-        """Turn one picture into a mask.
-
-        Raises:
-            AnnotationRefused: the picture needs a choice that was not made.
-        """
-        if self.exact_white:
-            return TruthMask(_luminance(picture) == 255)
-        if self.kind == "colour":
-            return TruthMask(_equals_colour(picture, self.colour))
-        if self.kind == "alpha":
-            if picture.opacity is None:
-                raise AnnotationRefused(subject, "no alpha channel", "choose another mask value")
-            soft = _fraction(picture.opacity)
-            return TruthMask(alpha_to_mask(soft, 0.5), alpha=soft)
-        levels = _levels(picture, subject)
-        if self.kind in ("threshold", "soft"):
-            soft = _fraction(levels) if picture.fine is None else _fraction(picture.fine, 65535)
-            return TruthMask(alpha_to_mask(soft, self.number), alpha=soft)
-        if self.kind == "id":
-            ignore = (levels == 255) if self.number != 255 else None
-            if ignore is not None:
-                tally["void pixels (level 255) ignored"] += int(ignore.sum())
-            return TruthMask(levels == int(self.number), ignore)
-        return TruthMask(self._plain(levels, picture, subject, tally))
-
-    def _plain(
-        self, levels: NDArray[np.uint8], picture: Picture, subject: str, tally: Counter[str]
-    ) -> Mask:
-        is_white = np.asarray(levels == 255)
-        white = np.count_nonzero(is_white)
-        strays = int(np.count_nonzero(levels) - white)
-        if strays == 0:
-            if white:
-                self._settle(255, subject)
-            return is_white
-        used = np.flatnonzero(np.bincount(levels.reshape(-1), minlength=256))
-        others = used[used != 0]
-        if len(others) == 1:
-            self._settle(int(others[0]), subject)
-            return np.asarray(levels != 0)
-        few = strays < STRAY_OF_ALL * levels.size and strays < STRAY_OF_WHITE * white
-        if few and not picture.is_palette:
-            self._settle(255, subject)
-            tally[STRAYS] += strays
-            return levels > 127
-        shown = ", ".join(str(level) for level in used[:6]) + (" ..." if len(used) > 6 else "")
-        kind = "class ids" if picture.is_palette else "grey levels"
-        raise AnnotationRefused(
-            subject,
-            f"{len(used)} {kind} ({shown}) in a mask",
-            "choose --mask-value, an id such as 1 or a threshold such as '>127'",
+        ImageShapes(
+            image.name,
+            bundle.subject(image.file),
+            None,
+            [
+                Label(
+                    [
+                        Shape((name,), bundle.subject(image.file), "area", drawer(image.file, code))
+                        for name, code in image.classes.items()
+                    ]
+                )
+            ],
         )
+        for image in images
+    ]
 
-    def _settle(self, level: int, subject: str) -> None:
-        if self.object_level is None:
-            self.object_level = (level, subject)
-        elif self.object_level[0] != level:
-            first, where = self.object_level
+
+def _is_labelme_mask(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.name.lower() == "label.png" and path.parent.name.lower().endswith("_json")
+
+
+def _labelme_folders(bundle: Bundle, labels: list[str], options: TruthOptions) -> TruthSet:
+    """labelme_json_to_dataset: ``NAME_json/label.png`` and ``label_names.txt`` beside it."""
+    tally: Counter[str] = Counter()
+    images = []
+    for file in labels:
+        folder = PurePosixPath(file).parent
+        names = (folder / "label_names.txt").as_posix()
+        classes = {"object": 1}
+        if names in bundle.names:
+            lines = [line.strip() for line in bundle.text(names).splitlines()]
+            classes = {line: number for number, line in enumerate(lines) if line}
+        classes["__ignore__"] = 255  # -1 as the tool writes it
+        images.append(ClassImage(folder.with_name(folder.name[:-5]).as_posix(), file, classes))
+
+    def ids(data: bytes, subject: str) -> Codes:
+        grey = mask_image(data, subject).grey
+        if grey is None:
             raise AnnotationRefused(
-                subject,
-                f"the object has level {level} here and {first} in {where}",
-                "choose --mask-value",
+                subject, "a coloured image", "run labelme_json_to_dataset again"
             )
+        return grey
+
+    shapes = _class_shapes(bundle, images, ids)
+    return truth_from_shapes(bundle, "png", shapes, options, tally, counted=False)
 
 
-def parse_mask_value(raw: str | None) -> tuple[str, float, tuple[int, int, int]]:
-    """Split a mask value into its kind, its number and its colour.
+def _brush_files(bundle: Bundle, files: list[str], options: TruthOptions) -> TruthSet:
+    """Label Studio's brush export: one file an object, named by task, annotation and tag."""
+    images: dict[str, ImageShapes] = {}
+    labels: dict[tuple[str, str], Label] = {}
+
+    def drawer(file: str) -> Drawer:
+        return lambda _: object_pixels(mask_image(bundle.read(file), bundle.subject(file)))
+
+    for file in files:
+        found = BRUSH.search(PurePosixPath(file).stem)
+        task, annotation, tag = (found[1], found[2], found[3]) if found else ("", "", "")
+        name = f"task-{task}"
+        image = images.setdefault(name, ImageShapes(name, bundle.subject(file), None))
+        if (task, annotation) not in labels:
+            labels[task, annotation] = Label([])
+            image.labels.append(labels[task, annotation])
+        shape = Shape((tag,), bundle.subject(file), "area", drawer(file))
+        labels[task, annotation].shapes.append(shape)
+    return truth_from_shapes(bundle, "png", list(images.values()), options, Counter())
+
+
+def matches_label_map(bundle: Bundle) -> bool:
+    """Tell whether the bundle has a label map and class images."""
+    return _label_map(bundle) is not None and bool(_class_images(bundle))
+
+
+def _label_map(bundle: Bundle) -> str | None:
+    found = [name for name in bundle.names if PurePosixPath(name).name == LABEL_MAP]
+    return found[0] if len(found) == 1 and bundle.kind != "file" else None
+
+
+def _class_images(bundle: Bundle) -> list[str]:
+    return [
+        name
+        for name in bundle.names
+        if "SegmentationClass" in PurePosixPath(name).parts[:-1] and name.lower().endswith(SUFFIXES)
+    ]
+
+
+def read_label_map(bundle: Bundle, options: TruthOptions) -> TruthSet:
+    """CVAT's segmentation mask 1.1: the colours of the category are the object."""
+    file = _label_map(bundle)
+    if file is None:
+        raise AnnotationRefused(bundle.source, f"no {LABEL_MAP}", "export segmentation mask 1.1")
+    colours = parse_label_map(bundle.text(file), bundle.subject(file))
+    codes = {name: _code(colour) for name, colour in colours.items()}
+    codes = {name: code for name, code in codes.items() if code or name.lower() == "background"}
+    tally: Counter[str] = Counter()
+
+    def decode(data: bytes, subject: str) -> Codes:
+        planes = mask_image(data, subject).colours().astype(np.int32)
+        found = planes @ np.asarray([1 << 16, 1 << 8, 1], np.int32)
+        tally[UNNAMED] += int((~np.isin(found, [0, *codes.values()])).sum())
+        return np.asarray(found)
+
+    images = [ClassImage(name, name, codes) for name in _class_images(bundle)]
+    shapes = _class_shapes(bundle, images, decode)
+    return truth_from_shapes(bundle, "cvat-masks", shapes, options, tally, counted=False)
+
+
+def parse_label_map(text: str, subject: str) -> dict[str, Colour]:
+    """Names and colours of a label map, ``name:r,g,b:parts:actions`` a line.
 
     Raises:
-        AnnotationRefused: none of ``7``, ``#ff0000``, ``>127``, ``>0.9``, ``alpha``, ``soft``.
+        AnnotationRefused: a line without a colour, a name twice, no class at all.
     """
-    none = (0, 0, 0)
-    if raw is None:
-        return "plain", 0.0, none
-    value = raw.strip().lower()
-    if value in ("alpha", "soft"):
-        return value, 0.5, none
-    try:
-        if value.startswith("#") and len(value) == 7:
-            red, green, blue = bytes.fromhex(value[1:])
-            return "colour", 0.0, (red, green, blue)
-        if value.startswith(">"):
-            number = float(value[1:])
-            number = number if number <= 1 and "." in value else number / 255
-            if 0 <= number < 1:
-                return "threshold", number, none
-        elif 0 <= int(value) <= 255:
-            return "id", int(value), none
-    except ValueError:
-        pass  # falls through to the one error below
-    raise AnnotationRefused(
-        f"mask value {raw!r:.40}", "not understood", "give 7, '#ff0000', '>127', '>0.9' or alpha"
-    )
+    colours: dict[str, Colour] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        fields = line.strip().split(":")
+        levels = fields[1].split(",") if len(fields) > 1 else []
+        where = f"{subject} line {number}"
+        if len(levels) != 3 or not all(level.strip().isdecimal() for level in levels):
+            raise AnnotationRefused(where, f"{line[:40]!r}", "write name:red,green,blue::")
+        red, green, blue = (min(int(level.strip()[:4]), 256) for level in levels)
+        if max(red, green, blue) > 255 or fields[0] in colours:
+            raise AnnotationRefused(where, f"{line[:40]!r}", "give each name one colour 0-255")
+        colours[fields[0]] = (red, green, blue)
+    if all(name.lower() == "background" or not any(c) for name, c in colours.items()):
+        raise AnnotationRefused(subject, "names no class but the background", "export it again")
+    return colours
 
 
-def _fraction(levels: NDArray[np.unsignedinteger], top: int = 255) -> NDArray[np.float32]:
-    return (levels / np.float32(top)).astype(np.float32)
-
-
-def _luminance(picture: Picture) -> NDArray[np.uint8]:
-    if picture.grey is not None and not picture.is_palette:
-        return picture.grey
-    rgb = picture.rgb
-    if rgb is None:
-        raise ValueError("a picture holds grey levels or colours")
-    weights = np.asarray([299, 587, 114], np.int64)  # ITU-R 601, as Pillow's L
-    return ((rgb.astype(np.int64) @ weights + 500) // 1000).astype(np.uint8)
-
-
-def _equals_colour(picture: Picture, colour: tuple[int, int, int]) -> Mask:
-    if picture.rgb is None:
-        grey = picture.grey
-        same = colour[0] == colour[1] == colour[2]
-        return (grey == colour[0]) & same if grey is not None else np.zeros(picture.size_hw, bool)
-    return np.asarray((picture.rgb == np.asarray(colour, np.uint8)).all(axis=2))
-
-
-def _levels(picture: Picture, subject: str) -> NDArray[np.uint8]:
-    if picture.grey is None:
-        raise AnnotationRefused(
-            subject, "a coloured picture", "choose --mask-value, such as '#ff0000' or alpha"
-        )
-    grey, opacity = picture.grey, picture.opacity
-    flat = opacity is not None and bool((grey == grey.flat[0]).all())
-    if opacity is not None and flat and (opacity == 0).any() and (opacity == 255).any():
-        return opacity
-    return grey
+def _code(colour: Colour) -> int:
+    return (colour[0] << 16) | (colour[1] << 8) | colour[2]

@@ -1,101 +1,75 @@
-"""Polygons to masks: the one place where an outline becomes pixels.
+"""Outlines to masks: the one place where polygons, boxes and ellipses become pixels.
 
 Rules, the same for every format:
 
-- a vertex that is no finite number, or fewer than three distinct vertices, is refused;
+- a vertex that is not a finite number, or fewer than three distinct vertices, is refused;
 - an outline that lies more than half outside its image is refused (another image, another scale);
-  one that leaves it by less is cut at the border, and the caller counts it;
+  one that leaves it by less is cut at the border and counted;
+- fractions from 0 to 1 where pixels are expected are refused;
 - an outline that crosses itself is refused where the crossing changes which pixels are inside by
   more than rasterising does; outlines that only touch themselves (keyholes) are read;
-- one that covers no pixel centre is read as no pixels, and the caller counts it.
+- an outline that covers no pixel centre is read as no pixels and counted.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations.rle import coco_string_runs, runs_to_mask
-from l4f_datagen.annotations.truth import Mask
+from l4f_datagen.annotations.truth import Mask, Size, numbers
 from l4f_datagen.core.errors import AnnotationRefused
 
-MAX_PERIMETER_PX = 8e6  # pycocotools walks the outline in steps of 0.2 px and keeps every step
+MAX_PERIMETER_PX = 8e6
+"""pycocotools walks the outline in steps of 0.2 px and keeps every step: some 320 MB at this."""
+CROSSING_SIDE_PX = 1024  # an outline is shrunk to this before its crossings are measured
+ELLIPSE_CORNERS = 180  # the polygon's area is then within 0.02 % of the ellipse's
 
 Ring = NDArray[np.float64]
+Unit = Literal["px", "percent", "fraction"]
+Drawer = Callable[[Size | None], Mask]  # size of the image, where known, to a mask
 
 
 def checked_ring(points: object, subject: str) -> Ring:
-    """Return vertices as float64 ``points 2`` (x right, y down, pixels).
+    """Return vertices as float64 ``points 2`` (x right, y down).
 
-    Args:
-        points: a sequence of ``[x, y]`` pairs.
-        subject: the record, for the error.
+    Points are ``[x, y]`` pairs or ``{"x": x, "y": y}`` records.
 
     Raises:
         AnnotationRefused: not pairs of finite numbers, or fewer than three distinct ones.
     """
     if not isinstance(points, Sequence) or isinstance(points, str | bytes):
-        raise AnnotationRefused(subject, "a polygon that is no list of points", "draw it again")
+        raise AnnotationRefused(subject, "a polygon that is not a list of points", "draw it again")
+    pairs: list[tuple[float, ...]] = []
     for point in points:
-        if not isinstance(point, list | tuple) or len(point) != 2:
+        pair = [point.get("x"), point.get("y")] if isinstance(point, dict) else point
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise AnnotationRefused(subject, f"polygon point {point!r:.40}", "write [x, y] pairs")
-        for value in point:
-            if type(value) not in (int, float) or not abs(value) < 1e9:  # also false for NaN
-                raise AnnotationRefused(
-                    subject, f"polygon coordinate {value!r:.40}", "write finite pixel numbers"
-                )
-    ring = np.asarray(points, np.float64).reshape(-1, 2)
-    distinct = np.unique(ring, axis=0)
-    if len(distinct) < 3:
+        pairs.append(numbers(pair, subject, "polygon coordinate"))
+    ring = np.asarray(pairs, np.float64).reshape(-1, 2)
+    distinct = len(np.unique(ring, axis=0))
+    if distinct < 3:
         raise AnnotationRefused(
-            subject, f"a polygon of {len(distinct)} distinct points", "draw at least three"
+            subject, f"a polygon of {distinct} distinct points", "draw at least three"
         )
-    return ring
-
-
-def area_px(ring: Ring) -> float:
-    """Area of a ring by the shoelace formula, in px², never negative."""
-    x, y = ring[:, 0], ring[:, 1]
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
-
-
-def clip_ring(ring: Ring, size_hw: tuple[int, int]) -> Ring:
-    """Cut a ring at the image border (Sutherland and Hodgman 1974); may come back empty.
-
-    Parts outside become edges along the border, which enclose nothing.
-    """
-    height, width = size_hw
-    for axis, limit, sign in ((0, 0.0, 1), (0, float(width), -1), (1, 0.0, 1), (1, height, -1)):
-        if not len(ring):
-            break
-        depth = sign * (ring[:, axis] - limit)  # >= 0 inside
-        if depth.min() >= 0:
-            continue
-        following = np.roll(ring, -1, axis=0)
-        depth_following = np.roll(depth, -1)
-        inside = depth >= 0
-        crosses = inside != (depth_following >= 0)
-        span = np.where(crosses, depth - depth_following, 1.0)
-        cut = ring + (depth / span)[:, None] * (following - ring)
-        cut[:, axis] = limit
-        both = np.stack([ring, cut], axis=1).reshape(-1, 2)
-        ring = both[np.stack([inside, crosses], axis=1).reshape(-1)]
     return ring
 
 
 def fill_polygon(
     exterior: Ring,
-    size_hw: tuple[int, int],
+    size_hw: Size,
     subject: str,
     tally: Counter[str],
     interiors: Sequence[Ring] = (),
 ) -> Mask:
-    """Rasterise one polygon.
+    """Rasterise one polygon as pycocotools does.
 
     Args:
-        exterior: float64 ``points 2``, from `checked_ring`.
+        exterior: float64 ``points 2`` in pixels, from `checked_ring`.
         size_hw: height and width of the mask.
         subject: the record, for the error.
         tally: counts outlines that were clipped or cover no pixel.
@@ -105,7 +79,7 @@ def fill_polygon(
         bool ``h w``.
 
     Raises:
-        AnnotationRefused: outside the image, crossing itself, or absurdly long.
+        AnnotationRefused: outside the image, crossing itself, fractions, or absurdly long.
     """
     mask = _fill_ring(exterior, size_hw, subject, tally)
     for ring in interiors:
@@ -115,61 +89,171 @@ def fill_polygon(
     return mask
 
 
-def fill_box_xywh(
-    bbox_xywh: object,
-    size_hw: tuple[int, int],
-    subject: str,
-    tally: Counter[str],
-    rotation_deg: object = 0.0,
-    pivot_xy: tuple[float, float] | None = None,
-) -> Mask:
-    """Fill ``[x, y, width, height]`` (px) as if it were an outline; bool ``h w``.
+def _fill_ring(ring: Ring, size_hw: Size, subject: str, tally: Counter[str]) -> Mask:
+    height, width = size_hw
+    polygon = shapely.Polygon(ring)
+    if polygon.length > MAX_PERIMETER_PX:
+        raise AnnotationRefused(
+            subject, f"an outline longer than {MAX_PERIMETER_PX:g} pixels", "draw it again"
+        )
+    low, high = ring.min(axis=0), ring.max(axis=0)
+    # Corners at exactly 0 and 1 are the outline of the first pixel.
+    if min(size_hw) > 8 and low.min() >= 0 and high.max() <= 1 and (ring % 1 != 0).any():
+        problem = f"coordinates from 0 to 1 on an image of {width} x {height} pixels"
+        raise AnnotationRefused(subject, problem, "write pixels")
+    if not polygon.is_valid and _crosses(ring):
+        raise AnnotationRefused(subject, "the polygon crosses itself", "draw it without crossings")
+    inside = polygon
+    if low.min() < 0 or high[0] > width or high[1] > height:
+        inside = shapely.clip_by_rect(polygon, 0, 0, width, height)
+        if inside.is_empty or inside.area < 0.5 * polygon.area:
+            raise AnnotationRefused(
+                subject,
+                f"a polygon from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}) lies "
+                f"outside its image of {width} x {height} pixels",
+                "check the image and its scale",
+            )
+        tally["polygons clipped at the image border"] += 1
+    mask = np.zeros(size_hw, np.bool_)
+    for part in shapely.get_parts(inside):
+        if isinstance(part, shapely.Polygon):  # a clipped spike leaves a line or a point
+            drawn = _raster(np.asarray(part.exterior.coords)[:-1], size_hw)
+            for hole in part.interiors:
+                drawn &= ~_raster(np.asarray(hole.coords)[:-1], size_hw)
+            mask |= drawn
+    return mask
 
-    Args:
-        bbox_xywh: the box.
-        size_hw: height and width of the mask.
-        subject: the record, for the error.
-        tally: as in `fill_polygon`.
-        rotation_deg: clockwise on the screen.
-        pivot_xy: what it turns about; None is the upper left corner.
+
+def _raster(ring: Ring, size_hw: Size) -> Mask:
+    (rle,) = coco_mask.frPyObjects([ring.reshape(-1).tolist()], *size_hw)
+    runs = coco_string_runs(rle["counts"].decode("ascii"), "polygon")
+    return runs_to_mask(runs, size_hw, "polygon", order="F")
+
+
+def _crosses(ring: Ring) -> bool:
+    """Whether a ring encloses another area than it fills.
+
+    Where a ring only touches itself both agree. Where it crosses, its loops cancel (figure of
+    eight) or count twice (overlap). Rasterising alone moves up to half a pixel of the outline.
+    """
+    ring = ring - ring.min(axis=0)
+    ring = ring * min(1.0, CROSSING_SIDE_PX / max(float(ring.max()), 1e-9))
+    polygon = shapely.Polygon(ring)
+    width, height = (int(side) for side in np.ceil(ring.max(axis=0)) + 1)
+    filled = int(_raster(ring, (height, width)).sum())
+    return bool(abs(filled - polygon.area) > 2 + 0.5 * polygon.length + 0.02 * filled)
+
+
+def known_size(size_hw: Size | None, subject: str) -> Size:
+    """Return the size to draw on.
 
     Raises:
-        AnnotationRefused: not finite numbers, no extent, or outside the image.
+        AnnotationRefused: neither the export nor the caller knows it.
     """
-    box = bbox_xywh if isinstance(bbox_xywh, list) else []
-    turned = rotation_deg if isinstance(rotation_deg, int | float) else float("nan")
-    if len(box) != 4 or any(
-        type(value) not in (int, float) or not abs(value) < 1e9 for value in (*box, turned)
-    ):
+    if size_hw is None:
         raise AnnotationRefused(
-            subject, f"box {bbox_xywh!r:.60}", "write finite x, y, width, height"
+            subject, "the export does not say how large the image is", "score it with masks"
         )
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        raise AnnotationRefused(subject, f"a box of {width:g} x {height:g}", "draw it again")
-    corners = np.asarray([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
-    angle = np.deg2rad(turned)
-    pivot = np.asarray(pivot_xy if pivot_xy is not None else (x, y))
-    turn = np.asarray([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    ring = (corners - pivot) @ turn + pivot
-    return fill_polygon(checked_ring(ring.tolist(), subject), size_hw, subject, tally)
+    return size_hw
+
+
+def _scale(unit: Unit, size_hw: Size) -> NDArray[np.float64]:
+    """Factor of x and y that turns the unit into pixels."""
+    if unit == "px":
+        return np.ones(2)
+    return np.asarray(size_hw[::-1], np.float64) / (100 if unit == "percent" else 1)
+
+
+def outline(
+    points: object,
+    where: str,
+    tally: Counter[str],
+    *,
+    holes: Sequence[object] = (),
+    unit: Unit = "px",
+    y_up: bool = False,
+) -> Drawer:
+    """Drawer of a polygon of points as `checked_ring` takes them, less its holes.
+
+    With ``y_up`` y counts from the lower edge. ``unit`` is what the coordinates count, ``where``
+    names the record in errors, and ``tally`` is that of `fill_polygon`, here and below.
+    """
+
+    def draw(size: Size | None) -> Mask:
+        size_hw = known_size(size, where)
+        rings = [checked_ring(ring, where) * _scale(unit, size_hw) for ring in (points, *holes)]
+        if y_up:
+            rings = [np.stack([ring[:, 0], size_hw[0] - ring[:, 1]], axis=1) for ring in rings]
+        return fill_polygon(rings[0], size_hw, where, tally, rings[1:])
+
+    return draw
+
+
+def box(
+    xywh: Sequence[Any],
+    where: str,
+    tally: Counter[str],
+    *,
+    unit: Unit = "px",
+    rotation_deg: Any = 0.0,
+    about_centre: bool = False,
+) -> Drawer:
+    """Drawer of a filled box, given by its upper left corner, width and height.
+
+    It is turned clockwise on the screen, about its centre or else about its upper left corner.
+    """
+
+    def draw(size: Size | None) -> Mask:
+        size_hw = known_size(size, where)
+        if len(xywh) != 4:
+            raise AnnotationRefused(where, f"box {xywh!r:.60}", "write x, y, width, height")
+        *sides, turn = numbers([*xywh, rotation_deg], where, "box number")
+        x, y, width, height = np.asarray(sides) * np.tile(_scale(unit, size_hw), 2)
+        if width <= 0 or height <= 0:
+            raise AnnotationRefused(where, f"a box of {width:g} x {height:g}", "draw it again")
+        corners = np.asarray([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+        pivot = corners.mean(axis=0) if about_centre else corners[0]
+        return fill_polygon((corners - pivot) @ _turn(turn) + pivot, size_hw, where, tally)
+
+    return draw
+
+
+def ellipse(
+    centre_radii: Sequence[Any],
+    where: str,
+    tally: Counter[str],
+    *,
+    unit: Unit = "px",
+    rotation_deg: Any = 0.0,
+) -> Drawer:
+    """Drawer of a filled ellipse, given by its centre and its half axes along x and y.
+
+    It is turned clockwise on the screen, about its centre.
+    """
+
+    def draw(size: Size | None) -> Mask:
+        size_hw = known_size(size, where)
+        *values, turn = numbers([*centre_radii, rotation_deg], where, "ellipse number")
+        x, y, rx, ry = np.asarray(values) * np.tile(_scale(unit, size_hw), 2)
+        if rx <= 0 or ry <= 0:
+            raise AnnotationRefused(where, f"an ellipse of {rx:g} x {ry:g}", "draw it again")
+        angle = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
+        ring = np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1) @ _turn(turn) + (x, y)
+        return fill_polygon(ring, size_hw, where, tally)
+
+    return draw
+
+
+def _turn(degrees: float) -> NDArray[np.float64]:
+    """Matrix that turns row vectors clockwise on the screen, where y points down."""
+    angle = np.deg2rad(degrees)
+    return np.asarray([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
 def paste(
-    crop: Mask,
-    origin_xy: tuple[int, int],
-    size_hw: tuple[int, int],
-    subject: str,
-    tally: Counter[str],
+    crop: Mask, origin_xy: tuple[int, int], size_hw: Size, subject: str, tally: Counter[str]
 ) -> Mask:
-    """Lay a cropped mask on an empty image.
-
-    Args:
-        crop: bool ``h w``.
-        origin_xy: where its upper left pixel goes.
-        size_hw: height and width of the mask to return.
-        subject: the record, for the error.
-        tally: counts crops that are cut at the border.
+    """Lay a cropped mask on an empty image, its upper left pixel at ``origin_xy``.
 
     Raises:
         AnnotationRefused: more than half of the crop's pixels lie outside.
@@ -196,88 +280,25 @@ def paste(
     return mask
 
 
-def fill_ellipse(
-    centre_xy: tuple[float, float],
-    radii_xy: tuple[float, float],
-    size_hw: tuple[int, int],
-    subject: str,
-    tally: Counter[str],
-    rotation_deg: float = 0.0,
-) -> Mask:
-    """Rasterise an ellipse as a polygon of 180 corners; bool ``h w``.
-
-    Args:
-        centre_xy: centre in pixels.
-        radii_xy: half axes in pixels, before the rotation.
-        size_hw: height and width of the mask.
-        subject: the record, for the error.
-        tally: as in `fill_polygon`.
-        rotation_deg: clockwise on the screen (y points down), about the centre.
+def polygons_of(text: object, subject: str, tally: Counter[str], *, y_up: bool) -> list[Drawer]:
+    """Drawers of the polygons in well-known text (``POLYGON ((x y, ...))``) or GeoJSON.
 
     Raises:
-        AnnotationRefused: as `fill_polygon`.
+        AnnotationRefused: malformed, or another kind of geometry.
     """
-    numbers = (*centre_xy, *radii_xy, rotation_deg)
-    if any(type(number) not in (int, float) or not abs(number) < 1e9 for number in numbers):
-        raise AnnotationRefused(subject, f"ellipse {numbers!r:.60}", "write finite numbers")
-    turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    x, y = radii_xy[0] * np.cos(turn), radii_xy[1] * np.sin(turn)
-    angle = np.deg2rad(rotation_deg)
-    ring = np.stack(
-        [
-            centre_xy[0] + x * np.cos(angle) - y * np.sin(angle),
-            centre_xy[1] + x * np.sin(angle) + y * np.cos(angle),
-        ],
-        axis=1,
-    )
-    return fill_polygon(checked_ring(ring.tolist(), subject), size_hw, subject, tally)
-
-
-def fill_size(size_hw: tuple[int, int] | None, subject: str) -> tuple[int, int]:
-    """Return the size to draw on.
-
-    Raises:
-        AnnotationRefused: neither the export nor the caller knows it.
-    """
-    if size_hw is None:
-        raise AnnotationRefused(
-            subject, "the export does not say how large the image is", "score it with masks"
-        )
-    return size_hw
-
-
-def _fill_ring(ring: Ring, size_hw: tuple[int, int], subject: str, tally: Counter[str]) -> Mask:
-    height, width = size_hw
-    clipped = clip_ring(ring, size_hw)
-    area, area_inside = area_px(ring), area_px(clipped) if len(clipped) else 0.0
-    if not len(clipped) or area_inside < 0.5 * area:
-        low, high = ring.min(axis=0), ring.max(axis=0)
-        raise AnnotationRefused(
-            subject,
-            f"a polygon from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}) lies outside "
-            f"its image of {width} x {height} pixels",
-            "check the image and its scale",
-        )
-    if clipped is not ring:
-        tally["polygons clipped at the image border"] += 1
-    if len(clipped) < 3:
-        return np.zeros(size_hw, np.bool_)
-    steps = np.abs(clipped - np.roll(clipped, -1, axis=0))
-    if float(steps.max(axis=1).sum()) > MAX_PERIMETER_PX:
-        raise AnnotationRefused(
-            subject, f"an outline longer than {MAX_PERIMETER_PX:g} pixels", "draw it again"
-        )
-    (rle,) = coco_mask.frPyObjects([clipped.reshape(-1).tolist()], height, width)
-    runs = coco_string_runs(rle["counts"].decode("ascii"), subject)
-    mask = runs_to_mask(runs, size_hw, subject, order="F")
-    # A simple ring fills its shoelace area. A crossing one does not: its loops cancel (figure of
-    # eight) or count twice (overlap). Rasterising alone moves up to half a pixel of the outline.
-    perimeter = float(np.hypot(steps[:, 0], steps[:, 1]).sum())
-    filled = int(mask.sum())
-    if abs(filled - area_inside) > 2 + 0.5 * perimeter + 0.02 * filled:
-        raise AnnotationRefused(
-            subject,
-            f"the polygon crosses itself (it encloses {area_inside:.0f} px² but fills {filled})",
-            "draw it without crossings",
-        )
-    return mask
+    try:
+        if isinstance(text, str):
+            shape = shapely.from_wkt(text, on_invalid="fix")
+        else:
+            shape = shapely.geometry.shape(text)
+        parts = list(shapely.get_parts(shape))
+        if shape.geom_type not in ("Polygon", "MultiPolygon"):
+            raise AnnotationRefused(subject, f"a {shape.geom_type}", "draw polygons or masks")
+        rings = [(part.exterior, *part.interiors) for part in parts if not part.is_empty]
+        points = [[[list(point[:2]) for point in ring.coords] for ring in part] for part in rings]
+    except AnnotationRefused:
+        raise
+    except Exception as error:  # shapely raises many kinds on malformed text
+        problem = f"geometry {str(text)[:40]!r}"
+        raise AnnotationRefused(subject, problem, "export the labels again") from error
+    return [outline(part[0], subject, tally, holes=part[1:], y_up=y_up) for part in points]

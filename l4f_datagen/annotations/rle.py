@@ -1,6 +1,6 @@
-"""Run lengths of COCO and CVAT, decoded with every bound checked.
+"""Run lengths of COCO, CVAT and Label Studio's brush, decoded with every bound checked.
 
-The C decoder of pycocotools trusts its input; strings from strangers do not go there.
+The C decoder of pycocotools trusts its input, so strings of foreign files do not go there.
 """
 
 from typing import Any
@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import Mask, checked_size
+from l4f_datagen.annotations.truth import Mask, Size, checked_size
 from l4f_datagen.core.errors import AnnotationRefused
 
 
-def runs_to_mask(
-    runs: NDArray[np.int64], size_hw: tuple[int, int], subject: str, *, order: str
-) -> Mask:
+def runs_to_mask(runs: NDArray[np.int64], size_hw: Size, subject: str, *, order: str) -> Mask:
     """Spread run lengths, first run background, over a mask.
 
     Args:
-        runs: int64 run lengths, background and object in turn.
+        runs: int64, background and object in turn.
         size_hw: height and width of the mask.
         subject: the record, for the error.
         order: ``F`` (COCO: down the columns) or ``C`` (CVAT: along the rows).
@@ -90,13 +88,8 @@ def integer_runs(counts: object, subject: str) -> NDArray[np.int64]:
     return np.asarray(counts, np.int64)
 
 
-def decode_coco_rle(rle: dict[str, Any], size_hw: tuple[int, int] | None, subject: str) -> Mask:
+def decode_coco_rle(rle: dict[str, Any], size_hw: Size | None, subject: str) -> Mask:
     """Decode a COCO RLE record, compressed (string) or not (list).
-
-    Args:
-        rle: ``{"size": [h, w], "counts": ...}``.
-        size_hw: size of the image, None where unknown.
-        subject: the record, for the error.
 
     Returns:
         bool ``h w``.
@@ -120,3 +113,66 @@ def decode_coco_rle(rle: dict[str, Any], size_hw: tuple[int, int] | None, subjec
     else:
         runs = integer_runs(counts, subject)
     return runs_to_mask(runs, own, subject, order="F")
+
+
+class _Bits:
+    """Reads unsigned numbers from a bit array; past its end is an error of the record."""
+
+    def __init__(self, data: NDArray[np.uint8], subject: str) -> None:
+        self.bits = np.unpackbits(data)
+        self.place = 0
+        self.subject = subject
+
+    def take(self, count: int) -> NDArray[np.uint8]:
+        end = self.place + count
+        if end > self.bits.size:
+            raise AnnotationRefused(self.subject, "a brush RLE that is cut", "export it again")
+        taken = self.bits[self.place : end]
+        self.place = end
+        return taken
+
+    def number(self, count: int) -> int:
+        value = 0
+        for bit in self.take(count).tolist():
+            value = value << 1 | bit
+        return value
+
+
+def decode_brush(rle: object, size_hw: Size, subject: str) -> Mask:
+    """Decode a brush region of Label Studio: a bit stream over RGBA bytes (thi.ng rle-pack).
+
+    Big-endian bits: 32 for the number of words, 5 for the word size - 1, four times 4 for the run
+    length sizes - 1. Then, until all words are out: 1 bit "run?", 2 bits that pick a size, that
+    many bits of length - 1; a run repeats one word, anything else lists its words.
+
+    Returns:
+        bool ``h w``, where the alpha byte of the canvas is above 127.
+
+    Raises:
+        AnnotationRefused: not bytes, cut, or of another number of pixels.
+    """
+    if not isinstance(rle, list) or not rle:
+        raise AnnotationRefused(subject, "a brush without an RLE", "export it again")
+    if any(type(byte) is not int or not 0 <= byte <= 255 for byte in rle):
+        raise AnnotationRefused(subject, "a brush RLE that is no list of bytes", "export it again")
+    height, width = size_hw
+    bits = _Bits(np.asarray(rle, np.uint8), subject)
+    words, word_size = bits.number(32), bits.number(5) + 1
+    sizes = [bits.number(4) + 1 for _ in range(4)]
+    if word_size != 8 or words != height * width * 4:
+        raise AnnotationRefused(
+            subject,
+            f"a brush RLE of {words} words of {word_size} bits for {width} x {height} RGBA pixels",
+            "export it again",
+        )
+    canvas = np.zeros(words, np.uint8)
+    filled = 0
+    while filled < words:
+        is_run = bits.number(1)
+        length = bits.number(sizes[bits.number(2)]) + 1
+        if filled + length > words:
+            raise AnnotationRefused(subject, "a brush RLE that overflows", "export it again")
+        taken = np.packbits(bits.take(8 if is_run else 8 * length))
+        canvas[filled : filled + length] = taken
+        filled += length
+    return canvas.reshape(height, width, 4)[:, :, 3] > 127

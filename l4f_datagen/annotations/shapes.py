@@ -1,24 +1,48 @@
 """Shapes: what every object format comes down to before it becomes one mask an image.
 
-A reader lists, for each image, one list of shapes an annotator. This module picks the category,
-draws the shapes, and lets several annotators vote.
+A reader lists, for each image, its labels (one an annotator) and their shapes. This module applies
+the rules that hold for every format: which labels count, which images are annotated, which class is
+the object, which areas are not scored; it draws the shapes and lets several annotators vote.
+
+- A label that was skipped, cancelled or rejected in review is no annotator. Where a label is marked
+  as reference (benchmark, ground truth), the others of its image are not used.
+- An image without a label that counts is not annotated: left out, or empty truth if asked for. A
+  label without a single object is an annotator who saw nothing: empty truth.
+- Areas of a void class are not scored; areas named background are no object.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.truth import Mask, TruthItem, TruthMask, TruthOptions, TruthSet
+from l4f_datagen.annotations.polygons import Drawer, known_size
+from l4f_datagen.annotations.truth import (
+    Mask,
+    Size,
+    TruthItem,
+    TruthMask,
+    TruthOptions,
+    TruthSet,
+    composed,
+)
 from l4f_datagen.core.errors import AnnotationRefused
 
-Size = tuple[int, int]
-Drawer = Callable[[Size | None], Mask]  # size of the image, where known, to a mask
-Kind = Literal["area", "box", "crowd", "other"]
+Kind = Literal["area", "box", "crowd", "other", "unread"]
+Status = Literal["plain", "reference", "rejected", "skipped"]
+
+# Classes that tools and sets reserve: labelme, VOC, KITTI, Cityscapes.
+VOID_NAMES = frozenset(
+    (
+        *("__ignore__", "ignore", "void", "dontcare", "don't care", "unlabeled"),
+        *("ego vehicle", "out of roi", "rectification border"),
+    )
+)
+BACKGROUND_NAMES = frozenset(("background", "_background_", "__background__"))
 
 
 @dataclass(frozen=True)
@@ -26,17 +50,27 @@ class Shape:
     """One object of one annotator.
 
     Attributes:
-        category: class name as the export spells it.
+        categories: its class names as the export spells them, mostly one.
         subject: file and record, for errors.
-        kind: ``area`` (polygon, mask, ellipse), ``box``, ``crowd`` (an area that is ignored), or
-            ``other`` (points, lines: counted, never drawn).
-        draw: gives bool ``h w`` for a size; None where the size is unknown and not needed.
+        kind: ``area`` (polygon, mask, ellipse), ``box``, ``crowd`` (an area that is not scored),
+            ``other`` (points, lines: counted, never drawn) or ``unread`` (an area that the reader
+            cannot draw: refused where its class is asked for).
+        draw: gives bool ``h w`` for a size.
+        problem: what an unread area is.
     """
 
-    category: str
+    categories: tuple[str, ...]
     subject: str
     kind: Kind
     draw: Drawer | None = None
+    problem: str = ""
+
+
+class Label(NamedTuple):
+    """What one annotator said of an image; no shapes means that there is no object."""
+
+    shapes: list[Shape]
+    status: Status = "plain"
 
 
 @dataclass
@@ -47,13 +81,13 @@ class ImageShapes:
         name: image name.
         subject: file and record, for errors.
         size_hw: declared size or None.
-        annotators: one list of shapes an annotator; an empty list is an annotator who saw nothing.
+        labels: one an annotator; none where nobody annotated the image.
     """
 
     name: str
     subject: str
     size_hw: Size | None
-    annotators: list[list[Shape]] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
 
 
 def truth_from_shapes(
@@ -62,6 +96,9 @@ def truth_from_shapes(
     images: Sequence[ImageShapes],
     options: TruthOptions,
     tally: Counter[str],
+    *,
+    layered: bool = False,
+    counted: bool = True,
 ) -> TruthSet:
     """Turn listed shapes into a truth set; nothing is drawn yet.
 
@@ -69,77 +106,128 @@ def truth_from_shapes(
         bundle: where the shapes come from.
         format_name: name of the reader.
         images: the shapes of each image.
-        options: category, boxes, annotators.
+        options: category, boxes, annotators and the like.
         tally: what the reader skipped so far; drawing goes on counting into it.
+        layered: a later shape covers those below it, as in the format's own masks.
+        counted: count what is not used; a set that lists every class of every image does not.
 
     Raises:
-        AnnotationRefused: no images, no object of the category, several classes and no choice, or
-            an image whose only objects of the category are boxes.
+        AnnotationRefused: no annotated image, no object of the category, several classes and no
+            choice, or an image whose only objects of the category are boxes.
     """
-    if options.mask_value is not None:
+    if options.mask_value is not None or options.ignore_value:
         raise AnnotationRefused(
             bundle.source,
             f"a {format_name} export holds objects, not levels",
-            "give --category, not --mask-value",
+            "give --category and --ignore-category, not --mask-value and --ignore-value",
         )
+    for image in images:
+        image.labels = _counting(image.labels, tally)
+    annotated = [image for image in images if image.labels]
+    if not annotated:
+        held = f"no annotated image among {len(images)}" if images else "no annotated image"
+        raise AnnotationRefused(bundle.source, held, "annotate some and export the labels again")
+    skip = options.unannotated == "skip"
     truth = TruthSet(bundle.source, format_name, (), tally)
-    wanted = _chosen_categories(bundle.source, images, options)
-    _count_unused(images, wanted, truth.tally, options)
-    truth.items = [_item(image, wanted, truth, options) for image in images]
+    truth.unannotated = len(images) - len(annotated)
+    if skip:
+        truth.left_out = tuple(image.name for image in images if not image.labels)
+    choice = _choice(bundle.source, annotated, options)
+    truth.wanted = choice.wanted
+    if counted:
+        _count_unused(annotated, choice, tally, options)
+    truth.items = [
+        _item(image, choice, truth, options, layered=layered)
+        for image in (annotated if skip else images)
+    ]
     return truth
 
 
-def _count_unused(
-    images: Sequence[ImageShapes],
-    wanted: frozenset[str],
-    tally: Counter[str],
-    options: TruthOptions,
-) -> None:
-    for image in images:
-        for shape in (shape for shapes in image.annotators for shape in shapes):
-            if shape.kind == "other":
-                tally["points, lines or other objects without an area skipped"] += 1
-            elif shape.category not in wanted:
-                tally["objects of other categories are background"] += 1
-            elif shape.kind == "box":
-                verb = "filled" if options.boxes == "fill" else "skipped: a box is no outline"
-                tally[f"boxes {verb}"] += 1
+def _counting(labels: list[Label], tally: Counter[str]) -> list[Label]:
+    """Keep the labels that count: neither skipped nor rejected, references where there are any."""
+    kept = [label for label in labels if label.status in ("plain", "reference")]
+    tally["skipped or cancelled labels left out"] += sum(n.status == "skipped" for n in labels)
+    tally["labels rejected in review left out"] += sum(n.status == "rejected" for n in labels)
+    references = [label for label in kept if label.status == "reference"]
+    if references:
+        tally["labels beside a reference label left out"] += len(kept) - len(references)
+    return references or kept
 
 
-def _chosen_categories(
-    source: str, images: Sequence[ImageShapes], options: TruthOptions
-) -> frozenset[str]:
-    if not images:
-        raise AnnotationRefused(source, "no annotated image", "export the labels again")
-    drawable = ("area", "crowd", "box") if options.boxes == "fill" else ("area", "crowd")
-    shapes = [shape for image in images for labels in image.annotators for shape in labels]
-    known = {shape.category for shape in shapes}
-    with_area = {shape.category for shape in shapes if shape.kind in drawable}
-    wanted = frozenset(options.category)
-    if wanted == {"*"}:
-        wanted = frozenset(with_area)
-    elif wanted:
-        missing = sorted(wanted - known)
-        if missing:
-            raise AnnotationRefused(
-                source,
-                f"no object of category {missing[0]!r:.60}",
-                f"choose --category from {_listed(known)}",
-            )
-    elif len(with_area) > 1:
-        raise AnnotationRefused(
-            source,
-            f"{len(with_area)} categories and no choice",
-            f"choose --category from {_listed(with_area)}, or '*' for all of them",
+class Choice(NamedTuple):
+    """Which classes are the object, and which are not scored."""
+
+    wanted: frozenset[str]
+    void: frozenset[str]
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether the shape belongs to the object."""
+        return not self.wanted.isdisjoint(names_of(shape))
+
+    def ignores(self, shape: Shape) -> bool:
+        """Whether the pixels of the shape are not scored."""
+        return (shape.kind == "crowd" and self.takes(shape)) or (
+            not self.takes(shape) and any(is_void(name, self.void) for name in names_of(shape))
         )
-    else:
-        wanted = frozenset(with_area)
-    if not any(s.category in wanted and s.kind in ("area", "crowd", "box") for s in shapes):
+
+
+def names_of(shape: Shape) -> set[str]:
+    """The shape's class names in composed Unicode."""
+    return {composed(name) for name in shape.categories}
+
+
+def is_void(name: str, void: frozenset[str]) -> bool:
+    """Whether a class is not scored: it was named so, or its name says so."""
+    return name in void or name.strip().lower() in VOID_NAMES
+
+
+def _choice(source: str, images: Sequence[ImageShapes], options: TruthOptions) -> Choice:
+    shapes = [shape for image in images for label in image.labels for shape in label.shapes]
+    drawable = {"area", "crowd", "unread"} | ({"box"} if options.boxes == "fill" else set())
+    known = {name for shape in shapes for name in names_of(shape)}
+    with_area = {n for s in shapes if s.kind in drawable for n in names_of(s)}
+    wanted, void = chosen_names(source, known, with_area, options)
+    taken = [shape for shape in shapes if not wanted.isdisjoint(names_of(shape))]
+    if not any(shape.kind != "other" for shape in taken):
         held = "boxes or points only" if shapes else "no object at all"
         raise AnnotationRefused(
             source, f"{held}: an empty truth", "draw polygons or masks, or give --boxes fill"
         )
-    return wanted
+    return Choice(wanted, void)
+
+
+def chosen_names(
+    source: str, known: set[str], with_area: set[str], options: TruthOptions
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Pick the foreground classes and the void ones among the names of a set.
+
+    Raises:
+        AnnotationRefused: a name that does not occur, or several classes and no choice.
+    """
+    void = frozenset(composed(name) for name in options.ignore_category)
+    wanted = frozenset(composed(name) for name in options.category)
+    objects = {
+        name
+        for name in with_area
+        if not is_void(name, void) and name.strip().lower() not in BACKGROUND_NAMES
+    }
+    for flag, names in (("--category", wanted - {"*"}), ("--ignore-category", void)):
+        missing = sorted(names - known)
+        if missing:
+            raise AnnotationRefused(
+                source,
+                f"no object of category {missing[0]!r:.60}",
+                f"choose {flag} from {_listed(known)}",
+            )
+    if wanted and wanted != {"*"}:
+        return wanted, void
+    if len(objects) > 1 and not wanted:
+        raise AnnotationRefused(
+            source,
+            f"{len(objects)} categories and no choice",
+            f"choose --category from {_listed(objects)}, or '*' for all of them",
+        )
+    return frozenset(objects), void
 
 
 def _listed(names: set[str]) -> str:
@@ -147,43 +235,73 @@ def _listed(names: set[str]) -> str:
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
+def _count_unused(
+    images: Sequence[ImageShapes], choice: Choice, tally: Counter[str], options: TruthOptions
+) -> None:
+    filled = options.boxes == "fill"
+    for shape in (s for image in images for label in image.labels for s in label.shapes):
+        if shape.kind == "other":
+            tally["points, lines or other objects without an area skipped"] += 1
+        elif choice.takes(shape):
+            if shape.kind == "box":
+                tally["boxes filled" if filled else "boxes skipped: a box is no outline"] += 1
+        elif not choice.ignores(shape):
+            tally["objects of other categories are background"] += 1
+
+
 def _item(
-    image: ImageShapes, wanted: frozenset[str], truth: TruthSet, options: TruthOptions
+    image: ImageShapes, choice: Choice, truth: TruthSet, options: TruthOptions, *, layered: bool
 ) -> TruthItem:
+    drawable = {"area", "crowd"} | ({"box"} if options.boxes == "fill" else set())
     kept: list[list[Shape]] = []
-    for shapes in image.annotators:
-        chosen = [shape for shape in shapes if shape.category in wanted and shape.kind != "other"]
-        boxes = [shape for shape in chosen if shape.kind == "box"]
-        if boxes and options.boxes != "fill":
-            chosen = [shape for shape in chosen if shape.kind != "box"]
-            if not chosen:
+    for label in image.labels:
+        taken = [shape for shape in label.shapes if choice.takes(shape) and shape.kind != "other"]
+        for shape in taken:
+            if shape.kind == "unread":
                 raise AnnotationRefused(
-                    boxes[0].subject,
-                    f"{boxes[0].category!r:.60} is only boxed on image {image.name}",
-                    "draw a polygon or mask, or give --boxes fill",
+                    shape.subject, shape.problem, "draw it as a polygon or mask"
                 )
-        kept.append(chosen)
+        boxes = [shape for shape in taken if shape.kind == "box"]
+        if boxes and len(boxes) == len(taken) and options.boxes != "fill":
+            raise AnnotationRefused(
+                boxes[0].subject,
+                f"{boxes[0].categories[0]!r:.60} is only boxed on image {image.name}",
+                "draw a polygon or mask, or give --boxes fill",
+            )
+        used = [shape for shape in label.shapes if shape.kind in drawable]
+        if not layered:
+            used = [shape for shape in used if choice.takes(shape) or choice.ignores(shape)]
+        kept.append(used)
 
     def decode(fallback: Size | None) -> TruthMask:
         size_hw = image.size_hw or fallback
-        votes = [_draw(shapes, size_hw, image, truth) for shapes in kept]
+        if not kept:
+            return TruthMask(np.zeros(known_size(size_hw, image.subject), np.bool_))
+        votes = [_draw(shapes, size_hw, image, choice, truth, layered) for shapes in kept]
         return _vote(votes, image, truth, options)
 
     return TruthItem(image.name, image.size_hw, decode)
 
 
 def _draw(
-    shapes: Sequence[Shape], size_hw: Size | None, image: ImageShapes, truth: TruthSet
+    shapes: Sequence[Shape],
+    size_hw: Size | None,
+    image: ImageShapes,
+    choice: Choice,
+    truth: TruthSet,
+    layered: bool,
 ) -> tuple[Mask, Mask | None]:
-    """Draw one annotator's objects and crowd regions."""
-    mask: Mask | None = None
-    crowd: Mask | None = None
+    """Draw one annotator's objects, and the areas that are not scored."""
+    mask = ignore = None if size_hw is None else np.zeros(size_hw, np.bool_)
+    ignored = False
     for shape in shapes:
         if shape.draw is None:
             continue
         drawn = shape.draw(size_hw)
         if size_hw is None:
             size_hw = (drawn.shape[0], drawn.shape[1])
+        if mask is None or ignore is None:
+            mask = ignore = np.zeros(size_hw, np.bool_)
         if drawn.shape != size_hw:
             raise AnnotationRefused(
                 shape.subject,
@@ -191,20 +309,18 @@ def _draw(
                 f"{size_hw[1]} x {size_hw[0]}",
                 "export the mask again",
             )
-        if shape.kind == "crowd":
-            crowd = drawn if crowd is None else crowd | drawn
-            truth.tally["crowd regions ignored"] += 1
-        else:
-            mask = drawn if mask is None else mask | drawn
-    if size_hw is None:
-        raise AnnotationRefused(
-            image.subject, "the export does not say how large the image is", "score it with masks"
-        )
-    if mask is None:
-        mask = np.zeros(size_hw, np.bool_)
-    if crowd is not None:
-        crowd = crowd & ~mask  # an outlined object inside a crowd still counts
-    return mask, crowd
+        if layered:
+            mask, ignore = mask & ~drawn, ignore & ~drawn
+        if choice.ignores(shape):
+            ignore, ignored = ignore | drawn, True
+            kind = "crowd" if shape.kind == "crowd" else "void"
+            truth.tally[f"{kind} regions ignored"] += 1
+        elif choice.takes(shape):
+            mask = mask | drawn
+    if mask is None or ignore is None:
+        mask = ignore = np.zeros(known_size(size_hw, image.subject), np.bool_)
+    # An outlined object inside a crowd still counts.
+    return mask, ignore & ~mask if ignored else None
 
 
 def _vote(
@@ -213,26 +329,26 @@ def _vote(
     truth: TruthSet,
     options: TruthOptions,
 ) -> TruthMask:
-    """Join the annotators of one image; ties of a majority are ignored pixels."""
+    """Join the annotators of one image; ties of a majority are not scored."""
     if len({mask.shape for mask, _ in votes}) > 1:
         raise AnnotationRefused(
             image.subject, "annotators drew on images of different sizes", "export the labels again"
         )
     if len(votes) == 1 or options.annotators == "first":
-        mask, crowd = votes[0]
-        if len(votes) > 1:
-            truth.tally["labels of further annotators unused"] += len(votes) - 1
-        return TruthMask(mask, crowd)
+        truth.tally["labels of further annotators unused"] += len(votes) - 1
+        return TruthMask(*votes[0])
     masks = [mask for mask, _ in votes]
     truth.agreements.append(_agreement(masks))
     count = np.sum(masks, axis=0, dtype=np.int32)
     ignore = np.zeros(count.shape, np.bool_)
-    for _, crowd in votes:
-        if crowd is not None:
-            ignore |= crowd
+    for _, unscored in votes:
+        if unscored is not None:
+            ignore |= unscored
     if options.annotators == "majority":
         ties = 2 * count == len(masks)
-        truth.tally["pixels ignored: the annotators tie"] += int(ties.sum())
+        tied, marked = int(ties.sum()), int(np.count_nonzero(count))
+        truth.tally["pixels ignored: the annotators tie"] += tied
+        truth.ties = truth.ties[0] + tied, truth.ties[1] + marked
         ignore |= ties
     needed = {"union": 1, "intersection": len(masks), "majority": len(masks) // 2 + 1}
     joined = np.asarray(count >= needed[options.annotators])

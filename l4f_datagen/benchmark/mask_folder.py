@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations import TruthItem, TruthMask, open_truth
+from l4f_datagen.annotations import TruthItem, TruthMask, load_annotations
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.rendering.plan import Draw
@@ -30,7 +30,7 @@ class MaskFolder:
         self.path, self.size_hw, self.soft = path, size_hw, soft
         self.items: dict[str, TruthItem] = {}
         with self._own_remedy():
-            self.opened = open_truth(path, mask_value="soft" if soft else None)
+            self.opened = load_annotations(path, mask_value="soft" if soft else None)
         for item in self.opened:
             if item.stem in self.items:
                 problem = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l4f_datagen.cli.source import FILE
-from l4f_datagen.cli.truth import FORMATS
+from l4f_datagen.cli.truth import open_annotated, reading_options
 
 if TYPE_CHECKING:
     from l4f_datagen.segmenter.model import Segmenter
@@ -62,16 +62,7 @@ def train(
 @click.argument("model", type=FILE)
 @click.option("--truth", type=FILE, required=True, help="Mask folder or annotation export.")
 @click.option("--images", type=FILE, help="Their photographs (default: TRUTH/images).")
-@click.option("--format", "truth_format", type=click.Choice(FORMATS), help="Told by content.")
-@click.option("--category", help="Which class of the truth is foreground.")
-@click.option("--mask-value", help="Which value of a mask PNG is foreground.")
-@click.option("--masks-dir", type=FILE, help="Mask files that the truth refers to.")
-@click.option("--boxes", type=click.Choice(["refuse", "fill"]), help="What a bare box means.")
-@click.option(
-    "--annotators",
-    type=click.Choice(["majority", "union", "intersection", "first"]),
-    help="How several annotators of one image become one mask.",
-)
+@reading_options()
 @click.option(
     "--pair-by",
     type=click.Choice(["auto", "key", "stem", "number"]),
@@ -92,12 +83,6 @@ def score(
     model: Path,
     truth: Path,
     images: Path | None,
-    truth_format: str | None,
-    category: str | None,
-    mask_value: str | None,
-    masks_dir: Path | None,
-    boxes: str | None,
-    annotators: str | None,
     allow_unused: bool,
     paper_compat: bool,
     min_miou: float | None,
@@ -110,7 +95,6 @@ def score(
     Photographs may have any size: each is scaled until its longer side is the trained size, and
     the mask is scaled back.
     """
-    from l4f_datagen.annotations import open_truth
     from l4f_datagen.core.errors import BelowScore, UsageError
     from l4f_datagen.segmenter.photos import open_photos
     from l4f_datagen.segmenter.real_set import score_photos
@@ -120,16 +104,7 @@ def score(
         if not images.is_dir():
             raise UsageError("--images", "not given, and no images/ in --truth", "name the folder")
     opened = _open(model, device)
-    named = {"boxes": boxes, "annotators": annotators}
-    truth_set = open_truth(
-        truth,
-        format=truth_format,
-        category=category,
-        mask_value=mask_value,
-        masks_dir=masks_dir,
-        exact_white=paper_compat,
-        **{name: value for name, value in named.items() if value is not None},
-    )
+    truth_set = open_annotated(truth, options, exact_white=paper_compat)
     report = score_photos(
         opened,
         open_photos(images),

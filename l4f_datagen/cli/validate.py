@@ -28,16 +28,25 @@ def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 @click.command()
 @truth_options(required=True)
-@click.option("--pred", type=FILE, help="Mask folder, COCO file or dataset to score.")
+@click.option("--pred", type=FILE, help="Mask folder, COCO file, COCO results or dataset to score.")
 @click.option("--pred-category", help="Which class of the prediction is foreground.")
-@click.option("--pred-mask-value", help="The same for its PNGs, e.g. '>0.9' for alpha.")
-@click.option("--images", "images_dir", type=FILE, help="Pictures of --pred, for the report.")
+@click.option(
+    "--pred-mask-value",
+    help="Which pixels of predicted mask images are foreground, e.g. '>0.9' for alpha; of COCO "
+    "results the lowest score (default: '>0.5').",
+)
+@click.option("--images", "images_dir", type=FILE, help="Images of --pred, for the report.")
 @source_options
 @click.option("--mask-threshold", type=click.FloatRange(0, 1, max_open=True), help="alpha > this.")
-@click.option("--allow-unused", is_flag=True, help="Predictions without truth are fine.")
+@click.option("--allow-unused", is_flag=True, help="Accept predictions without truth.")
 @click.option("--resize", type=click.Choice(["nearest"]), help="Allow sizes that differ.")
 @click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
-@click.option("--ap", "with_ap", is_flag=True, help="COCO average precision too.")
+@click.option(
+    "--ap",
+    "with_ap",
+    is_flag=True,
+    help="COCO average precision too; needs soft alphas or COCO results.",
+)
 @click.option("--sweep", callback=_axes, metavar="AXES", help="psi, threshold or psi,threshold.")
 @click.option("--plot", type=FILE, help="Where --sweep is plotted, .png or .svg  [sweep.png]")
 @click.option("--report", type=FILE, help="Write a page: a folder, or a file ending in .html.")
@@ -66,8 +75,11 @@ def validate(
     The masks are files (--pred), or rendered anew for the annotated keys by the networks of
     --domain, --recipe or --generator.
 
-    Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, Supervisely and
-    Hugging Face datasets.
+    Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, VIA, YOLO,
+    Cityscapes, Supervisely and Hugging Face datasets.
+
+    Images that nobody annotated are left out and counted, whatever the format; --unannotated empty
+    scores them as images without object.
     """
     _check_flags(pred, options, sweep=sweep, plot=plot, record=record)
     import numpy as np
@@ -76,7 +88,8 @@ def validate(
     from l4f_datagen.scoring import match_truth, score_match
     from l4f_datagen.scoring.sweep import SweepCounts
 
-    told = {"category": options["category"], "mask_value": options["mask_value"]}
+    shown = ("category", "mask_value", "ignore_category", "ignore_value", "unannotated")
+    settings = {name: options[name] or None for name in shown}
     annotated = open_annotated(truth, options, exact_white=paper_compat)
     prediction = _prediction(pred, annotated, options, exact_white=paper_compat)
     matched = match_truth(
@@ -89,7 +102,7 @@ def validate(
         resize=resize,
         with_ap=with_ap,
         watch=counts,
-        settings=told,
+        settings=settings,
     )
     swept = counts.sweep(np.random.RandomState(0)) if counts else None
     title = f"{prediction.source} against {truth}"
@@ -111,7 +124,7 @@ def validate(
         page = save_page(score_page(result, matched, swept, title), report)
         click.echo(f"report: {page}", err=True)
     if record and pred:
-        from l4f_datagen.scoring.record import record_scores
+        from l4f_datagen.scoring.score_report import record_scores
 
         click.echo(f"recorded: {record_scores(pred, result)}", err=True)
     if min_miou is not None and result.scores.miou < min_miou:
@@ -157,6 +170,7 @@ def _prediction(
             mask_value=mask_value,
             exact_white=exact_white,
             images_dir=images_dir,
+            ids=truth.ids,
         )
     recipe = resolve_recipe(**options, flags=given({"output.mask_threshold": threshold}))
 

@@ -1,16 +1,20 @@
-"""Photo: an image file from anywhere, turned upright and into RGB, or refused in one line.
+"""Image files: the one decoder for photographs, masks and mattes.
 
-EXIF orientation is applied; 16-bit grey is scaled to 8 bits; CMYK, palettes and grey become RGB;
-transparent pixels are shown on black. Of several images in one file the first counts.
+EXIF orientation is applied to every image. A photograph becomes RGB: 16-bit grey is scaled to 8
+bits, CMYK, palettes and grey are converted, transparent pixels are shown on black. A mask becomes
+`Planes`, which keep ids, 16-bit levels and the alpha channel as they are. The first frame of a file
+counts.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l4f_datagen.core.errors import InputRefused
@@ -25,13 +29,13 @@ STARTS = {
 }
 """What files of a format begin with, whatever their names end in."""
 FORMATS = tuple(STARTS)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""What the names of photographs end in; other files are ignored, and counted."""
+SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jpg", ".jpeg")
+MAX_PIXELS = 1 << 26
+"""8192 x 8192: one decoded RGBA image takes at most 256 MiB, whatever size its header declares."""
+MAX_SIDE = 1 << 16
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 REMEDY = "remove or replace it"
-MAX_PIXELS = 64_000_000
-"""Of an image in a store of photographs."""
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def opened(
         formats: those of ``FORMATS`` that are read; None: all that Pillow knows.
 
     Raises:
-        InputRefused: no image, or one that is damaged, as far as the block reads it.
+        InputRefused: not an image, or a damaged one, as far as the block reads it.
     """
     known, start = formats or FORMATS, b""
     try:
@@ -78,14 +82,12 @@ def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
     """Decode an opened image as RGB, turned as its EXIF says.
 
     Raises:
-        InputRefused: pixels of a kind that no camera writes.
+        InputRefused: pixels that are neither RGB nor grey of 8 or 16 bits, nor convertible to it.
     """
     if image.mode not in (*MODES, *WIDE):
         problem = f"has pixels of kind {image.mode}"
         raise InputRefused(subject, problem, "save it as RGB or grey with 8 or 16 bits")
-    image.load()
-    with suppress(Exception):  # broken EXIF says nothing about the orientation
-        ImageOps.exif_transpose(image, in_place=True)
+    _load_upright(image)
     if image.mode in WIDE:  # Pillow would clip them
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray(np.rint(levels / 257).astype(np.uint8)).convert("RGB")
@@ -94,3 +96,117 @@ def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
         black = Image.new("RGBA", shown.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, shown).convert("RGB")
     return image.convert("RGB")
+
+
+def _load_upright(image: Image.Image) -> None:
+    image.load()
+    with suppress(Exception):  # broken EXIF holds no orientation
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def upright_size_hw(data: bytes, subject: str) -> tuple[int, int]:
+    """Height and width of an image as it is shown, from its header alone.
+
+    Raises:
+        InputRefused: not an image, or larger than the limits.
+    """
+    with opened(data, subject, FORMATS) as image:
+        _check_size(image, subject)
+        width, height = image.size
+        with suppress(Exception):  # broken EXIF holds no orientation
+            if image.getexif().get(0x0112) in (5, 6, 7, 8):  # the sides are swapped
+                return width, height
+        return height, width
+
+
+def _check_size(image: Image.Image, subject: str) -> None:
+    if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+        problem = f"an image of {image.width} x {image.height} pixels"
+        raise InputRefused(subject, problem, f"up to {MAX_PIXELS} pixels are read; shrink it")
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A decoded mask image: its levels, colours and alpha channel, nothing scaled or blended.
+
+    Attributes:
+        grey: ``h w`` levels or palette ids, uint8, or uint16 of a 16-bit file; None where the image
+            has colours.
+        rgb: uint8 ``h w 3``; None where it is plainly grey.
+        opacity: uint8 ``h w`` alpha channel, None without one.
+        is_palette: the grey levels are palette ids.
+    """
+
+    grey: NDArray[np.uint8] | NDArray[np.uint16] | None
+    rgb: NDArray[np.uint8] | None = None
+    opacity: NDArray[np.uint8] | None = None
+    is_palette: bool = False
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width."""
+        plane = self.grey if self.grey is not None else self.rgb
+        if plane is None:
+            raise ValueError("planes hold grey levels or colours")
+        return plane.shape[0], plane.shape[1]
+
+    @property
+    def top(self) -> int:
+        """Level of white: 255, or 65535 in a 16-bit file."""
+        return 65535 if self.grey is not None and self.grey.dtype == np.uint16 else 255
+
+    def colours(self) -> NDArray[np.uint8]:
+        """The image as uint8 ``h w 3``."""
+        if self.rgb is not None:
+            return self.rgb
+        grey = np.asarray(self.grey)
+        if grey.dtype == np.uint16:
+            grey = np.rint(grey / 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def mask_planes(data: bytes, subject: str) -> Planes:
+    """Decode the bytes of a mask image, turned as its EXIF says.
+
+    Raises:
+        InputRefused: not an image, damaged, larger than the limits, or pixels of another kind than
+            grey, palette or RGB.
+    """
+    with opened(data, subject, FORMATS) as image:
+        _check_size(image, subject)
+        mode = image.mode
+        if mode not in ("1", "L", "LA", "P", "RGB", "RGBA", *WIDE):
+            problem = f"has pixels of kind {mode}"
+            raise InputRefused(subject, problem, "save the mask as an 8-bit or 16-bit PNG")
+        # Pillow keeps the upper byte of 16-bit colours: levels below 256 would read as black.
+        is_cut = mode in ("LA", "RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
+        _load_upright(image)
+        if mode == "P":
+            return _palette_planes(image)
+        if mode in WIDE:
+            levels = np.asarray(image)
+            if levels.min() < 0 or levels.max() > 65535:
+                raise InputRefused(subject, "levels outside 16 bits", "save it with 8 or 16 bits")
+            return Planes(levels.astype(np.uint16))
+        if mode in ("1", "L"):
+            return Planes(np.asarray(image.convert("L")))
+        pixels = np.asarray(image)
+        rgb, red = pixels[:, :, :3], pixels[:, :, 0]
+        if is_cut and not (pixels if mode == "RGB" else pixels[:, :, :-1]).any():
+            raise InputRefused(subject, "16-bit colours near black", "save it as 16-bit grey")
+        opacity = None if mode == "RGB" else pixels[:, :, -1]
+        if mode == "LA" or (rgb == red[:, :, None]).all():
+            return Planes(red, opacity=opacity)
+        return Planes(None, rgb, opacity)
+
+
+def _palette_planes(image: Image.Image) -> Planes:
+    """Palette images hold class ids, except where the used colours are plain black and white."""
+    ids = np.asarray(image)
+    rgba = np.asarray(image.convert("RGBA"))
+    rgb = rgba[:, :, :3]
+    opacity = rgba[:, :, 3] if "transparency" in image.info else None
+    used = rgb.reshape(-1, 3)[np.unique(ids, return_index=True)[1]]
+    if np.isin(used, (0, 255)).all() and (used == used[:, :1]).all():
+        return Planes(rgb[:, :, 0], rgb, opacity)
+    return Planes(ids, rgb, opacity, is_palette=True)

@@ -88,7 +88,7 @@ def error_overlay(
 
 def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
     """Draw one image: the picture where it is at hand, and the overlay."""
-    pair, picture = matched.pair(number), matched.picture(number)
+    pair, picture = matched.pair(number), matched.image(number)
     truth, mask = pair.truth.mask, pair.mask
     if mask.shape != truth.shape:
         mask, _ = fitted(pair.name, truth.shape, mask, None, "nearest")

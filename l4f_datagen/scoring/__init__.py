@@ -1,15 +1,15 @@
-"""Scores of predicted masks against hand-made truth; knows no generator and no torch."""
+"""Scores of predicted masks against hand-made truth, without generator and torch."""
 
 from l4f_datagen.scoring.bootstrap import compare_predictions as compare_predictions
 from l4f_datagen.scoring.bootstrap import score_intervals as score_intervals
+from l4f_datagen.scoring.image_score import ImageScore as ImageScore
+from l4f_datagen.scoring.match import FolderPrediction as FolderPrediction
 from l4f_datagen.scoring.match import Match as Match
 from l4f_datagen.scoring.match import Pair as Pair
+from l4f_datagen.scoring.match import Prediction as Prediction
 from l4f_datagen.scoring.match import match_truth as match_truth
-from l4f_datagen.scoring.metrics import ImageScore as ImageScore
 from l4f_datagen.scoring.metrics import Scores as Scores
-from l4f_datagen.scoring.prediction import FolderPrediction as FolderPrediction
-from l4f_datagen.scoring.prediction import Prediction as Prediction
-from l4f_datagen.scoring.protocol import score_folder as score_folder
+from l4f_datagen.scoring.protocol import score as score
 from l4f_datagen.scoring.protocol import score_match as score_match
 from l4f_datagen.scoring.protocol import score_pairs as score_pairs
 from l4f_datagen.scoring.score_report import ScoreReport as ScoreReport

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.scoring.metrics import PAPER_EPS, ImageScore
+from l4f_datagen.scoring.image_score import PAPER_EPS, ImageScore
 
 METRICS = ("miou", "iou_object", "iou_background", "f1", "precision", "recall", "accuracy")
 DRAWS = 10_000
@@ -87,6 +87,7 @@ def pooled_metrics(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         precision = hits / np.maximum(hits + false, 1)
         recall = hits / np.maximum(hits + missed, 1)
         f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
+        f1 = np.where(false + missed == 0, 1.0, f1)
         for name, ratio in (
             ("iou", hits / np.maximum(union, 1)),
             ("f1", f1),

@@ -85,8 +85,8 @@ def class_scores(
 
     A ratio 0/0 is 1 where the class is absent from truth and prediction alike (nothing there,
     nothing claimed) and 0 where only one side has it. F1 keeps the authors' 1e-4 in its
-    denominator, so that it compares with the paper's tables to the last digit; it lowers F1 by at
-    most 5e-5. With ``paper_compat`` every denominator gets it, and 0/0 is 0.
+    denominator, so that it compares with the paper's tables to the fourth digit; a perfect match is
+    1 nonetheless. With ``paper_compat`` every denominator gets it, and 0/0 is 0.
 
     Args:
         counts: int64 ``4`` from `confusion`.
@@ -105,7 +105,7 @@ def _one_class(hits: int, false: int, missed: int, *, paper_compat: bool) -> Cla
         precision, recall = hits / (PAPER_EPS + claimed), hits / (PAPER_EPS + present)
         f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
         return ClassScores(hits / (PAPER_EPS + union), f1, precision, recall)
-    if union == 0:
+    if false == missed == 0:
         return ClassScores(1.0, 1.0, 1.0, 1.0)
     precision = hits / claimed if claimed else 0.0
     recall = hits / present if present else 0.0

@@ -1,16 +1,157 @@
-"""Match: truth and prediction, paired and loaded one pair at a time."""
+"""Match: truth and prediction, paired by name and loaded one pair at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import TruthMask, TruthSet
+from l4f_datagen.annotations import TruthSet, load_annotations
+from l4f_datagen.annotations.truth import CocoIds, TruthMask
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.io.photo import SUFFIXES, opened, upright_rgb
 from l4f_datagen.scoring.image_score import Mask
 from l4f_datagen.scoring.pairing import Pairing, Rule, pair_names
-from l4f_datagen.scoring.prediction import Prediction
+
+
+class Predicted(NamedTuple):
+    """What is predicted for one image.
+
+    Attributes:
+        mask: bool ``h w``.
+        alpha: float32 ``h w`` in [0, 1], None for a hard mask.
+        score: confidence that the file states, in [0, 1], None without.
+    """
+
+    mask: Mask
+    alpha: NDArray[np.float32] | None = None
+    score: float | None = None
+
+
+class Prediction(Protocol):
+    """Predicted masks by place; nothing decoded is kept.
+
+    Attributes:
+        source: as the user named it.
+        format: what the masks are read or made from.
+    """
+
+    source: str
+    format: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One name an image; they pair."""
+
+    def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
+        """Give mask and alpha of one image; ``size_hw`` where the source declares none."""
+
+    def image(self, place: int) -> NDArray[np.uint8] | None:
+        """Give the image itself, uint8 ``h w 3``, None where it is not at hand."""
+
+    def notes(self) -> list[str]:
+        """Say what was skipped, clipped or cut so far."""
+
+
+class FolderPrediction:
+    """Masks on disk and, where they lie beside them, soft alphas and images.
+
+    An image without a predicted object is an empty mask, whatever the format.
+
+    Args:
+        path: anything `load_annotations` reads, COCO results among it, or a dataset folder with
+            ``masks/`` (and ``alpha/``).
+        category: class that is foreground, for files with several.
+        mask_value: which pixels are foreground, see `l4f_datagen.annotations.mask_rule`.
+        exact_white: only level 255 is foreground.
+        images_dir: where the images are; None looks for ``images/`` beside ``masks/``.
+        ids: names of the truth's COCO ids, for a results file.
+
+    Raises:
+        AnnotationRefused: as `load_annotations`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        category: str | Sequence[str] | None = None,
+        mask_value: str | int | None = None,
+        exact_white: bool = False,
+        images_dir: Path | None = None,
+        ids: CocoIds | None = None,
+    ) -> None:
+        folder = Path(path)
+        alphas: TruthSet | None = None
+        if (folder / "masks").is_dir():
+            alpha_folder = folder / "alpha"
+            if alpha_folder.is_dir() and any(alpha_folder.iterdir()):
+                alphas = load_annotations(alpha_folder, mask_value="soft")
+            images_dir = images_dir or folder / "images"
+            folder = folder / "masks"
+        self.masks = load_annotations(
+            folder,
+            category=category,
+            mask_value=mask_value,
+            exact_white=exact_white,
+            unannotated="empty",
+            ids=ids,
+        )
+        self.source, self.format = str(path), self.masks.format
+        self.names: Sequence[str] = [item.name for item in self.masks]
+        self._alphas = {item.stem: item for item in alphas} if alphas is not None else {}
+        self._images_dir = images_dir
+        self._images: dict[int, Path] | None = None
+
+    def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
+        """Decode one mask and its alpha.
+
+        Raises:
+            AnnotationRefused: a broken file, or an alpha of another size than its mask.
+        """
+        item = self.masks[place]
+        decoded = item.load(size_hw)
+        soft = self._alphas.get(item.stem)
+        alpha = soft.load().alpha if soft is not None else decoded.alpha
+        if alpha is not None and alpha.shape != decoded.mask.shape:
+            raise AnnotationRefused(
+                f"alpha of {item.name}", "not the size of its mask", "make it again"
+            )
+        return Predicted(decoded.mask, alpha, item.score)
+
+    def image(self, place: int) -> NDArray[np.uint8] | None:
+        """Read the image that pairs with the mask.
+
+        Raises:
+            InputRefused: images that do not pair, or a broken one.
+        """
+        if self._images is None:
+            self._images = self._find_images()
+        path = self._images.get(place)
+        if path is None:
+            return None
+        with opened(path, str(path)) as image:
+            return np.asarray(upright_rgb(image, str(path)))
+
+    def _find_images(self) -> dict[int, Path]:
+        """Pair masks with images as truth is paired with masks: the names have the same traps."""
+        folder = self._images_dir
+        if folder is None or not folder.is_dir():
+            return {}
+        paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        try:
+            pairing = pair_names(self.names, names, allow_unused=True)
+        except AnnotationRefused as error:
+            problem = f"its images do not pair with the masks ({error.subject}: {error.problem})"
+            raise AnnotationRefused(str(folder), problem, "name them alike") from error
+        return {mask: paths[image] for mask, image in pairing.pairs}
+
+    def notes(self) -> list[str]:
+        """Say what reading the masks skipped or cut."""
+        return self.masks.notes()
 
 
 class Pair(NamedTuple):
@@ -20,17 +161,12 @@ class Pair(NamedTuple):
     truth: TruthMask
     mask: Mask
     alpha: NDArray[np.float32] | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
 class Match:
-    """Truth and prediction with the pairing between them.
-
-    Attributes:
-        truth: the annotated set.
-        prediction: what is scored.
-        pairing: which belongs to which.
-    """
+    """Truth and prediction with the pairing between them."""
 
     truth: TruthSet
     prediction: Prediction
@@ -44,11 +180,11 @@ class Match:
         item = self.truth[self.pairing.pairs[number][0]]
         predicted = self.prediction.load(self.pairing.pairs[number][1], item.size_hw)
         decoded = item.load((predicted.mask.shape[0], predicted.mask.shape[1]))
-        return Pair(item.name, decoded, predicted.mask, predicted.alpha)
+        return Pair(item.name, decoded, *predicted)
 
-    def picture(self, number: int) -> NDArray[np.uint8] | None:
-        """Load the picture of a pair, uint8 ``h w 3``, None where it is not at hand."""
-        return self.prediction.picture(self.pairing.pairs[number][1])
+    def image(self, number: int) -> NDArray[np.uint8] | None:
+        """Load the image of a pair, uint8 ``h w 3``, None where it is not at hand."""
+        return self.prediction.image(self.pairing.pairs[number][1])
 
 
 def match_truth(
@@ -67,6 +203,7 @@ def match_truth(
     pairing = pair_names(
         [item.name for item in truth],
         prediction.names,
+        left_out=truth.left_out,
         rule=pair_by,
         offset=offset,
         allow_unused=allow_unused,

@@ -1,20 +1,28 @@
-"""Scores of a set of images: pooled numbers, their table in the paper's columns, and collapse."""
+"""Scores of a set of images: pooled numbers, their table in the paper's columns, COCO's AP."""
 
+import contextlib
+import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from l4f_datagen.scoring.image_score import PAPER_EPS as PAPER_EPS
-from l4f_datagen.scoring.image_score import ClassScores as ClassScores
-from l4f_datagen.scoring.image_score import ImageScore as ImageScore
-from l4f_datagen.scoring.image_score import Mask as Mask
-from l4f_datagen.scoring.image_score import alpha_errors as alpha_errors
-from l4f_datagen.scoring.image_score import boundary_f as boundary_f
-from l4f_datagen.scoring.image_score import class_scores as class_scores
-from l4f_datagen.scoring.image_score import confusion as confusion
-from l4f_datagen.scoring.image_score import score_image as score_image
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.scoring.image_score import (
+    PAPER_EPS,
+    ClassScores,
+    ImageScore,
+    Mask,
+    class_scores,
+    confusion,
+)
+
+AP_NAMES = ("ap", "ap50", "ap75")  # mean over IoU .50:.95, at .50, at .75
 
 
 @dataclass(frozen=True)
@@ -197,3 +205,88 @@ def collapse_warnings(scores: Scores) -> list[str]:
             f"{inverted_miou:.2f} instead of {scores.miou:.2f}"
         )
     return lines
+
+
+class AveragePrecision:
+    """COCO average precision, the whole mask of an image being its one object.
+
+    Pairs are kept as run lengths and evaluated by pycocotools in one go. Ignored pixels become a
+    crowd region, which COCO leaves out of the count.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, float, dict[str, Any], list[dict[str, Any]], Any]] = []
+
+    def update(self, truth: Mask, mask: Mask, ignore: Mask | None, score: float) -> None:
+        """Add one image.
+
+        Args:
+            truth: bool ``h w``.
+            mask: bool ``h w``, the prediction.
+            ignore: bool ``h w`` or None.
+            score: confidence of the prediction in [0, 1].
+        """
+        image = {"height": truth.shape[0], "width": truth.shape[1]}
+        regions = [
+            {**self._record(region), "iscrowd": is_crowd}
+            for region, is_crowd in ((truth, 0), (ignore, 1))
+            if region is not None and region.any()
+        ]
+        detection = {**self._record(mask), "score": score} if mask.any() else None
+        iou = class_scores(confusion(truth, mask, ignore))[1].iou
+        self._rows.append((score, iou, image, regions, detection))
+
+    @staticmethod
+    def _record(mask: Mask) -> dict[str, Any]:
+        rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+        bbox = [float(side) for side in coco_mask.toBbox(rle)]
+        return {"category_id": 1, "segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
+
+    def compute(self) -> dict[str, float]:
+        """AP in [0, 1] by the names of `AP_NAMES`; 0 where nothing was predicted.
+
+        Raises:
+            ValueError: no truth with an object.
+            AnnotationRefused: equal confidences, so that AP depends on the order of the files.
+        """
+        if all(record["iscrowd"] for *_, regions, _ in self._rows for record in regions):
+            raise ValueError("average precision needs at least one object in the truth")
+        # COCO keeps the given order among equal scores: the best and the worst one must agree.
+        best = self._evaluate(sorted(self._rows, key=lambda row: -row[1]))
+        worst = self._evaluate(sorted(self._rows, key=lambda row: row[1]))
+        if best != worst:
+            raise AnnotationRefused(
+                "average precision",
+                f"predictions of equal confidence: between {worst['ap']:.4f} and {best['ap']:.4f} "
+                "by the order of the files",
+                "score soft alphas or a COCO results file, or leave out --ap",
+            )
+        return best
+
+    def _evaluate(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
+        images: list[dict[str, Any]] = []
+        truths: list[dict[str, Any]] = []
+        detections: list[dict[str, Any]] = []
+        for number, (_, _, image, regions, detection) in enumerate(rows, 1):
+            images.append({**image, "id": number})
+            for region in regions:
+                truths.append({**region, "image_id": number, "id": len(truths) + 1})
+            if detection is not None:
+                detections.append({**detection, "image_id": number})
+        if not detections:
+            return dict.fromkeys(AP_NAMES, 0.0)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pycocotools prints its progress and warns of NumPy 2
+            truth = COCO()
+            truth.dataset = {
+                "info": {},
+                "images": images,
+                "annotations": truths,
+                "categories": [{"id": 1, "name": "object"}],
+            }
+            truth.createIndex()
+            evaluation = COCOeval(truth, truth.loadRes(detections), "segm")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return {name: float(evaluation.stats[place]) for place, name in enumerate(AP_NAMES)}

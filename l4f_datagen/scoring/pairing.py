@@ -3,30 +3,27 @@
 Three rules, tried in this order until one gives every truth its own prediction:
 
 - ``key``: both names hold a sample key such as ``psi0700-seed0000123``;
-- ``stem``: the stems agree, once words such as ``mask_``, ``_gt`` or ``_pred`` are dropped;
-- ``number``: the trailing integers agree, or differ by one offset for the whole set (the paper's
-  sets count images from 0 and masks from 1, and name truth ``Face3`` what is ``3`` in the
-  prediction).
+- ``stem``: the stems agree, as they are or once words such as ``mask_``, ``_gt`` or ``_pred`` and
+  the hashes of annotation tools are dropped; case, Unicode form and URL escapes do not matter;
+- ``number``: the last integers agree, or differ by one offset for the whole set (the paper's sets
+  count images from 0 and masks from 1, and name truth ``Face3`` what is ``3`` in the prediction).
+  It is tried only where the names of each side differ by nothing but that number.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.annotations.truth import bare_stem, plain_stem, sample_key_in
 from l4f_datagen.core.errors import AnnotationRefused
 
 Rule = Literal["auto", "key", "stem", "number"]
 
-AFFIXES = re.compile(
-    r"^(mask|gt|label|pred|alpha|truth|seg)[_\-. ]|[_\-. ](mask|gt|label|pred|alpha|truth|seg)s?$"
-)
-TRAILING = re.compile(r"(\d+)\D*$")
+TRAILING = re.compile(r"(\d+)(?=\D*$)")
 SHIFT_GAIN = 0.1  # mIoU a shifted pairing must gain before it is worth a warning
 PLAUSIBLE_MIOU = 0.5  # and must reach: below it both orders are noise
 
@@ -41,6 +38,7 @@ class Pairing:
         offset: truth number minus prediction number, 0 but for ``number``.
         unused: names of predictions without a truth.
         example: one pair of names, to be printed.
+        left_out: number of predictions of images that nobody annotated.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -48,6 +46,7 @@ class Pairing:
     offset: int
     unused: tuple[str, ...]
     example: str
+    left_out: int = 0
 
     def __str__(self) -> str:
         how = f"by {self.rule}"
@@ -56,6 +55,8 @@ class Pairing:
         rest = ""
         if self.unused:
             rest = f"; {len(self.unused)} predictions without truth: {_listed(self.unused)}"
+        if self.left_out:
+            rest += f"; {self.left_out} predictions of images without annotation left out"
         return f"{len(self.pairs)} pairs {how} ({self.example}){rest}"
 
 
@@ -63,6 +64,7 @@ def pair_names(
     truth: Sequence[str],
     predicted: Sequence[str],
     *,
+    left_out: Sequence[str] = (),
     rule: Rule = "auto",
     offset: int | None = None,
     allow_unused: bool | None = None,
@@ -72,6 +74,7 @@ def pair_names(
     Args:
         truth: names of annotated images, each to be found among the predictions.
         predicted: names of predicted masks.
+        left_out: names of images without annotation: predictions of these are no surplus.
         rule: one of the rules of this module, or ``auto``.
         offset: truth number minus prediction number; None finds it. Giving one means ``number``.
         allow_unused: predictions without truth are fine. None: fine when paired by key, where the
@@ -85,31 +88,36 @@ def pair_names(
         raise AnnotationRefused(which, "holds no image", "name a folder or file that has some")
     if offset is not None:
         rule = "number"
-    rules = ("key", "stem", "number") if rule == "auto" else (rule,)
-    problems: list[AnnotationRefused] = []
+    rules = [rule] if rule != "auto" else ["key", "stem"]
+    if rule == "auto" and _is_numbered(truth) and _is_numbered(predicted):
+        rules.append("number")
+    problem: AnnotationRefused | None = None
     for name in rules:
-        try:
-            return _pair(truth, predicted, name, offset, allow_unused)
-        except AnnotationRefused as error:
-            problems.append(error)
-    if rule == "auto" and not any(TRAILING.search(_stem(name)) for name in truth):
-        raise problems[1]  # no numbers to speak of: what went wrong with the stems is the news
-    raise problems[-1]
+        for identify in IDENTIFIERS[name]:
+            try:
+                return _pair(truth, predicted, left_out, name, identify, offset, allow_unused)
+            except AnnotationRefused as error:
+                problem = error
+    if problem is None:
+        raise ValueError(f"no pairing rule {rule!r}")
+    raise problem
 
 
 def _pair(
     truth: Sequence[str],
     predicted: Sequence[str],
+    left_out: Sequence[str],
     rule: str,
+    identify: "Identify",
     offset: int | None,
     allow_unused: bool | None,
 ) -> Pairing:
-    identify = IDENTIFIERS[rule]
     truth_ids = _identified(truth, identify, rule, "truth")
     predicted_ids = _identified(predicted, identify, rule, "prediction")
+    others = {identify(name) for name in left_out} - {None} - truth_ids.keys()
     shift = 0
     if rule == "number":
-        shift = _offset(truth_ids, predicted_ids) if offset is None else offset
+        shift = _offset(truth_ids, predicted_ids, others) if offset is None else offset
         predicted_ids = {int(number) + shift: place for number, place in predicted_ids.items()}
     missing = [truth[place] for name, place in truth_ids.items() if name not in predicted_ids]
     if missing:
@@ -118,18 +126,19 @@ def _pair(
             f"no prediction when pairing by {rule}{f' with offset {shift:+d}' if shift else ''}",
             "name the files alike or give --offset",
         )
-    unused = [predicted[place] for name, place in predicted_ids.items() if name not in truth_ids]
+    surplus = {name: place for name, place in predicted_ids.items() if name not in truth_ids}
+    unused = [predicted[place] for name, place in surplus.items() if name not in others]
     allowed = rule == "key" if allow_unused is None else allow_unused
     if unused and not allowed:
         raise AnnotationRefused(
             f"prediction {_listed(unused)}",
             f"no truth when pairing by {rule}",
-            "remove the extra files or allow unused predictions",
+            "remove the extra files or give --allow-unused",
         )
     pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
     first = pairs[0]
     example = f"{truth[first[0]]} with {predicted[first[1]]}"
-    return Pairing(pairs, rule, shift, tuple(unused), example)
+    return Pairing(pairs, rule, shift, tuple(unused), example, len(surplus) - len(unused))
 
 
 def _identified(
@@ -152,36 +161,37 @@ def _identified(
     return places
 
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
-
-
-def _bare_stem(name: str) -> str:
-    stem = _stem(name).lower()
-    bare = AFFIXES.sub("", stem)
-    return bare or stem
-
-
 def _number(name: str) -> int | None:
-    found = TRAILING.search(_stem(name))
+    found = TRAILING.search(bare_stem(name))
     return int(found.group(1)[-18:]) if found else None
 
 
-IDENTIFIERS: dict[str, Callable[[str], str | int | None]] = {
-    "key": sample_key_in,
-    "stem": _bare_stem,
-    "number": _number,
+def _is_numbered(names: Sequence[str]) -> bool:
+    """Whether all names are alike but for their last number."""
+    templates = {TRAILING.sub("#", bare_stem(name)) for name in names}
+    return len(templates) == 1 and "#" in templates.pop()
+
+
+Identify = Callable[[str], str | int | None]
+IDENTIFIERS: dict[str, tuple[Identify, ...]] = {
+    "key": (sample_key_in,),
+    "stem": (plain_stem, bare_stem),
+    "number": (_number,),
 }
 
 
-def _offset(truth: dict[str | int, int], predicted: dict[str | int, int]) -> int:
+def _offset(
+    truth: dict[str | int, int], predicted: dict[str | int, int], others: set[str | int | None]
+) -> int:
     """Find the one shift that gives every truth number a prediction; 0 where it works."""
     if truth.keys() <= predicted.keys():
         return 0
-    shift = min(map(int, truth)) - min(map(int, predicted))
-    if len(truth) == len(predicted) and {int(n) + shift for n in predicted} == set(truth):
-        return shift
-    return 0  # the missing names are then told as they are
+    listed = {int(number) for number in (*truth, *others) if number is not None}
+    for wanted in ({int(number) for number in truth}, listed):
+        shift = min(wanted) - min(map(int, predicted))
+        if {int(number) + shift for number in predicted} == wanted:
+            return shift
+    return 0  # the missing names are then reported as they are
 
 
 def _listed(names: Sequence[str]) -> str:

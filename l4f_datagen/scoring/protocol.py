@@ -1,8 +1,7 @@
-"""The protocol: pair truth with predictions, score them one by one, say what is odd.
+"""The protocol: pair truth with predictions, score them one by one, say what looks wrong.
 
-`score_folder` is the whole of it for files. `match_truth` and `score_match` take any `Prediction`,
-so the annotated keys can be rendered anew without a detour over files; `score_pairs` takes masks as
-they come.
+`score` is the whole of it for files. `match_truth` and `score_match` take any `Prediction`, so that
+the annotated keys can be rendered anew without files; `score_pairs` takes masks as they come.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,20 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations import TruthSet, open_truth
+from l4f_datagen.annotations import TruthSet, load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring.average_precision import AveragePrecision
 from l4f_datagen.scoring.bootstrap import score_intervals
-from l4f_datagen.scoring.match import Match, Pair, match_truth
-from l4f_datagen.scoring.metrics import (
-    ImageScore,
-    Mask,
-    collapse_warnings,
-    pool,
-    score_image,
-)
+from l4f_datagen.scoring.image_score import ImageScore, Mask, score_image
+from l4f_datagen.scoring.match import FolderPrediction, Match, Pair, match_truth
+from l4f_datagen.scoring.metrics import AveragePrecision, collapse_warnings, pool
 from l4f_datagen.scoring.pairing import Rule, looks_shifted
-from l4f_datagen.scoring.prediction import FolderPrediction
 from l4f_datagen.scoring.score_report import ScoreReport
 
 THUMBNAIL = 32
@@ -57,7 +49,8 @@ def score_pairs(
         paper_compat: compute ratios as the authors did (the masks must be cut at exactly 255).
         resize: what to do with a prediction of another size: refuse (None) or ``nearest``.
         seed: of the bootstrap.
-        with_ap: also compute COCO average precision (keeps run lengths of every pair).
+        with_ap: also compute COCO average precision (keeps run lengths of every pair); a
+            prediction's confidence is its own score, or the mean alpha inside its mask.
         watch: called with every pair that is scored, its sizes made equal.
         notes: further notes for the report.
         settings: what the score depends on, for the report.
@@ -70,7 +63,7 @@ def score_pairs(
     thumbs: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
     resized = ignored = 0
     precision = AveragePrecision() if with_ap else None
-    for name, truth, mask, alpha in pairs:
+    for name, truth, mask, alpha, confidence in pairs:
         if mask.shape != truth.mask.shape:
             mask, alpha = fitted(name, truth.mask.shape, mask, alpha, resize)
             resized += 1
@@ -81,15 +74,22 @@ def score_pairs(
                 )
             ignored += int(truth.ignore.sum())
         if watch is not None:
-            watch(Pair(name, truth, mask, alpha))
+            watch(Pair(name, truth, mask, alpha, confidence))
         images.append(
             score_image(
                 name, truth.mask, mask, ignore=truth.ignore, alpha=alpha, truth_alpha=truth.alpha
             )
         )
         if precision is not None:
-            sure = 1.0 if alpha is None or not mask.any() else float(alpha[mask].mean())
-            precision.update(truth.mask, mask, truth.ignore, sure)
+            if confidence is None and alpha is not None:
+                confidence = float(alpha[mask].mean()) if mask.any() else 0.0
+            if confidence is None:
+                raise AnnotationRefused(
+                    f"prediction of {name}",
+                    "a hard mask without confidence: average precision would follow file names",
+                    "score soft alphas or a COCO results file, or leave out --ap",
+                )
+            precision.update(truth.mask, mask, truth.ignore, confidence)
         if len(thumbs) < MAX_THUMBNAILS:
             thumbs.append((_thumbnail(truth.mask), _thumbnail(mask)))
     if not images:
@@ -187,18 +187,17 @@ def score_match(
             **(settings or {}),
         },
     )
-    report.notes.extend(f"truth: {line}" for line in truth.notes())
+    report.add_truth(truth)
     report.notes.extend(f"prediction: {line}" for line in prediction.notes())
     return report
 
 
-def score_folder(
-    pred: str | Path,
+def score(
     truth: str | Path | TruthSet,
+    pred: str | Path,
     *,
     category: str | Sequence[str] | None = None,
     mask_value: str | int | None = None,
-    masks_dir: str | Path | None = None,
     pred_category: str | Sequence[str] | None = None,
     pred_mask_value: str | int | None = None,
     pair_by: Rule = "auto",
@@ -210,39 +209,44 @@ def score_folder(
     with_ap: bool = False,
     **truth_options: Any,
 ) -> ScoreReport:
-    """Score predicted masks on disk against an annotated set.
+    """Score predicted masks on disk against an annotated set, as ``l4f-datagen validate`` does.
 
     Args:
-        pred: see `FolderPrediction`.
-        truth: annotated set of any known format, or one already opened.
+        truth: annotated set of any known format, or one that `load_annotations` opened.
+        pred: folder of masks, COCO file, COCO results, or a dataset that ``make`` wrote.
         category: foreground class of the truth.
-        mask_value: foreground pixels of truth masks.
-        masks_dir: folder of mask files the truth refers to.
+        mask_value: foreground pixels of truth masks, see `load_annotations`.
         pred_category: foreground class of the prediction.
-        pred_mask_value: foreground pixels of predicted masks.
+        pred_mask_value: foreground pixels of predicted masks; of COCO results the lowest score.
         pair_by: ``auto``, ``key``, ``stem`` or ``number``.
         offset: truth number minus prediction number.
-        allow_unused: predictions without truth are fine, see `pair_names`.
+        allow_unused: predictions without truth are fine; None: where pairs are found by key.
         resize: ``nearest`` to score predictions of another size.
         paper_compat: white only if exactly 255, and the authors' ratios.
         seed: of the bootstrap.
         with_ap: also compute COCO average precision.
-        **truth_options: further fields of `l4f_datagen.annotations.truth.TruthOptions`.
+        **truth_options: further arguments of `load_annotations`.
+
+    Returns:
+        The report: ``report.scores.miou``, ``report.intervals``, ``report.to_text()``.
 
     Raises:
-        AnnotationRefused: a file, a pairing or a size that is not what it must be.
+        AnnotationRefused: a file, a pairing or a size that does not fit.
     """
     if not isinstance(truth, TruthSet):
-        truth = open_truth(
+        truth = load_annotations(
             truth,
             category=category,
             mask_value=mask_value,
-            masks_dir=masks_dir,
             exact_white=paper_compat,
             **truth_options,
         )
     prediction = FolderPrediction(
-        pred, category=pred_category, mask_value=pred_mask_value, exact_white=paper_compat
+        pred,
+        category=pred_category,
+        mask_value=pred_mask_value,
+        exact_white=paper_compat,
+        ids=truth.ids,
     )
     matched = match_truth(
         truth, prediction, pair_by=pair_by, offset=offset, allow_unused=allow_unused

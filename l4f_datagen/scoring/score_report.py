@@ -1,11 +1,21 @@
-"""Score report: a score with its interval, its worst images, and all that looks odd about it."""
+"""Score report: a score with its interval, its worst images, and all that looks wrong about it."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from l4f_datagen.annotations.truth import TruthSet
+from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.scoring.bootstrap import Interval
-from l4f_datagen.scoring.metrics import ImageScore, Scores
+from l4f_datagen.scoring.image_score import ImageScore
+from l4f_datagen.scoring.metrics import Scores
+
+SCORES_FILE = "scores.json"
+MANIFEST = "manifest.json"
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class ScoreReport:
         notes: what was skipped, clipped, cut or voted on, with counts.
         settings: what the score depends on.
         average_precision: COCO AP of the masks as one object an image, None unless asked for.
+        truth: images that were scored and images without annotation, and what was done with them.
     """
 
     scores: Scores
@@ -31,6 +42,18 @@ class ScoreReport:
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     average_precision: dict[str, float] | None = None
+    truth: dict[str, Any] = field(default_factory=dict)
+
+    def add_truth(self, truth: TruthSet) -> None:
+        """Add what the truth set says of itself, once it has been read."""
+        left_out = truth.unannotated and bool(truth.left_out)
+        self.truth.update(
+            images=self.scores.num_images,
+            unannotated=truth.unannotated,
+            unannotated_rule="skip" if left_out or not truth.unannotated else "empty",
+        )
+        self.warnings.extend(truth.warnings())
+        self.notes.extend(f"truth: {line}" for line in truth.notes())
 
     def worst(self, count: int = 5) -> list[ImageScore]:
         """Images with the lowest mIoU, worst first."""
@@ -42,6 +65,7 @@ class ScoreReport:
             "scores": self.scores.to_dict(),
             "intervals_95": {name: value.to_dict() for name, value in self.intervals.items()},
             "average_precision": self.average_precision,
+            "truth": self.truth,
             "pairing": self.pairing,
             "warnings": self.warnings,
             "notes": self.notes,
@@ -94,3 +118,51 @@ class ScoreReport:
         lines.extend(f"warning: {line}" for line in self.warnings)
         lines.extend(f"note: {line}" for line in self.notes)
         return "\n".join(lines)
+
+
+def record_scores(dataset: Path, report: ScoreReport) -> Path:
+    """Write ``scores.json`` into a dataset that ``make`` finished; return its path.
+
+    It names the truth by its file name (no path), and the manifest by its SHA-256: a dataset that
+    is remade or extended no longer fits its record.
+
+    Raises:
+        UsageError: no finished dataset, or it cannot be written.
+    """
+    manifest = dataset / MANIFEST
+    target = dataset / SCORES_FILE
+    try:
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        text = json.dumps(score_record(report, digest), indent=2, ensure_ascii=False)
+        write_atomically(target, f"{text}\n".encode())
+    except FileNotFoundError as error:
+        problem = f"holds no {MANIFEST}"
+        remedy = "give --record with --pred DATASET, a folder that `make` finished"
+        raise UsageError(str(dataset), problem, remedy) from error
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(target), problem, "check its rights") from error
+    return target
+
+
+def score_record(report: ScoreReport, manifest_sha256: str) -> dict[str, Any]:
+    """What is recorded.
+
+    Keys: ``truth``, its file name; ``n``, annotated images; ``metrics``, name to value;
+    ``intervals``, name to [low, high] of 95 % over images; ``warnings``; ``manifest_sha256``.
+    """
+    scores = report.scores
+    metrics = {name: interval.value for name, interval in report.intervals.items()}
+    metrics |= {"boundary_f": scores.boundary_f, "worst_object_iou": scores.worst_object_iou}
+    if scores.mae is not None:
+        metrics["mae"] = scores.mae
+    return {
+        "schema": SCHEMA,
+        "truth": Path(str(report.settings.get("truth", "truth"))).name,
+        "truth_format": report.settings.get("truth_format"),
+        "n": scores.num_images,
+        "metrics": metrics,
+        "intervals": {name: [each.low, each.high] for name, each in report.intervals.items()},
+        "warnings": report.warnings,
+        "manifest_sha256": manifest_sha256,
+    }

@@ -41,6 +41,7 @@ def score_photos(
     pairing = pair_names(
         [item.name for item in truth],
         list(photos.names),
+        left_out=truth.left_out,
         rule=pair_by,
         offset=offset,
         allow_unused=allow_unused,
@@ -76,5 +77,5 @@ def score_photos(
         },
         **options,
     )
-    report.notes.extend(f"truth: {line}" for line in truth.notes())
+    report.add_truth(truth)
     return report

@@ -28,7 +28,7 @@ def test_masks_alphas_and_pictures_are_those_of_the_renderer(rendered):
     assert rendered.names == ["a.png", "b.png"]
     together = rendered.renderer.render([Draw(1, 0.5, 3), Draw(2, 1.0, 7)])
     for place in (1, 0, 1):
-        predicted, picture = rendered.load(place), rendered.picture(place)
+        predicted, picture = rendered.load(place), rendered.image(place)
         assert predicted.mask.shape == (24, 32)
         assert predicted.alpha == pytest.approx(together[place].alpha, abs=1e-5)
         np.testing.assert_array_equal(predicted.mask, predicted.alpha > 0.5)

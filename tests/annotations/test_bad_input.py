@@ -56,15 +56,15 @@ EXPORTS = {
         "t.ndjson", labelbox(FAR), "object f0: a polygon from (100, 100) to"),
     "NaN coordinates": (
         "t.json", coco([[1, 1], [NAN, 4], [9, 9]]),
-        "t.json annotation id 7: polygon coordinate nan; write finite pixel numbers"),
+        "t.json annotation id 7: polygon coordinate nan; write finite numbers"),
     "NaN coordinates, Labelbox": (
         "t.ndjson", labelbox(SQUARE, [[1, 1], [2, NAN], [3, 3]]),
         "object f1: polygon coordinate nan"),
     "crosses itself": (
         "t.json", coco(BOW_TIE), "t.json annotation id 7: the polygon crosses itself"),
     "two points": (
-        "t.json", coco([[1, 1], [5, 5], [1, 1]]),
-        "annotation id 7: a polygon of 2 distinct points"),
+        "t.ndjson", labelbox([[1, 1], [5, 5], [1, 1]]),
+        "object f0: a polygon of 2 distinct points"),
     "all ignored": (
         "t.json", coco(segmentation=rle_of_all(), iscrowd=1),
         "t.json a.png: every pixel is marked ignore; remove the image"),
@@ -78,7 +78,7 @@ EXPORTS = {
         "t.json", coco(image_id=5), "annotation id 7: image_id 5 is not listed"),
     "no object": (
         "t.json", b'{"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}], '
-        b'"categories": [], "annotations": []}', "t.json: no object at all: an empty truth"),
+        b'"categories": [], "annotations": []}', "t.json: no annotated image among 1"),
     "0 bytes": ("t.json", b"", "t.json: 0 bytes; export or copy the file again"),
     "UTF-16": (
         "t.json", coco().decode().encode("utf-16"), "t.json: UTF-16 text; save the file as UTF-8"),
@@ -127,8 +127,8 @@ PICTURES = {
     "grey levels": (levels(v9=0.2, v90=0.1), "a.png: 4 grey levels (0, 9, 90, 255) in a mask; "
                     "choose --mask-value"),
     "empty": (MASK.astype(np.uint8) * 0, "truth: not one object pixel in 1 images"),
-    "a coloured picture": (np.random.RandomState(0).randint(0, 256, (24, 24, 3)).astype(np.uint8),
-                           "a.png: a coloured picture; choose --mask-value"),
+    "a coloured image": (np.random.RandomState(0).randint(0, 256, (24, 24, 3)).astype(np.uint8),
+                           "a.png: a coloured image; choose --mask-value"),
 }  # fmt: skip
 
 
@@ -151,8 +151,8 @@ def test_void_everywhere_is_refused(tmp_path, refused):
     ("data", "words"),
     [
         (b"", "a.png: 0 bytes"),
-        (b"\x89PNG\r\n\x1a\n cut", "a.png: cut or broken"),
-        (b"GIF no picture", "a.png: no picture"),
+        (b"\x89PNG\r\n\x1a\n cut", "a.png: is damaged"),
+        (b"GIF no picture", "a.png: is not a readable image"),
     ],
 )
 def test_broken_mask_files_are_one_line_and_exit_4(tmp_path, refused, data, words):

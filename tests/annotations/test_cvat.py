@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.annotations.cvat import parse_xml
 from l4f_datagen.core.errors import AnnotationRefused
 
@@ -38,7 +38,7 @@ def document(*shapes, image='name="sub/a.jpg" width="30" height="20"', more=""):
 def opened(tmp_path, text, **options):
     path = tmp_path / "annotations.xml"
     path.write_text(text)
-    return open_truth(path, **options)
+    return load_annotations(path, **options)
 
 
 def test_polygons(tmp_path, square):
@@ -80,16 +80,16 @@ def test_ellipses_and_rotated_boxes(tmp_path):
 def test_images_without_shapes_and_points(tmp_path):
     other = '<image id="1" name="b.jpg" width="5" height="4"></image>'
     points = '<points label="nose" points="1,1"/><tag label="x"/>'
-    truth = opened(tmp_path, document(POLYGON, points, more=other))
+    truth = opened(tmp_path, document(POLYGON, points, more=other), unannotated="empty")
     assert not truth[1].load().mask.any()
-    assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
+    assert truth.notes()[0] == "1 points, lines or other objects without an area skipped"
 
 
 def test_the_xml_is_found_in_its_zip(tmp_path, square):
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("annotations.xml", document(POLYGON))
         archive.writestr("images/sub/a.jpg", b"jpeg")
-    truth = open_truth(tmp_path / "t.zip")
+    truth = load_annotations(tmp_path / "t.zip")
     np.testing.assert_array_equal(truth[0].load().mask, square)
 
 
@@ -111,7 +111,7 @@ def test_other_encodings_do_not_smuggle_a_document_type(tmp_path):
     path = tmp_path / "annotations.xml"
     path.write_bytes(BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"))
     with pytest.raises(AnnotationRefused, match="not UTF-8 text"):
-        open_truth(path, format="cvat")
+        load_annotations(path, format="cvat")
 
 
 def test_deep_nesting_is_survived():
@@ -129,7 +129,7 @@ def test_deep_nesting_is_survived():
         (document(image='name="a" width="30"'), "image a: height ''"),
         (document(image='name="a" width="3e1" height="20"'), "width '3e1'"),
         (document(image='name="a" width="99999999" height="9"'), "99999999 x 9 pixels"),
-        (document(image='name="../a" width="3" height="3"'), "climbs out of its folder"),
+        (document(image='name="../a" width="3" height="3"'), "leads out of its folder"),
         (document(image='width="3" height="3"'), "image name None"),
         (document(POLYGON.replace('label="car"', "")), "polygon 1: no label"),
         (document('<polygon label="car" points="1,1;2,2"/>'), "polygon 1: a polygon of 2"),
@@ -170,9 +170,12 @@ def test_fixtures(fixtures):
     folder = fixtures / "panlabel"
     for name in ("sample_valid", "sample_no_meta", "sample_with_meta"):
         with pytest.raises(AnnotationRefused, match="boxes or points only"):
-            open_truth(folder / f"{name}.cvat.xml")
-        assert open_truth(folder / f"{name}.cvat.xml", boxes="fill", category="*").format == "cvat"
-    boxes = open_truth(folder / "sample_no_meta.cvat.xml", boxes="fill", category="cat")
+            load_annotations(folder / f"{name}.cvat.xml")
+        assert (
+            load_annotations(folder / f"{name}.cvat.xml", boxes="fill", category="*").format
+            == "cvat"
+        )
+    boxes = load_annotations(folder / "sample_no_meta.cvat.xml", boxes="fill", category="cat")
     assert [item.load().mask.sum() for item in boxes] == [40 * 50, 0]
     with pytest.raises(AnnotationRefused, match=r"img\.jpg polygon 1: a polygon of 2 distinct"):
-        open_truth(folder / "sample_invalid_polygon.cvat.xml")[0].load()
+        load_annotations(folder / "sample_invalid_polygon.cvat.xml")[0].load()

@@ -3,8 +3,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import open_truth
-from l4f_datagen.annotations.cvat_masks import parse_label_map
+from l4f_datagen.annotations import load_annotations
+from l4f_datagen.annotations.png import parse_label_map
 from l4f_datagen.core.errors import AnnotationRefused
 
 LABEL_MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:61,245,61::\n"
@@ -29,13 +29,13 @@ def export(path, picture, label_map=LABEL_MAP):
 
 def test_the_one_class_is_the_object(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(colours(square)))
-    truth = open_truth(path)
+    truth = load_annotations(path)
     assert truth.format == "cvat-masks"
     assert [item.stem for item in truth] == ["a"]
     np.testing.assert_array_equal(truth[0].load().mask, square)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "folder")
-    folder = open_truth(tmp_path / "folder")
+    folder = load_annotations(tmp_path / "folder")
     np.testing.assert_array_equal(folder[0].load().mask, square)
 
 
@@ -43,30 +43,30 @@ def test_categories_are_chosen_by_name(tmp_path, square, as_png):
     label_map = LABEL_MAP + "dog:9,9,9::\n"
     path = export(tmp_path / "t.zip", as_png(colours(square, extra=(9, 9, 9))), label_map)
     with pytest.raises(AnnotationRefused, match=r"2 categories and no choice; .*'car', 'dog'"):
-        open_truth(path)
-    np.testing.assert_array_equal(open_truth(path, category="car")[0].load().mask, square)
-    assert open_truth(path, category="dog")[0].load().mask.sum() == 50
-    assert open_truth(path, category="*")[0].load().mask.sum() == 35 + 50
-    with pytest.raises(AnnotationRefused, match="no category 'cat'"):
-        open_truth(path, category="cat")
+        load_annotations(path)
+    np.testing.assert_array_equal(load_annotations(path, category="car")[0].load().mask, square)
+    assert load_annotations(path, category="dog")[0].load().mask.sum() == 50
+    assert load_annotations(path, category="*")[0].load().mask.sum() == 35 + 50
+    with pytest.raises(AnnotationRefused, match="no object of category 'cat'"):
+        load_annotations(path, category="cat")
 
 
 def test_mask_values_are_refused(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(colours(square)))
-    with pytest.raises(AnnotationRefused, match="the label map names its colours"):
-        open_truth(path, mask_value="1")
+    with pytest.raises(AnnotationRefused, match="holds objects, not levels; give --category"):
+        load_annotations(path, mask_value="1")
 
 
 def test_unnamed_colours_are_counted(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(colours(square, extra=(1, 2, 3))))
-    truth = open_truth(path)
+    truth = load_annotations(path)
     np.testing.assert_array_equal(truth[0].load().mask, square)
     assert truth.notes()[0].startswith("50 pixels of a colour the label map does not name")
 
 
 def test_grey_pictures_are_colours_too(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(square), "background:0,0,0::\ncar:255,255,255::\n")
-    np.testing.assert_array_equal(open_truth(path)[0].load().mask, square)
+    np.testing.assert_array_equal(load_annotations(path)[0].load().mask, square)
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_broken_label_maps(text, match):
 
 def test_broken_pictures_are_named(tmp_path, square, as_png):
     path = export(tmp_path / "t.zip", as_png(colours(square))[:60])
-    with pytest.raises(AnnotationRefused, match=r"t\.zip/SegmentationClass/a\.png: cut or broken"):
-        open_truth(path)[0].load()
+    with pytest.raises(AnnotationRefused, match=r"t\.zip/SegmentationClass/a\.png: is damaged"):
+        load_annotations(path)[0].load()

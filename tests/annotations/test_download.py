@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import download as download_module
-from l4f_datagen.annotations import open_truth
-from l4f_datagen.annotations.download import mask_downloader
+from l4f_datagen.annotations import load_annotations
+from l4f_datagen.annotations import mask_files as download_module
+from l4f_datagen.annotations.mask_files import mask_downloader
 from l4f_datagen.core.errors import AnnotationRefused, NetworkError
 
 
@@ -173,5 +173,5 @@ def test_a_labelbox_export_with_downloads_end_to_end(service, tmp_path, square, 
         },
     }
     (tmp_path / "e.ndjson").write_text(json.dumps(row))
-    truth = open_truth(tmp_path / "e.ndjson", download=downloader(host, key="k1"))
+    truth = load_annotations(tmp_path / "e.ndjson", download=downloader(host, key="k1"))
     np.testing.assert_array_equal(truth[0].load().mask, square)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from l4f_datagen.annotations import READERS, open_truth
+from l4f_datagen.annotations import READERS, load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
 SIZE = (12, 16)
@@ -155,6 +155,43 @@ def supervisely():
     return {"size": {"height": SIZE[0], "width": SIZE[1]}, "objects": objects}
 
 
+def results():
+    return [
+        {"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": one["segmentation"]}
+        for one in coco()["annotations"][:3]
+    ]
+
+
+def cityscapes():
+    objects = [{"label": "car", "polygon": RING}, {"label": "void", "polygon": RING[:3]}]
+    return {"imgHeight": SIZE[0], "imgWidth": SIZE[1], "objects": objects}
+
+
+def via():
+    shapes = [
+        {"name": "polygon", "all_points_x": [2, 11, 11, 2], "all_points_y": [3, 3, 9, 9]},
+        {"name": "circle", "cx": 6, "cy": 6, "r": 3},
+        {"name": "ellipse", "cx": 6, "cy": 6, "rx": 3, "ry": 2, "theta": 0.3},
+        {"name": "rect", "x": 2, "y": 3, "width": 4, "height": 5},
+    ]
+    regions = [{"shape_attributes": one, "region_attributes": {"label": "car"}} for one in shapes]
+    return {"a.jpg1": {"filename": "a.jpg", "regions": regions}}
+
+
+def createml():
+    box = {"label": "car", "coordinates": {"x": 6, "y": 6, "width": 4, "height": 4}}
+    return [{"image": "a.jpg", "annotations": [box, box]}]
+
+
+LABELME_XML = (
+    b"<annotation><filename>a.jpg</filename><object><name>car</name><polygon><pt><x>2</x><y>3</y>"
+    b"</pt><pt><x>11</x><y>3</y></pt><pt><x>11</x><y>9</y></pt></polygon></object><object>"
+    b"<name>car</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>4</xmax><ymax>5</ymax></bndbox>"
+    b"</object><imagesize><nrows>12</nrows><ncols>16</ncols></imagesize></annotation>"
+)
+YOLO = b"0 0.125 0.25 0.7 0.25 0.7 0.75\n1 0.5 0.5 0.25 0.25\n"
+
+
 def cvat_xml():
     return (
         '<?xml version="1.0" encoding="utf-8"?><annotations>'
@@ -209,6 +246,10 @@ DOCUMENTS = {
     "label-studio": label_studio(),
     "labelme": labelme(),
     "supervisely": supervisely(),
+    "coco-results": results(),
+    "cityscapes": cityscapes(),
+    "via": via(),
+    "createml": createml(),
 }
 FILES = {
     "coco": ("a.json", json.dumps(coco()).encode()),
@@ -221,6 +262,12 @@ FILES = {
     "cvat-masks": ("a.zip", cvat_zip()),
     "hf": ("a.parquet", parquet_bytes()),
     "png": ("a.png", PNG),
+    "coco-results": ("a.json", json.dumps(results()).encode()),
+    "cityscapes": ("a.json", json.dumps(cityscapes()).encode()),
+    "via": ("a.json", json.dumps(via()).encode()),
+    "createml": ("a.json", json.dumps(createml()).encode()),
+    "labelme-xml": ("a.xml", LABELME_XML),
+    "yolo": ("a.txt", YOLO),
 }
 ODD = [
     *(None, True, False, 0, -1, 1, 3, 1e308, -1e308, float("nan"), float("inf"), 10**12, 2**70),
@@ -245,7 +292,7 @@ def masks_dir(tmp_path_factory):
 def survives(path: Path, name: str | None, masks_dir: Path) -> str:
     """Open and load everything; only a refusal of one line may come out."""
     try:
-        truth = open_truth(
+        truth = load_annotations(
             path,
             format=name,
             masks_dir=masks_dir,
@@ -352,36 +399,31 @@ def test_the_untouched_files_are_read(tmp_path, masks_dir, name):
     file_name, whole = FILES[name]
     (tmp_path / file_name).write_bytes(whole)
     truth = (
-        open_truth(tmp_path / file_name, masks_dir=masks_dir, category="*", boxes="fill")
+        load_annotations(tmp_path / file_name, masks_dir=masks_dir, category="*", boxes="fill")
         if name != "png"
-        else open_truth(tmp_path / file_name)
+        else load_annotations(tmp_path / file_name)
     )
     assert truth.format == name
     assert all(item.load(SIZE).mask.any() for item in truth)
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_odd_values_anywhere(tmp_path, masks_dir, name):
-    run_documents(name, tmp_path, masks_dir, 30)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_flipped_and_cut_bytes(tmp_path, masks_dir, name):
-    run_bytes(name, tmp_path, masks_dir, 20)
+    run_bytes(name, tmp_path, masks_dir, 10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_odd_values_anywhere_at_length(tmp_path, masks_dir, name):
-    run_documents(name, tmp_path, masks_dir, 5000)
+    run_documents(name, tmp_path, masks_dir, 2000)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FILES)
 def test_flipped_and_cut_bytes_at_length(tmp_path, masks_dir, name):
-    run_bytes(name, tmp_path, masks_dir, 5000)
+    run_bytes(name, tmp_path, masks_dir, 2000)
 
 
 def run_arrow(folder, masks_dir, examples):
@@ -400,11 +442,7 @@ def run_arrow(folder, masks_dir, examples):
     go()
 
 
-def test_flipped_arrow(tmp_path, masks_dir):
-    run_arrow(tmp_path, masks_dir, 20)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_flipped_arrow_at_length(tmp_path, masks_dir):
-    run_arrow(tmp_path, masks_dir, 5000)
+    run_arrow(tmp_path, masks_dir, 2000)

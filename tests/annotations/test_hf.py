@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
 
@@ -45,29 +45,29 @@ def test_parquet_of_the_datasets_library(tmp_path, square, as_png):
     path.parent.mkdir()
     made.to_parquet(path, batch_size=2)  # several row groups
     assert pq.ParquetFile(path).metadata.num_row_groups == 3
-    check(open_truth(tmp_path), square, keys)
-    check(open_truth(path), square, keys)
+    check(load_annotations(tmp_path), square, keys)
+    check(load_annotations(path), square, keys)
     with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
         archive.write(path, "data/train.parquet")
-    check(open_truth(tmp_path / "d.zip"), square, keys)
+    check(load_annotations(tmp_path / "d.zip"), square, keys)
 
 
 def test_names_come_from_the_image_path_or_the_row(tmp_path, square, as_png):
     made = dataset(masks_of(square, as_png))
     made.to_parquet(tmp_path / "a.parquet")
-    check(open_truth(tmp_path / "a.parquet"), square, [f"{n}.png" for n in range(5)])
+    check(load_annotations(tmp_path / "a.parquet"), square, [f"{n}.png" for n in range(5)])
     dataset(masks_of(square, as_png), id=[7, 8, 9, 10, 11]).to_parquet(tmp_path / "a.parquet")
-    check(open_truth(tmp_path / "a.parquet"), square, ["7", "8", "9", "10", "11"])
+    check(load_annotations(tmp_path / "a.parquet"), square, ["7", "8", "9", "10", "11"])
     plain = pa.table({"label": masks_of(square, as_png)})  # binary column
     pq.write_table(plain, tmp_path / "a.parquet")
-    check(open_truth(tmp_path / "a.parquet"), square, ["1", "2", "3", "4", "5"])
+    check(load_annotations(tmp_path / "a.parquet"), square, ["1", "2", "3", "4", "5"])
 
 
 def test_saved_to_disk(tmp_path, square, as_png):
     dataset(masks_of(square, as_png), key=list("abcde")).save_to_disk(tmp_path / "d")
-    check(open_truth(tmp_path / "d"), square, list("abcde"))
+    check(load_annotations(tmp_path / "d"), square, list("abcde"))
     dataset(masks_of(square, as_png)).save_to_disk(tmp_path / "e")
-    check(open_truth(tmp_path / "e"), square, [f"{n}.png" for n in range(5)])
+    check(load_annotations(tmp_path / "e"), square, [f"{n}.png" for n in range(5)])
 
 
 @pytest.mark.parametrize("spelling", ["jsonl", "csv"])
@@ -84,17 +84,17 @@ def test_an_image_folder_with_metadata(tmp_path, square, as_png, spelling):
     else:
         text = "file_name,mask_file_name\n" + "\n".join(",".join(r.values()) for r in rows)
     (folder / f"metadata.{spelling}").write_text(text)
-    check(open_truth(tmp_path / "set"), square, [f"{n}.png" for n in range(5)])
+    check(load_annotations(tmp_path / "set"), square, [f"{n}.png" for n in range(5)])
     (folder / "masks" / "3.png").unlink()
     with pytest.raises(AnnotationRefused, match=r"mask train/masks/3\.png does not exist"):
-        open_truth(tmp_path / "set")
+        load_annotations(tmp_path / "set")
 
 
 @pytest.mark.parametrize(
     ("line", "match"),
     [
-        ('{"file_name": "a.png", "mask_file_name": "../../x.png"}', "climbs out of its folder"),
-        ('{"file_name": "a.png", "mask_file_name": null}', "image name None"),
+        ('{"file_name": "a.png", "mask_file_name": "../../x.png"}', "leads out of its folder"),
+        ('{"file_name": "a.png", "mask_file_name": null}', "no row with a mask"),
         ('{"mask_file_name": "a.png"}', "image name None"),
         ("[1]\n" * 2, "no record|not JSON"),
         ('{"mask_file_name": ', "not JSON"),
@@ -106,7 +106,7 @@ def test_broken_metadata(tmp_path, line, match):
     )
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(AnnotationRefused, match=match):
-        open_truth(tmp_path, format="hf")
+        load_annotations(tmp_path, format="hf")
 
 
 def test_broken_tables(tmp_path, square, as_png):
@@ -115,20 +115,20 @@ def test_broken_tables(tmp_path, square, as_png):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AnnotationRefused, match=r"a\.parquet: broken Parquet"):
-        open_truth(path)
+        load_annotations(path)
     pq.write_table(pa.table({"image": [b"x"], "other": [1]}), path)
     with pytest.raises(AnnotationRefused, match="no mask column among image, other"):
-        open_truth(path)
+        load_annotations(path)
     pq.write_table(pa.table({"mask": pa.array([], pa.binary())}), path)
     with pytest.raises(AnnotationRefused, match="a dataset without rows"):
-        open_truth(path)
+        load_annotations(path)
     pq.write_table(pa.table({"mask": pa.array([None], pa.binary())}), path)
-    with pytest.raises(AnnotationRefused, match="row 1: a row without a mask"):
-        open_truth(path)[0].load()
-    pq.write_table(pa.table({"mask": [b"no picture"]}), path)
-    with pytest.raises(AnnotationRefused, match=r"a\.parquet row 1: no picture"):
-        open_truth(path)[0].load()
+    with pytest.raises(AnnotationRefused, match="no row with a mask"):
+        load_annotations(path)
+    pq.write_table(pa.table({"mask": [b"no image"]}), path)
+    with pytest.raises(AnnotationRefused, match=r"a\.parquet row 1: is not a readable image"):
+        load_annotations(path)[0].load()
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "data-00000-of-00001.arrow").write_bytes(b"nonsense")
     with pytest.raises(AnnotationRefused, match="broken Arrow"):
-        open_truth(tmp_path / "d")
+        load_annotations(tmp_path / "d")

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import open_truth
-from l4f_datagen.annotations.brush import decode_brush
+from l4f_datagen.annotations import load_annotations
+from l4f_datagen.annotations.rle import decode_brush
 from l4f_datagen.core.errors import AnnotationRefused
 
 
@@ -102,7 +102,7 @@ def task(*results, image="/data/upload/3/0a1b2c3d-a.jpg", **more):
 def opened(tmp_path, data, **options):
     path = tmp_path / "project.json"
     path.write_text(json.dumps(data))
-    return open_truth(path, **options)
+    return load_annotations(path, **options)
 
 
 def test_polygons_in_percent(tmp_path, square):
@@ -156,9 +156,9 @@ def test_annotations_are_annotators_and_cancelled_ones_are_not(tmp_path, square)
     assert len(truth) == 1
     np.testing.assert_array_equal(truth[0].load().mask, square)
     notes = " ".join(truth.notes())
-    assert "1 cancelled annotations left out" in notes
+    assert "1 skipped or cancelled labels left out" in notes
     assert "1 predictions of a model not read" in notes
-    assert "1 tasks without an annotation left out" in notes
+    assert truth.left_out == ("b.jpg",)
     assert truth.agreements == [pytest.approx(1 / 3)]
 
 
@@ -211,9 +211,12 @@ def test_old_completions_are_annotations(tmp_path, square):
             [task([region(points=[[900, 900], [910, 900], [910, 920]], polygonlabels=["c"])])],
             "outside",
         ),
-        ([task([region(x=1, y="2", radiusX=1, radiusY=2, ellipselabels=["c"])])], "write percents"),
+        (
+            [task([region(x=1, y="2", radiusX=1, radiusY=2, ellipselabels=["c"])])],
+            "write finite numbers",
+        ),
         ([task([region(imageDataURL="data:,!!", bitmasklabels=["c"])])], "broken base64"),
-        ([task([region(imageDataURL=3, bitmasklabels=["c"])])], "no base64 picture"),
+        ([task([region(imageDataURL=3, bitmasklabels=["c"])])], "no base64 image"),
         ([task([])], "no object at all"),
         ([task()], "no annotated image"),
     ],
@@ -227,16 +230,16 @@ def test_fixtures(fixtures):
     folder = fixtures / "panlabel"
     for name in ("valid", "rotated", "legacy_completions"):
         with pytest.raises(AnnotationRefused, match="boxes or points only"):
-            open_truth(folder / f"sample_{name}.label_studio.json")
-    filled = open_truth(
+            load_annotations(folder / f"sample_{name}.label_studio.json")
+    filled = load_annotations(
         folder / "sample_valid.label_studio.json", boxes="fill", category=["cat", "dog"]
     )
     assert {item.stem: int(item.load().mask.sum()) for item in filled} == {
         "img_a": 50 * 50,
         "img_b": 60 * 40,
     }
-    with pytest.raises(AnnotationRefused, match="boxes or points only"):
-        open_truth(folder / "sample_invalid_result_type.label_studio.json", boxes="fill")
+    with pytest.raises(AnnotationRefused, match="no object at all"):
+        load_annotations(folder / "sample_invalid_result_type.label_studio.json", boxes="fill")
     several = folder / "sample_invalid_multi_annotation_sets.label_studio.json"
-    loaded = open_truth(several, boxes="fill")[0].load()
+    loaded = load_annotations(several, boxes="fill")[0].load()
     assert loaded.ignore is not None  # one annotator drew it, one saw nothing: a tie

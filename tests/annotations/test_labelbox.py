@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = [{"x": 2.0, "y": 3.0}, {"x": 9.0, "y": 3.0}, {"x": 9.0, "y": 8.0}, {"x": 2.0, "y": 8.0}]
@@ -52,7 +52,7 @@ def opened(tmp_path, rows, *, ndjson=True, **options):
     path = tmp_path / "export.ndjson"
     text = "\n".join(json.dumps(one) for one in rows) if ndjson else json.dumps(rows, indent=1)
     path.write_text(text)
-    return open_truth(path, **options)
+    return load_annotations(path, **options)
 
 
 @pytest.mark.parametrize("ndjson", [True, False])
@@ -71,7 +71,7 @@ def test_a_single_row_is_an_export_too(tmp_path, square):
         truth = opened(tmp_path, [row([polygon()])], ndjson=ndjson)
         np.testing.assert_array_equal(truth[0].load().mask, square)
     (tmp_path / "one.json").write_text(json.dumps(row([polygon()]), indent=2))
-    np.testing.assert_array_equal(open_truth(tmp_path / "one.json")[0].load().mask, square)
+    np.testing.assert_array_equal(load_annotations(tmp_path / "one.json")[0].load().mask, square)
 
 
 def picture_spellings(square):
@@ -122,8 +122,8 @@ def test_composite_masks_are_split_by_colour(tmp_path, square, as_png):
     dog = opened(tmp_path, [row(objects)], masks_dir=masks, category="dog")
     assert dog[0].load().mask.sum() == 15
     absent = opened(tmp_path, [row([composite([1, 2, 3])])], masks_dir=masks)
-    assert not absent[0].load().mask.any()
-    assert absent.notes() == ["1 objects without a pixel of their colour in the composite mask"]
+    with pytest.raises(AnnotationRefused, match=r"no pixel of its colour \[1, 2, 3\]"):
+        absent[0].load()
 
 
 def test_run_lengths_are_read_where_they_are_met(tmp_path, square):
@@ -167,7 +167,7 @@ def test_rows_without_labels_are_counted_and_empty_labels_are_truth(tmp_path):
     )
     assert [item.name for item in truth] == ["a.jpg", "b.jpg"]
     assert not truth[1].load().mask.any()
-    assert truth.notes() == ["1 rows without a label left out"]
+    assert truth.left_out == ("c.jpg",)
 
 
 @pytest.mark.parametrize("field", ["external_id", "global_key", "row_data"])
@@ -210,7 +210,7 @@ def broken_row(**changes):
         ([row([3])], "object 1: no record"),
         ([row([polygon(name=None)])], "object feat1: name None"),
         ([row([polygon(polygon=[{"x": 1}])])], r"object feat1: polygon coordinate None"),
-        ([row([polygon(polygon="x")])], "a polygon that is no list"),
+        ([row([polygon(polygon="x")])], "a polygon that is not a list"),
         ([row([composite([1, 2])])], r"color_rgb \[1, 2\]"),
         ([row([composite([1, 2, 300])])], "color_rgb"),
         ([broken_row(media_attributes={"width": 1e6, "height": 1e6})], "1000000 x 1000000 pixels"),
@@ -229,7 +229,7 @@ def test_a_broken_line_is_named(tmp_path):
     path = tmp_path / "export.ndjson"
     path.write_text(json.dumps(row([polygon()])) + '\n{"data_row": ')
     with pytest.raises(AnnotationRefused, match=r"line 2: not JSON \(line 1 column 14"):
-        open_truth(path)
+        load_annotations(path)
 
 
 def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, square, as_png):
@@ -248,7 +248,7 @@ def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, square, as_p
 
 
 def test_fixture(fixtures):
-    truth = open_truth(fixtures / "panlabel" / "sample_valid.labelbox.ndjson")
+    truth = load_annotations(fixtures / "panlabel" / "sample_valid.labelbox.ndjson")
     assert [(item.name, item.size_hw) for item in truth] == [
         ("img1.jpg", (80, 100)),
         ("img2.jpg", (90, 120)),

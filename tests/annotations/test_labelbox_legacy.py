@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = [{"x": 2, "y": 3}, {"x": 9, "y": 3}, {"x": 9, "y": 8}, {"x": 2, "y": 8}]
@@ -44,7 +44,7 @@ def labelled(*records):
 def opened(tmp_path, rows, **options):
     path = tmp_path / "export.json"
     path.write_text(json.dumps(rows))
-    return open_truth(path, **options)
+    return load_annotations(path, **options)
 
 
 def test_polygons_take_the_size_of_the_prediction(tmp_path, square):
@@ -92,7 +92,7 @@ def test_rows_nobody_labelled_are_counted(tmp_path, label, changes):
     rows = [row(labelled(record())), row(label, **{"External ID": "b.jpg", **changes})]
     truth = opened(tmp_path, rows)
     assert [item.name for item in truth] == ["a.jpg"]
-    assert truth.notes() == ["1 rows without a label left out"]
+    assert truth.left_out == ("b.jpg",)
 
 
 def test_rows_of_one_image_are_annotators(tmp_path, square):
@@ -111,11 +111,11 @@ def test_csv_holds_the_same_json(tmp_path, square):
         writer.writeheader()
         writer.writerows(rows)
     limit = csv.field_size_limit()
-    truth = open_truth(path)
+    truth = load_annotations(path)
     assert csv.field_size_limit() == limit
     assert truth.format == "labelbox-legacy"
     np.testing.assert_array_equal(truth[0].load((20, 30)).mask, square)
-    assert truth.notes() == ["1 rows without a label left out"]
+    assert truth.left_out == ("b.jpg",)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_csv_holds_the_same_json(tmp_path, square):
         ([row({"objects": 3})], "`objects` is no list"),
         ([row(labelled(4))], "object 1: no record"),
         ([row(labelled(record(title=None)))], "object feat1: title None"),
-        ([row({"car": "POLYGON ((1 2, 3 x, 4 5))"})], 'class "car": WKT points'),
-        ([row({"car": [[{"x": 1, "y": 2}, 3]]})], 'class "car": a ring that mixes points'),
+        ([row({"car": "POLYGON ((1 2, 3 x, 4 5))"})], 'class "car": geometry'),
+        ([row({"car": [[{"x": 1, "y": 2}, 3]]})], 'class "car": polygon point 3'),
         ([row({"car": [[{"x": 1}, {"x": 2}, {"x": 3}]]})], "polygon coordinate None"),
         ([row(labelled(record(page=0)))], "boxes or points only"),
         ([row(labelled(record(polygon=[{"x": 1, "y": 1}])))], "a polygon of 1 distinct points"),
@@ -143,13 +143,13 @@ def test_broken_rows_are_named(tmp_path, rows, match):
 
 def test_fixtures(fixtures, tmp_path, as_png):
     folder = fixtures / "labelbox_legacy"
-    nested = open_truth(folder / "highly_nested_image.json", category="deer")
+    nested = load_annotations(folder / "highly_nested_image.json", category="deer")
     loaded = nested[0].load((200, 200))
     corners = np.asarray([[71.832, 62.37], [50.636, 90.087], [103.625, 94.571], [104.033, 59.517]])
     x, y = corners.T
     area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
     assert loaded.mask.sum() == pytest.approx(area, rel=0.02)
-    images = open_truth(folder / "image_export.json", category="polygon")
+    images = load_annotations(folder / "image_export.json", category="polygon")
     assert images[0].load((1707, 2560)).mask.any()
     assert "objects of other categories" in " ".join(images.notes())
     eye = np.zeros((1707, 2560), bool)
@@ -158,9 +158,11 @@ def test_fixtures(fixtures, tmp_path, as_png):
     for one in records:
         if one["title"] == "segmentation":
             (tmp_path / f"{one['featureId']}.png").write_bytes(as_png(eye))
-    masks = open_truth(folder / "image_export.json", category="segmentation", masks_dir=tmp_path)
+    masks = load_annotations(
+        folder / "image_export.json", category="segmentation", masks_dir=tmp_path
+    )
     np.testing.assert_array_equal(masks[0].load().mask, eye)
-    unknown = open_truth(folder / "unkown_media_type_export.json")
+    unknown = load_annotations(folder / "unkown_media_type_export.json")
     assert unknown[0].stem == "im1"
     assert unknown[0].load((200, 200)).mask.any()
     for name, match in (
@@ -170,4 +172,4 @@ def test_fixtures(fixtures, tmp_path, as_png):
         ("text_export", "boxes or points only"),
     ):
         with pytest.raises(AnnotationRefused, match=match):
-            open_truth(folder / f"{name}.json")
+            load_annotations(folder / f"{name}.json")

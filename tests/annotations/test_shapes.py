@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.shapes import ImageShapes, Shape, truth_from_shapes
+from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes
 from l4f_datagen.annotations.truth import TruthOptions
 from l4f_datagen.core.errors import AnnotationRefused
 
@@ -18,11 +18,13 @@ def disc(column=10.0, size=(20, 24)):
 
 
 def shape(mask, kind="area", category="car"):
-    return Shape(category, "export.json object 1", kind, lambda size: mask.copy())
+    return Shape((category,), "export.json object 1", kind, lambda size: mask.copy())
 
 
 def truth_of(*annotators, size_hw=(20, 24), **options):
-    image = ImageShapes("a.png", "export.json row 1", size_hw, [list(one) for one in annotators])
+    image = ImageShapes(
+        "a.png", "export.json row 1", size_hw, [Label(list(one)) for one in annotators]
+    )
     options.setdefault("category", ())
     return truth_from_shapes(BUNDLE, "test", [image], TruthOptions(**options), Counter())
 
@@ -72,14 +74,14 @@ def test_an_annotator_who_saw_nothing_votes_too():
 
 
 def test_points_are_counted_and_never_drawn():
-    truth = truth_of([shape(disc()), Shape("car", "r", "other")])
+    truth = truth_of([shape(disc()), Shape(("car",), "r", "other")])
     np.testing.assert_array_equal(truth[0].load().mask, disc())
     assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
 
 
 def test_only_points_is_an_empty_truth():
     with pytest.raises(AnnotationRefused, match="boxes or points only: an empty truth"):
-        truth_of([Shape("car", "r", "other")])
+        truth_of([Shape(("car",), "r", "other")])
 
 
 def test_sizes_come_from_the_mask_or_the_caller():

@@ -20,7 +20,7 @@ from l4f_datagen.report.score_page import (
     score_page,
 )
 from l4f_datagen.scoring import match_truth, score_match
-from l4f_datagen.scoring.prediction import Predicted
+from l4f_datagen.scoring.match import Predicted
 from l4f_datagen.scoring.sweep import SweepCounts
 
 SIDE = 40
@@ -43,7 +43,7 @@ class Drawn:
         alpha[(8 + place % 9) * scale : 34 * scale, 8 * scale : 32 * scale] = 0.8
         return Predicted(alpha > 0.5, alpha)
 
-    def picture(self, place):
+    def image(self, place):
         return np.full((SIDE, SIDE, 3), 90, np.uint8) if place % 2 == 0 else None
 
     def notes(self):

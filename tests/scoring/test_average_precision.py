@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.scoring.average_precision import AveragePrecision
+from l4f_datagen.scoring.metrics import AveragePrecision
 
 
 def disc(radius, side=40, column=20):

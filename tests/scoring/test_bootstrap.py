@@ -7,7 +7,8 @@ from l4f_datagen.scoring.bootstrap import (
     pooled_metrics,
     score_intervals,
 )
-from l4f_datagen.scoring.metrics import ImageScore, pool
+from l4f_datagen.scoring.image_score import ImageScore
+from l4f_datagen.scoring.metrics import pool
 
 
 def images(seed: int, count: int = 12, quality: float = 0.9) -> list[ImageScore]:

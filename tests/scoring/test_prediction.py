@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import FolderPrediction, match_truth, score_match
 
@@ -23,8 +23,8 @@ def test_pictures_of_a_dataset_lie_beside_its_masks(tmp_path):
     save(tmp_path / "images", ["b", "a"], colours)
     prediction = FolderPrediction(tmp_path)
     assert list(prediction.names) == ["a.png", "b.png"]
-    assert prediction.picture(0)[0, 0].tolist() == [41, 41, 41]
-    assert prediction.picture(1)[0, 0].tolist() == [40, 40, 40]
+    assert prediction.image(0)[0, 0].tolist() == [41, 41, 41]
+    assert prediction.image(1)[0, 0].tolist() == [40, 40, 40]
     assert prediction.load(0).alpha is None
 
 
@@ -33,23 +33,23 @@ def test_pictures_numbered_from_zero_pair_with_masks_numbered_from_one(tmp_path)
     images = save(tmp_path / "data", [str(number) for number in range(10)], np.full((16, 16), 40))
     prediction = FolderPrediction(masks, images_dir=images)
     for place, name in enumerate(prediction.names):
-        assert prediction.picture(place)[0, 0, 0] == 40 + int(name.removesuffix(".png")) - 1
+        assert prediction.image(place)[0, 0, 0] == 40 + int(name.removesuffix(".png")) - 1
 
 
 def test_masks_alone_have_no_picture(tmp_path):
-    assert FolderPrediction(save(tmp_path / "pred", ["a"])).picture(0) is None
+    assert FolderPrediction(save(tmp_path / "pred", ["a"])).image(0) is None
 
 
 def test_pictures_that_do_not_pair_are_refused(tmp_path):
     masks = save(tmp_path / "pred", ["a", "b"])
     images = save(tmp_path / "data", ["a", "c"])
-    with pytest.raises(AnnotationRefused, match=r"data: its pictures do not pair with the masks"):
-        FolderPrediction(masks, images_dir=images).picture(0)
+    with pytest.raises(AnnotationRefused, match=r"data: its images do not pair with the masks"):
+        FolderPrediction(masks, images_dir=images).image(0)
 
 
 def test_any_prediction_can_be_matched_and_watched(tmp_path):
     save(tmp_path / "pred", ["a", "b", "c"])
-    truth = open_truth(save(tmp_path / "truth", ["a_gt", "b_gt"]))
+    truth = load_annotations(save(tmp_path / "truth", ["a_gt", "b_gt"]))
     matched = match_truth(truth, FolderPrediction(tmp_path / "pred"), allow_unused=True)
     seen = []
     report = score_match(matched, watch=lambda pair: seen.append(pair.name))

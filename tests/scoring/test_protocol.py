@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.annotations.truth import TruthMask
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring import score_folder, score_pairs
+from l4f_datagen.scoring import score, score_pairs
 from l4f_datagen.scoring.protocol import Pair
 
 # Rows of the paper's custom sets in true meaning: IoU, F1, precision, recall, accuracy.
@@ -50,8 +50,8 @@ def rounded(row, accuracy):
 def test_golden_rows_of_the_custom_sets(custom_set, name, paper_compat):
     animal, background, foreground, mean, per_image, interval = GOLDEN[name]
     folder = custom_set / name
-    report = score_folder(
-        folder / f"Mask_{animal}_pred", folder / f"Mask_{animal}_gt", paper_compat=paper_compat
+    report = score(
+        folder / f"Mask_{animal}_gt", folder / f"Mask_{animal}_pred", paper_compat=paper_compat
     )
     scores = report.scores
     assert rounded(scores.background, scores.accuracy) == background
@@ -73,7 +73,7 @@ def test_the_custom_set_paired_off_by_one_is_warned_about(custom_set, tmp_path):
     for number in range(1, 11):
         source = folder / "Mask_cat_pred" / f"{number % 10 + 1}.png"
         (tmp_path / f"{number}.png").write_bytes(source.read_bytes())
-    report = score_folder(tmp_path, folder / "Mask_cat_gt")
+    report = score(folder / "Mask_cat_gt", tmp_path)
     assert report.scores.miou < 0.6
     assert any("shifted by one" in line for line in report.warnings)
 
@@ -99,7 +99,7 @@ def two_folders(tmp_path, count=4):
 
 def test_scores_of_folders_equal_pixel_counts(tmp_path):
     pred_folder, truth_folder, truth, pred = two_folders(tmp_path)
-    report = score_folder(pred_folder, truth_folder)
+    report = score(truth_folder, pred_folder)
     t, p = np.stack(list(truth.values())), np.stack(list(pred.values()))
     assert report.scores.foreground.iou == pytest.approx((t & p).sum() / (t | p).sum())
     assert report.scores.background.iou == pytest.approx((~t & ~p).sum() / (~t | ~p).sum())
@@ -117,7 +117,7 @@ def test_scores_of_folders_equal_pixel_counts(tmp_path):
 
 def test_report_text_and_json_hold_the_same_numbers(tmp_path):
     pred_folder, truth_folder, *_ = two_folders(tmp_path)
-    report = score_folder(pred_folder, truth_folder, seed=5)
+    report = score(truth_folder, pred_folder, seed=5)
     data = json.loads(report.to_json())
     text = report.to_text("discs", worst=2)
     assert data["scores"]["miou"] == report.scores.miou
@@ -138,7 +138,7 @@ def test_a_dataset_folder_is_scored_by_key_with_its_alphas(tmp_path):
     save(tmp_path / "data" / "alpha", alpha)
     save(tmp_path / "data" / "images", masks)
     truth = save(tmp_path / "truth", {f"{key}_gt": masks[key] for key in keys[1:3]})
-    report = score_folder(tmp_path / "data", truth)
+    report = score(truth, tmp_path / "data")
     assert report.scores.miou == 1.0
     assert report.scores.num_images == 2
     assert "4 predictions without truth" in report.pairing
@@ -154,8 +154,8 @@ def test_soft_predictions_need_a_threshold_and_give_mae(tmp_path):
     pred_folder = save(tmp_path / "p", {"a": soft})
     truth_folder = save(tmp_path / "t", {"a": truth})
     with pytest.raises(AnnotationRefused, match=r"40 grey levels .* choose --mask-value"):
-        score_folder(pred_folder, truth_folder)
-    report = score_folder(pred_folder, truth_folder, pred_mask_value=">0.9")
+        score(truth_folder, pred_folder)
+    report = score(truth_folder, pred_folder, pred_mask_value=">0.9")
     assert report.scores.miou == 1.0
     assert report.scores.mae == pytest.approx(np.abs(soft / 255 - truth).mean(), abs=1e-6)
 
@@ -165,8 +165,8 @@ def test_sizes_that_differ_are_refused_unless_resized(tmp_path):
     half = disc(40)[::2, ::2]
     pred = save(tmp_path / "p", {"a": half})
     with pytest.raises(AnnotationRefused, match=r"a\.png: 20 x 20 pixels, its truth 40 x 40"):
-        score_folder(pred, truth)
-    report = score_folder(pred, truth, resize="nearest")
+        score(truth, pred)
+    report = score(truth, pred, resize="nearest")
     expected = np.repeat(np.repeat(half, 2, axis=0), 2, axis=1)
     truth_mask = disc(40)
     iou = (expected & truth_mask).sum() / (expected | truth_mask).sum()
@@ -206,28 +206,28 @@ def test_an_empty_truth_folder_is_named(tmp_path):
     black = save(tmp_path / "black", {"a": np.zeros((8, 8), bool)})
     white = save(tmp_path / "white", {"a": np.ones((8, 8), bool)})
     with pytest.raises(AnnotationRefused, match="black: not one object pixel in 1 images"):
-        score_folder(white, black)
+        score(black, white)
 
 
 def test_collapse_reaches_the_report(tmp_path):
     _, truth_folder, truth, _ = two_folders(tmp_path)
     white = save(tmp_path / "white", {name: np.ones_like(mask) for name, mask in truth.items()})
-    report = score_folder(white, truth_folder)
+    report = score(truth_folder, white)
     assert any("collapsed" in line for line in report.warnings)
     assert "warning: the masks look collapsed" in report.to_text()
 
 
 def test_an_opened_truth_may_be_passed_and_only_pairs_are_loaded(tmp_path):
     pred_folder, truth_folder, *_ = two_folders(tmp_path)
-    truth = open_truth(truth_folder)
-    report = score_folder(pred_folder, truth)
+    truth = load_annotations(truth_folder)
+    report = score(truth, pred_folder)
     assert report.settings["truth"] == str(truth_folder)
 
 
 def test_missing_prediction_folder_is_one_line(tmp_path):
     _, truth_folder, *_ = two_folders(tmp_path)
     with pytest.raises(AnnotationRefused, match="no such file or folder"):
-        score_folder(tmp_path / "nowhere", truth_folder)
+        score(truth_folder, tmp_path / "nowhere")
 
 
 def test_an_alpha_of_another_size_than_its_mask_is_refused(tmp_path):
@@ -235,13 +235,20 @@ def test_an_alpha_of_another_size_than_its_mask_is_refused(tmp_path):
     save(tmp_path / "d" / "alpha", {"a": disc(20)})
     truth = save(tmp_path / "t", {"a": disc()})
     with pytest.raises(AnnotationRefused, match=r"alpha of a\.png: not the size of its mask"):
-        score_folder(tmp_path / "d", truth)
+        score(truth, tmp_path / "d")
 
 
-def test_average_precision_is_told_when_asked_for(tmp_path):
-    pred_folder, truth_folder, *_ = two_folders(tmp_path)
-    assert score_folder(pred_folder, truth_folder).average_precision is None
-    report = score_folder(pred_folder, truth_folder, with_ap=True)
+def test_average_precision_needs_confidence_and_is_reported_when_asked_for(tmp_path):
+    pred_folder, truth_folder, _, pred = two_folders(tmp_path)
+    assert score(truth_folder, pred_folder).average_precision is None
+    with pytest.raises(AnnotationRefused, match=r"a0\.png: a hard mask without confidence"):
+        score(truth_folder, pred_folder, with_ap=True)
+    save(tmp_path / "d" / "masks", pred)
+    alphas = {
+        name: (mask * (250 - n)).astype(np.uint8) for n, (name, mask) in enumerate(pred.items())
+    }
+    save(tmp_path / "d" / "alpha", alphas)
+    report = score(truth_folder, tmp_path / "d", with_ap=True)
     assert report.average_precision is not None
     assert report.average_precision["ap50"] == pytest.approx(1.0)
     assert "COCO average precision" in report.to_text()

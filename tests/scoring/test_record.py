@@ -7,7 +7,7 @@ import pytest
 from l4f_datagen.annotations.truth import TruthMask
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.scoring import Pair, score_pairs
-from l4f_datagen.scoring.record import record_scores
+from l4f_datagen.scoring.score_report import record_scores
 
 
 def report():

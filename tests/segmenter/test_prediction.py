@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.scoring import score_folder
+from l4f_datagen.scoring import score
 from l4f_datagen.segmenter.photos import open_photos
 from l4f_datagen.segmenter.prediction import write_masks
 
@@ -32,7 +32,7 @@ def test_masks_have_name_and_size_of_their_photographs(brightness_segmenter, pho
         assert mask.size == alpha.size == size
         assert set(np.unique(np.asarray(mask))) == {0, 255}
         assert np.array_equal(np.asarray(mask) == 255, np.asarray(alpha) > 127)
-    report = score_folder(out, out / "masks")
+    report = score(out / "masks", out)
     assert report.scores.miou == 1.0
     assert report.scores.mae is not None
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from l4f_datagen.annotations import open_truth
+from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.segmenter.photos import open_photos
 from l4f_datagen.segmenter.real_set import score_photos
@@ -24,7 +24,7 @@ def real_set(tmp_path, encode):
 
 def score(segmenter, folder, **options):
     return score_photos(
-        segmenter, open_photos(folder / "images"), open_truth(folder / "masks"), **options
+        segmenter, open_photos(folder / "images"), load_annotations(folder / "masks"), **options
     )
 
 

@@ -1,0 +1,238 @@
+"""Mask rule: which pixels of a mask image are the object, and which are not scored.
+
+Without a choice the rules are, in this order:
+
+1. Grey levels count, an alpha channel does not, with two exceptions. Where the grey is one flat
+   level, the alpha channel is the mask (white on transparent). Where transparent pixels are white,
+   either could be the object: refused.
+2. Levels 0 and white (255, or 65535 in a 16-bit file) only: white is the object.
+3. Nearly so: fewer than 0.5 % of the pixels, and fewer than 5 % of the white ones, have other
+   levels (stray anti-aliasing of annotation tools). Levels above the middle are the object; the
+   strays are counted.
+4. 0 and one other level: class ids, the other level is the object, and it must be the same level in
+   the whole set.
+5. Anything else is refused: ids need ``mask_value="7"``, soft edges ``">127"``, colours
+   ``"#ff0000"``, cut-outs ``"alpha"``. With an id chosen, level 255 of an 8-bit file is void.
+
+Levels or colours of ``ignore_value`` are not scored and not looked at.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l4f_datagen.annotations.truth import Mask, TruthMask, TruthOptions
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.io.photo import Planes
+
+# The paper's own truth has up to 60 such pixels of 262,144, some 0.06 % of the white ones.
+STRAY_OF_ALL = 0.005
+STRAY_OF_WHITE = 0.05
+STRAYS = "stray pixels neither 0 nor 255 cut at 127"
+VOID_LEVEL = 255  # of class ids, since VOC 2007
+
+
+class MaskValue(NamedTuple):
+    """A parsed mask value: its kind, its level or fraction, its colour."""
+
+    kind: str
+    number: float = 0.0
+    colour: tuple[int, int, int] = (0, 0, 0)
+
+
+class MaskRule:
+    """The rule of one set, with the object's level as far as the set has shown it."""
+
+    def __init__(self, options: TruthOptions, source: str) -> None:
+        named = options.ignore_category or options.category not in ((), ("*",))
+        if named:
+            problem = "mask images have no class names"
+            raise AnnotationRefused(source, problem, "give --mask-value, not --category")
+        self.exact_white = options.exact_white
+        self.value = parse_mask_value(options.mask_value)
+        self.void = [parse_mask_value(value) for value in options.ignore_value]
+        if any(value.kind not in ("id", "colour") for value in self.void):
+            problem = f"ignore value {options.ignore_value!r:.40}"
+            raise AnnotationRefused(source, problem, "give an id such as 3 or a colour '#ff0000'")
+        self.object_level: tuple[int, str] | None = None
+
+    def apply(self, planes: Planes, subject: str, tally: Counter[str]) -> TruthMask:
+        """Turn one image into a mask.
+
+        Raises:
+            AnnotationRefused: the image needs a choice that was not made.
+        """
+        ignore = self._ignored(planes, tally)
+        decoded = self._decode(planes, subject, ignore, tally)
+        if ignore is None:
+            return decoded
+        return TruthMask(decoded.mask & ~ignore, ignore, decoded.alpha)
+
+    def _ignored(self, planes: Planes, tally: Counter[str]) -> Mask | None:
+        void = self.void
+        if self.value.kind == "id" and self.value.number != VOID_LEVEL and planes.top == 255:
+            void = [*void, MaskValue("id", VOID_LEVEL)]
+        ignore = np.zeros(planes.size_hw, np.bool_)
+        for value in void:
+            found = _equals(planes, value)
+            if found.any():
+                name = f"level {value.number:g}"
+                if value.kind == "colour":
+                    name = "colour #" + bytes(value.colour).hex()
+                tally[f"void pixels ({name}) ignored"] += int(found.sum())
+                ignore |= found
+        return ignore if ignore.any() else None
+
+    def _decode(
+        self, planes: Planes, subject: str, ignore: Mask | None, tally: Counter[str]
+    ) -> TruthMask:
+        kind, number, _ = self.value
+        if self.exact_white:
+            return TruthMask(_grey(planes) == planes.top)
+        if kind == "colour":
+            return TruthMask(_equals(planes, self.value))
+        if kind == "alpha":
+            if planes.opacity is None:
+                raise AnnotationRefused(subject, "no alpha channel", "choose another mask value")
+            soft = (planes.opacity / np.float32(255)).astype(np.float32)
+            return TruthMask(alpha_to_mask(soft, 0.5), alpha=soft)
+        levels = _levels(planes, subject, strict=kind == "plain")
+        if kind == "id":
+            return TruthMask(np.asarray(levels == int(number)))
+        if kind in ("threshold", "soft"):
+            top = planes.top
+            if kind == "threshold" and number * 255 % 1 == 0 and levels.max() <= 255:
+                top = 255  # 8-bit levels in a 16-bit file
+            soft = (levels / np.float32(top)).astype(np.float32)
+            return TruthMask(alpha_to_mask(soft, number), alpha=soft)
+        return TruthMask(self._plain(levels, planes, subject, ignore, tally))
+
+    def _plain(
+        self,
+        levels: NDArray[np.unsignedinteger],
+        planes: Planes,
+        subject: str,
+        ignore: Mask | None,
+        tally: Counter[str],
+    ) -> Mask:
+        scored = levels if ignore is None else levels[~ignore]
+        used, counts = np.unique(scored, return_counts=True)
+        top = planes.top
+        white = int(counts[used == top].sum())
+        strays = int(counts[(used != 0) & (used != top)].sum())
+        others = used[used != 0]
+        if len(others) == 0:
+            return np.zeros(levels.shape, np.bool_)
+        if len(others) == 1:
+            self._settle(255 if others[0] == top else int(others[0]), subject)
+            return np.asarray(levels != 0)
+        few = strays < STRAY_OF_ALL * scored.size and strays < STRAY_OF_WHITE * white
+        if few and not planes.is_palette:
+            self._settle(255, subject)
+            tally[STRAYS] += strays
+            return np.asarray(levels > top // 2)
+        kind = "class ids" if planes.is_palette else "grey levels"
+        shown = ", ".join(str(level) for level in used[:6]) + (" ..." if len(used) > 6 else "")
+        raise AnnotationRefused(
+            subject,
+            f"{len(used)} {kind} ({shown}) in a mask",
+            "choose --mask-value, an id such as 1 or a threshold such as '>127' or '>0', and "
+            "--ignore-value for void levels",
+        )
+
+    def _settle(self, level: int, subject: str) -> None:
+        if self.object_level is None:
+            self.object_level = (level, subject)
+        elif self.object_level[0] != level:
+            first, where = self.object_level
+            problem = f"the object has level {level} here and {first} in {where}"
+            raise AnnotationRefused(subject, problem, "choose --mask-value, such as '>0'")
+
+
+def parse_mask_value(raw: str | None) -> MaskValue:
+    """Split a mask value into its parts.
+
+    Raises:
+        AnnotationRefused: none of ``7``, ``#ff0000``, ``>127``, ``>0.9``, ``alpha``, ``soft``.
+    """
+    if raw is None:
+        return MaskValue("plain")
+    value = raw.strip().lower()
+    if value in ("alpha", "soft"):
+        return MaskValue(value, 0.5)
+    try:
+        if value.startswith("#") and len(value) == 7:
+            red, green, blue = bytes.fromhex(value[1:])
+            return MaskValue("colour", colour=(red, green, blue))
+        if value.startswith(">"):
+            number = float(value[1:])
+            if number > 1 or "." not in value:  # a level of 8 bits, or of 16 above 255
+                number /= 255 if number <= 255 else 65535
+            if 0 <= number < 1:
+                return MaskValue("threshold", number)
+        elif 0 <= int(value) <= 65535:
+            return MaskValue("id", int(value))
+    except ValueError:
+        pass  # falls through to the one error below
+    raise AnnotationRefused(
+        f"mask value {raw!r:.40}", "not understood", "give 7, '#ff0000', '>127', '>0.9' or alpha"
+    )
+
+
+def _grey(planes: Planes) -> NDArray[np.unsignedinteger]:
+    """Grey levels; of colours their luminance."""
+    if planes.grey is not None and not planes.is_palette:
+        return planes.grey
+    weights = np.asarray([299, 587, 114], np.int64)  # ITU-R 601, as Pillow's L
+    return ((planes.colours().astype(np.int64) @ weights + 500) // 1000).astype(np.uint8)
+
+
+def _equals(planes: Planes, value: MaskValue) -> Mask:
+    """Pixels of one id, or of one colour."""
+    if value.kind == "colour":
+        return np.asarray((planes.colours() == np.asarray(value.colour, np.uint8)).all(axis=2))
+    if planes.grey is None:
+        return np.zeros(planes.size_hw, np.bool_)
+    return np.asarray(planes.grey == int(value.number))
+
+
+def _levels(planes: Planes, subject: str, *, strict: bool) -> NDArray[np.unsignedinteger]:
+    """Levels that tell the object: the grey ones, or the alpha channel where the grey is flat."""
+    grey, opacity = planes.grey, planes.opacity
+    if grey is None:
+        problem = "a coloured image"
+        raise AnnotationRefused(subject, problem, "choose --mask-value, such as '#ff0000' or alpha")
+    if opacity is None:
+        return grey
+    hidden = opacity <= 127
+    if (grey == grey.flat[0]).all() and hidden.any() and not hidden.all():
+        return opacity
+    # A few transparent pixels are strays: the paper's own truth has up to four.
+    if strict and (hidden & (grey > planes.top // 2)).sum() >= STRAY_OF_ALL * grey.size:
+        raise AnnotationRefused(
+            subject,
+            "its transparent pixels are white: the object may be what is white or what is opaque",
+            f"choose --mask-value {planes.top} (white) or alpha (opaque)",
+        )
+    return grey
+
+
+def object_pixels(planes: Planes) -> Mask:
+    """Pixels of the one object that a tool wrote as an image of its own; bool ``h w``.
+
+    Tools write white on black, the class colour on transparent, or black on transparent: the object
+    is what is opaque and not black, and where everything opaque is black, what is opaque.
+    """
+    if planes.grey is None or planes.is_palette:
+        drawn = (planes.colours() > 0).any(axis=2)
+    else:
+        drawn = planes.grey > 0
+    if planes.opacity is None:
+        return np.asarray(drawn)
+    opaque = planes.opacity > 127
+    if opaque.all():
+        return np.asarray(drawn)
+    return np.asarray(drawn & opaque if (drawn & opaque).any() else opaque)

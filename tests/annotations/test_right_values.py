@@ -1,0 +1,615 @@
+"""Exports that were once scored wrong without a word: each with the value it must score."""
+
+import base64
+import io
+import json
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import ExifTags, Image
+from pycocotools import mask as coco_mask
+
+from l4f_datagen.annotations import load_annotations
+from l4f_datagen.cli import cli
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.scoring import score
+
+H, W = 20, 30
+SQUARE = np.zeros((H, W), bool)
+SQUARE[3:8, 2:9] = True
+RIGHT = np.roll(SQUARE, 15, axis=1)
+RING = [[2, 3], [9, 3], [9, 8], [2, 8]]
+FAR_RING = [[17, 3], [24, 3], [24, 8], [17, 8]]
+
+
+def percent(ring):
+    return [[x * 100 / W, y * 100 / H] for x, y in ring]
+
+
+def png(array, **more):
+    array = array.astype(np.uint8) * 255 if array.dtype == bool else array
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", **more)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes files; masks as PNG, records as JSON, anything else as it is."""
+
+    def save(**folders):
+        for folder, files in folders.items():
+            for name, content in files.items():
+                path = tmp_path / folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, np.ndarray):
+                    content = png(content)
+                elif isinstance(content, dict | list):
+                    content = json.dumps(content).encode()
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return tmp_path
+
+    return save
+
+
+@pytest.fixture
+def iou(saved):
+    """Object IoU of predictions against a truth file."""
+
+    def call(name, truth, predictions, pred_options=(), **options):
+        root = saved(truth={name: truth}, pred=predictions)
+        report = score(root / "truth" / name, root / "pred", **dict(pred_options), **options)
+        return report.scores.foreground.iou
+
+    return call
+
+
+def coco(*rings, names=("a.jpg",), **changes):
+    records = [
+        {
+            "id": n,
+            "image_id": 0,
+            "category_id": 1,
+            "iscrowd": 0,
+            "segmentation": [np.ravel(ring).tolist()],
+        }
+        for n, ring in enumerate(rings, 1)
+    ]
+    images = [{"id": n, "file_name": name, "height": H, "width": W} for n, name in enumerate(names)]
+    return {
+        "images": images,
+        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "ellipse"}],
+        "annotations": records,
+        **changes,
+    }
+
+
+def rle(mask, **changes):
+    made = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    packed = {"size": made["size"], "counts": made["counts"].decode()}
+    return {"image_id": 0, "category_id": 1, "segmentation": packed, **changes}
+
+
+def labelbox_label(ring=RING, details=None, performance=None, name="car", **label):
+    shape = {"feature_id": "f", "name": name, "polygon": [{"x": x, "y": y} for x, y in ring]}
+    return {
+        "annotations": {"objects": [shape]},
+        "label_details": details or {},
+        "performance_details": performance or {},
+        **label,
+    }
+
+
+def labelbox(*rows):
+    return "\n".join(
+        json.dumps(
+            {
+                "data_row": {"id": name, "external_id": name},
+                "media_attributes": {"width": W, "height": H},
+                "projects": {"p": {"labels": list(labels)}},
+            }
+        )
+        for name, labels in rows
+    )
+
+
+SKIPPED = {"annotations": {"objects": []}, "performance_details": {"skipped": True}}
+
+
+def test_labelbox_skipped_labels_are_no_annotators(iou, saved):
+    export = labelbox(("a.jpg", [labelbox_label(), SKIPPED]), ("b.jpg", [SKIPPED]))
+    assert iou("t.ndjson", export, {"a.png": SQUARE, "b.png": SQUARE}) == 1.0
+    truth = load_annotations(saved() / "truth" / "t.ndjson")
+    assert (len(truth), truth.left_out) == (1, ("b.jpg",))
+    assert "2 skipped or cancelled labels left out" in truth.notes()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"details": {"is_benchmark_reference": True}},
+        {"id": "label-1"},
+    ],
+)
+def test_labelbox_benchmarks_are_the_truth(iou, reference):
+    other = labelbox_label(FAR_RING, performance={"benchmark_reference_label": "label-1"})
+    export = labelbox(("a.jpg", [labelbox_label(**reference), other]))
+    assert iou("t.ndjson", export, {"a.png": RIGHT}) == 0.0
+    assert iou("t.ndjson", export, {"a.png": SQUARE}) == 1.0
+
+
+def test_labels_rejected_in_review_are_left_out(iou):
+    rejected = labelbox_label(FAR_RING, details={"reviews": [{"score": -1}]})
+    export = labelbox(("a.jpg", [labelbox_label(), rejected]))
+    assert iou("t.ndjson", export, {"a.png": SQUARE}) == 1.0
+
+
+def legacy(ring, **changes):
+    shape = {"featureId": "f", "title": "car", "polygon": [{"x": x, "y": y} for x, y in ring]}
+    row = {"ID": "1", "Labeled Data": "a.jpg", "External ID": "a.jpg", "Skipped": False}
+    return {**row, "Label": {"objects": [shape]}, **changes}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"Reviews": [{"score": -1}]}, {"Skipped": True}, {"Benchmark ID": "1"}],
+)
+def test_legacy_exports_know_the_same_flags(iou, changes):
+    rows = [legacy(RING), legacy(FAR_RING, ID="2", **changes)]
+    assert iou("t.json", rows, {"a.png": SQUARE}) == 1.0
+
+
+def region(ring=RING, labels=("Car",), kind="polygonlabels", **value):
+    sides = {"original_width": W, "original_height": H}
+    points = {"points": percent(ring)} if ring else {}
+    return {"id": "r", "type": kind, **sides, "value": {**points, kind: list(labels), **value}}
+
+
+def task(*regions, image="/data/upload/3/0a1b2c3d-a.jpg", **annotation):
+    return {"data": {"image": image}, "annotations": [{"result": list(regions), **annotation}]}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"ground_truth": True}, {}),
+        ({}, {"was_cancelled": True}),
+        ({}, {"reviews": [{"accepted": False}]}),
+        ({}, {"last_action": "rejected"}),
+    ],
+)
+def test_label_studio_knows_the_same_flags(iou, right, wrong):
+    both = task(region(), **right)
+    both["annotations"] += task(region(FAR_RING), **wrong)["annotations"]
+    assert iou("t.json", [both], {"a.png": SQUARE}) == 1.0
+    assert iou("t.json", [both], {"a.png": RIGHT}) == 0.0
+
+
+def cvat(*images):
+    return "<annotations>" + "".join(images) + "</annotations>"
+
+
+def cvat_image(name, *shapes):
+    return f'<image name="{name}" width="{W}" height="{H}">{"".join(shapes)}</image>'
+
+
+def cvat_polygon(ring, label="car", z=0):
+    points = ";".join(f"{x},{y}" for x, y in ring)
+    return f'<polygon label="{label}" points="{points}" z_order="{z}"/>'
+
+
+def unannotated_exports():
+    shape = {"label": "cat", "points": RING, "shape_type": "polygon"}
+    sly = {"geometryType": "polygon", "classTitle": "car", "points": {"exterior": RING}}
+    size = {"height": H, "width": W}
+    via = {"shape_attributes": {"name": "polygon", "all_points_x": [x for x, _ in RING],
+                                "all_points_y": [y for _, y in RING]}}  # fmt: skip
+    line = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
+    photo = np.zeros((H, W), bool)
+    return {
+        "coco": {"t.json": coco(RING, names=("a.jpg", "b.jpg"))},
+        "cvat": {"t.xml": cvat(cvat_image("a.jpg", cvat_polygon(RING)), cvat_image("b.jpg"))},
+        "supervisely": {
+            "ann/a.jpg.json": {"size": size, "objects": [sly]},
+            "ann/b.jpg.json": {"size": size, "objects": []},
+        },
+        "labelbox": {"t.ndjson": labelbox(("a.jpg", [labelbox_label()]), ("b.jpg", []))},
+        "label-studio": {
+            "t.json": [task(region()), {"data": {"image": "b.jpg"}, "annotations": []}]
+        },
+        "via": {
+            "t.json": {
+                "a": {"filename": "a.jpg", "regions": [via]},
+                "b": {"filename": "b.jpg", "regions": {}},
+            }
+        },
+        "yolo": {"labels/a.txt": line, "images/a.png": photo, "images/b.png": photo},
+        "png": {"masks/a.png": SQUARE, "images/a.png": photo, "images/b.png": photo},
+    }, shape
+
+
+@pytest.mark.parametrize("name", unannotated_exports()[0])
+def test_one_rule_for_images_that_nobody_annotated(saved, name):
+    root = saved(truth=unannotated_exports()[0][name], pred={"a.png": SQUARE, "b.png": SQUARE})
+    report = score(root / "truth", root / "pred")
+    assert report.scores.miou == 1.0
+    assert report.to_dict()["truth"] == {
+        "images": 1,
+        "unannotated": 1,
+        "unannotated_rule": "skip",
+    }
+    assert "1 images without annotation left out" in report.to_text()
+    report = score(root / "truth", root / "pred", unannotated="empty")
+    assert report.scores.foreground.iou == 0.5
+    assert report.truth["unannotated_rule"] == "empty"
+    assert "1 images without annotation scored as images without object" in report.to_text()
+
+
+def test_the_rule_is_an_option_of_the_command(saved):
+    root = saved(truth=unannotated_exports()[0]["coco"], pred={"a.png": SQUARE, "b.png": SQUARE})
+    words = ["validate", "--truth", str(root / "truth"), "--pred", str(root / "pred"), "--json"]
+    result = CliRunner().invoke(cli, [*words, "--unannotated", "empty"])
+    assert json.loads(result.stdout)["truth"]["unannotated"] == 1
+    assert json.loads(result.stdout)["scores"]["iou_object"] == 0.5
+    helped = CliRunner().invoke(cli, ["validate", "--help"]).output
+    assert "LABELBOX_API_KEY" in helped
+    assert "Images that nobody annotated are left out and counted" in helped
+
+
+def test_cvat_marks_every_mask_of_its_coco_export_as_crowd(iou):
+    ellipse = rle(RIGHT, id=2, category_id=2, iscrowd=1, attributes={"occluded": False})
+    export = coco(RING)
+    export["annotations"].append(ellipse)
+    assert iou("t.json", export, {"a.png": SQUARE}, category="*") == 0.5
+    assert iou("t.json", export, {"a.png": RIGHT}, category="ellipse") == 1.0
+    assert iou("t.json", export, {"a.png": SQUARE}, category="*", crowd="ignore") == 1.0
+    del ellipse["attributes"]  # as in COCO itself: a crowd
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="*", crowd="auto") == 1.0
+
+
+def test_16_bit_instance_ids_are_read_as_ids(iou, saved):
+    ids = np.where(SQUARE, 100, np.where(RIGHT, 300, 0)).astype(np.uint16)
+    predicted = {"a.png": SQUARE | RIGHT}
+    with pytest.raises(AnnotationRefused, match=r"3 grey levels \(0, 100, 300\).*'>0'"):
+        iou("m/a.png", ids, predicted)
+    assert iou("m/a.png", ids, predicted, mask_value=">0") == 1.0
+    assert iou("m/a.png", ids, {"a.png": RIGHT}, mask_value=300) == 1.0
+    assert iou("m/a.png", ids, {"a.png": SQUARE}, mask_value=100, ignore_value=300) == 1.0
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_masks_are_turned_as_their_exif_says(saved, orientation):
+    """The stored pixels lie as a camera held them; what is shown is the square."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    turned = np.rot90(SQUARE, {3: 2, 6: 1, 8: 3}[orientation])
+    stored = png(np.ascontiguousarray(turned), exif=exif)
+    root = saved(truth={"a.png": stored}, pred={"a.png": SQUARE}, other={"a.png": stored})
+    assert score(root / "truth", root / "pred").scores.miou == 1.0
+    assert score(root / "pred", root / "truth").scores.miou == 1.0
+    assert score(root / "other", root / "truth").scores.miou == 1.0
+
+
+def test_a_region_belongs_to_all_of_its_labels(iou):
+    export = [task(region(labels=["Wheel", "Car"]), region(FAR_RING, labels=["Car"]))]
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="Car") == 1.0
+    assert iou("t.json", export, {"a.png": SQUARE}, category="Wheel") == 1.0
+
+
+def test_uploads_of_one_name_are_two_images(saved):
+    tasks = [task(region()), task(region(FAR_RING), image="/data/upload/3/99999999-a.jpg")]
+    root = saved(truth={"t.json": tasks})
+    truth = load_annotations(root / "truth" / "t.json")
+    assert [item.stem for item in truth] == ["0a1b2c3d-a", "99999999-a"]
+    np.testing.assert_array_equal(truth[1].load().mask, RIGHT)
+
+
+def labelme(*shapes):
+    return {"imagePath": "a.jpg", "imageHeight": H, "imageWidth": W, "imageData": None,
+            "shapes": [{"label": name, "points": ring, "shape_type": "polygon"}
+                       for name, ring in shapes]}  # fmt: skip
+
+
+def test_void_classes_are_not_scored(iou):
+    export = labelme(("person", RING), ("__ignore__", FAR_RING))
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="person") == 1.0
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}) == 1.0
+    export = labelme(("person", RING), ("smoke", FAR_RING))
+    options = {"category": "person", "ignore_category": "smoke"}
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, **options) == 1.0
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="person") == 0.5
+
+
+def test_hashes_in_names_are_no_numbers(saved):
+    hashes = ["0123456789abcdef0123456789abcde1", "0123456789abcdef0123456789abcde0"]
+    names = [f"car{n}_jpg.rf.{end}" for n, end in zip("xy", hashes, strict=True)]
+    truth = dict(zip([f"{name}.png" for name in names], (SQUARE, RIGHT), strict=True))
+    root = saved(truth=truth, pred={"cary.png": RIGHT, "carx.png": SQUARE},
+                 other={"cary.png": RIGHT, "cars.png": SQUARE})  # fmt: skip
+    report = score(root / "truth", root / "pred")
+    assert (report.scores.miou, report.settings["pair_by"]) == (1.0, "stem")
+    with pytest.raises(AnnotationRefused, match=r"carx_jpg.*: no prediction when pairing by stem"):
+        score(root / "truth", root / "other")
+
+
+@pytest.mark.parametrize(
+    ("truth_name", "name"),
+    [
+        ("K\u00e4fer.png", unicodedata.normalize("NFD", "K\u00e4fer.png")),
+        ("my%20car.png", "my car.png"),
+        ("0a1b2c3d-a.png", "a.png"),
+        ("aachen_000000_000019_gtFine_labelIds.png", "aachen_000000_000019_leftImg8bit.png"),
+    ],
+)
+def test_names_pair_by_what_they_say(saved, truth_name, name):
+    root = saved(truth={truth_name: SQUARE, "z.png": RIGHT}, pred={name: SQUARE, "z.png": RIGHT})
+    if "labelIds" in truth_name:
+        (root / "truth" / "z.png").rename(root / "truth" / "z_gtFine_labelIds.png")
+    assert score(root / "truth", root / "pred").scores.miou == 1.0
+
+
+def test_composed_and_decomposed_class_names_are_the_same(iou):
+    name = "K\u00e4fer"
+    export = labelme((unicodedata.normalize("NFD", name), RING), ("other", FAR_RING))
+    assert iou("t.json", export, {"a.png": SQUARE}, category=name) == 1.0
+
+
+def test_geojson_and_closed_vectors_are_outlines(iou):
+    label = labelbox_label()
+    geometry = {"type": "Polygon", "coordinates": [[*RING, RING[0]]]}
+    label["annotations"]["objects"] = [{"feature_id": "f", "name": "car", "geojson": geometry}]
+    assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
+    vertices = [{"id": str(n), "x": x, "y": y} for n, (x, y) in enumerate(percent(RING))]
+    vector = region(None, kind="vectorlabels", vertices=vertices, closed=True)
+    assert iou("t.json", [task(vector)], {"a.png": SQUARE}) == 1.0
+    vertices[1]["isBezier"] = True
+    with pytest.raises(AnnotationRefused, match="an outline with curves or branches"):
+        iou("t.json", [task(vector)], {"a.png": SQUARE})
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"segmentation": []}, "annotation id 1: an object without outline and box"),
+        ({"segmentation": [[0.1, 0.2, 0.4, 0.2, 0.4, 0.5]]}, "coordinates from 0 to 1 .* pixels"),
+    ],
+)
+def test_objects_that_cannot_be_drawn_are_refused(iou, changes, match):
+    export = coco(RING)
+    export["annotations"][0].update(changes)
+    with pytest.raises(AnnotationRefused, match=match):
+        iou("t.json", export, {"a.png": SQUARE})
+
+
+def test_one_polygon_of_two_points_does_not_block_the_file(iou, saved):
+    export = coco(RING, FAR_RING)
+    export["annotations"][1]["segmentation"] = [[1, 1, 5, 5]]
+    assert iou("t.json", export, {"a.png": SQUARE}) == 1.0
+
+
+def test_shapes_cover_each_other_as_in_the_tools_own_masks(saved):
+    window, hole = [[3, 4], [5, 4], [5, 6], [3, 6]], [[6, 4], [8, 4], [8, 6], [6, 6]]
+    seen = SQUARE.copy()
+    seen[4:6, 3:5] = seen[4:6, 6:8] = False
+    shapes = [
+        cvat_polygon(window, "window", 2),
+        cvat_polygon(RING),
+        cvat_polygon(hole, "background", 1),
+    ]
+    colours = np.zeros((H, W, 3), np.uint8)
+    colours[SQUARE], colours[4:6, 3:5], colours[4:6, 6:8] = (9, 9, 9), (1, 2, 3), (0, 0, 0)
+    root = saved(
+        xml={"annotations.xml": cvat(cvat_image("a.jpg", *shapes))},
+        masks={
+            "labelmap.txt": "background:0,0,0::\ncar:9,9,9::\nwindow:1,2,3::\n",
+            "SegmentationClass/a.png": colours,
+        },
+        labelme={"a.json": labelme(("car", RING), ("window", window), ("_background_", hole))},
+        pred={"a.png": seen},
+    )
+    for truth in ("xml", "masks", "labelme"):
+        assert score(root / truth, root / "pred", category="car").scores.miou == 1.0
+
+
+def test_opaque_black_on_transparent_white_is_refused_with_both_ways_out(iou):
+    white = np.full((H, W), 255, np.uint8)
+    grey, alpha = np.where(SQUARE, 0, white), np.where(SQUARE, white, 0)
+    cut = np.stack([grey, grey, grey, alpha], -1).astype(np.uint8)
+    with pytest.raises(AnnotationRefused, match=r"--mask-value 255 \(white\) or alpha \(opaque\)"):
+        iou("m/a.png", cut, {"a.png": SQUARE})
+    assert iou("m/a.png", cut, {"a.png": SQUARE}, mask_value="alpha") == 1.0
+    assert iou("m/a.png", cut, {"a.png": ~SQUARE}, mask_value="255") == 1.0
+
+
+def test_the_border_of_a_trimap_is_void(iou):
+    trimap = np.full((H, W), 2, np.uint8)
+    trimap[2:9, 1:10], trimap[SQUARE] = 3, 1
+    options = {"mask_value": 1, "ignore_value": 3}
+    assert iou("m/a.png", trimap, {"a.png": SQUARE}, **options) == 1.0
+    assert iou("m/a.png", trimap, {"a.png": trimap != 2}, **options) == 1.0
+    assert iou("m/a.png", trimap, {"a.png": trimap != 2}, mask_value=1) < 0.6
+
+
+def test_a_perfect_match_has_an_f1_of_one(saved):
+    root = saved(truth={"a.png": SQUARE}, pred={"a.png": SQUARE})
+    assert score(root / "truth", root / "pred").to_dict()["scores"]["f1"] == 1.0
+
+
+def test_annotators_who_disagree_are_warned_about(saved):
+    export = labelbox(("a.jpg", [labelbox_label(), labelbox_label(FAR_RING)]))
+    both = labelbox(("b.jpg", [labelbox_label()]))
+    root = saved(truth={"t.ndjson": f"{export}\n{both}"}, pred={"a.png": SQUARE, "b.png": SQUARE})
+    report = score(root / "truth" / "t.ndjson", root / "pred")
+    assert any("annotators tie on 70 pixels, 100% of what" in line for line in report.warnings)
+
+
+def test_relations_between_regions_are_skipped(iou):
+    relation = {"from_id": "r", "to_id": "s", "type": "relation", "direction": "right"}
+    assert iou("t.json", [task(region(), relation)], {"a.png": SQUARE}) == 1.0
+
+
+def test_local_files_are_named_by_their_decoded_path(saved):
+    root = saved(truth={"t.json": [task(region(), image="/data/local-files/?d=dir%2Fa%20b.png")]})
+    assert load_annotations(root / "truth" / "t.json")[0].name == "dir/a b.png"
+
+
+def test_supervisely_bitmaps_may_be_plain_png(iou):
+    bitmap = {"data": base64.b64encode(png(SQUARE)).decode(), "origin": [0, 0]}
+    one = {"geometryType": "bitmap", "classTitle": "car", "bitmap": bitmap}
+    export = {"size": {"height": H, "width": W}, "objects": [one]}
+    assert iou("ann/a.jpg.json", export, {"a.jpg.png": SQUARE}) == 1.0
+
+
+CARS = {f"task-{t}-annotation-7-by-1-tag-Car-{n}.png": m
+        for t, n, m in ((1, 0, SQUARE), (1, 1, RIGHT), (2, 0, RIGHT))}  # fmt: skip
+PHOTO = np.zeros((H, W, 3), np.uint8)
+PALETTE = {"label.png": None, "img.png": PHOTO, "label_viz.png": PHOTO}
+FOLDERS = {
+    "brush to PNG": (
+        {**CARS, "task-2-annotation-7-by-1-tag-Road-0.png": SQUARE},
+        {"task-1.png": SQUARE | RIGHT, "task-2.png": RIGHT},
+        {"category": "Car"},
+    ),
+    "labelme_json_to_dataset": (
+        {
+            "a_json/label.png": np.where(SQUARE, 2, np.where(RIGHT, 1, 0)).astype(np.uint8),
+            "a_json/img.png": PHOTO,
+            "a_json/label_viz.png": PHOTO,
+            "a_json/label_names.txt": "_background_\nroad\ncar\n",
+        },
+        {"a.png": SQUARE},
+        {"category": "car"},
+    ),
+    "images and masks in one folder": (
+        {
+            "benign (1).png": PHOTO,
+            "benign (1)_mask.png": SQUARE,
+            "benign (1)_mask_1.png": RIGHT,
+            "benign (2).png": PHOTO,
+            "benign (2)_mask.png": RIGHT,
+        },
+        {"benign (1).png": SQUARE | RIGHT, "benign (2).png": RIGHT},
+        {},
+    ),
+    "Cityscapes PNG": (
+        {
+            "a_gtFine_labelIds.png": np.where(SQUARE, 26, 7).astype(np.uint8),
+            "a_gtFine_color.png": PHOTO,
+        },
+        {"a_leftImg8bit.png": SQUARE},
+        {"mask_value": 26},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_folders_of_masks_as_tools_write_them(saved, case):
+    truth, predicted, options = FOLDERS[case]
+    root = saved(truth=truth, pred=predicted)
+    report = score(root / "truth", root / "pred", **options)
+    assert report.scores.miou == 1.0
+    assert report.scores.num_images == len(predicted)
+
+
+YOLO = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
+XML_POINTS = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in RING)
+LABELME_XML = (
+    "<annotation><filename>a.jpg</filename><object><name>car</name><deleted>0</deleted>"
+    f"<polygon>{XML_POINTS}</polygon></object><object><name>road</name><deleted>1</deleted>"
+    f"<polygon>{XML_POINTS}</polygon></object>"
+    f"<imagesize><nrows>{H}</nrows><ncols>{W}</ncols></imagesize></annotation>"
+)
+VIA = {
+    "a.jpg1": {
+        "filename": "a.jpg",
+        "regions": [
+            {
+                "shape_attributes": {
+                    "name": "polygon",
+                    "all_points_x": [x for x, _ in RING],
+                    "all_points_y": [y for _, y in RING],
+                },
+                "region_attributes": {"label": "car"},
+            }
+        ],
+    }
+}
+VIA_CSV = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+    'region_attributes\na.jpg,1,"{}",1,0,"{""name"":""rect"",""x"":2,""y"":3,""width"":7,'
+    '""height"":5}","{""label"":""car""}"\n'
+)
+CITYSCAPES = {
+    "imgHeight": H,
+    "imgWidth": W,
+    "objects": [
+        {"label": "cargroup", "polygon": RING},
+        {"label": "out of roi", "polygon": FAR_RING},
+    ],
+}
+CREATEML = [
+    {
+        "image": "a.jpg",
+        "annotations": [
+            {"label": "car", "coordinates": {"x": 5.5, "y": 5.5, "width": 7, "height": 5}}
+        ],
+    }
+]
+FORMATS = {
+    "via": ({"t.json": VIA}, {}),
+    "via project": ({"t.json": {"_via_settings": {}, "_via_img_metadata": VIA}}, {}),
+    "via CSV": ({"t.csv": VIA_CSV}, {"boxes": "fill"}),
+    "yolo": (
+        {"labels/a.txt": YOLO, "images/a.png": PHOTO, "data.yaml": "names: [car]\n"},
+        {"category": "car"},
+    ),
+    "yolo without images": ({"a.txt": YOLO}, {}),
+    "cityscapes": ({"a_gtFine_polygons.json": CITYSCAPES}, {"category": "car"}),
+    "createml": ({"t.json": CREATEML}, {"boxes": "fill"}),
+    "labelme-xml": ({"a.xml": LABELME_XML}, {}),
+}
+
+
+@pytest.mark.parametrize("case", FORMATS)
+def test_further_formats_are_read(saved, case):
+    files, options = FORMATS[case]
+    root = saved(truth=files, pred={"a.png": SQUARE})
+    (name,) = list(files)[:1]
+    truth = root / "truth" / name if case == "via CSV" else root / "truth"
+    opened = load_annotations(truth, **options)
+    assert opened.format == case.split(" ")[0]
+    assert score(opened, root / "pred").scores.miou == 1.0
+
+
+def test_coco_results_are_predictions_named_by_the_truth(saved):
+    truth = coco(RING, names=("second.jpg", "first.jpg"))
+    truth["annotations"].append({**rle(RIGHT), "id": 9, "image_id": 1})
+    found = [
+        {**rle(SQUARE), "score": 0.9},
+        {**rle(RIGHT), "score": 0.4},
+        {**rle(RIGHT), "score": 0.8, "image_id": 1},
+        {**rle(SQUARE), "score": 0.9, "category_id": 2},
+    ]
+    root = saved(truth={"t.json": truth}, pred={"r.json": found})
+    report = score(root / "truth" / "t.json", root / "pred" / "r.json", with_ap=True)
+    assert report.scores.miou == 1.0
+    assert report.average_precision == pytest.approx({"ap": 1, "ap50": 1, "ap75": 1})
+    assert any("1 detections with a score of at most 0.5" in note for note in report.notes)
+    report = score(root / "truth" / "t.json", root / "pred" / "r.json", pred_mask_value=">0.3")
+    assert report.scores.foreground.iou == pytest.approx(2 / 3)
+
+
+def test_average_precision_of_hard_masks_is_refused(saved):
+    root = saved(truth={"a.png": SQUARE}, pred={"a.png": SQUARE})
+    with pytest.raises(AnnotationRefused, match="leave out --ap"):
+        score(root / "truth", root / "pred", with_ap=True)
+
+
+def test_a_zip_of_masks_is_a_folder(tmp_path, saved):
+    saved(pred={"a.png": SQUARE})
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr("a.png", png(SQUARE))
+    assert score(tmp_path / "t.zip", tmp_path / "pred").scores.miou == 1.0
