@@ -33,6 +33,7 @@ NO_PIXELS = {
     "blocks_per_shard",
     "precision",
     "mask_cleanup",
+    "refine",
 }
 """Settings of the sampling that a picture of given psi and seed does not depend on."""
 

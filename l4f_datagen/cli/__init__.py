@@ -19,6 +19,7 @@ from l4f_datagen.cli.merge import merge
 from l4f_datagen.cli.pretrain import pretrain
 from l4f_datagen.cli.push import push
 from l4f_datagen.cli.recipes import recipes
+from l4f_datagen.cli.refine import refine
 from l4f_datagen.cli.report import report
 from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
@@ -131,6 +132,7 @@ for command in (
     convert,
     inspect,
     report,
+    refine,
     verify,
     doctor,
     segmenter,

@@ -106,6 +106,7 @@ def make(
     engine = engine_keys(source)
     recipe = resolve_recipe(**source, flags=given(named) | written)
 
+    from l4f_datagen.dataset.ledger import empty_masks_note
     from l4f_datagen.pipeline.job import Job
     from l4f_datagen.pipeline.make import make_dataset
 
@@ -131,6 +132,8 @@ def make(
     reasons = ", ".join(f"{reason} {times}" for reason, times in counts["rejected"].items())
     click.echo(f"{counts['accepted']} samples of {counts['attempted']} attempts in {out}")
     click.echo(f"rejected: {reasons or 'none'}")
+    if note := empty_masks_note(counts):
+        click.echo(note)
     if counts["filled_holes"]:
         click.echo(f"polygons fill {counts['filled_holes']} holes")
     if job.share:

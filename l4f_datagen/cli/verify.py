@@ -31,15 +31,14 @@ def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
       l4f-datagen verify out/cars
       l4f-datagen verify out/cars --json
     """
-    from tqdm import tqdm
-
     from l4f_datagen.core.errors import L4FError
+    from l4f_datagen.core.progress import Meter
     from l4f_datagen.dataset import verify as checks
     from l4f_datagen.dataset.manifest import read_manifest
 
     files = checks.count_files(read_manifest(dataset))
-    with tqdm(total=files, desc="verify", unit=" files", disable=None) as bar:
-        problems = checks.verify_dataset(dataset, bar.update)
+    with Meter(files, "verify", "files") as meter:
+        problems = checks.verify_dataset(dataset, meter.advance)
     if remove_changed:
         checks.remove_changed(dataset, problems)
     if as_json:

@@ -114,3 +114,18 @@ class Counts:
             "empty_masks": self.empty_masks,
             "filled_holes": self.filled_holes,
         }
+
+
+def empty_masks_note(counts: Mapping[str, Any]) -> str | None:
+    """Say how many accepted samples have an empty mask, and what to do; None where none has.
+
+    Args:
+        counts: of a manifest.
+    """
+    empty, accepted = counts["empty_masks"], counts["accepted"]
+    if not empty:
+        return None
+    remedy = "look at the contact sheet"
+    if 10 * empty > accepted:  # a few objects may be missed, a tenth is no accident
+        remedy = "the alpha network may be unusable: look at the contact sheet, use the filters"
+    return f"{empty} of {accepted} masks are empty; {remedy}"

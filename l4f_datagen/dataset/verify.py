@@ -73,16 +73,10 @@ def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Proble
     local = (folder / RUN).exists()
     problems: list[Problem] = []
 
-    def check(one: _Check) -> Problem | None:
-        is_folder = "files" in one.fact
-        if is_folder:
-            wrong = _folder_problem(folder / one.path, one.fact, one.names)
-        else:
-            wrong = _file_problem(folder / one.path, one.fact)
-        done(one.fact.get("files", 1))
-        if wrong is None:
-            return None
-        return Problem(one.path, wrong, _remedy(one.shard, wrong, local), one.shard)
+    def check(one: _Check) -> str | None:
+        if "files" in one.fact:
+            return _folder_problem(folder / one.path, one.fact, one.names)
+        return _file_problem(folder / one.path, one.fact)
 
     absent = frozenset[str]() if local else _absent(folder, manifest)
     checks = [
@@ -92,7 +86,11 @@ def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Proble
     ]
     checks += _shard_checks(folder, manifest, local, absent, problems)
     with ThreadPoolExecutor(min(MAX_THREADS, usable_cores()), "verify") as pool:
-        problems += filter(None, pool.map(check, checks))
+        for one, wrong in zip(checks, pool.map(check, checks), strict=True):
+            done(one.fact.get("files", 1))
+            if wrong is not None:
+                remedy = _remedy(one.shard, wrong, local)
+                problems.append(Problem(one.path, wrong, remedy, one.shard))
     return sorted(problems, key=lambda one: one.path)
 
 

@@ -74,6 +74,8 @@ class SamplingPart(Part):
     style_mixing: Share = 0.0
     """Share of samples whose finer layers take the w of a second z."""
     noise_mode: Literal["const", "random", "none"] = "const"
+    refine: Literal["none", "guided", "matting"] = "none"
+    """How alpha is drawn to the edges of the image, before mask and filters."""
     mask_cleanup: tuple[Literal["largest_component", "fill_holes"], ...] = ()
     """What is done to the mask behind the threshold; it is then not alpha > threshold alone."""
     block_size: Annotated[Whole, Field(ge=1, le=4096)] = 32

@@ -61,6 +61,8 @@ def recipe_hash(
     values["sampling"]["latents"] = latents
     if recipe.sampling.same_seeds:  # as in version 0.1, so that its datasets keep their hash
         del values["sampling"]["same_seeds"]
+    if recipe.sampling.refine == "none":
+        del values["sampling"]["refine"]
     values["alpha"] = {"weights": alpha, "background": recipe.alpha.background}
     values["output"]["composites_folder"] = backgrounds
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))

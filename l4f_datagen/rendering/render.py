@@ -17,6 +17,7 @@ from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synth
 from l4f_datagen.recipe import Recipe, SplitPart
 from l4f_datagen.rendering.plan import Draw, split_of
 from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes
+from l4f_datagen.rendering.refine import Method, guided_filter, matting
 from l4f_datagen.rendering.styles import Styles, styles_of
 
 HALF_RESOLUTIONS = 4
@@ -42,6 +43,7 @@ class Renderer:
         crop: left, top, right, bottom of the image on the canvas, for image and alpha alike.
         styles: where ws come from.
         background: how the trunk is muted for ``Sample.background``; None renders none.
+        refine: how alpha is drawn to the edges of the image, see ``refine``.
         mask_cleanup: names from ``CLEANUP``, done to the mask in this order.
         split: shares of train, val and test.
         probes: score name -> what measures it on the device.
@@ -55,6 +57,7 @@ class Renderer:
     crop: tuple[int, int, int, int] | None = None
     styles: Styles = DRAWN
     background: Mute | None = None
+    refine: Method = "none"
     mask_cleanup: tuple[str, ...] = ()
     split: SplitPart = ALL_TRAIN
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -87,7 +90,10 @@ class Renderer:
         synthesis, alphas = self._paint(ws, noise)
         arrays = {"image": self._pixels(synthesis.image)}
         if alphas is not None:
-            arrays["alpha"] = self._cropped(alphas)[:, 0].contiguous()
+            matte = self._cropped(alphas)
+            if self.refine == "guided":
+                matte = guided_filter(arrays["image"].permute(0, 3, 1, 2) / 255, matte)
+            arrays["alpha"] = matte[:, 0].contiguous()
         if self.background is not None:
             with self._precision():
                 muted = self.generator.synthesis(ws, noise, self.background, half=self._half)
@@ -175,6 +181,8 @@ class Rendering:
         alphas = host.pop("alpha", np.zeros(images.shape[:3], np.float32))
         backgrounds = host.pop("background", None)
         made = []
+        if renderer.refine == "matting":
+            alphas = np.stack([matting(*pair) for pair in zip(images, alphas, strict=True)])
         for k, draw in enumerate(self._draws):
             mask = alpha_to_mask(alphas[k], renderer.mask_threshold)
             scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
@@ -239,6 +247,7 @@ def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None
         crop=recipe.generator.crop,
         styles=styles_of(recipe.sampling, generator),
         background=mute if wants_background else None,
+        refine=recipe.sampling.refine,
         mask_cleanup=recipe.sampling.mask_cleanup,
         split=recipe.output.split,
         probes={} if alpha is None else open_probes(recipe.filters, recipe.generator, generator),

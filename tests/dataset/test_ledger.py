@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.dataset.ledger import Counts, ledger_row
+from l4f_datagen.dataset.ledger import Counts, empty_masks_note, ledger_row
 
 PIXELS = {
     "image": np.zeros((1, 1, 3), np.uint8),
@@ -45,3 +46,16 @@ def test_counts_add_up_in_parts_as_in_one():
     }
     assert (whole.first_seed, whole.last_seed) == (0, 5)
     assert (Counts().first_seed, Counts().last_seed) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("empty", "told"),
+    [
+        (0, None),
+        (3, "3 of 60 masks are empty; look at the contact sheet"),
+        (60, "60 of 60 masks are empty; the alpha network may be unusable: look at the contact"),
+    ],
+)
+def test_empty_masks_are_told_with_what_to_do(empty, told):
+    note = empty_masks_note({"empty_masks": empty, "accepted": 60})
+    assert note is told is None or note.startswith(told)

@@ -384,6 +384,7 @@ DECIDES = {
     "filters.flip": {"min_iou": 0.5},
     "filters.duplicates": {"min_distance": 0.1},
     "sampling.same_seeds": True,
+    "sampling.refine": "guided",
     "output.formats": ["png"],
     "output.category": "other",
     "output.mask_threshold": 0.5,

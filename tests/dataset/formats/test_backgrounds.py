@@ -206,8 +206,8 @@ def test_a_dataset_does_not_become_its_own_background(pictures, tmp_path, place)
     with pytest.raises(UsageError) as told:
         refuse_among_backgrounds(output, tmp_path / place)
     assert str(told.value) == (
-        f"{tmp_path / place}: lies in the folder of backgrounds {pictures}, and its pictures would "
-        "count there; choose a folder outside of it"
+        f"{tmp_path / place}: is inside the folder of backgrounds {pictures}: its images would "
+        "become backgrounds; choose a folder outside of it"
     )
     assert told.value.exit_code == 2
 

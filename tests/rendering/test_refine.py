@@ -1,0 +1,153 @@
+"""Edges: a blurred or shifted alpha of a disc comes back to the disc that the image shows."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from scipy import ndimage
+
+from l4f_datagen.cli import cli
+from l4f_datagen.rendering.plan import Draw
+from l4f_datagen.rendering.refine import guided_filter, matting, refine_alpha
+from l4f_datagen.rendering.render import Renderer
+
+
+def make_disc(side=96, radius=28):
+    """Image uint8 of a red disc on green with noise, and the disc itself."""
+    rows, columns = np.mgrid[:side, :side] - side / 2 + 0.5
+    disc = np.hypot(rows, columns) < radius
+    image = np.where(disc[..., None], [200, 60, 40], [40, 150, 60])
+    image = image + np.random.RandomState(0).randint(-12, 13, image.shape)
+    return image.clip(0, 255).astype(np.uint8), disc
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+@pytest.mark.parametrize("method", ["guided", "matting"])
+def test_a_plump_mask_shrinks_to_the_disc(method):
+    if method == "matting":
+        pytest.importorskip("pymatting", reason="the extra `matting`")
+    image, disc = make_disc()
+    plump = ndimage.binary_dilation(disc, iterations=1)
+    refined = refine_alpha(image, plump.astype(np.float32), method)
+    assert refined.dtype == np.float32
+    assert refined.min() >= 0
+    assert refined.max() <= 1
+    assert iou(refined > 0.5, disc) > max(0.97, iou(plump, disc) + 0.02)
+
+
+@pytest.mark.parametrize("method", ["guided", "matting"])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_empty_and_full_masks_stay(method, level):
+    image, disc = make_disc(48)
+    alpha = np.full(disc.shape, level, np.float32)
+    np.testing.assert_allclose(refine_alpha(image, alpha, method), alpha, atol=1e-5)
+
+
+def test_an_alpha_without_a_certain_pixel_stays():
+    image, disc = make_disc(48)
+    alpha = np.where(disc, 0.6, 0.4).astype(np.float32)
+    assert matting(image, alpha) is alpha
+
+
+def test_the_guided_filter_is_the_same_for_any_number_of_threads():
+    images = torch.rand(3, 3, 65, 40, generator=torch.Generator().manual_seed(1))
+    alphas = torch.rand(3, 1, 65, 40, generator=torch.Generator().manual_seed(2))
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            found.append(guided_filter(images, alphas))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+    alone = torch.cat([guided_filter(images[k : k + 1], alphas[k : k + 1]) for k in range(3)])
+    torch.testing.assert_close(alone, found[0], rtol=0, atol=1e-6)
+
+
+def test_a_large_image_is_solved_at_a_smaller_size(monkeypatch):
+    pytest.importorskip("pymatting", reason="the extra `matting`")
+    monkeypatch.setattr("l4f_datagen.rendering.refine.MAX_MATTING_PX", 64)
+    image, disc = make_disc(128, 40)
+    refined = matting(image, ndimage.binary_dilation(disc).astype(np.float32))
+    assert iou(refined > 0.5, disc) > 0.95
+
+
+def test_the_renderer_refines_before_the_mask_is_cut(make_generator, make_alpha):
+    generator = make_generator()
+    plain = Renderer(generator, make_alpha(generator), mask_threshold=0.5)
+    draws = [Draw(1, 1.0, 3), Draw(2, 0.5, 4)]
+    for one, other in zip(
+        plain.render(draws), replace(plain, refine="guided").render(draws), strict=True
+    ):
+        np.testing.assert_array_equal(one.image, other.image)
+        wanted = refine_alpha(one.image, one.alpha, "guided")
+        np.testing.assert_allclose(other.alpha, wanted, atol=1e-5)
+        np.testing.assert_array_equal(other.mask, other.alpha > 0.5)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    image, disc = make_disc()
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(image).save(tmp_path / "images/a.jpg", quality=98, subsampling=0)
+    mask = ndimage.binary_dilation(disc)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks/a.png")
+    return tmp_path, disc
+
+
+def refined(folder, *flags):
+    paths = (f"--{name}={folder / name}" for name in ("images", "masks", "out"))
+    return CliRunner().invoke(cli, ["refine", *paths, "--method=guided", *flags])
+
+
+def test_the_command_writes_soft_alphas_and_masks(folders):
+    folder, disc = folders
+    run = refined(folder, "--json")
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout) == {"out": str(folder / "out"), "masks": 1, "unchanged": 0}
+    with (
+        Image.open(folder / "out/masks/a.png") as mask,
+        Image.open(folder / "out/alpha/a.png") as a,
+    ):
+        assert (mask.mode, a.mode) == ("L", "L")
+        assert iou(np.asarray(mask) == 255, disc) > 0.97
+        assert len(np.unique(a)) > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        ("size", 4, "a.png: is 10 x 12 px, its image 96 x 96; give masks of the size of their"),
+        ("name", 2, "masks: 1 masks have no image of the same name, such as b"),
+        ("twice", 2, "images: has two files of one name, a.jpg and a.png"),
+        ("text", 4, "masks/a.png: is not a readable image"),
+        ("none", 2, "masks: contains no image"),
+    ],
+)
+def test_what_cannot_be_refined_is_one_line(folders, change, code, told):
+    folder, _ = folders
+    mask = folder / "masks/a.png"
+    if change == "size":
+        Image.new("L", (10, 12)).save(mask)
+    elif change == "name":
+        mask.rename(folder / "masks/b.png")
+    elif change == "twice":
+        (folder / "images/a.png").write_bytes(mask.read_bytes())
+    elif change == "text":
+        mask.write_text("no image")
+    else:
+        mask.unlink()
+    run = refined(folder)
+    assert run.exit_code == code
+    assert told in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert not (folder / "out").exists()
