@@ -7,14 +7,26 @@ from . import labels4free, nvlabs, state_dicts, tensorflow
 from .containers import Container
 from .native import Native, read_metadata
 from .pickle_machine.source import ByteSource
+from .shapes import agreed_clamp
 from .stand_ins import ModuleRecord
 from .tensors import FLATTEN, Entries, Entry, StoredTensor, rename
 
 REMEDY = "the README lists what can be opened"
 # Keys under which codes keep the averaged generator (weights averaged over the training; the one
 # to sample from), and the generator as it was trained last.
-AVERAGED = ("G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth", "g_running")
+AVERAGED = (
+    "G_ema",
+    "g_ema",
+    "params_ema",
+    "generator_ema",
+    "generator_smooth",
+    "g_running",
+    "netG_ema",
+    "model_ema",
+    "ema",
+)
 LAST = ("G", "g", "generator", "params", "state_dict", "GAN")
+LAST_USED = "it holds no averaged generator, so {} is used, the one last trained"
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,11 @@ def generator_layout(
     if _is_native(container):
         layout = _native(source, container, "generator")
     elif tensorflow.is_tensorflow(loaded):
-        layout = Layout("nvlabs-tensorflow", *tensorflow.generator_entries(source, loaded))
+        notes: tuple[str, ...] = ()
+        if isinstance(loaded, tuple) and len(loaded) == 3 and loaded[2] is None:
+            loaded, notes = loaded[0], (LAST_USED.format("G"),)
+        parts = tensorflow.generator_entries(source, loaded)
+        layout = Layout("nvlabs-tensorflow", *parts, notes=notes)
     elif labels4free.is_labels4free(loaded):
         raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     else:
@@ -101,8 +117,7 @@ def _find_generator(loaded: object) -> tuple[str, object, tuple[str, ...]]:
                 return key, loaded[key], ()
         for key in LAST:
             if isinstance(loaded.get(key), dict | ModuleRecord):
-                note = f"it holds no averaged generator, so {key} is used, the one last trained"
-                return key, loaded[key], (note,)
+                return key, loaded[key], (LAST_USED.format(key),)
     return "", loaded, ()
 
 
@@ -163,11 +178,7 @@ def _is_native(container: Container) -> bool:
 def _native(source: ByteSource, container: Container, kind: str) -> Layout:
     native = read_metadata(source, container.metadata or {}, kind)
     entries = {key: Entry(key, stored) for key, stored in container.tensors.items()}
-    clamp = native.spec.get("conv_clamp")
-    if clamp is not None:
-        if isinstance(clamp, bool) or not isinstance(clamp, int | float) or not 0 < clamp < 1e9:
-            raise source.refuse(f"has the conv_clamp {clamp!r}", "write the file again")
-        clamp = float(clamp)
+    clamp = agreed_clamp(source, [native.spec.get("conv_clamp")])
     return Layout("l4f-datagen", entries, clamp, native)
 
 

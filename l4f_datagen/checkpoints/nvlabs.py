@@ -16,7 +16,7 @@ from l4f_datagen.models.layers import EPS
 
 from .pickle_machine.machine import show
 from .pickle_machine.source import ByteSource
-from .shapes import SIDES
+from .shapes import SIDES, agreed_clamp
 from .stand_ins import ModuleRecord
 from .state_dicts import nvlabs_rules, refuse_other_codes
 from .tensors import KEEP, Change, Entries, Entry, Rules, Shape, StoredTensor, rename
@@ -28,7 +28,6 @@ MAX_DEPTH = 8
 MAX_NAME = 100
 LR_MULTIPLIER = 0.01  # of the mapping network, in every configuration of NVIDIA's codes
 TOLERANCE = 1e-6
-MAX_CLAMP = 1e9
 
 # What attributes of the modules must be, where a file has them: our layers have these built in.
 FIXED: tuple[tuple[str, str, object], ...] = (
@@ -63,7 +62,11 @@ def take_apart(source: ByteSource, root: ModuleRecord, name: str) -> Tree:
     tensors: dict[str, StoredTensor] = {}
     modules: dict[str, Mapping[object, object]] = {}
     classes: set[str] = set()
-    waiting: list[tuple[str, object]] = [("", root)]
+    whole: object = root
+    while isinstance(whole, ModuleRecord) and whole.class_name.endswith("DataParallel"):
+        inside = whole.state.get("_modules") if isinstance(whole.state, dict) else None
+        whole = inside.get("module") if isinstance(inside, dict) else None
+    waiting: list[tuple[str, object]] = [("", whole)]
     while waiting:
         place, module = waiting.pop()
         state = module.state if isinstance(module, ModuleRecord) else None
@@ -115,7 +118,14 @@ def generator_entries(
         if not name.startswith("mapping.embed.")
     }
     entries = rename(source, tensors, nvlabs_rules(), prefix, REMEDY)
-    clamp = _clamp(source, tree)
+    clamp = agreed_clamp(
+        source,
+        [
+            state["conv_clamp"]
+            for name, state in tree.modules.items()
+            if name.startswith("synthesis.b") and "conv_clamp" in state
+        ],
+    )
     if embedding or _number(tree.modules[""].get("c_dim")):
         return fold_class(source, entries, embedding, class_index), clamp
     if class_index is not None:
@@ -177,21 +187,6 @@ def _same(found: object, wanted: object) -> bool:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _clamp(source: ByteSource, tree: Tree) -> float | None:
-    """Return the clamp of the synthesis layers; it is one number in every file there is."""
-    found: set[float | None] = set()
-    for name, state in tree.modules.items():
-        clamp = state.get("conv_clamp")
-        if name.startswith("synthesis.b") and "conv_clamp" in state:
-            number = _number(clamp)
-            if clamp is not None and (number is None or not 0 < number < MAX_CLAMP):
-                raise source.refuse(f"has {name}.conv_clamp = {show(clamp)}", REMEDY)
-            found.add(number)
-    if len(found) > 1:
-        raise source.refuse("has layers with different conv_clamp", REMEDY)
-    return found.pop() if found else None
 
 
 WEIGHT, BIAS = "mapping.fc.0.weight", "mapping.fc.0.bias"

@@ -19,6 +19,7 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.spec import GeneratorSpec
 
+from .pickle_machine.machine import show
 from .pickle_machine.source import ByteSource
 from .tensors import Change, Entries, Entry, Shape
 
@@ -29,6 +30,7 @@ LAYERS = ["b4.conv1", *(f"b{side}.{conv}" for side in SIDES[1:] for conv in ("co
 RGB_LAYERS = [f"b{side}.torgb" for side in SIDES]
 # Eight in the paper, two in many networks of the ADA code.
 MAX_MAPPING_LAYERS = 64
+MAX_CLAMP = 1e9  # beyond, float32 activations would not be finite long before
 OPTIONAL = re.compile(r"w_avg|.*\.noise_const")
 LISTED = 4  # names that a message shows
 REMEDY = "give a complete StyleGAN2 checkpoint"
@@ -76,6 +78,25 @@ def state_shapes(make: Callable[[], nn.Module]) -> Shapes:
     """Return our key -> shape of a network's state."""
     state = without_memory(make).state_dict()
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
+    """Return the bound that a network's layers clip at, None for none.
+
+    Raises:
+        CheckpointRefused: layers differ, or a bound is no positive number.
+    """
+    found: set[float | None] = set()
+    for clamp in clamps:
+        if clamp is None:
+            found.add(None)
+        elif isinstance(clamp, int | float) and clamp is not True and 0 < clamp < MAX_CLAMP:
+            found.add(float(clamp))
+        else:
+            raise source.refuse(f"has the conv_clamp {show(clamp)}", REMEDY)
+    if len(found) > 1:
+        raise source.refuse("has layers with different conv_clamp", REMEDY)
+    return found.pop() if found else None
 
 
 def generator_state(

@@ -44,11 +44,12 @@ NUMBERS = {
     "b1": (torch.bool, "?"),
 }
 MAX_DIMS = 32  # NumPy's own limit before version 2
-# Classes of rosinality's file model.py and its forks, which live in packages of any name.
+# Classes of rosinality's and NVIDIA's networks and their forks, which live in packages of any name.
 NETWORK_CLASSES = re.compile(
     r"Generator|PixelNorm|EqualLinear|EqualConv2d|ModulatedConv2d|StyledConv|ToRGB|ConstantInput"
     r"|NoiseInjection|Upsample|Downsample|Blur|FusedLeakyReLU|ScaledLeakyReLU|Discriminator"
-    r"|ConvLayer|ResBlock"
+    r"|ConvLayer|ResBlock|MappingNetwork|SynthesisNetwork|SynthesisBlock|SynthesisLayer|ToRGBLayer"
+    r"|FullyConnectedLayer|Conv2dLayer|DiscriminatorBlock|DiscriminatorEpilogue|MinibatchStdLayer"
 )
 TENSORFLOW_NETWORK = "dnnlib.tflib.network.Network"
 
@@ -234,7 +235,9 @@ def find_global(module: str, name: str) -> object | None:
     if (module, name) in TABLE:
         return TABLE[module, name]
     dotted = f"{module}.{name}"
-    if module.startswith("torch.nn.modules.") or NETWORK_CLASSES.fullmatch(name):
+    if module.startswith(("torch.nn.modules.", "torch.nn.parallel.")) or NETWORK_CLASSES.fullmatch(
+        name
+    ):
         return StandIn(dotted, lambda *args: ModuleRecord(dotted, args))
     return None
 

@@ -11,7 +11,7 @@ import torch
 
 from .pickle_machine.machine import Record, show
 from .pickle_machine.source import ByteSource, Span
-from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES
+from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES, agreed_clamp
 from .stand_ins import TENSORFLOW_NETWORK, ArrayRecord
 from .state_dicts import refuse_other_codes
 from .tensors import (
@@ -74,7 +74,8 @@ def generator_entries(source: ByteSource, loaded: object) -> tuple[Entries, floa
     refuse_other_codes(source, list(variables))
     _check_options(source, options, "skip", any(name.startswith("Label") for name in variables))
     entries = rename(source, variables, _generator_rules(), "Gs.", REMEDY)
-    return entries, _clamp(source, options)
+    clamps = [kwargs["conv_clamp"] for kwargs in options if kwargs.get("conv_clamp") is not None]
+    return entries, agreed_clamp(source, clamps)
 
 
 def discriminator_entries(source: ByteSource, loaded: object) -> Entries:
@@ -101,11 +102,7 @@ def _network(
     waiting = [(root, 0)]
     while waiting:
         network, depth = waiting.pop()
-        state = (
-            network.state
-            if isinstance(network, Record) and network.name == TENSORFLOW_NETWORK
-            else None
-        )
+        state = network.state if is_tensorflow(network) and isinstance(network, Record) else None
         if not isinstance(state, dict) or depth > MAX_DEPTH:
             raise source.refuse(f"has no {what}", REMEDY)
         kwargs, components = state.get("static_kwargs"), state.get("components", {})
@@ -153,21 +150,6 @@ def _check_options(
             if name in kwargs and kwargs[name] not in wanted:
                 problem = f"has {name} = {show(kwargs[name])}, expected {wanted[0]}"
                 raise source.refuse(problem, REMEDY)
-
-
-def _clamp(source: ByteSource, options: list[Options]) -> float | None:
-    """Return the clamp that network and components agree on."""
-    clamps: set[float] = set()
-    for kwargs in options:
-        clamp = kwargs.get("conv_clamp")
-        if clamp is None:
-            continue
-        if isinstance(clamp, bool) or not isinstance(clamp, int | float) or not 0 < clamp < 1e9:
-            raise source.refuse(f"has the conv_clamp {show(clamp)!r}", REMEDY)
-        clamps.add(float(clamp))
-    if len(clamps) > 1:
-        raise source.refuse(f"has components with different conv_clamp {sorted(clamps)}", REMEDY)
-    return clamps.pop() if clamps else None
 
 
 def _generator_rules() -> Rules:

@@ -180,7 +180,7 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
         ({"spec": "3"}, "spec or training is no object"),
         ({"spec": None}, "metadata that cannot be read"),
         ({"spec": '{"conv_clamp": -1}'}, "conv_clamp -1"),
-        ({"spec": '{"conv_clamp": "x"}'}, "conv_clamp 'x'"),
+        ({"spec": '{"conv_clamp": "x"}'}, "conv_clamp x"),
         ({"spec": '{"conv_clamp": true}'}, "conv_clamp True"),
         ({"licence": "[]"}, "licence that is no object"),
         ({"licence": '{"name": "x"}'}, "licence without name"),

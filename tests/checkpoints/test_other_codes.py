@@ -76,6 +76,8 @@ def test_a_whole_module_of_rosinalitys_code(tmp_path: Path, foreign: ModuleType)
     assert open_generator(path).format == "rosinality"
     _assert_same(path, generator, w_avg=False)
     _assert_same(foreign.write_foreign_module(path, {"g_ema": module}), generator, w_avg=False)
+    parallel = nn.DataParallel(module)
+    _assert_same(foreign.write_foreign_module(path, parallel), generator, w_avg=False)
 
 
 @pytest.mark.parametrize("key", ["G", "g"])
