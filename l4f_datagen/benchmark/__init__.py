@@ -1,1 +1,1 @@
-"""Benchmark: the paper's tables for one domain, every method on the same generated pictures."""
+"""The paper's tables for one domain: the method, its ablations and other methods."""

@@ -1,36 +1,77 @@
-"""Bench: what every method of a benchmark works on, and what a method is."""
+"""Bench: one opened domain, the images that every method masks, and what a method is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.training_folder import claim_folder
-from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.generator import Generator, Synthesis
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.plan import Draw
-from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
 from l4f_datagen.toys.scene import MAX_SIZE, MIN_SIZE, TOYS
 
-FIRST_SEED = 500_000
-"""Of the pictures that are scored; the ones that rivals learn from are other seeds."""
-LEARNT_SEED = 600_000
+EVAL_SEED = 500_000
+"""First seed of the images that are scored; far above the seeds of usual datasets."""
+TRAINING_SEED = 600_000
+"""First seed of the images that methods are trained on; no image is in both."""
 BLOCK = 50
-"""Pictures in memory at once."""
+"""Images in memory at once."""
+IMAGES = "images"
 
 Masks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some pictures to be masked.
+class BenchmarkConfig:
+    """What to compare.
 
     Attributes:
-        draws: how they were generated; empty for renders, which come from no generator.
+        recipe: of the domain.
+        out: the benchmark's folder.
+        methods: names from ``METHODS``; None: all that can run.
+        training_seeds: every trained method is trained once with each.
+        num_images: images at every psi.
+        psis: truncations.
+        steps: length of every method's training; None: each method's own.
+        truth: folder of masks to score against; None: a toy domain's own.
+        unrelated: folder of images for ``unrelated-backgrounds``.
+        external: name -> folder of masks of an external tool.
+        images_only: write the images and stop.
+        device: see ``choose_device``.
+        offline: fetch nothing.
+    """
+
+    recipe: Recipe
+    out: Path
+    methods: tuple[str, ...] | None = None
+    training_seeds: tuple[int, ...] = (0, 1, 2)
+    num_images: int = 1_000
+    psis: tuple[float, ...] = (1.0,)
+    steps: int | None = None
+    truth: Path | None = None
+    unrelated: Path | None = None
+    external: Mapping[str, Path] = field(default_factory=dict)
+    images_only: bool = False
+    device: str = "auto"
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images to be masked.
+
+    Attributes:
+        draws: how they were generated; empty for renders of a toy domain.
         images: uint8 ``n h w 3``.
     """
 
@@ -38,77 +79,118 @@ class Block:
     images: NDArray[np.uint8]
 
 
-Labeller = Callable[[Block], Masks]
-"""Masks bool ``n h w`` of a block."""
-
-
 @dataclass(frozen=True)
 class Bench:
     """One domain, opened.
 
     Attributes:
-        recipe: its sampling names no latents.
+        config: what to compare.
+        recipe: of the domain, without latents: images come from seeds.
         checkpoint: of the generator.
         generator: frozen, on its device.
-        out: the benchmark's folder.
-        num_images: pictures scored at every psi.
-        steps: length of every method's training; None: each method's own.
-        unrelated: folder of pictures that show nothing of the domain, or None.
-        offline: fetch nothing.
     """
 
+    config: BenchmarkConfig
     recipe: Recipe
     checkpoint: GeneratorCheckpoint
     generator: Generator
-    out: Path
-    num_images: int
-    steps: int | None
-    unrelated: Path | None
-    offline: bool = False
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Renders pictures as ``make`` does, before any filter; has no alpha network yet."""
+        """Renders images as ``make`` does, before any filter; without an alpha network."""
         return replace(renderer_of(self.recipe, self.generator, None), probes={}, background=None)
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of the pictures, px."""
+        """Height and width of the images, px."""
         side = self.generator.spec.resolution
         left, top, right, bottom = self.recipe.generator.crop or (0, 0, side, side)
         return bottom - top, right - left
 
     @property
     def is_toy(self) -> bool:
-        """Whether pictures of this domain can be rendered with their exact masks."""
-        side = self.generator.spec.resolution
-        fits = MIN_SIZE <= side <= MAX_SIZE and self.recipe.generator.crop is None
-        return self.recipe.domain in TOYS and fits
+        """Whether images of this domain can be rendered with their exact masks."""
+        fits = MIN_SIZE <= self.generator.spec.resolution <= MAX_SIZE
+        return self.recipe.domain in TOYS and fits and self.recipe.generator.crop is None
 
-    def draws(self, psi: float) -> list[Draw]:
-        """List the scored pictures of one psi."""
-        return [Draw(k + 1, psi, FIRST_SEED + k) for k in range(self.num_images)]
+    def eval_draws(self, psi: float) -> list[Draw]:
+        """List the scored images of one psi."""
+        return [Draw(k + 1, psi, EVAL_SEED + k) for k in range(self.config.num_images)]
+
+    def training_draws(self, number: int, first: int = 0) -> list[Draw]:
+        """List images to train on, at the psi of the recipe's training."""
+        psi = self.recipe.alpha.training.psi
+        return [Draw(k + 1, psi, TRAINING_SEED + k) for k in range(first, first + number)]
+
+    @torch.no_grad()
+    def synthesis(self, draws: Sequence[Draw]) -> Synthesis:
+        """Run the generator for draws: features and image that their images are made from."""
+        renderer = self.renderer
+        noise = self.generator.noise(renderer.noise_mode, [noise_stream(d.seed) for d in draws])
+        ws = renderer.styles.ws(self.generator, draws)
+        synthesis: Synthesis = self.generator.synthesis(ws, noise)
+        return synthesis
+
+    def write_images(self) -> None:
+        """Render what is missing of the scored images, as ``images/KEY.png``."""
+        (self.config.out / IMAGES).mkdir(exist_ok=True)
+        for psi in self.config.psis:
+            for draws in blocks_of(self.eval_draws(psi)):
+                if all(self._image_path(draw.key).exists() for draw in draws):
+                    continue
+                for sample in self.renderer.render(draws):
+                    save_png(Image.fromarray(sample.image), self._image_path(sample.key))
+
+    def read_block(self, draws: list[Draw]) -> Block:
+        """Read scored images.
+
+        Raises:
+            InputRefused: a file that is no image, or of another size.
+        """
+        return Block(draws, np.stack([self._read_image(draw.key) for draw in draws]))
+
+    def _image_path(self, key: str) -> Path:
+        return self.config.out / IMAGES / f"{key}.png"
+
+    def _read_image(self, key: str) -> NDArray[np.uint8]:
+        path, remedy = self._image_path(key), "remove it and run the command again"
+        try:
+            with Image.open(path) as image:
+                found = image.size[::-1]
+                if found == self.size_hw:
+                    return np.asarray(image.convert("RGB"))
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise InputRefused(str(path), "is not a readable image", remedy) from error
+        wanted = f"{self.size_hw[1]} x {self.size_hw[0]}"
+        problem = f"is {found[1]} x {found[0]} pixels, expected {wanted}"
+        raise InputRefused(str(path), problem, remedy)
 
     def network_folder(self, name: str, seed: int) -> Path:
-        """Where a method's trained network is kept."""
-        return self.out / "networks" / f"{name}-seed{seed}"
+        """Where the trained network of a method and training seed is kept."""
+        return self.config.out / "networks" / f"{name}-seed{seed}"
+
+
+def blocks_of(draws: Sequence[Draw]) -> Iterator[list[Draw]]:
+    """Cut draws into blocks."""
+    for start in range(0, len(draws), BLOCK):
+        yield list(draws[start : start + BLOCK])
 
 
 def claim_network(folder: Path, identity: str) -> None:
-    """Make a folder that of one trained network; errors as ``training_folder.claim_folder``."""
+    """Reserve a folder for one trained network; errors as ``training_folder.claim_folder``."""
     claim_folder(folder, identity, other="holds a network that was trained in another way")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method that is ready to mask pictures.
+    """A method that is ready to mask images.
 
     Attributes:
-        label: masks blocks.
-        collapse: how its training ended where it collapsed for good, else None.
+        label: masks bool ``n h w`` of a block.
+        collapse: how its training ended if it collapsed in every attempt, else None.
     """
 
-    label: Labeller
+    label: Callable[[Block], Masks]
     collapse: str | None = None
 
 
@@ -117,21 +199,19 @@ class Method:
     """One line of the tables.
 
     Attributes:
-        about: what it is, a line.
         prepare: trains it with a training seed, or opens what is trained.
-        settings: names all that decides its masks but the seed; any text.
-        lacking: why it cannot run here, None when it can.
-        same_as: name of a method that would do exactly the same here, or None.
-        check: refuses what ``prepare`` would, before anything is written or trained.
+        settings: names everything that decides its masks except the seed; any text.
+        lacking: why it cannot run here, None if it can.
+        same_as: name of a method that does exactly the same here, or None.
+        check: refuses what ``prepare`` would refuse, before anything is written or trained.
         seeded: whether the training seed matters.
-        pictures_alone: needs no generator, so that renders can be given to it too.
+        takes_renders: needs only images, so that it can mask renders too.
     """
 
-    about: str
     prepare: Callable[[Bench, int], Prepared]
     settings: Callable[[Bench], str]
     lacking: Callable[[Bench], str | None] = lambda bench: None
     same_as: Callable[[Bench], str | None] = lambda bench: None
     check: Callable[[Bench], object] = lambda bench: None
     seeded: bool = True
-    pictures_alone: bool = False
+    takes_renders: bool = False

@@ -1,56 +1,89 @@
-"""Supervised nets: on renders with exact masks (pseudo-truth, ceiling), on generated labels."""
+"""Networks that are trained on masks: the upper bounds, and the U-Net that draws a toy's truth."""
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from l4f_datagen.benchmark.alphas import ALPHAS
-from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
-from l4f_datagen.benchmark.images import blocks_of, learnt_draws
+from l4f_datagen.benchmark.alphas import ALPHAS, changed, check_features, label
+from l4f_datagen.benchmark.bench import (
+    Bench,
+    Block,
+    Masks,
+    Method,
+    Prepared,
+    blocks_of,
+    claim_network,
+)
+from l4f_datagen.checkpoints.native import save_alpha
+from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import image_to_uint8
+from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, run_training
 from l4f_datagen.segmenter.training import Arrays, Batch, Plan, predict
 from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
+from l4f_datagen.training.state import build_alpha
 
 THRESHOLD = 0.5
+TRUTH = "truth"
+"""Folder of the pseudo-truth, and the name of its row."""
+TRUTH_SEED = 0
+NO_SAMPLES = Arrays(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 1, 1), np.float32))
+EPSILON = 1e-5
+"""Alphas stay this far from 0 and 1, where the cross-entropy has no slope."""
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """How the supervised nets learn and are examined.
+class UNetSizes:
+    """How much the U-Nets are trained and evaluated on.
 
     Attributes:
-        scenes: renders with exact masks to learn from, scene seeds from 0.
-        samples: generated pictures with labels of the full method to learn from.
+        scenes: renders with exact masks to train on, scene seeds from 0.
+        samples: generated images labelled by ``full`` to train on.
         steps: of AdamW.
-        exam_scenes: renders never learnt from, scene seeds from ``HELD_OUT_SEED``.
+        eval_scenes: other renders for evaluation, scene seeds from ``HELD_OUT_SEED``.
     """
 
     scenes: int = 12_000
     samples: int = 5_000
     steps: int = 1_000
-    exam_scenes: int = 4_000
+    eval_scenes: int = 4_000
 
 
-LESSONS = Lessons()
-NONE = Arrays(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 1, 1), np.float32))
+UNETS = UNetSizes()
 
 
-class Lazily:
-    """Samples that are made when the first batch is asked for: not where all is trained already.
+@dataclass(frozen=True)
+class TaughtPlan:
+    """How an alpha network is trained on the truth.
 
-    Args:
-        count: how many.
-        make: makes them.
+    Attributes:
+        steps: of Adam.
+        batch: images per step; each image is used once.
+        learning_rate: constant for the first half, then falling to 0.
     """
+
+    steps: int = 300
+    batch: int = 16
+    learning_rate: float = 5e-3
+
+
+TAUGHT = TaughtPlan()
+
+
+class LazyArrays:
+    """``count`` samples that ``make`` makes for the first batch: none if all is trained already."""
 
     def __init__(self, count: int, make: Callable[[], Arrays]) -> None:
         self.count, self._make = count, make
@@ -63,120 +96,178 @@ class Lazily:
         return self.count
 
     def batch(self, picked: NDArray[np.int64]) -> Batch:
-        """Return the samples at these places."""
+        """Return the samples with these numbers."""
         return self._arrays.batch(picked)
 
 
 def render(seeds: range, side: int, domain: str) -> Arrays:
     """Render scenes with their exact alphas."""
-    workers = torch.get_num_threads()
     images = np.zeros((len(seeds), side, side, 3), np.uint8)
     alphas = np.zeros((len(seeds), side, side), np.float32)
-    for k, scene in enumerate(render_scenes(seeds, side, workers, domain)):
+    for k, scene in enumerate(render_scenes(seeds, side, torch.get_num_threads(), domain)):
         images[k], alphas[k] = scene.image, scene.alpha
     return Arrays(images, alphas)
 
 
-def exam(bench: Bench, number: int) -> Arrays:
-    """Render scenes that no net has learnt from."""
+def eval_renders(bench: Bench, number: int) -> list[tuple[Block, Masks, Masks]]:
+    """Return renders that nothing was trained on, with their exact masks; no pixel is ignored."""
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + number)
-    return render(seeds, bench.generator.spec.resolution, bench.recipe.domain)
+    scenes = render(seeds, bench.generator.spec.resolution, bench.recipe.domain)
+    masks = scenes.alphas > THRESHOLD
+    return [(Block([], scenes.images), masks, np.zeros_like(masks))]
 
 
-def lesson_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
-    """Return the training of a net.
-
-    All pictures show the object at one scale: zooming would only blur what is asked of the net.
-    """
-    return Plan(seed=seed, steps=steps or LESSONS.steps, augmentation=Augmentation(moved=0))
+def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
+    """Return the training of a U-Net, without zoom: all images show the object at one scale."""
+    return Plan(seed=seed, steps=steps or UNETS.steps, augmentation=Augmentation(moved=0))
 
 
-def learn_from_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
-    """Train a net on renders with exact masks, or open it where it is trained."""
+def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
+    """Train a U-Net on renders with exact masks, or open the trained one."""
     domain, side = bench.recipe.domain, bench.generator.spec.resolution
-    scenes = Lazily(LESSONS.scenes, lambda: render(range(LESSONS.scenes), side, domain))
-    facts = {"renders of": domain, "scenes": LESSONS.scenes, "side": side}
-    return learn(bench, scenes, facts, lesson_plan(bench, seed, steps), folder)
+    scenes = LazyArrays(UNETS.scenes, lambda: render(range(UNETS.scenes), side, domain))
+    facts = {"renders of": domain, "scenes": UNETS.scenes, "side": side}
+    return train_unet(bench, scenes, facts, unet_plan(bench, seed, steps), folder)
 
 
-def learn(bench: Bench, source: Lazily, facts: dict[str, object], plan: Plan, folder: Path) -> UNet:
-    """Train a net in its folder on the bench's device, or open it where it is trained."""
-    device = bench.generator.w_avg.device
-    licence = bench.checkpoint.licence
-    material = Material(
-        source, NONE, max(bench.size_hw), bench.recipe.output.category, licence, facts
-    )
-    file = run_training(material, plan, folder, device=device)
-    return open_segmenter(file, device).network
+def train_unet(
+    bench: Bench, source: LazyArrays, facts: dict[str, object], plan: Plan, folder: Path
+) -> UNet:
+    """Train a U-Net in its folder on the bench's device, or open the trained one."""
+    device, category = bench.generator.w_avg.device, bench.recipe.output.category
+    licence, size = bench.checkpoint.licence, max(bench.size_hw)
+    material = Material(source, NO_SAMPLES, size, category, licence, facts)
+    return open_segmenter(run_training(material, plan, folder, device=device), device).network
 
 
 def mask(net: UNet, block: Block) -> Masks:
-    """Mask pictures with a net."""
+    """Mask images with a U-Net."""
     found: Masks = alpha_to_mask(predict(net, block.images, batch=8), THRESHOLD)
     return found
 
 
+def truth_net(bench: Bench) -> UNet:
+    """Train the U-Net that draws a toy domain's truth, or open it."""
+    return train_on_renders(bench, TRUTH_SEED, bench.config.out / TRUTH / "network")
+
+
+def truth_name(bench: Bench) -> str:
+    """Name the pseudo-truth by everything that decides it."""
+    return digest_of([bench.recipe.domain, TRUTH_SEED, asdict(UNETS)])
+
+
+def digest_of(facts: object) -> str:
+    """Name plain data by its SHA-256."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def prepare_supervised(bench: Bench, seed: int) -> Prepared:
-    """Train on the renders the truth's net learnt from, with another seed than that one's 0."""
+    """Train on the renders that the truth's U-Net was trained on, with another seed than its 0."""
     folder = bench.network_folder("supervised", seed)
-    return Prepared(partial(mask, learn_from_renders(bench, seed + 1, folder, bench.steps)))
+    return Prepared(partial(mask, train_on_renders(bench, seed + 1, folder, bench.config.steps)))
 
 
 def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
-    """Train on pictures that the full method of the same training seed has labelled."""
+    """Train on images that ``full`` of the same training seed has labelled."""
     full = ALPHAS["full"].prepare(bench, seed)
 
     def labelled() -> Arrays:
         images, masks = [], []
-        for draws in blocks_of(learnt_draws(bench, LESSONS.samples)):
-            pictures = np.stack([sample.image for sample in bench.renderer.render(draws)])
-            images.append(pictures)
-            masks.append(full.label(Block(draws, pictures)))
+        for draws in blocks_of(bench.training_draws(UNETS.samples)):
+            images.append(np.stack([sample.image for sample in bench.renderer.render(draws)]))
+            masks.append(full.label(Block(draws, images[-1])))
         return Arrays(np.concatenate(images), np.concatenate(masks).astype(np.float32))
 
-    facts = {"labels of": ALPHAS["full"].settings(bench), "samples": LESSONS.samples, "seed": seed}
-    net = learn(
-        bench,
-        Lazily(LESSONS.samples, labelled),
-        facts,
-        lesson_plan(bench, seed, bench.steps),
-        bench.network_folder("segmenter", seed),
-    )
+    facts = {"labels of": ALPHAS["full"].settings(bench), "samples": UNETS.samples, "seed": seed}
+    source, plan = LazyArrays(UNETS.samples, labelled), unet_plan(bench, seed, bench.config.steps)
+    net = train_unet(bench, source, facts, plan, bench.network_folder("segmenter", seed))
     return Prepared(partial(mask, net), full.collapse)
 
 
-def settings(bench: Bench) -> str:
-    """Name what decides the masks."""
-    return f"{asdict(LESSONS)} {asdict(lesson_plan(bench, 0, bench.steps))}"
+def prepare_taught(bench: Bench, seed: int) -> Prepared:
+    """Train an alpha network on the truth's masks, or open the trained one."""
+    file = bench.network_folder("taught", seed) / "taught.safetensors"
+    claim_network(file.parent, taught_settings(bench))
+    if not file.exists():
+        save_alpha(
+            file,
+            teach(bench, seed),
+            generator_fingerprint=bench.checkpoint.fingerprint,
+            licence=bench.checkpoint.licence,
+            training={"taught": taught_settings(bench), "seed": seed},
+        )
+    return Prepared(partial(label, bench, open_alpha(file).build()))
+
+
+def teach(bench: Bench, seed: int) -> AlphaNetwork:
+    """Train by cross-entropy to a toy domain's truth, on images that are not scored."""
+    generator, truth = bench.generator, truth_net(bench)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_alpha(bench.recipe.alpha, generator)
+    network.to(generator.w_avg.device)
+    steps = bench.config.steps or TAUGHT.steps
+    draws = bench.training_draws(steps * TAUGHT.batch)
+    optimizer = torch.optim.Adam(network.parameters())
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = TAUGHT.learning_rate * min(1.0, 2 * (1 - step / steps))
+        synthesis = bench.synthesis(draws[step * TAUGHT.batch : (step + 1) * TAUGHT.batch])
+        images = image_to_uint8(synthesis.image).permute(0, 2, 3, 1).cpu().numpy()
+        masks = torch.from_numpy(predict(truth, images) > THRESHOLD).float()[:, None]
+        alphas = network(synthesis.features).clamp(EPSILON, 1 - EPSILON)
+        loss = F.binary_cross_entropy(alphas, masks.to(alphas.device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.eval()
+
+
+def taught_settings(bench: Bench) -> str:
+    """Name what decides the masks of ``taught``."""
+    part = changed(bench.recipe.alpha, {"weights": None})
+    shape = f"from {part.lowest_resolution} px, psi {part.training.psi}"
+    plan = asdict(replace(TAUGHT, steps=bench.config.steps or TAUGHT.steps))
+    return f"{plan} {shape} truth {truth_name(bench)}"
+
+
+def unet_settings(bench: Bench) -> str:
+    """Name what decides the masks of a U-Net."""
+    return f"{asdict(UNETS)} {asdict(unet_plan(bench, 0, bench.config.steps))}"
 
 
 def lacks_renders(bench: Bench) -> str | None:
-    """Say what a net that learns from renders lacks."""
+    """Say if nothing can be rendered with exact masks."""
     return None if bench.is_toy else "needs renders with exact masks, which toy domains alone have"
 
 
 def lacks_stride(bench: Bench) -> str | None:
-    """Say what a U-Net lacks."""
+    """Say if the images do not fit a U-Net."""
     stride = UNet().stride
     if any(side % stride for side in bench.size_hw):
-        return f"needs pictures whose sides are multiples of {stride} px"
+        return f"needs images whose sides are multiples of {stride} px"
     return None
 
 
+# The U-Nets stand for what a user would train; ``taught`` shows the limit of the features.
 SUPERVISED = {
     "segmenter": Method(
-        "a U-Net that learnt from labels of full",
         prepare_segmenter,
-        lambda bench: f"{settings(bench)} {ALPHAS['full'].settings(bench)}",
+        lambda bench: f"{unet_settings(bench)} {ALPHAS['full'].settings(bench)}",
         lacking=lacks_stride,
         check=ALPHAS["full"].check,
-        pictures_alone=True,
+        takes_renders=True,
     ),
     "supervised": Method(
-        "a U-Net that learnt from exact masks",
         prepare_supervised,
-        settings,
+        unet_settings,
         lacking=lacks_renders,
-        pictures_alone=True,
+        takes_renders=True,
+    ),
+    "taught": Method(
+        prepare_taught,
+        taught_settings,
+        lacking=lacks_renders,
+        check=lambda bench: check_features(bench.recipe.alpha, bench.generator),
     ),
 }

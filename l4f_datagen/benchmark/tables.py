@@ -1,7 +1,7 @@
-"""Tables 1 to 5 of the paper's appendix in its columns, and one over psi; as text and CSV.
+"""Tables 1 to 5 of the paper's appendix in its columns, and one over psi: text, CSV and figure.
 
 A line with several training seeds shows their mean and the 95 % interval of Student's t over seeds;
-a line with one shows its value and the 95 % bootstrap interval over pictures.
+a line with one seed shows its value and the 95 % bootstrap interval over images.
 """
 
 import csv
@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
 from l4f_datagen.benchmark.rows import Row
+from l4f_datagen.io.figures import fit, outline
 from l4f_datagen.scoring.bootstrap import METRICS, Interval, count_intervals, pooled_metrics
 
 RENDERS = "renders"
@@ -20,9 +23,16 @@ BOOTSTRAP_SEED = 0
 HEADER = f"{'IOU fg/bg':>13}  {'mIOU':>6} {'F1':>6} {'Prec':>6} {'Rec':>6} {'Acc':>6}"
 LEGEND = (
     "+-: half the 95 % interval, of the mean over training seeds (Student's t) where there are "
-    "several;\nlines with * have one, theirs is over pictures (bootstrap). fg is the object, bg "
+    "several;\nlines with * have one, theirs is over images (bootstrap). fg is the object, bg "
     "the background."
 )
+TILE_PX = 128
+GAP_PX = 4
+LABEL_PX = 210
+FONT_PX = 15
+PAPER, INK = (255, 255, 255), (30, 30, 30)
+DIMMED = 0.45
+"""Brightness of what the mask leaves out."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +41,13 @@ class Line:
 
     Attributes:
         method: its name.
-        psi: of its pictures, None for renders.
+        psi: of its images, None for renders.
         seeds: training seeds.
-        num_images: pictures scored for each.
+        num_images: images scored for each seed.
         scores: metric -> value with its interval.
-        over: what the interval is over, ``seeds`` or ``pictures``.
-        notes: what a reader must know of it.
-        training_cpu_s: mean CPU seconds of a training, as far as it was done here.
+        over: what the interval is over, ``seeds`` or ``images``.
+        notes: warnings for the reader.
+        training_cpu_s: mean CPU seconds of a training, 0 if unknown.
     """
 
     method: str
@@ -52,13 +62,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
-
-    Attributes:
-        number: 1 to 5 as in the paper's appendix; 6 is not in it.
-        title: what it compares.
-        lines: in order.
-    """
+    """One table; numbers 1 to 5 as in the paper's appendix."""
 
     number: int
     title: str
@@ -71,50 +75,39 @@ class Spec:
 
     Attributes:
         title: what it compares.
-        methods: in the order of its lines; ``*`` stands for all that no other entry names.
+        methods: names in order, ``*`` for every method and ``external`` for every tool.
         on: ``psi``, every psi; ``untruncated``, the largest psi; or ``renders``.
     """
 
     title: str
-    methods: tuple[str, ...]
+    methods: str
     on: str = "untruncated"
 
 
 SPECS = {
     1: Spec(
-        "Backgrounds (paper: pictures of MIT Places)",
-        ("unrelated-backgrounds", "const-mute", "conv1-mute", "full"),
+        "Backgrounds (paper: images of MIT Places)",
+        "unrelated-backgrounds const-mute conv1-mute full",
     ),
     2: Spec(
-        "Alpha network of the last layer alone; no real image",
-        ("last-layer", "reals-generator", "full"),
+        "Alpha network of the last layer alone; no real image", "last-layer reals-generator full"
     ),
-    3: Spec("Editing in Style, no truncation", ("editing-in-style", "full")),
+    3: Spec("Editing in Style, no truncation", "editing-in-style full"),
     4: Spec(
-        "ReDO, floors, tools from outside and ceiling on generated pictures",
-        (
-            "redo",
-            "otsu",
-            "colour-gmm",
-            "outside",
-            "segmenter",
-            "given-weights",
-            "full",
-            "taught",
-            "supervised",
-        ),
+        "ReDO, simple baselines, external tools and upper bound on generated images",
+        "redo otsu colour-gmm external segmenter given-weights full taught supervised",
     ),
     5: Spec(
-        "ReDO on pictures that no generator made, exact masks (paper: CelebA-Mask)",
-        ("redo", "otsu", "colour-gmm", "segmenter", "supervised"),
+        "ReDO on images that no generator made, exact masks (paper: CelebA-Mask)",
+        "redo otsu colour-gmm segmenter supervised",
         on=RENDERS,
     ),
-    6: Spec("Every method over psi", ("*",), on="psi"),
+    6: Spec("Every method over psi", "*", on="psi"),
 }
 
 
 def line_of(rows: Sequence[Row], psi: float | None) -> Line:
-    """Pool the rows of one method on one set of pictures, one row a training seed."""
+    """Pool the rows of one method on one set of images, one row per training seed."""
     pooled = [pooled_metrics(row.counts.sum(axis=0, keepdims=True)) for row in rows]
     if len(rows) > 1:
         scores = {
@@ -130,7 +123,7 @@ def line_of(rows: Sequence[Row], psi: float | None) -> Line:
         tuple(row.seed for row in rows),
         len(rows[0].counts),
         scores,
-        "seeds" if len(rows) > 1 else "pictures",
+        "seeds" if len(rows) > 1 else "images",
         tuple(notes_of(rows)),
         float(np.mean(trained)) if trained else 0.0,
     )
@@ -144,26 +137,26 @@ def seed_interval(values: Sequence[float]) -> Interval:
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """Say where a training collapsed, and where masks are all but constant."""
+    """Note collapsed trainings and masks that are nearly constant."""
     notes = [f"training seed {row.seed}: {row.collapse}" for row in rows if row.collapse]
     for row in rows:
         tp, fp, fn, tn = row.counts.sum(axis=0)
         coverage = (tp + fp) / max(tp + fp + fn + tn, 1)
         if not 0.01 <= coverage <= 0.99:
             shade = "black" if coverage < 0.5 else "white"
-            notes.append(f"training seed {row.seed}: masks are all but {shade}")
+            notes.append(f"training seed {row.seed}: masks are almost all {shade}")
     return notes
 
 
 def build_tables(
-    lines: Mapping[tuple[str, str], Line], psis: Sequence[float], outside: Sequence[str]
+    lines: Mapping[tuple[str, str], Line], psis: Sequence[float], external: Sequence[str]
 ) -> list[Table]:
     """Sort lines into the tables.
 
     Args:
-        lines: (method, set of pictures as ``Row.on``) -> line.
+        lines: (method, set of images as ``Row.on``) -> line.
         psis: all psi; the largest stands for "no truncation".
-        outside: names of tools from outside.
+        external: names of external tools.
     """
     tables = []
     every = list(dict.fromkeys(method for method, _ in lines))
@@ -171,20 +164,20 @@ def build_tables(
         sets = {RENDERS: [RENDERS], "psi": [on_psi(psi) for psi in psis]}
         wanted = sets.get(spec.on, [on_psi(max(psis))])
         names: list[str] = []
-        for name in spec.methods:
-            names += every if name == "*" else outside if name == "outside" else [name]
+        for name in spec.methods.split():
+            names += every if name == "*" else external if name == "external" else [name]
         found = tuple(lines[name, on] for name in names for on in wanted if (name, on) in lines)
         tables.append(Table(number, spec.title, found))
     return tables
 
 
 def on_psi(psi: float) -> str:
-    """Name the generated pictures of one psi."""
+    """Name the generated images of one psi."""
     return f"psi{round(psi * 1000):04d}"
 
 
 def tables_text(tables: Sequence[Table], head: str) -> str:
-    """Write tables in the paper's columns, an interval below each line."""
+    """Format tables in the paper's columns, an interval below each line."""
     parts = [head]
     for table in tables:
         rows = [f"Table {table.number}. {table.title}"]
@@ -205,23 +198,23 @@ def tables_text(tables: Sequence[Table], head: str) -> str:
 
 
 def label_of(line: Line) -> str:
-    """Name a line."""
+    """Name a line by method and psi."""
     return line.method if line.psi is None else f"{line.method}, psi {line.psi:g}"
 
 
 def cells(values: Mapping[str, float]) -> str:
-    """Write one line's numbers in the paper's columns."""
+    """Format one line's numbers in the paper's columns."""
     pair = f"{values['iou_object']:.4f}/{values['iou_background']:.4f}"
     names = ("miou", "f1", "precision", "recall", "accuracy")
     return f"{pair}  " + " ".join(f"{values[name]:.4f}" for name in names)
 
 
 def tables_csv(tables: Sequence[Table]) -> str:
-    """Write all lines of all tables, every metric with both ends of its interval."""
+    """Format all lines of all tables as CSV, every metric with both ends of its interval."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     ends = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
-    first = ("table", "method", "pictures", "psi", "num_images", "training_seeds", "interval_over")
+    first = ("table", "method", "images", "psi", "num_images", "training_seeds", "interval_over")
     writer.writerow([*first, *ends, "training_cpu_s", "notes"])
     for table in tables:
         for line in table.lines:
@@ -233,3 +226,40 @@ def tables_csv(tables: Sequence[Table]) -> str:
             facts = [table.number, line.method, on, psi, line.num_images, seeds, line.over]
             writer.writerow([*facts, *numbers, f"{line.training_cpu_s:.1f}", "; ".join(line.notes)])
     return buffer.getvalue()
+
+
+def figure(
+    images: Sequence[NDArray[np.uint8]], rows: Sequence[tuple[str, Sequence[NDArray[np.bool_]]]]
+) -> Image.Image:
+    """Draw the images, then one row per method with the mask outlined and the rest dimmed.
+
+    Args:
+        images: uint8 ``h w 3``, one a column.
+        rows: name and masks bool ``h w``, one a column.
+
+    Returns:
+        RGB, ``LABEL_PX + columns (TILE_PX + GAP_PX)`` wide, ``1 + len(rows)`` tiles high.
+    """
+    step = TILE_PX + GAP_PX
+    size = LABEL_PX + len(images) * step, (1 + len(rows)) * step + GAP_PX
+    canvas = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(FONT_PX)
+    tiles = [("images", [fit(image, TILE_PX) for image in images])]
+    for name, masks in rows:
+        tiles.append((name, [lit(i, m) for i, m in zip(images, masks, strict=True)]))
+    for y, (name, row) in enumerate(tiles):
+        middle = GAP_PX + y * step + TILE_PX // 2
+        draw.text((LABEL_PX - 10, middle), name, INK, font, anchor="rm")
+        for x, tile in enumerate(row):
+            canvas.paste(tile, (LABEL_PX + x * step, GAP_PX + y * step))
+    return canvas
+
+
+def lit(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
+    """Fit an image into its tile, dim what the mask leaves out and outline the mask."""
+    tile = np.asarray(fit(image, TILE_PX))
+    large = Image.fromarray(mask).resize(tile.shape[1::-1], Image.Resampling.NEAREST)
+    fitted = np.asarray(large)
+    shade = np.where(fitted[..., None], 1.0, DIMMED)
+    return Image.fromarray(outline(np.rint(tile * shade).astype(np.uint8), fitted))

@@ -1,42 +1,121 @@
-"""Truth: what the masks are scored against.
+"""Truth: what the masks are scored against, and folders of masks named like the images.
 
-For a toy domain a U-Net that learnt from renders with exact masks, the role BiSeNet and Detectron2
-have in the paper; for any other domain a folder of masks the user brings.
+For a toy domain a U-Net that was trained on renders with exact masks, the role of BiSeNet and
+Detectron2 in the paper; for any other domain a folder of masks that the user brings.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.benchmark import supervised
-from l4f_datagen.benchmark.bench import Bench, Block, Masks
-from l4f_datagen.benchmark.images import blocks_of, read_block
-from l4f_datagen.benchmark.mask_folder import MaskFolder
-from l4f_datagen.core.errors import UsageError
+from l4f_datagen.annotations import TruthItem, TruthMask, load_annotations
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
+from l4f_datagen.benchmark.supervised import TRUTH, mask, truth_name, truth_net
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.models.unet import UNet
+from l4f_datagen.rendering.plan import Draw
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "truth"
-SEED = 0
+
+class MaskFolder:
+    """Masks by key.
+
+    Args:
+        path: folder of ``KEY.png``, or any export that ``validate`` reads.
+        size_hw: height and width of the images they belong to, px.
+        soft: grey levels are alpha, above the middle is object; otherwise the plain rules hold.
+
+    Raises:
+        AnnotationRefused: it cannot be read.
+        InputRefused: it holds two masks of one image.
+    """
+
+    def __init__(self, path: Path, size_hw: tuple[int, int], *, soft: bool = False) -> None:
+        self.path, self.size_hw, self.soft = path, size_hw, soft
+        self.items: dict[str, TruthItem] = {}
+        with self._remedy_for_benchmark():
+            self.opened = load_annotations(path, mask_value="soft" if soft else None)
+        for item in self.opened:
+            if item.stem in self.items:
+                both = f"{self.items[item.stem].name}, {item.name}"
+                problem = f"holds two masks of {item.stem}: {both}"
+                raise InputRefused(str(path), problem, "keep one of them")
+            self.items[item.stem] = item
+
+    def check(self, draws: Sequence[Draw]) -> str:
+        """Read every mask once and return a digest of them.
+
+        Raises:
+            InputRefused: a mask is missing, broken or of another size, or all of them are empty.
+        """
+        missing = [draw.key for draw in draws if draw.key not in self.items]
+        if missing:
+            problem = f"lacks {len(missing):,} of {len(draws):,} masks, the first {missing[0]}.png"
+            remedy = "make one for every image in the benchmark's images/ (--images-only)"
+            raise InputRefused(str(self.path), problem, remedy)
+        digest, area_px = hashlib.sha256(), 0
+        for draw in draws:
+            truth = self.read(draw.key)
+            area_px += int(truth.mask.sum())
+            digest.update(np.packbits(truth.mask).tobytes())
+            if truth.ignore is not None:
+                digest.update(np.packbits(truth.ignore).tobytes())
+        if not area_px:
+            problem = f"none of {len(draws):,} masks has an object"
+            raise InputRefused(str(self.path), problem, "write the object as 255, the rest as 0")
+        return digest.hexdigest()
+
+    def log_notes(self) -> None:
+        """Log what was cut or ignored in the masks read so far."""
+        for note in self.opened.notes():
+            logger.info(f"{self.path}: {note}")
+
+    def read(self, key: str) -> TruthMask:
+        """Decode one mask; errors as ``check``."""
+        with self._remedy_for_benchmark():
+            truth = self.items[key].load(self.size_hw)
+        if truth.mask.shape != self.size_hw:
+            (height, width), (wanted_h, wanted_w) = truth.mask.shape, self.size_hw
+            problem = f"is {width} x {height} pixels, its image {wanted_w} x {wanted_h}"
+            raise InputRefused(f"{self.path}: {key}", problem, "make masks of the images' size")
+        return truth
+
+    @contextmanager
+    def _remedy_for_benchmark(self) -> Iterator[None]:
+        """Replace remedies that name options of ``validate``, which ``benchmark`` lacks."""
+        try:
+            yield
+        except AnnotationRefused as error:
+            if "--" not in error.remedy:
+                raise
+            remedy = "write masks as images, the object 255, the rest 0"
+            remedy += " (rembg: -om)" if self.soft else ""
+            raise AnnotationRefused(error.subject, error.problem, remedy) from error
+
+    def block(self, draws: Sequence[Draw]) -> tuple[Masks, Masks]:
+        """Return masks and ignored pixels, bool ``n h w`` each."""
+        read = [self.read(draw.key) for draw in draws]
+        none = np.zeros(self.size_hw, np.bool_)
+        ignored = [none if truth.ignore is None else truth.ignore for truth in read]
+        return np.stack([truth.mask for truth in read]), np.stack(ignored)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Masks of every picture.
+    """Masks of every image.
 
     Attributes:
         masks: by key.
-        digests: psi -> name of what the pictures of that psi are scored against.
-        net: the network that drew them, None where they were given.
+        digests: psi -> name of what the images of that psi are scored against.
+        net: the network that drew them, None if they were given.
     """
 
     masks: MaskFolder
@@ -44,69 +123,55 @@ class Truth:
     net: UNet | None
 
     def tested(self, bench: Bench, psi: float) -> Iterator[tuple[Block, Masks, Masks]]:
-        """Yield the pictures of one psi, their truth and what is not scored."""
-        for draws in blocks_of(bench.draws(psi)):
-            yield read_block(bench, draws), *self.masks.block(draws)
+        """Yield the images of one psi, their truth and their ignored pixels."""
+        for draws in blocks_of(bench.eval_draws(psi)):
+            yield bench.read_block(draws), *self.masks.block(draws)
 
 
-def check_truth(bench: Bench, given: Path | None) -> None:
-    """Refuse, before anything long begins, a domain without truth.
+def check_truth(bench: Bench) -> None:
+    """Refuse a domain without truth before any long work.
 
     Raises:
         UsageError: there is none.
     """
-    if given is None and not bench.is_toy:
-        problem = f"nothing tells where the object is in pictures of {bench.recipe.domain}"
+    if bench.config.truth is None and not bench.is_toy:
+        problem = f"nothing says where the object is in images of {bench.recipe.domain}"
         remedy = (
-            "give --truth DIR with a mask for every picture in images/ (--images-only writes "
+            "give --truth DIR with a mask for every image in images/ (--images-only writes "
             "them), drawn by hand or by a supervised network as in the paper"
         )
         raise UsageError("--truth", problem, remedy)
 
 
-def open_truth(bench: Bench, psis: Sequence[float], given: Path | None) -> Truth:
+def open_truth(bench: Bench) -> Truth:
     """Open the given masks, or train the U-Net and let it draw them into ``truth/masks``.
 
     Raises:
         InputRefused: a given mask that is missing, broken or of another size.
     """
-    if given is not None:
-        masks = MaskFolder(given, bench.size_hw)
-        digests = {psi: masks.check(bench.draws(psi)) for psi in psis}
-        for note in masks.notes():
-            logger.info(note)
+    psis = bench.config.psis
+    if bench.config.truth is not None:
+        masks = MaskFolder(bench.config.truth, bench.size_hw)
+        digests = {psi: masks.check(bench.eval_draws(psi)) for psi in psis}
+        masks.log_notes()
         return Truth(masks, digests, None)
     net = truth_net(bench)
-    folder = bench.out / FOLDER / "masks"
+    folder = bench.config.out / TRUTH / "masks"
     folder.mkdir(exist_ok=True)
     for psi in psis:
-        for draws in blocks_of(bench.draws(psi)):
+        for draws in blocks_of(bench.eval_draws(psi)):
             paths = [folder / f"{draw.key}.png" for draw in draws]
             if all(path.exists() for path in paths):
                 continue
-            found = supervised.mask(net, read_block(bench, draws))
-            for path, mask in zip(paths, found, strict=True):
-                save_png(Image.fromarray(mask * np.uint8(255)), path)
-    return Truth(MaskFolder(folder, bench.size_hw), dict.fromkeys(psis, net_name(bench)), net)
+            for path, found in zip(paths, mask(net, bench.read_block(draws)), strict=True):
+                save_png(Image.fromarray(found * np.uint8(255)), path)
+    return Truth(MaskFolder(folder, bench.size_hw), dict.fromkeys(psis, truth_name(bench)), net)
 
 
-def truth_net(bench: Bench) -> UNet:
-    """Train the U-Net that draws a toy domain's truth, or open it."""
-    return supervised.learn_from_renders(bench, SEED, bench.out / FOLDER / "network")
-
-
-def net_name(bench: Bench) -> str:
-    """Name the pseudo-truth by all that decides it."""
-    return digest_of([bench.recipe.domain, SEED, asdict(supervised.LESSONS)])
-
-
-def renders(bench: Bench, number: int) -> list[tuple[Block, Masks, NDArray[np.bool_]]]:
-    """Return renders no net has learnt from, with their exact masks, none left out."""
-    scenes = supervised.exam(bench, number)
-    masks = scenes.alphas > supervised.THRESHOLD
-    return [(Block([], scenes.images), masks, np.zeros_like(masks))]
-
-
-def digest_of(facts: object) -> str:
-    """Name plain data by a hash."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def external_method(bench: Bench, path: Path) -> Method:
+    """Turn an external tool's masks into a line of the tables; errors as ``MaskFolder``."""
+    masks = MaskFolder(path, bench.size_hw, soft=True)
+    digest = " ".join([masks.check(bench.eval_draws(psi)) for psi in bench.config.psis])
+    masks.log_notes()
+    prepared = Prepared(lambda block: masks.block(block.draws)[0])
+    return Method(lambda *_: prepared, lambda _: digest, seeded=False)

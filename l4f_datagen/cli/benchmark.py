@@ -43,10 +43,10 @@ def _preds(
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations; default the recipe's.")
 @click.option("--steps", type=click.IntRange(1), help="Of every method's training, for a trial.")
 @click.option("--truth", type=FILE, help="Masks to score against; toy domains need none.")
-@click.option("--unrelated", type=FILE, help="Pictures that show nothing of the domain.")
+@click.option("--unrelated", type=FILE, help="Images that do not show the domain.")
 @click.option(
     "--pred", "preds", multiple=True, metavar="NAME=DIR", callback=_preds,
-    help="Masks of a tool from outside, named as the images.",
+    help="Masks of an external tool, named like the images.",
 )  # fmt: skip
 @click.option("--images-only", is_flag=True, help="Write OUT/images for such tools and stop.")
 def benchmark(
@@ -64,7 +64,7 @@ def benchmark(
     offline: bool,
     **source: Any,
 ) -> None:
-    """Compare the method, its ablations and its rivals on one domain; the same command resumes.
+    """Compare the method, its ablations and other methods on one domain; run again to resume.
 
     Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
     figure.png. Every method masks the same generated pictures.
@@ -78,10 +78,10 @@ def benchmark(
         raise UsageError("--training-seeds", problem, remedy)
     numbers = tuple(seeds[k] for k in range(len(seeds)))
     recipe = resolve_recipe(**source)
-    from l4f_datagen.benchmark.job import Job
+    from l4f_datagen.benchmark.bench import BenchmarkConfig
     from l4f_datagen.benchmark.run import run_benchmark
 
-    job = Job(
+    config = BenchmarkConfig(
         recipe,
         out,
         tuple(name.strip() for name in methods.split(",")) if methods is not None else None,
@@ -96,4 +96,4 @@ def benchmark(
         device,
         offline,
     )
-    click.echo(run_benchmark(job))
+    click.echo(run_benchmark(config))

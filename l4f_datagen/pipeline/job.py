@@ -29,7 +29,7 @@ class Job:
         count: whether ``number`` counts "accepted" samples or "attempts".
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         devices: several devices of one kind, in place of ``device``.
-        workers: threads that render on a CPU; None takes its cores. No byte hangs on it.
+        workers: threads that render on a CPU; None: all its cores. It changes no byte.
         engine: "local" or "ray".
         ray_address: the cluster; None starts one here.
         share: make these shards alone, and leave the rest to other jobs and to ``merge``.

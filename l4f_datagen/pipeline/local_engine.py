@@ -1,4 +1,8 @@
-"""The engine of one machine: threads render pieces of blocks, a bounded number ahead."""
+"""The engine of one machine: threads render pieces of blocks, a bounded number ahead.
+
+An engine is a context manager: ``engine(job, renderer, dataset, quota)`` gives a function that
+makes one shard. All engines make the same bytes.
+"""
 
 import copy
 import threading
@@ -24,24 +28,24 @@ from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.rendering.scores import measured
 
 MAX_CPU_THREADS = 32
+"""More threads than this render no faster: one thread encodes and writes."""
 CUDA_THREADS = 4
-"""One launches the kernels of a piece, one waits for its bytes, the others measure masks: above
-64 px that takes the longest, and would keep the device waiting."""
+"""One launches kernels, one waits for bytes, two measure masks: above 64 px that takes longest."""
 AHEAD = 2
-"""Pieces under way or waiting for each thread; at least one block beyond the one handed out."""
+"""Pieces in work or waiting for each thread, so that no thread is idle between two pieces."""
 
 Block = Sequence[Draw]
 Blocks = Callable[[int], Sequence[Block]]
 Needed = Callable[[], float | None]
-"""Attempts that are likely to be needed beyond those handed out; None where all are."""
+"""Attempts that are likely to be needed beyond those handed out; None: all of them."""
 
 
 def render_threads(renderers: Sequence[Renderer], workers: int | None = None) -> list[Renderer]:
-    """Say which renderer each thread uses: as many threads as cores, or four for a CUDA device.
+    """Return the renderer of each thread: a thread per core, or four per CUDA device.
 
     Args:
-        renderers: one a device, all of one kind; several of a CPU are a thread each.
-        workers: threads on a CPU; None takes the cores this process may use.
+        renderers: one per device, all of one kind; several on a CPU get one thread each.
+        workers: threads on a CPU; None: the cores that this process may use.
     """
     first = renderers[0]
     if first.device.type == "cuda":
@@ -52,59 +56,59 @@ def render_threads(renderers: Sequence[Renderer], workers: int | None = None) ->
 
 
 class LocalEngine:
-    """Renders blocks in the order of the plan; no byte hangs on the number of threads.
+    """Renders blocks in the order of the plan; the bytes do not depend on the number of threads.
 
-    What the plan holds behind a block is begun before it is asked for, over the ends of shards
-    too, so that rendering does not wait while files are encoded and written. The queue is
-    bounded: memory is the same for any number of samples.
+    The next blocks are started before they are asked for, also those of the next shard, so that
+    rendering does not wait while files are encoded and written. The queue is bounded, so memory
+    does not grow with the number of samples.
 
     Args:
         threads: the renderer of each thread.
-        blocks: shard number to its blocks, none behind the end of the plan.
-        following: shard number to the next one that is likely to be asked for.
-        then: what the thread does with the samples of a piece it has rendered.
+        blocks: shard number to its blocks, none after the end of the plan.
+        next_shard: shard number to the next one that is likely to be asked for.
+        postprocess: what a thread does with the samples of a piece that it has rendered.
     """
 
     def __init__(
         self,
         threads: Sequence[Renderer],
         blocks: Blocks,
-        following: Callable[[int], int],
-        then: Callable[[list[Sample]], list[Sample]] = list,
+        next_shard: Callable[[int], int],
+        postprocess: Callable[[list[Sample]], list[Sample]] = list,
     ) -> None:
-        self._blocks, self._following, self._then = blocks, following, then
-        self._turns, self._own = iter(threads), threading.local()
-        self._pool = ThreadPoolExecutor(len(threads), "render", self._begin_thread)
+        self._blocks, self._next_shard, self._postprocess = blocks, next_shard, postprocess
+        self._renderers, self._thread = iter(threads), threading.local()
+        self._pool = ThreadPoolExecutor(len(threads), "render", self._start_thread)
         self._limit = AHEAD * len(threads)
         self._pieces = threads[0].pieces
         self._queue: deque[tuple[int, int, list[Future[list[Sample]]]]] = deque()
-        self._todo: Iterator[tuple[int, Block]] = iter(())
+        self._waiting: Iterator[tuple[int, Block]] = iter(())
         self._needed: Needed = lambda: None
 
     def __enter__(self) -> "LocalEngine":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop what was begun ahead and wait for what is under way."""
+        """Drop waiting pieces and wait for those in work."""
         self._cancel()
         self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(torch.get_num_threads())  # for threads begun from here on
+        torch.set_num_threads(torch.get_num_threads())  # for threads that start from now on
 
     def render(self, shard: int, needed: Needed = lambda: None) -> Iterator[list[Sample]]:
-        """Yield the blocks of a shard in order; nothing is begun ahead that is not needed."""
+        """Yield the blocks of a shard in order; nothing unneeded is started ahead."""
         number, self._needed = len(self._blocks(shard)), needed
         if not self._queue or self._queue[0][0] != shard:
             self._cancel()
-            self._todo = self._from(shard)
+            self._waiting = self._blocks_from(shard)
         for _ in range(number):
             self._refill()
             _, _, pieces = self._queue.popleft()
             yield [sample for piece in pieces for sample in piece.result()]
 
-    def _from(self, shard: int) -> Iterator[tuple[int, Block]]:
+    def _blocks_from(self, shard: int) -> Iterator[tuple[int, Block]]:
         while blocks := self._blocks(shard):
             yield from ((shard, block) for block in blocks)
-            shard = self._following(shard)
+            shard = self._next_shard(shard)
 
     def _refill(self) -> None:
         needed = self._needed()
@@ -112,7 +116,7 @@ class LocalEngine:
             ahead = sum(number for _, number, _ in self._queue)
             if self._queue and needed is not None and ahead >= needed:
                 return
-            shard, block = next(self._todo, (None, None))
+            shard, block = next(self._waiting, (None, None))
             if shard is None or block is None:
                 return
             pieces = [self._pool.submit(self._piece, draws) for draws in self._pieces(block)]
@@ -124,14 +128,14 @@ class LocalEngine:
                 piece.cancel()
         self._queue.clear()
 
-    def _begin_thread(self) -> None:
-        flush_denormals()  # a setting of the thread, as is the next
+    def _start_thread(self) -> None:
+        flush_denormals()  # both are settings per thread
         torch.set_num_threads(1)
-        self._own.renderer = next(self._turns)
+        self._thread.renderer = next(self._renderers)
 
     def _piece(self, draws: Sequence[Draw]) -> list[Sample]:
-        renderer: Renderer = self._own.renderer
-        return self._then(renderer.start(draws).samples())
+        renderer: Renderer = self._thread.renderer
+        return self._postprocess(renderer.start(draws).samples())
 
 
 @contextmanager
@@ -144,30 +148,30 @@ def local_engine(
         UsageError: devices of several kinds, or one that cannot be used here.
     """
 
-    def following(shard: int) -> int:
+    def next_shard(shard: int) -> int:
         shard += quota.step
         while dataset.marked(shard):
             shard += quota.step
         return shard
 
     threads = render_threads(_renderers(job, renderer), job.workers)
-    with LocalEngine(threads, quota.blocks, following, measured) as engine:
+    with LocalEngine(threads, quota.blocks, next_shard, measured) as engine:
 
         def make_shard(shard: int, progress: Progress) -> Marker:
             def needed() -> float | None:
                 return quota.attempts_ahead(progress.accepted, progress.rejected)
 
-            blocks = labelled(engine.render(shard, needed), job.recipe, progress)
+            blocks = filtered(engine.render(shard, needed), job.recipe, progress)
             planned = sum(map(len, quota.blocks(shard)))
             return dataset.write(shard, blocks, planned=planned, wanted=quota.wanted)
 
         yield make_shard
 
 
-def labelled(
+def filtered(
     blocks: Iterable[list[Sample]], recipe: Recipe, progress: Progress | None = None
 ) -> Iterator[list[Sample]]:
-    """Let the filters judge every sample of a shard, in the order of the plan."""
+    """Apply the filters to the blocks of a shard, in the order of the plan."""
     chain = FilterChain(recipe.filters)
     for block in blocks:
         samples = chain(block)
@@ -177,7 +181,7 @@ def labelled(
 
 
 def _renderers(job: Job, renderer: Renderer) -> list[Renderer]:
-    """Give the renderer of each device; the first has one already."""
+    """Return the renderer of each device; the first one exists already."""
     devices = choose_devices(job.devices) or [renderer.device]
     found = {renderer.device: renderer}
     for device in devices:

@@ -1,7 +1,7 @@
-"""Merge: shard jobs have made their shares; the rest of one dataset is made of them here.
+"""Merge: finish one dataset from the shards that jobs of ``make --shard`` made.
 
-What is left is what one job alone cannot know: where a count of accepted samples ends. So the
-merge is the same ``make`` as ever over the finished shards, and it ends in the same bytes.
+One job alone cannot know where a count of accepted samples ends. So a merge runs the usual
+``make`` over the finished shards, which gives the bytes of one ``make`` without ``--shard``.
 """
 
 import json
@@ -36,16 +36,17 @@ from l4f_datagen.rendering.quota import Quota
 logger = logging.getLogger(__name__)
 
 SHOWN = 12
+"""Shards that a message lists."""
 
 
 @dataclass(frozen=True)
-class Merge:
+class MergeConfig:
     """One call of ``merge``.
 
     Attributes:
-        out: the dataset: the folder or URL that the jobs shared, or a new folder.
+        out: the folder or URL that the jobs shared, or a new folder.
         parts: folders of jobs that shared none; their shards are copied.
-        fill: render here what jobs have left out.
+        fill: render missing shards here.
         device: see ``Job``.
         offline: see ``Job``.
     """
@@ -57,61 +58,56 @@ class Merge:
     offline: bool = False
 
 
-def merge_dataset(merge: Merge) -> dict[str, Any]:
-    """Finish a dataset that shard jobs made and return its manifest; a finished one stays as it is.
+def merge_dataset(config: MergeConfig) -> dict[str, Any]:
+    """Finish a dataset that shard jobs made and return its manifest; a finished one is not changed.
 
     Raises:
-        UsageError: folders that no shard job wrote, or of different runs, or files of others.
-        L4FError: shards that are not there yet, by number, with the command that makes them.
+        UsageError: folders that no shard job wrote, or of different runs, or with foreign files.
+        L4FError: missing shards, by number, with the command that makes them.
     """
-    if merge.parts:
-        if not isinstance(merge.out, Path):
-            raise UsageError(merge.out, "takes no folders in", "let the jobs write to the URL")
-        take_in(merge.parts, merge.out)
-    state = Path(merge.out)
-    if isinstance(merge.out, str):
-        remote = Remote(merge.out)
+    if config.parts:
+        if not isinstance(config.out, Path):
+            raise UsageError(config.out, "cannot take folders", "let the jobs write to the URL")
+        copy_parts(config.parts, config.out)
+    state = Path(config.out)
+    if isinstance(config.out, str):
+        remote = Remote(config.out)
         state = remote.scratch("merge")
         remote.begin(state, MANIFEST)
-    recipe = check_recipe(plain_yaml(_run(state, str(merge.out))["recipe"]), str(merge.out))
+    recipe = check_recipe(plain_yaml(_run(state, str(config.out))["recipe"]), str(config.out))
     records = read_records(state)
     if not records and (state / MANIFEST).exists():
-        logger.info(f"{merge.out} is finished already")
+        logger.info(f"{config.out} is already finished")
         return read_manifest(state)
-    asked = _agreeing(records, str(merge.out))[0]
+    asked = _agreeing(records, str(config.out))[0]
     missing = missing_shards(state, Quota(asked.number, asked.count, sweep_of(recipe.sampling)))
-    ended = {record.share.index for record in records}
-    late = sorted(set(range(asked.share.of)) - ended)
-    if missing and late and not merge.fill:
+    unfinished = sorted(set(range(asked.share.of)) - {record.share.index for record in records})
+    if missing and unfinished and not config.fill:
         raise L4FError(
-            str(merge.out),
+            str(config.out),
             f"shards {_listed(missing)} are missing; of {asked.share.of} jobs "
-            f"{_listed(late)} have not ended",
-            f"run make with --shard {late[0]}/{asked.share.of} again, or merge with --fill",
+            f"{_listed(unfinished)} have not finished",
+            f"run make with --shard {unfinished[0]}/{asked.share.of} again, or merge with --fill",
         )
     if missing:
-        logger.info(
-            f"shards {_listed(missing)} are missing; what is needed of them is rendered here"
-        )
+        logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
     job = Job(
-        recipe, merge.out, asked.number, asked.count, device=merge.device, offline=merge.offline
+        recipe, config.out, asked.number, asked.count, device=config.device, offline=config.offline
     )
     return make_dataset(job)
 
 
-def take_in(parts: Sequence[Path], out: Path) -> None:
-    """Copy the finished shards and the records of folders into another; none is copied if one errs.
-
-    Copies are staged and renamed, the marker last, as when they were made.
+def copy_parts(parts: Sequence[Path], out: Path) -> None:
+    """Copy finished shards and job records into one folder, after all parts were checked.
 
     Raises:
-        UsageError: no such dataset, another recipe than the rest, files of others in ``out``, or a
+        UsageError: a part that is no dataset or has another recipe, foreign files in ``out``, or a
             folder in use.
         L4FError: no space left.
     """
     for part in parts:
         if part.resolve() == out.resolve():
-            raise UsageError(str(part), "is a part and --out as well", "name a new folder as --out")
+            raise UsageError(str(part), "is both a part and --out", "name a new folder as --out")
     refuse_foreign(out)
     first = out if (out / RUN).exists() else parts[0]
     run = _run(first, str(first))
@@ -122,10 +118,10 @@ def take_in(parts: Sequence[Path], out: Path) -> None:
     _agreeing(records, str(out))
     for part in parts:
         with disk_failures(out, f"copying {part}"):
-            _take_in(part, out)
+            _copy_part(part, out)
 
 
-def _take_in(part: Path, out: Path) -> None:
+def _copy_part(part: Path, out: Path) -> None:
     (out / layout.STATE).mkdir(parents=True, exist_ok=True)
     with folder_lock(part / layout.LOCK, str(part)), folder_lock(out / layout.LOCK, str(out)):
         if not (out / RUN).exists():
@@ -137,7 +133,7 @@ def _take_in(part: Path, out: Path) -> None:
 
 
 def missing_shards(folder: Path, quota: Quota) -> list[int]:
-    """Name the shards that the dataset lacks (see ``Quota.missing``)."""
+    """List the missing shards; see ``Quota.missing``."""
     marked = layout.marked_shards(folder)
     return quota.missing(
         lambda shard: _marker(folder, shard) if shard in marked else None, max(marked, default=-1)
@@ -145,7 +141,7 @@ def missing_shards(folder: Path, quota: Quota) -> list[int]:
 
 
 def _marker(folder: Path, shard: int) -> Marker | None:
-    """Read the marker of a shard; a damaged one counts for none."""
+    """Read the marker of a shard, None if it is damaged."""
     try:
         [marker] = read_markers(folder, [shard])
     except ValueError:
@@ -154,9 +150,10 @@ def _marker(folder: Path, shard: int) -> Marker | None:
 
 
 def _copy_shard(part: Path, out: Path, shard: int) -> None:
+    """Copy one shard, staged and renamed, its marker last; an incomplete one is left out."""
     facts = _marker(part, shard)
     if facts is None or not all(has_size(part / name, size) for name, size, _ in facts.files):
-        return  # torn: its job, or the merge, makes it again
+        return
     marker = layout.marker_path(part, shard).read_bytes()
     layout.drop_shard(out, shard)
     for place in (place.format(shard=shard) for place in layout.PLACES):
@@ -193,11 +190,11 @@ def _run(folder: Path, subject: str) -> dict[str, Any]:
 def _agreeing(records: Sequence[JobRecord], subject: str) -> Sequence[JobRecord]:
     asked = {(record.share.of, record.number, record.count) for record in records}
     if not asked:
-        problem = "no shard job has come to its end here"
+        problem = "no shard job has finished here"
         raise UsageError(subject, problem, "run make with --shard 0/N, 1/N ... first")
     if len(asked) > 1:
         words = ", ".join(f"--n {n} --count {count} in {of} jobs" for of, n, count in sorted(asked))
-        raise UsageError(subject, f"jobs were asked for different things ({words})", "run make")
+        raise UsageError(subject, f"jobs were started with different numbers ({words})", "run make")
     return records
 
 

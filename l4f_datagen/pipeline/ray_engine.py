@@ -1,7 +1,7 @@
 """The engine of a cluster: each shard is a Ray task that renders, encodes and writes it.
 
-Tasks write into the dataset itself, so its folder must be one that all nodes share, or a URL.
-A task whose worker is lost is run again, elsewhere; what it left is taken away first.
+Tasks write into the dataset itself, so all nodes must share its folder, or it must be a URL.
+A task whose worker was lost runs again on another one, which first removes what was left.
 """
 
 import functools
@@ -23,7 +23,7 @@ from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.open import guest_dataset
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.pipeline.job import Job, MakeShard
-from l4f_datagen.pipeline.local_engine import labelled
+from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import sweep_of
@@ -31,22 +31,22 @@ from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 
 MAX_RETRIES = 5
-"""Times a shard is begun again after its worker was lost."""
-KNOCK_SECONDS = 15.0
-"""How long a cluster may take to accept a connection."""
+"""How often a shard is started again after its worker was lost."""
+CONNECT_SECONDS = 15.0
+"""How long a cluster may take to accept a connection; Ray itself tries for minutes."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker needs to make a shard; travels to it as plain values.
+class ShardTask:
+    """What a worker needs to make a shard, as plain values.
 
     Attributes:
         recipe: as JSON.
         out: folder or URL, as text.
-        is_url: which of them.
+        is_url: whether ``out`` is a URL.
         number: see ``Quota``.
         count: see ``Quota``.
-        device: "cpu", "cuda" or "mps": the kind that the driver chose.
+        device: "cpu", "cuda" or "mps": the kind that the driver uses.
         offline: fetch nothing.
     """
 
@@ -59,21 +59,21 @@ class Order:
     offline: bool
 
 
-def make_shard_of(order: Order, shard: int, wanted: int | None) -> None:
-    """Make one shard, in a worker: the same bytes as anywhere else."""
-    torch.set_num_threads(1)  # a task is one core's worth
-    recipe, renderer = _opened(order.recipe, order.device, order.offline)
-    quota = Quota(order.number, order.count, sweep_of(recipe.sampling))
+def make_shard_of(task: ShardTask, shard: int, wanted: int | None) -> None:
+    """Make one shard in a worker."""
+    torch.set_num_threads(1)  # Ray reserves one core for a task
+    recipe, renderer = _open_renderer(task.recipe, task.device, task.offline)
+    quota = Quota(task.number, task.count, sweep_of(recipe.sampling))
     blocks = quota.blocks(shard)
-    out = order.out if order.is_url else Path(order.out)
+    out = task.out if task.is_url else Path(task.out)
     with guest_dataset(out, recipe.output, backgrounds_of(recipe.output)) as dataset:
-        samples = labelled(map(renderer.render, blocks), recipe)
+        samples = filtered(map(renderer.render, blocks), recipe)
         dataset.write(shard, samples, planned=sum(map(len, blocks)), wanted=wanted)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
-    """Open the networks once a worker process; Ray keeps it for the next shards."""
+def _open_renderer(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
+    """Open the networks once per worker process, which Ray keeps for the next shards."""
     recipe = check_recipe(json.loads(recipe_json), "recipe")
     networks = open_networks(recipe, device, offline=offline)
     return recipe, renderer_of(recipe, networks.generator, networks.alpha)
@@ -85,11 +85,11 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
 
     Raises:
         UsageError: Ray is not installed, or the cluster cannot be reached or has no GPU.
-        L4FError: Ray does not start here, or a shard's worker was lost again and again.
+        L4FError: Ray does not start here, or the workers of a shard were lost too often.
     """
     ray = _import_ray()
-    began = not ray.is_initialized()
-    if began:
+    started = not ray.is_initialized()
+    if started:
         _connect(ray, job.ray_address)
     device = renderer.device.type
     resource = "GPU" if device == "cuda" else "CPU"
@@ -97,7 +97,7 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
     if slots < 1:
         remedy = "start the cluster with some, or choose another --device"
         raise UsageError("--engine ray", f"the cluster has no {resource}", remedy)
-    order = Order(
+    settings = ShardTask(
         job.recipe.model_dump_json(),
         job.out if isinstance(job.out, str) else str(job.out.absolute()),
         isinstance(job.out, str),
@@ -106,17 +106,17 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
         device,
         job.offline,
     )
-    task = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=MAX_RETRIES)(
+    remote_task = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=MAX_RETRIES)(
         make_shard_of
     )
     running: OrderedDict[int, Any] = OrderedDict()
 
-    def begin_ahead(shard: int) -> None:
+    def start_ahead(shard: int) -> None:
         if shard not in running:
-            running[shard] = task.remote(order, shard, None)
+            running[shard] = remote_task.remote(settings, shard, None)
         while len(running) <= slots and quota.blocks(shard):
             if shard not in running and not dataset.marked(shard):
-                running[shard] = task.remote(order, shard, None)
+                running[shard] = remote_task.remote(settings, shard, None)
             shard += quota.step
 
     def fetch(shard: int) -> None:
@@ -128,20 +128,22 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
         except ray.exceptions.RayError as error:
             problem = f"shard {shard} was lost with its worker {MAX_RETRIES + 1} times ({error})"
             raise L4FError("--engine ray", problem, "see the logs of Ray, then resume") from error
-        del running[shard]  # not before: whatever ends the wait, the task is stopped then
+        del running[shard]  # only now: an interrupted wait must stop the task
 
     def make_shard(shard: int, progress: Progress) -> Marker:
         planned = sum(map(len, quota.blocks(shard)))
-        begin_ahead(shard)
+        start_ahead(shard)
         fetch(shard)
         marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:  # the dataset ends inside this shard
             _cancel(ray, running, dataset)
-            running[shard] = task.remote(order, shard, quota.wanted)
+            running[shard] = remote_task.remote(settings, shard, quota.wanted)
             fetch(shard)
             marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:
-            raise L4FError("--engine ray", f"shard {shard} is torn", "run the same command again")
+            raise L4FError(
+                "--engine ray", f"shard {shard} is incomplete", "run the same command again"
+            )
         progress.settle(quota.accepted + marker.accepted, quota.attempted + marker.attempted)
         return marker
 
@@ -151,22 +153,21 @@ def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> 
         try:
             _cancel(ray, running, dataset)
         finally:
-            if began:
+            if started:
                 ray.shutdown()
 
 
 def _cancel(ray: Any, running: OrderedDict[int, Any], dataset: Dataset) -> None:
-    """Stop what is under way, wait for it, and remove what it has written into the folder.
+    """Stop the running tasks, wait for them, and remove what they wrote into the folder.
 
-    None of it may stand in a finished dataset, nor be written into one. Of a dataset at a URL what
-    was sent goes with the indexes, or with the next run; a killed worker's own scratch folder is
-    the system's to empty.
+    Shards beyond the end must not be in a finished dataset. At a URL, what was sent is removed
+    with the indexes or by the next run.
     """
     for reference in running.values():
         ray.cancel(reference, force=True)
     while running:
         shard, reference = running.popitem()
-        with suppress(ray.exceptions.RayError):  # cancelled, or failed: nobody wants it now
+        with suppress(ray.exceptions.RayError):  # cancelled, or failed: not needed any more
             ray.get(reference)
         dataset.discard_shard(shard)
 
@@ -182,7 +183,7 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    """Connect to the cluster at an address; None: to one of this machine's own, which is started.
+    """Connect to the cluster at an address; None: start one on this machine.
 
     Raises:
         UsageError: nothing answers at the address.
@@ -191,9 +192,9 @@ def _connect(ray: Any, address: str | None) -> None:
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
         if address:
-            _knock(address)
+            _probe_tcp(address)
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # a node that does not come up in time raises a bare one
+    except Exception as error:  # Ray raises a bare one if a node starts too slowly
         reason = " ".join(str(error).split())[:200]
         if address is None:
             remedy = "start it with `ray start --head` and give --ray-address, or see its logs"
@@ -203,12 +204,12 @@ def _connect(ray: Any, address: str | None) -> None:
         raise UsageError(f"--ray-address {address}", problem, remedy) from error
 
 
-def _knock(address: str) -> None:
-    """Connect once where an address names host and port: Ray itself tries for many minutes.
+def _probe_tcp(address: str) -> None:
+    """Connect once if the address names host and port.
 
     Raises:
         OSError: nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.pipeline.local_engine import labelled
+from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import sweep_of
@@ -53,5 +53,5 @@ def samples(
     return chain.from_iterable(
         block
         for shard in range(plan.num_shards)
-        for block in labelled(map(renderer.render, plan.shard(shard)), recipe)
+        for block in filtered(map(renderer.render, plan.shard(shard)), recipe)
     )

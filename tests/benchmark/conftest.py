@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from l4f_datagen.benchmark import rivals, supervised, taught, unrelated
+from l4f_datagen.benchmark import alphas, methods, supervised
 from l4f_datagen.benchmark.baselines import editing_in_style
 from l4f_datagen.benchmark.baselines.redo import RedoPlan
-from l4f_datagen.benchmark.job import Job
+from l4f_datagen.benchmark.bench import BenchmarkConfig
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe
@@ -24,17 +24,17 @@ TRAINING = {
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(supervised, "LESSONS", supervised.Lessons(6, 5, 2, 4))
-    monkeypatch.setattr(rivals, "REDO", RedoPlan(steps=2, batch=2, width=4))
-    monkeypatch.setattr(rivals, "REDO_PICTURES", 4)
+    monkeypatch.setattr(supervised, "UNETS", supervised.UNetSizes(6, 5, 2, 4))
+    monkeypatch.setattr(methods, "REDO", RedoPlan(steps=2, batch=2, width=4))
+    monkeypatch.setattr(methods, "REDO_IMAGES", 4)
     monkeypatch.setattr(editing_in_style, "FITTED_SAMPLES", 3)
-    monkeypatch.setattr(unrelated, "PICTURES", 3)
-    monkeypatch.setattr(taught, "TEACHING", taught.Teaching(2, 2))
+    monkeypatch.setattr(alphas, "EMPTY_GROUNDS", 3)
+    monkeypatch.setattr(supervised, "TAUGHT", supervised.TaughtPlan(2, 2))
 
 
 @pytest.fixture
-def make_job(tmp_path, make_generator, make_alpha):
-    """Factory: (folder, recipe's domain, **fields of Job) -> Job on the CPU."""
+def make_config(tmp_path, make_generator, make_alpha):
+    """Factory: (folder, recipe's domain, **fields) -> BenchmarkConfig on the CPU."""
 
     def make(folder=None, domain="toy-cars", training=None, **fields):
         home = folder or tmp_path
@@ -52,7 +52,9 @@ def make_job(tmp_path, make_generator, make_alpha):
                 "output": {"mask_threshold": 0.5},
             }
         )
-        plain = Job(recipe, home / "out", training_seeds=(0,), num_images=3, device="cpu")
+        plain = BenchmarkConfig(
+            recipe, home / "out", training_seeds=(0,), num_images=3, device="cpu"
+        )
         return replace(plain, **fields)
 
     return make

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from l4f_datagen.benchmark import alphas, figure
+from l4f_datagen.benchmark import alphas, tables
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
@@ -30,31 +30,31 @@ def bytes_of(folder):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_runs(home, make_job, name, caplog):
-    job = make_job(home, methods=(name,))
-    text = run_benchmark(job)
-    start = "Truth: a U-Net that learnt from 6 renders with exact masks; on 4 others"
+def test_every_method_runs(home, make_config, name, caplog):
+    config = make_config(home, methods=(name,))
+    text = run_benchmark(config)
+    start = "Truth: a U-Net trained on 6 renders with exact masks; on 4 others"
     assert any(line.startswith(start) for line in caplog.messages)
-    row = json.loads((job.out / "rows" / f"{name}-seed0-psi1000.json").read_text())
+    row = json.loads((config.out / "rows" / f"{name}-seed0-psi1000.json").read_text())
     counts = np.asarray(row["counts"])
     assert counts.shape == (3, 4)
     assert (counts.sum(axis=1) == 32 * 32).all()
     assert f"\n{name}, psi 1  " in text
-    renders = job.out / "rows" / f"{name}-seed0-renders.json"
-    assert renders.exists() == METHODS[name].pictures_alone
+    renders = config.out / "rows" / f"{name}-seed0-renders.json"
+    assert renders.exists() == METHODS[name].takes_renders
 
 
 @pytest.mark.parametrize("name", ["redo", "taught", "full"])
-def test_a_network_that_was_trained_otherwise_is_not_reused(make_job, name, monkeypatch):
+def test_a_network_that_was_trained_otherwise_is_not_reused(make_config, name, monkeypatch):
     """Killed between training and scoring, then run with other settings."""
-    job = make_job(methods=(name,), steps=2)
+    config = make_config(methods=(name,), steps=2)
     if name == "full":
         monkeypatch.setattr(alphas, "train_alpha", collapse)
-    run_benchmark(job, print)
-    for row in (job.out / "rows").glob(f"{name}-*"):
+    run_benchmark(config)
+    for row in (config.out / "rows").glob(f"{name}-*"):
         row.unlink()
     with pytest.raises(UsageError, match=f"{name}-seed0: holds a network that was trained in anot"):
-        run_benchmark(replace(job, steps=1), print)
+        run_benchmark(replace(config, steps=1))
 
 
 def collapse(recipe, checkpoint, folder, *, generator, offline):
@@ -65,72 +65,72 @@ def collapse(recipe, checkpoint, folder, *, generator, offline):
     raise Collapsed("alpha training", "all white", "try other settings")
 
 
-def test_all_methods_see_the_same_pictures_and_a_rerun_computes_nothing(
-    home, make_job, monkeypatch
+def test_all_methods_see_the_same_images_and_a_rerun_computes_nothing(
+    home, make_config, monkeypatch
 ):
     names = ("full", "otsu", "redo")
-    job = make_job(home, methods=names)
-    text = run_benchmark(job, print)
-    before = bytes_of(job.out / "rows")
+    config = make_config(home, methods=names)
+    text = run_benchmark(config)
+    before = bytes_of(config.out / "rows")
 
     def fails(*_, **__):
         raise AssertionError("nothing was missing")
 
     monkeypatch.setattr(alphas, "train_alpha", fails)
     monkeypatch.setattr(alphas, "open_sources", fails)
-    monkeypatch.setattr("l4f_datagen.benchmark.baselines.floors.otsu_masks", fails)
+    monkeypatch.setattr("l4f_datagen.benchmark.baselines.colours.otsu_masks", fails)
     monkeypatch.setattr("l4f_datagen.benchmark.baselines.redo.train_redo", fails)
-    assert run_benchmark(job, print) == text == (job.out / "tables.txt").read_text()[:-1]
-    assert bytes_of(job.out / "rows") == before
+    assert run_benchmark(config) == text == (config.out / "tables.txt").read_text()[:-1]
+    assert bytes_of(config.out / "rows") == before
     truths = {name: json.loads(before[f"{name}-seed0-psi1000.json"])["counts"] for name in names}
     objects = [[tp + fn for tp, _, fn, _ in counts] for counts in truths.values()]
     assert objects[0] == objects[1] == objects[2]
 
 
-def test_what_is_missing_is_measured_again_with_the_kept_network(home, make_job, monkeypatch):
-    job = make_job(home, methods=("full",))
-    run_benchmark(job, print)
-    path = job.out / "rows" / "full-seed0-psi1000.json"
+def test_what_is_missing_is_measured_again_with_the_kept_network(home, make_config, monkeypatch):
+    config = make_config(home, methods=("full",))
+    run_benchmark(config)
+    path = config.out / "rows" / "full-seed0-psi1000.json"
     first = json.loads(path.read_text())
     path.unlink()
     monkeypatch.setattr(
         "l4f_datagen.training.run.AlphaTrainer.run",
         lambda *_, **__: pytest.fail("it is trained already"),
     )
-    run_benchmark(job, print)
+    run_benchmark(config)
     again = json.loads(path.read_text())
     assert [again[name] for name in ("counts", "shown")] == [first["counts"], first["shown"]]
 
 
-def test_other_settings_are_refused(home, make_job):
-    job = make_job(home, methods=("full",))
-    run_benchmark(job, print)
+def test_other_settings_are_refused(home, make_config):
+    config = make_config(home, methods=("full",))
+    run_benchmark(config)
     with pytest.raises(UsageError, match="was measured with other settings; name another --out"):
-        run_benchmark(replace(job, steps=1), print)
+        run_benchmark(replace(config, steps=1))
     with pytest.raises(UsageError, match="holds a benchmark of another generator, number of im"):
-        run_benchmark(replace(job, num_images=2), print)
+        run_benchmark(replace(config, num_images=2))
 
 
-def test_files_can_be_opened(home, make_job):
-    job = make_job(home, methods=("full", "otsu"), psis=(0.7, 1.0))
-    text = run_benchmark(job, print)
-    lines = list(csv.DictReader(io.StringIO((job.out / "tables.csv").read_text())))
+def test_files_can_be_opened(home, make_config):
+    config = make_config(home, methods=("full", "otsu"), psis=(0.7, 1.0))
+    text = run_benchmark(config)
+    lines = list(csv.DictReader(io.StringIO((config.out / "tables.csv").read_text())))
     of_psi = [(line["method"], line["psi"]) for line in lines if line["table"] == "6"]
     assert of_psi == [("full", "0.7"), ("full", "1"), ("otsu", "0.7"), ("otsu", "1")]
     assert {line["psi"] for line in lines if line["table"] == "3"} == {"1"}
-    assert {line["pictures"] for line in lines if line["table"] == "5"} == {"renders"}
+    assert {line["images"] for line in lines if line["table"] == "5"} == {"renders"}
     for line in lines:
         assert float(line["miou_low"]) <= float(line["miou"]) <= float(line["miou_high"])
         mean = (float(line["iou_object"]) + float(line["iou_background"])) / 2
         assert float(line["miou"]) == pytest.approx(mean, abs=1e-6)
     assert all(f"Table {number}. " in text for number in range(1, 7))
-    with Image.open(job.out / "figure.png") as picture:
-        step = figure.TILE_PX + figure.GAP_PX
-        # Pictures, truth, two methods.
-        assert picture.size == (figure.LABEL_PX + 3 * step, 4 * step + figure.GAP_PX)
+    with Image.open(config.out / "figure.png") as image:
+        step = tables.TILE_PX + tables.GAP_PX
+        # Images, truth, two methods.
+        assert image.size == (tables.LABEL_PX + 3 * step, 4 * step + tables.GAP_PX)
 
 
-def test_a_collapsed_training_is_scored_as_it_ended(tmp_path, make_job, monkeypatch):
+def test_a_collapsed_training_is_scored_as_it_ended(tmp_path, make_config, monkeypatch):
     real = training_module.train_step
 
     def white(training, setting):
@@ -146,16 +146,16 @@ def test_a_collapsed_training_is_scored_as_it_ended(tmp_path, make_job, monkeypa
         return facts
 
     monkeypatch.setattr(training_module, "train_step", noted)
-    job = make_job(methods=("full",), training={"attempts": 1})
-    text = run_benchmark(job, print)
+    config = make_config(methods=("full",), training={"attempts": 1})
+    text = run_benchmark(config)
     assert "full, psi 1: training seed 0: alpha training: collapsed: the matte is all wh" in text
-    assert "full, psi 1: training seed 0: masks are all but white" in text
+    assert "full, psi 1: training seed 0: masks are almost all white" in text
     monkeypatch.setattr(training_module, "train_step", lambda *_: pytest.fail("trained again"))
-    (job.out / "rows" / "full-seed0-psi1000.json").unlink()
-    assert run_benchmark(job, print) == text
+    (config.out / "rows" / "full-seed0-psi1000.json").unlink()
+    assert run_benchmark(config) == text
 
 
-def test_a_network_of_nan_masks_nothing(tmp_path, make_job, monkeypatch):
+def test_a_network_of_nan_masks_nothing(tmp_path, make_config, monkeypatch):
     real = training_module.train_step
 
     def spoiled(training, setting):
@@ -164,34 +164,36 @@ def test_a_network_of_nan_masks_nothing(tmp_path, make_job, monkeypatch):
         return real(training, setting)
 
     monkeypatch.setattr(training_module, "train_step", spoiled)
-    text = run_benchmark(make_job(methods=("full",), training={"attempts": 1}), print)
-    assert "masks are all but black" in text
+    text = run_benchmark(make_config(methods=("full",), training={"attempts": 1}))
+    assert "masks are almost all black" in text
 
 
-def test_pictures_first_then_the_rest(tmp_path, make_job):
-    job = make_job(methods=("otsu",), psis=(0.5, 1.0), num_images=2)
-    assert run_benchmark(replace(job, images_only=True), print) == str(job.out / "images")
+def test_images_first_then_the_rest(tmp_path, make_config):
+    config = make_config(methods=("otsu",), psis=(0.5, 1.0), num_images=2)
+    assert run_benchmark(replace(config, images_only=True)) == str(config.out / "images")
     names = ["psi0500-seed0500000", "psi0500-seed0500001", "psi1000-seed0500000"]
-    found = sorted(path.stem for path in (job.out / "images").iterdir())
+    found = sorted(path.stem for path in (config.out / "images").iterdir())
     assert found[:3] == names
-    before = bytes_of(job.out / "images")
-    run_benchmark(job, print)
-    assert bytes_of(job.out / "images") == before
+    before = bytes_of(config.out / "images")
+    run_benchmark(config)
+    assert bytes_of(config.out / "images") == before
 
 
-def test_default_methods_say_what_is_left_out(tmp_path, make_job, monkeypatch, caplog):
+def test_default_methods_say_what_is_left_out(tmp_path, make_config, monkeypatch, caplog):
     wanted = {name: METHODS[name] for name in ("reals-generator", "unrelated-backgrounds", "otsu")}
     monkeypatch.setattr("l4f_datagen.benchmark.methods.METHODS", wanted)
     masks = tmp_path / "masks"
     masks.mkdir()
-    job = make_job(domain="custom", training={"reals": "generator"}, truth=masks, num_images=1)
+    config = make_config(
+        domain="custom", training={"reals": "generator"}, truth=masks, num_images=1
+    )
     truth = np.zeros((32, 32), np.uint8)
     truth[8:20, 8:20] = 255
     Image.fromarray(truth).save(masks / "psi1000-seed0500000.png")
-    text = run_benchmark(job)
+    text = run_benchmark(config)
     assert "left out: reals-generator is what full does in this recipe" in caplog.messages
     assert any(
-        "unrelated-backgrounds needs unrelated pictures: give --unre" in s for s in caplog.messages
+        "unrelated-backgrounds needs unrelated images: give --unre" in s for s in caplog.messages
     )
     assert "Table 5" in text
     assert f"Truth: masks in {masks}" in text

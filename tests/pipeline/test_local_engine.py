@@ -62,7 +62,7 @@ def test_rendering_runs_ahead_over_the_end_of_a_shard_but_not_far(renderer, quot
         assert set(asked) == {0, 1}
 
 
-def test_nothing_is_begun_ahead_that_is_not_needed(renderer, quota, monkeypatch):
+def test_nothing_unneeded_is_started_ahead(renderer, quota, monkeypatch):
     begun, start = [], Renderer.start
 
     def watched(self, draws):
@@ -111,7 +111,7 @@ def test_a_shard_out_of_turn_is_rendered_too(renderer, quota):
     assert keys == [draw.key for draw in chain.from_iterable(quota.blocks(2))]
 
 
-def test_a_failing_piece_is_told_and_ends_nothing_else(renderer, quota, monkeypatch):
+def test_a_failing_piece_raises_and_later_shards_go_on(renderer, quota, monkeypatch):
     def broken(self, draws):
         raise RuntimeError("the generator broke")
 
@@ -129,7 +129,7 @@ def test_a_cpu_has_a_thread_a_core_and_each_named_device_one(renderer):
     assert len(render_threads([renderer, renderer])) == 2
 
 
-def test_large_pictures_are_rendered_in_pieces(renderer, quota, monkeypatch):
+def test_large_images_are_rendered_in_pieces(renderer, quota, monkeypatch):
     [block, _] = quota.blocks(0)
     monkeypatch.setattr(render_module, "CPU_PIXELS", 2 * 16**2)
     pieces = renderer.pieces(block)
@@ -139,7 +139,7 @@ def test_large_pictures_are_rendered_in_pieces(renderer, quota, monkeypatch):
     assert [len(piece) for piece in renderer.pieces(block)] == [1] * 4
 
 
-def test_no_byte_hangs_on_threads_or_devices(tiny_recipe, tmp_path, digests):
+def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
     recipe = check_recipe(tiny_recipe, "test")
     found = []
     before = torch.get_num_threads()

@@ -8,11 +8,11 @@ import pytest
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.pipeline.job import Job
 from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.pipeline.merge import Merge, merge_dataset
+from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Share
 
-RENDERED = "what is needed of them is rendered here"
+RENDERED = "the needed ones are rendered here"
 
 
 def make(data, out, number=30, **options):
@@ -20,7 +20,7 @@ def make(data, out, number=30, **options):
 
 
 def merge(out, *parts, **options):
-    merge_dataset(Merge(out, parts, **options))
+    merge_dataset(MergeConfig(out, parts, **options))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_what_is_missing_is_named_and_filled_when_asked(
     make(tiny_recipe, out, share=Share(0, 2), count="attempts")
     with pytest.raises(
         L4FError,
-        match=r"out: shards 1, 3 are missing; of 2 jobs 1 have not ended; run make with --shard "
+        match=r"out: shards 1, 3 are missing; of 2 jobs 1 have not finished; run make with --shard "
         "1/2 again, or merge with --fill",
     ):
         merge(out)
@@ -80,7 +80,7 @@ def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests,
     assert digests(out) == whole()
 
 
-def test_a_torn_part_is_not_taken_in(tiny_recipe, tmp_path, digests, whole):
+def test_an_incomplete_shard_is_not_copied(tiny_recipe, tmp_path, digests, whole):
     make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
     make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
     shutil.rmtree(tmp_path / "b/masks/00001")
@@ -91,7 +91,9 @@ def test_a_torn_part_is_not_taken_in(tiny_recipe, tmp_path, digests, whole):
 def test_jobs_that_do_not_belong_together_are_refused(tiny_recipe, tmp_path):
     make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
     make(tiny_recipe, tmp_path / "a", share=Share(1, 2), number=12)
-    with pytest.raises(UsageError, match=r"jobs were asked for different things \(--n 12 --count"):
+    with pytest.raises(
+        UsageError, match=r"jobs were started with different numbers \(--n 12 --count"
+    ):
         merge(tmp_path / "a")
     tiny_recipe["output"]["mask_threshold"] = 0.6
     make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
@@ -101,12 +103,12 @@ def test_jobs_that_do_not_belong_together_are_refused(tiny_recipe, tmp_path):
         r"0.5'\); leave it out: .*/a has other samples",
     ):
         merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
-    with pytest.raises(UsageError, match=r"out: jobs were asked for different things"):
+    with pytest.raises(UsageError, match=r"out: jobs were started with different numbers"):
         merge(tmp_path / "out", tmp_path / "a")
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_others_are_not_touched(tiny_recipe, tmp_path):
+def test_foreign_files_are_not_touched(tiny_recipe, tmp_path):
     make(tiny_recipe, tmp_path / "part", share=Share(0, 1))
     others = tmp_path / "others/images/00000/holiday.jpg"
     others.parent.mkdir(parents=True)
@@ -115,7 +117,7 @@ def test_files_of_others_are_not_touched(tiny_recipe, tmp_path):
         merge(tmp_path / "others", tmp_path / "part")
     with pytest.raises(UsageError, match="jpg: expected a folder, got a file"):
         merge(others, tmp_path / "part")
-    with pytest.raises(UsageError, match="part: is a part and --out as well; name a new folder"):
+    with pytest.raises(UsageError, match="part: is both a part and --out; name a new folder"):
         merge(tmp_path / "part", tmp_path / "part")
     assert [path for path in (tmp_path / "others").rglob("*") if path.is_file()] == [others]
 
@@ -167,7 +169,7 @@ def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place,
     before = digests(tmp_path / "out")
     caplog.clear()
     merge(out)
-    assert caplog.messages == [f"{out} is finished already"]
+    assert caplog.messages == [f"{out} is already finished"]
     assert digests(tmp_path / "out") == before
 
 
@@ -199,7 +201,7 @@ def test_a_plan_with_an_end_and_a_job_that_did_not_run(
     tiny_recipe["sampling"]["psi"] = [0.7]
     out = tmp_path / "out"
     make(tiny_recipe, out, number=12, share=Share(1, 2))
-    missing = r"shards 0, 2.* are missing; of 2 jobs 0 have not ended; run make with --shard 0/2"
+    missing = r"shards 0, 2.* are missing; of 2 jobs 0 have not finished; run make with --shard 0/2"
     with pytest.raises(L4FError, match=missing):
         merge(out)
     merge(out, fill=True)
@@ -212,7 +214,7 @@ def test_folders_without_jobs_are_refused(tiny_recipe, tmp_path):
         merge(tmp_path / "nothing")
     make(tiny_recipe, tmp_path / "whole", number=3)
     (tmp_path / "whole/manifest.json").unlink()
-    with pytest.raises(UsageError, match=r"no shard job has come to its end here; run make with"):
+    with pytest.raises(UsageError, match=r"no shard job has finished here; run make with"):
         merge(tmp_path / "whole")
-    with pytest.raises(UsageError, match="takes no folders in; let the jobs write to the URL"):
+    with pytest.raises(UsageError, match="cannot take folders; let the jobs write to the URL"):
         merge("memory://out", tmp_path / "whole")

@@ -1,6 +1,6 @@
 """What the driver asks of a cluster, with a cluster that runs each task at once, in this process.
 
-The same with Ray itself: ``test_ray.py``.
+The same with Ray itself: ``test_ray_engine.py``.
 """
 
 from pathlib import Path
@@ -67,7 +67,7 @@ class Cluster:
 def cluster(monkeypatch):
     cluster = Cluster(CPU=2)
     monkeypatch.setattr(ray_engine_module, "_import_ray", lambda: cluster)
-    ray_engine_module._opened.cache_clear()
+    ray_engine_module._open_renderer.cache_clear()
     return cluster
 
 
@@ -93,7 +93,7 @@ def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, dige
 
 
 @pytest.mark.slow
-def test_a_torn_shard_alone_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
+def test_only_an_incomplete_shard_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
     make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
     before = digests(tmp_path / "out")
     next((tmp_path / "out/alpha/00001").iterdir()).unlink()
@@ -108,7 +108,7 @@ def test_a_share_runs_on_a_cluster_too(cluster, tiny_recipe, tmp_path):
     assert [shard for shard, _ in cluster.done] == [1, 3]
 
 
-def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, monkeypatch):
+def test_failures_of_tasks_are_reported(cluster, tiny_recipe, tmp_path, monkeypatch):
     def refuse(*_):
         raise L4FError("shard", "refused", "no remedy")
 
@@ -121,9 +121,7 @@ def test_failures_of_tasks_are_told_as_they_are(cluster, tiny_recipe, tmp_path, 
 
 
 @pytest.mark.slow
-def test_what_is_under_way_is_stopped_when_the_wait_is_interrupted(
-    cluster, tiny_recipe, tmp_path, digests, monkeypatch
-):
+def test_an_interrupted_wait_stops_the_tasks(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
     get = cluster.get
 
     def interrupted(reference):
@@ -143,7 +141,7 @@ def test_what_is_under_way_is_stopped_when_the_wait_is_interrupted(
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
-def test_a_cluster_without_what_it_takes(cluster, tiny_recipe, tmp_path):
+def test_a_cluster_without_cores(cluster, tiny_recipe, tmp_path):
     cluster.resources = {}
     with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
         make(tiny_recipe, tmp_path / "out", engine="ray")

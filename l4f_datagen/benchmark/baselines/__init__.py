@@ -1,1 +1,1 @@
-"""Rivals of the alpha network, each small and honest, run on the same pictures."""
+"""Other methods that find the object, each small, run on the same images."""

@@ -1,8 +1,8 @@
 """Editing in Style (Collins, Bala, Price, Suesstrunk, CVPR 2020): clusters of generator features.
 
 Spherical k-means over the generator's activations at one resolution groups pixels by what they
-are. Nobody labels the clusters here: one is background when it is seen more often at the border
-than its size explains.
+show. Nobody labels the clusters here: a cluster is background if it is more frequent at the border
+than in the image.
 """
 
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l4f_datagen.benchmark.baselines.border import background_groups
+from l4f_datagen.benchmark.baselines.colours import background_groups
 from l4f_datagen.models.generator import Generator, Synthesis
 
 CLUSTERS = 6
 CLUSTERED_RESOLUTION = 64
-"""Features are taken here, or at the nearest resolution the generator has."""
+"""Resolution of the features, or the nearest one that the generator has."""
 FITTED_SAMPLES = 200
 ITERATIONS = 30
 
@@ -33,19 +33,19 @@ def feature_resolution(generator: Generator) -> int:
 
 
 def unit_features(synthesis: Synthesis, resolution: int) -> Float[Tensor, "batch c h w"]:
-    """Return both layers' features of one resolution, joined, of length 1 in every pixel."""
+    """Concatenate both layers' features of one resolution, normalised to length 1 per pixel."""
     return F.normalize(torch.cat(synthesis.features[resolution], dim=1).float(), dim=1)
 
 
 def spherical_kmeans(
     points: Float[Tensor, "n c"], clusters: int, stream: np.random.RandomState
 ) -> Float[Tensor, "clusters c"]:
-    """Return unit centres; an empty cluster keeps its place.
+    """Return unit centres; an empty cluster keeps its centre.
 
     Args:
         points: of length 1.
-        clusters: how many.
-        stream: draws the start (k-means++ by angle).
+        clusters: number of centres.
+        stream: draws the first centres (k-means++ by angle).
     """
     centres = [points[stream.randint(len(points))]]
     for _ in range(clusters - 1):
@@ -79,13 +79,7 @@ class Clusters(NamedTuple):
 
 @torch.inference_mode()
 def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -> Clusters:
-    """Cluster the features of some samples.
-
-    Args:
-        generator: whose samples they are.
-        fitted: batches of samples.
-        seed: of the clustering.
-    """
+    """Cluster the features of batches of samples."""
     side = feature_resolution(generator)
     stream = np.random.RandomState(seed)
     parts = [unit_features(batch, side).permute(0, 2, 3, 1).cpu() for batch in fitted]
@@ -97,7 +91,7 @@ def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -
 
 @torch.inference_mode()
 def cluster_masks(clusters: Clusters, tested: Synthesis) -> NDArray[np.bool_]:
-    """Mask samples: bool ``n h w`` at the image's size."""
+    """Mask samples, bool ``n h w`` at the image's size."""
     features = unit_features(tested, clusters.resolution).cpu()
     near = torch.einsum("bchw,kc->bkhw", features, clusters.centres)
     object_ = (~clusters.is_background)[near.argmax(1)].float()[:, None]

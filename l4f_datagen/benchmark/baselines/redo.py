@@ -1,9 +1,9 @@
-"""ReDO (Chen, Artieres, Denoyer, NeurIPS 2019): segment by redrawing one region at a time.
+"""ReDO (Chen, Artieres, Denoyer, NeurIPS 2019): segment by painter_groups one region at a time.
 
-A mask network splits a picture in two regions; one of them, drawn at random, is painted anew by a
-generator from a latent, and the result must fool a discriminator. A recovery network must find the
-latent in the redrawn picture, which keeps a region from being empty. Small networks for 64 px in
-place of the paper's, the hinge loss and the recovery loss as there.
+A mask network splits an image into two regions. One of them is redrawn by a generator from a
+latent, and the result must fool a discriminator. A recovery network must find the latent in the
+redrawn image, which keeps a region from being empty. The networks are small ones for 64 px; the
+hinge loss and the recovery loss are the paper's.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.benchmark.baselines.border import background_groups
+from l4f_datagen.benchmark.baselines.colours import background_groups
 from l4f_datagen.models.unet import UNet
 
 REGIONS = 2
@@ -25,13 +25,13 @@ LATENT = 32
 
 @dataclass(frozen=True)
 class RedoPlan:
-    """All that decides the trained mask network, but for the pictures.
+    """Everything that decides the trained mask network, except the images.
 
     Attributes:
         seed: of weights, latents and order.
         steps: steps of both sides.
-        batch: pictures a step.
-        mask_learning_rate: of the mask network, the paper's 1e-5 being for a far longer training.
+        batch: images per step.
+        mask_learning_rate: of the mask network; the paper's 1e-5 is for a far longer training.
         learning_rate: of the other networks.
         recovery_weight: of the latent recovery loss (lambda_z, 5 in the paper).
         width: channels.
@@ -47,7 +47,7 @@ class RedoPlan:
 
 
 class Painter(nn.Module):
-    """Paints one region: mask and latent in, picture out."""
+    """Paints one region: mask and latent in, image out."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Painter(nn.Module):
     def forward(
         self, mask: Float[Tensor, "batch 1 h w"], z: Float[Tensor, "batch latent"]
     ) -> Float[Tensor, "batch 3 h w"]:
-        """Return a picture in [-1, 1]; noise in the last layers gives texture."""
+        """Return an image in [-1, 1]."""
         spread = z[:, :, None, None].expand(-1, -1, *mask.shape[2:])
         x = F.leaky_relu(self.enter(torch.cat([mask, spread], dim=1)), 0.2)
         for layer in self.middle:
@@ -67,7 +67,7 @@ class Painter(nn.Module):
 
 
 def critic(width: int, outputs: int) -> nn.Sequential:
-    """Strided convolutions to ``outputs`` numbers a picture, spectrally normed as in the paper."""
+    """Strided convolutions to ``outputs`` numbers per image, with spectral norm as in the paper."""
     layers: list[nn.Module] = []
     c_in = 3
     for level in range(4):
@@ -92,7 +92,7 @@ class Redo(nn.Module):
     def redraw(
         self, image: Float[Tensor, "batch 3 h w"], z: Float[Tensor, "batch latent"], region: int
     ) -> Float[Tensor, "batch 3 h w"]:
-        """Replace one region of a picture by a painted one."""
+        """Replace one region of an image by a painted one."""
         object_ = torch.sigmoid(self.masker(image))
         mask = object_ if region else 1 - object_
         painted: Tensor = mask * self.painters[region](mask, z) + (1 - mask) * image
@@ -100,21 +100,21 @@ class Redo(nn.Module):
 
 
 def train_redo(images: NDArray[np.uint8], plan: RedoPlan) -> Redo:
-    """Train on pictures ``n h w 3`` without labels; a function of pictures and plan alone."""
+    """Train on images ``n h w 3`` without labels; a function of images and plan alone."""
     torch.manual_seed(plan.seed)
     net = Redo(plan)
     betas = (0.0, 0.9)
-    redrawing: list[dict[str, Any]] = [
+    painter_groups: list[dict[str, Any]] = [
         {"params": net.masker.parameters(), "lr": plan.mask_learning_rate},
         {"params": [*net.painters.parameters(), *net.recovery.parameters()]},
     ]
-    drawing = torch.optim.Adam(redrawing, plan.learning_rate, betas)
-    judging = torch.optim.Adam(net.discriminator.parameters(), plan.learning_rate, betas)
+    painter_optimizer = torch.optim.Adam(painter_groups, plan.learning_rate, betas)
+    critic_optimizer = torch.optim.Adam(net.discriminator.parameters(), plan.learning_rate, betas)
     for step in range(plan.steps):
         stream = np.random.RandomState(np.array([plan.seed, step], dtype=np.uint32))
         real, other = (take(images, stream, plan.batch) for _ in range(2))
         z = torch.from_numpy(stream.randn(plan.batch, LATENT).astype(np.float32))
-        region = step % REGIONS  # in turn rather than at random: both are trained alike
+        region = step % REGIONS  # alternating, not random: both are trained equally
 
         net.discriminator.requires_grad_(True)
         with torch.no_grad():
@@ -122,17 +122,17 @@ def train_redo(images: NDArray[np.uint8], plan: RedoPlan) -> Redo:
         loss = (
             F.relu(1 - net.discriminator(other)).mean() + F.relu(1 + net.discriminator(fake)).mean()
         )
-        judging.zero_grad()
+        critic_optimizer.zero_grad()
         loss.backward()
-        judging.step()
+        critic_optimizer.step()
 
         net.discriminator.requires_grad_(False)
         fake = net.redraw(real, z, region)
         missed = (net.recovery[region](fake) - z).square().mean()
         loss = plan.recovery_weight * missed - net.discriminator(fake).mean()
-        drawing.zero_grad()
+        painter_optimizer.zero_grad()
         loss.backward()
-        drawing.step()
+        painter_optimizer.step()
     return net.eval()
 
 
@@ -150,13 +150,13 @@ def take(
 def redo_masks(
     masker: UNet, images: NDArray[np.uint8], *, inverted: bool = False, batch: int = 50
 ) -> NDArray[np.bool_]:
-    """Mask pictures ``n h w 3``, bool ``n h w``.
+    """Mask images ``n h w 3``, bool ``n h w``.
 
     Args:
         masker: the trained mask network.
-        images: the pictures.
-        inverted: the network calls the object what is background, see ``is_inverted``.
-        batch: pictures at once.
+        images: uint8.
+        inverted: the network marks the background, see ``is_inverted``.
+        batch: images at once.
     """
     parts = []
     for start in range(0, len(images), batch):
@@ -167,9 +167,9 @@ def redo_masks(
 
 
 def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
-    """Whether the region the network calls object is seen more at the border of ``images``.
+    """Whether the region that the network marks is more frequent at the border of ``images``.
 
-    Nothing tells the two regions apart in training; the one less seen at the border is the object.
+    Training treats both regions alike; the one that is rarer at the border is the object.
     """
     regions = redo_masks(masker, images).astype(np.int64)
     return bool(background_groups(regions, REGIONS)[1])

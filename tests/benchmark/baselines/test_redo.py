@@ -13,7 +13,7 @@ from l4f_datagen.benchmark.baselines.redo import (
 PLAN = RedoPlan(steps=3, batch=4, width=4)
 
 
-def pictures(count=8):
+def images(count=8):
     return np.random.RandomState(5).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
 
 
@@ -32,10 +32,10 @@ def test_only_the_redrawn_region_changes():
     assert torch.equal(ground[..., :16], image[..., :16])
 
 
-def test_training_is_a_function_of_pictures_and_plan():
-    images = pictures()
-    first, again = (train_redo(images, PLAN).state_dict() for _ in range(2))
-    other = train_redo(images, RedoPlan(seed=1, steps=3, batch=4, width=4)).state_dict()
+def test_training_is_a_function_of_images_and_plan():
+    trained_on = images()
+    first, again = (train_redo(trained_on, PLAN).state_dict() for _ in range(2))
+    other = train_redo(trained_on, RedoPlan(seed=1, steps=3, batch=4, width=4)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["masker.out.weight"], other["masker.out.weight"])
 
@@ -43,7 +43,7 @@ def test_training_is_a_function_of_pictures_and_plan():
 def test_a_step_moves_every_network():
     torch.manual_seed(PLAN.seed)
     before = {name: value.clone() for name, value in Redo(PLAN).named_parameters()}
-    after = dict(train_redo(pictures(), PLAN).named_parameters())
+    after = dict(train_redo(images(), PLAN).named_parameters())
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"masker", "painters", "discriminator", "recovery"}
 
@@ -54,6 +54,6 @@ def test_the_object_is_what_lies_inside():
     inside[8:24, 8:24] = 1.0
     for sign in (1, -1):  # the network may have called the object either region
         net.masker.forward = lambda x, sign=sign: (sign * inside).expand(len(x), 1, 32, 32)
-        assert is_inverted(net.masker, pictures(3)) == (sign < 0)
-        masks = redo_masks(net.masker, pictures(3), inverted=sign < 0)
+        assert is_inverted(net.masker, images(3)) == (sign < 0)
+        masks = redo_masks(net.masker, images(3), inverted=sign < 0)
         np.testing.assert_array_equal(masks, np.repeat((inside > 0).numpy()[None], 3, 0))
