@@ -116,7 +116,7 @@ def nothing(folder):
     ("shape", "spoil", "kind", "match"),
     [
         ({}, cut_outs, AnnotationRefused, f"a coloured .*; {REMEDY} " r"\(rembg: -om\)$"),
-        ({}, broken, AnnotationRefused, f"{KEYS[2]}.*cut or broken"),
+        ({}, broken, AnnotationRefused, f"{KEYS[2]}.png: is damaged"),
         ({}, twice, InputRefused, f"tool: holds two masks of {KEYS[0]}"),
         ({"keys": KEYS[:1]}, nothing, InputRefused,
          f"tool: lacks 2 of 3 masks, the first {KEYS[1]}.png; make one for every image"),
