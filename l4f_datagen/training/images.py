@@ -24,11 +24,19 @@ class Draws:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images to composite: foreground with its features, and background, as the step sees them."""
+    """Images to composite, as the step sees them.
+
+    Attributes:
+        fg_image: ``batch 3 h w``.
+        features: of the foreground.
+        bg_image: what the foreground is laid over.
+        own_bg_image: the background of the foreground's own w; the same, if none is shuffled.
+    """
 
     fg_image: Tensor
     features: Features
     bg_image: Tensor
+    own_bg_image: Tensor
 
 
 def draw_latents(batch: int, generator: Generator, stream: np.random.RandomState) -> Draws:
@@ -58,7 +66,11 @@ def render_batch(
     ws = generator.truncate(w, part.training.psi)
     noise = generator.noise("random", streams)
     foreground = synthesize(generator, ws, noise, part.training.precision)
+    seeds = [draws.bg_seeds[k] for k in picked]
+    two_sided = part.training.balance == "two-sided"
+    own = background(w, seeds) if two_sided or not part.background_shuffled else None
+    other = own
     if part.background_shuffled:
-        w = generator.mapping(draws.z[(rows + 1) % len(draws.z)])
-    bg_image = background(w, [draws.bg_seeds[k] for k in picked])
-    return ImageBatch(foreground.image, foreground.features, bg_image)
+        other = background(generator.mapping(draws.z[(rows + 1) % len(draws.z)]), seeds)
+    assert other is not None
+    return ImageBatch(foreground.image, foreground.features, other, other if own is None else own)

@@ -194,7 +194,7 @@ def rest_gradient(
         return torch.zeros(()), None
     network, scaler = state.rest.network.requires_grad_(False), state.alpha_scaler
     alpha = matte.detach().requires_grad_(True)
-    rest = losses.rest_image(share.images.fg_image, share.images.bg_image, alpha)
+    rest = losses.rest_image(share.images.fg_image, share.images.own_bg_image, alpha)
     with autocast(config.precision, share.real.device):
         logits = network(rest)
     realism = losses.realism_loss(logits)
@@ -216,7 +216,7 @@ def rest_step(
     for share, alpha in zip(shares, alphas, strict=True):
         assert share.bare is not None
         bare.append(F.avg_pool2d(share.bare, 2))
-        rests.append(losses.rest_image(share.images.fg_image, share.images.bg_image, alpha))
+        rests.append(losses.rest_image(share.images.fg_image, share.images.own_bg_image, alpha))
     return discriminator_step(
         state, config, bare, rests, [False] * len(shares), ranks, learner=state.rest
     )

@@ -67,7 +67,7 @@ def test_the_gradient_is_that_of_the_second_discriminators_loss(
     alpha, images = mattes(state, config, share), share.images
 
     def loss(matte):
-        rest = losses.rest_image(images.fg_image, images.bg_image, matte)
+        rest = losses.rest_image(images.fg_image, images.own_bg_image, matte)
         return float(torch.nn.functional.softplus(-state.rest.network(rest)).mean())
 
     realism, slope = rest_gradient(state, config, share, alpha)
@@ -76,6 +76,17 @@ def test_the_gradient_is_that_of_the_second_discriminators_loss(
     step = slope / slope.norm() * 1e-2
     difference = (loss(alpha + step) - loss(alpha - step)) / 2
     assert float((slope * step).sum()) == pytest.approx(difference, rel=0.02)
+
+
+def test_the_hole_is_filled_with_the_images_own_background(make_trainer, make_generator, make_part):
+    generator, found = make_generator(), {}
+    for shuffled in (False, True):
+        part = make_part(**TWO_SIDED).model_copy(update={"background_shuffled": shuffled})
+        trainer = make_trainer(part, generator)
+        (share,) = draw_shares(trainer.state, trainer.context())
+        found[shuffled] = share.images
+    assert torch.equal(found[True].own_bg_image, found[False].bg_image)
+    assert not torch.equal(found[True].bg_image, found[False].bg_image)
 
 
 def test_shares_add_up_to_the_joint_batch(make_trainer, make_generator, make_part, monkeypatch):
