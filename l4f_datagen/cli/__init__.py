@@ -1,4 +1,4 @@
-"""The command line: a thin door. Errors become one line and an exit code here, once."""
+"""The command line. Errors become one line and an exit code here, and only here."""
 
 import errno
 import logging
@@ -51,7 +51,7 @@ class Door(click.Group):
             line = f"{' '.join(error.format_message().split()).rstrip('.')}; see {asked} --help"
             code = error.exit_code
         except KeyboardInterrupt:
-            line, code = "interrupted; what is finished is kept, the same command resumes", 130
+            line, code = "interrupted; finished work is kept, the same command resumes", 130
         except OSError as error:
             where = error.filename or "output folder"
             remedy = "make room, then run the same command again: it resumes"

@@ -31,24 +31,35 @@ def _preds(
 
 @click.command()
 @source_options
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder, resumed.")
-@click.option("--methods", metavar="A,B", help="Which to compare; default all that can run.")
 @click.option(
-    "--training-seeds", default="0-2", show_default=True, help="A training each: 0,1,2 or 0-4."
+    "--out",
+    "--outdir",
+    type=FILE,
+    required=True,
+    help="Folder of the results; the same command resumes.",
+)
+@click.option("--methods", metavar="A,B", help="Methods to compare; default: all that can run.")
+@click.option(
+    "--training-seeds",
+    default="0-2",
+    show_default=True,
+    help="One training per seed: 0,1,2 or 0-4.",
 )
 @click.option(
     "--images", "num_images", type=click.IntRange(1, 99_999), default=1_000, show_default=True,
-    help="Generated pictures at every psi.",
+    help="Generated images per psi.",
 )  # fmt: skip
-@click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations; default the recipe's.")
-@click.option("--steps", type=click.IntRange(1), help="Of every method's training, for a trial.")
+@click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations; default: the recipe's.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Shorten every training to this, for a trial."
+)
 @click.option("--truth", type=FILE, help="Masks to score against; toy domains need none.")
 @click.option("--unrelated", type=FILE, help="Images that do not show the domain.")
 @click.option(
     "--pred", "preds", multiple=True, metavar="NAME=DIR", callback=_preds,
     help="Masks of an external tool, named like the images.",
 )  # fmt: skip
-@click.option("--images-only", is_flag=True, help="Write OUT/images for such tools and stop.")
+@click.option("--images-only", is_flag=True, help="Only write OUT/images, for outside tools.")
 def benchmark(
     out: Path,
     methods: str | None,
@@ -67,7 +78,7 @@ def benchmark(
     """Compare the method, its ablations and other methods on one domain; run again to resume.
 
     Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
-    figure.png. Every method masks the same generated pictures.
+    figure.png. Every method masks the same generated images.
     """
     from l4f_datagen.recipe.seeds import parse_seeds
 

@@ -1,4 +1,4 @@
-"""``l4f-datagen card``: write a dataset's card anew."""
+"""``l4f-datagen card``: write a dataset's card again."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from l4f_datagen.cli.source import FILE
 @click.command()
 @click.argument("folder", type=FILE, metavar="DATASET")
 def card(folder: Path) -> None:
-    """Write README.md anew from manifest and recorded scores; your words below its marker stay."""
+    """Write README.md again from manifest and recorded scores; keep your text below its marker."""
     from l4f_datagen.report.card import rewrite_card
 
     click.echo(str(rewrite_card(folder)))

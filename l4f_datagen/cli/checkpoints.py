@@ -1,4 +1,4 @@
-"""``l4f-datagen convert``: any checkpoint made safe."""
+"""``l4f-datagen convert``: any checkpoint as safetensors."""
 
 from pathlib import Path
 
@@ -10,15 +10,17 @@ from l4f_datagen.cli.source import FILE
 @click.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
-@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
-@click.option("--half", is_flag=True, help="Store half precision; images may move by a level.")
+@click.option(
+    "--class", "class_index", type=click.IntRange(0), help="Class of a class-conditional generator."
+)
+@click.option("--half", is_flag=True, help="Store half precision; images may change by one level.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def convert(
     source: Path, target: Path, class_index: int | None, half: bool, overwrite: bool
 ) -> None:
     """Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
 
-    Images stay bit-identical (without --half); licence and origin are carried along.
+    Images stay bit-identical (without --half). Licence and origin are kept in the new file.
     """
     from l4f_datagen.checkpoints.convert import convert as write_converted
 

@@ -10,13 +10,13 @@ from l4f_datagen.cli.source import FILE
 
 
 @click.command()
-@click.option("--out", type=FILE, default=".", help="Folder whose disk is looked at.")
+@click.option("--out", type=FILE, default=".", help="Folder whose disk is checked.")
 @click.option("--no-render", is_flag=True, help="Skip the test render of the embedded domain.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def doctor(out: Path, no_render: bool, as_json: bool) -> None:
-    """Look at packages, devices, cache, disk and token, and render a few samples.
+    """Check packages, devices, cache, disk and token, and render a few samples.
 
-    Exit code 1 where the main job cannot work.
+    The exit code is 1 if `make` cannot work here.
     """
     from l4f_datagen.core.errors import L4FError
     from l4f_datagen.pipeline.doctor import examine
@@ -31,4 +31,4 @@ def doctor(out: Path, no_render: bool, as_json: bool) -> None:
             click.echo(f"{mark} {finding.name:14s} {finding.value}{advice}")
     ill = [finding.name for finding in findings if not finding.healthy]
     if ill:
-        raise L4FError("doctor", f"not well: {', '.join(ill)}", "follow the advice above")
+        raise L4FError("doctor", f"needs attention: {', '.join(ill)}", "follow the advice above")

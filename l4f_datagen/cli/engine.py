@@ -11,18 +11,20 @@ from l4f_datagen.core.errors import UsageError
 def engine_options(command: Command) -> Command:
     """Add the options of engines, devices and shares."""
     options = [
-        click.option("--devices", help="Several of one kind: cuda:0,cuda:1."),
-        click.option("--workers", type=click.IntRange(1, 256), help="CPU threads that render."),
+        click.option("--devices", help="Several devices of one kind: cuda:0,cuda:1."),
+        click.option(
+            "--workers", type=click.IntRange(1, 256), help="Number of CPU threads that render."
+        ),
         click.option(
             "--engine",
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="ray: shards as tasks of a Ray cluster.",
+            help="ray: render shards as tasks of a Ray cluster.",
         ),
-        click.option("--ray-address", help="Of the cluster; without, one is started here."),
+        click.option("--ray-address", help="Address of the cluster; default: start one here."),
         click.option(
-            "--shard", metavar="I/N", help="Make every N-th shard, from the I-th on; I from 0."
+            "--shard", metavar="I/N", help="Render every N-th shard from shard I (0 to N-1) on."
         ),
     ]
     for option in reversed(options):

@@ -13,13 +13,15 @@ from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
 
 @click.group()
 def inspect() -> None:
-    """Look inside things."""
+    """Show what is in a checkpoint, a generator or a dataset."""
 
 
 @inspect.command("checkpoint")
 @click.argument("file", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--class", "class_index", type=click.IntRange(0), help="Conditional networks.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@click.option(
+    "--class", "class_index", type=click.IntRange(0), help="Class of a class-conditional generator."
+)
 def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
     """Print what a checkpoint holds."""
     from l4f_datagen.checkpoints.convert import checkpoint_facts
@@ -34,7 +36,7 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
 
 @inspect.command("dataset")
 @click.argument("dataset", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def inspect_dataset(dataset: Path, as_json: bool) -> None:
     """Print counts, scores and origin of a finished dataset."""
     from l4f_datagen.report.summary import dataset_facts, facts_text
@@ -47,11 +49,11 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
 @click.argument("dataset", type=FILE)
 @click.argument("key")
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the three files.")
-@click.option("--generator", type=FILE, help="Where the generator lies now.")
-@click.option("--alpha", type=FILE, help="Where the alpha network lies now.")
-@click.option("--latents", type=FILE, help="Where the file of latents lies now.")
-@click.option("--device", help="Default: the kind of device the dataset was made on.")
-@click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too.")
+@click.option("--generator", type=FILE, help="New path of the generator.")
+@click.option("--alpha", type=FILE, help="New path of the alpha network.")
+@click.option("--latents", type=FILE, help="New path of the latents.")
+@click.option("--device", help="Default: the kind of device that the dataset was made on.")
+@click.option("--offline", is_flag=True, help="Use no network, like HF_HUB_OFFLINE=1.")
 def inspect_sample(
     dataset: Path,
     key: str,
@@ -60,10 +62,10 @@ def inspect_sample(
     offline: bool,
     **named: Path | None,
 ) -> None:
-    """Make one sample of a dataset again, accepted or rejected: image, mask and alpha.
+    """Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
 
-    Its whole block is rendered, so that the bytes are those of the dataset; exit 1 where the
-    dataset's own files differ.
+    Its whole block is rendered, so that the bytes are those of the dataset. The exit code is 1 if
+    the files of the dataset differ.
     """
     from l4f_datagen.core.errors import L4FError
     from l4f_datagen.pipeline.reproduce import make_again
@@ -74,14 +76,14 @@ def inspect_sample(
         click.echo(str(path))
     if made["same"] is False:
         remedy = "use the kind of machine and the package version of its manifest"
-        raise L4FError(key, "its bytes are not those of the dataset", remedy)
+        raise L4FError(key, "differs from the files of the dataset", remedy)
     if made["same"]:
-        click.echo("the same bytes as in the dataset", err=True)
+        click.echo("same bytes as in the dataset", err=True)
 
 
 @inspect.command("trgb")
 @source_options
-@click.option("--seeds", default="0-3", show_default=True, help="One row each, 64 at most.")
+@click.option("--seeds", default="0-3", show_default=True, help="One row per seed, at most 64.")
 @click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
 @click.option("--out", type=FILE, required=True, help="PNG to write.")
 def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
@@ -96,7 +98,7 @@ def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
 
 @inspect.command("features")
 @source_options
-@click.option("--seeds", default="0-3", show_default=True, help="One row each, 64 at most.")
+@click.option("--seeds", default="0-3", show_default=True, help="One row per seed, at most 64.")
 @click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
 @click.option("--out", type=FILE, required=True, help="PNG to write.")
 def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:

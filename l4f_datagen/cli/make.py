@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @source_options
-@click.option("--n", "number", type=click.IntRange(1, 10**9), required=True, help="How many.")
+@click.option(
+    "--n", "number", type=click.IntRange(1, 10**9), required=True, help="Number of samples."
+)
 @click.option(
     "--count",
     type=click.Choice(["accepted", "attempts"]),
@@ -29,35 +31,47 @@ if TYPE_CHECKING:
 )
 @click.option("--out", "--outdir", type=PLACE, required=True, help="Dataset folder, or a URL.")
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7 or 0.5:1,0.7:2.")
-@click.option("--truncation-cutoff", type=click.IntRange(1), help="Truncate so many first layers.")
+@click.option(
+    "--truncation-cutoff", type=click.IntRange(1), help="Truncate only this many first layers."
+)
 @click.option("--seeds", help="Seeds for every psi: 0-99,120. Default: a new seed for each sample.")
 @click.option(
     "--same-seeds/--new-seeds",
     default=None,
     help="Use the same seeds for every psi, or a new one for each sample.",
 )
-@click.option("--latents", type=FILE, help=".npy or .pt, a latent a row; --seeds then name rows.")
-@click.option("--latent-space", type=click.Choice(["w", "z"]), help="Of --latents; W+ is w too.")
-@click.option("--style-mixing", type=click.FloatRange(0, 1), help="Share that mixes two z.")
+@click.option("--latents", type=FILE, help="Own latents, one per row; --seeds then selects rows.")
+@click.option(
+    "--latent-space", type=click.Choice(["w", "z"]), help="Space of --latents; w includes W+."
+)
+@click.option(
+    "--style-mixing", type=click.FloatRange(0, 1), help="Share of samples that mix two z."
+)
 @click.option(
     "--filters",
     type=click.Choice(["none", "default", "strict"]),
-    help="Preset. none switches all off; the others keep the recipe's own limits.",
+    help="Preset. none disables all filters; the others keep the recipe's own limits.",
 )
 @output_options
-@click.option("--mask-threshold", type=click.FloatRange(0, 1, max_open=True), help="alpha > this.")
+@click.option(
+    "--mask-threshold",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="mask = alpha > this value.",
+)
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]))
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]))
 @engine_options
-@click.option("--overwrite", is_flag=True, help="Throw away what the folder holds.")
+@click.option("--overwrite", is_flag=True, help="Delete what the folder holds first.")
 @click.option(
     "--push", "repo", metavar="USER/NAME", help="Publish on the Hugging Face Hub at the end."
 )
 @click.option("--yes", is_flag=True, help="Confirm --push.")
 @private_option
 @replace_option
-@click.option("--dry-run", is_flag=True, help="Print plan, counts, disk and time; touch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print plan, counts, disk space and time; write nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def make(
     number: int,
     count: str,
@@ -139,7 +153,7 @@ def make(
     if job.share:
         click.echo(f"share {job.share} is done; once all are: l4f-datagen merge {out}")
         return
-    click.echo(f"look at {out}/report.html")
+    click.echo(f"open {out}/report.html")
     if published:
         click.echo(published["text"])
 
@@ -147,7 +161,7 @@ def make(
 def _check_push(
     repo: str, recipe: "Recipe", *, yes: bool, private: bool | None, replace: bool
 ) -> None:
-    """Refuse before hours of work what can be known now: name, token, visibility, what is there."""
+    """Check name, token, visibility and the repository before hours of work."""
     from l4f_datagen.hub import check_destination
 
     if not yes:

@@ -14,7 +14,7 @@ from l4f_datagen.core.options import PLACE
 @click.option("--fill", is_flag=True, help="Render missing shards here.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 @click.option("--offline", is_flag=True, help="Fetch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def merge(
     parts: tuple[Path | str, ...],
     out: Path | str | None,

@@ -11,34 +11,34 @@ OPTIONS = (
     click.option(
         "--formats",
         type=FORMAT_LIST,
-        help="Of png,coco,hf,imagefolder,webdataset,yolo (default: the recipe's).",
+        help="Any of png,coco,hf,imagefolder,webdataset,yolo; default: the recipe's.",
     ),
     click.option(
         "--image-format",
         type=click.Choice(["png", "webp", "jpeg"]),
-        help="Of images; webp is lossless here. Masks and alphas stay PNG.",
+        help="File format of images; webp is lossless here. Masks and alphas stay PNG.",
     ),
-    click.option("--alpha-bits", type=click.Choice(["8", "16"]), help="Depth of the alphas."),
-    click.option("--cutouts/--no-cutouts", default=None, help="RGBA pictures too, in rgba/."),
+    click.option("--alpha-bits", type=click.Choice(["8", "16"]), help="Bits per pixel of alphas."),
+    click.option("--cutouts/--no-cutouts", default=None, help="Also write RGBA cut-outs."),
     click.option(
         "--composites",
         metavar="none|generated|FOLDER",
-        help="The objects over generated backgrounds, or over the pictures of a folder.",
+        help="Also write objects over generated backgrounds, or over images of a folder.",
     ),
     click.option(
         "--coco-segmentation",
         type=click.Choice(["rle", "polygon"]),
-        help="Polygons fill holes; they are counted.",
+        help="RLE is exact; polygons fill holes, which are counted.",
     ),
     click.option(
         "--instances",
         type=click.Choice(["image", "components"]),
-        help="coco, yolo: one object an image, or one a connected component.",
+        help="coco, yolo: one object per image, or one per connected component.",
     ),
     click.option(
         "--keep-rejected/--no-keep-rejected",
         default=None,
-        help="Write rejected samples too, in rejected/; no index lists them.",
+        help="Also write rejected samples, to rejected/; no index lists them.",
     ),
 )
 

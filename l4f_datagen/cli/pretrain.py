@@ -94,7 +94,7 @@ Examples:
     help="Adaptive discriminator augmentation, for small sets.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too.")
+@click.option("--offline", is_flag=True, help="Use no network, like HF_HUB_OFFLINE=1.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def pretrain(
     photos: str,

@@ -18,10 +18,10 @@ PREVIEW_LINES = 14
 private_option = click.option(
     "--private/--public",
     default=None,
-    help="Visibility; default: private where the licence forbids commercial use, else public.",
+    help="Visibility; default: private if the licence forbids commercial use, else public.",
 )
 replace_option = click.option(
-    "--replace", is_flag=True, help="Take away another dataset that the repository holds."
+    "--replace", is_flag=True, help="Replace another dataset in the repository."
 )
 
 
@@ -31,11 +31,11 @@ replace_option = click.option(
 @click.option("--yes", is_flag=True, help="Publish; without it nothing is changed on the Hub.")
 @private_option
 @replace_option
-@click.option("--revision", default="main", show_default=True, help="Branch, made where missing.")
+@click.option("--revision", default="main", show_default=True, help="Branch; created if missing.")
 @click.option("--tag", help="Tag the result.")
-@click.option("--also", multiple=True, metavar="FORMAT", help="Publish png, coco or report too.")
-@click.option("--no-verify", is_flag=True, help="Do not read all files to check their hashes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--also", multiple=True, metavar="FORMAT", help="Also publish png, coco or report.")
+@click.option("--no-verify", is_flag=True, help="Skip comparing all files with their hashes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def push(
     folder: Path,
     repo: str,

@@ -13,7 +13,7 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list to stdout.")
 def list_recipes(as_json: bool) -> None:
     """List the shipped domains."""
     import json
@@ -45,7 +45,7 @@ def show_recipe(domain: str) -> None:
 @click.argument("target", type=FILE)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def copy_recipe(domain: str, target: Path, force: bool) -> None:
-    """Copy a shipped recipe to TARGET, to edit it."""
+    """Copy a shipped recipe to TARGET for editing."""
     from l4f_datagen.core.errors import UsageError
     from l4f_datagen.recipe.domains import find_recipe
 
@@ -64,7 +64,7 @@ def copy_recipe(domain: str, target: Path, force: bool) -> None:
 @recipes.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILE)
 def check_recipes(files: tuple[Path, ...]) -> None:
-    """Check recipe files; all problems of a file are named at once."""
+    """Check recipe files and report all problems at once."""
     from l4f_datagen.recipe.domains import load_recipe
 
     for file in files:

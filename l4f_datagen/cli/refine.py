@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Guided filter (fast) or closed-form matting (closer; needs pymatting).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool) -> None:
     r"""Draw masks to the edges of their images.
 

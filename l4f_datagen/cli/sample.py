@@ -1,4 +1,4 @@
-"""``l4f-datagen sample``: pictures alone, named by key."""
+"""``l4f-datagen sample``: images to annotate, named by key."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,17 @@ from l4f_datagen.core.options import PSI_LIST
 @click.command()
 @source_options
 @click.option("--seeds", help="Exactly these seeds, such as 0-99,120.")
-@click.option("--n", "number", type=click.IntRange(1, 10**9), help="Pictures in all psi together.")
+@click.option(
+    "--n", "number", type=click.IntRange(1, 10**9), help="Number of images, over all psi."
+)
 @click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7,1.0.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]))
 @click.option(
     "--diverse/--no-diverse",
     default=None,
-    help="Pick --n pictures that differ, or the first of the plan. Default: differ, up to 1,000.",
+    help="Choose --n images that differ, or the first ones. Default: differ, up to 1,000.",
 )
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the pictures.")
+@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the images.")
 def sample(
     seeds: str | None,
     number: int | None,
@@ -32,7 +34,7 @@ def sample(
     offline: bool,
     **source: Any,
 ) -> None:
-    """Write generated pictures to annotate, one PNG a key, with keys.csv; needs no alpha network.
+    """Write generated images to annotate, as PNG files with keys.csv; needs no alpha network.
 
     Label them with any tool, keep the file names, and give the export to `validate --truth`.
     """
@@ -42,7 +44,7 @@ def sample(
     if seeds is None and number is None:
         raise UsageError("--seeds", "neither --seeds nor --n is given", "say which or how many")
     if seeds is not None and diverse:
-        problem = "given together with --seeds, which names the pictures already"
+        problem = "given together with --seeds, which names the images already"
         raise UsageError("--diverse", problem, "drop one of them")
     named = {
         "sampling.psi": list(psi) if psi else None,
@@ -59,4 +61,4 @@ def sample(
         diverse=False if seeds is not None else diverse,
         offline=offline,
     )
-    click.echo(f"{written} pictures in {out}")
+    click.echo(f"{written} images in {out}")

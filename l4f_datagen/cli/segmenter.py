@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 THRESHOLD = click.option(
-    "--threshold", type=click.FloatRange(0, 1, max_open=True), help="Mask where alpha > this."
+    "--threshold", type=click.FloatRange(0, 1, max_open=True), help="mask = alpha > this value."
 )
 
 
@@ -25,9 +25,15 @@ def segmenter() -> None:
 @segmenter.command("train")
 @click.argument("dataset", type=FILE)
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
-@click.option("--steps", type=click.IntRange(1, 10**7), help="Length, default 1000 steps.")
-@click.option("--epochs", type=click.FloatRange(0, 10**5, min_open=True), help="Or in epochs.")
-@click.option("--size", type=click.IntRange(8, 4096), help="Longer side in px (at most 256).")
+@click.option("--steps", type=click.IntRange(1, 10**7), help="Number of steps; default: 1000.")
+@click.option(
+    "--epochs",
+    type=click.FloatRange(0, 10**5, min_open=True),
+    help="Length in epochs instead of steps.",
+)
+@click.option(
+    "--size", type=click.IntRange(8, 4096), help="Longer side in px; default: at most 256."
+)
 @click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True)
 @click.option("--width", type=click.IntRange(1, 128), default=16, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
@@ -71,12 +77,14 @@ def train(
     help="How truth and photographs are paired.",
 )
 @click.option("--offset", type=int, help="Truth number minus photograph number.")
-@click.option("--allow-unused", is_flag=True, help="Photographs without truth are fine.")
-@click.option("--resize", type=click.Choice(["nearest"]), help="Allow sizes that differ.")
+@click.option("--allow-unused", is_flag=True, help="Accept photographs without truth.")
+@click.option(
+    "--resize", type=click.Choice(["nearest"]), help="Resize predictions of another size."
+)
 @click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
-@click.option("--ap", "with_ap", is_flag=True, help="COCO average precision too.")
-@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit 3 below this mIoU.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--ap", "with_ap", is_flag=True, help="Also compute COCO average precision.")
+@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit with code 3 below this mIoU.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 @THRESHOLD
 @DEVICE
 def score(
@@ -123,8 +131,8 @@ def score(
 @click.argument("model", type=FILE)
 @click.argument("images", type=FILE)
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the masks.")
-@click.option("--alpha", "with_alpha", is_flag=True, help="Write the soft alpha too.")
-@click.option("--overwrite", is_flag=True, help="Replace masks that are there.")
+@click.option("--alpha", "with_alpha", is_flag=True, help="Also write the soft alpha.")
+@click.option("--overwrite", is_flag=True, help="Replace existing masks.")
 @THRESHOLD
 @DEVICE
 def predict(

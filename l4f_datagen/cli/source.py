@@ -26,9 +26,12 @@ def source_options(command: Command) -> Command:
             "--set", "assignments", multiple=True, metavar="A.B=C", help="Override a recipe key."
         ),
         click.option(
-            "--class", "class_index", type=click.IntRange(0), help="Conditional networks."
+            "--class",
+            "class_index",
+            type=click.IntRange(0),
+            help="Class of a class-conditional generator.",
         ),
-        click.option("--offline", is_flag=True, help="Fetch nothing; HF_HUB_OFFLINE=1 does too."),
+        click.option("--offline", is_flag=True, help="Use no network, like HF_HUB_OFFLINE=1."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
     ]
     for option in reversed(options):

@@ -20,11 +20,11 @@ NEED_TRUTH = (*NAMES, "keys", "pair_by", "offset", "few_shot")
 @source_options
 @click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the training.")
-@click.option("--steps", type=click.IntRange(1), help="Length of the training.")
+@click.option("--steps", type=click.IntRange(1), help="Number of steps.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Of the forward passes; default the recipe's.",
+    help="Precision of the forward passes; default: the recipe's.",
 )
 @click.option(
     "--reals", help="generator, toy-cars, toy-fish, a folder of images, an LMDB or HF dataset."
@@ -33,7 +33,9 @@ NEED_TRUTH = (*NAMES, "keys", "pair_by", "offset", "few_shot")
 @click.option("--resume-at", type=click.IntRange(1), help="Go back to the snapshot of this step.")
 @truth_options(required=False)
 @click.option(
-    "--few-shot", is_flag=True, help="Fine-tune on the --truth too; no longer unsupervised."
+    "--few-shot",
+    is_flag=True,
+    help="Also fine-tune on --truth; the result is no longer unsupervised.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
 def train(
@@ -55,14 +57,14 @@ def train(
 
     Writes alpha.safetensors, snapshots, preview sheets, curves.png and log.jsonl to OUT. Several
     processes share the batch: torchrun --nproc-per-node 2 -m l4f_datagen train ... With --truth the
-    snapshots are scored on annotated pictures of `sample` and the best is kept besides, as
-    alpha-chosen.safetensors; with --few-shot it is fine-tuned on them, as
+    snapshots are scored on annotated images of `sample`, and the best one is also written to
+    alpha-chosen.safetensors. With --few-shot it is fine-tuned on them and written to
     alpha-few-shot.safetensors.
     """
     judged = {name: source.pop(name) for name in ("keys", "pair_by", "offset")}
     annotated = _truth(truth, source)
     if reals == "":  # as a path, the folder one happens to be in
-        raise UsageError("--reals", "is empty", "name pictures of the domain")
+        raise UsageError("--reals", "is empty", "name photographs of the domain")
     from l4f_datagen.io.stores import STORES, store_kind
     from l4f_datagen.training.sources import REALS
 
@@ -124,7 +126,7 @@ def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":
         context = click.get_current_context()
         for option in context.command.params:
             if option.name in NEED_TRUTH and _is_given(context, option.name):
-                problem = "needs annotated pictures"
+                problem = "needs annotated images"
                 raise UsageError(option.opts[0], problem, "give --truth EXPORT")
         for name in NAMES:
             options.pop(name)

@@ -37,9 +37,15 @@ def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 )
 @click.option("--images", "images_dir", type=FILE, help="Images of --pred, for the report.")
 @source_options
-@click.option("--mask-threshold", type=click.FloatRange(0, 1, max_open=True), help="alpha > this.")
+@click.option(
+    "--mask-threshold",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="mask = alpha > this value.",
+)
 @click.option("--allow-unused", is_flag=True, help="Accept predictions without truth.")
-@click.option("--resize", type=click.Choice(["nearest"]), help="Allow sizes that differ.")
+@click.option(
+    "--resize", type=click.Choice(["nearest"]), help="Resize predictions of another size."
+)
 @click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
 @click.option(
     "--ap",
@@ -47,12 +53,12 @@ def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     is_flag=True,
     help="COCO average precision too; needs soft alphas or COCO results.",
 )
-@click.option("--sweep", callback=_axes, metavar="AXES", help="psi, threshold or psi,threshold.")
-@click.option("--plot", type=FILE, help="Where --sweep is plotted, .png or .svg  [sweep.png]")
+@click.option("--sweep", callback=_axes, metavar="AXES", help="Score over psi, threshold or both.")
+@click.option("--plot", type=FILE, help="Plot of --sweep, .png or .svg  [default: sweep.png]")
 @click.option("--report", type=FILE, help="Write a page: a folder, or a file ending in .html.")
-@click.option("--record", is_flag=True, help="Keep the score in the dataset, for its card.")
-@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit 3 below this mIoU.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--record", is_flag=True, help="Store the score in the dataset, for its card.")
+@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit with code 3 below this mIoU.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def validate(
     truth: Path,
     pred: Path | None,
@@ -72,7 +78,7 @@ def validate(
 ) -> None:
     """Score masks against truth in the paper's columns, with 95 % intervals.
 
-    The masks are files (--pred), or rendered anew for the annotated keys by the networks of
+    The masks are files (--pred), or are rendered for the annotated keys by the networks of
     --domain, --recipe or --generator.
 
     Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, VIA, YOLO,

@@ -16,14 +16,14 @@ SHOWN = 20
 @click.option(
     "--remove-changed",
     is_flag=True,
-    help="Delete changed files, so that the same make writes their shards anew.",
+    help="Delete changed files, so that `make` writes their shards again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
     r"""Compare every file of a finished dataset with the hashes in its manifest.
 
-    Names each file that is missing, cut short, changed or not part of the dataset, with what to do
-    about it; exit 1 where there is one. Works on folders that `make` has finished and on datasets
+    Lists each file that is missing, cut short, changed or not part of the dataset, with a remedy.
+    The exit code is 1 if there is one. Works on folders that `make` has finished and on datasets
     downloaded from the Hugging Face Hub.
 
     \b

@@ -128,7 +128,7 @@ def test_reals_that_cannot_be_used(refused, tmp_path, name):
 def test_reals_of_no_name(refused, tmp_path):
     """An unset variable of the shell does not stand for the folder one happens to be in."""
     line = refused("train", "--reals", "", exit_code=2)
-    assert line == "--reals: is empty; name pictures of the domain"
+    assert line == "--reals: is empty; name photographs of the domain"
     assert not (tmp_path / "run").exists()
 
 

@@ -248,7 +248,7 @@ def test_truth_is_needed_before_anything_is_trained(run, tiny_flags, tmp_path, w
     result = run(*flags, *words.split())
     assert result.exit_code == 2
     flag = words.split()[0]
-    assert f"{flag}: needs annotated pictures; give --truth EXPORT" in result.output
+    assert f"{flag}: needs annotated images; give --truth EXPORT" in result.output
     assert not (tmp_path / "run").exists()
 
 

@@ -46,7 +46,7 @@ def test_a_failing_render_is_told_and_ends_with_1(monkeypatch):
     result = CliRunner().invoke(cli, ["doctor"])
     assert result.exit_code == 1
     assert "! self-test      failed: weights are gone  (install again" in result.output
-    assert "Error: doctor: not well: self-test; follow the advice above" in result.output
+    assert "Error: doctor: needs attention: self-test; follow the advice above" in result.output
 
 
 def test_a_token_is_found_but_never_shown(monkeypatch):

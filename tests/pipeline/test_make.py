@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(recipe_data, tmp_path)
         child.send_signal(signal.SIGINT)
         _, said = child.communicate()
     assert child.returncode == 130
-    assert "interrupted; what is finished is kept, the same command resumes" in said
+    assert "interrupted; finished work is kept, the same command resumes" in said
     assert (tmp_path / "out/.l4f/shards/00002.json").exists()
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not (tmp_path / "out/manifest.json").exists()
