@@ -39,7 +39,7 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def inspect_dataset(dataset: Path, as_json: bool) -> None:
     """Print counts, scores and origin of a finished dataset."""
-    from l4f_datagen.report.summary import dataset_facts, facts_text
+    from l4f_datagen.report.records import dataset_facts, facts_text
 
     facts = dataset_facts(dataset)
     click.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
@@ -112,11 +112,11 @@ def _write_sheet(
     draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
 ) -> None:
     from l4f_datagen.core.errors import UsageError
+    from l4f_datagen.io.named_file import write_named
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pipeline.networks import obtain_generator
     from l4f_datagen.recipe.seeds import parse_seeds
     from l4f_datagen.report.features import MAX_SEEDS
-    from l4f_datagen.report.named_file import write_named
 
     if not math.isfinite(psi):
         raise UsageError("--psi", f"expected a number from 0 to 2, got {psi}", "give --psi 0.7")

@@ -1,6 +1,7 @@
 """``l4f-datagen make``: the main job."""
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from l4f_datagen.core.options import PLACE, PSI_LIST
 
 if TYPE_CHECKING:
     from l4f_datagen.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -180,7 +183,7 @@ def _push(folder: Path, repo: str, private: bool | None, replace: bool) -> dict[
 
     job = plan_push(folder, repo, private=private)
     for note in job.content.notes:
-        click.echo(note, err=True)
+        logger.warning("%s", note)
     done = push(job, replace=replace)
     return {**vars(done), "text": result_text(done)}
 

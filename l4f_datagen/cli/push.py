@@ -1,6 +1,7 @@
 """``l4f-datagen push``: publish a dataset on the Hugging Face Hub."""
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from l4f_datagen.cli.source import FILE
 
 if TYPE_CHECKING:
     from l4f_datagen.hub import Changes, Push, Pushed, Remote
+
+logger = logging.getLogger(__name__)
 
 PREVIEW_LINES = 14
 """Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
@@ -65,7 +68,7 @@ def push(
         folder, repo, private=private, revision=revision, tag=tag, also=also, verify=not no_verify
     )
     for note in job.content.notes:
-        click.echo(note, err=True)
+        logger.warning("%s", note)
     if not yes:
         remote, changes = ask_hub(job)
         plan = _plan(job, remote, changes)
@@ -85,15 +88,17 @@ def result_text(done: "Pushed") -> str:
 
 
 def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object]:
+    from l4f_datagen.hub import total_bytes
+
     return {
         "repo": job.repo,
         "revision": job.revision,
         "exists": remote.exists,
         "private": remote.private if remote.exists else job.makes_private,
-        "files": [{"path": file.path, "bytes": file.size} for file in job.files],
-        "bytes": job.size,
+        "files": [{"path": file.path, "bytes": file.size} for file in job.content.files],
+        "bytes": total_bytes(job.content.files),
         "send": [file.path for file in changes.files],
-        "send_bytes": changes.size,
+        "send_bytes": total_bytes(changes.files),
         "remove": changes.remove,
         "replaces": changes.replaced,
         "card": changes.card.decode("utf-8", "replace"),
@@ -102,6 +107,8 @@ def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object
 
 def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     """List pages by name and files of samples by folder, then what changes on the Hub."""
+    from l4f_datagen.hub import total_bytes
+
     folders: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for file in job.content.samples:
@@ -110,7 +117,8 @@ def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
         sizes[name] += file.size
     lines = [f"{sizes[name]:>16,}  {name} ({number} files)" for name, number in folders.items()]
     lines += [f"{file.size:>16,}  {file.path}" for file in job.content.pages]
-    lines += [f"{job.size:>16,}  bytes in {len(job.files)} files", "", "card:"]
+    files, send = job.content.files, changes.files
+    lines += [f"{total_bytes(files):>16,}  bytes in {len(files)} files", "", "card:"]
     card = changes.card.decode("utf-8", "replace")
     body = card.split("\n---\n", 1)[-1].strip().splitlines()
     lines += [f"  | {line}".rstrip() for line in body[:PREVIEW_LINES]]
@@ -119,8 +127,8 @@ def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     private = remote.private if remote.exists else job.makes_private
     kind = f"{'' if remote.exists else 'new '}{'private' if private else 'public'} dataset"
     lines += ["", f"to the {kind} {job.repo}, revision {job.revision}"]
-    there = len(job.files) - len(changes.files)
-    lines += [f"{len(changes.files)} files to send, {changes.size:,} bytes; {there} are there"]
+    there = len(files) - len(send)
+    lines += [f"{len(send)} files to send, {total_bytes(send):,} bytes; {there} are there"]
     lines += [f"{len(changes.remove)} old files to remove"] if changes.remove else []
     lines += [f"replaces {what}" for what in changes.replaced]
     flags = "--replace --yes" if changes.replaced else "--yes"

@@ -17,7 +17,7 @@ def report(dataset: Path, out: Path | None, contact_sheet: bool) -> None:
     The page is one file and works offline. `make` writes one too; this command writes it again, for
     example for a dataset of an older version or from the Hub.
     """
-    from l4f_datagen.report.files import write_contact_sheet, write_page
+    from l4f_datagen.report.pages import write_contact_sheet, write_page
 
     write = write_contact_sheet if contact_sheet else write_page
     click.echo(str(write(dataset, out)))

@@ -120,7 +120,7 @@ def validate(
         if swept:
             click.echo(f"\nsweep over {' and '.join(swept.axes)}\n{swept.to_text()}")
     if swept and (plot or not report):
-        from l4f_datagen.report.score_plot import save_plot
+        from l4f_datagen.report.score_page import save_plot
 
         save_plot(swept, plot or Path("sweep.png"))
         click.echo(f"plot: {plot or 'sweep.png'}", err=True)

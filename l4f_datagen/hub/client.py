@@ -19,6 +19,7 @@ from huggingface_hub.utils import (
 )
 
 from l4f_datagen.core.errors import L4FError, NetworkError
+from l4f_datagen.core.progress import duration_text
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -104,19 +105,19 @@ def retry(call: Callable[[], T]) -> T:
     """
     for wait in WAITS_S:
         try:
-            return _bounded(call)
+            return _limited(call)
         except Exception as error:
-            cause = root_of(error)
+            cause = _root_of(error)
             if not _is_transient(cause):
                 raise
-            wait = min(retry_after_s(cause) or wait, MAX_WAIT_S)
+            wait = min(_retry_after_s(cause) or wait, MAX_WAIT_S)
             logger.info("%s: trying again in %g s", _reason(cause), wait)
             time.sleep(wait)
-    return _bounded(call)
+    return _limited(call)
 
 
-def _bounded(call: Callable[[], T]) -> T:
-    # The client makes its sessions without a limit, and a new one after a lost connection.
+def _limited(call: Callable[[], T]) -> T:
+    # The client makes its sessions without a time limit, and new ones after a lost connection.
     session = get_session()
     if session.timeout == httpx2.Timeout(None):
         session.timeout = httpx2.Timeout(STALL_S)
@@ -131,7 +132,7 @@ def news(what: str) -> Iterator[None]:
     def report() -> None:
         start = time.monotonic()
         while not done.wait(NEWS_S):
-            logger.info("%s: %.0f s so far", what, time.monotonic() - start)
+            logger.info("%s: %s so far", what, duration_text(time.monotonic() - start))
 
     logger.info("%s", what)
     thread = threading.Thread(target=report, daemon=True)
@@ -143,14 +144,14 @@ def news(what: str) -> Iterator[None]:
         thread.join()
 
 
-def root_of(error: BaseException) -> BaseException:
+def _root_of(error: BaseException) -> BaseException:
     """Return what the client wrapped: its uploads raise ``RuntimeError`` from the real failure."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def retry_after_s(error: BaseException) -> float:
+def _retry_after_s(error: BaseException) -> float:
     """Return the seconds a refusal asks to wait, 0 where it asks for none."""
     response = getattr(error, "response", None)
     asked = response.headers.get("Retry-After", "") if response is not None else ""
@@ -169,7 +170,7 @@ def translate_errors(subject: str, token: str) -> Iterator[None]:
     except L4FError:
         raise
     except Exception as error:
-        failure = describe_failure(subject, root_of(error), token)
+        failure = describe_failure(subject, _root_of(error), token)
         if failure is None and token not in "".join(traceback.format_exception(error)):
             raise  # a defect of this tool: its traceback helps, and does not show the token
         what = f"{type(error).__name__}: {error}".replace(token, "***")
@@ -180,7 +181,7 @@ def describe_failure(subject: str, error: BaseException, token: str) -> NetworkE
     """Describe a failure of the Hub or the network; None for one that is neither."""
     if isinstance(error, HfHubHTTPError):
         status = 404 if isinstance(error, RepositoryNotFoundError) else error.response.status_code
-        default = ("the Hub refused the request", "read its message above and correct the cause")
+        default = ("the Hub refused the request", "correct what it names")
         if status >= 500:
             default = ("the Hub failed", f"wait a few minutes and {RESUME}")
         problem, remedy = PROBLEMS.get(status, default)

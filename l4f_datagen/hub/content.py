@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import DatasetCard
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.formats import WRITERS
@@ -50,6 +51,16 @@ class Content:
     manifest: dict[str, Any]
     notes: list[str]
 
+    @property
+    def files(self) -> list[PushFile]:
+        """All files, those of the samples first."""
+        return [*self.samples, *self.pages]
+
+
+def total_bytes(files: Iterable[PushFile]) -> int:
+    """Add up the sizes of files."""
+    return sum(file.size for file in files)
+
 
 def read_content(folder: Path, also: Collection[str] = ()) -> Content:
     """List the files of a finished dataset that are published.
@@ -88,11 +99,8 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
         PushFile(MANIFEST, len(data), hashlib.sha256(data).hexdigest()),
     ]
     if len(samples) + len(pages) > MAX_FILES:
-        raise UsageError(
-            str(folder),
-            f"{len(samples) + len(pages)} files, the Hub takes {MAX_FILES} at most",
-            "leave out formats with a file for each sample",
-        )
+        problem = f"{len(samples) + len(pages)} files, the Hub takes {MAX_FILES} at most"
+        raise UsageError(str(folder), problem, "leave out formats with a file for each sample")
     return Content(samples, pages, formats, manifest, notes)
 
 
@@ -213,20 +221,15 @@ def check_head(card: str) -> None:
     """Check the YAML head of a card.
 
     Raises:
-        ValueError: no head, broken YAML, or no licence.
+        ValueError: it is missing or broken, or has no licence.
     """
-    lines = card.splitlines()
-    end = next((at for at, line in enumerate(lines) if at and line.rstrip() == "---"), None)
-    if not lines or lines[0].rstrip() != "---" or end is None:
-        raise ValueError("its YAML head, between two lines of ---, is missing")
     try:
-        head = yaml.safe_load("\n".join(lines[1:end]))
+        head = DatasetCard(card).data
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
         raise ValueError(f"its YAML head is broken{where} ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"its YAML head is broken ({error})") from None
-    if not isinstance(head, dict):
-        raise ValueError("its YAML head is not a mapping of keys to values")
-    if not isinstance(head.get("license"), str | list):
-        raise ValueError("its YAML head has no license")
+    except (ValueError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"its YAML head is broken ({said})") from None
+    if not head.get("license"):
+        raise ValueError("its YAML head is missing or has no license")

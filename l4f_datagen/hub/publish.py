@@ -12,13 +12,14 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 
 from l4f_datagen.core.errors import NetworkError, UsageError
+from l4f_datagen.core.progress import Meter, size_text
 from l4f_datagen.dataset.layout import LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.dataset.verify import verify_dataset
+from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
-from l4f_datagen.hub.content import Content, PushFile, read_content
+from l4f_datagen.hub.content import Content, PushFile, read_content, total_bytes
 from l4f_datagen.hub.remote import (
     MAIN,
     Changes,
@@ -56,16 +57,6 @@ class Push:
     private: bool | None
     revision: str
     tag: str | None
-
-    @property
-    def files(self) -> list[PushFile]:
-        """All files, those of the samples first."""
-        return [*self.content.samples, *self.content.pages]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
 
     @property
     def makes_private(self) -> bool:
@@ -117,12 +108,7 @@ def plan_push(
         check_ref(tag, "--tag")
     job = Push(folder, name, read_content(folder, also), private, revision, tag)
     if verify:
-        with news(f"checking the hashes of {folder}"):
-            problems = verify_dataset(folder)
-        if problems:
-            more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
-            first = problems[0]
-            raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
+        _verify(folder, job.content)
     return job
 
 
@@ -191,10 +177,19 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
     return Pushed(
         page if job.revision == MAIN else f"{page}/tree/{job.revision}",
         len(changes.files),
-        changes.size,
+        total_bytes(changes.files),
         len(changes.remove),
         private,
     )
+
+
+def _verify(folder: Path, content: Content) -> None:
+    with Meter(count_files(content.manifest), "checking hashes", "files") as meter:
+        problems = verify_dataset(folder, meter.advance)
+    if problems:
+        more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
+        first = problems[0]
+        raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
 
 
 def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
@@ -207,11 +202,8 @@ def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
         for tag in refs.tags:
             moves = changes.files or changes.remove or heads.get(job.revision) != tag.target_commit
             if tag.name == job.tag and moves:
-                raise NetworkError(
-                    f"--tag {tag.name}",
-                    f"marks another state of {job.repo}",
-                    "choose another tag",
-                )
+                problem = f"marks another state of {job.repo}"
+                raise NetworkError(f"--tag {tag.name}", problem, "choose another tag")
     if any(page.path == CARD for page in changes.pages):
         _check_head(job.repo, changes.card)
     return remote, changes
@@ -257,9 +249,9 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
     gone += changes.remove if changes.other else []
     if early or gone:
         _commit(api, job, early, gone, changes.card, f"Begin {job.folder.name}")
-    size = sum(file.size for file in changes.samples)
+    size = size_text(total_bytes(changes.samples))
     with (
-        news(f"sending {len(changes.samples)} files of samples, {size:,} bytes, to {job.repo}"),
+        news(f"sending {len(changes.samples)} files of samples, {size}, to {job.repo}"),
         _linked(job.folder, changes.samples) as links,
     ):
         retry(

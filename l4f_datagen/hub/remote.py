@@ -73,11 +73,6 @@ class Changes:
         """All files to send, those of the samples first."""
         return [*self.samples, *self.pages]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files to send."""
-        return sum(file.size for file in self.files)
-
 
 def check_repo(name: str) -> str:
     """Return ``user/name``; ``datasets/user/name`` and the dataset's URL are accepted too.

@@ -16,13 +16,13 @@ from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.io.named_file import named_place
 from l4f_datagen.pipeline.networks import open_networks
 from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
 from l4f_datagen.rendering.quota import positions_given
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.report.named_file import named_place
 from l4f_datagen.report.records import Records, read_records
 
 ELSEWHERE = "name another folder with --out"

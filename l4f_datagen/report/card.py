@@ -19,8 +19,12 @@ from l4f_datagen.dataset.layout import RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, read_notes
 from l4f_datagen.io.disk import write_atomically
-from l4f_datagen.report.columns import describe_columns
-from l4f_datagen.report.front_matter import front_matter, parquet_files
+from l4f_datagen.report.front_matter import (
+    describe_columns,
+    front_matter,
+    has_labels,
+    parquet_files,
+)
 
 SCORES = "scores.json"
 FACES = ("face", "ffhq", "portrait", "person", "persons")
@@ -128,6 +132,7 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "has_sheet": "contact_sheet.png" in manifest["indexes"],
         "loadable": "user/name" if columns else "",
         "columns": columns,
+        **label_places(manifest),
         "width": width,
         "height": height,
         "psis": [f"{psi:g}" for psi in manifest["psi"]],
@@ -146,6 +151,26 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "image_files": IMAGE_FILES[recipe["output"].get("image_format", "png")],
         "lossy": recipe["output"].get("image_format") == "jpeg",
         "command": command(manifest),
+    }
+
+
+def label_places(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where trainers find class indices, masks and mattes, and the highest alpha level."""
+    places: dict[str, list[str]] = {"label": [], "mask": [], "alpha": []}
+    folders = {"label": "labels", "mask": "masks", "alpha": "alpha"}
+    if not has_labels(manifest):
+        del places["label"]
+    for part, found in places.items():
+        found += [f"column `{part}`"] if "hf" in manifest["formats"] else []
+        found += [f"`{folders[part]}/`"] if "png" in manifest["formats"] else []
+        found += [f"`KEY_{part}.png`"] if "imagefolder" in manifest["formats"] else []
+        found += [f"`KEY.{part}.png`"] if "webdataset" in manifest["formats"] else []
+    if manifest["alpha_bits"] == 16 and "webdataset" in manifest["formats"]:
+        places["alpha"][-1] = "`KEY.alpha16.npy`"
+    return {
+        **{f"{part}_places": places.get(part, []) for part in folders},
+        "label_names": manifest.get("label_names", ["background", manifest["category"]]),
+        "alpha_max": 2 ** manifest["alpha_bits"] - 1,
     }
 
 
@@ -219,7 +244,7 @@ def licence_words(commercial: bool | None) -> str:
     NVIDIA's text does not name outputs; passing the limit on is the careful reading.
     """
     if commercial is None:
-        return "Nobody stated the terms of these weights: find out before you use the images."
+        return "The terms of these weights are not known: find them out before you use the images."
     if commercial:
         return "The images may be used under the same terms."
     return (

@@ -1,4 +1,4 @@
-"""What a generator knows, as pictures: its ToRGB maps and its features, resolution by resolution.
+"""What a generator knows, as images: its ToRGB maps and its features, resolution by resolution.
 
 One row a seed: the image first, then every resolution from 4 px up.
 """

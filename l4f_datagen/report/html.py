@@ -10,13 +10,12 @@ from l4f_datagen.report.charts import QUANTILES, charts_of, constant_scores, qua
 from l4f_datagen.report.page import render_page
 from l4f_datagen.report.records import Records
 from l4f_datagen.report.selection import choose_shown
-from l4f_datagen.report.stored_images import read_pictures
-from l4f_datagen.report.tiles import SHOWN_PX, encode_tile
+from l4f_datagen.report.stored_images import SHOWN_PX, encode_tile, read_images
 from l4f_datagen.report.training import training_section
 
 MAX_SHOWN = 300
 MAX_TILE_BYTES = 17_000_000
-"""Of all pictures together; with scores and charts the page stays under 20 MB."""
+"""Of all images together; with scores and charts the page stays under 20 MB."""
 
 
 def write_report(
@@ -30,7 +29,7 @@ def write_report(
     """Return the page of a dataset; the same dataset gives the same bytes.
 
     Args:
-        folder: its finished shards, where pictures are read from.
+        folder: its finished shards, where images are read from.
         origin: see ``provenance.provenance``.
         records: the whole ledger.
         beside: whether the page will lie in the folder, so that it may link to its files.
@@ -85,12 +84,12 @@ def shown_tiles(folder: Path, records: Records) -> tuple[dict[str, dict[str, Any
 
     Returns:
         Key to tile, and the shown samples as indices in the order of the plan; those without a
-        tile have no pictures.
+        tile have no images.
     """
     chosen = choose_shown(records, MAX_SHOWN)
     accepted = records.accepted
     wanted = {records.key(i): (int(records.shard[i]), bool(accepted[i])) for i in chosen}
-    tiles = {key: encode_tile(stored) for key, stored in read_pictures(folder, wanted)}
+    tiles = {key: encode_tile(stored) for key, stored in read_images(folder, wanted)}
     room, places = MAX_TILE_BYTES, []
     for index in chosen:
         tile = tiles.get(records.key(index))

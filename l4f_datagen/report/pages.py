@@ -1,34 +1,48 @@
-"""The pages a dataset folder opens with: card, contact sheet, report."""
+"""Pages: card, contact sheet and report of a dataset, at the end of a run or written again."""
 
+import io
 import json
+import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.dataset.indexes import Page
 from l4f_datagen.dataset.layout import PREVIEW
-from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.rendering.plan import Draw
-from l4f_datagen.rendering.render import Renderer
+from l4f_datagen.dataset.manifest import read_manifest
+from l4f_datagen.io.figures import contact_sheet
+from l4f_datagen.io.named_file import write_named
 from l4f_datagen.report.card import card_page
 from l4f_datagen.report.html import MAX_SHOWN, write_report
-from l4f_datagen.report.records import Records, records_of
+from l4f_datagen.report.records import Records, read_records, records_of
 from l4f_datagen.report.selection import choose_shown
-from l4f_datagen.report.sheet import sheet_choice, sheet_pictures, sheet_png
-from l4f_datagen.report.stored_images import Stored
+from l4f_datagen.report.stored_images import Stored, read_images
+
+if TYPE_CHECKING:  # `report` and `card` need no torch
+    from l4f_datagen.dataset.store import Dataset
+    from l4f_datagen.rendering.render import Renderer
+
+SHEET_SAMPLES = 24
+"""Six rows of four: what fits on one screen."""
+MAX_PREVIEW_BYTES = 16 * 2**20
+"""Sheets of ``train`` have 1 to 2 MB; a larger file is not one of them."""
 
 
 def dataset_pages(
-    dataset: Dataset,
-    renderer: Renderer,
+    dataset: "Dataset",
+    renderer: "Renderer",
     origin: Mapping[str, Any],
     preview: bytes | None = None,
 ) -> dict[str, Page]:
-    """Return the pages for the samples the dataset holds; the card tells of the manifest.
+    """Return the pages for the samples of a dataset whose shards are all done.
 
     Args:
-        dataset: all of whose shards are done.
-        renderer: that made them.
+        dataset: the dataset.
+        renderer: made its samples.
         origin: see ``provenance.provenance``.
         preview: preview sheet of the alpha network's training, where there was one.
     """
@@ -36,7 +50,7 @@ def dataset_pages(
     chosen = sheet_choice(records)
     shown = {*chosen, *choose_shown(records, MAX_SHOWN)}
     dataset.fetch_images({records.key(i): int(records.shard[i]) for i in shown})
-    stored = sheet_pictures(dataset.folder, records, chosen)
+    stored = sheet_images(dataset.folder, records, chosen)
     if len(stored) < len(chosen):  # formats without alpha, such as YOLO alone
         stored = _rendered(renderer, records, chosen)
     return {
@@ -49,7 +63,82 @@ def dataset_pages(
     }
 
 
-def _rendered(renderer: Renderer, records: Records, chosen: list[int]) -> list[Stored]:
+def write_page(folder: Path, out: Path | None = None) -> Path:
+    """Write the report of a dataset and return its path.
+
+    Args:
+        folder: the dataset.
+        out: the file; None is ``report.html`` in the folder.
+
+    Raises:
+        UsageError: no finished dataset, or a file that cannot be written.
+        InputRefused: a damaged manifest or ledger.
+    """
+    origin = read_manifest(folder)["provenance"]
+    sheet = folder / PREVIEW
+    small = sheet.is_file() and sheet.stat().st_size <= MAX_PREVIEW_BYTES
+    preview = sheet.read_bytes() if small else None
+    page = write_report(folder, origin, read_records(folder), beside=out is None, preview=preview)
+    return write_named(out or folder / "report.html", page)
+
+
+def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
+    """Write the contact sheet of a dataset and return its path.
+
+    Args:
+        folder: the dataset.
+        out: the file; None is ``contact_sheet.png`` in the folder.
+
+    Raises:
+        UsageError: no finished dataset, one without images, or a file that cannot be written.
+        InputRefused: a damaged manifest or ledger.
+    """
+    read_manifest(folder)
+    records = read_records(folder)
+    stored = sheet_images(folder, records, sheet_choice(records))
+    if not stored:
+        problem = "holds no image, mask and alpha of an accepted sample"
+        remedy = "make it with format png, hf, imagefolder or webdataset"
+        raise UsageError(os.fspath(folder), problem, remedy)
+    return write_named(out or folder / "contact_sheet.png", sheet_png(stored))
+
+
+def sheet_choice(records: Records) -> list[int]:
+    """Pick accepted samples of every psi, as many of each, 24 together at most.
+
+    The first of the plan, but each seed once while there are others: one seed at two psi shows
+    nearly the same object.
+    """
+    psis = np.unique(records.psi)
+    each = -(-SHEET_SAMPLES // max(len(psis), 1))
+    picked, seen = list[int](), set[int]()
+    for psi in psis:
+        group = np.flatnonzero(records.accepted & (records.psi == psi)).tolist()
+        new = [index for index in group if int(records.seed[index]) not in seen]
+        chosen = sorted((new + [index for index in group if index not in set(new)])[:each])
+        seen.update(int(records.seed[index]) for index in chosen)
+        picked += chosen
+    return picked[:SHEET_SAMPLES]
+
+
+def sheet_images(folder: Path, records: Records, chosen: list[int]) -> list[Stored]:
+    """Read the images of chosen accepted samples, in their order; missing ones are left out."""
+    keys = {records.key(i): (int(records.shard[i]), True) for i in chosen}
+    found = dict(read_images(folder, keys))
+    return [found[key] for key in keys if key in found]
+
+
+def sheet_png(stored: list[Stored]) -> bytes:
+    """Lay samples out as a contact sheet; the same samples give the same bytes."""
+    buffer = io.BytesIO()
+    tiles = [(sample.image, sample.alpha, sample.mask) for sample in stored]
+    contact_sheet(tiles).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _rendered(renderer: "Renderer", records: Records, chosen: list[int]) -> list[Stored]:
+    from l4f_datagen.rendering.plan import Draw
+
     draws = [
         Draw(int(records.image_id[i]), float(records.psi[i]), int(records.seed[i])) for i in chosen
     ]

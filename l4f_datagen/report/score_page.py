@@ -1,4 +1,4 @@
-"""Score page: one HTML file with the table, the sweep, and where each mask errs, worst first."""
+"""Score page: scores against hand-made truth as one HTML file, and the plot of a sweep."""
 
 import base64
 import io
@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.figures import fit
-from l4f_datagen.report.named_file import write_named
+from l4f_datagen.io.named_file import write_named
 from l4f_datagen.report.page import render_page
-from l4f_datagen.report.score_plot import plot_svg
 from l4f_datagen.scoring.match import Match
 from l4f_datagen.scoring.protocol import fitted
 from l4f_datagen.scoring.score_report import ScoreReport
-from l4f_datagen.scoring.sweep import ScoreSweep
+from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
 
 MAX_SHOWN = 40
 MAX_ROWS = 1000
@@ -26,6 +29,18 @@ FALSE_POSITIVE_RGB = (230, 120, 0)  # apart for colour-blind eyes too, as are th
 FALSE_NEGATIVE_RGB = (0, 100, 230)
 IGNORED_RGB = (205, 170, 220)
 OBJECT_LIFT, BACKGROUND_LIFT = 235, 130
+SUFFIXES = (".png", ".svg")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+INK = "#333333"
+RC = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "l4f-datagen",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+SIZE_IN = (6.4, 3.6)
 
 
 def score_page(
@@ -57,15 +72,15 @@ def score_page(
 
 
 def error_overlay(
-    picture: NDArray[np.uint8] | None,
+    image: NDArray[np.uint8] | None,
     truth: NDArray[np.bool_],
     mask: NDArray[np.bool_],
     ignore: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Paint where a mask errs, over a pale grey picture that is lighter on the true object.
+    """Paint where a mask errs, over a pale grey image that is lighter on the true object.
 
     Args:
-        picture: uint8 ``h w 3``, None paints on plain grey.
+        image: uint8 ``h w 3``, None paints on plain grey.
         truth: bool ``h w``.
         mask: bool ``h w``, the prediction.
         ignore: bool ``h w``, pixels that were not scored, or None.
@@ -74,10 +89,10 @@ def error_overlay(
         uint8 ``h w 3``: false positives orange, false negatives blue, ignored pixels lilac.
     """
     lift = np.where(truth, OBJECT_LIFT, BACKGROUND_LIFT)
-    if picture is None:
+    if image is None:
         painted = np.repeat(lift[:, :, None], 3, axis=2).astype(np.uint8)
     else:
-        grey = picture.astype(np.float32).mean(axis=2)
+        grey = image.astype(np.float32).mean(axis=2)
         painted = np.repeat((0.35 * grey + 0.65 * lift)[:, :, None], 3, axis=2).astype(np.uint8)
     painted[mask & ~truth] = FALSE_POSITIVE_RGB
     painted[truth & ~mask] = FALSE_NEGATIVE_RGB
@@ -87,17 +102,17 @@ def error_overlay(
 
 
 def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
-    """Draw one image: the picture where it is at hand, and the overlay."""
-    pair, picture = matched.pair(number), matched.image(number)
+    """Draw one image: the image where there is one, and the overlay."""
+    pair, image = matched.pair(number), matched.image(number)
     truth, mask = pair.truth.mask, pair.mask
     if mask.shape != truth.shape:
         mask, _ = fitted(pair.name, truth.shape, mask, None, "nearest")
-    if picture is not None and picture.shape[:2] != truth.shape:
-        picture = np.asarray(Image.fromarray(picture).resize(truth.shape[::-1]))
-    overlay = error_overlay(picture, truth, mask, pair.truth.ignore)
+    if image is not None and image.shape[:2] != truth.shape:
+        image = np.asarray(Image.fromarray(image).resize(truth.shape[::-1]))
+    overlay = error_overlay(image, truth, mask, pair.truth.ignore)
     return {
         "score": report.images[number],
-        "picture": None if picture is None else _uri(picture),
+        "image": None if image is None else _uri(image),
         "overlay": _uri(overlay),
         "false_positive": _share(mask & ~truth),
         "false_negative": _share(truth & ~mask),
@@ -108,9 +123,9 @@ def _share(errors: NDArray[np.bool_]) -> float:
     return float(errors.mean())
 
 
-def _uri(picture: NDArray[np.uint8]) -> str:
-    small = max(picture.shape[:2]) <= LOSSLESS_PX
-    image = Image.fromarray(picture) if small else fit(picture, TILE_PX)
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    small = max(pixels.shape[:2]) <= LOSSLESS_PX
+    image = Image.fromarray(pixels) if small else fit(pixels, TILE_PX)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", lossless=small, quality=50 if small else 90, method=3)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -124,3 +139,80 @@ def save_page(page: bytes, target: Path) -> Path:
     """
     named = target.suffix.lower() in (".html", ".htm")
     return write_named(target if named else target / "score.html", page)
+
+
+def save_plot(sweep: ScoreSweep, path: Path) -> None:
+    """Write the plot as PNG or SVG, by the suffix; staged and renamed.
+
+    Raises:
+        UsageError: another suffix, or it cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(str(path), f"ends in {suffix or 'nothing'}", "name a .png or .svg file")
+    write_named(path, plot_svg(sweep).encode() if suffix == ".svg" else plot_png(sweep))
+
+
+def plot_svg(sweep: ScoreSweep) -> str:
+    """Return the plot as an SVG element; it carries no clock, so the same sweep gives the same."""
+    buffer = io.StringIO()
+    with style.context(RC):
+        metadata = {"Date": None, "Creator": None}
+        _figure(sweep).savefig(buffer, format="svg", metadata=metadata)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def plot_png(sweep: ScoreSweep) -> bytes:
+    """Return the plot as a PNG file."""
+    buffer = io.BytesIO()
+    with style.context(RC):
+        _figure(sweep).savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(sweep: ScoreSweep) -> Figure:
+    figure = Figure(figsize=SIZE_IN, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    if "threshold" in sweep.axes:
+        _over_threshold(axes, sweep)
+    else:
+        _over_psi(axes, sweep)
+    axes.set_ylabel("mIoU")
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    return figure
+
+
+def _over_threshold(axes: Axes, sweep: ScoreSweep) -> None:
+    psis = list(dict.fromkeys(row.psi for row in sweep.rows))
+    for number, psi in enumerate(psis):
+        rows = [row for row in sweep.rows if row.psi == psi and row.threshold is not None]
+        cuts = [float(row.threshold) for row in rows if row.threshold is not None]
+        colour = INK if psi is None else COLOURS[(number - 1) % len(COLOURS)]
+        label = "all images" if psi is None else f"psi {psi:g}"
+        axes.plot(
+            cuts,
+            [row.miou.value for row in rows],
+            color=colour,
+            linewidth=2 if psi is None else 1.2,
+            label=f"{label} ({rows[0].num_images})",
+        )
+        if psi is None:
+            low, high = [row.miou.low for row in rows], [row.miou.high for row in rows]
+            axes.fill_between(cuts, low, high, color=colour, alpha=0.15, linewidth=0)
+    given = sweep.row()
+    axes.axhline(given.miou.value, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
+    axes.annotate("masks as given", (0.05, given.miou.value), fontsize=8, color=INK, va="bottom")
+    axes.set_xlabel("threshold: mask = alpha > threshold (band: 95 % interval of all images)")
+    axes.legend(frameon=False)
+
+
+def _over_psi(axes: Axes, sweep: ScoreSweep) -> None:
+    rows: list[SweepRow] = [row for row in sweep.rows if row.psi is not None]
+    places = list(range(len(rows)))
+    for place, row in zip(places, rows, strict=True):
+        axes.plot([place, place], [row.miou.low, row.miou.high], color=COLOURS[0], linewidth=2)
+        axes.plot(place, row.miou.value, "o", color=COLOURS[0])
+    axes.set_xticks(places, [f"{row.psi:g}\n{row.num_images} images" for row in rows])
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("psi (bars: 95 % interval)")

@@ -44,6 +44,8 @@ def _choose(records: Records, side: Indices, worst: NDArray[np.float64], places:
 def _spread(records: Records, side: Indices, places: int) -> list[int]:
     """Take as many of every psi, evenly from the first to the last, coarse steps first."""
     groups = [side[records.psi[side] == psi] for psi in np.unique(records.psi[side])]
+    # Each group starts at another place: where all psi share their seeds, objects still differ.
+    groups = [np.roll(group, -place) for place, group in enumerate(groups)]
     in_turn = zip_longest(*(_coarse_to_fine(group) for group in groups))
     chosen = [int(index) for index in chain.from_iterable(in_turn) if index is not None]
     return chosen[:places]

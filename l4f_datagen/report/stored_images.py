@@ -1,5 +1,6 @@
-"""Pictures: image, alpha and mask of samples, read back from a dataset folder of any format."""
+"""Stored images: image, alpha and mask of samples, read back and made small enough for a page."""
 
+import base64
 import io
 import tarfile
 import warnings
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from l4f_datagen.core.masks import polygons_xy
+
 MAX_PIXELS = 4096 * 4096
 MAX_FILE_BYTES = 2**27
 PARTS = ("image", "mask", "alpha")
@@ -26,6 +29,10 @@ LOOSE = (
     ),
 )
 """Where image, mask and alpha of an accepted sample may lie as files, without their suffixes."""
+TAR_PARTS = {"mask.png": "mask", "alpha.png": "alpha"} | {
+    suffix[1:]: "image" for suffix in IMAGE_SUFFIXES
+}
+"""What follows a key in a tar of WebDataset."""
 REJECTED = tuple(f"rejected/{{shard:05d}}/{part}/{{key}}" for part in ("images", "masks", "alpha"))
 
 
@@ -47,18 +54,18 @@ class Stored:
     files: Mapping[str, str]
 
 
-def read_pictures(
+def read_images(
     folder: Path, wanted: Mapping[str, tuple[int, bool]]
 ) -> Iterator[tuple[str, Stored]]:
-    """Read the pictures of samples: loose files, else Parquet, else tars of WebDataset.
+    """Read the images of samples: loose files, else Parquet, else tars of WebDataset.
 
     Args:
         folder: the dataset.
-        wanted: key to (shard, whether accepted). Rejected samples have pictures where ``make``
+        wanted: key to (shard, whether accepted). Rejected samples have images where ``make``
             was asked to keep them.
 
     Yields:
-        Key and pictures. Samples without pictures, or with ones that cannot be read, are left out.
+        Key and images. Samples without images, or with ones that cannot be read, are left out.
     """
     rest = set()
     for key, (shard, accepted) in wanted.items():
@@ -74,7 +81,7 @@ def read_pictures(
                     rest.discard(key)
                     yield key, stored
             except (OSError, ValueError, KeyError, pa.ArrowException, tarfile.TarError):
-                continue  # its samples are shown without pictures, and counted as such
+                continue  # its samples are shown without images, and counted as such
 
 
 def _from_files(folder: Path, key: str, shard: int, accepted: bool) -> Stored | None:
@@ -118,13 +125,12 @@ def _from_tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             key, _, rest = member.name.partition(".")
-            names = {"mask.png": "mask", "alpha.png": "alpha"}
-            part = names | {suffix[1:]: "image" for suffix in IMAGE_SUFFIXES}
-            file = tar.extractfile(member) if key in wanted and rest in part else None
+            part = TAR_PARTS.get(rest, "")
+            file = tar.extractfile(member) if key in wanted and part else None
             if file is None or member.size > MAX_FILE_BYTES:
                 continue
             parts = gathered.setdefault(key, {})
-            parts[part[rest]] = file.read()
+            parts[part] = file.read()
             if len(parts) == len(PARTS):
                 del gathered[key]
                 stored = _decode([parts[name] for name in PARTS], {})
@@ -136,7 +142,7 @@ def _decode(blobs: list[bytes], files: Mapping[str, str]) -> Stored | None:
     try:
         image, mask, alpha = (_pixels(blob) for blob in blobs)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # shown without pictures, and counted as such
+        return None  # shown without images, and counted as such
     if image.shape[2:] != (3,) or not image.shape[:2] == alpha.shape == mask.shape:
         return None
     if alpha.dtype != np.uint8:
@@ -147,7 +153,92 @@ def _decode(blobs: list[bytes], files: Mapping[str, str]) -> Stored | None:
 def _pixels(blob: bytes) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
-        with Image.open(io.BytesIO(blob), formats=["PNG", "WEBP", "JPEG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(io.BytesIO(blob), formats=["PNG", "WEBP", "JPEG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise ValueError("too many pixels")
-            return np.asarray(picture)
+            return np.asarray(image)
+
+
+SHOWN_PX = 512
+LOSSLESS_PX = 128
+PHOTO_QUALITY, ALPHA_QUALITY = 82, 90
+MAX_PATH_CHARACTERS = 32_000
+
+
+def encode_tile(stored: Stored) -> dict[str, Any]:
+    """Encode a sample for a page.
+
+    Images above ``SHOWN_PX`` are scaled down; those up to ``LOSSLESS_PX`` keep every level.
+
+    Returns:
+        ``image`` and ``alpha``, WebP as data URIs (alpha in the alpha channel, for CSS masks);
+        ``outline``, an SVG path in pixels of the full image; ``coarse``, by how much the outline
+        had to be coarsened, 1 for exact; ``width`` and ``height`` of the full image in px;
+        ``files``, paths in the dataset.
+    """
+    height, width = stored.mask.shape
+    coarse, path = outline_path(stored.mask)
+    return {
+        "image": _webp(_shown(Image.fromarray(stored.image)), PHOTO_QUALITY),
+        "alpha": _webp(_as_alpha(_shown(Image.fromarray(stored.alpha))), 0),
+        "outline": path,
+        "coarse": coarse,
+        "width": width,
+        "height": height,
+        "files": dict(stored.files),
+    }
+
+
+def outline_path(mask: NDArray[np.bool_]) -> tuple[int, str]:
+    """Trace a mask as an SVG path of relative steps along pixel edges.
+
+    A mask so ragged that the path would pass ``MAX_PATH_CHARACTERS`` is traced on a grid 2, 4, ...
+    times as coarse, where a cell is mask if any pixel of it is.
+
+    Returns:
+        How coarse the grid is, 1 for the pixels themselves, and the path; empty for no mask.
+    """
+    cell = 1
+    while True:
+        path = "".join(_ring(ring.points_xy * cell) for ring in polygons_xy(mask))
+        if len(path) <= MAX_PATH_CHARACTERS:
+            return cell, path
+        height, width = mask.shape
+        padded = np.pad(mask, ((0, height % 2), (0, width % 2)))
+        cells = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
+        mask = np.logical_or.reduce(cells, axis=(1, 3))
+        cell *= 2
+
+
+def _ring(points_xy: NDArray[np.int32]) -> str:
+    steps = np.diff(points_xy, axis=0)
+    drawn = (f"h{x}" if x else f"v{y}" for x, y in steps.tolist())
+    x, y = points_xy[0].tolist()
+    return f"M{x} {y}{''.join(drawn)}z"
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
+    if longest <= SHOWN_PX:
+        return image
+    size = [max(1, round(side * SHOWN_PX / longest)) for side in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+
+
+def _as_alpha(matte: Image.Image) -> Image.Image:
+    white = Image.new("L", matte.size, 255)
+    return Image.merge("RGBA", (white, white, white, matte))
+
+
+def _webp(image: Image.Image, quality: int) -> str:
+    buffer = io.BytesIO()
+    lossless = max(image.size) <= LOSSLESS_PX
+    image.save(
+        buffer,
+        "WEBP",
+        lossless=lossless,
+        quality=50 if lossless else quality,
+        alpha_quality=ALPHA_QUALITY,
+        method=1,  # as small as 3 on these, in half the time
+    )
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -127,18 +127,18 @@ def _named(weights: str) -> str:
 def _encoded(preview: bytes) -> dict[str, Any] | None:
     """Return a preview sheet as WebP inside the page; None for what is no sheet."""
     try:
-        with Image.open(io.BytesIO(preview)) as image:
-            if image.width * image.height > MAX_PREVIEW_PIXELS:
+        with Image.open(io.BytesIO(preview)) as opened:
+            if opened.width * opened.height > MAX_PREVIEW_PIXELS:
                 return None
-            picture = image.convert("RGB")
+            image = opened.convert("RGB")
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=1)
+    image.save(buffer, "WEBP", quality=QUALITY, method=1)
     return {
         "uri": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode(),
-        "width": picture.width,
-        "height": picture.height,
+        "width": image.width,
+        "height": image.height,
         "rows": ROWS,
-        "words": f"Preview sheet of the training: a picture a column, in rows {ROWS}.",
+        "words": f"Preview sheet of the training: one image per column, in rows {ROWS}.",
     }

@@ -83,7 +83,7 @@ def test_report_on_request_must_be_there(dataset):
         plan_push(dataset, "user/discs", also=["report"])
     (dataset / "report.html").write_text("<p>")
     job = plan_push(dataset, "user/discs", also=["report"])
-    assert "report.html" in {file.path for file in job.files}
+    assert "report.html" in {file.path for file in job.content.files}
 
 
 def test_too_many_files(dataset, monkeypatch):
@@ -98,7 +98,7 @@ def test_card_of_another_state(dataset):
     with pytest.raises(UsageError, match=r"README.md: was not written for this manifest.json; wr"):
         plan_push(dataset, "user/discs")
     rewrite_card(dataset)
-    assert plan_push(dataset, "user/discs").files
+    assert plan_push(dataset, "user/discs").content.files
 
 
 def test_no_card(dataset):
@@ -112,8 +112,8 @@ def test_no_card(dataset):
     [
         ("license: other", "license: [other", "its YAML head is broken in line"),
         ("license: other", "license: 'other", "its YAML head is broken in line"),
-        ("license: other\n", "", "its YAML head has no license"),
-        ("---\nlicense", "license", "its YAML head, between two lines of ---, is missing"),
+        ("license: other\n", "", "its YAML head is missing or has no license"),
+        ("---\nlicense", "license", "its YAML head is missing or has no license"),
     ],
 )
 def test_card_broken_by_hand(dataset, old, new, words):
@@ -125,7 +125,7 @@ def test_card_broken_by_hand(dataset, old, new, words):
 
 
 def test_card_that_is_a_list_or_no_text(dataset):
-    with pytest.raises(ValueError, match=r"not a mapping of keys"):
+    with pytest.raises(ValueError, match=r"its YAML head is (broken|missing)"):
         check_head("---\n- a\n---\n")
     with pytest.raises(ValueError, match=r"is broken"):
         check_head("---\n\x00: a\n---\n")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -141,12 +142,12 @@ def test_columns_have_the_types_ranges_and_units_of_the_files(card, table):
         dtype, said, unit, what = cells(card, f"`{name}`")
         assert what
         if dtype.startswith("image"):
-            pictures = [Image.open(pa.BufferReader(c["bytes"])) for c in column.to_pylist()]
-            deep = any(picture.mode.startswith("I") for picture in pictures)
+            images = [Image.open(pa.BufferReader(c["bytes"])) for c in column.to_pylist()]
+            deep = any(image.mode.startswith("I") for image in images)
             assert dtype == f"image, uint{16 if deep else 8}"
             assert unit == ("class" if name == "label" else "level")
             low, high = re.findall(r"\d+", said)
-            extremes = [picture.convert("I").getextrema() for picture in pictures]
+            extremes = [image.convert("I").getextrema() for image in images]
             assert int(low) <= min(e[0] for e in extremes)
             assert max(e[1] for e in extremes) <= int(high)
             continue
@@ -160,7 +161,23 @@ def test_columns_have_the_types_ranges_and_units_of_the_files(card, table):
             assert numbers == pytest.approx([min(values), max(values)], abs=1e-6)
     assert cells(card, "`mask`")[1] == "0 or 255"
     assert cells(card, "`alpha`")[1] == "0 to 65535"
-    assert cells(card, "picture") == ["16 x 16 px"]
+    assert cells(card, "image") == ["16 x 16 px"]
+
+
+def test_its_code_runs_and_finds_the_labels(card, dataset, tmp_path):
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    script = tmp_path / "card.py"
+    script.write_text(code.replace("user/name", str(dataset)))
+    found = runpy.run_path(str(script))
+    assert found["id2label"] == {0: "background", 1: "disc"}
+    assert found["image"].shape == (3, 16, 16)
+    assert set(found["labels"].unique().tolist()) == {0, 1}
+    mask = np.asarray(found["rows"][0]["mask"])
+    assert np.array_equal(found["labels"].numpy(), mask > 0)
+    assert found["loss"].isfinite()
+    assert cells(card, "`label`")[1] == "0 or 1"
+    assert "| column `label` or `labels/` | class indices 0 and 1" in card
+    assert "| divide by 65535 |" in card
 
 
 def test_hashes_and_origin(card, dataset):
@@ -180,7 +197,7 @@ def test_hashes_and_origin(card, dataset):
 def test_licence_guard(card, dataset):
     assert "forbid commercial use" in card
     manifest = json.loads((dataset / "manifest.json").read_bytes())
-    for commercial, words in ((True, "used under the same terms"), (None, "Nobody stated")):
+    for commercial, words in ((True, "used under the same terms"), (None, "The terms")):
         manifest["provenance"]["licence"] |= {"commercial": commercial}
         assert words in write_card(json.dumps(manifest).encode())
 
@@ -195,7 +212,7 @@ def test_scores_stand_only_for_this_very_manifest(dataset):
     assert "10 annotated images (ten\\|cars)" in card
     assert "Nobody has checked them" not in card
     stale = write_card(manifest, scores=scores | {"manifest_sha256": "0" * 64})
-    assert "compared with no annotated set" in stale
+    assert "nobody has compared these labels" in stale
     assert "0.9123" not in stale
 
 
@@ -204,7 +221,9 @@ def test_few_shot_alpha_is_told(dataset):
     assert supervision(manifest["provenance"]["alpha"]) == ""
     manifest["provenance"]["alpha"]["training"] = {"unsupervised": False, "labels": 5}
     card = write_card(json.dumps(manifest).encode())
-    assert "**Not unsupervised:** this alpha network was shown hand-made labels (5 lab" in card
+    assert (
+        "**Not unsupervised:** this alpha network was trained with hand-made labels (5 lab" in card
+    )
     manifest["provenance"]["alpha"]["training"]["supervision"] = "few-shot: fine-tuned on 5"
     assert "labels (few-shot: fine-tuned on 5)" in write_card(json.dumps(manifest).encode())
     assert "trained without labels" not in card

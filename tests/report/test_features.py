@@ -99,8 +99,8 @@ class TestCommands:
         result = cli_run(*asked, "--seeds", "0-1,9", "--psi", "0.5")
         assert result.exit_code == 0, result.output
         assert result.stdout == f"{out}\n"
-        with Image.open(out) as picture:
-            assert picture.size == (4 * STEP + GAP_PX, 3 * STEP + GAP_PX + HEAD_PX)
+        with Image.open(out) as image:
+            assert image.size == (4 * STEP + GAP_PX, 3 * STEP + GAP_PX + HEAD_PX)
 
     @pytest.mark.parametrize(
         ("flags", "words"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.report import html, tiles
+from l4f_datagen.report import html, stored_images
 from l4f_datagen.report.charts import charts_of, constant_scores, quantile_rows
-from l4f_datagen.report.files import write_contact_sheet, write_page
 from l4f_datagen.report.html import write_report
 from l4f_datagen.report.page import number, render_page, share
+from l4f_datagen.report.pages import write_contact_sheet, write_page
 from l4f_datagen.report.records import read_records, records_of
 
 
@@ -108,7 +108,7 @@ def test_rejected_samples_without_pictures_are_said(disc_dataset):
 def test_missing_pictures_are_counted(disc_dataset):
     made = disc_dataset(6)
     next((made.folder / "images" / "00000").iterdir()).unlink()
-    assert "The pictures of 1 accepted samples shown here are missing" in page_of(made)
+    assert "The images of 1 accepted samples shown here are missing" in page_of(made)
 
 
 def test_a_large_dataset_is_cut_and_says_so(disc_dataset, monkeypatch):
@@ -131,9 +131,9 @@ def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
 
 
 def test_pictures_of_noise_cannot_break_the_bound():
-    noise = np.random.RandomState(0).randint(0, 256, (1024, 1024, 3)).astype(np.uint8)
-    tile = tiles.encode_tile(
-        tiles.Stored(noise, noise[..., 0], noise[..., 0] > 127, {"image": "images/a.png"})
+    noise = np.random.RandomState(0).randint(0, 256, (512, 512, 3)).astype(np.uint8)
+    tile = stored_images.encode_tile(
+        stored_images.Stored(noise, noise[..., 0], noise[..., 0] > 127, {"image": "images/a.png"})
     )
     largest = sum(len(tile[part]) for part in ("image", "alpha", "outline"))
     assert largest < 1_000_000  # one more than fits is not taken: 17 MB + scores < 20 MB

@@ -1,8 +1,9 @@
-"""The score page, opened as a reader would: parsed, its pictures decoded, nothing fetched."""
+"""Score page: what it shows of the scores, and the plot of a sweep."""
 
 import base64
 import io
 import re
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,11 +17,13 @@ from l4f_datagen.report.score_page import (
     FALSE_POSITIVE_RGB,
     IGNORED_RGB,
     error_overlay,
+    plot_svg,
     save_page,
+    save_plot,
     score_page,
 )
 from l4f_datagen.scoring import match_truth, score_match
-from l4f_datagen.scoring.match import Predicted
+from l4f_datagen.scoring.match import Pair, Predicted
 from l4f_datagen.scoring.sweep import SweepCounts
 
 SIDE = 40
@@ -29,7 +32,7 @@ TRUTH[8:32, 8:32] = True
 
 
 class Drawn:
-    """A prediction that is worse the higher its number; every other one has a picture."""
+    """A prediction that is worse the higher its number; every other one has an image."""
 
     source, format = "drawn <b>", "test"
 
@@ -101,8 +104,8 @@ def test_errors_are_painted_in_two_colours_of_their_own():
     ignore = np.zeros_like(TRUTH)
     ignore[:2] = True
     ignore[8, 8] = True
-    picture = np.random.RandomState(0).randint(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
-    for under in (picture, None):
+    image = np.random.RandomState(0).randint(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    for under in (image, None):
         painted = error_overlay(under, TRUTH, mask, ignore)
         for colour, where in (
             (FALSE_POSITIVE_RGB, mask & ~TRUTH & ~ignore),
@@ -126,8 +129,8 @@ def test_the_page_holds_table_intervals_and_overlays_worst_first():
     assert "cars &lt;1&gt;" in text
     assert "<script" not in text
     overlays = [image for image in tags.images if image["alt"].startswith("errors on")]
-    pictures = [image for image in tags.images if image["alt"].startswith("picture of")]
-    assert (len(overlays), len(pictures)) == (12, 6)
+    images = [image for image in tags.images if image["alt"].startswith("image of")]
+    assert (len(overlays), len(images)) == (12, 6)
     wrong = (decoded(overlays[0]) == FALSE_NEGATIVE_RGB).all(axis=2)
     assert wrong.sum() == 8 * 24  # the worst starts 8 rows low
     assert all(link.startswith("data:") for link in tags.links)
@@ -162,3 +165,57 @@ def test_pages_go_into_a_folder_or_a_file(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "new"]
     with pytest.raises(UsageError, match=r"a\.html/b/score\.html: cannot be written"):
         save_page(b"x", tmp_path / "a.html" / "b")
+
+
+@pytest.fixture
+def sweep():
+    def make(*axes):
+        counts, stream = SweepCounts(axes), np.random.RandomState(0)
+        for number in range(6):
+            alpha = stream.rand(12, 12).astype(np.float32)
+            truth = TruthMask(alpha + 0.2 * stream.randn(12, 12) > 0.6)
+            psi = (500, 1000)[number % 2]
+            counts(Pair(f"psi{psi:04d}-seed{number:07d}", truth, alpha > 0.5, alpha))
+        return counts.sweep(np.random.RandomState(0))
+
+    return make
+
+
+def texts(svg):
+    return [node.text for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
+
+
+def test_threshold_plot_has_a_line_a_psi_and_one_for_all(sweep):
+    svg = plot_svg(sweep("psi", "threshold"))
+    said = texts(svg)
+    for words in ("all images (6)", "psi 0.5 (3)", "psi 1 (3)", "mIoU", "masks as given"):
+        assert words in said
+    assert plot_svg(sweep("psi", "threshold")) == svg
+
+
+def test_psi_plot_names_every_psi_and_its_images(sweep):
+    said = " ".join(texts(plot_svg(sweep("psi"))))
+    assert "0.5" in said
+    assert said.count("3 images") == 2
+
+
+def test_files_are_what_their_suffix_says(sweep, tmp_path):
+    save_plot(sweep("threshold"), tmp_path / "deep" / "a.PNG")
+    with Image.open(tmp_path / "deep" / "a.PNG") as image:
+        assert image.format == "PNG"
+        assert np.asarray(image.convert("L")).std() > 10
+    save_plot(sweep("threshold"), tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svg", "deep"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a"])
+def test_other_suffixes_are_refused(sweep, tmp_path, name):
+    with pytest.raises(UsageError, match=rf"{name}: ends in .*; name a \.png or \.svg"):
+        save_plot(sweep("psi"), tmp_path / name)
+
+
+def test_a_plot_that_cannot_be_written_is_refused(sweep, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"a\.svg: cannot be written"):
+        save_plot(sweep("psi"), tmp_path / "file" / "a.svg")

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.report.files import write_page
 from l4f_datagen.report.html import write_report
+from l4f_datagen.report.pages import write_page
 from l4f_datagen.report.records import read_records
 from l4f_datagen.report.training import training_charts, training_section
 
@@ -34,7 +34,7 @@ def test_curves_and_preview_stand_in_the_page(disc_dataset, trained):
     assert "The snapshot of step 3 was kept" in section
     assert "discriminator, from 1.4 to 1.1. Dashed: alpha network, from 0.7 to 1." in section
     assert "From 0.5 to 0.188; 1 is all foreground." in section
-    words = "a picture a column, in rows foreground, alpha, background, composite and cut-out."
+    words = "one image per column, in rows foreground, alpha, background, composite and cut-out."
     assert f'alt="Preview sheet of the training: {words}"' in section
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -88,7 +88,7 @@ def test_a_preview_that_is_no_sheet_is_left_out(trained):
     origin, _ = trained
     buffer = io.BytesIO()
     Image.new("1", (3000, 3000)).save(buffer, "PNG")
-    for preview in (None, b"", b"no picture", buffer.getvalue()):
+    for preview in (None, b"", b"no image", buffer.getvalue()):
         assert not training_section(origin, preview)["preview"]
 
 

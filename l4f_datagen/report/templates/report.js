@@ -4,8 +4,8 @@ const form = document.getElementById("filters");
 const panes = document.getElementById("panes");
 const dialog = document.getElementById("sample");
 const PAGE = 48;
-const VIEWS = [["outline", "image with mask outline"], ["overlay", "alpha over the image"],
-               ["cutout", "cut-out"], ["alpha", "alpha"]];
+const LAYERS = ["image", "alpha", "mask", "cutout"];  // stops of the slider
+const VIEWS = [["outline", "mask outline on the image"], ["overlay", "matte over the image"]];
 const limits = { accepted: PAGE, rejected: PAGE };
 let shown = [];  // the samples on the page, in the order of the page
 let opened = 0;  // index in shown of the sample in the dialog
@@ -16,7 +16,7 @@ function make(tag, props = {}, children = []) {
   return element;
 }
 
-function picture(sample) {
+function drawing(sample) {
   const tile = sample.tile;
   const pic = make("span", { className: "pic" + (tile.width <= 128 ? " small" : "") });
   pic.style.aspectRatio = `${tile.width} / ${tile.height}`;
@@ -24,7 +24,7 @@ function picture(sample) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", `0 0 ${tile.width} ${tile.height}`);
   svg.setAttribute("preserveAspectRatio", "none");
-  for (const name of ["halo", "line"]) {
+  for (const name of ["halo", "line", "area"]) {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("class", name);
     path.setAttribute("d", tile.outline);
@@ -85,7 +85,7 @@ function card(sample, score) {
   ]);
   if (sample.reason) says.append(make("span", { className: "why", textContent: sample.reason.replaceAll("_", " ") }));
   const button = make("button", { type: "button", className: "card" },
-                      sample.tile ? [picture(sample), says] : [says]);
+                      sample.tile ? [drawing(sample), says] : [says]);
   button.dataset.key = sample.key;
   button.addEventListener("click", () => open(shown.indexOf(sample)));
   return make("li", {}, [button]);
@@ -95,13 +95,14 @@ function draw() {
   const { kept, statuses, score } = chosen();
   panes.dataset.view = new FormData(form).get("view");
   panes.style.setProperty("--side", `${form.elements.side.value}px`);
-  panes.classList.toggle("both", statuses.length === 2);
   shown = [];
+  const counts = {};
   for (const status of ["accepted", "rejected"]) {
     const pane = document.getElementById(status);
     const mine = kept.filter((sample) => (sample.reason ? "rejected" : "accepted") === status);
     const cut = mine.slice(0, limits[status]);
     shown.push(...cut);
+    counts[status] = cut.length;
     pane.hidden = !statuses.includes(status);
     pane.querySelector("[data-count]").textContent = mine.length;
     pane.querySelector("ul").replaceChildren(...cut.map((sample) => card(sample, score)));
@@ -109,23 +110,40 @@ function draw() {
     more.hidden = cut.length === mine.length;
     more.textContent = `Show more (${mine.length - cut.length} left)`;
   }
+  // Both panes side by side, each as wide as its number of samples asks for.
+  const { accepted, rejected } = counts;
+  panes.classList.toggle("both", Boolean(accepted && rejected));
+  const part = Math.min(0.5, Math.max(1 / 6, rejected / (accepted + rejected)));
+  panes.style.setProperty("--rejected", `${100 * part}%`);
   document.getElementById("count").textContent = `${kept.length} of ${data.samples.length} samples fit.`;
 }
 
 function open(index) {
   const sample = shown[opened = index];
   const tile = sample.tile;
-  document.getElementById("sample-title").textContent = sample.key;
+  const title = document.getElementById("sample-title");
+  title.textContent = sample.key;
+  title.href = `#${sample.key}`;
+  history.replaceState(null, "", title.href);
   document.getElementById("sample-status").textContent =
     sample.reason ? `rejected: ${sample.reason.replaceAll("_", " ")}` : "accepted";
   document.getElementById("command").textContent = sample.command;
   document.getElementById("copy").textContent = "Copy";
-  const views = tile ? VIEWS.map(([view, words]) => {
-    const figure = make("figure", {}, [picture(sample), make("figcaption", { textContent: words })]);
-    figure.dataset.view = view;
-    figure.setAttribute("aria-label", `${words}, ${sample.key}`);
-    return figure;
-  }) : [make("p", { textContent: "The picture of this sample was not kept; the command makes it." })];
+  const figure = (view, words) => {
+    const shape = make("figure", {}, [drawing(sample), make("figcaption", { textContent: words })]);
+    shape.dataset.view = view;
+    shape.setAttribute("aria-label", `${words}, ${sample.key}`);
+    return shape;
+  };
+  const views = tile ? VIEWS.map(([view, words]) => figure(view, words))
+    : [make("p", { textContent: "The image of this sample was not kept; the command makes it." })];
+  document.getElementById("stack").replaceChildren(...(tile ? LAYERS.map((view) => {
+    const layer = make("div", { className: "layer" }, [drawing(sample)]);
+    layer.dataset.view = view;
+    return layer;
+  }) : []));
+  document.getElementById("slide").hidden = !tile;
+  blend();
   document.getElementById("views").replaceChildren(...views);
   const size = document.getElementById("sample-size");
   size.replaceChildren(tile ? `${tile.width} × ${tile.height} px. ` : "");
@@ -145,8 +163,27 @@ function open(index) {
   dialog.scrollTop = 0;
 }
 
+function blend() {
+  const at = Number(document.getElementById("blend").value);
+  document.querySelectorAll("#stack .layer").forEach((layer, place) => {
+    layer.style.opacity = Math.min(1, Math.max(0, 1 + at - place));
+  });
+  document.getElementById("blend").setAttribute("aria-valuetext", LAYERS[Math.round(at)]);
+}
+
 function step(by) {
   if (shown[opened + by]) open(opened + by);
+}
+
+function openLinked() {
+  const key = decodeURIComponent(location.hash.slice(1));
+  if (!data.samples.some((sample) => sample.key === key)) return;
+  if (!shown.some((sample) => sample.key === key)) {  // hidden by filters or below "Show more"
+    form.reset();
+    limits.accepted = limits.rejected = data.samples.length;
+    draw();
+  }
+  open(shown.findIndex((sample) => sample.key === key));
 }
 
 form.addEventListener("input", () => {
@@ -176,14 +213,27 @@ document.getElementById("copy").addEventListener("click", async (event) => {
     event.target.textContent = "Marked";
   }
 });
+document.getElementById("blend").addEventListener("input", blend);
 dialog.addEventListener("keydown", (event) => {
+  if (event.target.id === "blend") return;  // there the arrows move the slider
   if (event.key === "ArrowLeft") step(-1);
   if (event.key === "ArrowRight") step(1);
 });
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
+panes.addEventListener("keydown", (event) => {
+  const cards = [...panes.querySelectorAll(".card")];
+  const at = cards.indexOf(event.target);
+  const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: cards.length - 1 }[event.key];
+  if (at < 0 || !cards[next]) return;
+  event.preventDefault();
+  cards[next].focus();
+});
+addEventListener("hashchange", openLinked);
 dialog.addEventListener("close", () => {
+  history.replaceState(null, "", location.pathname);
   document.querySelector(`[data-key="${shown[opened].key}"]`)?.focus();
 });
 draw();
+openLinked();

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.report.named_file import write_named
+from l4f_datagen.io.named_file import write_named
 
 
 def test_a_file_replaces_what_was_there_and_leaves_no_part(tmp_path):
