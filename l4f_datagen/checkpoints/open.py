@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
+from l4f_datagen.recipe.domains import load_recipe, shipped_recipes, weights_path
 
 from .containers import Container, read_container
 from .layout import (
@@ -196,18 +198,38 @@ class AlphaCheckpoint(Checkpoint):
 AnyCheckpoint = GeneratorCheckpoint | DiscriminatorCheckpoint | AlphaCheckpoint
 
 
-def open_generator(path: Path | str, class_index: int | None = None) -> GeneratorCheckpoint:
+def open_generator(
+    source: Path | str, class_index: int | None = None, *, offline: bool = False
+) -> GeneratorCheckpoint:
     """Open a generator from any of the supported files.
 
     Args:
-        path: the file.
+        source: a file, the name of a shipped domain, an http(s) address, ``builtin:NAME`` or
+            ``catalogue:NAME``; a file of that name comes first.
         class_index: the class to fix, for class-conditional networks of NVIDIA's PyTorch code.
+        offline: fetch nothing that is not in the cache.
 
     Raises:
         CheckpointRefused: the file is damaged, hostile, or holds no supported generator.
+        NetworkError: it has to be fetched and cannot be.
+        RecipeError: no such built-in or catalogue entry.
     """
-    with ByteSource(Path(path)) as source:
-        return _generator(source, read_container(source), class_index)
+    with ByteSource(_file_of(source, "generator", offline)) as file:
+        return _generator(file, read_container(file), class_index)
+
+
+def _file_of(source: Path | str, part: Literal["generator", "alpha"], offline: bool) -> Path:
+    """Return the file of a network that a domain, an address or a path names."""
+    if isinstance(source, Path) or Path(source).expanduser().is_file():
+        return Path(source).expanduser()
+    if source in shipped_recipes():
+        recipe = load_recipe(source)
+        weights = recipe.generator.weights if part == "generator" else recipe.alpha.weights
+        if weights is None:
+            problem = "comes without an alpha network"
+            raise UsageError(source, problem, f"train one: l4f-datagen train --domain {source}")
+        source = weights
+    return weights_path(source, part, offline=offline)
 
 
 def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
@@ -248,14 +270,16 @@ def open_own_discriminator(
     return opened
 
 
-def open_alpha(path: Path | str) -> AlphaCheckpoint:
+def open_alpha(source: Path | str, *, offline: bool = False) -> AlphaCheckpoint:
     """Open an alpha network: ours, or one of the Labels4Free authors' code.
 
+    Arguments and errors as in ``open_generator``.
+
     Raises:
-        CheckpointRefused: the file is damaged, hostile, or holds no alpha network.
+        UsageError: the domain's recipe names no alpha network.
     """
-    with ByteSource(Path(path)) as source:
-        return _alpha(source, read_container(source))
+    with ByteSource(_file_of(source, "alpha", offline)) as file:
+        return _alpha(file, read_container(file))
 
 
 def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyCheckpoint:

@@ -10,11 +10,12 @@ import torch
 
 from l4f_datagen.checkpoints.open import (
     GeneratorCheckpoint,
+    open_alpha,
     open_checkpoint,
     open_generator,
     open_own_discriminator,
 )
-from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.core.errors import CheckpointRefused, NetworkError, UsageError
 from l4f_datagen.models.generator import draw_z
 
 
@@ -122,3 +123,31 @@ def test_the_discriminator_beside_a_generator(tmp_path: Path, foreign: ModuleTyp
     alone = _opened(tmp_path / "alone", foreign).path
     with pytest.raises(UsageError, match=rf"^a\.b: .*alone gives none \(.+\){remedy}"):
         open_own_discriminator(alone, 16, **words)
+
+
+def test_a_domains_name_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, alpha = open_generator("toy-cars"), open_alpha("toy-cars")
+    assert alpha.generator_fingerprint == generator.fingerprint
+    assert open_generator("builtin:toy-cars").fingerprint == generator.fingerprint
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
+    with pytest.raises(NetworkError, match=r"stylegan2-ffhq-config-f\.pkl: is not in the cache"):
+        open_generator("ffhq", offline=True)
+    with pytest.raises(UsageError, match="ffhq: comes without an alpha network; train one"):
+        open_alpha("ffhq")
+    with pytest.raises(CheckpointRefused, match="No such file"):
+        open_generator("no-such-domain")
+
+
+def test_an_address_is_fetched_into_the_cache(
+    tmp_path: Path, foreign: ModuleType, serving: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    opened = _opened(tmp_path / "x", foreign)
+    with serving.serve((tmp_path / "x").read_bytes()) as site:
+        first, second = open_generator(site.url), open_generator(site.url)
+        assert len(site.asked) == 1
+    assert first.sha256 == second.sha256 == opened.sha256
+    assert first.path.parent == tmp_path / "cache" / "checkpoints"
+    assert first.path.name.endswith("-weights.pkl")
+    assert open_generator(site.url, offline=True).fingerprint == opened.fingerprint
