@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.annotate.key_file import read_key_file
+from l4f_datagen.annotate.keys import read_key_file
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.cli import cli
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from l4f_datagen.annotate.key_file import read_key_file
+from l4f_datagen.annotate.keys import read_key_file
 from l4f_datagen.core.masks import polygons_xy
 from l4f_datagen.segmenter.training import predict, train_segmenter
 from l4f_datagen.toys.scene import render_scenes

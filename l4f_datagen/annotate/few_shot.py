@@ -1,8 +1,8 @@
-"""Few-shot: fine-tune an alpha network on the few annotated pictures; no longer unsupervised.
+"""Few-shot: fine-tune an alpha network on a few annotated images; no longer unsupervised.
 
 Generator and features stay frozen; the alpha network alone (some thousand weights of 1x1
-convolutions) is fitted to the masks. What that is worth is told by folds: every picture is scored
-by a network that has not seen it. The network that is kept has seen them all.
+convolutions) is fitted to the masks. Folds measure what that is worth: every image is scored by a
+network that has not seen it. The network that is kept has seen them all.
 """
 
 import logging
@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from l4f_datagen.annotate.annotated import Annotated, Example, score_example, score_networks
-from l4f_datagen.annotate.evidence import miou_interval
+from l4f_datagen.annotate.examples import Annotated, Example, score_example, score_networks
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, score_intervals
+from l4f_datagen.scoring.image_score import ImageScore
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ STEPS = 200
 BATCH = 4
 FOLDS = 5
 LEAST_IMAGES = 4
+"""With fewer, a fold would be fitted to one or two images."""
 LEARNING_RATE = 2e-3
+"""That of the training without labels."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class FewShot:
     """A fine-tuned network and what the folds say of it.
 
     Attributes:
-        network: fitted to all annotated pictures.
+        network: fitted to all annotated images.
         before: mIoU of the network it started from.
-        held_out: mIoU where every picture is scored by a network that has not seen it.
-        seen: mIoU of ``network`` on the pictures it was fitted to; flattering.
-        gain: held out less before, on the same pictures.
-        folds: names of the pictures held out together.
+        held_out: mIoU where every image is scored by a network that has not seen it.
+        seen: mIoU of ``network`` on the images it was fitted to; flattering.
+        gain: held out less before, on the same images.
+        folds: names of the images held out together.
     """
 
     network: AlphaNetwork
@@ -84,18 +86,18 @@ def few_shot(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> FewShot:
-    """Fine-tune a copy of an alpha network on annotated pictures.
+    """Fine-tune a copy of an alpha network on annotated images.
 
     Args:
         network: where to start; stays as it is.
-        annotated: at least 4 pictures.
+        annotated: at least 4 images.
         threshold: mask = alpha > threshold, for the scores.
         steps: optimiser steps of each fit.
-        folds: parts the pictures are held out in; at most one picture each.
+        folds: parts the images are held out in; at most one image each.
         seed: of folds and order.
 
     Raises:
-        AnnotationRefused: fewer than 4 pictures, or a broken record.
+        AnnotationRefused: fewer than 4 images, or a broken record.
     """
     count = len(annotated)
     if count < LEAST_IMAGES:
@@ -132,7 +134,7 @@ def few_shot(
 def fit(
     network: AlphaNetwork, annotated: Annotated, places: Sequence[int], *, steps: int, seed: int
 ) -> AlphaNetwork:
-    """Return a copy of a network, fitted to the pictures at ``places``; a function of the seed."""
+    """Return a copy of a network, fitted to the images at ``places``; a function of the seed."""
     tuned = deepcopy(network).train().requires_grad_(True)
     optim = torch.optim.Adam(tuned.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, steps)
@@ -164,3 +166,8 @@ def few_shot_loss(
     both = (alpha * target).sum()
     either = (alpha + target).sum() - both
     return F.binary_cross_entropy_with_logits(logits, target) + 1 - both / either.clamp_min(1)
+
+
+def miou_interval(images: Sequence[ImageScore]) -> Interval:
+    """Pooled mIoU of images with its 95 % interval."""
+    return score_intervals(images, np.random.RandomState(0))["miou"]

@@ -1,44 +1,40 @@
-"""Pictures alone, for annotators: one PNG a key and a key file, no alpha network needed."""
+"""Images to annotate: one PNG for each key and a key file; no alpha network is needed."""
 
 import logging
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.annotate.diverse import MAX_DIVERSE, diverse_draws
-from l4f_datagen.annotate.key_file import KeyFile, KeyRow, write_key_file
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.annotate.keys import KeyFile, KeyRow, image_facts, write_key_file
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.core.sample import Sample
+from l4f_datagen.core.sample import Sample, image_to_uint8
 from l4f_datagen.io.disk import staged
-from l4f_datagen.models.devices import choose_device
+from l4f_datagen.models.devices import choose_device, one_thread
+from l4f_datagen.models.generator import Generator
 from l4f_datagen.pipeline.networks import obtain_generator
-from l4f_datagen.recipe import Recipe, recipe_hash
-from l4f_datagen.rendering.latents import open_latents
-from l4f_datagen.rendering.plan import Draw, sweep_of
+from l4f_datagen.recipe import Recipe
+from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
 from l4f_datagen.rendering.quota import Quota
-from l4f_datagen.rendering.render import renderer_of
+from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
 
 logger = logging.getLogger(__name__)
 
-NO_PIXELS = {
-    "psi",
-    "seeds",
-    "same_seeds",
-    "block_size",
-    "blocks_per_shard",
-    "precision",
-    "mask_cleanup",
-    "refine",
-}
-"""Settings of the sampling that a picture of given psi and seed does not depend on."""
+COARSE_PX = 16
+"""The first blocks render these for a few percent of the cost of a whole image."""
+POOL_LEAST, POOL_FACTOR = 256, 8
+OUTERMOST = 0.1
+"""Share of the pool, farthest from the mean of its psi, that is left out: mostly broken images."""
+MAX_DIVERSE = 1000
+BATCH = 32
 
 
-def write_pictures(
+def write_images(
     recipe: Recipe,
     out: Path,
     number: int | None,
@@ -47,16 +43,16 @@ def write_pictures(
     diverse: bool | None = False,
     offline: bool = False,
 ) -> int:
-    """Write ``number`` pictures of the plan (None: all of it) and their key file.
+    """Write ``number`` images of the plan (None: all of it) and their key file.
 
-    A picture already there is written again with the same bytes; files are staged and renamed.
+    An image already there is written again with the same bytes; files are staged and renamed.
 
     Args:
         recipe: resolved.
-        out: folder of the pictures.
+        out: folder of the images.
         number: how many.
         device: "auto", "cpu", "cuda", ...
-        diverse: pick pictures that differ (see `sampling.diverse`) instead of the first ones. None:
+        diverse: pick images that differ, see ``diverse_draws``, instead of the first ones. None:
             where there are at most 1,000.
         offline: fetch nothing.
 
@@ -73,14 +69,14 @@ def write_pictures(
         diverse = number is not None and wanted <= MAX_DIVERSE
         if number is not None and not diverse:
             logger.info(
-                f"{number} pictures: the first of the plan; diverse ones are picked up to 1,000"
+                f"{number} images: the first of the plan; diverse ones are picked up to 1,000"
             )
     Quota(wanted, "attempts", sweep)  # refuses before weights are opened
     checkpoint, generator = obtain_generator(
         recipe.generator, choose_device(device), offline=offline
     )
     renderer = renderer_of(recipe, generator, None)
-    facts = picture_facts(recipe, checkpoint) | {"diverse": diverse}
+    facts = image_facts(recipe, checkpoint) | {"diverse": diverse}
     rows = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,12 +87,12 @@ def write_pictures(
             for sample in renderer.render(block):
                 rows.append(KeyRow(_save(sample, out), sample.psi, sample.seed))
         write_key_file(out, KeyFile(rows, facts))
-        strangers = {path.name for path in out.glob("*.png")} - {row.file for row in rows}
+        others = {path.name for path in out.glob("*.png")} - {row.file for row in rows}
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         problem = f"cannot be written ({error.strerror})"
         raise UsageError(str(out), problem, "name a folder that can be written") from error
-    if strangers:
-        logger.warning(f"{len(strangers)} other pictures lie in {out}; keys.csv does not name them")
+    if others:
+        logger.warning(f"{len(others)} other images are in {out}; keys.csv does not name them")
     return len(rows)
 
 
@@ -113,30 +109,98 @@ def _save(sample: Sample, out: Path) -> str:
     return name
 
 
-def picture_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, Any]:
-    """Say what drew the pictures, for the key file.
+def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:
+    """Pick ``number`` positions of the plan that differ most, psi in turn as in the plan.
 
-    ``drawn_with`` holds what decides their pixels, by its name in the recipe. The recipe's hash is
-    taken without an alpha network: none had a part in the pictures.
+    Farthest-point selection (Gonzalez 1985) over a fixed pool, the start of the plan: each next
+    image is the one least like all chosen before, by its pixels at 16 px.
+
+    A function of (checkpoint, plan, styles, noise mode, number); the same pool for every number up
+    to 32.
+
+    Args:
+        renderer: of the recipe.
+        sweep: the plan.
+        number: at most 1,000.
+
+    Raises:
+        UsageError: more than 1,000, or more than the plan has.
     """
-    fingerprint = checkpoint.fingerprint
-    generator = recipe.generator.model_dump(mode="json", include={"class_index", "crop"})
-    sampling = recipe.sampling.model_dump(mode="json", exclude=NO_PIXELS)
-    if recipe.sampling.latents is not None:
-        sampling["latents"] = open_latents(recipe.sampling.latents).sha256
-    return {
-        "domain": recipe.domain,
-        "generator_sha256": checkpoint.sha256,
-        "recipe_hash": recipe_hash(
-            recipe, generator=fingerprint, alpha="none", latents=sampling["latents"]
-        ),
-        "drawn_with": {
-            "generator.fingerprint": fingerprint,
-            **{f"generator.{name}": value for name, value in generator.items()},
-            **{f"sampling.{name}": value for name, value in sampling.items()},
-        },
-        "psi": list(recipe.sampling.psi),
-        "seeds": recipe.sampling.seeds,
-        "precision": recipe.sampling.precision,
-        "package": f"l4f-datagen {version('l4f-datagen')}",
-    }
+    if number > MAX_DIVERSE:
+        problem = f"asks for {number} diverse images, at most {MAX_DIVERSE}"
+        raise UsageError("--n", problem, "give --no-diverse to take the first of the plan")
+    if number > sweep.capacity:
+        problem = f"asks for {number}, but psi x seeds has {sweep.capacity} positions"
+        raise UsageError("--n", problem, "give more --seeds or psi, or a smaller --n")
+    size = min(sweep.capacity, max(POOL_LEAST, POOL_FACTOR * number))
+    pool = [sweep.draw(position) for position in range(size)]
+    points = coarse_images(renderer, pool)
+    psis = np.asarray([draw.psi for draw in pool])
+    turns = [sweep.psi[slot % len(sweep.psi)] for slot in range(number)]
+    return [pool[place] for place in farthest_points(points, psis, turns)]
+
+
+def coarse_generator(generator: Generator, side: int = COARSE_PX) -> Generator:
+    """The first blocks of a generator as a generator of ``side`` px; it shares the weights.
+
+    In the skip architecture the sum of the first ToRGB maps is an image already.
+    """
+    channels = {px: width for px, width in generator.spec.channels.items() if px <= side}
+    with torch.device("meta"):
+        coarse = Generator(replace(generator.spec, resolution=side, channels=channels))
+    state = generator.state_dict()
+    coarse.load_state_dict({name: state[name] for name in coarse.state_dict()}, assign=True)
+    return coarse.eval().requires_grad_(False)
+
+
+@one_thread()
+@torch.inference_mode()
+def coarse_images(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
+    """Render each draw at 16 px with its own ws and noise; uint8 ``draws 768``."""
+    coarse = coarse_generator(renderer.generator)
+    rows = []
+    for start in range(0, len(draws), BATCH):
+        batch = draws[start : start + BATCH]
+        # By the whole generator: the layer that mixing begins at is drawn among all its rows.
+        ws = renderer.styles.ws(renderer.generator, batch)[:, : coarse.spec.num_ws]
+        streams = [noise_stream(draw.seed) for draw in batch]
+        image = coarse.synthesis(ws, coarse.noise(renderer.noise_mode, streams)).image
+        rows.append(image_to_uint8(image).cpu().numpy().reshape(len(batch), -1))
+    return np.concatenate(rows)
+
+
+def farthest_points(
+    points: NDArray[np.uint8], groups: NDArray[np.float64], turns: list[float]
+) -> list[int]:
+    """Choose one point in each turn, each as far as possible from all chosen before.
+
+    Distances are whole numbers, so that no rounding decides.
+
+    Args:
+        points: uint8 ``points dims``.
+        groups: ``points``, which turn a point may be chosen in.
+        turns: the group of each choice; the first is the point nearest its group's mean.
+
+    Returns:
+        Positions of the chosen points, none twice.
+    """
+    values = points.astype(np.int32)
+    free = np.zeros(len(values), np.bool_)
+    centrality = np.empty(len(values))
+    for group in dict.fromkeys(turns):
+        members = np.flatnonzero(groups == group)
+        spread = values[members] - values[members].mean(axis=0)
+        centrality[members] = (spread**2).sum(axis=1)
+        kept = max(turns.count(group), int(np.ceil((1 - OUTERMOST) * len(members))))
+        free[members[np.argsort(centrality[members], kind="stable")[:kept]]] = True
+    first = np.flatnonzero(free & (groups == turns[0]))
+    chosen = [int(first[centrality[first].argmin()])]
+    nearest = np.full(len(values), np.iinfo(np.int64).max)
+    for turn in [*turns[1:], None]:
+        free[chosen[-1]] = False
+        distance = ((values - values[chosen[-1]]) ** 2).sum(axis=1, dtype=np.int64)
+        nearest = np.minimum(nearest, distance)
+        if turn is not None:
+            open_to = np.flatnonzero(free & (groups == turn))
+            chosen.append(int(open_to[nearest[open_to].argmax()]))
+    return chosen

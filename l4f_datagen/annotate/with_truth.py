@@ -1,30 +1,37 @@
-"""With truth: what a few annotated pictures do for a finished training run."""
+"""With truth: what a few annotated images do for a finished training."""
 
+import json
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from l4f_datagen.annotate.annotated import Annotated
-from l4f_datagen.annotate.evidence import (
-    DEFAULT_PICK,
-    choose_snapshot,
-    keep_choice,
-    save_supervised,
-)
-from l4f_datagen.annotate.few_shot import STEPS, few_shot
-from l4f_datagen.annotate.key_file import keys_in_names, read_key_file
-from l4f_datagen.annotate.rerender import Rerendered, check_drawn_alike
+import numpy as np
+
+from l4f_datagen.annotate.examples import Annotated, Rerendered, score_networks
+from l4f_datagen.annotate.few_shot import STEPS, few_shot, miou_interval
+from l4f_datagen.annotate.keys import check_rendered_alike, keys_in_names, read_key_file
 from l4f_datagen.annotations.truth import TruthSet
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint, open_alpha
+from l4f_datagen.checkpoints.native import save_alpha
+from l4f_datagen.checkpoints.open import AlphaCheckpoint, GeneratorCheckpoint, open_alpha
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.render import renderer_of
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions
 from l4f_datagen.scoring.match import match_truth
 from l4f_datagen.scoring.pairing import Rule
 from l4f_datagen.scoring.protocol import score_match
+from l4f_datagen.training.verdict import judge_alpha
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_PICK = "alpha.safetensors"
+CHOSEN = "alpha-chosen.safetensors"
+EVIDENCE = "evidence.json"
+SNAPSHOTS = "snapshot-*.safetensors"
 FEW_SHOT = "alpha-few-shot.safetensors"
 
 
@@ -40,7 +47,7 @@ def choose_with_truth(
     pair_by: Rule = "auto",
     offset: int | None = None,
 ) -> Path:
-    """Choose the best snapshot of a run on annotated pictures, and fine-tune it where asked to.
+    """Choose the best snapshot of a training on annotated images, and fine-tune it if asked.
 
     Args:
         run: folder of a finished training.
@@ -48,8 +55,8 @@ def choose_with_truth(
         checkpoint: of the generator.
         generator: on its device.
         truth: the annotated set.
-        keys: key file of the pictures or its folder; None takes psi and seed from their names.
-        fine_tune: also fit the chosen network to the pictures.
+        keys: key file of the images or its folder; None takes psi and seed from their names.
+        fine_tune: also fit the chosen network to the images.
         pair_by: see `match_truth`.
         offset: see `match_truth`.
 
@@ -61,7 +68,7 @@ def choose_with_truth(
     """
     names = [item.name for item in truth]
     key_file = keys_in_names(names, truth.source) if keys is None else read_key_file(keys)
-    check_drawn_alike(key_file, recipe, checkpoint)
+    check_rendered_alike(key_file, recipe, checkpoint)
     default = open_alpha(run / DEFAULT_PICK).build().to(generator.w_avg.device)
     renderer = replace(renderer_of(recipe, generator, default), background=None, probes={})
     rendered = Rerendered(renderer, key_file, DEFAULT_PICK)
@@ -70,11 +77,18 @@ def choose_with_truth(
     annotated, threshold = Annotated(matched), recipe.output.mask_threshold
     evidence = choose_snapshot(run, annotated, threshold)
     logger.info(evidence.to_text())
-    chosen = keep_choice(run, evidence)
+    opened = open_alpha(run / evidence.best)
+    start = opened.build().to(generator.w_avg.device)
+
+    def verdict_on(network: AlphaNetwork) -> dict[str, Any]:
+        psi = recipe.alpha.training.psi
+        verdict = judge_alpha(network, generator, psi=psi, threshold=threshold)
+        logger.log(verdict.log_level, "the alpha network is %s", verdict)
+        return {"verdict": verdict.to_dict()}
+
+    chosen = keep_choice(run, evidence, verdict_on(start))
     if not fine_tune:
         return chosen
-    opened = open_alpha(chosen)
-    start = opened.build().to(generator.w_avg.device)
     tuned = few_shot(start, annotated, threshold=threshold, steps=STEPS)
     logger.info(tuned.to_text())
     supervision = (
@@ -82,7 +96,141 @@ def choose_with_truth(
         "no longer unsupervised"
     )
     path = run / FEW_SHOT
-    facts = {"few_shot": {"steps": STEPS, **tuned.to_dict()}}
+    facts = {"few_shot": {"steps": STEPS, **tuned.to_dict()}, **verdict_on(tuned.network)}
     count = evidence.num_images
     save_supervised(path, opened, tuned.network, supervision, count, facts, fitted=True)
     return path
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an annotated set says about the snapshots of a training.
+
+    Attributes:
+        truth: file name of the annotated set.
+        num_images: annotated images.
+        mious: file name -> pooled mIoU with its 95 % interval; the run's own choice first.
+        best: file name of the best; the run's own choice where it is as good.
+        gain: how far the best scores above the run's own choice, on the same images.
+    """
+
+    truth: str
+    num_images: int
+    mious: Mapping[str, Interval]
+    best: str
+    gain: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "truth": self.truth,
+            "num_images": self.num_images,
+            "miou": {name: interval.to_dict() for name, interval in self.mious.items()},
+            "best": self.best,
+            "gain": self.gain.to_dict(),
+        }
+
+    def to_text(self) -> str:
+        """Return a line for each snapshot, then the choice and how certain it is."""
+        lines = [
+            f"{name:<28} mIoU {interval}{'  <- best' if name == self.best else ''}"
+            for name, interval in self.mious.items()
+        ]
+        if self.best == DEFAULT_PICK:
+            return "\n".join([*lines, f"{DEFAULT_PICK}, chosen without labels, is the best"])
+        interval, width = self.gain.interval, self.gain.interval.high - self.gain.interval.low
+        lines.append(
+            f"{self.best} gains {interval} mIoU over {DEFAULT_PICK}, chosen without labels; "
+            f"it scores higher in {100 * self.gain.share_above:.0f} % of the resamples"
+        )
+        verdict = (
+            "the gain is clear of the noise of these images"
+            if self.gain.is_clear
+            else "all of the gain is within the noise of these images"
+        )
+        lines.append(f"{verdict} (95 % interval {width:.4f} wide, {self.num_images} images)")
+        return "\n".join(lines)
+
+
+def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Evidence:
+    """Score the run's own choice and every snapshot, and return which is best.
+
+    Args:
+        run: folder of a finished training.
+        annotated: the annotated images, rendered by the run's generator.
+        threshold: mask = alpha > threshold.
+
+    Raises:
+        AnnotationRefused: sizes that differ, or a broken record.
+        CheckpointRefused: a snapshot that cannot be read.
+    """
+    paths = [run / DEFAULT_PICK, *sorted(run.glob(SNAPSHOTS))]
+    device = annotated.rendered.renderer.generator.w_avg.device
+    networks = {path.name: open_alpha(path).build().to(device) for path in paths}
+    scores = score_networks(annotated, networks, threshold)
+    mious = {name: miou_interval(images) for name, images in scores.items()}
+    best = max(mious, key=lambda name: mious[name].value)  # the first of equals
+    gain = compare_predictions(scores[best], scores[DEFAULT_PICK], np.random.RandomState(0))
+    truth = Path(annotated.matched.truth.source).name
+    return Evidence(truth, len(annotated), mious, best, gain)
+
+
+def keep_choice(run: Path, evidence: Evidence, facts: Mapping[str, Any]) -> Path:
+    """Write ``evidence.json`` and the best network as ``alpha-chosen.safetensors``; return it.
+
+    ``alpha.safetensors`` stays the network that was chosen without labels.
+
+    Args:
+        run: folder of the training.
+        evidence: from ``choose_snapshot``.
+        facts: more facts for the network's file, any JSON.
+    """
+    opened = open_alpha(run / evidence.best)
+    path = run / CHOSEN
+    supervision = (
+        f"snapshot chosen on {evidence.num_images} annotated images ({evidence.truth}); "
+        "trained without labels"
+    )
+    facts = {"chosen": evidence.to_dict(), **facts}
+    count = evidence.num_images
+    save_supervised(path, opened, opened.build(), supervision, count, facts, fitted=False)
+    text = json.dumps(evidence.to_dict(), indent=2) + "\n"
+    write_atomically(run / EVIDENCE, text.encode())
+    return path
+
+
+def save_supervised(
+    path: Path,
+    origin: AlphaCheckpoint,
+    network: AlphaNetwork,
+    supervision: str,
+    labels: int,
+    facts: Mapping[str, Any],
+    *,
+    fitted: bool,
+) -> None:
+    """Write an alpha network that labels chose or fitted; manifest and card say so.
+
+    Args:
+        path: the file to write.
+        origin: the network it came from; its licence and training are carried along.
+        network: to be written.
+        supervision: what labels did, in words.
+        labels: number of annotated images.
+        facts: more facts, any JSON.
+        fitted: the weights were fitted to the labels: the network is no longer unsupervised.
+    """
+    past = origin.native.training if origin.native else {}
+    save_alpha(
+        path,
+        network,
+        generator_fingerprint=origin.generator_fingerprint,
+        licence=origin.licence,
+        training={
+            **past,
+            "unsupervised": past.get("unsupervised", True) and not fitted,
+            "labels": labels,
+            "supervision": supervision,
+            **facts,
+        },
+    )

@@ -34,11 +34,17 @@ def sample(
     offline: bool,
     **source: Any,
 ) -> None:
-    """Write generated images to annotate, as PNG files with keys.csv; needs no alpha network.
+    r"""Write generated images to annotate, as PNG files with keys.csv; needs no alpha network.
 
-    Label them with any tool, keep the file names, and give the export to `validate --truth`.
+    \b
+    Examples:
+      l4f-datagen sample --domain toy-cars --n 10 --out to-label
+      l4f-datagen sample --generator my.pkl --seeds 0-99 --psi 0.7 --out to-label
+
+    Label the images with any tool, keep the file names, and give the
+    export to `validate --truth`.
     """
-    from l4f_datagen.annotate.images import write_pictures
+    from l4f_datagen.annotate.images import write_images
     from l4f_datagen.core.errors import UsageError
 
     if seeds is None and number is None:
@@ -53,7 +59,7 @@ def sample(
         "sampling.noise_mode": noise_mode,
     }
     recipe = resolve_recipe(**source, flags=given(named), uses_alpha=False)
-    written = write_pictures(
+    written = write_images(
         recipe,
         out,
         number,

@@ -1,5 +1,7 @@
 """``l4f-datagen segmenter``: a network for real photographs, learnt from a generated dataset."""
 
+import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ from l4f_datagen.cli.truth import open_annotated, reading_options
 
 if TYPE_CHECKING:
     from l4f_datagen.segmenter.model import Segmenter
+
+logger = logging.getLogger(__name__)
 
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 THRESHOLD = click.option(
@@ -37,6 +41,7 @@ def segmenter() -> None:
 @click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True)
 @click.option("--width", type=click.IntRange(1, 128), default=16, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--verify/--no-verify", default=True, help="Check the dataset's hashes first.")
 @DEVICE
 def train(
     dataset: Path,
@@ -47,9 +52,15 @@ def train(
     batch: int,
     width: int,
     seed: int,
+    verify: bool,
     device: str,
 ) -> None:
-    """Train on a DATASET that `make` has finished; the same command resumes.
+    r"""Train on a DATASET that `make` has finished; the same command resumes.
+
+    \b
+    Examples:
+      l4f-datagen segmenter train dataset --out segmenter
+      l4f-datagen segmenter train dataset --out segmenter --epochs 20 --size 128
 
     Samples outside the dataset's split `train`, or else a tenth chosen by seed, are held out and
     scored. Writes segmenter.safetensors, segmenter.json and log.jsonl to OUT.
@@ -58,10 +69,13 @@ def train(
 
     if steps and epochs:
         raise UsageError("--steps", "given together with --epochs", "name one of them")
-    from l4f_datagen.segmenter.job import TrainingJob, train_on_dataset
+    from l4f_datagen.segmenter.run import TrainingJob, train_on_dataset
 
-    job = TrainingJob(dataset, out, steps, epochs, size, batch, width, seed, device)
-    click.echo(str(train_on_dataset(job)))
+    job = TrainingJob(dataset, out, steps, epochs, size, batch, width, seed, device, verify)
+    result = train_on_dataset(job)
+    words = ["segmenter", "predict", str(result), "PHOTOS", "--out", "masks"]
+    logger.info("next: %s", shlex.join(["l4f-datagen", *words]))
+    click.echo(str(result))
 
 
 @segmenter.command("score")
@@ -104,8 +118,7 @@ def score(
     the mask is scaled back.
     """
     from l4f_datagen.core.errors import BelowScore, UsageError
-    from l4f_datagen.segmenter.photos import open_photos
-    from l4f_datagen.segmenter.real_set import score_photos
+    from l4f_datagen.segmenter.photos import open_photos, score_photos
 
     if images is None:
         images = truth / "images"
@@ -149,8 +162,7 @@ def predict(
     Masks go to OUT/masks, soft alphas to OUT/alpha; `validate --pred OUT` reads both.
     """
     from l4f_datagen.core.errors import InputRefused
-    from l4f_datagen.segmenter.photos import open_photos
-    from l4f_datagen.segmenter.prediction import write_masks
+    from l4f_datagen.segmenter.photos import open_photos, write_masks
 
     written = write_masks(
         _open(model, device),

@@ -1,5 +1,7 @@
 """``l4f-datagen train``: train the alpha network of a recipe."""
 
+import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,15 @@ from l4f_datagen.core.errors import UsageError
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
 
+logger = logging.getLogger(__name__)
+
+SOURCES = {
+    "--domain": "domain",
+    "--recipe": "recipe_file",
+    "--generator": "generator",
+    "--class": "class_index",
+}
+"""Options that `make` takes as `train` does, and where their values are."""
 NEED_TRUTH = (*NAMES, "keys", "pair_by", "offset", "few_shot")
 
 
@@ -53,9 +64,15 @@ def train(
     offline: bool,
     **source: Any,
 ) -> None:
-    """Train an alpha network without labels; the same command resumes.
+    r"""Train an alpha network without labels; the same command resumes.
 
-    Writes alpha.safetensors, snapshots, preview sheets, curves.png and log.jsonl to OUT. Several
+    \b
+    Examples:
+      l4f-datagen train --domain toy-cars --out alpha
+      l4f-datagen train --generator my.pkl --reals photos/ --out alpha
+
+    Writes alpha.safetensors, snapshots, preview sheets, curves.png and log.jsonl to OUT, and ends
+    with a verdict on the network. A second process with the same OUT waits for it. Several
     processes share the batch: torchrun --nproc-per-node 2 -m l4f_datagen train ... With --truth the
     snapshots are scored on annotated images of `sample`, and the best one is also written to
     alpha-chosen.safetensors. With --few-shot it is fine-tuned on them and written to
@@ -112,7 +129,33 @@ def train(
         result = choose_with_truth(
             out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, **judged
         )
+    _say_what_is_next(result, out, source)
     click.echo(str(result))
+
+
+def _say_what_is_next(result: Path, out: Path, source: dict[str, Any]) -> None:
+    """Log the preview to look at and the command that uses the network."""
+    from l4f_datagen.training.history import preview_file
+
+    preview = preview_file(out, _kept_step(result))
+    if preview is not None:
+        logger.info("look at: %s", preview)
+    words = ["l4f-datagen", "make"]
+    for option, name in SOURCES.items():
+        if source[name] is not None:
+            words += [option, str(source[name])]
+    for assignment in source["assignments"]:
+        words += ["--set", assignment]
+    words += ["--alpha", str(result), "--n", "200", "--out", "dataset"]
+    logger.info("next: %s", shlex.join(words))
+
+
+def _kept_step(result: Path) -> int | None:
+    from l4f_datagen.checkpoints.open import open_alpha
+
+    native = open_alpha(result).native
+    step = native.training.get("kept_step") if native else None
+    return step if type(step) is int else None
 
 
 def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":

@@ -180,7 +180,7 @@ def _prediction(
         )
     recipe = resolve_recipe(**options, flags=given({"output.mask_threshold": threshold}))
 
-    from l4f_datagen.annotate.rerender import open_rerendered
+    from l4f_datagen.annotate.examples import open_rerendered
 
     names = [item.name for item in truth]
     return open_rerendered(recipe, names, truth.source, keys=keys, device=device, offline=offline)

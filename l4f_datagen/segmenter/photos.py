@@ -1,25 +1,34 @@
-"""Photographs: the image files of a file, a folder or a zip, decoded as ``photo`` says.
+"""Photographs through a segmenter: read from a file, a folder or a zip, masked, or scored."""
 
-Of the pictures a phone stores in one JPEG the first counts.
-"""
-
+import io
+import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
-from l4f_datagen.annotations.truth import MAX_PIXELS, MAX_SIDE
-from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.photo import FORMATS, opened, upright_rgb
+from l4f_datagen.annotations.truth import MAX_PIXELS, MAX_SIDE, TruthSet
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.progress import Meter
+from l4f_datagen.core.sample import alpha_to_uint8
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.io.photo import FORMATS, SUFFIXES, opened, upright_rgb
+from l4f_datagen.scoring import Pair, ScoreReport, score_pairs
+from l4f_datagen.scoring.pairing import Rule, pair_names
+from l4f_datagen.segmenter.model import Segmenter
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+logger = logging.getLogger(__name__)
+
+MASKS, ALPHA = "masks", "alpha"
 TURNED = range(5, 9)
 """EXIF orientations that swap width and height."""
-
 ENDINGS = " ".join(SUFFIXES)
 
 
@@ -52,7 +61,7 @@ class Photos:
         """Decode one.
 
         Raises:
-            InputRefused: cannot be read, is no picture or too large a one.
+            InputRefused: it cannot be read, is no image, or is too large.
         """
         return decode_photo(self.bundle.read(name), self.bundle.subject(name))
 
@@ -91,10 +100,12 @@ def stems_of(photos: Photos) -> dict[str, str]:
 
 
 def decode_photo(data: bytes, subject: str) -> Photo:
-    """Decode the bytes of an image file; its size is checked before pixels are.
+    """Decode the bytes of an image file; its size is checked before its pixels are decoded.
+
+    Of the images that a phone stores in one JPEG the first counts.
 
     Raises:
-        InputRefused: no picture, damaged, too large, several pictures, or of an unknown kind.
+        InputRefused: no image, damaged, too large, several images, or of an unknown kind.
     """
     with opened(data, subject, FORMATS) as image:
         _check(image, subject)
@@ -109,12 +120,164 @@ def _check(image: Image.Image, subject: str) -> None:
         raise InputRefused(subject, problem, "shrink it")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
-        raise InputRefused(subject, f"holds {frames} pictures", "save the one you mean")
+        raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
 
 
 def _is_turned(image: Image.Image) -> bool:
-    if image.format != "TIFF":  # which Pillow turns as it reads, and forgets that it has
-        image.load()  # a PNG keeps its EXIF anywhere, and damage is no fault of that
+    if image.format != "TIFF":  # which Pillow turns as it reads
+        image.load()  # a PNG keeps its EXIF anywhere
     with suppress(Exception):  # broken EXIF turns nothing
         return image.getexif().get(ExifTags.Base.Orientation) in TURNED
     return False
+
+
+@dataclass(frozen=True)
+class Written:
+    """The outcome of a folder of photographs.
+
+    Attributes:
+        masks: photographs whose mask was written.
+        refused: one line for each that could not be read.
+    """
+
+    masks: int
+    refused: tuple[str, ...]
+
+
+def write_masks(
+    segmenter: Segmenter,
+    photos: Photos,
+    out: Path,
+    *,
+    threshold: float | None = None,
+    with_alpha: bool = False,
+    overwrite: bool = False,
+) -> Written:
+    """Segment photographs; each mask has the size and the name of its photograph.
+
+    Args:
+        segmenter: trained.
+        photos: of any size each; one that cannot be read is logged and counted, the others go on.
+        out: folder; ``validate --pred`` reads it.
+        threshold: mask where ``alpha > threshold``; None takes the segmenter's.
+        with_alpha: also write the soft alpha.
+        overwrite: replace masks that are there.
+
+    Raises:
+        UsageError: masks are there already, or ``out`` cannot be written.
+        InputRefused: two photographs that would share a mask.
+    """
+    stems = stems_of(photos)
+    folders = [out / MASKS, *([out / ALPHA] if with_alpha else [])]
+    check_folder(out, folders, Path(photos.bundle.source), overwrite=overwrite)
+    cut = segmenter.threshold if threshold is None else threshold
+    refused: list[str] = []
+    with Meter(len(photos.names), "segment", "images") as meter:
+        for name in photos.names:
+            try:
+                photo = photos.load(name)
+            except InputRefused as error:
+                refused.append(str(error))
+                logger.warning(str(error))
+                continue
+            alpha = segmenter.alpha(photo.image)
+            planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]
+            for folder, plane in zip(folders, planes, strict=False):
+                write_atomically(folder / f"{stems[name]}.png", _png(plane))
+            meter.advance()
+    return Written(len(photos.names) - len(refused), tuple(refused))
+
+
+def check_folder(out: Path, folders: list[Path], source: Path, *, overwrite: bool) -> None:
+    """Make the folders of masks.
+
+    Raises:
+        UsageError: masks are there already, they would lie among the photographs, or the folder
+            cannot be written.
+    """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        problem = "lies among the photographs, which its masks would be taken for"
+        raise UsageError(str(out), problem, "name a folder elsewhere")
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not overwrite and any(folder.iterdir()):
+                raise UsageError(str(folder), "is not empty", "name another --out or --overwrite")
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror})"
+        raise UsageError(str(out), problem, "name a folder that can be written") from error
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def score_photos(
+    segmenter: Segmenter,
+    photos: Photos,
+    truth: TruthSet,
+    *,
+    threshold: float | None = None,
+    pair_by: Rule = "auto",
+    offset: int | None = None,
+    allow_unused: bool | None = None,
+    **options: Any,
+) -> ScoreReport:
+    """Segment the photographs that have truth, one at a time, and score the masks.
+
+    Args:
+        segmenter: trained.
+        photos: of any size each.
+        truth: annotated set of any known format.
+        threshold: mask where ``alpha > threshold``; None takes the segmenter's.
+        pair_by: ``auto``, ``key``, ``stem`` or ``number``.
+        offset: truth number minus photograph number.
+        allow_unused: photographs without truth are fine, see ``pair_names``.
+        **options: further ones of ``score_pairs``, such as ``paper_compat``.
+
+    Raises:
+        InputRefused: a photograph, an annotation or a pairing that is not what it must be.
+    """
+    pairing = pair_names(
+        [item.name for item in truth],
+        list(photos.names),
+        left_out=truth.left_out,
+        rule=pair_by,
+        offset=offset,
+        allow_unused=allow_unused,
+    )
+    cut = segmenter.threshold if threshold is None else threshold
+
+    def pairs() -> Iterator[Pair]:
+        for truth_place, place in pairing.pairs:
+            item, photo = truth[truth_place], photos.load(photos.names[place])
+            height, width = photo.image.shape[:2]
+            decoded = item.load((height, width))
+            if photo.is_turned and decoded.mask.shape == (width, height) != (height, width):
+                raise AnnotationRefused(
+                    f"truth of {item.name}",
+                    "drawn on the photograph as stored, which its EXIF data turns",
+                    "store the photograph upright and annotate that",
+                )
+            alpha = segmenter.alpha(photo.image)
+            yield Pair(item.name, decoded, alpha_to_mask(alpha, cut), alpha)
+
+    report = score_pairs(
+        pairs(),
+        source=truth.source,
+        pairing=str(pairing),
+        settings={
+            "truth": truth.source,
+            "truth_format": truth.format,
+            "images": photos.bundle.source,
+            "segmenter_size": segmenter.size,
+            "threshold": cut,
+            "pair_by": pairing.rule,
+            "offset": pairing.offset,
+        },
+        **options,
+    )
+    report.add_truth(truth)
+    return report

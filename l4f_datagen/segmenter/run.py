@@ -3,7 +3,7 @@
 ```
 segmenter.safetensors   the network, and what is in segmenter.json
 segmenter.json          dataset and its recipe, licence, plan, score on held-out samples
-log.jsonl               one line a step: step, loss, learning_rate, now and then held_out_miou
+log.jsonl               a line for each step: step, loss, learning_rate, at times held_out_miou
 state.pt                what a stopped run goes on from
 ```
 """
@@ -11,43 +11,51 @@ state.pt                what a stopped run goes on from
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.progress import Meter
-from l4f_datagen.dataset.ownership import folder_lock
+from l4f_datagen.dataset.manifest import read_manifest
+from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.io.disk import remove, write_atomically
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io.training_folder import claim_folder, hold_folder
+from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import class_scores, confusion
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
 from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
-from l4f_datagen.segmenter.training_set import TrainingSet, held_out
+from l4f_datagen.segmenter.training_set import TrainingSet, held_out, open_training_set
 
 logger = logging.getLogger(__name__)
 
 RESULT, FACTS = "segmenter.safetensors", "segmenter.json"
 LOG, STATE = "log.jsonl", "state.pt"
 HELD_OUT_MOST = 500
-"""Samples the held-out score looks at: enough for three digits."""
+"""Samples of the held-out score: enough for three digits."""
 
 SCORED_AT_ONCE = 50
 THRESHOLD = 0.5
+DEFAULT_STEPS = 1000
+LARGEST_DEFAULT = 256
+"""Longer side in px that larger datasets are trained at by default: the U-Net sees about 100 px
+across, and at larger sizes it would see only parts of an object."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some of the samples of a source."""
 
     source: Source
@@ -104,8 +112,8 @@ def material_of(samples: TrainingSet) -> Material:
         "image_size_wh": list(samples.size_hw[::-1]),
     }
     return Material(
-        Part(samples, np.flatnonzero(~kept)),
-        Part(samples, np.flatnonzero(kept)[:HELD_OUT_MOST]),
+        Subset(samples, np.flatnonzero(~kept)),
+        Subset(samples, np.flatnonzero(kept)[:HELD_OUT_MOST]),
         samples.size,
         str(manifest.get("category", "object")),
         licence_of(manifest),
@@ -140,7 +148,7 @@ def run_training(
     identity = {"plan": asdict(plan), "size": material.size, "samples": dict(material.facts)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     claim_folder(out, digest, other="holds a training on other samples or with other options")
-    with folder_lock(out / "lock", str(out)):
+    with hold_folder(out):
         result = out / RESULT
         if result.exists():
             logger.info(f"segmenter is trained already: {result}")
@@ -180,6 +188,85 @@ def run_training(
         save_segmenter(result, segmenter)
         remove(out / STATE)
         return result
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What ``segmenter train`` was asked for.
+
+    Attributes:
+        dataset: folder of a finished dataset.
+        out: folder of the run.
+        steps: length; or else
+        epochs: length in passes over the samples; 1,000 steps without either.
+        size: longer side in px; None takes the dataset's, at most 256.
+        batch: images of a step.
+        width: channels of the U-Net at full resolution.
+        seed: of weights, order and augmentation.
+        device: "auto", "cpu", "cuda", "cuda:0", "mps".
+        verify: compare the dataset with the hashes in its manifest first.
+    """
+
+    dataset: Path
+    out: Path
+    steps: int | None = None
+    epochs: float | None = None
+    size: int | None = None
+    batch: int = 32
+    width: int = 16
+    seed: int = 0
+    device: str = "auto"
+    verify: bool = True
+
+
+def train_on_dataset(job: TrainingJob) -> Path:
+    """Train on a dataset folder and return the file of the segmenter.
+
+    Raises:
+        UsageError: a dataset that is not finished or foreign, or a folder that cannot be used.
+        InputRefused: a dataset that is empty or damaged.
+    """
+    device = choose_device(job.device)
+    read_manifest(job.dataset)  # before a folder is made
+    if job.out.resolve().is_relative_to(job.dataset.resolve()):
+        raise UsageError(str(job.out), "lies inside the dataset", "name a folder elsewhere")
+    if job.verify:
+        refuse_damaged(job.dataset)
+    with TemporaryDirectory(prefix="l4f-") as scratch:
+        samples = open_training_set(job.dataset, Path(scratch))
+        samples.size = job.size or min(samples.size, LARGEST_DEFAULT)
+        material = material_of(samples)
+        steps = job.steps or DEFAULT_STEPS
+        if job.epochs is not None:
+            steps = max(1, math.ceil(job.epochs * len(material.train) / job.batch))
+        plan = Plan(job.seed, steps, job.batch, job.width)
+        logger.info(
+            f"{len(material.train)} samples to learn from, {len(material.held_out)} held out, "
+            f"{samples.size} px, {steps} steps of {job.batch} on {device}"
+        )
+        result = run_training(material, plan, job.out, device=device)
+    facts = json.loads((job.out / FACTS).read_text())
+    if facts["held_out_miou"] is None:
+        logger.warning("no sample was held out, so there is no score: train on a larger dataset")
+    else:
+        count = len(material.held_out)
+        logger.info(f"mIoU {facts['held_out_miou']:.3f} on {count} samples that were held out")
+    return result
+
+
+def refuse_damaged(dataset: Path) -> None:
+    """Compare every file of a dataset with its manifest.
+
+    Raises:
+        InputRefused: files that are missing, damaged or not of the dataset.
+    """
+    with Meter(count_files(read_manifest(dataset)), "verify", "files") as meter:
+        problems = verify_dataset(dataset, meter.advance)
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        subject = f"{dataset}/{problems[0].path}"
+        remedy = f"{problems[0].remedy} (`l4f-datagen verify` names all; --no-verify skips this)"
+        raise InputRefused(subject, problems[0].problem + more, remedy)
 
 
 def held_out_miou(network: UNet, samples: Source) -> float:

@@ -26,7 +26,7 @@ from l4f_datagen.checkpoints.open import (
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.models.devices import choose_device
+from l4f_datagen.models.devices import choose_device, flush_denormals
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart, Recipe, TrainingPart
@@ -96,6 +96,7 @@ def train_alpha(
         NetworkError: something has to be fetched and cannot be.
         Collapsed: the training collapsed in every attempt.
     """
+    flush_denormals()
     if generator is None:
         generator = checkpoint.build().to(choose_device(device))
         generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -110,7 +111,7 @@ def train_alpha(
 
     if ranks.any(ranks.leads and is_claimed(out, identity)) and is_done():
         logger.log(level, "alpha network is trained already: %s", result)
-        return _trained(result)
+        return _trained(result, level)
     # All that can be refused is, before a folder is claimed for it.
     state_file = _state_to_resume(out, resume_at)
     context = SourceContext(part, generator, crop, offline)
@@ -131,7 +132,7 @@ def train_alpha(
     with hold_folder(out, leads=ranks.leads, agree=ranks.any):
         if is_done():
             logger.log(level, "alpha network was trained by another process: %s", result)
-            return _trained(result)
+            return _trained(result, level)
         if result.exists() and resume_at is None:
             logger.log(level, "alpha network is damaged and is made again: %s", result)
         if state_file.exists():
@@ -144,7 +145,7 @@ def train_alpha(
             result.unlink(missing_ok=True)
         _train(trainer, recipe, checkpoint, out, keep_states=keep_states)
         ranks.wait()
-    return _trained(result)
+    return _trained(result, level)
 
 
 def _train(
@@ -193,15 +194,17 @@ def _train(
         log.close()
     threshold = recipe.output.mask_threshold
     verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
-    level = logging.INFO if verdict.grade == "good" else logging.WARNING
-    logger.log(level, "the alpha network is %s", verdict)
     facts = {"step": part.training.steps, "kept_step": trainer.kept_step}
     keep(out / RESULT, network, facts | {"verdict": verdict.to_dict()})
 
 
-def _trained(result: Path) -> TrainedAlpha:
+def _trained(result: Path, level: int) -> TrainedAlpha:
     native = open_alpha(result).native
-    return TrainedAlpha(result, read_verdict(native.training) if native else None)
+    verdict = read_verdict(native.training) if native else None
+    if verdict:
+        level = verdict.log_level if level == logging.INFO else level
+        logger.log(level, "the alpha network is %s", verdict)
+    return TrainedAlpha(result, verdict)
 
 
 def _check_batch(config: TrainingPart, ranks: Ranks) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -219,12 +220,19 @@ def test_train_writes_network_snapshots_previews_and_log(run, tmp_path, generato
     names = {path.name for path in out.iterdir()}
     assert {"alpha.safetensors", "snapshot-000002.safetensors", "preview-000003.png"} <= names
     assert len((out / "log.jsonl").read_text().splitlines()) == 3
+    assert "the alpha network is " in result.stderr
+    assert f"look at: {out}/preview-00000" in result.stderr
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("next: ")]
+    program, command, *words = shlex.split(line.removeprefix("next: "))
+    assert (program, command) == ("l4f-datagen", "make")
+    given = cli.commands["make"].make_context(command, words).params
+    assert (given["generator"], given["alpha"]) == (str(generator_file), f"{result.stdout.strip()}")
     again = run(*flags)
     assert again.exit_code == 0
     assert "trained already" in again.output
     other = run(*flags, "--seed", 5)
     assert other.exit_code == 2
-    words = "holds the training of another recipe or generator, or on other pictures"
+    words = "holds the training of another recipe or generator, or on other images"
     assert words in other.output
 
 

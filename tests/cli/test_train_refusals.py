@@ -63,7 +63,7 @@ def gigantic(path):
 
 def words(path):
     path.mkdir()
-    (path / "a.png").write_text("no picture")
+    (path / "a.png").write_text("no image")
 
 
 def empty_zip(path):
@@ -90,16 +90,17 @@ def text_dataset(path):
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(path))
 
 
-NONE = r": holds no image (.bmp .jpeg .jpg .png .webp); name pictures of the domain"
+ENDINGS = ".jpg .jpeg .png .webp .bmp .tif .tiff .gif"
+NONE = f": holds no image ({ENDINGS}); name photographs of the domain"
 BAD_REALS = {
     "too small": (
         small,
         "/a.png: is 7 x 5 pixels, the generator draws 16 x 16; "
-        "take pictures of at least half that side",
+        "take photographs of at least half that side",
     ),
-    "too large": (large, "/a.png: is 10000 x 7000 pixels, at most 64 MP; shrink it"),
+    "too large": (large, "/a.png: is 10000 x 7000 pixels, at most 64 MP are read; shrink it"),
     "gigantic": (gigantic, "/a.png: is far beyond 64 megapixels; shrink it"),
-    "no picture": (words, "/a.png: is not a readable image ("),
+    "no image": (words, "/a.png: is not a readable image ("),
     "empty folder": (lambda path: path.mkdir(), NONE),
     "empty zip": (empty_zip, NONE),
     "empty lmdb": (empty_lmdb, NONE),
@@ -222,8 +223,8 @@ def test_an_alpha_network_of_another_generator(
     assert line.endswith("; train one with `l4f-datagen train`")
 
 
-def test_pictures_of_another_class(refused, tmp_path, monkeypatch):
-    """The discriminator tells them from all composites, whatever is tried."""
+def test_photographs_of_another_class(refused, tmp_path, monkeypatch):
+    """The discriminator recognises every composite, whatever is tried."""
 
     def beaten(training, setting):
         training.step += 1
@@ -238,7 +239,7 @@ def test_pictures_of_another_class(refused, tmp_path, monkeypatch):
     flags = ("--set=alpha.training.batch=2", "--set=alpha.training.attempts=2")
     line = refused("train", "--steps", 60, "--reals", tmp_path / "cats", *flags)
     assert line == (
-        f"{tmp_path / 'cats'}: the discriminator tells these pictures from all that is made of "
-        "the generator's: they show another class, or look otherwise; "
-        "take pictures of what the generator draws, or --reals generator"
+        f"{tmp_path / 'cats'}: the discriminator recognises every composite beside these "
+        "photographs: they show another class, or do not look like the generator's images; "
+        "use photographs of what the generator draws, or --reals generator"
     )

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.annotate.rerender import open_rerendered
+from l4f_datagen.annotate.examples import open_rerendered
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
 from l4f_datagen.recipe import check_recipe
@@ -87,7 +87,7 @@ def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, tiny_flags, 
     assert len(facts["recipe_hash"]) == 64
     assert str(tmp_path) not in (tmp_path / "a" / "keys.json").read_text()
     plain = run(*flags, "--no-diverse", "--out", tmp_path / "a")
-    assert "other pictures lie in" in plain.output
+    assert "other images are in" in plain.output
     with (tmp_path / "a" / "keys.csv").open(newline="") as table:
         assert [row["seed"] for row in csv.DictReader(table)] == ["0", "0", "1", "1", "2"]
 
@@ -113,7 +113,7 @@ def test_annotated_keys_are_rendered_anew_and_scored(run, tiny_flags, annotated,
     assert any("give --keys" in note for note in json.loads(unchecked.stdout)["notes"])
     otherwise = run(*flags, "--keys", tmp_path / "to-label", "--set", "sampling.noise_mode=none")
     assert otherwise.exit_code == 4
-    assert "were drawn with sampling.noise_mode 'const', now it is 'none'" in otherwise.output
+    assert "were rendered with sampling.noise_mode 'const', now it is 'none'" in otherwise.output
 
 
 def test_missing_and_extra_pictures_are_named(run, tiny_flags, annotated, tmp_path):

@@ -1,7 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io import training_folder
+from l4f_datagen.io.file_lock import FileLock
+from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 
 OTHER = "holds another training"
 
@@ -11,6 +16,8 @@ def test_a_folder_is_claimed_once_and_again(tmp_path):
     claim_folder(out, "abc", other=OTHER)
     claim_folder(out, "abc", other=OTHER)
     assert (out / "training-id").read_text() == "abc\n"
+    assert [is_claimed(out, name) for name in ("abc", "abd")] == [True, False]
+    assert not is_claimed(tmp_path, "abc")
 
 
 def test_the_folder_of_another_training_is_refused(tmp_path):
@@ -47,7 +54,7 @@ def test_beside_other_files_an_empty_claim_is_none_of_ours(tmp_path):
         claim_folder(tmp_path, "abc", other=OTHER)
 
 
-def test_a_marker_of_any_bytes_is_anothers(tmp_path):
+def test_a_marker_of_any_bytes_belongs_to_another(tmp_path):
     (tmp_path / "training-id").write_bytes(bytes(range(256)))
     with pytest.raises(UsageError, match="holds another training"):
         claim_folder(tmp_path, "abc", other=OTHER)
@@ -59,3 +66,55 @@ def test_on_a_full_disk_the_folder_is_not_claimed(tmp_path, fill_disk):
         claim_folder(tmp_path, "abc", other=OTHER)
     assert not list(tmp_path.iterdir())
     claim_folder(tmp_path, "abc", other=OTHER)
+
+
+def hold_elsewhere(folder):
+    """Another process that holds the folder until it is killed."""
+    code = (
+        "import sys, pathlib; from l4f_datagen.io.training_folder import hold_folder\n"
+        "with hold_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_a_second_process_waits_until_the_first_is_gone(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    claim_folder(tmp_path, "abc", other=OTHER)
+    other, waits = hold_elsewhere(tmp_path), []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            other.kill()
+            other.communicate()
+
+    monkeypatch.setattr(training_folder.time, "sleep", sleep)
+    with hold_folder(tmp_path):
+        assert len(waits) == 2
+        assert not FileLock(tmp_path / "lock").acquire()
+    assert caplog.text.count("another process trains here; waiting for its network") == 1
+    with FileLock(tmp_path / "lock") as lock:
+        assert lock.acquire()
+
+
+def test_processes_that_train_together_take_one_lock(tmp_path):
+    """The one that leads takes it; the others ask whether any has."""
+    asked = []
+
+    def agree(mine):
+        asked.append(mine)
+        return True
+
+    with hold_folder(tmp_path, leads=False, agree=agree), FileLock(tmp_path / "lock") as lock:
+        assert lock.acquire()
+    assert asked == [False]
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path):
+    expected = r"none: cannot be locked \(No such file or directory\)"
+    with pytest.raises(UsageError, match=expected), hold_folder(tmp_path / "none"):
+        pass

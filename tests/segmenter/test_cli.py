@@ -55,6 +55,9 @@ def test_train_on_a_dataset_then_again(run, discs, tmp_path, formats):
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{tmp_path / 'run' / 'segmenter.safetensors'}\n"
     assert "held out, 16 px, 3 steps of 2 on cpu" in result.stderr
+    assert "no sample was held out, so there is no score" in result.stderr
+    model = tmp_path / "run" / "segmenter.safetensors"
+    assert f"next: l4f-datagen segmenter predict {model} PHOTOS --out masks" in result.stderr
     facts = json.loads((tmp_path / "run" / "segmenter.json").read_text())
     assert facts["licence"]["name"] == "Apache-2.0"
     assert facts["dataset"]["recipe"] == discs.RUN["recipe"]
@@ -75,6 +78,20 @@ def test_train_in_epochs_at_another_size(run, dataset, tmp_path):
     learnt = facts["dataset"]["samples"] - facts["dataset"]["held_out"]
     assert facts["plan"]["steps"] == -(-2 * learnt // 4)
     assert facts["size"] == 8
+
+
+def test_train_refuses_a_damaged_dataset(run, dataset, tmp_path):
+    image = sorted((dataset / "images").rglob("*.png"))[0]
+    data = bytearray(image.read_bytes())
+    data[-1] ^= 1  # of the last checksum: decoders still read it
+    image.write_bytes(data)
+    flags = ("train", dataset, "--out", tmp_path / "run", *SMALL)
+    refused = run(*flags)
+    assert (refused.exit_code, refused.output.count("\n")) == (4, 1)
+    assert f"{image.name}: its content has changed" in refused.output
+    assert "--no-verify skips this" in refused.output
+    assert not (tmp_path / "run").exists()
+    assert run(*flags, "--no-verify").exit_code == 0
 
 
 def test_train_refuses_what_is_no_finished_dataset(run, dataset, tmp_path):
@@ -123,7 +140,7 @@ def test_score_finds_the_images_beside_the_masks(run, model, real_set):
 def test_score_refuses_a_model_that_is_none(run, real_set):
     result = run("score", real_set / "masks" / "one.png", "--truth", real_set)
     assert (result.exit_code, result.output.count("\n")) == (4, 1)
-    assert "is a PNG picture" in result.output
+    assert "is a PNG image" in result.output
 
 
 def test_predict_writes_masks_and_names_what_it_refused(run, model, real_set, tmp_path):

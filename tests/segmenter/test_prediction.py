@@ -4,8 +4,7 @@ from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.scoring import score
-from l4f_datagen.segmenter.photos import open_photos
-from l4f_datagen.segmenter.prediction import write_masks
+from l4f_datagen.segmenter.photos import open_photos, write_masks
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from PIL import ExifTags, Image
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
-from l4f_datagen.segmenter.photos import open_photos
-from l4f_datagen.segmenter.real_set import score_photos
+from l4f_datagen.segmenter.photos import open_photos, score_photos
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from l4f_datagen.checkpoints.native import save_generator
-from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.io import training_folder
+from l4f_datagen.io.file_lock import FileLock
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.training import loop as training_module
@@ -45,6 +47,36 @@ def test_a_run_leaves_what_people_and_machines_need(checkpoint, make_part, tmp_p
         "preview-000003.png",
         "preview-000006.png",
     ]
+
+
+def test_the_file_holds_the_verdict(checkpoint, make_part, tmp_path, caplog):
+    recipe = Recipe(domain="tiny", alpha=make_part())
+    trained = train_alpha(recipe, checkpoint, tmp_path / "run", device="cpu")
+    stored = open_alpha(trained.path).native.training["verdict"]
+    assert stored == trained.verdict.to_dict()
+    assert f"the alpha network is {trained.verdict}" in caplog.messages
+    again = train_alpha(recipe, checkpoint, tmp_path / "run", device="cpu")
+    assert again == trained
+
+
+def test_what_another_process_trains_is_waited_for_and_used(
+    checkpoint, make_part, tmp_path, caplog, monkeypatch
+):
+    out, part = tmp_path / "run", make_part()
+    network = train(checkpoint, part, tmp_path / "other").read_bytes()
+    claim_folder(out, training_id(part, checkpoint), other="")
+    lock = FileLock(out / "lock")
+    assert lock.acquire()
+
+    def finish(seconds):
+        (out / "alpha.safetensors").write_bytes(network)
+        lock.release()
+
+    monkeypatch.setattr(training_folder.time, "sleep", finish)
+    assert train(checkpoint, part, out).read_bytes() == network
+    assert f"{out}: another process trains here; waiting for its network" in caplog.messages
+    assert "alpha network was trained by another process" in caplog.text
+    assert not (out / "log.jsonl").exists()
 
 
 def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path, caplog):
@@ -89,7 +121,7 @@ def test_a_resume_that_was_stopped_is_continued(
     assert train(checkpoint, part, out).read_bytes() == first
     assert "resuming alpha training at step 2" in caplog.messages
     train(checkpoint, part, out)
-    assert caplog.messages[-1] == f"alpha network is trained already: {out / 'alpha.safetensors'}"
+    assert f"alpha network is trained already: {out / 'alpha.safetensors'}" in caplog.messages
 
 
 @pytest.mark.parametrize("size", [0, 100, -100])

@@ -61,7 +61,7 @@ def test_two_processes_train_as_one(recipe, tmp_path):
     for row, other in zip(*logs, strict=True):
         assert other == pytest.approx(row, rel=1e-4)
     assert joint.stdout == f"{tmp_path / 'two' / 'alpha.safetensors'}\n"
-    assert joint.stderr.count("the generator's object covers") == 1
+    assert joint.stderr.count("of the generator's images; mean alpha") == 1
     assert joint.stderr.count("keeping the snapshot") == 1
     assert "destroy_process_group" not in joint.stderr
 
@@ -74,8 +74,8 @@ def test_one_of_two_processes_tells_the_error(recipe, tmp_path):
     assert refused.returncode == 1
     lines = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
     assert lines == [
-        "Error: alpha.training.batch: a batch of 8 cannot be dealt to 2 processes; "
-        "give a multiple of processes and shares"
+        "Error: alpha.training.batch: a batch of 8 cannot be divided by 2 processes; "
+        "give a multiple of processes times accumulate"
     ]
     assert not (tmp_path / "two").exists()
 

@@ -1,8 +1,8 @@
-"""Key file: which picture is which psi and seed, and what drew it; knows no torch.
+"""Key file: the psi and seed of each image to annotate, and what rendered it.
 
-``keys.csv`` has one row a picture (file, key, psi, seed) for people and spreadsheets; ``keys.json``
-beside it says which weights and settings drew them, so that a score can be refused where the
-pictures would be drawn differently today.
+``keys.csv`` has one row for each image (file, key, psi, seed); ``keys.json`` beside it says which
+weights and settings rendered them, so that a score can be refused where the images would be
+rendered differently today.
 """
 
 import csv
@@ -11,24 +11,39 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.core.sample import sample_key
 from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.recipe import Recipe, recipe_hash
+from l4f_datagen.rendering.latents import open_latents
 
 KEY_FILE, FACTS_FILE = "keys.csv", "keys.json"
 COLUMNS = ("file", "key", "psi", "seed")
 SCHEMA = 1
 MAX_BYTES = 1 << 28
 MAX_SEED = 2**32 - 1
+NO_PIXELS = {
+    "psi",
+    "seeds",
+    "same_seeds",
+    "block_size",
+    "blocks_per_shard",
+    "precision",
+    "mask_cleanup",
+    "refine",
+}
+"""Settings of the sampling that an image of given psi and seed does not depend on."""
 
 
 @dataclass(frozen=True)
 class KeyRow:
-    """One picture: its file name, psi and seed."""
+    """One image: its file name, psi and seed."""
 
     file: str
     psi: float
@@ -37,11 +52,11 @@ class KeyRow:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The pictures of one call of ``sample``.
+    """The images of one call of ``sample``.
 
     Attributes:
-        rows: one a picture.
-        facts: what drew them, see `sampling.pictures.picture_facts`; empty where nothing says.
+        rows: one for each image.
+        facts: what rendered them, see ``image_facts``; empty where nothing says.
         source: where they were read, for errors.
     """
 
@@ -62,7 +77,7 @@ def write_key_file(folder: Path, keys: KeyFile) -> None:
 
 
 def read_key_file(path: Path) -> KeyFile:
-    """Read the key file in a folder, or one named itself; facts are read where they lie beside it.
+    """Read the key file in a folder, or one named itself; with the facts beside it.
 
     Raises:
         AnnotationRefused: missing, malformed, a number out of range, or a key named twice.
@@ -86,13 +101,13 @@ def read_key_file(path: Path) -> KeyFile:
     except csv.Error as error:
         raise AnnotationRefused(str(table), f"no CSV ({error})", "make it again") from error
     if not rows:
-        raise AnnotationRefused(str(table), "names no picture", "run `sample` again")
+        raise AnnotationRefused(str(table), "names no image", "run `sample` again")
     facts_path = table.with_suffix(".json")
     return KeyFile(rows, _facts(facts_path) if facts_path.exists() else {}, str(table))
 
 
 def keys_in_names(names: Sequence[str], source: str) -> KeyFile:
-    """Take psi and seed from the names of annotated pictures (``psi0700-seed0000123``).
+    """Take psi and seed from the names of annotated images (``psi0700-seed0000123``).
 
     Psi is then what three decimals say.
 
@@ -112,6 +127,55 @@ def keys_in_names(names: Sequence[str], source: str) -> KeyFile:
         row = _row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, f"{source} {name}")
         rows.append(row)
     return KeyFile(rows, {}, source)
+
+
+def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, Any]:
+    """Return what rendered the images, for the key file.
+
+    ``drawn_with`` holds what decides their pixels, by its name in the recipe. The recipe's hash is
+    taken without an alpha network: the images do not depend on one.
+    """
+    fingerprint = checkpoint.fingerprint
+    generator = recipe.generator.model_dump(mode="json", include={"class_index", "crop"})
+    sampling = recipe.sampling.model_dump(mode="json", exclude=NO_PIXELS)
+    if recipe.sampling.latents is not None:
+        sampling["latents"] = open_latents(recipe.sampling.latents).sha256
+    return {
+        "domain": recipe.domain,
+        "generator_sha256": checkpoint.sha256,
+        "recipe_hash": recipe_hash(
+            recipe, generator=fingerprint, alpha="none", latents=sampling["latents"]
+        ),
+        "drawn_with": {
+            "generator.fingerprint": fingerprint,
+            **{f"generator.{name}": value for name, value in generator.items()},
+            **{f"sampling.{name}": value for name, value in sampling.items()},
+        },
+        "psi": list(recipe.sampling.psi),
+        "seeds": recipe.sampling.seeds,
+        "precision": recipe.sampling.precision,
+        "package": f"l4f-datagen {version('l4f-datagen')}",
+    }
+
+
+def check_rendered_alike(keys: KeyFile, recipe: Recipe, checkpoint: GeneratorCheckpoint) -> None:
+    """Refuse to score images that would be rendered differently today.
+
+    Raises:
+        AnnotationRefused: another generator, noise mode, class, crop ... than the key file says.
+    """
+    today = image_facts(recipe, checkpoint)["drawn_with"]
+    for name, then in keys.facts.get("drawn_with", {}).items():
+        now = today.get(name)
+        if then == now:
+            continue
+        if name in ("generator.fingerprint", "sampling.latents"):
+            problem = f"its images were rendered with another {name} than this recipe's"
+            remedy = "give the file they were rendered with"
+        else:
+            problem = f"its images were rendered with {name} {then!r:.40}, now it is {now!r:.40}"
+            remedy = f"give --set {name}={'null' if then is None else then}"
+        raise AnnotationRefused(keys.source, problem, remedy)
 
 
 def _row(row: Mapping[str, str | None], where: str) -> KeyRow:

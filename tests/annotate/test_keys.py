@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from l4f_datagen.annotate.key_file import (
+from l4f_datagen.annotate.keys import (
     KeyFile,
     KeyRow,
     keys_in_names,
@@ -57,7 +57,7 @@ def test_names_without_a_key_are_named(name):
     [
         ("", r"keys\.csv: no columns file, psi and seed"),
         ("file,key\na,b\n", "no columns file, psi and seed"),
-        ("file,psi,seed\n", "names no picture"),
+        ("file,psi,seed\n", "names no image"),
         ("file,psi,seed\na.png,0.5,1\nb.png,2.5,1\n", r"keys\.csv line 3: psi '2\.5' and seed '1'"),
         ("file,psi,seed\na.png,nan,1\n", "line 2: psi 'nan'"),
         ("file,psi,seed\na.png,0.5,-1\n", "seed '-1'"),

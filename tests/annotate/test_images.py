@@ -3,9 +3,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from l4f_datagen.annotate.diverse import (
+from l4f_datagen.annotate.images import (
     coarse_generator,
-    coarse_pictures,
+    coarse_images,
     diverse_draws,
     farthest_points,
 )
@@ -48,8 +48,8 @@ def test_picks_are_distinct_in_turn_and_the_same_again(make_generator):
 
 def test_picks_lie_farther_apart_than_the_first_of_the_plan(make_generator):
     renderer = Renderer(make_generator(16), None)
-    picked = coarse_pictures(renderer, diverse_draws(renderer, sweep((0.7,)), 8))
-    first = coarse_pictures(renderer, [sweep((0.7,)).draw(place) for place in range(8)])
+    picked = coarse_images(renderer, diverse_draws(renderer, sweep((0.7,)), 8))
+    first = coarse_images(renderer, [sweep((0.7,)).draw(place) for place in range(8)])
     assert least_distance(picked) > 1.5 * least_distance(first)
 
 
@@ -67,7 +67,7 @@ def test_what_is_compared_is_drawn_from_the_ws_that_are_rendered(
     styles = Styles(open_latents(str(tmp_path / "l.npy")), kind[0], mixing, truncation_cutoff=3)
     renderer = Renderer(generator, None, noise_mode="random", styles=styles)
     draws = [sweep(seeds="0-5").draw(place) for place in range(12)]
-    coarse = coarse_pictures(renderer, draws).reshape(-1, 3, 16, 16).transpose(0, 2, 3, 1)
+    coarse = coarse_images(renderer, draws).reshape(-1, 3, 16, 16).transpose(0, 2, 3, 1)
     # Enlarging smooths a little; clear of the border a mean of 2 x 2 pixels undoes most of it.
     images = np.stack([sample.image for sample in renderer.render(draws)])
     shrunk = images.reshape(12, 16, 2, 16, 2, 3).mean(axis=(2, 4))
@@ -117,7 +117,7 @@ def test_all_of_a_small_plan_can_be_picked(make_generator):
 @pytest.mark.parametrize(
     ("number", "seeds", "match"),
     [
-        (1001, "0-", "--n: asks for 1001 diverse pictures, at most 1000; give --no-diverse"),
+        (1001, "0-", "--n: asks for 1001 diverse images, at most 1000; give --no-diverse"),
         (9, "0-3", "--n: asks for 9, but psi x seeds has 8 positions"),
     ],
 )

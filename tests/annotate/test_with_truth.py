@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.annotate.annotated import Annotated, score_networks
-from l4f_datagen.annotate.evidence import Evidence, choose_snapshot, keep_choice
+from l4f_datagen.annotate.examples import Annotated, Rerendered, score_networks
 from l4f_datagen.annotate.few_shot import few_shot, few_shot_loss, fit
-from l4f_datagen.annotate.key_file import KeyFile, KeyRow
-from l4f_datagen.annotate.rerender import Rerendered
+from l4f_datagen.annotate.keys import KeyFile, KeyRow
+from l4f_datagen.annotate.with_truth import Evidence, choose_snapshot, keep_choice
 from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthSet
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import open_alpha
@@ -129,7 +128,7 @@ def test_the_best_snapshot_is_chosen_and_the_gain_told(scene, tmp_path):
     assert "the gain is clear of the noise of these images" in evidence.to_text()
     assert "snapshot-000002.safetensors gains" in evidence.to_text()
     before = (run / "alpha.safetensors").read_bytes()
-    chosen = open_alpha(keep_choice(run, evidence))
+    chosen = open_alpha(keep_choice(run, evidence, {}))
     assert (run / "alpha.safetensors").read_bytes() == before
     assert chosen.generator_fingerprint == "f"
     said = chosen.native.training
@@ -149,14 +148,17 @@ def test_the_own_pick_wins_a_draw(scene, tmp_path):
     run = run_folder(tmp_path, {"alpha.safetensors": true, "snapshot-000002.safetensors": true})
     evidence = choose_snapshot(run, Annotated(matched), 0.5)
     assert evidence.best == "alpha.safetensors"
-    assert "the run's own pick, is the best" in evidence.to_text()
+    assert "chosen without labels, is the best" in evidence.to_text()
 
 
 def test_a_gain_within_the_noise_is_said_to_be():
     unclear = Difference("miou", Interval(0.004, -0.002, 0.011), 0.87, 10)
     mious = {"alpha.safetensors": Interval(0.9, 0.88, 0.92), "b": Interval(0.904, 0.88, 0.93)}
     text = Evidence("export.json", 10, mious, "b", unclear).to_text()
-    assert "b gains 0.0040 [-0.0020, 0.0110] mIoU over the run's own pick" in text
+    assert (
+        "b gains 0.0040 [-0.0020, 0.0110] mIoU over alpha.safetensors, chosen without labels"
+        in text
+    )
     assert "scores higher in 87 % of the resamples" in text
     assert "all of the gain is within the noise of these images" in text
     assert "0.0130 wide, 10 images" in text

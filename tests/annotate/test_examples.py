@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.annotate.images import picture_facts
-from l4f_datagen.annotate.key_file import KeyFile, KeyRow
-from l4f_datagen.annotate.rerender import Rerendered, check_drawn_alike
+from l4f_datagen.annotate.examples import Rerendered
+from l4f_datagen.annotate.keys import KeyFile, KeyRow, check_rendered_alike, image_facts
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.plan import Draw
@@ -48,7 +47,7 @@ def test_features_give_the_same_alpha_and_let_gradients_pass(rendered):
 
 def test_without_an_alpha_network_there_are_no_features(make_generator):
     bare = Rerendered(Renderer(make_generator(16), None), KeyFile(ROWS), "x")
-    with pytest.raises(ValueError, match="there is none"):
+    with pytest.raises(ValueError, match="there is no alpha network"):
         bare.features(0)
 
 
@@ -66,10 +65,10 @@ def drawn(**sampling):
 
 def test_the_same_settings_are_drawn_alike_whatever_psi_and_batch():
     recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, picture_facts(recipe, checkpoint), "keys.csv")
+    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
     other, _ = drawn(psi=[0.3], seeds="5-9", block_size=2, precision="bf16")
-    check_drawn_alike(keys, other, checkpoint)
-    check_drawn_alike(KeyFile(ROWS), other, checkpoint)
+    check_rendered_alike(keys, other, checkpoint)
+    check_rendered_alike(KeyFile(ROWS), other, checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +81,14 @@ def test_the_same_settings_are_drawn_alike_whatever_psi_and_batch():
 )  # fmt: skip
 def test_pictures_drawn_otherwise_are_refused(now, match):
     recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, picture_facts(recipe, checkpoint), "keys.csv")
+    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
     with pytest.raises(AnnotationRefused, match=match):
-        check_drawn_alike(keys, drawn(**now)[0], checkpoint)
+        check_rendered_alike(keys, drawn(**now)[0], checkpoint)
 
 
 def test_pictures_of_another_generator_are_refused():
     recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, picture_facts(recipe, checkpoint), "keys.csv")
+    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
     checkpoint.fingerprint = "0" * 64
     with pytest.raises(AnnotationRefused, match=r"another generator\.fingerprint than this recipe"):
-        check_drawn_alike(keys, recipe, checkpoint)
+        check_rendered_alike(keys, recipe, checkpoint)

@@ -1,0 +1,247 @@
+"""Examples: annotated images rendered again, with what an alpha network reads of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l4f_datagen.annotate.keys import (
+    KeyFile,
+    check_rendered_alike,
+    keys_in_names,
+    read_key_file,
+)
+from l4f_datagen.annotations.truth import TruthMask
+from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import alpha_to_mask
+from l4f_datagen.core.sample import Sample
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Features
+from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.recipe import Recipe
+from l4f_datagen.rendering.plan import Draw
+from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.scoring.image_score import ImageScore, score_image
+from l4f_datagen.scoring.match import Match, Predicted
+from l4f_datagen.scoring.protocol import fitted
+
+KEPT_BYTES = 2 << 30
+"""Of features in memory; those of one 1024 px image (config-f) take 0.6 GB. The rest is rendered
+again."""
+
+
+class Rerendered:
+    """A `scoring.match.Prediction` that renders, one image at a time.
+
+    Args:
+        renderer: generator and alpha network with the recipe's settings.
+        keys: the images.
+        source: what renders them, in words.
+    """
+
+    format = "alpha network"
+
+    def __init__(self, renderer: Renderer, keys: KeyFile, source: str) -> None:
+        self.renderer, self.keys, self.source = renderer, keys, source
+        self.names: Sequence[str] = [row.file for row in keys.rows]
+        self._last: tuple[int, Sample] | None = None
+
+    def draw(self, place: int) -> Draw:
+        """Return psi and seed of one image."""
+        row = self.keys.rows[place]
+        return Draw(place + 1, row.psi, row.seed)
+
+    def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
+        """Render mask and alpha of one image."""
+        sample = self._sample(place)
+        return Predicted(sample.mask, sample.alpha)
+
+    def image(self, place: int) -> NDArray[np.uint8] | None:
+        """Render the image itself."""
+        return self._sample(place).image
+
+    def features(self, place: int) -> Features:
+        """Render one image and return what its alpha network read, as plain float32 tensors.
+
+        Raises:
+            ValueError: there is no alpha network to read anything.
+        """
+        if self.renderer.alpha is None:
+            raise ValueError("there is no alpha network, so no features were read")
+        read: list[Features] = []
+        hook = self.renderer.alpha.register_forward_pre_hook(
+            lambda network, inputs: read.append(inputs[0])
+        )
+        try:
+            self.renderer.render([self.draw(place)])
+        finally:
+            hook.remove()
+        wanted = self.renderer.alpha.resolutions
+        # Cloned out of inference mode, so that gradients may pass through what reads them.
+        return {px: [kept.clone().float() for kept in read[0][px]] for px in wanted}
+
+    def notes(self) -> list[str]:
+        """Warn where nothing proves that the images are the annotated ones."""
+        if self.keys.facts:
+            return []
+        return [
+            "the weights that rendered the annotated images are unknown: "
+            "give --keys with the folder that `sample` wrote to check them"
+        ]
+
+    def _sample(self, place: int) -> Sample:
+        if self._last is None or self._last[0] != place:
+            (sample,) = self.renderer.render([self.draw(place)])
+            self._last = (place, sample)
+        return self._last[1]
+
+
+def open_rerendered(
+    recipe: Recipe,
+    names: Sequence[str],
+    source: str,
+    *,
+    keys: Path | None,
+    device: str,
+    offline: bool,
+) -> Rerendered:
+    """Open the networks of a recipe to render annotated images again.
+
+    Args:
+        recipe: resolved.
+        names: of the annotated images; they hold the keys where no key file does.
+        source: of these names, for errors.
+        keys: key file of `sample` or its folder; what it says of the weights is checked.
+        device: "auto", "cpu", "cuda", ...
+        offline: fetch nothing.
+
+    Raises:
+        L4FError: from weights or keys, in words.
+    """
+    key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
+    networks = open_networks(recipe, device, offline=offline)
+    check_rendered_alike(key_file, recipe, networks.checkpoint)
+    renderer = renderer_of(recipe, networks.generator, networks.alpha)
+    renderer = replace(renderer, background=None, probes={})  # not used here
+    label = f"{recipe.domain} rendered again, alpha > {recipe.output.mask_threshold:g}"
+    return Rerendered(renderer, key_file, label)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One annotated image.
+
+    Attributes:
+        name: of the image in the truth.
+        truth: its mask, of the size of the image.
+        features: what the alpha network reads, a batch of one, on the device.
+    """
+
+    name: str
+    truth: TruthMask
+    features: Features
+
+
+class Annotated:
+    """The annotated images of a match, as examples; features are kept while they fit.
+
+    Args:
+        matched: a truth set against images that are rendered again.
+        kept_bytes: how much of the features may stay in memory.
+
+    Raises:
+        ValueError: the prediction is not rendered.
+    """
+
+    def __init__(self, matched: Match, kept_bytes: int = KEPT_BYTES) -> None:
+        if not isinstance(matched.prediction, Rerendered):
+            raise ValueError("only rendered images have features")
+        self.matched, self.rendered = matched, matched.prediction
+        self.crop = matched.prediction.renderer.crop
+        self._kept: dict[int, Example] = {}
+        self._room = kept_bytes
+
+    def __len__(self) -> int:
+        return len(self.matched.pairing.pairs)
+
+    def __getitem__(self, number: int) -> Example:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        if number in self._kept:
+            return self._kept[number]
+        truth_place, place = self.matched.pairing.pairs[number]
+        features = self.rendered.features(place)
+        example = Example(
+            self.matched.truth[truth_place].name, self._truth(truth_place, features), features
+        )
+        size = sum(t.element_size() * t.numel() for pair in features.values() for t in pair)
+        if size <= self._room:
+            self._room -= size
+            self._kept[number] = example
+        return example
+
+    def _truth(self, place: int, features: Features) -> TruthMask:
+        height, width = features[max(features)][-1].shape[2:]
+        left, top, right, bottom = self.crop or (0, 0, width, height)
+        item = self.matched.truth[place]
+        truth = item.load((bottom - top, right - left))
+        if truth.mask.shape != (bottom - top, right - left):
+            raise AnnotationRefused(
+                f"{self.matched.truth.source} {item.name}",
+                f"{truth.mask.shape[1]} x {truth.mask.shape[0]} pixels, its image "
+                f"{right - left} x {bottom - top}",
+                "annotate the images as `sample` wrote them",
+            )
+        return truth
+
+    def cut(self, canvas: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h2 w2"]:
+        """Cut the image out of the generator's canvas."""
+        left, top, right, bottom = self.crop or (0, 0, *canvas.shape[:1:-1])
+        return canvas[:, :, top:bottom, left:right]
+
+
+@torch.no_grad()
+def score_networks(
+    annotated: Annotated, networks: Mapping[str, AlphaNetwork], threshold: float
+) -> dict[str, list[ImageScore]]:
+    """Score alpha networks on every annotated image; each image is rendered once for all.
+
+    Args:
+        annotated: the images.
+        networks: name -> network, on the device of the features.
+        threshold: mask = alpha > threshold.
+
+    Returns:
+        Name -> a score for each image, in the order of ``annotated``.
+    """
+    scores: dict[str, list[ImageScore]] = {name: [] for name in networks}
+    for number in range(len(annotated)):
+        example = annotated[number]
+        for name, network in networks.items():
+            scores[name].append(score_example(annotated, example, network, threshold))
+    return scores
+
+
+@torch.no_grad()
+def score_example(
+    annotated: Annotated, example: Example, network: AlphaNetwork, threshold: float
+) -> ImageScore:
+    """Score one network on one image."""
+    alpha: NDArray[np.float32] = annotated.cut(network(example.features))[0, 0].cpu().numpy()
+    truth = example.truth
+    mask, matte = fitted(
+        example.name, truth.mask.shape, alpha_to_mask(alpha, threshold), alpha, "nearest"
+    )
+    return score_image(
+        example.name,
+        truth.mask,
+        mask,
+        ignore=truth.ignore,
+        alpha=matte,
+        truth_alpha=truth.alpha,
+    )

@@ -1,0 +1,70 @@
+"""The verdict on an alpha network: what it measures, and what it says."""
+
+import pytest
+import torch
+
+from l4f_datagen.training.verdict import judge_alpha, read_verdict, verdict_of
+
+GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "grade", "words"),
+    [
+        ({}, "good", "masks cover 20 % on average, uncertainty 0.010"),
+        ({"coverage": 0.7, "uncertainty": 0.05}, "good", "masks cover 70 %"),
+        ({"uncertainty": 0.12}, "doubtful", "the mattes are grey (uncertainty 0.120, mean"),
+        ({"uncertainty": 0.42, "coverage": 0.45}, "unusable", "the mattes are grey"),
+        ({"empty": 0.2}, "doubtful", "20 % of the masks are empty; train longer"),
+        ({"empty": 1.0, "coverage": 0.0, "uncertainty": 0.0}, "unusable", "100 % of the masks are"),
+        ({"full": 0.6}, "unusable", "60 % of the masks fill the image; train with another --seed"),
+        ({"full": 0.2, "empty": 0.9}, "unusable", "90 % of the masks are empty, 20 % of the masks"),
+        ({"uncertainty": float("nan")}, "unusable", "the mattes are grey"),
+    ],
+)
+def test_grades(change, grade, words):
+    verdict = verdict_of(**GOOD | change)
+    assert verdict.grade == grade
+    assert words in str(verdict)
+    assert str(verdict).startswith(f"{grade}: ")
+    assert read_verdict({"verdict": verdict.to_dict()}) == verdict or "nan" in str(verdict)
+
+
+@pytest.mark.parametrize("training", [{}, {"verdict": 3}, {"verdict": {"grade": "good"}}])
+def test_a_file_without_a_verdict(training):
+    assert read_verdict(training) is None
+
+
+@pytest.mark.parametrize(
+    ("bias", "threshold", "expected"),
+    [
+        (0.0, 0.6, {"uncertainty": 0.5, "coverage": 0.5, "empty": 1.0, "full": 0.0}),
+        (0.0, 0.4, {"uncertainty": 0.5, "coverage": 0.5, "empty": 0.0, "full": 1.0}),
+        (30.0, 0.5, {"uncertainty": 0.0, "coverage": 1.0, "empty": 0.0, "full": 1.0}),
+        (-30.0, 0.5, {"uncertainty": 0.0, "coverage": 0.0, "empty": 1.0, "full": 0.0}),
+    ],
+)
+def test_what_is_measured(make_generator, make_alpha, bias, threshold, expected):
+    generator = make_generator()
+    network = make_alpha(generator)
+    network.out.weight.data.zero_()
+    network.out.bias.data.fill_(bias)
+    verdict = judge_alpha(network, generator, threshold=threshold)
+    assert verdict.grade == "unusable"
+    for name, value in expected.items():
+        assert getattr(verdict, name) == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_shipped_networks_are_good():
+    from l4f_datagen.checkpoints.open import open_alpha, open_generator
+    from l4f_datagen.recipe.domains import BUILTIN
+
+    for name, (folder, _) in BUILTIN.items():
+        generator = open_generator(folder / "generator.safetensors").build()
+        network = open_alpha(folder / "alpha.safetensors").build()
+        verdict = judge_alpha(network, generator)
+        assert verdict.grade == "good", name
+        noise = torch.Generator().manual_seed(0)
+        network.out.weight.data = 0.02 * torch.randn(network.out.weight.shape, generator=noise)
+        network.out.bias.data.zero_()
+        assert judge_alpha(network, generator).grade == "unusable", name
