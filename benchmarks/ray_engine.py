@@ -18,7 +18,7 @@ from typing import Any
 import click
 import ray
 
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import load_recipe
@@ -28,7 +28,7 @@ ENGINES = ("local", "ray")
 
 def make_rate(recipe: Recipe, number: int, folder: Path, engine: str, workers: int) -> float:
     """Images a second of `make`, from opening the weights to the last index."""
-    job = Job(recipe, folder, number, count="attempts", workers=workers, engine=engine)
+    job = MakeConfig(recipe, folder, number, count="attempts", workers=workers, engine=engine)
     started = time.perf_counter()
     manifest = make_dataset(job)
     return float(manifest["counts"]["attempted"] / (time.perf_counter() - started))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.scoring.image_score import score_image
@@ -48,7 +48,7 @@ def render(seeds: range) -> Arrays:
 def generated(out: Path, number: int) -> TrainingSet:
     """Make the dataset with the shipped weights, or go on with it."""
     recipe = load_recipe("toy-cars", assignments=["output.formats=[png]"])
-    make_dataset(Job(recipe, out, number, device="cpu"))
+    make_dataset(MakeConfig(recipe, out, number, device="cpu"))
     return open_training_set(out, out)
 
 

@@ -36,10 +36,10 @@ from random_domain import random_domain
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import alpha_to_uint8, image_to_uint8
 from l4f_datagen.models.generator import draw_z
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
 from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.rendering.plan import Draw, sweep_of
@@ -74,7 +74,7 @@ def bare_rate(renderer: Renderer, recipe: Recipe, number: int) -> float:
 def make_rate(recipe: Recipe, number: int, folder: Path, device: str) -> float:
     """Attempted images a second of `make`, from opening the weights to the last index."""
     started = time.perf_counter()
-    manifest = make_dataset(Job(recipe, folder, number, device=device))
+    manifest = make_dataset(MakeConfig(recipe, folder, number, device=device))
     return float(manifest["counts"]["attempted"] / (time.perf_counter() - started))
 
 
@@ -162,11 +162,8 @@ def main(
             )
             for name in ("fp32", *precisions)
         }
-        networks = open_networks(recipes["fp32"], device)
-        renderers = {
-            name: renderer_of(recipe, networks.generator, networks.alpha)
-            for name, recipe in recipes.items()
-        }
+        networks = obtain_networks(recipes["fp32"], device)
+        renderers = {name: networks.renderer for name, recipe in recipes.items()}
         measures: dict[str, Callable[[], float]] = {}
         for name in precisions:
             recipe, renderer = recipes[name], renderers[name]

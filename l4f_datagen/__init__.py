@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from l4f_datagen.checkpoints.open import open_alpha as open_alpha
     from l4f_datagen.checkpoints.open import open_generator as open_generator
     from l4f_datagen.core.errors import L4FError as L4FError
-    from l4f_datagen.pipeline.job import Job as Job
+    from l4f_datagen.pipeline.config import MakeConfig as MakeConfig
     from l4f_datagen.pipeline.make import make_dataset as make_dataset
     from l4f_datagen.recipe import Recipe as Recipe
     from l4f_datagen.scoring.protocol import score as score
     from l4f_datagen.toys.scene import render_scene as render_scene
 
 _HOMES = {
-    "Job": "l4f_datagen.pipeline.job",
+    "MakeConfig": "l4f_datagen.pipeline.config",
     "L4FError": "l4f_datagen.core.errors",
     "Recipe": "l4f_datagen.recipe",
     "load_annotations": "l4f_datagen.annotations",

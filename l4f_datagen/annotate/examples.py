@@ -22,10 +22,10 @@ from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Features
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.plan import Draw
-from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.scoring.image_score import ImageScore, score_image
 from l4f_datagen.scoring.match import Match, Predicted
 from l4f_datagen.scoring.protocol import fitted
@@ -124,9 +124,9 @@ def open_rerendered(
         L4FError: from weights or keys, in words.
     """
     key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
-    networks = open_networks(recipe, device, offline=offline)
+    networks = obtain_networks(recipe, device, offline=offline)
     check_rendered_alike(key_file, recipe, networks.checkpoint)
-    renderer = renderer_of(recipe, networks.generator, networks.alpha)
+    renderer = networks.renderer
     renderer = replace(renderer, background=None, probes={})  # not used here
     label = f"{recipe.domain} rendered again, alpha > {recipe.output.mask_threshold:g}"
     return Rerendered(renderer, key_file, label)

@@ -3,16 +3,18 @@
 import errno
 import logging
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import click
 
 from l4f_datagen.cli.benchmark import benchmark
-from l4f_datagen.cli.card import card
 from l4f_datagen.cli.checkpoints import convert
-from l4f_datagen.cli.doctor import doctor
+from l4f_datagen.cli.first_steps import doctor, quickstart
 from l4f_datagen.cli.inspect import inspect
 from l4f_datagen.cli.make import make
 from l4f_datagen.cli.merge import merge
@@ -20,7 +22,7 @@ from l4f_datagen.cli.pretrain import pretrain
 from l4f_datagen.cli.push import push
 from l4f_datagen.cli.recipes import recipes
 from l4f_datagen.cli.refine import refine
-from l4f_datagen.cli.report import report
+from l4f_datagen.cli.report import card, report
 from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
@@ -31,11 +33,15 @@ from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL
 
 FIRST_SPEAKS_SECONDS = 30.0
-"""Under torchrun all processes meet the same error; the first has so long to tell it for all."""
+"""Under torchrun all processes meet the same error; the first has so long to print it for all."""
 
 
-class Door(click.Group):
-    """Group that turns our errors, a full disk and Ctrl-C into one line and an exit code."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which batch systems send before they kill; handled wherever Ctrl-C is."""
+
+
+class ErrorGroup(click.Group):
+    """Group that turns our errors, a full disk, Ctrl-C and SIGTERM into a line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -50,6 +56,8 @@ class Door(click.Group):
             asked = error.ctx.command_path if error.ctx else ctx.command_path
             line = f"{' '.join(error.format_message().split()).rstrip('.')}; see {asked} --help"
             code = error.exit_code
+        except Terminated:
+            line, code = "terminated; finished work is kept, the same command resumes", 143
         except KeyboardInterrupt:
             line, code = "interrupted; finished work is kept, the same command resumes", 130
         except OSError as error:
@@ -62,10 +70,11 @@ class Door(click.Group):
                 raise
         rank = os.environ.get("RANK", "0")
         trains_with_others = os.environ.get("WORLD_SIZE", "1") != "1" and rank != "0"
-        if trains_with_others and code not in (3, 130):
+        if trains_with_others and code not in (3, 130, 143):
             time.sleep(FIRST_SPEAKS_SECONDS)  # torchrun stops this process once the first has ended
             line = f"process {rank}: {line}"
-        click.echo(f"Error: {line}", err=True)
+        with suppress(OSError, ValueError):  # a closed standard error changes no exit code
+            click.echo(f"Error: {line}", err=True)
         sys.exit(code)
 
 
@@ -75,15 +84,17 @@ def _set_level(context: click.Context, parameter: click.Parameter, given: bool) 
     return given
 
 
-def add_verbosity(command: click.Command) -> None:
-    """Add ``-v`` and ``-q`` to a command and to those below it."""
+def finish(command: click.Command) -> None:
+    """Give ``-v`` and ``-q`` to a command and those below it; keep its examples' lines."""
+    if command.help:  # docstrings are raw, Click wants the character
+        command.help = command.help.replace("\\b\n", "\b\n")
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            add_verbosity(inner)
+            finish(inner)
         return
     for short, name, words in (
         ("-v", "verbose", "Show more messages, with time and source."),
-        ("-q", "quiet", "Show warnings and errors alone, and no progress."),
+        ("-q", "quiet", "Show only warnings and errors, and no progress."),
     ):
         command.params.append(
             click.Option(
@@ -111,17 +122,28 @@ def name_variables(group: click.Group, prefix: str) -> None:
             name_variables(command, inner)
 
 
-@click.group(cls=Door, context_settings={"max_content_width": 100})
+@click.group(
+    cls=ErrorGroup,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="l4f-datagen", prog_name="l4f-datagen")
 def cli() -> None:
-    """Turn a pretrained StyleGAN2 into a labelled segmentation dataset, with no human label.
+    r"""Turn a pretrained StyleGAN2 into a labelled segmentation dataset, without human labels.
+
+    \b
+    l4f-datagen quickstart                                     # a small dataset, in a minute
+    l4f-datagen make --domain toy-cars --n 5000 --out cars     # the main job
+
+    Every option can be given as a variable: L4F_MAKE_N=5000 for --n of make. Shell completion:
+    eval "$(_L4F_DATAGEN_COMPLETE=bash_source l4f-datagen)", or zsh_source, fish_source.
 
     Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 below the asked score, 4 input refused,
-    5 network or hub, 130 interrupted (run the same command again to resume).
+    5 network or hub, 130 interrupted, 143 terminated (run the same command again to resume).
     """
 
 
 for command in (
+    quickstart,
     make,
     merge,
     pretrain,
@@ -141,10 +163,25 @@ for command in (
     benchmark,
 ):
     cli.add_command(command)
-add_verbosity(cli)
+finish(cli)
 name_variables(cli, "L4F")
 
 
 def main() -> None:
     """Entry point of ``l4f-datagen``."""
+    signal.signal(signal.SIGTERM, _terminate)
+    _open_closed_streams()
     cli(prog_name="l4f-datagen")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _open_closed_streams() -> None:
+    """Point closed standard streams at nothing, or the next file opened would get their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one

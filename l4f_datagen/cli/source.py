@@ -1,6 +1,6 @@
 """Options that several commands share: which recipe, which weights, which device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,32 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
+
+
+class SectionedCommand(click.Command):
+    """Command whose help lists options in sections; those in no section come first."""
+
+    sections: Mapping[str, Sequence[str | None]] = {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        named = {name for names in self.sections.values() for name in names}
+        first = [param.name for param in self.get_params(ctx) if param.name not in named]
+        for title, names in {"Options": first, **self.sections}.items():
+            records = [param.get_help_record(ctx) for param in self.get_params(ctx)
+                       if param.name in names]  # fmt: skip
+            with formatter.section(title):
+                formatter.write_dl([record for record in records if record is not None])
+
+
+def names_of(options: Sequence[Callable[[Command], Command]]) -> list[str | None]:
+    """Return the parameter names of ``click.option`` decorators."""
+
+    def bearer() -> None: ...
+
+    for option in options:
+        option(bearer)
+    return [param.name for param in vars(bearer)["__click_params__"]]
 
 
 def source_options(command: Command) -> Command:

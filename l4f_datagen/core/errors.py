@@ -8,7 +8,7 @@ L4FError                 1   the run failed
 │   ├── CheckpointRefused
 │   └── AnnotationRefused
 ├── NetworkError         5   download or hub
-└── Interrupted        130   stopped by the user; state is kept
+└── Interrupted        130   stopped by the user; state is kept (143 on SIGTERM)
 """
 
 from typing import ClassVar

@@ -136,12 +136,11 @@ def _self_test(render: Callable[[], list[Any]]) -> Finding:
 
 def render_toy_cars() -> list[Any]:
     """Render the first block of the embedded domain on the CPU."""
-    from l4f_datagen.pipeline.networks import open_networks
+    from l4f_datagen.pipeline.networks import obtain_networks
     from l4f_datagen.recipe.domains import load_recipe
     from l4f_datagen.rendering.plan import sweep_of
-    from l4f_datagen.rendering.render import renderer_of
 
     recipe = load_recipe("toy-cars")
-    networks = open_networks(recipe, "cpu", offline=True)
+    networks = obtain_networks(recipe, "cpu", offline=True)
     block = next(iter(sweep_of(recipe.sampling).shard(0)))
-    return list(renderer_of(recipe, networks.generator, networks.alpha).render(block))
+    return list(networks.renderer.render(block))

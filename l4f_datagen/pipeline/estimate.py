@@ -1,75 +1,193 @@
-"""What a run would take: the dry run of ``make``. Touches no file."""
+"""The plan of a dataset before its cost: what is fetched and trained, disk and time.
 
+Touches no file. The speed is measured on one image, or as many small ones as a thread renders at
+once: seconds, even at 512 px.
+"""
+
+import logging
+import shutil
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from l4f_datagen.checkpoints.open import open_alpha
+from l4f_datagen.core.progress import duration_text, size_text
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.ownership import refuse_shared_overwrite
 from l4f_datagen.models.devices import choose_devices
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import render_threads
 from l4f_datagen.pipeline.networks import fitting_alpha, obtain_generator
+from l4f_datagen.recipe.catalogue import WEIGHTS
 from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
+from l4f_datagen.training.identity import cached_training
+from l4f_datagen.training.run import RESULT
+
+logger = logging.getLogger(__name__)
 
 BYTES_A_PIXEL = {
     **{"png": 3.2, "coco": 0.05, "hf": 3.2},
     **{"imagefolder": 3.2, "webdataset": 3.2, "yolo": 3.0},
 }
-"""PNG of a noisy picture with matte and mask; each format holds the same bytes once more."""
+"""PNG of a noisy image with matte and mask; each format holds the same bytes once more."""
+STEP_RENDERS = 4.0
+"""A training step costs about so many renders for each image of its batch: foreground, background
+and two passes of the discriminator."""
+TERMS = {
+    True: "commercial use is allowed",
+    False: "no commercial use",
+    None: "nobody stated the terms, find out before you use the images",
+}
+LONG_SECONDS = 24 * 3600.0
+"""From here on a plan advises another device or several jobs."""
 
 
-def estimate(job: Job) -> dict[str, Any]:
-    """Return the resolved recipe, the plan, and how much disk and time it should take.
+def plan_dataset(config: MakeConfig) -> dict[str, Any]:
+    """Return what a call of ``make_dataset`` would take, as plain values for JSON.
 
-    The time comes from one block rendered here and now; where the alpha network has still to be
-    trained, or the generator to be fetched, it says so instead.
+    Keys: ``out``, ``samples`` and ``count``, ``psi``, ``first`` and ``last`` (keys), ``shard_size``
+    and ``block_size``; ``generator`` and ``alpha`` (weights, file, what is fetched or trained);
+    ``device``, ``images_per_second``, ``seconds``; ``disk_bytes``, ``free_bytes``; ``formats``;
+    ``warnings``; ``recipe`` (YAML). None where something cannot be known before a download.
 
     Raises:
-        L4FError: what `make_dataset` would refuse before it renders, as far as it shows already.
+        L4FError: what ``make_dataset`` would refuse before it renders, as far as it shows already.
     """
-    refuse_shared_overwrite(job.overwrite, job.share)
-    recipe = job.recipe
+    refuse_shared_overwrite(config.overwrite, config.share)
+    recipe, number = config.recipe, config.number
     sweep = sweep_of(recipe.sampling)
-    Quota(job.number, job.count, sweep)
+    Quota(number, config.count, sweep)
     backgrounds_of(recipe.output)
-    device, *_ = choose_devices(job.devices or (job.device,))
-    first, last = sweep.draw(0), sweep.draw(job.number - 1)
-    plan = {
+    device, *_ = choose_devices(config.devices or (config.device,))
+    plan: dict[str, Any] = {
+        "out": str(config.out),
+        "samples": number,
+        "count": config.count,
+        "psi": list(recipe.sampling.psi),
+        "first": sweep.draw(0).key,
+        "last": sweep.draw(number - 1).key,
+        "shard_size": sweep.shard_size,
+        "block_size": sweep.block_size,
+        "formats": list(recipe.output.formats),
+        "generator": _generator_facts(config),
+        "alpha": {"weights": recipe.alpha.weights, "training_steps": None},
+        "device": device.type,
+        **dict.fromkeys(("images_per_second", "seconds", "disk_bytes")),
+        "free_bytes": _free_bytes(config.out),
         "recipe": recipe.dump(),
-        "out": str(job.out),
-        "samples": f"{job.number} {job.count}",
-        "first": first.key,
-        "last": f"{last.key} if none is rejected",
-        "shards": f"of {sweep.shard_size} samples, in blocks of {sweep.block_size}",
     }
-    weights = recipe.generator.weights or ""
-    path = local_weights(weights, "generator")
-    if weights.startswith(("catalogue:", "http:", "https:")) and not path.is_file():
+    if plan["generator"]["download"] is not None:
         if recipe.alpha.weights is not None:
             open_alpha(local_weights(recipe.alpha.weights, "alpha"))
-        return plan | {"generator": f"{path} is not there yet", "time": "unknown"}
+        return plan | {"warnings": []}
+    logger.info("opening the generator")
     checkpoint, generator = obtain_generator(recipe.generator, device)
-    left, top, right, bottom = recipe.generator.crop or (0, 0, *(checkpoint.spec.resolution,) * 2)
-    pixels = (right - left) * (bottom - top) * job.number
-    size = sum(BYTES_A_PIXEL[name] for name in recipe.output.formats) * pixels
-    plan |= {"generator": str(path), "disk": f"about {size / 1e6:,.0f} MB"}
+    side = checkpoint.spec.resolution
+    left, top, right, bottom = recipe.generator.crop or (0, 0, side, side)
+    pixels = (right - left) * (bottom - top) * number
+    plan["generator"]["resolution"] = side
+    plan["disk_bytes"] = round(sum(BYTES_A_PIXEL[n] for n in recipe.output.formats) * pixels)
     if recipe.alpha.weights is None:
-        steps = recipe.alpha.training.steps
-        plan["alpha"] = f"trained first, {steps} steps, unless the cache has it"
-        renderer = renderer_of(recipe, generator, None)
+        renderer = renderer_of(recipe, generator, None, labelled=True)
+        cached = cached_training(recipe.alpha, checkpoint, recipe.generator.crop) / RESULT
+        if not cached.exists():
+            plan["alpha"]["training_steps"] = recipe.alpha.training.steps
     else:
         alpha_path = local_weights(recipe.alpha.weights, "alpha")
-        plan["alpha"] = str(alpha_path)
         renderer = renderer_of(recipe, generator, fitting_alpha(alpha_path, checkpoint))
-    block = next(sweep.shard(0))
-    renderer.render(block)  # the first call also pays for kernels that are chosen once
+    logger.info("measuring the speed")
+    draws = renderer.pieces(next(sweep.shard(0)))[0]
+    renderer.render(draws[:1])  # the first call also pays for kernels that are chosen once
     started = time.monotonic()
-    renderer.render(block)
-    seconds = (time.monotonic() - started) / len(block) * job.number
-    if renderer.device.type == "cpu":
-        seconds /= len(render_threads([renderer], job.workers))
-    return plan | {"time": f"about {seconds / 60:.1f} minutes to render"}
+    renderer.render(draws)
+    per_image = (time.monotonic() - started) / len(draws)
+    if plan["alpha"]["training_steps"]:
+        batch = recipe.alpha.training.batch
+        plan["alpha"]["seconds"] = per_image * STEP_RENDERS * batch * recipe.alpha.training.steps
+    if device.type == "cpu":
+        per_image /= len(render_threads([renderer], config.workers))
+    plan |= {"images_per_second": 1 / per_image, "seconds": per_image * number}
+    return plan | {"warnings": _warnings(plan)}
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """Say a plan in about ten lines, in units that people use."""
+    generator, alpha = plan["generator"], plan["alpha"]
+    psi = ", ".join(f"{value:g}" for value in plan["psi"])
+    size = f", {generator['resolution']} px" if generator["resolution"] else ""
+    terms = f"{generator['licence']}: {TERMS[generator['commercial']]}"
+    lines = {
+        "output": f"{plan['out']} ({', '.join(plan['formats'])})",
+        "samples": f"{plan['samples']:,} {plan['count']} at psi {psi}, from {plan['first']} on",
+        "generator": f"{generator['weights']}{size}",
+        "licence": terms,
+        "download": "nothing",
+        "alpha": alpha["weights"] or "trained already, in the cache",
+        "speed": "known after the download",
+        "time": "known after the download",
+        "disk": "known after the download",
+    }
+    if generator["download"] is not None:
+        bytes_ = generator["download"]["bytes"]
+        amount = size_text(bytes_) if bytes_ else "a file of unknown size"
+        lines["download"] = f"{amount} from {generator['download']['url']}"
+    if alpha["training_steps"]:
+        lines["alpha"] = f"trained first: {alpha['training_steps']} steps"
+        lines["alpha"] += f", about {duration_text(alpha['seconds'])}"
+    elif alpha["weights"] is None and generator["download"] is not None:
+        lines["alpha"] = "trained first, after the download"
+    if plan["seconds"] is not None:
+        lines["speed"] = f"{plan['images_per_second']:.3g} images/s on {plan['device']}"
+        lines["time"] = f"about {duration_text(plan['seconds'])} to render"
+        free = plan["free_bytes"]
+        lines["disk"] = f"about {size_text(plan['disk_bytes'])}"
+        lines["disk"] += "" if free is None else f" of {size_text(free)} free"
+    text = [f"{name:10s} {value}" for name, value in lines.items()]
+    return "\n".join([*text, *(f"Warning: {words}" for words in plan["warnings"])])
+
+
+def _generator_facts(config: MakeConfig) -> dict[str, Any]:
+    part = config.recipe.generator
+    weights = part.weights or ""
+    path = local_weights(weights, "generator")
+    kind, _, name = weights.partition(":")
+    download = None
+    if not path.is_file() and kind == "catalogue":
+        download = {"url": WEIGHTS[name].url, "bytes": WEIGHTS[name].size}
+    elif not path.is_file() and kind in ("http", "https"):
+        download = {"url": weights, "bytes": None}
+    return {
+        "weights": part.weights,
+        "file": str(path),
+        "resolution": WEIGHTS[name].resolution if kind == "catalogue" else None,
+        "licence": part.licence.name,
+        "commercial": part.licence.commercial,
+        "download": download,
+    }
+
+
+def _free_bytes(out: Path | str) -> int | None:
+    if isinstance(out, str):
+        return None
+    place = out.absolute()
+    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.is_dir())).free
+
+
+def _warnings(plan: Mapping[str, Any]) -> list[str]:
+    found = []
+    if plan["free_bytes"] is not None and plan["disk_bytes"] > plan["free_bytes"]:
+        found.append(
+            f"the dataset takes about {size_text(plan['disk_bytes'])}, only "
+            f"{size_text(plan['free_bytes'])} are free: name another --out or fewer --formats"
+        )
+    seconds = plan["seconds"] + (plan["alpha"].get("seconds") or 0)
+    if seconds > LONG_SECONDS:
+        found.append(
+            f"this takes about {duration_text(seconds)}: use a GPU with --device cuda, or several "
+            "jobs with --shard"
+        )
+    return found

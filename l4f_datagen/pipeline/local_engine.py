@@ -19,7 +19,7 @@ from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices, flush_denormals
-from l4f_datagen.pipeline.job import Job, MakeShard
+from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.filters import FilterChain
 from l4f_datagen.rendering.plan import Draw
@@ -140,7 +140,7 @@ class LocalEngine:
 
 @contextmanager
 def local_engine(
-    job: Job, renderer: Renderer, dataset: Dataset, quota: Quota
+    job: MakeConfig, renderer: Renderer, dataset: Dataset, quota: Quota
 ) -> Iterator[MakeShard]:
     """Make shards in this process; see ``LocalEngine``.
 
@@ -180,7 +180,7 @@ def filtered(
             progress.rendered(samples)
 
 
-def _renderers(job: Job, renderer: Renderer) -> list[Renderer]:
+def _renderers(job: MakeConfig, renderer: Renderer) -> list[Renderer]:
     """Return the renderer of each device; the first one exists already."""
     devices = choose_devices(job.devices) or [renderer.device]
     found = {renderer.device: renderer}

@@ -8,40 +8,44 @@ from typing import Any
 from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.open import open_dataset
-from l4f_datagen.dataset.ownership import Asked, JobRecord
+from l4f_datagen.dataset.ownership import Asked, JobRecord, refuse_shared_overwrite
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices
-from l4f_datagen.pipeline.job import Job, MakeShard
+from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.pipeline.local_engine import local_engine
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.pipeline.provenance import dataset_facts, provenance
 from l4f_datagen.pipeline.ray_engine import ray_engine
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
-from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.report.pages import dataset_pages
 from l4f_datagen.training.history import preview_png
 
 logger = logging.getLogger(__name__)
 
-Engine = Callable[[Job, Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
+Engine = Callable[[MakeConfig, Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
 
 ENGINES: dict[str, Engine] = {"local": local_engine, "ray": ray_engine}
 
 
-def make_dataset(job: Job) -> dict[str, Any]:
+def make_dataset(job: MakeConfig) -> dict[str, Any]:
     """Make a dataset or a share of one, or go on with it, and return its manifest.
 
     Raises:
         L4FError: from any stage, in words and with the exit code of its class.
     """
+    refuse_shared_overwrite(job.overwrite, job.share)
     recipe = job.recipe
     quota = Quota(job.number, job.count, sweep_of(recipe.sampling), job.share)
     backgrounds = backgrounds_of(recipe.output)
     first, *_ = choose_devices(job.devices or (job.device,))
-    networks = open_networks(recipe, str(first), offline=job.offline)
-    renderer = renderer_of(recipe, networks.generator, networks.alpha)
+    networks = obtain_networks(
+        recipe, str(first), offline=job.offline, accept_doubtful=job.accept_doubtful_alpha
+    )
+    renderer = networks.renderer
     origin = provenance(recipe, networks, backgrounds)
+    made = 0
     with open_dataset(
         job.out,
         recipe=recipe.dump(),
@@ -62,11 +66,13 @@ def make_dataset(job: Job) -> dict[str, Any]:
                 if marker is not None:
                     progress.found(marker.accepted, marker.attempted)
                 else:
-                    marker = make_shard(shard, progress)
+                    marker, made = make_shard(shard, progress), made + 1
                 quota.book(marker)
                 progress.settle(quota.accepted, quota.attempted)
         for note in dataset.notes:
             logger.info(note)
+        if not made:
+            logger.info(f"{job.out} is finished already: nothing was left to do")
         if job.share:
             dataset.record_job(JobRecord(job.share, job.number, job.count))
             return {"counts": dataset.counts().to_dict()}

@@ -27,7 +27,7 @@ from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
 from l4f_datagen.io.plain_yaml import plain_yaml
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.plan import sweep_of
@@ -47,8 +47,8 @@ class MergeConfig:
         out: the folder or URL that the jobs shared, or a new folder.
         parts: folders of jobs that shared none; their shards are copied.
         fill: render missing shards here.
-        device: see ``Job``.
-        offline: see ``Job``.
+        device: see ``MakeConfig``.
+        offline: see ``MakeConfig``.
     """
 
     out: Path | str
@@ -91,7 +91,7 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
         )
     if missing:
         logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
-    job = Job(
+    job = MakeConfig(
         recipe, config.out, asked.number, asked.count, device=config.device, offline=config.offline
     )
     return make_dataset(job)

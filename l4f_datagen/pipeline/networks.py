@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,24 @@ from l4f_datagen.checkpoints.open import (
     open_alpha,
     open_generator,
 )
-from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import GeneratorPart, Recipe
 from l4f_datagen.recipe.domains import local_weights, weights_path
-from l4f_datagen.rendering.probes import open_probes
-from l4f_datagen.rendering.styles import styles_of
+from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.training.history import read_history
 from l4f_datagen.training.identity import cached_training
 from l4f_datagen.training.run import RESULT, train_alpha
+from l4f_datagen.training.verdict import Verdict, judge_alpha, read_verdict
 
 logger = logging.getLogger(__name__)
 
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
+JUDGED_PIXELS = 256
+"""Largest image for which a CPU judges an alpha network whose file holds no verdict: its 32 samples
+take seconds up to here, and minutes at 1024 px."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,32 @@ class Networks:
 
     Attributes:
         checkpoint: the opened generator file.
-        generator: frozen, on its device.
-        alpha: its alpha network, on the same device.
+        renderer: generator and alpha network on their device, with the recipe's settings.
         alpha_sha256: names the alpha network's weights.
         alpha_labels: what hand-made labels did to it, see `label_facts`.
         alpha_run: folder of its training, where it was trained for this recipe.
         alpha_course: what that folder says, see `training.history.read_history`.
+        verdict: whether the alpha network is good enough to label with; None where nobody judged.
     """
 
     checkpoint: GeneratorCheckpoint
-    generator: Generator
-    alpha: AlphaNetwork
+    renderer: Renderer
     alpha_sha256: str
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
     alpha_run: Path | None = None
     alpha_course: Mapping[str, Any] | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def generator(self) -> Generator:
+        """The generator, frozen, on its device."""
+        return self.renderer.generator
+
+    @property
+    def alpha(self) -> AlphaNetwork:
+        """The alpha network, on the same device."""
+        assert self.renderer.alpha is not None
+        return self.renderer.alpha
 
 
 def obtain_generator(
@@ -87,26 +101,30 @@ def obtain_alpha(
     generator: Generator,
     *,
     offline: bool = False,
-) -> AlphaCheckpoint:
+) -> tuple[AlphaCheckpoint, bool]:
     """Open the recipe's alpha network, or train it once and keep it in the cache.
+
+    Returns:
+        The network, and whether it was trained now.
 
     Raises:
         CheckpointRefused: the file cannot be used, or belongs to another generator.
         NetworkError: something has to be fetched and cannot be.
         L4FError: the training collapsed.
     """
-    part = recipe.alpha
+    part, fresh = recipe.alpha, False
     if part.weights is not None:
         path = weights_path(part.weights, "alpha", offline=offline)
     else:
         folder = cached_training(part, checkpoint, recipe.generator.crop)
         path = folder / RESULT
-        if not path.exists():
+        fresh = not path.exists()
+        if fresh:
             logger.info(
                 f"no alpha network given: training one on {generator.w_avg.device}, into {folder}"
             )
         train_alpha(recipe, checkpoint, folder, generator=generator, offline=offline)
-    return fitting_checkpoint(path, checkpoint)
+    return fitting_checkpoint(path, checkpoint), fresh
 
 
 def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
@@ -162,19 +180,56 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
     return recipe
 
 
-def open_networks(recipe: Recipe, device: str, *, offline: bool = False) -> Networks:
-    """Open, fetch or train everything a recipe needs; see the two functions for errors."""
-    target = choose_device(device)
-    checkpoint, generator = obtain_generator(recipe.generator, target, offline=offline)
-    # What does not go with this generator is refused before an alpha network is trained for it.
-    styles_of(recipe.sampling, generator)
-    open_probes(recipe.filters, recipe.generator, generator)
-    opened = obtain_alpha(recipe, checkpoint, generator, offline=offline)
-    alpha = opened.build().to(target)
-    labels, run = label_facts(opened), None if recipe.alpha.weights else opened.path.parent
-    told = opened.native.training if opened.native else {}
-    course = None if run is None else read_history(run, told)
-    return Networks(checkpoint, generator, alpha, alpha_sha256(alpha), labels, run, course)
+def obtain_networks(
+    recipe: Recipe, device: str, *, offline: bool = False, accept_doubtful: bool = True
+) -> Networks:
+    """Open, fetch or train everything a recipe needs.
+
+    Args:
+        recipe: resolved.
+        device: "auto", "cpu", "cuda", "cuda:0", "mps".
+        offline: fetch nothing.
+        accept_doubtful: label with an alpha network that was judged unusable, too.
+
+    Raises:
+        L4FError: see `obtain_generator` and `obtain_alpha`; or an unusable alpha network.
+    """
+    checkpoint, generator = obtain_generator(
+        recipe.generator, choose_device(device), offline=offline
+    )
+    # Built first: what does not go with this generator is refused before a training.
+    renderer = renderer_of(recipe, generator, None, labelled=True)
+    opened, fresh = obtain_alpha(recipe, checkpoint, generator, offline=offline)
+    alpha = opened.build().to(generator.w_avg.device)
+    facts = opened.native.training if opened.native else {}
+    verdict = read_verdict(facts) or _judge_now(recipe, alpha, generator)
+    run = None if recipe.alpha.weights else opened.path.parent
+    # Only a stored verdict refuses: of files of other programs little is known.
+    if verdict and verdict.grade == "unusable" and facts.get("verdict") and not accept_doubtful:
+        refusal = CheckpointRefused if run is None else L4FError
+        problem = f"the alpha network is unusable: {verdict.why}"
+        remedy = f"{verdict.remedy}; --accept-doubtful-alpha labels with it anyway"
+        raise refusal(str(opened.path), problem, remedy)
+    if verdict is not None and verdict.grade != "good" and not fresh:  # the training has said it
+        logger.warning(f"the alpha network is {verdict}")
+    return Networks(
+        checkpoint,
+        replace(renderer, alpha=alpha),
+        alpha_sha256(alpha),
+        label_facts(opened),
+        run,
+        None if run is None else read_history(run, facts),
+        verdict,
+    )
+
+
+def _judge_now(recipe: Recipe, alpha: AlphaNetwork, generator: Generator) -> Verdict | None:
+    """Judge an alpha network whose file holds no verdict, where that takes seconds."""
+    on_cpu = generator.w_avg.device.type == "cpu"
+    shipped = (recipe.alpha.weights or "").startswith("builtin:")
+    if shipped or (on_cpu and generator.spec.resolution > JUDGED_PIXELS):
+        return None
+    return judge_alpha(alpha, generator, threshold=recipe.output.mask_threshold)
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:

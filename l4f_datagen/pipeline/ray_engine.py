@@ -22,13 +22,13 @@ from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.open import guest_dataset
 from l4f_datagen.dataset.store import Dataset
-from l4f_datagen.pipeline.job import Job, MakeShard
+from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.pipeline.local_engine import filtered
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
-from l4f_datagen.rendering.render import Renderer, renderer_of
+from l4f_datagen.rendering.render import Renderer
 
 MAX_RETRIES = 5
 """How often a shard is started again after its worker was lost."""
@@ -75,12 +75,14 @@ def make_shard_of(task: ShardTask, shard: int, wanted: int | None) -> None:
 def _open_renderer(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
     """Open the networks once per worker process, which Ray keeps for the next shards."""
     recipe = check_recipe(json.loads(recipe_json), "recipe")
-    networks = open_networks(recipe, device, offline=offline)
-    return recipe, renderer_of(recipe, networks.generator, networks.alpha)
+    networks = obtain_networks(recipe, device, offline=offline)
+    return recipe, networks.renderer
 
 
 @contextmanager
-def ray_engine(job: Job, renderer: Renderer, dataset: Dataset, quota: Quota) -> Iterator[MakeShard]:
+def ray_engine(
+    job: MakeConfig, renderer: Renderer, dataset: Dataset, quota: Quota
+) -> Iterator[MakeShard]:
     """Make shards as Ray tasks, as many at once as the cluster has cores or GPUs.
 
     Raises:

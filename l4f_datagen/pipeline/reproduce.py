@@ -17,12 +17,11 @@ from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.named_file import named_place
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
 from l4f_datagen.rendering.quota import positions_given
-from l4f_datagen.rendering.render import renderer_of
 from l4f_datagen.report.records import Records, read_records
 
 ELSEWHERE = "name another folder with --out"
@@ -58,7 +57,7 @@ def make_again(
             dataset or that cannot be written.
         InputRefused: a damaged manifest, ledger or marker.
         CheckpointRefused: other weights or settings than those of the dataset.
-        L4FError: see ``open_networks``.
+        L4FError: see ``obtain_networks``.
     """
     origin = read_manifest(folder)["provenance"]
     if out.resolve().is_relative_to(folder.resolve()):
@@ -70,14 +69,14 @@ def make_again(
         raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
     recipe = _recipe(origin, named or {}, os.fspath(folder))
     backgrounds = backgrounds_of(recipe.output)
-    networks = open_networks(recipe, device or origin["device"], offline=offline)
+    networks = obtain_networks(recipe, device or origin["device"], offline=offline)
     if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
         problem = "was made with other weights, latents or backgrounds than these"
         remedy = "name its own ones with --generator, --alpha and --latents"
         raise CheckpointRefused(os.fspath(folder), problem, remedy)
     place = int(records.image_id[position]) - 1
     block = block_around(place, sweep_of(recipe.sampling), plan_end(folder, recipe, records))
-    rendered = renderer_of(recipe, networks.generator, networks.alpha).render(block)
+    rendered = networks.renderer.render(block)
     [sample] = [sample for sample in rendered if sample.key == key]
     [(_, encoded)] = Encoder(recipe.output, backgrounds).encode([sample])
     assert encoded is not None

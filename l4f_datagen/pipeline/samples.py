@@ -5,10 +5,9 @@ from itertools import chain
 
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.pipeline.local_engine import filtered
-from l4f_datagen.pipeline.networks import open_networks
+from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.rendering.plan import sweep_of
-from l4f_datagen.rendering.render import renderer_of
 
 
 def samples(
@@ -48,8 +47,8 @@ def samples(
     data = recipe.model_dump(mode="json")
     recipe = check_recipe(data | {"sampling": data["sampling"] | changes}, "samples")
     plan = sweep_of(recipe.sampling)
-    networks = open_networks(recipe, device, offline=offline)
-    renderer = renderer_of(recipe, networks.generator, networks.alpha)
+    networks = obtain_networks(recipe, device, offline=offline)
+    renderer = networks.renderer
     return chain.from_iterable(
         block
         for shard in range(plan.num_shards)

@@ -227,15 +227,29 @@ def noise_stream(seed: int) -> np.random.RandomState:
     return np.random.RandomState(np.array([seed, 1], dtype=np.uint32))
 
 
-def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None) -> Renderer:
+def renderer_of(
+    recipe: Recipe,
+    generator: Generator,
+    alpha: AlphaNetwork | None,
+    *,
+    labelled: bool | None = None,
+) -> Renderer:
     """Return the recipe's renderer; without an alpha network it renders images only.
+
+    Args:
+        recipe: resolved.
+        generator: on its device.
+        alpha: its alpha network.
+        labelled: open what labels need (probes, backgrounds) though the alpha network comes later;
+            None: where there is an alpha network.
 
     Raises:
         UsageError: a truncation cutoff beyond the generator's layers; a discriminator asked for
             that the generator's file does not hold.
         InputRefused: latents that cannot be read or do not fit the generator.
     """
-    wants_background = alpha is not None and recipe.output.composites == "generated"
+    labelled = alpha is not None if labelled is None else labelled
+    wants_background = labelled and recipe.output.composites == "generated"
     # Other backgrounds of a training are images from files; then muting is that of the paper.
     mute: Mute = "const" if recipe.alpha.background == "const" else "conv1"
     return Renderer(
@@ -250,5 +264,5 @@ def renderer_of(recipe: Recipe, generator: Generator, alpha: AlphaNetwork | None
         refine=recipe.sampling.refine,
         mask_cleanup=recipe.sampling.mask_cleanup,
         split=recipe.output.split,
-        probes={} if alpha is None else open_probes(recipe.filters, recipe.generator, generator),
+        probes=open_probes(recipe.filters, recipe.generator, generator) if labelled else {},
     )

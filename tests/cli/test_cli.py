@@ -203,11 +203,17 @@ def test_dry_run_prints_the_plan_and_touches_nothing(run, tmp_path, generator_fi
     flags = ("--generator", generator_file, "--n", 40, "--out", out, "--dry-run", "--json")
     result = run("make", *flags)
     assert result.exit_code == 0, result.output
-    plan = json.loads(result.output)
-    assert plan["samples"] == "40 accepted"
+    plan = json.loads(result.stdout)
+    assert (plan["samples"], plan["count"]) == (40, "accepted")
     assert plan["first"] == "psi0500-seed0000000"
     assert yaml.safe_load(plan["recipe"])["sampling"]["block_size"] == 32
-    assert "minutes to render" in plan["time"]
+    assert plan["seconds"] > 0
+    assert plan["images_per_second"] > 0
+    assert 0 < plan["disk_bytes"] < plan["free_bytes"]
+    text = run("make", *flags[:-1]).stdout
+    assert 9 <= len(text.splitlines()) <= 11
+    assert "images/s on cpu" in text
+    assert "sampling:" not in text
     assert not out.exists()
 
 

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from l4f_datagen.cli import cli
-from l4f_datagen.cli.engine import engine_keys
+from l4f_datagen.cli.make import _engine_values
 from l4f_datagen.rendering.quota import Share
 
 GIVEN = {"devices": None, "workers": None, "engine": "local", "ray_address": None, "shard": None}
@@ -17,7 +17,7 @@ def run(*args):
 
 
 def test_options_become_what_a_job_takes():
-    assert engine_keys({**GIVEN, "devices": "cuda:0,cuda:1", "shard": "1/4"}) == {
+    assert _engine_values({**GIVEN, "devices": "cuda:0,cuda:1", "shard": "1/4"}) == {
         **{"devices": ("cuda:0", "cuda:1"), "workers": None, "engine": "local"},
         **{"ray_address": None, "share": Share(1, 4)},
     }

@@ -67,7 +67,7 @@ def test_presets(run, preset, coverage, noise):
         (["--alpha", "none.pt"], 4, "none.pt: cannot be read (No such file or directory)"),
         (["--device", "abacus"], 2, "--device abacus: cannot be used here ("),
         (["--devices", "cpu,abacus"], 2, "--device abacus: cannot be used here ("),
-        (["--devices", "cpu,meta"], 2, "--devices: names cpu and meta, whose pictures differ"),
+        (["--devices", "cpu,meta"], 2, "--devices: names cpu and meta, whose images differ"),
         (["--overwrite", "--shard", "0/2"], 2, "--overwrite: given with --shard, would throw"),
     ],
 )
@@ -94,7 +94,7 @@ def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(run, tmp_path, mo
     asked = ("--generator", "catalogue:ada-cifar10", "--dry-run")
     result = run(*asked)
     assert result.exit_code == 0, result.output
-    assert "cifar10.pkl is not there yet" in result.output
+    assert "a file of unknown size from https://nvlabs" in result.output
     result = run(*asked, "--alpha", "none.pt")
     assert result.exit_code == 4
     assert "none.pt: cannot be read" in result.output

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
@@ -100,7 +100,7 @@ def test_make_renders_no_block_beyond_its_count(tiny_recipe, tmp_path, monkeypat
 
     monkeypatch.setattr(Renderer, "start", watched)
     recipe = check_recipe(tiny_recipe, "test")
-    make_dataset(Job(recipe, tmp_path / "out", 11, workers=3))
+    make_dataset(MakeConfig(recipe, tmp_path / "out", 11, workers=3))
     assert sorted(rendered) == list(range(1, 13))  # three blocks of four, two shards
 
 
@@ -150,7 +150,7 @@ def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
             ("devices", 2, {"devices": ("cpu", "cpu")}),
         ):
             torch.set_num_threads(torch_threads)
-            make_dataset(Job(recipe, tmp_path / name, 20, **options))
+            make_dataset(MakeConfig(recipe, tmp_path / name, 20, **options))
             assert torch.get_num_threads() == torch_threads
             found.append(digests(tmp_path / name))
     finally:
@@ -159,6 +159,8 @@ def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
 
 
 def test_devices_of_two_kinds_are_refused(tiny_recipe, tmp_path):
-    job = Job(check_recipe(tiny_recipe, "test"), tmp_path / "out", 4, devices=("cpu", "meta"))
-    with pytest.raises(UsageError, match="--devices: names cpu and meta, whose pictures differ"):
+    job = MakeConfig(
+        check_recipe(tiny_recipe, "test"), tmp_path / "out", 4, devices=("cpu", "meta")
+    )
+    with pytest.raises(UsageError, match="--devices: names cpu and meta, whose images differ"):
         make_dataset(job)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
-from l4f_datagen.checkpoints.native import save_generator
+from l4f_datagen.checkpoints.native import save_alpha, save_generator
+from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
+from l4f_datagen.training.verdict import verdict_of
 
 
 def digest(folder):
@@ -38,7 +41,7 @@ def recipe_data(tiny_recipe):
 
 
 def make(data, out, number=12, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
+    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
 def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
@@ -112,7 +115,7 @@ def test_alpha_of_another_generator_is_refused(recipe_data, tmp_path, make_gener
         make(recipe_data, tmp_path / "out")
     larger = make_generator(32)
     save_generator(tmp_path / "g.safetensors", larger.spec, larger.state_dict())
-    with pytest.raises(CheckpointRefused, match="reads features"):
+    with pytest.raises(CheckpointRefused, match=r"is for images of 16 px, g\.safetensors makes"):
         make(recipe_data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -122,20 +125,57 @@ def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch, c
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
     recipe_data["alpha"] = {"training": training}
     recipe_data["filters"]["coverage"] = None
-    job = Job(check_recipe(recipe_data, "test"), tmp_path / "one", 3)
+    job = MakeConfig(check_recipe(recipe_data, "test"), tmp_path / "one", 3)
     make_dataset(job)
     assert any("training one on cpu" in line for line in caplog.messages)
     assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
     caplog.clear()
-    make_dataset(Job(job.recipe, tmp_path / "two", 3))
+    make_dataset(MakeConfig(job.recipe, tmp_path / "two", 3))
     assert not any("training one" in line for line in caplog.messages)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+def test_an_alpha_network_that_was_judged_unusable_is_refused(recipe_data, tmp_path):
+    opened = open_alpha(recipe_data["alpha"]["weights"])
+    verdict = verdict_of(uncertainty=0.42, coverage=0.5, empty=0.0, full=0.0)
+    save_alpha(
+        tmp_path / "grey.safetensors",
+        opened.build(),
+        generator_fingerprint=opened.generator_fingerprint,
+        training={"verdict": verdict.to_dict()},
+    )
+    recipe_data["alpha"] = {"weights": str(tmp_path / "grey.safetensors")}
+    with pytest.raises(CheckpointRefused, match="alpha network is unusable: the mattes are grey"):
+        make(recipe_data, tmp_path / "out", accept_doubtful_alpha=False)
+    assert not (tmp_path / "out").exists()
+    make(recipe_data, tmp_path / "out", accept_doubtful_alpha=True)
+    assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_finished_dataset_leaves_nothing_to_do(recipe_data, tmp_path, caplog):
+    words = f"{tmp_path / 'out'} is finished already: nothing was left to do"
+    make(recipe_data, tmp_path / "out")
+    assert words not in caplog.messages
+    make(recipe_data, tmp_path / "out")
+    assert words in caplog.messages
+
+
+def test_a_closed_standard_error_is_no_failure(recipe_data, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe_data))
+    command = [sys.executable, "-m", "l4f_datagen", "make", "--n", "2", "--recipe"]
+    command += [str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    closed = subprocess.run(
+        ["sh", "-c", f"{shlex.join(command)} 2>&-"], stdout=subprocess.PIPE, check=False
+    )
+    assert closed.returncode == 0
+    assert b"2 samples of" in closed.stdout
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("crop", [(0, 0, 17, 16), (0, 2, 16, 17)])
 def test_crop_beyond_the_canvas_is_refused(recipe_data, tmp_path, crop):
     recipe_data["generator"]["crop"] = crop
-    with pytest.raises(UsageError, match="is no box inside 16 x 16 pixels"):
+    with pytest.raises(UsageError, match="reaches beyond the 16 x 16 px images"):
         make(recipe_data, tmp_path / "out")
 
 
@@ -152,7 +192,11 @@ def test_unknown_device_is_refused(recipe_data, tmp_path):
         make(recipe_data, tmp_path / "out", device="abacus")
 
 
-def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(recipe_data, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_stop_keeps_what_is_finished(recipe_data, tmp_path, number, code, word):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe_data))
     # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
     start = "import signal, l4f_datagen.cli as c; signal.signal(2, signal.default_int_handler)"
@@ -162,10 +206,10 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(recipe_data, tmp_path)
         while not (tmp_path / "out/.l4f/shards/00002.json").exists():
             assert child.poll() is None
             time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         _, said = child.communicate()
-    assert child.returncode == 130
-    assert "interrupted; finished work is kept, the same command resumes" in said
+    assert child.returncode == code
+    assert f"{word}; finished work is kept, the same command resumes" in said
     assert (tmp_path / "out/.l4f/shards/00002.json").exists()
     assert not list((tmp_path / "out").rglob("*.part"))
     assert not (tmp_path / "out/manifest.json").exists()

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
 from l4f_datagen.recipe import check_recipe
@@ -16,7 +16,7 @@ RENDERED = "the needed ones are rendered here"
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
+    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
 def merge(out, *parts, **options):

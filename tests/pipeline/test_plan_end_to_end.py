@@ -8,7 +8,7 @@ import torch
 
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.latents import open_latents
@@ -25,7 +25,7 @@ def data(tiny_recipe):
 
 
 def make(data, out, number=6, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
+    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
 def rows_of(out):

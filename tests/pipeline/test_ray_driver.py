@@ -10,7 +10,7 @@ import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.pipeline import ray_engine as ray_engine_module
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Share
@@ -72,7 +72,7 @@ def cluster(monkeypatch):
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
+    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
 @pytest.mark.slow

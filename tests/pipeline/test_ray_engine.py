@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Futu
 
 
 def make(data, out, number=30, **options):
-    return make_dataset(Job(check_recipe(data, "test"), out, number, **options))
+    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.reproduce import block_around, plan_end
 from l4f_datagen.recipe import check_recipe
@@ -25,7 +25,7 @@ def job(tiny_recipe, tmp_path):
     def make(name="set", number=13, **options):
         recipe = check_recipe(tiny_recipe, "test")
         folder = tmp_path / name
-        job = Job(recipe, folder, number, device="cpu", **options)
+        job = MakeConfig(recipe, folder, number, device="cpu", **options)
         make_dataset(job)
         return folder
 

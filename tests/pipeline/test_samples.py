@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import L4FError
-from l4f_datagen.pipeline.job import Job
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.samples import samples
 from l4f_datagen.recipe import check_recipe
@@ -14,7 +14,7 @@ from l4f_datagen.recipe import check_recipe
 def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path):
     recipe = check_recipe(tiny_recipe, "test")
     out = tmp_path / "out"
-    make_dataset(Job(recipe, out, 20, "attempts", device="cpu"))
+    make_dataset(MakeConfig(recipe, out, 20, "attempts", device="cpu"))
     rows = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
     found = samples(recipe, device="cpu")
     for row, sample in zip(rows, found, strict=False):

@@ -1,4 +1,4 @@
-"""Job: one call of ``make``, and what an engine is. Every engine makes the same bytes.
+"""MakeConfig: one call of ``make``, and what an engine is. Every engine makes the same bytes.
 
 An engine is opened once a run and gives a function that makes one shard and returns its marker;
 shards are asked for in the order of the plan, those finished by an earlier run left out.
@@ -19,7 +19,7 @@ MakeShard = Callable[[int, Progress], Marker]
 
 
 @dataclass(frozen=True)
-class Job:
+class MakeConfig:
     """One call of ``make``.
 
     Attributes:
@@ -35,6 +35,7 @@ class Job:
         share: make these shards alone, and leave the rest to other jobs and to ``merge``.
         overwrite: throw away what the folder holds.
         offline: fetch nothing.
+        accept_doubtful_alpha: label with an alpha network that was judged unusable, too.
 
     Raises:
         UsageError: ``out`` lies in the recipe's folder of backgrounds.
@@ -52,6 +53,7 @@ class Job:
     share: Share | None = None
     overwrite: bool = False
     offline: bool = False
+    accept_doubtful_alpha: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a folder that would change what the recipe reads."""

@@ -1,0 +1,70 @@
+"""``l4f-datagen quickstart`` and ``doctor``: does it work here, and what comes out?"""
+
+import json
+import sys
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from l4f_datagen.cli.make import counts_text, next_steps
+from l4f_datagen.cli.source import FILE
+
+
+@click.command()
+@click.option("--out", "--outdir", type=FILE, default="l4f-quickstart", show_default=True,
+              help="Folder of the dataset.")  # fmt: skip
+@click.option("--domain", default="toy-cars", show_default=True, help="A domain of `recipes list`.")
+@click.option("--n", "number", type=click.IntRange(1, 10_000), default=64, show_default=True,
+              help="How many samples.")  # fmt: skip
+@click.option("--open/--no-open", "opens", default=None,
+              help="Open the report in a browser. Default: on a terminal.")  # fmt: skip
+def quickstart(out: Path, domain: str, number: int, opens: bool | None) -> None:
+    r"""Make a small dataset with weights that ship with the package, and open its report.
+
+    It takes about a minute on a CPU and fetches nothing.
+
+    \b
+    l4f-datagen quickstart
+    l4f-datagen quickstart --out demo --n 200 --no-open
+    """
+    from l4f_datagen.pipeline.config import MakeConfig
+    from l4f_datagen.pipeline.make import make_dataset
+    from l4f_datagen.recipe.domains import load_recipe
+
+    recipe = load_recipe(domain)
+    counts = make_dataset(MakeConfig(recipe, out, number))["counts"]
+    click.echo(counts_text(out, counts))
+    click.echo(next_steps(out, recipe.output.formats))
+    if opens or (opens is None and sys.stdout.isatty()):
+        webbrowser.open((out / "report.html").absolute().as_uri())
+
+
+@click.command()
+@click.option("--out", type=FILE, default=".", help="Folder whose disk is looked at.")
+@click.option("--no-render", is_flag=True, help="Skip the test render of the shipped toy cars.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
+def doctor(out: Path, no_render: bool, as_json: bool) -> None:
+    r"""Check packages, devices, cache, disk and token, and render a few samples.
+
+    Exit code 1 where `make` cannot work.
+
+    \b
+    l4f-datagen doctor
+    l4f-datagen doctor --out /data --json
+    """
+    from l4f_datagen.core.errors import L4FError
+    from l4f_datagen.pipeline.doctor import examine
+
+    findings = examine(out, render=not no_render)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            advice = f"  ({finding.advice})" if finding.advice else ""
+            mark = " " if finding.healthy else "!"
+            click.echo(f"{mark} {finding.name:14s} {finding.value}{advice}")
+    failed = [finding.name for finding in findings if not finding.healthy]
+    if failed:
+        raise L4FError("doctor", f"needs attention: {', '.join(failed)}", "follow the advice above")
