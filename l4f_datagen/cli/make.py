@@ -287,8 +287,8 @@ def _recipe_keys(flags: dict[str, Any]) -> dict[str, object]:
     psi, seeds, same_seeds = (flags.pop(name) for name in ("psi", "seeds", "same_seeds"))
     latents, filters = flags.pop("latents"), flags.pop("filters")
     bits, composites = flags.pop("alpha_bits"), flags.pop("composites")
-    sampling = ("truncation_cutoff", "latent_space", "style_mixing", "noise_mode", "precision")
-    sampling += ("refine",)
+    space = ("truncation_cutoff", "latent_space", "style_mixing")
+    rendering = ("noise_mode", "precision", "refine")
     output = ("mask_threshold", "formats", "image_format", "cutouts", "coco_segmentation")
     keys = given(
         {
@@ -296,7 +296,7 @@ def _recipe_keys(flags: dict[str, Any]) -> dict[str, object]:
             "sampling.seeds": seeds,
             "sampling.same_seeds": True if seeds and same_seeds is None else same_seeds,
             "sampling.latents": None if latents is None else str(latents),
-            **{f"sampling.{name}": flags.pop(name) for name in sampling},
+            **{f"sampling.{name}": flags.pop(name) for name in (*space, *rendering)},
             "filters": {"preset": "none"} if filters == "none" else None,
             "filters.preset": filters,
             **{f"output.{name}": flags.pop(name) for name in output},
