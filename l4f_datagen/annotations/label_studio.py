@@ -142,6 +142,9 @@ def _path(address: str) -> str:
     _, is_local, path = address.partition("?d=")
     if is_local:
         return unquote(path)
+    _, is_cloud, path = address.partition("?fileuri=")
+    if is_cloud:
+        return decode_base64(unquote(path), address[:60]).decode("utf-8", "replace")
     return unquote(address) if address.startswith("/data/") else address
 
 

@@ -94,7 +94,7 @@ def _details(label: object) -> dict[str, Any]:
 
 def _status(label: object, references: list[Any]) -> Status:
     details = _details(label)
-    if details.get("skipped") is True:
+    if details.get("skipped") is True or str(details.get("label_kind")).lower() == "skip":
         return "skipped"
     if review_rejects(details.get("reviews")):
         return "rejected"

@@ -102,10 +102,9 @@ class MaskRule:
         levels = _levels(planes, subject, strict=kind == "plain")
         if kind == "id":
             return TruthMask(np.asarray(levels == int(number)))
-        if kind in ("threshold", "soft"):
-            top = planes.top
-            if kind == "threshold" and number * 255 % 1 == 0 and levels.max() <= 255:
-                top = 255  # 8-bit levels in a 16-bit file
+        if kind in ("threshold", "level", "soft"):
+            in_8_bits = kind == "level" and levels.max() <= 255  # in a file of 16, too
+            top = 255 if in_8_bits else planes.top
             soft = (levels / np.float32(top)).astype(np.float32)
             return TruthMask(alpha_to_mask(soft, number), alpha=soft)
         return TruthMask(self._plain(levels, planes, subject, ignore, tally))
@@ -169,10 +168,11 @@ def parse_mask_value(raw: str | None) -> MaskValue:
             return MaskValue("colour", colour=(red, green, blue))
         if value.startswith(">"):
             number = float(value[1:])
-            if number > 1 or "." not in value:  # a level of 8 bits, or of 16 above 255
+            kind = "level" if number > 1 or "." not in value else "threshold"
+            if kind == "level":  # of 8 bits, or of 16 above 255
                 number /= 255 if number <= 255 else 65535
             if 0 <= number < 1:
-                return MaskValue("threshold", number)
+                return MaskValue(kind, number)
         elif 0 <= int(value) <= 65535:
             return MaskValue("id", int(value))
     except ValueError:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ from l4f_datagen.annotations.truth import (
     TruthMask,
     TruthOptions,
     TruthSet,
+    bare_stem,
     composed,
 )
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.io.photo import SUFFIXES
 
 Kind = Literal["area", "box", "crowd", "other", "unread"]
 Status = Literal["plain", "reference", "rejected", "skipped"]
@@ -121,6 +124,7 @@ def truth_from_shapes(
             f"a {format_name} export holds objects, not levels",
             "give --category and --ignore-category, not --mask-value and --ignore-value",
         )
+    images = [*images, *_never_annotated(bundle, images)]
     for image in images:
         image.labels = _counting(image.labels, tally)
     annotated = [image for image in images if image.labels]
@@ -141,6 +145,18 @@ def truth_from_shapes(
         for image in (annotated if skip else images)
     ]
     return truth
+
+
+def _never_annotated(bundle: Bundle, images: Sequence[ImageShapes]) -> list[ImageShapes]:
+    """Image files without annotation that lie in one folder with annotated ones."""
+    known = {bare_stem(image.name) for image in images}
+    files = [PurePosixPath(name) for name in bundle.names if name.lower().endswith(SUFFIXES)]
+    folders = {file.parent for file in files if bare_stem(file.name) in known}
+    return [
+        ImageShapes(str(file), bundle.subject(str(file)), None)
+        for file in files
+        if file.parent in folders and bare_stem(file.name) not in known
+    ]
 
 
 def _counting(labels: list[Label], tally: Counter[str]) -> list[Label]:

@@ -24,6 +24,7 @@ WORDS = "mask|gt|label|labels|masks|pred|preds|alpha|truth|seg|segmentation|matt
 AFFIXES = re.compile(
     rf"^(?:{WORDS})[_\-. ]"
     rf"|[_\-. ](?:{WORDS}|gtfine_labelids|gtfine_polygons|gtfine_color|leftimg8bit)$"
+    r"|___(?:fuse|save|pixel|objects)$"  # of SuperAnnotate
 )
 # Hashes that tools add to names: Roboflow's `name_jpg.rf.HASH`, Label Studio's `0a1b2c3d-name`,
 # UUIDs before a name.

@@ -163,10 +163,8 @@ def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
     tally: Counter[str] = Counter()
     names, files = _yolo_names(bundle), _image_sizes(bundle)
     images = []
-    seen = set()
     for label in _yolo_labels(bundle):
         subject, stem = bundle.subject(label), composed(PurePosixPath(label).stem)
-        seen.add(stem)
         text = bundle.text(label) if bundle.head(label, 1) else ""
         shapes = [
             _yolo_shape(line, names, f"{subject} line {n}", tally)
@@ -175,10 +173,6 @@ def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
         ]
         name = checked_name(files.get(stem, label), subject)
         images.append(ImageShapes(name, subject, _size_of(bundle, files, label), [Label(shapes)]))
-    for stem, file in files.items():
-        if stem not in seen:
-            size = _size_of(bundle, files, file)
-            images.append(ImageShapes(checked_name(file, file), bundle.subject(file), size))
     return truth_from_shapes(bundle, "yolo", images, options, tally)
 
 

@@ -201,64 +201,6 @@ def cvat_polygon(ring, label="car", z=0):
     return f'<polygon label="{label}" points="{points}" z_order="{z}"/>'
 
 
-def unannotated_exports():
-    shape = {"label": "cat", "points": RING, "shape_type": "polygon"}
-    sly = {"geometryType": "polygon", "classTitle": "car", "points": {"exterior": RING}}
-    size = {"height": H, "width": W}
-    via = {"shape_attributes": {"name": "polygon", "all_points_x": [x for x, _ in RING],
-                                "all_points_y": [y for _, y in RING]}}  # fmt: skip
-    line = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
-    photo = np.zeros((H, W), bool)
-    return {
-        "coco": {"t.json": coco(RING, names=("a.jpg", "b.jpg"))},
-        "cvat": {"t.xml": cvat(cvat_image("a.jpg", cvat_polygon(RING)), cvat_image("b.jpg"))},
-        "supervisely": {
-            "ann/a.jpg.json": {"size": size, "objects": [sly]},
-            "ann/b.jpg.json": {"size": size, "objects": []},
-        },
-        "labelbox": {"t.ndjson": labelbox(("a.jpg", [labelbox_label()]), ("b.jpg", []))},
-        "label-studio": {
-            "t.json": [task(region()), {"data": {"image": "b.jpg"}, "annotations": []}]
-        },
-        "via": {
-            "t.json": {
-                "a": {"filename": "a.jpg", "regions": [via]},
-                "b": {"filename": "b.jpg", "regions": {}},
-            }
-        },
-        "yolo": {"labels/a.txt": line, "images/a.png": photo, "images/b.png": photo},
-        "png": {"masks/a.png": SQUARE, "images/a.png": photo, "images/b.png": photo},
-    }, shape
-
-
-@pytest.mark.parametrize("name", unannotated_exports()[0])
-def test_one_rule_for_images_that_nobody_annotated(saved, name):
-    root = saved(truth=unannotated_exports()[0][name], pred={"a.png": SQUARE, "b.png": SQUARE})
-    report = score(root / "truth", root / "pred")
-    assert report.scores.miou == 1.0
-    assert report.to_dict()["truth"] == {
-        "images": 1,
-        "unannotated": 1,
-        "unannotated_rule": "skip",
-    }
-    assert "1 images without annotation left out" in report.to_text()
-    report = score(root / "truth", root / "pred", unannotated="empty")
-    assert report.scores.foreground.iou == 0.5
-    assert report.truth["unannotated_rule"] == "empty"
-    assert "1 images without annotation scored as images without object" in report.to_text()
-
-
-def test_the_rule_is_an_option_of_the_command(saved):
-    root = saved(truth=unannotated_exports()[0]["coco"], pred={"a.png": SQUARE, "b.png": SQUARE})
-    words = ["validate", "--truth", str(root / "truth"), "--pred", str(root / "pred"), "--json"]
-    result = CliRunner().invoke(cli, [*words, "--unannotated", "empty"])
-    assert json.loads(result.stdout)["truth"]["unannotated"] == 1
-    assert json.loads(result.stdout)["scores"]["iou_object"] == 0.5
-    helped = CliRunner().invoke(cli, ["validate", "--help"]).output
-    assert "LABELBOX_API_KEY" in helped
-    assert "Images that nobody annotated are left out and counted" in helped
-
-
 def test_cvat_marks_every_mask_of_its_coco_export_as_crowd(iou):
     ellipse = rle(RIGHT, id=2, category_id=2, iscrowd=1, attributes={"occluded": False})
     export = coco(RING)
@@ -451,9 +393,17 @@ def test_relations_between_regions_are_skipped(iou):
     assert iou("t.json", [task(region(), relation)], {"a.png": SQUARE}) == 1.0
 
 
-def test_local_files_are_named_by_their_decoded_path(saved):
-    root = saved(truth={"t.json": [task(region(), image="/data/local-files/?d=dir%2Fa%20b.png")]})
-    assert load_annotations(root / "truth" / "t.json")[0].name == "dir/a b.png"
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/data/local-files/?d=dir%2Fa%20b.png", "dir/a b.png"),
+        ("/tasks/1/resolve/?fileuri=czM6Ly9iL2RpciUyRmEucG5n", "dir/a.png"),
+        ("s3://bucket/dir%2Fa.png", "dir/a.png"),
+    ],
+)
+def test_images_are_named_by_their_decoded_path(saved, address, name):
+    root = saved(truth={"t.json": [task(region(), image=address)]})
+    assert load_annotations(root / "truth" / "t.json")[0].name == name
 
 
 def test_supervisely_bitmaps_may_be_plain_png(iou):
@@ -613,3 +563,63 @@ def test_a_zip_of_masks_is_a_folder(tmp_path, saved):
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("a.png", png(SQUARE))
     assert score(tmp_path / "t.zip", tmp_path / "pred").scores.miou == 1.0
+
+
+def unannotated_exports():
+    sly = {"geometryType": "polygon", "classTitle": "car", "points": {"exterior": RING}}
+    size = {"height": H, "width": W}
+    via = {"shape_attributes": {"name": "polygon", "all_points_x": [x for x, _ in RING],
+                                "all_points_y": [y for _, y in RING]}}  # fmt: skip
+    line = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
+    photo = np.zeros((H, W), bool)
+    return {
+        "coco": {"t.json": coco(RING, names=("a.jpg", "b.jpg"))},
+        "cvat": {"t.xml": cvat(cvat_image("a.jpg", cvat_polygon(RING)), cvat_image("b.jpg"))},
+        "supervisely": {
+            "ann/a.jpg.json": {"size": size, "objects": [sly]},
+            "ann/b.jpg.json": {"size": size, "objects": []},
+        },
+        "labelbox": {"t.ndjson": labelbox(("a.jpg", [labelbox_label()]), ("b.jpg", []))},
+        "label-studio": {
+            "t.json": [task(region()), {"data": {"image": "b.jpg"}, "annotations": []}]
+        },
+        "via": {
+            "t.json": {
+                "a": {"filename": "a.jpg", "regions": [via]},
+                "b": {"filename": "b.jpg", "regions": {}},
+            }
+        },
+        "labelme": {"a.json": labelme(("car", RING)), "a.jpg": photo, "b.jpg": photo},
+        "createml": {"t.json": [*CREATEML, {"image": "b.jpg", "annotations": []}]},
+        "yolo": {"labels/a.txt": line, "images/a.png": photo, "images/b.png": photo},
+        "png": {"masks/a.png": SQUARE, "images/a.png": photo, "images/b.png": photo},
+    }
+
+
+@pytest.mark.parametrize("name", unannotated_exports())
+def test_one_rule_for_images_that_nobody_annotated(saved, name):
+    root = saved(truth=unannotated_exports()[name], pred={"a.png": SQUARE, "b.png": SQUARE})
+    options = {"boxes": "fill"} if name == "createml" else {}
+    report = score(root / "truth", root / "pred", **options)
+    assert report.scores.miou == 1.0
+    assert report.to_dict()["truth"] == {
+        "images": 1,
+        "unannotated": 1,
+        "unannotated_rule": "skip",
+    }
+    assert "1 images without annotation left out" in report.to_text()
+    report = score(root / "truth", root / "pred", unannotated="empty", **options)
+    assert report.scores.foreground.iou == 0.5
+    assert report.truth["unannotated_rule"] == "empty"
+    assert "1 images without annotation scored as images without object" in report.to_text()
+
+
+def test_the_rule_is_an_option_of_the_command(saved):
+    root = saved(truth=unannotated_exports()["coco"], pred={"a.png": SQUARE, "b.png": SQUARE})
+    words = ["validate", "--truth", str(root / "truth"), "--pred", str(root / "pred"), "--json"]
+    result = CliRunner().invoke(cli, [*words, "--unannotated", "empty"])
+    assert json.loads(result.stdout)["truth"]["unannotated"] == 1
+    assert json.loads(result.stdout)["scores"]["iou_object"] == 0.5
+    helped = CliRunner().invoke(cli, ["validate", "--help"]).output
+    assert "LABELBOX_API_KEY" in helped
+    assert "Images that nobody annotated are left out and counted" in helped
