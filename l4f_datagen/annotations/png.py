@@ -177,22 +177,15 @@ def _class_shapes(
 
         return draw
 
-    return [
-        ImageShapes(
-            image.name,
-            bundle.subject(image.file),
-            None,
-            [
-                Label(
-                    [
-                        Shape((name,), bundle.subject(image.file), "area", drawer(image.file, code))
-                        for name, code in image.classes.items()
-                    ]
-                )
-            ],
-        )
-        for image in images
-    ]
+    listed = []
+    for image in images:
+        where = bundle.subject(image.file)
+        shapes = [
+            Shape((name,), where, "area", drawer(image.file, number))
+            for name, number in image.classes.items()
+        ]
+        listed.append(ImageShapes(image.name, where, None, [Label(shapes)]))
+    return listed
 
 
 def _is_labelme_mask(name: str) -> bool:

@@ -12,7 +12,7 @@ the object, which areas are not scored; it draws the shapes and lets several ann
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -198,55 +198,38 @@ def is_void(name: str, void: frozenset[str]) -> bool:
 
 
 def _choice(source: str, images: Sequence[ImageShapes], options: TruthOptions) -> Choice:
+    """Pick the foreground classes and the void ones among the names of a set."""
     shapes = [shape for image in images for label in image.labels for shape in label.shapes]
     drawable = {"area", "crowd", "unread"} | ({"box"} if options.boxes == "fill" else set())
     known = {name for shape in shapes for name in names_of(shape)}
-    with_area = {n for s in shapes if s.kind in drawable for n in names_of(s)}
-    wanted, void = chosen_names(source, known, with_area, options)
-    taken = [shape for shape in shapes if not wanted.isdisjoint(names_of(shape))]
-    if not any(shape.kind != "other" for shape in taken):
-        held = "boxes or points only" if shapes else "no object at all"
-        raise AnnotationRefused(
-            source, f"{held}: an empty truth", "draw polygons or masks, or give --boxes fill"
-        )
-    return Choice(wanted, void)
-
-
-def chosen_names(
-    source: str, known: set[str], with_area: set[str], options: TruthOptions
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Pick the foreground classes and the void ones among the names of a set.
-
-    Raises:
-        AnnotationRefused: a name that does not occur, or several classes and no choice.
-    """
+    with_area = {name for s in shapes if s.kind in drawable for name in names_of(s)}
     void = frozenset(composed(name) for name in options.ignore_category)
     wanted = frozenset(composed(name) for name in options.category)
-    objects = {
-        name
-        for name in with_area
-        if not is_void(name, void) and name.strip().lower() not in BACKGROUND_NAMES
-    }
     for flag, names in (("--category", wanted - {"*"}), ("--ignore-category", void)):
         missing = sorted(names - known)
         if missing:
-            raise AnnotationRefused(
-                source,
-                f"no object of category {missing[0]!r:.60}",
-                f"choose {flag} from {_listed(known)}",
-            )
-    if wanted and wanted != {"*"}:
-        return wanted, void
-    if len(objects) > 1 and not wanted:
-        raise AnnotationRefused(
-            source,
-            f"{len(objects)} categories and no choice",
-            f"choose --category from {_listed(objects)}, or '*' for all of them",
+            problem = f"no object of category {missing[0]!r:.60}"
+            raise AnnotationRefused(source, problem, f"choose {flag} from {_listed(known)}")
+    if not wanted or wanted == {"*"}:
+        objects = frozenset(
+            name
+            for name in with_area
+            if not is_void(name, void) and name.strip().lower() not in BACKGROUND_NAMES
         )
-    return frozenset(objects), void
+        if len(objects) > 1 and not wanted:
+            problem = f"{len(objects)} categories and no choice"
+            remedy = f"choose --category from {_listed(objects)}, or '*' for all of them"
+            raise AnnotationRefused(source, problem, remedy)
+        wanted = objects
+    choice = Choice(wanted, void)
+    if not any(shape.kind != "other" and choice.takes(shape) for shape in shapes):
+        held = "boxes or points only" if shapes else "no object at all"
+        remedy = "draw polygons or masks, or give --boxes fill"
+        raise AnnotationRefused(source, f"{held}: an empty truth", remedy)
+    return choice
 
 
-def _listed(names: set[str]) -> str:
+def _listed(names: Set[str]) -> str:
     shown = ", ".join(f"{name!r:.60}" for name in sorted(names)[:12])
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
@@ -274,16 +257,13 @@ def _item(
         taken = [shape for shape in label.shapes if choice.takes(shape) and shape.kind != "other"]
         for shape in taken:
             if shape.kind == "unread":
-                raise AnnotationRefused(
-                    shape.subject, shape.problem, "draw it as a polygon or mask"
-                )
+                remedy = "draw it as a polygon or mask"
+                raise AnnotationRefused(shape.subject, shape.problem, remedy)
         boxes = [shape for shape in taken if shape.kind == "box"]
         if boxes and len(boxes) == len(taken) and options.boxes != "fill":
-            raise AnnotationRefused(
-                boxes[0].subject,
-                f"{boxes[0].categories[0]!r:.60} is only boxed on image {image.name}",
-                "draw a polygon or mask, or give --boxes fill",
-            )
+            problem = f"{boxes[0].categories[0]!r:.60} is only boxed on image {image.name}"
+            remedy = "draw a polygon or mask, or give --boxes fill"
+            raise AnnotationRefused(boxes[0].subject, problem, remedy)
         used = [shape for shape in label.shapes if shape.kind in drawable]
         if not layered:
             used = [shape for shape in used if choice.takes(shape) or choice.ignores(shape)]

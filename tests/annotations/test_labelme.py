@@ -87,16 +87,12 @@ def test_the_size_comes_from_the_embedded_image_when_it_is_not_told(tmp_path, sq
     [
         (document(3), "shape 1: no record"),
         (document(shape(label=None)), "shape 1: label None"),
-        (document(shape(points=[[1, 2]])), "1 distinct points"),
         (document(shape(points=[[1, 2], [3, float("nan")], [4, 5]])), "coordinate nan"),
-        (document(shape(points=[[1, 2]], shape_type="circle")), r"points \[\[1, 2\]\]"),
-        (document(shape(points=[[1, 2], [3, "x"]], shape_type="circle")), "finite numbers"),
         (document(shape(points=[[0, 0], [1, 1]], shape_type="mask")), "no base64 image"),
         (
             document(shape(points=[[0, 0], [1, 1]], shape_type="mask", mask="AAAA")),
             "is not a readable image",
         ),
-        (document(shape(points=[[1, 1], [1, 1]], shape_type="rectangle")), "boxes or points only"),
         (document(shape(), imageHeight="20"), "height '20'"),
         (document(shape(), imagePath="../.."), "leads out"),
         (document(shape(), shapes={}), "`shapes` is no list"),
