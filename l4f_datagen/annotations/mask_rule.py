@@ -75,6 +75,8 @@ class MaskRule:
         void = self.void
         if self.value.kind == "id" and self.value.number != VOID_LEVEL and planes.top == 255:
             void = [*void, MaskValue("id", VOID_LEVEL)]
+        if not void:
+            return None
         ignore = np.zeros(planes.size_hw, np.bool_)
         for value in void:
             found = _equals(planes, value)
@@ -118,7 +120,9 @@ class MaskRule:
         tally: Counter[str],
     ) -> Mask:
         scored = levels if ignore is None else levels[~ignore]
-        used, counts = np.unique(scored, return_counts=True)
+        histogram = np.bincount(scored.reshape(-1))
+        used = np.flatnonzero(histogram)
+        counts = histogram[used]
         top = planes.top
         white = int(counts[used == top].sum())
         strays = int(counts[(used != 0) & (used != top)].sum())
