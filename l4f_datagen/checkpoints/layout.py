@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import labels4free, nvlabs, state_dicts, tensorflow
 from .containers import Container
-from .native import Native, read_metadata
+from .native import FORMAT, Native, read_metadata
 from .pickle_machine.source import ByteSource
 from .shapes import agreed_clamp
 from .stand_ins import ModuleRecord
@@ -172,7 +172,8 @@ def checkpoint_kind(source: ByteSource, container: Container) -> str:
 
 
 def _is_native(container: Container) -> bool:
-    return container.metadata is not None and "format" in container.metadata
+    # Other programs write a "format" as well, mostly "pt".
+    return container.metadata is not None and container.metadata.get("format") == FORMAT
 
 
 def _native(source: ByteSource, container: Container, kind: str) -> Layout:

@@ -205,15 +205,15 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
         raise source.refuse(f"has metadata that cannot be read ({error})") from None
 
 
-LICENCE_FIELDS = {"name": str, "link": str, "commercial": bool}
-
-
 def _licence(value: object) -> Licence:
-    if not isinstance(value, dict):
-        raise ValueError("a licence that is no object")
-    if {name: type(field) for name, field in value.items()} != LICENCE_FIELDS:
+    if not isinstance(value, dict) or set(value) != {"name", "link", "commercial"}:
         raise ValueError("a licence without name, link and commercial")
-    return Licence(**value)
+    name, link, commercial = value["name"], value["link"], value["commercial"]
+    if not isinstance(name, str) or not isinstance(link, str | None):
+        raise ValueError("a licence whose name or link is no text")
+    if not isinstance(commercial, bool | None):
+        raise ValueError("a licence whose commercial is neither true nor false")
+    return Licence(name, link, commercial)
 
 
 def write_safetensors(

@@ -146,8 +146,7 @@ def _check_square(source: ByteSource, entries: Entries, shapes: Shapes) -> None:
 
 def _as_rgb(source: ByteSource, entries: Entries, shapes: Shapes) -> tuple[Entries, int]:
     """Return entries whose layers to RGB have three channels, and how many the file has."""
-    keys = [key for key in shapes if ".torgb." in key and not key.endswith("affine.weight")]
-    keys = [key for key in keys if not key.endswith("affine.bias")]
+    keys = [key for key in shapes if re.fullmatch(r".*\.torgb\.(weight|bias)", key)]
     found = {shapes[key][0] for key in keys if shapes[key]}
     if found == {1}:
         three = {key: replace(entries[key], change=_repeated(entries[key].change)) for key in keys}

@@ -58,6 +58,11 @@ def test_generators_come_back_bit_for_bit(tmp_path: Path, foreign: ModuleType) -
     assert not any(parameter.requires_grad for parameter in built.parameters())
 
 
+def test_a_licence_may_leave_things_open(tmp_path: Path, foreign: ModuleType) -> None:
+    path = _save(tmp_path / "g.safetensors", foreign.make_generator(), licence=Licence("mine"))
+    assert open_generator(path).licence == Licence("mine", None, None)
+
+
 def test_the_users_library_reads_our_files(tmp_path: Path, foreign: ModuleType) -> None:
     generator = foreign.make_generator()
     path = _save(tmp_path / "g.safetensors", generator, licence=NVIDIA_STYLEGAN2, half=True)
@@ -170,7 +175,7 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ({"format": "other"}, "safetensors file of another program"),
+        ({"format": "pt"}, r"holds mapping\.fc\.0\.(bias|weight), for which"),
         ({"version": "2"}, "format version '2'; install a newer"),
         ({"version": None}, "format version 'None'"),
         ({"kind": "alpha"}, "holds 'alpha', expected 'generator'"),
@@ -182,9 +187,10 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
         ({"spec": '{"conv_clamp": -1}'}, "conv_clamp -1"),
         ({"spec": '{"conv_clamp": "x"}'}, "conv_clamp x"),
         ({"spec": '{"conv_clamp": true}'}, "conv_clamp True"),
-        ({"licence": "[]"}, "licence that is no object"),
+        ({"licence": "[]"}, "licence without name"),
         ({"licence": '{"name": "x"}'}, "licence without name"),
-        ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "licence without name"),
+        ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "neither true nor false"),
+        ({"licence": '{"name": "x", "link": 3, "commercial": true}'}, "name or link is no text"),
         ({"training": "3"}, "spec or training is no object"),
     ],
 )

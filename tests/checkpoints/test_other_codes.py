@@ -57,7 +57,8 @@ PLACES: dict[str, Callable[[ModuleType, Path, Generator], Path]] = {
 
 
 def _safe(path: Path, state: dict[str, Tensor]) -> Path:
-    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
     return path
 
 
