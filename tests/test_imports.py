@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,8 +71,13 @@ def test_every_public_name_has_a_home():
     import l4f_datagen
 
     names = dir(l4f_datagen)
-    assert "make_dataset" in names
-    for name in names:
+    assert l4f_datagen.__version__ == version("l4f-datagen")
+    for name in set(names) - {"__version__"}:
         assert getattr(l4f_datagen, name).__name__ == name
+    # What type checkers see is what there is, and all of it is documented.
+    typed = re.findall(r" as (\w+)$", Path(l4f_datagen.__file__).read_text(), re.MULTILINE)
+    assert sorted([*typed, "__version__"]) == names
+    docs = (REPOSITORY / "docs" / "api.md").read_text()
+    assert [name for name in typed if name not in docs] == []
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         l4f_datagen.nonsense  # noqa: B018

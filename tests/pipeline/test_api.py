@@ -5,16 +5,14 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import L4FError
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.pipeline.samples import samples
+from l4f_datagen.pipeline.api import make_dataset, samples
 from l4f_datagen.recipe import check_recipe
 
 
 def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path):
     recipe = check_recipe(tiny_recipe, "test")
     out = tmp_path / "out"
-    make_dataset(MakeConfig(recipe, out, 20, "attempts", device="cpu"))
+    make_dataset(recipe, out, 20, count="attempts", device="cpu")
     rows = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
     found = samples(recipe, device="cpu")
     for row, sample in zip(rows, found, strict=False):
@@ -44,3 +42,11 @@ def test_one_psi_is_a_number(tiny_recipe):
 def test_what_makes_no_plan_is_refused_at_once(tiny_recipe, seeds, psi):
     with pytest.raises(L4FError):
         samples(check_recipe(tiny_recipe, "test"), seeds, psi, device="cpu")
+
+
+def test_the_name_of_a_domain_is_enough(tmp_path):
+    [sample] = samples("toy-cars", [7], 0.7, device="cpu", offline=True)
+    assert (sample.key, sample.image.shape) == ("psi0700-seed0000007", (64, 64, 3))
+    manifest = make_dataset("toy-cars", str(tmp_path / "cars"), 1, count="attempts", offline=True)
+    assert manifest["counts"]["attempted"] == 1
+    assert (tmp_path / "cars" / "report.html").exists()

@@ -1,17 +1,22 @@
-"""Samples one by one in Python: image, soft alpha, mask and scores, without a dataset folder."""
+"""The main job from Python: samples one by one, or a whole dataset, by a domain's name."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from l4f_datagen.core.sample import Sample
+from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import filtered
+from l4f_datagen.pipeline.make import make_dataset as run_make
 from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.rendering.plan import sweep_of
 
 
 def samples(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     seeds: str | Iterable[int] | None = None,
     psi: float | Sequence[float] | None = None,
     *,
@@ -24,7 +29,7 @@ def samples(
     returns; samples are then rendered a block at a time, as they are asked for.
 
     Args:
-        recipe: resolved.
+        recipe: resolved, or a domain or file for ``load_recipe``.
         seeds: ranges such as "0-99,120" or numbers, used for every psi; None: those of the recipe,
             as many as are asked for.
         psi: truncations, in turn; None: those of the recipe.
@@ -44,13 +49,37 @@ def samples(
     if seeds is not None:
         text = seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
         changes |= {"seeds": text, "same_seeds": True}
-    data = recipe.model_dump(mode="json")
-    recipe = check_recipe(data | {"sampling": data["sampling"] | changes}, "samples")
-    plan = sweep_of(recipe.sampling)
-    networks = obtain_networks(recipe, device, offline=offline)
-    renderer = networks.renderer
+    data = _resolved(recipe).model_dump(mode="json")
+    changed = check_recipe(data | {"sampling": data["sampling"] | changes}, "samples")
+    plan = sweep_of(changed.sampling)
+    renderer = obtain_networks(changed, device, offline=offline).renderer
     return chain.from_iterable(
         block
         for shard in range(plan.num_shards)
-        for block in filtered(map(renderer.render, plan.shard(shard)), recipe)
+        for block in filtered(map(renderer.render, plan.shard(shard)), changed)
     )
+
+
+def make_dataset(
+    recipe: Recipe | str | Path, out: Path | str, n: int, **options: Any
+) -> dict[str, Any]:
+    """Make a labelled dataset, or go on with one, as ``l4f-datagen make`` does.
+
+    Args:
+        recipe: resolved, or a domain or file for ``load_recipe``.
+        out: folder of the dataset, or the URL of a place such as ``s3://bucket/cars``.
+        n: how many accepted samples.
+        options: fields of ``MakeConfig``, such as ``count``, ``device``, ``overwrite``.
+
+    Returns:
+        The manifest: counts, scores, provenance, and the hashes of all files.
+
+    Raises:
+        L4FError: from any stage, in words and with the exit code of its class.
+    """
+    is_url = isinstance(out, str) and "://" in out
+    return run_make(MakeConfig(_resolved(recipe), out if is_url else Path(out), n, **options))
+
+
+def _resolved(recipe: Recipe | str | Path) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
