@@ -415,7 +415,7 @@ class TestHash:
     def test_every_setting_is_sorted_into_one_of_the_two(self):
         training = {name for name in leaves(self.BASE) if name.startswith("alpha.training.")}
         weights = {"generator.weights", "alpha.weights", "alpha.lowest_resolution"}
-        weights |= {"alpha.background_path", "alpha.background_shuffled"}
+        weights |= {"alpha.background_path", "alpha.background_shuffled", "alpha.fit"}
         weights |= {"sampling.latents", "sampling.latent_space", "output.composites_folder"}
         weights |= {f"output.split.{name}" for name in ("train", "val", "test")}
         assert set(leaves(self.BASE)) == set(DECIDES) | training | weights
