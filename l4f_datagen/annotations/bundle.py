@@ -206,7 +206,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a file, folder or zip for reading.
 
     Raises:
-        AnnotationRefused: it does not exist, cannot be read, is empty, or is a hostile zip.
+        AnnotationRefused: it does not exist, cannot be read, is empty, or is an unsafe zip.
     """
     source = str(path)
     if path.is_dir():
@@ -268,7 +268,7 @@ def _check_printable(name: str, source: str) -> None:
     """Refuse names that would break a terminal or a report."""
     if not printable(name):
         raise AnnotationRefused(
-            source, f"file name {name!r:.60} is no plain UTF-8 text", "rename the file"
+            source, f"file name {name!r:.60} is not plain UTF-8 text", "rename the file"
         )
 
 

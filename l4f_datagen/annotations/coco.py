@@ -61,7 +61,7 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     categories = _categories(data, subject)
     records = data.get("annotations", [])
     if not isinstance(records, list):
-        raise AnnotationRefused(subject, "`annotations` is no list", "export the file again")
+        raise AnnotationRefused(subject, "`annotations` is not a list", "export the file again")
     seen: set[object] = set()
     for position, record in enumerate(records):
         where = f"{subject} annotation {_shown_id(record, position)}"
@@ -107,7 +107,7 @@ def _images(data: dict[str, Any], subject: str) -> dict[object, ImageShapes]:
 def _categories(data: dict[str, Any], subject: str) -> dict[object, str]:
     records = data.get("categories")
     if not isinstance(records, list):
-        raise AnnotationRefused(subject, "`categories` is no list", "export the file again")
+        raise AnnotationRefused(subject, "`categories` is not a list", "export the file again")
     names: dict[object, str] = {}
     for position, record in enumerate(records):
         where = f"{subject} category {_shown_id(record, position)}"
@@ -177,7 +177,7 @@ def _parts_drawer(parts: list[Any], where: str, tally: Counter[str]) -> Drawer:
         mask = np.zeros(size_hw, np.bool_)
         for part in parts:
             if not isinstance(part, list) or len(part) % 2:
-                problem = "a polygon that is no list of x, y, x, y ..."
+                problem = "a polygon that is not a list of x, y, x, y ..."
                 raise AnnotationRefused(where, problem, "export it again")
             pairs = list(zip(*[iter(numbers(part, where, "polygon coordinate"))] * 2, strict=True))
             if len(set(pairs)) < 3:

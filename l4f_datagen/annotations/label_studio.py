@@ -35,7 +35,7 @@ from l4f_datagen.io.photo import SUFFIXES
 
 UPLOAD = re.compile(r"(upload/(?:\d+/)?)[0-9a-f]{8}-")  # the server's prefix of uploaded files
 AREA_KEYS = ("points", "vertices", "rle", "imageDataURL", "radiusX", "width")
-# Regions that are no areas, and results that are no regions.
+# Kinds of regions and results that are not areas.
 NO_AREAS = ("keypoint", "vector", "choices", "text", "rating", "number", "taxonomy", "relation",
             "pairwise", "datetime", "ranker", "labels", "hypertext", "reactcode")  # fmt: skip
 
@@ -90,14 +90,14 @@ def _annotations(
 ) -> list[tuple[list[dict[str, Any]], Status]]:
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(annotations, list):
-        raise AnnotationRefused(subject, "`annotations` is no list", "export the project again")
+        raise AnnotationRefused(subject, "`annotations` is not a list", "export the project again")
     if isinstance(task.get("predictions"), list):
         tally["predictions of a model not read"] += len(task["predictions"])
     kept = []
     for annotation in annotations:
         result = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(result, list) or any(not isinstance(one, dict) for one in result):
-            raise AnnotationRefused(subject, "`result` is no list of regions", "export it again")
+            raise AnnotationRefused(subject, "`result` is not a list of regions", "export it again")
         kept.append((result, _status(annotation)))
     return kept
 

@@ -65,12 +65,12 @@ def _image(row: dict[str, Any], subject: str, files: MaskFiles, tally: Counter[s
     image = ImageShapes(image_name(fields, subject), subject, media_size(media, subject))
     projects = row.get("projects") if row.get("projects") is not None else {}
     if not isinstance(projects, dict):
-        raise AnnotationRefused(subject, "`projects` is no object", "export the labels again")
+        raise AnnotationRefused(subject, "`projects` is not an object", "export the labels again")
     on_map = any(word in str(media).lower() for word in ("epsg", "tile", "tms", "geo"))
     for project in projects.values():
         labels = project.get("labels", []) if isinstance(project, dict) else None
         if not isinstance(labels, list):
-            raise AnnotationRefused(subject, "`labels` is no list", "export the labels again")
+            raise AnnotationRefused(subject, "`labels` is not a list", "export the labels again")
         details = project.get("project_details")
         rework = isinstance(details, dict) and details.get("workflow_status") == "IN_REWORK"
         references = [_details(label).get("benchmark_reference_label") for label in labels]
@@ -177,7 +177,7 @@ def labelled_objects(
     """
     objects = label.get("objects", [])
     if not isinstance(objects, list):
-        raise AnnotationRefused(subject, "`objects` is no list", "export the labels again")
+        raise AnnotationRefused(subject, "`objects` is not a list", "export the labels again")
     for number, record in enumerate(objects, 1):
         if not isinstance(record, dict):
             raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")

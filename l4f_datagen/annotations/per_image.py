@@ -31,7 +31,7 @@ from l4f_datagen.core.errors import AnnotationRefused
 
 MAX_PNG_BYTES = 64 << 20  # of one unpacked bitmap
 POLYGONS = ("polygon", "oriented_rectangle", "", None)
-GROUP = "group"  # of Cityscapes: `cargroup` is an area of cars that nobody told apart
+GROUP = "group"  # of Cityscapes: `cargroup` is one area of several cars
 
 Reading = Callable[[Any, str, str, Counter[str]], ImageShapes]  # data, file name, subject, tally
 
@@ -78,7 +78,7 @@ def read_labelme(bundle: Bundle, options: TruthOptions) -> TruthSet:
 
 def _labelme(data: dict[str, Any], name: str, subject: str, tally: Counter[str]) -> ImageShapes:
     if not isinstance(data.get("shapes"), list):
-        raise AnnotationRefused(subject, "`shapes` is no list", "save it with LabelMe again")
+        raise AnnotationRefused(subject, "`shapes` is not a list", "save it with LabelMe again")
     shapes = [
         _labelme_shape(record, f"{subject} shape {n}", tally)
         for n, record in enumerate(data["shapes"], 1)
@@ -163,7 +163,7 @@ def read_cityscapes(bundle: Bundle, options: TruthOptions) -> TruthSet:
 def _cityscapes(data: dict[str, Any], name: str, subject: str, tally: Counter[str]) -> ImageShapes:
     objects = data.get("objects")
     if not isinstance(objects, list):
-        raise AnnotationRefused(subject, "`objects` is no list", "copy the file again")
+        raise AnnotationRefused(subject, "`objects` is not a list", "copy the file again")
     shapes = []
     for number, record in enumerate(objects, 1):
         where = f"{subject} object {number}"
@@ -337,7 +337,7 @@ def _xml_shape(element: Element, where: str, tally: Counter[str]) -> Shape:
         ]
     except ValueError as error:
         raise AnnotationRefused(
-            where, "a coordinate that is no number", "export it again"
+            where, "a coordinate that is not a number", "export it again"
         ) from error
     if points:
         return Shape((category,), where, "area", outline(points, where, tally))

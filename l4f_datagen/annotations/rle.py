@@ -83,7 +83,7 @@ def integer_runs(counts: object, subject: str) -> NDArray[np.int64]:
         raise AnnotationRefused(subject, "no run lengths", "export the mask again")
     if any(type(run) is not int or not -1 <= run < 1 << 40 for run in counts):
         raise AnnotationRefused(
-            subject, "run lengths that are no whole numbers", "export the mask again"
+            subject, "run lengths that are not whole numbers", "export the mask again"
         )
     return np.asarray(counts, np.int64)
 
@@ -154,7 +154,9 @@ def decode_brush(rle: object, size_hw: Size, subject: str) -> Mask:
     if not isinstance(rle, list) or not rle:
         raise AnnotationRefused(subject, "a brush without an RLE", "export it again")
     if any(type(byte) is not int or not 0 <= byte <= 255 for byte in rle):
-        raise AnnotationRefused(subject, "a brush RLE that is no list of bytes", "export it again")
+        raise AnnotationRefused(
+            subject, "a brush RLE that is not a list of bytes", "export it again"
+        )
     height, width = size_hw
     bits = _Bits(np.asarray(rle, np.uint8), subject)
     words, word_size = bits.number(32), bits.number(5) + 1

@@ -4,11 +4,11 @@ A reader lists, for each image, its labels (one an annotator) and their shapes. 
 the rules that hold for every format: which labels count, which images are annotated, which class is
 the object, which areas are not scored; it draws the shapes and lets several annotators vote.
 
-- A label that was skipped, cancelled or rejected in review is no annotator. Where a label is marked
+- A label that was skipped, cancelled or rejected in review does not count. Where a label is marked
   as reference (benchmark, ground truth), the others of its image are not used.
 - An image without a label that counts is not annotated: left out, or empty truth if asked for. A
   label without a single object is an annotator who saw nothing: empty truth.
-- Areas of a void class are not scored; areas named background are no object.
+- Areas of a void class are not scored; areas named background are not the object.
 """
 
 from collections import Counter
@@ -243,7 +243,7 @@ def _count_unused(
             tally["points, lines or other objects without an area skipped"] += 1
         elif choice.takes(shape):
             if shape.kind == "box":
-                tally["boxes filled" if filled else "boxes skipped: a box is no outline"] += 1
+                tally["boxes filled" if filled else "boxes skipped: a box is not an outline"] += 1
         elif not choice.ignores(shape):
             tally["objects of other categories are background"] += 1
 

@@ -78,7 +78,7 @@ def read_via(bundle: Bundle, options: TruthOptions) -> TruthSet:
         regions = record.get("regions")
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(regions, list):
-            raise AnnotationRefused(subject, "`regions` is no list", "export it again")
+            raise AnnotationRefused(subject, "`regions` is not a list", "export it again")
         name = checked_name(record.get("filename"), subject)
         image = images.setdefault(name, ImageShapes(name, subject, _size_of(bundle, files, name)))
         shapes = [
@@ -237,7 +237,7 @@ def read_createml(bundle: Bundle, options: TruthOptions) -> TruthSet:
     for subject, record in bundle.rows(name):
         records = record.get("annotations") if isinstance(record, dict) else None
         if not isinstance(records, list):
-            raise AnnotationRefused(subject, "`annotations` is no list", "export it again")
+            raise AnnotationRefused(subject, "`annotations` is not a list", "export it again")
         shapes = []
         for number, one in enumerate(records, 1):
             where = f"{subject} box {number}"

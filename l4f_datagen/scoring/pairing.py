@@ -74,7 +74,7 @@ def pair_names(
     Args:
         truth: names of annotated images, each to be found among the predictions.
         predicted: names of predicted masks.
-        left_out: names of images without annotation: predictions of these are no surplus.
+        left_out: names of images without annotation: predictions of these may be left over.
         rule: one of the rules of this module, or ``auto``.
         offset: truth number minus prediction number; None finds it. Giving one means ``number``.
         allow_unused: predictions without truth are fine. None: fine when paired by key, where the

@@ -137,11 +137,11 @@ def test_rotten_member_bytes_are_refused(tmp_path):
 
 
 def test_names_that_would_break_a_terminal_are_refused(tmp_path):
-    with pytest.raises(AnnotationRefused, match="is no plain UTF-8 text"):
+    with pytest.raises(AnnotationRefused, match="is not plain UTF-8 text"):
         open_bundle(write_zip(tmp_path / "z.zip", {"a\x1b[31m.png": "x"}))
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a\n.png").write_bytes(b"x")
-    with pytest.raises(AnnotationRefused, match=r"file name 'a\\n\.png' is no plain"):
+    with pytest.raises(AnnotationRefused, match=r"file name 'a\\n\.png' is not plain"):
         open_bundle(tmp_path / "d")
 
 

@@ -122,18 +122,18 @@ def test_boxes_are_refused_or_filled_on_request(tmp_path):
     np.testing.assert_array_equal(truth[0].load().mask, square())
     assert truth.notes() == ["1 boxes filled"]
     both = opened(tmp_path, dataset(annotations=[annotation(), {**box, "id": 2}]))
-    assert both.notes() == ["1 boxes skipped: a box is no outline"]
+    assert both.notes() == ["1 boxes skipped: a box is not an outline"]
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"images": []}, "annotation id 1: image_id 1 is not listed"),
-        ({"annotations": {}}, "`annotations` is no list"),
+        ({"annotations": {}}, "`annotations` is not a list"),
         ({"categories": [{"id": 1}]}, "category id 1: no `name`"),
         ({"annotations": [annotation(), annotation()]}, "annotation id 1: the id is used twice"),
-        ({"annotations": [annotation(segmentation=[[1, 2, 3]])]}, "no list of x, y, x, y"),
-        ({"annotations": [annotation(segmentation=[SQUARE, 3])]}, "no list of x, y, x, y"),
+        ({"annotations": [annotation(segmentation=[[1, 2, 3]])]}, "not a list of x, y, x, y"),
+        ({"annotations": [annotation(segmentation=[SQUARE, 3])]}, "not a list of x, y, x, y"),
         (
             {"annotations": [annotation(segmentation=[[1, 2, float("nan"), 4, 5, 6]])]},
             "annotation id 1: polygon coordinate nan",

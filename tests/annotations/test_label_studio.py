@@ -62,8 +62,8 @@ def overflow():
     [
         (None, "a brush without an RLE"),
         ([], "a brush without an RLE"),
-        ([1, 300], "no list of bytes"),
-        ([1, True], "no list of bytes"),
+        ([1, 300], "not a list of bytes"),
+        ([1, True], "not a list of bytes"),
         ([1, 2], "a brush RLE that is cut"),
         (brush(np.ones((3, 3), bool)), "36 words of 8 bits for 2 x 2 RGBA pixels"),
         (brush(np.ones((2, 2), bool))[:-1], "is cut"),
@@ -195,7 +195,7 @@ def test_old_completions_are_annotations(tmp_path, square):
     ("data", "match"),
     [
         ([task([polygon()]), 3], "task 2: no record"),
-        ([{"data": {"image": "a"}, "annotations": [{}]}], "`result` is no list of regions"),
+        ([{"data": {"image": "a"}, "annotations": [{}]}], "`result` is not a list of regions"),
         ([task([{**polygon(), "value": 3}])], "region 1: no `value` and `type`"),
         ([task([{**polygon(), "image_rotation": 90}])], "region 1: the image was rotated"),
         ([task([polygon(), {**polygon(), "original_width": 31}])], "images of different sizes"),

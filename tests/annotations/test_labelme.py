@@ -95,7 +95,7 @@ def test_the_size_comes_from_the_embedded_image_when_it_is_not_told(tmp_path, sq
         ),
         (document(shape(), imageHeight="20"), "height '20'"),
         (document(shape(), imagePath="../.."), "leads out"),
-        (document(shape(), shapes={}), "`shapes` is no list"),
+        (document(shape(), shapes={}), "`shapes` is not a list"),
     ],
 )
 def test_broken_files_are_named(tmp_path, one, match):

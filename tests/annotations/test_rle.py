@@ -44,8 +44,8 @@ def test_lists_run_down_the_columns_for_coco_and_along_the_rows_for_cvat(seed):
     [
         ({"size": [2, 2], "counts": [1, 2]}, "cover 3 of 2 x 2 = 4 pixels"),
         ({"size": [2, 2], "counts": [5, -1]}, "below 0 or above the image"),
-        ({"size": [2, 2], "counts": [1.5, 2.5]}, "no whole numbers"),
-        ({"size": [2, 2], "counts": [True, 3]}, "no whole numbers"),
+        ({"size": [2, 2], "counts": [1.5, 2.5]}, "not whole numbers"),
+        ({"size": [2, 2], "counts": [True, 3]}, "not whole numbers"),
         ({"size": [2, 2], "counts": []}, "no run lengths"),
         ({"size": [2, 2], "counts": None}, "no run lengths"),
         ({"size": [2, 2], "counts": ""}, "cut or holds foreign"),
