@@ -146,7 +146,7 @@ def test_sweep_plot_and_report_are_written(run, tiny_flags, annotated, tmp_path)
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["sweep"]["rows"]) == 60
     page = (tmp_path / "page" / "score.html").read_text()
-    assert page.count('alt="picture of') == 6
+    assert page.count('alt="image of') == 6
     assert "<svg" in page
     assert (tmp_path / "p.svg").read_text().startswith("<svg")
 
@@ -168,7 +168,7 @@ def test_the_score_of_a_dataset_is_recorded_in_it(run, tiny_flags, tmp_path):
     assert record["truth"] == "truth"
     page = run("validate", "--truth", truth, "--pred", tmp_path / "data", "--report", "page.html")
     assert page.exit_code == 0, page.output
-    assert (tmp_path / "page.html").read_text().count('alt="picture of') == 4
+    assert (tmp_path / "page.html").read_text().count('alt="image of') == 4
 
 
 @pytest.mark.parametrize(
