@@ -30,7 +30,7 @@ def test_options_become_what_a_job_takes():
         (["--devices", "cpu", "--engine", "ray"], "--devices: given with --engine ray; a cluster"),
         (["--shard", "4/4"], "--shard: expected i/n with i from 0 to n - 1, got '4/4'; write"),
         (["--push", "me/cars", "--shard", "0/4"], "--push: publishes a finished folder, and none"),
-        (["--shard", "0/2", "--overwrite"], "--overwrite: given with --shard, would throw away"),
+        (["--shard", "0/2", "--overwrite"], "--overwrite: given with --shard, would delete"),
     ],
 )
 def test_flags_that_exclude_each_other(tmp_path, flags, said):
