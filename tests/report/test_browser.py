@@ -168,7 +168,8 @@ def test_a_click_opens_the_sample_and_keys_lead_on(opened):
     assert page.locator("dialog").is_visible()
     assert page.inner_text("#sample-title") == first
     assert page.inner_text("#command") == f"l4f-datagen inspect sample . {first} --out ../again"
-    assert page.locator("#views figure").count() == 4
+    assert page.locator("#views figure").count() == 2
+    assert page.evaluate("location.hash") == f"#{first}"
     links = page.eval_on_selector_all("#sample-size a", "all => all.map(a => a.href)")
     assert [link.rpartition("/")[2] for link in links] == [f"{first}.png"] * 3
     page.keyboard.press("ArrowRight")
@@ -179,6 +180,36 @@ def test_a_click_opens_the_sample_and_keys_lead_on(opened):
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
     assert page.evaluate("document.activeElement.dataset.key") == second
+
+
+def test_the_slider_blends_image_matte_mask_and_cut_out(opened):
+    page, _ = opened()
+    page.locator("#accepted .card").first.click()
+    seen = set()
+    for at, word in enumerate(("image", "alpha", "mask", "cutout")):
+        page.locator("#blend").fill(str(at))
+        assert page.locator("#blend").get_attribute("aria-valuetext") == word
+        seen.add(page.locator("#stack").screenshot())
+    assert len(seen) == 4
+    title = page.inner_text("#sample-title")
+    page.locator("#blend").press("ArrowLeft")  # moves the slider, not to another sample
+    assert page.inner_text("#sample-title") == title
+    assert float(page.locator("#blend").input_value()) < 3
+
+
+def test_an_address_opens_its_sample_and_arrows_go_through_the_gallery(opened):
+    page, _ = opened()
+    first, second, *_, last = keys(page)
+    page.evaluate("limits.accepted = 5; draw()")
+    page.evaluate(f"location.hash = '{last}'")
+    page.locator("dialog[open]").wait_for()
+    assert page.inner_text("#sample-title") == last
+    page.keyboard.press("Escape")
+    page.locator(f"[data-key='{first}']").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.key") == second
+    page.evaluate("location.hash = 'no-such-key'")
+    assert not page.locator("dialog").is_visible()
 
 
 def test_rejected_samples_without_pictures_still_open(opened):
