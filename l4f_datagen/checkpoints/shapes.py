@@ -32,6 +32,7 @@ RGB_LAYERS = [f"b{side}.torgb" for side in SIDES]
 MAX_MAPPING_LAYERS = 64
 MAX_CLAMP = 1e9  # beyond, float32 activations would not be finite long before
 OPTIONAL = re.compile(r"w_avg|.*\.noise_const")
+MAX_WIDTH = 1 << 16  # 128 times the widest network published
 LISTED = 4  # names that a message shows
 REMEDY = "give a complete StyleGAN2 checkpoint"
 
@@ -260,6 +261,10 @@ def _sizes(
     if len(shapes[key]) != count:
         name, shape = entries[key].name, list(entries[key].stored.shape)
         raise source.refuse(f"{name} has the shape {shape}, expected {count} sizes", REMEDY)
+    if max(shapes[key]) > MAX_WIDTH:
+        name, shape = entries[key].name, list(entries[key].stored.shape)
+        problem = f"{name} has the shape {shape}, expected at most {MAX_WIDTH} channels"
+        raise source.refuse(problem, REMEDY)
     return shapes[key]
 
 

@@ -14,13 +14,8 @@ from l4f_datagen.models.layers import ACT_GAIN, LEAKY_SLOPE, EqualLinear, blur, 
 class EqualConv2d(nn.Module):
     """Plain convolution with equalised learning rate, optional halving and leaky ReLU.
 
-    Args:
-        c_in: input channels.
-        c_out: output channels.
-        kernel: 1 or 3.
-        down: halve the resolution.
-        activate: add a bias, then leaky ReLU times sqrt(2).
-        scale: factor on the output.
+    ``kernel`` is 1 or 3; ``down`` halves the resolution; ``activate`` adds a bias and a leaky ReLU
+    times sqrt(2); ``scale`` is a factor on the output.
     """
 
     def __init__(
@@ -86,12 +81,7 @@ def minibatch_stddev(x: Float[Tensor, "batch c h w"], group: int = 4) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Image -> one logit per sample.
-
-    Args:
-        resolution: side of the square image.
-        channels: resolution -> width, for 4, 8, ... resolution.
-    """
+    """Square image -> one logit per sample; ``channels`` is resolution -> width."""
 
     def __init__(self, resolution: int, channels: Mapping[int, int]) -> None:
         super().__init__()

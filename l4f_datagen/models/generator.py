@@ -78,11 +78,9 @@ class Synthesis(NamedTuple):
 
 
 class Half(NamedTuple):
-    """Half precision in the top resolutions alone, where the time goes and the eye sees least.
+    """Half precision (float16 or bfloat16) from the resolution ``lowest`` on; float32 below.
 
-    Attributes:
-        dtype: float16 or bfloat16.
-        lowest: the first resolution that runs in it; the ones below stay float32.
+    The top resolutions take most of the time and show rounding least.
     """
 
     dtype: torch.dtype
@@ -142,9 +140,8 @@ class SynthesisNetwork(nn.Module):
                 (the authors' two background rules; Labels4Free, sec. 3).
             half: run the top resolutions in half precision; features come in it too, the image
                 is summed in float32.
-            mirror_at: left and right change places behind the block of this resolution; the finer
-                layers, their noise mirrored too, finish what is then a mirrored layout. All that
-                is returned belongs to the mirrored image.
+            mirror_at: mirror left and right after the block of this resolution; the finer layers,
+                with mirrored noise, finish a mirrored layout. All that is returned is mirrored.
         """
         noises = iter(noise)
         features: Features = {}
@@ -184,11 +181,7 @@ class SynthesisNetwork(nn.Module):
 
 
 class Generator(nn.Module):
-    """Mapping and synthesis with the stored mean of w.
-
-    Buffers:
-        w_avg: ``w_dim``, where truncation pulls to.
-    """
+    """Mapping and synthesis, with the stored mean of w that truncation pulls to."""
 
     w_avg: Tensor
 
@@ -222,10 +215,8 @@ class Generator(nn.Module):
     ) -> list[Tensor | None]:
         """Return one noise map per layer.
 
-        Args:
-            mode: "const" the checkpoint's buffers, "random" drawn from ``streams`` (one per
-                sample, so that a sample's noise never depends on its batch), "none".
-            streams: the per-sample streams for "random".
+        "const" gives the checkpoint's buffers, "random" draws from ``streams``, one per sample, so
+        that a sample's noise never depends on its batch.
         """
         layers = self.synthesis.layers()
         if mode == "none":

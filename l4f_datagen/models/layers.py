@@ -24,12 +24,8 @@ FP16_CLAMP = 256.0
 class EqualLinear(nn.Module):
     """Fully connected layer with equalised learning rate.
 
-    Args:
-        in_features: width of the input.
-        out_features: width of the output.
-        bias_init: start value of the bias (1 for style affines).
-        lr_multiplier: scale of weight and bias (0.01 in the mapping network).
-        activate: leaky ReLU (0.2) times sqrt(2) on the output.
+    ``lr_multiplier`` scales weight and bias (0.01 in the mapping network); ``bias_init`` is 1 for
+    the affine layers of styles; ``activate`` ends in a leaky ReLU times sqrt(2).
     """
 
     def __init__(
@@ -141,13 +137,8 @@ def bounded(x: Float[Tensor, "batch c h w"], clamp: float | None) -> Float[Tenso
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU and (for some checkpoints) a clamp.
 
-    Args:
-        c_in: input channels.
-        c_out: output channels.
-        w_dim: width of w.
-        resolution: height and width of the output.
-        up: double the resolution first.
-        conv_clamp: bound of the absolute output, None for none. ADA-trained nets really clip.
+    ``resolution`` is that of the output; ``up`` doubles it first; ``conv_clamp`` bounds the
+    absolute output (None: no bound), which networks of NVIDIA's ADA code really reach.
     """
 
     noise_const: Tensor
