@@ -194,3 +194,12 @@ def digests():
 def reference():
     """The networks once more in float64 NumPy (see ``reference.py``)."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reference.py"))))
+
+
+@pytest.fixture
+def cli_run():
+    from click.testing import CliRunner
+
+    from l4f_datagen.cli import cli
+
+    return lambda *arguments: CliRunner().invoke(cli, [str(one) for one in arguments])

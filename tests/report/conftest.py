@@ -91,12 +91,3 @@ def trained():
     pixels = np.random.RandomState(0).randint(0, 256, (64, 106, 3)).astype(np.uint8)
     Image.fromarray(pixels).resize((1060, 640)).save(buffer, "PNG")
     return ORIGIN | {"alpha": ORIGIN["alpha"] | {"run": RUN}}, buffer.getvalue()
-
-
-@pytest.fixture
-def cli_run():
-    from click.testing import CliRunner
-
-    from l4f_datagen.cli import cli
-
-    return lambda *arguments: CliRunner().invoke(cli, [str(one) for one in arguments])

@@ -130,6 +130,7 @@ def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
     assert len(data["samples"]) < len(read_records(made.folder))
 
 
+@pytest.mark.slow
 def test_pictures_of_noise_cannot_break_the_bound():
     noise = np.random.RandomState(0).randint(0, 256, (512, 512, 3)).astype(np.uint8)
     tile = stored_images.encode_tile(

@@ -377,6 +377,7 @@ class TestRestarts:
         assert expected in caplog.text
         assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
+    @pytest.mark.slow
     def test_after_three_failures_it_stops_with_advice(self, trainer_of, collapse_in):
         collapse_in({1, 2, 3})
         expected = (
@@ -396,6 +397,7 @@ class TestRestarts:
         assert not torch.equal(first.alpha.out.weight, second.alpha.out.weight)
         assert torch.equal(again.alpha.out.weight, second.alpha.out.weight)
 
+    @pytest.mark.slow
     def test_a_run_resumed_in_its_second_attempt_ends_alike(
         self, trainer_of, collapse_in, tmp_path
     ):

@@ -79,6 +79,7 @@ def test_what_another_process_trains_is_waited_for_and_used(
     assert not (out / "log.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_from_any_kept_snapshot_it_ends_bit_for_bit_alike(checkpoint, make_part, tmp_path, caplog):
     part = make_part(balance="auto", keep="best", snapshot_interval=2)
     out = tmp_path / "run"
@@ -124,7 +125,9 @@ def test_a_resume_that_was_stopped_is_continued(
     assert f"alpha network is trained already: {out / 'alpha.safetensors'}" in caplog.messages
 
 
-@pytest.mark.parametrize("size", [0, 100, -100])
+@pytest.mark.parametrize(
+    "size", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (100, -100))]
+)
 def test_a_damaged_network_is_made_again(checkpoint, make_part, tmp_path, caplog, size):
     out = tmp_path / "run"
     result = train(checkpoint, make_part(), out)

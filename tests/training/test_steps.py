@@ -65,6 +65,7 @@ def test_attempts_have_other_streams():
     assert len(draws) == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(make_generator, make_part, make_trainer, tmp_path):
     """Two gloo processes with half the batch each end where one with the joint batch ends."""
     values = {"steps": 3, "batch": 8, **AUTO}
