@@ -1,7 +1,7 @@
 """The protocol: pair truth with predictions, score them one by one, say what looks wrong.
 
 `score` is the whole of it for files. `match_truth` and `score_match` take any `Prediction`, so that
-the annotated keys can be rendered anew without files; `score_pairs` takes masks as they come.
+the annotated keys can be rendered again without files; `score_pairs` takes masks as they come.
 """
 
 from collections.abc import Callable, Iterable, Sequence
