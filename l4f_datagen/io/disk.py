@@ -72,7 +72,7 @@ def disk_failure(folder: Path, doing: str, error: OSError) -> L4FError:
     return L4FError(
         os.fspath(folder),
         f"{what} while {doing}",
-        f"{'make room' if full else 'see to the disk'} and run the same command again: it goes on "
+        f"{'make room' if full else 'check the disk'} and run the same command again: it goes on "
         "after the last finished shard",
     )
 

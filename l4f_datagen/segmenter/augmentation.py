@@ -1,7 +1,7 @@
-"""Augmentation: the same pictures as other cameras would have taken them.
+"""Augmentation: the images as other cameras would have taken them.
 
-Every number comes from the stream that is passed in; pixels that a picture does not have get the
-weight 0, so the loss never looks at them.
+Every random number comes from the stream that is passed in; pixels outside an image have the weight
+0, so that the loss ignores them.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ Stream = np.random.RandomState
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a picture may be changed.
+    """How far an image may be changed. All values were chosen once and never tuned.
 
     Attributes:
-        mirror: share of pictures mirrored left to right.
-        moved: share of pictures zoomed and shifted; the others keep every pixel as sharp as it is.
-        zoom: smallest and largest zoom, below 1 the picture gets smaller than its frame.
+        mirror: share of images mirrored left to right.
+        moved: share of images zoomed and shifted; the others stay as sharp as they are.
+        zoom: smallest and largest zoom, below 1 the image is smaller than its frame.
         shift: largest shift, a share of the side.
         gain: smallest and largest factor of a colour, about mid-grey (contrast and colour).
         lift: largest brightness added to a colour, of the range [-1, 1].
-        blurred: share of pictures softened a little.
+        blurred: share of images blurred a little.
         grain: largest standard deviation of the noise, of the range [-1, 1].
     """
 
@@ -46,7 +46,7 @@ def augment(
     stream: Stream,
     how: Augmentation,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return image ``batch 3 h w``, alpha and weight ``batch 1 h w``, each picture changed alone.
+    """Return image ``batch 3 h w``, alpha and weight ``batch 1 h w``, each image changed by itself.
 
     Args:
         image: in [-1, 1]; the result may leave the range a little.
@@ -65,7 +65,7 @@ def move(
     stream: Stream,
     how: Augmentation,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, zoom and shift; the picture's edge goes on where the picture ends, with weight 0."""
+    """Mirror, zoom and shift; beyond the image its edge is repeated, with weight 0."""
     batch = len(image)
     mirrored = stream.rand(batch) < how.mirror
     moved = stream.rand(batch) < how.moved
@@ -98,7 +98,7 @@ def recolour(
 def soften(
     image: Float[Tensor, "batch 3 h w"], stream: Stream, how: Augmentation
 ) -> Float[Tensor, "batch 3 h w"]:
-    """Blur some pictures by a mean over 3 x 3 pixels."""
+    """Blur some images by a mean over 3 x 3 pixels."""
     blurred = torch.from_numpy(stream.rand(len(image), 1, 1, 1) < how.blurred).to(image.device)
     soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return torch.where(blurred, soft, image)
@@ -107,7 +107,7 @@ def soften(
 def add_grain(
     image: Float[Tensor, "batch 3 h w"], stream: Stream, how: Augmentation
 ) -> Float[Tensor, "batch 3 h w"]:
-    """Add noise, of another strength in each picture."""
+    """Add noise, of another strength in each image."""
     strength = stream.uniform(0, how.grain, (len(image), 1, 1, 1)).astype(np.float32)
     # Drawn on the CPU: the same numbers on every device.
     draw = torch.Generator().manual_seed(int(stream.randint(2**31)))

@@ -1,7 +1,7 @@
 """The segmenter: a U-Net with the size it works at, and its file.
 
 An image of any size is scaled until its longer side is the trained size, its aspect kept, and its
-edge is drawn out to the next multiple of the network's stride. The alpha is cut back and scaled to
+edge is repeated up to the next multiple of the network's stride. The alpha is cut back and scaled to
 the image: the object has about the size the network knows, and every pixel gets a value.
 """
 

@@ -72,7 +72,7 @@ class Plan:
         depth: levels of the U-Net.
         learning_rate: the highest; it rises to there in the first fifth and falls as a cosine.
         weight_decay: of AdamW.
-        augmentation: how far pictures are changed.
+        augmentation: how far images are changed.
     """
 
     seed: int = 0

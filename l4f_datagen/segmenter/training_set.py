@@ -1,4 +1,4 @@
-"""The training set: a finished dataset of ``make``, read back from its picture or Parquet files."""
+"""The training set: a finished dataset of ``make``, read back from its image or Parquet files."""
 
 import hashlib
 import io
@@ -26,10 +26,10 @@ CACHE_BYTES = 1 << 30
 
 DAMAGED = "make the dataset again"
 
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What images come as, by their suffix; masks are always PNG."""
 
-KINDS = tuple(sorted(set(PICTURES.values())))
+KINDS = tuple(sorted(set(IMAGE_KINDS.values())))
 HELD_OUT_SHARE = 0.1
 
 Fetch = Callable[[int], tuple[bytes, bytes]]
@@ -50,7 +50,7 @@ class TrainingSet:
         splits: key -> split, where the dataset has several.
         size_hw: of its images, px.
         size: longer side when trained on, px.
-        stride: what both sides are drawn out to a multiple of, px.
+        stride: both sides are padded to a multiple of it, px.
     """
 
     source: str
@@ -98,13 +98,13 @@ class TrainingSet:
     def _decoded(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
         subject = f"{self.source} {self.keys[place]}"
         try:
-            with Image.open(io.BytesIO(data), formats=KINDS) as picture:
-                size_hw = picture.height, picture.width
-                if picture.mode == mode and size_hw == self.size_hw:
-                    return np.asarray(picture)
+            with Image.open(io.BytesIO(data), formats=KINDS) as image:
+                size_hw = image.height, image.width
+                if image.mode == mode and size_hw == self.size_hw:
+                    return np.asarray(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise InputRefused(subject, "is damaged", DAMAGED) from error
-        problem = f"is {picture.width} x {picture.height} {picture.mode}"
+        problem = f"is {image.width} x {image.height} {image.mode}"
         wanted = f"{self.size_hw[1]} x {self.size_hw[0]} {mode}"
         raise InputRefused(subject, f"{problem}, expected {wanted}", DAMAGED)
 
@@ -146,7 +146,7 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
 def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:
     """Give keys and files of ``images/`` and ``masks/``."""
     files = (folder / "images").rglob("*")
-    images = {path.stem: path for path in files if path.suffix in PICTURES}
+    images = {path.stem: path for path in files if path.suffix in IMAGE_KINDS}
     masks = {path.stem: path for path in (folder / "masks").rglob("*.png")}
     keys = sorted(images)
     without = sorted(images.keys() ^ masks.keys())
@@ -168,7 +168,7 @@ def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:
 def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
     """Give keys and cells of ``data/*.parquet``, through a memory map of the datasets library."""
     from datasets import Dataset
-    from datasets import Image as Picture
+    from datasets import Image as ImageFeature
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -178,7 +178,7 @@ def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
             files, cache_dir=str(scratch), columns=["key", "image", "mask"]
         )
         for name in ("image", "mask"):
-            table = table.cast_column(name, Picture(decode=False))
+            table = table.cast_column(name, ImageFeature(decode=False))
         keys = list(table["key"])
     except Exception as error:  # Arrow and the library raise many kinds on damaged files
         raise InputRefused(f"{folder}/data", "holds broken Parquet", DAMAGED) from error
@@ -226,7 +226,7 @@ def held_out(samples: TrainingSet) -> NDArray[np.bool_]:
 def is_held_out(key: str, share: float) -> bool:
     """Whether a sample is for validation: a function of its key alone.
 
-    Hashed is the seed at the key's end: its pictures at several psi show nearly the same object.
+    Hashed is the seed at the key's end: its images at several psi show nearly the same object.
     """
     digest = hashlib.sha256(key.rpartition("-")[2].encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
@@ -234,8 +234,8 @@ def is_held_out(key: str, share: float) -> bool:
 
 def _size_hw(data: bytes, subject: str) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data), formats=KINDS) as picture:
-            size_hw = picture.height, picture.width
+        with Image.open(io.BytesIO(data), formats=KINDS) as image:
+            size_hw = image.height, image.width
     except (OSError, ValueError, SyntaxError) as error:
         raise InputRefused(subject, "is damaged", DAMAGED) from error
     if size_hw[0] * size_hw[1] > MAX_PIXELS:

@@ -23,7 +23,7 @@ def rendered(make_generator, make_alpha):
     return Rerendered(renderer, KeyFile(ROWS), "net")
 
 
-def test_masks_alphas_and_pictures_are_those_of_the_renderer(rendered):
+def test_masks_alphas_and_images_are_those_of_the_renderer(rendered):
     assert rendered.names == ["a.png", "b.png"]
     together = rendered.renderer.render([Draw(1, 0.5, 3), Draw(2, 1.0, 7)])
     for place in (1, 0, 1):
@@ -79,14 +79,14 @@ def test_the_same_settings_are_drawn_alike_whatever_psi_and_batch():
         ({"truncation_cutoff": 4}, r"cutoff None, now it is 4; .*truncation_cutoff=null"),
     ],
 )  # fmt: skip
-def test_pictures_drawn_otherwise_are_refused(now, match):
+def test_images_drawn_otherwise_are_refused(now, match):
     recipe, checkpoint = drawn()
     keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
     with pytest.raises(AnnotationRefused, match=match):
         check_rendered_alike(keys, drawn(**now)[0], checkpoint)
 
 
-def test_pictures_of_another_generator_are_refused():
+def test_images_of_another_generator_are_refused():
     recipe, checkpoint = drawn()
     keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
     checkpoint.fingerprint = "0" * 64

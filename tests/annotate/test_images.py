@@ -58,7 +58,7 @@ def test_picks_lie_farther_apart_than_the_first_of_the_plan(make_generator):
 def test_what_is_compared_is_drawn_from_the_ws_that_are_rendered(
     make_generator, tmp_path, kind, mixing
 ):
-    """Where the finer layers paint nothing, the picture is the coarse one, enlarged."""
+    """Where the finer layers paint nothing, the image is the coarse one, enlarged."""
     generator = make_generator(32)
     for parameter in generator.synthesis.get_submodule("b32.torgb").parameters():
         parameter.data.zero_()

@@ -1,4 +1,4 @@
-"""Annotated pictures choose a snapshot and fine-tune it; truth is what one network says."""
+"""Annotated images choose a snapshot and fine-tune it; truth is what one network says."""
 
 import json
 from copy import deepcopy
@@ -43,7 +43,7 @@ def centred(network, rendered):
 
 @pytest.fixture
 def scene(make_generator, make_alpha):
-    """Eight pictures, whose truth is what the network ``true`` says."""
+    """Eight images, whose truth is what the network ``true`` says."""
     generator = make_generator(32)
     true = make_alpha(generator)
     rows = [KeyRow(f"psi0700-seed{seed:07d}.png", 0.7, seed) for seed in range(8)]
@@ -91,14 +91,14 @@ def test_features_that_do_not_fit_are_rendered_again(scene):
 def test_truth_of_another_size_is_refused(scene):
     _, matched = scene
     matched.truth.items[2] = TruthItem("x.png", None, lambda _: TruthMask(np.ones((9, 7), bool)))
-    with pytest.raises(AnnotationRefused, match=r"x\.png: 7 x 9 pixels, its picture 32 x 24"):
+    with pytest.raises(AnnotationRefused, match=r"x\.png: 7 x 9 pixels, its image 32 x 24"):
         Annotated(matched)[2]
 
 
 def test_predictions_from_files_have_no_features(scene):
     _, matched = scene
     folder = type(matched)(matched.truth, None, matched.pairing)
-    with pytest.raises(ValueError, match="only rendered pictures"):
+    with pytest.raises(ValueError, match="only rendered images"):
         Annotated(folder)
 
 
@@ -164,7 +164,7 @@ def test_a_gain_within_the_noise_is_said_to_be():
     assert "0.0130 wide, 10 images" in text
 
 
-def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene, caplog):
+def test_few_shot_learns_from_the_images_and_holds_some_out(scene, caplog):
     true, matched = scene
     start = tilted(true, 0.6)
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
@@ -185,7 +185,7 @@ def test_few_shot_learns_from_the_pictures_and_holds_some_out(scene, caplog):
     assert json.loads(json.dumps(result.to_dict()))["gain"]["is_clear"]
 
 
-def test_a_held_out_picture_has_no_say(scene):
+def test_a_held_out_image_has_no_say(scene):
     true, matched = scene
     start, places = tilted(true, 0.3), [1, 2, 3, 4]
     one = fit(start, Annotated(matched), places, steps=5, seed=3)
@@ -216,7 +216,7 @@ def test_the_loss_is_cross_entropy_plus_soft_iou_of_scored_pixels(scene):
     assert loss == pytest.approx(entropy + 1 - iou, rel=1e-4)
 
 
-def test_too_few_pictures_are_refused(scene):
+def test_too_few_images_are_refused(scene):
     true, matched = scene
     few = type(matched)(
         matched.truth, matched.prediction, matched.pairing.__class__(

@@ -87,7 +87,7 @@ class TestFit:
     def test_sizes(self, height, width, size):
         assert fit(picture(height, width), 128).size == size
 
-    def test_small_pictures_keep_hard_pixels(self):
+    def test_small_images_keep_hard_pixels(self):
         small = picture(16, 16)
         large = np.asarray(fit(small, 64))
         assert np.array_equal(large, small.repeat(4, axis=0).repeat(4, axis=1))

@@ -1,4 +1,4 @@
-"""PNG of many pictures at once, read back by Pillow."""
+"""PNG of many images at once, read back by Pillow."""
 
 import io
 import zlib
@@ -51,7 +51,7 @@ def test_rows_are_filtered_as_they_say(filter_name):
     assert set(rows[:: 1 + 3 * 5]) == {FILTER_TYPES[filter_name]}
 
 
-def test_a_picture_has_the_same_bytes_in_any_company():
+def test_an_image_has_the_same_bytes_in_any_company():
     size = (64, CHUNK_BYTES // (3 * 64) // 2)  # two of them are filtered at once
     pixels = draw(5, size, "RGB")
     together = encode_pngs(pixels, "average")
@@ -69,12 +69,12 @@ def test_bytes_do_not_depend_on_what_memory_held():
     assert len(seen) == 1
 
 
-def test_filters_make_smooth_pictures_small():
+def test_filters_make_smooth_images_small():
     x, y = np.meshgrid(np.arange(96), np.arange(96))
     smooth = np.stack([x + y, 2 * x, 255 - y], axis=-1).astype(np.uint8)
     [plain], [filtered] = (encode_pngs([smooth], name) for name in ("none", "average"))
     assert len(filtered) < min(len(plain), smooth.nbytes / 20)
 
 
-def test_no_pictures():
+def test_no_images():
     assert encode_pngs([], "up") == []

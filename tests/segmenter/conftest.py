@@ -1,4 +1,4 @@
-"""Tiny segmenters and pictures by factory."""
+"""Tiny segmenters and images by factory."""
 
 import io
 

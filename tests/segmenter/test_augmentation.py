@@ -52,7 +52,7 @@ def test_alpha_goes_where_the_image_goes():
     assert set(weight.unique().tolist()) == {0.0, 1.0}
 
 
-def test_mirroring_is_exact_and_of_single_pictures():
+def test_mirroring_is_exact_and_of_single_images():
     image, alpha = picture(batch=32)
     _, moved, _ = move(image, alpha, stream(), Augmentation(mirror=0.5, moved=0.0))
     straight = (moved - alpha).abs().amax((1, 2, 3)) < 1e-4
@@ -61,7 +61,7 @@ def test_mirroring_is_exact_and_of_single_pictures():
     assert 5 < int(mirrored.sum()) < 27
 
 
-def test_a_picture_made_smaller_has_weight_inside_only():
+def test_an_image_made_smaller_has_weight_inside_only():
     image, alpha = picture()
     how = Augmentation(mirror=0.0, moved=1.0, zoom=(0.5, 0.5), shift=0.0)
     _, _, weight = move(image, alpha, stream(), how)

@@ -71,17 +71,17 @@ def test_transparent_pixels_are_black(encode):
     assert not image[4:].any()
 
 
-def test_the_first_picture_of_a_phone_jpeg_counts(encode):
+def test_the_first_image_of_a_phone_jpeg_counts(encode):
     other = Image.fromarray(255 - PIXELS)
     data = encode(PIXELS, "MPO", save_all=True, append_images=[other], quality=95, subsampling=0)
     assert np.abs(read(data).image.astype(int) - PIXELS).mean() < 8
 
 
-def test_several_pictures_in_one_file_are_refused(encode):
+def test_several_images_in_one_file_are_refused(encode):
     pictures = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
     for format in ("GIF", "TIFF", "PNG"):
         data = encode(pictures[0], format, save_all=True, append_images=pictures[1:])
-        with pytest.raises(InputRefused, match=r"holiday.jpg: holds 2 pictures; save the one"):
+        with pytest.raises(InputRefused, match=r"holiday.jpg: holds 2 images; save the one"):
             read(data)
 
 
@@ -99,7 +99,7 @@ def test_floating_point_pixels_are_refused(encode):
 
 
 @pytest.mark.parametrize("data", [b"GIF89a", b"%PDF-1.7", b"<html>", b"\0\0\0\x18ftypheic" * 9])
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_no_image_is_refused(data):
     with pytest.raises(InputRefused, match=r"is (damaged|not a readable image)"):
         read(data)
 

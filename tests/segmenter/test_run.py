@@ -9,7 +9,7 @@ from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import (
     Material,
-    Part,
+    Subset,
     held_out_miou,
     licence_of,
     material_of,
@@ -161,6 +161,6 @@ def test_the_licence_is_the_dataset_s(manifest, licence):
 
 def test_parts_give_the_samples_of_their_places(make_arrays):
     samples = make_arrays(5)
-    part = Part(samples, np.array([4, 2]))
+    part = Subset(samples, np.array([4, 2]))
     assert len(part) == 2
     assert np.array_equal(part.batch(np.array([1, 0]))[0], samples.images[[2, 4]])

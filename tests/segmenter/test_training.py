@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(make_arrays):
         train_step(training, small(), samples.batch(np.arange(4)))
 
 
-def test_pixels_outside_the_picture_do_not_count():
+def test_pixels_outside_the_image_do_not_count():
     """Made smaller by half, the frame is three quarters padding: the loss must not see it."""
     half = Augmentation(0.0, 1.0, (0.5, 0.5), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
     plan = small(augmentation=half)

@@ -95,7 +95,7 @@ def test_missing_files_are_refused(make_set, tmp_path):
         open_training_set(folder, tmp_path)
 
 
-def test_damaged_pictures_are_refused(make_set, tmp_path, encode):
+def test_damaged_images_are_refused(make_set, tmp_path, encode):
     folder = make_set()
     samples = open_training_set(folder, tmp_path)
     mask = next((folder / "masks").rglob(f"{samples.keys[2]}.png"))
@@ -110,7 +110,7 @@ def test_damaged_pictures_are_refused(make_set, tmp_path, encode):
         samples.batch(np.array([2]))
 
 
-def test_a_first_picture_that_is_damaged_is_refused(make_set, tmp_path):
+def test_a_first_image_that_is_damaged_is_refused(make_set, tmp_path):
     folder = make_set()
     sorted((folder / "images").rglob("*.png"))[0].write_bytes(b"no picture")
     with pytest.raises(InputRefused, match="is damaged"):
