@@ -1,8 +1,8 @@
 """The segmenter: a U-Net with the size it works at, and its file.
 
 An image of any size is scaled until its longer side is the trained size, its aspect kept, and its
-edge is repeated up to the next multiple of the network's stride. The alpha is cut back and scaled to
-the image: the object has about the size the network knows, and every pixel gets a value.
+edge is repeated up to the next multiple of the network's stride. The alpha is cut back and scaled
+to the image: the object has about the size the network knows, and every pixel gets a value.
 """
 
 import json
@@ -74,7 +74,7 @@ def resize(pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.ui
 
 
 def pad_to(pixels: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
-    """Draw out the right and the lower edge until both sides are multiples of ``stride``."""
+    """Repeat the right and the lower edge until both sides are multiples of ``stride``."""
     missing = [(0, -side % stride) for side in pixels.shape[:2]]
     return np.pad(pixels, [*missing, *[(0, 0)] * (pixels.ndim - 2)], mode="edge")
 

@@ -24,8 +24,8 @@ was grey everywhere, and labelled nothing, had 0.84."""
 DOUBTFUL_MISSED, UNUSABLE_MISSED = 0.1, 0.5
 """Share of empty masks, or of full ones: filters can reject one in ten, not every other one."""
 EMPTY, FULL = 0.002, 0.98
-"""Share of the image below which a mask counts as empty (a disc of 5 % of the side), and above which
-it counts as full (no background is left to learn from)."""
+"""Share of the image below which a mask counts as empty (a disc of 5 % of the side), and above
+which it counts as full (no background is left to learn from)."""
 
 
 @dataclass(frozen=True)

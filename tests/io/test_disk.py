@@ -28,7 +28,7 @@ def test_a_full_disk_is_told_in_one_line(code):
 )
 def test_another_failure_of_the_disk(tmp_path, error, words):
     with (
-        pytest.raises(L4FError, match=f"{words} while trying; see to the disk {GOES_ON}$") as told,
+        pytest.raises(L4FError, match=f"{words} while trying; check the disk {GOES_ON}$") as told,
         disk_failures(tmp_path, "trying"),
     ):
         raise error
