@@ -9,6 +9,7 @@ from l4f_datagen.hub import plan_push, push
 from l4f_datagen.hub.client import quiet, translate_errors
 
 NAME = "user/discs"
+SLOW = pytest.mark.slow
 CREATE, PREUPLOAD, COMMIT = "POST /api/repos/create", "POST .*/preupload/", "POST .*/commit/"
 PUT, TREE, WHOAMI = "PUT /lfs/", "GET .*/tree/", "GET /api/whoami"
 
@@ -20,10 +21,12 @@ def publish(dataset, name=NAME, **options):
 @pytest.mark.parametrize(
     ("match", "fault"),
     [
-        *((where, 500) for where in (WHOAMI, CREATE, PREUPLOAD, COMMIT, PUT, TREE)),
-        *((COMMIT, code) for code in (409, 412, 503)),
-        *((where, "reset") for where in (CREATE, COMMIT, PUT)),
-        (PUT, "slow"),
+        *((where, 500) for where in (CREATE, PUT)),
+        (COMMIT, "reset"),
+        *(pytest.param(where, 500, marks=SLOW) for where in (WHOAMI, PREUPLOAD, COMMIT, TREE)),
+        *(pytest.param(COMMIT, code, marks=SLOW) for code in (409, 412, 503)),
+        *(pytest.param(where, "reset", marks=SLOW) for where in (CREATE, PUT)),
+        pytest.param(PUT, "slow", marks=SLOW),
     ],
 )
 def test_a_fault_that_passes_is_waited_for(hub, serving, dataset, caplog, match, fault):
@@ -40,7 +43,9 @@ def test_a_fault_that_passes_is_waited_for(hub, serving, dataset, caplog, match,
     assert all(record.name.startswith("l4f_datagen") for record in caplog.records)
 
 
-@pytest.mark.parametrize("match", [CREATE, PREUPLOAD, COMMIT, PUT, TREE])
+@pytest.mark.parametrize(
+    "match", [COMMIT, *(pytest.param(m, marks=SLOW) for m in (CREATE, PREUPLOAD, PUT, TREE))]
+)
 def test_retry_after_is_honoured(hub, serving, dataset, match):
     hub.faults.append(serving.Fault(match, serving.status(429, "slow down", Retry_After="7")))
     publish(dataset)

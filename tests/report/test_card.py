@@ -92,6 +92,7 @@ def test_head_tells_splits_columns_and_bytes(card, dataset):
     }
 
 
+@pytest.mark.slow
 def test_its_head_is_read_without_a_warning(dataset, tmp_path):
     read = (
         "import sys, datasets\n"
@@ -257,6 +258,7 @@ def test_notes_survive_regeneration_and_resume(published, dataset, tmp_path):
     assert (fresh / "README.md").read_bytes() == card.read_bytes()
 
 
+@pytest.mark.slow
 def test_its_command_makes_the_same_bytes(tmp_path, make_generator, make_alpha):
     from click.testing import CliRunner
 
