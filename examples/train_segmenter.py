@@ -64,7 +64,7 @@ def train(folder: Path, steps: int, batch: int = 32, seed: int = 0) -> float:
         optim.step()
         schedule.step()
         if step % 20 == 0 or step == steps - 1:
-            print(f"step {step}, loss {float(loss):.4f}")
+            print(f"step {step}, loss {loss.item():.4f}")
     iou = object_iou(net, *tensors(held_out[:]))
     print(f"object IoU {iou:.3f} on {len(held_out)} held-out samples")
     return iou

@@ -88,6 +88,7 @@ def finish(command: click.Command) -> None:
     """Give ``-v`` and ``-q`` to a command and those below it; keep its examples' lines."""
     if command.help:  # docstrings are raw, Click wants the character
         command.help = command.help.replace("\\b\n", "\b\n")
+    command.context_settings["help_option_names"] = ["-h", "--help"]
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             finish(inner)
@@ -122,10 +123,7 @@ def name_variables(group: click.Group, prefix: str) -> None:
             name_variables(command, inner)
 
 
-@click.group(
-    cls=ErrorGroup,
-    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=ErrorGroup, context_settings={"max_content_width": 100})
 @click.version_option(package_name="l4f-datagen", prog_name="l4f-datagen")
 def cli() -> None:
     r"""Turn a pretrained StyleGAN2 into a labelled segmentation dataset, without human labels.

@@ -75,10 +75,14 @@ def benchmark(
     offline: bool,
     **source: Any,
 ) -> None:
-    """Compare the method, its ablations and other methods on one domain; run again to resume.
+    r"""Compare the method, its ablations and other methods on one domain; run again to resume.
 
     Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
     figure.png. Every method masks the same generated images.
+
+    \b
+    l4f-datagen benchmark --domain toy-cars --out bench
+    l4f-datagen benchmark --domain toy-cars --out trial --images 100 --steps 50 --training-seeds 0
     """
     from l4f_datagen.recipe.seeds import parse_seeds
 

@@ -18,9 +18,13 @@ from l4f_datagen.cli.source import FILE
 def convert(
     source: Path, target: Path, class_index: int | None, half: bool, overwrite: bool
 ) -> None:
-    """Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
+    r"""Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
 
     Images stay bit-identical (without --half). Licence and origin are kept in the new file.
+
+    \b
+    l4f-datagen convert network.pkl generator.safetensors
+    l4f-datagen convert network.pkl small.safetensors --half
     """
     from l4f_datagen.checkpoints.convert import convert as write_converted
 

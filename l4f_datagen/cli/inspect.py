@@ -23,7 +23,12 @@ def inspect() -> None:
     "--class", "class_index", type=click.IntRange(0), help="Class of a class-conditional generator."
 )
 def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
-    """Print what a checkpoint holds."""
+    r"""Print what a checkpoint holds.
+
+    \b
+    l4f-datagen inspect checkpoint network.pkl
+    l4f-datagen inspect checkpoint alpha.safetensors --json
+    """
     from l4f_datagen.checkpoints.convert import checkpoint_facts
 
     facts = checkpoint_facts(file, class_index)
@@ -38,7 +43,12 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
 @click.argument("dataset", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 def inspect_dataset(dataset: Path, as_json: bool) -> None:
-    """Print counts, scores and origin of a finished dataset."""
+    r"""Print counts, scores and origin of a finished dataset.
+
+    \b
+    l4f-datagen inspect dataset cars
+    l4f-datagen inspect dataset cars --json
+    """
     from l4f_datagen.report.records import dataset_facts, facts_text
 
     facts = dataset_facts(dataset)
@@ -62,10 +72,14 @@ def inspect_sample(
     offline: bool,
     **named: Path | None,
 ) -> None:
-    """Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
+    r"""Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
 
     Its whole block is rendered, so that the bytes are those of the dataset. The exit code is 1 if
     the files of the dataset differ.
+
+    \b
+    l4f-datagen inspect sample cars psi0700-seed0000012 --out one
+    l4f-datagen inspect sample cars psi0700-seed0000012 --out one --generator moved.pkl
     """
     from l4f_datagen.core.errors import L4FError
     from l4f_datagen.pipeline.reproduce import make_again
@@ -87,9 +101,13 @@ def inspect_sample(
 @click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
 @click.option("--out", type=FILE, required=True, help="PNG to write.")
 def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
-    """Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
+    r"""Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
 
     As in the appendix of the paper, from which it chose the layers the alpha network reads.
+
+    \b
+    l4f-datagen inspect trgb --domain toy-cars --out trgb.png
+    l4f-datagen inspect trgb --generator my.pkl --seeds 0-7 --out trgb.png
     """
     from l4f_datagen.report.features import trgb_sheet
 
@@ -102,7 +120,12 @@ def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
 @click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
 @click.option("--out", type=FILE, required=True, help="PNG to write.")
 def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:
-    """Show the features of each resolution: three principal components as colours."""
+    r"""Show the features of each resolution: three principal components as colours.
+
+    \b
+    l4f-datagen inspect features --domain toy-cars --out features.png
+    l4f-datagen inspect features --generator my.pkl --psi 1 --out features.png
+    """
     from l4f_datagen.report.features import feature_sheet
 
     _write_sheet(feature_sheet, seeds, psi, out, **source)

@@ -23,11 +23,15 @@ def merge(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Finish a dataset that jobs of `make --shard i/n` made: indexes, card, contact sheet.
+    r"""Finish a dataset that jobs of `make --shard i/n` made: indexes, card, contact sheet.
 
     If the jobs shared one folder or URL, name it alone: merge OUT. If each wrote to its own folder,
     name all of them: merge PARTS... --out OUT. The result has the bytes of one make without
     --shard. If accepted samples are counted, the last shard is rendered again.
+
+    \b
+    l4f-datagen merge cars                        # jobs that shared one folder
+    l4f-datagen merge part0 part1 --out cars      # a folder each
     """
     from l4f_datagen.core.errors import UsageError
     from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset

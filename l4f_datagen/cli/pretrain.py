@@ -113,12 +113,16 @@ def pretrain(
     offline: bool,
     device: str,
 ) -> None:
-    """Train a StyleGAN2 generator from PHOTOS; the same command resumes.
+    r"""Train a StyleGAN2 generator from PHOTOS; the same command resumes.
 
     PHOTOS is a folder, a zip file, an LMDB, the name of a Hugging Face dataset, or a toy domain.
     OUT gets generator.safetensors, ready for `make --generator`, its discriminator, a sheet of
     samples and muted backgrounds at every snapshot, progress.jsonl, and nearest.png, which shows
     samples beside their nearest photographs.
+
+    \b
+    l4f-datagen pretrain photos.zip --out generator
+    l4f-datagen pretrain photos --out generator --symmetry square
     """
     from functools import partial
 

@@ -15,7 +15,12 @@ def recipes() -> None:
 @recipes.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list to stdout.")
 def list_recipes(as_json: bool) -> None:
-    """List the shipped domains."""
+    r"""List the shipped domains.
+
+    \b
+    l4f-datagen recipes list
+    l4f-datagen recipes list --json
+    """
     import json
 
     from l4f_datagen.recipe.domains import describe_domains
@@ -34,7 +39,12 @@ def list_recipes(as_json: bool) -> None:
 @recipes.command("show")
 @click.argument("domain")
 def show_recipe(domain: str) -> None:
-    """Print a shipped recipe."""
+    r"""Print a shipped recipe.
+
+    \b
+    l4f-datagen recipes show toy-cars
+    l4f-datagen recipes show ffhq > my.yaml
+    """
     from l4f_datagen.recipe.domains import find_recipe
 
     click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
@@ -45,7 +55,12 @@ def show_recipe(domain: str) -> None:
 @click.argument("target", type=FILE)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def copy_recipe(domain: str, target: Path, force: bool) -> None:
-    """Copy a shipped recipe to TARGET for editing."""
+    r"""Copy a shipped recipe to TARGET for editing.
+
+    \b
+    l4f-datagen recipes copy toy-cars my.yaml
+    l4f-datagen make --recipe my.yaml --n 100 --out mine
+    """
     from l4f_datagen.core.errors import UsageError
     from l4f_datagen.recipe.domains import find_recipe
 
@@ -64,7 +79,12 @@ def copy_recipe(domain: str, target: Path, force: bool) -> None:
 @recipes.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILE)
 def check_recipes(files: tuple[Path, ...]) -> None:
-    """Check recipe files and report all problems at once."""
+    r"""Check recipe files and report all problems at once.
+
+    \b
+    l4f-datagen recipes check my.yaml
+    l4f-datagen recipes check recipes/*.yaml
+    """
     from l4f_datagen.recipe.domains import load_recipe
 
     for file in files:

@@ -112,10 +112,14 @@ def score(
     device: str,
     **options: Any,
 ) -> None:
-    """Score a MODEL on real annotated photographs, with the table of `validate`.
+    r"""Score a MODEL on real annotated photographs, with the table of `validate`.
 
     Photographs may have any size: each is scaled until its longer side is the trained size, and
     the mask is scaled back.
+
+    \b
+    l4f-datagen segmenter score run/segmenter.safetensors --truth labels --images photos
+    l4f-datagen segmenter score run/segmenter.safetensors --truth coco.json --images photos --ap
     """
     from l4f_datagen.core.errors import BelowScore, UsageError
     from l4f_datagen.segmenter.photos import open_photos, score_photos
@@ -157,9 +161,13 @@ def predict(
     threshold: float | None,
     device: str,
 ) -> None:
-    """Write a mask PNG (0 or 255) for each of IMAGES, a file or a folder, at its own size.
+    r"""Write a mask PNG (0 or 255) for each of IMAGES, a file or a folder, at its own size.
 
     Masks go to OUT/masks, soft alphas to OUT/alpha; `validate --pred OUT` reads both.
+
+    \b
+    l4f-datagen segmenter predict run/segmenter.safetensors photos --out masks
+    l4f-datagen segmenter predict run/segmenter.safetensors photo.jpg --out masks --alpha
     """
     from l4f_datagen.core.errors import InputRefused
     from l4f_datagen.segmenter.photos import open_photos, write_masks
@@ -183,9 +191,13 @@ def predict(
 @click.argument("target", metavar="FILE.onnx", type=FILE)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export(model: Path, target: Path, overwrite: bool) -> None:
-    """Export a MODEL as ONNX, any batch and size; checked against torch before it is written.
+    r"""Export a MODEL as ONNX, any batch and size; checked against torch before it is written.
 
     Input `image`: float32 batch 3 h w in [-1, 1]; output `alpha`: batch 1 h w in [0, 1].
+
+    \b
+    l4f-datagen segmenter export run/segmenter.safetensors segmenter.onnx
+    l4f-datagen segmenter export run/segmenter.safetensors segmenter.onnx --overwrite
     """
     from l4f_datagen.segmenter.export import export_onnx
 

@@ -76,7 +76,7 @@ def validate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score masks against truth in the paper's columns, with 95 % intervals.
+    r"""Score masks against truth in the paper's columns, with 95 % intervals.
 
     The masks are files (--pred), or are rendered for the annotated keys by the networks of
     --domain, --recipe or --generator.
@@ -86,6 +86,10 @@ def validate(
 
     Images that nobody annotated are left out and counted, whatever the format; --unannotated empty
     scores them as images without object.
+
+    \b
+    l4f-datagen validate --domain toy-cars --truth export.json
+    l4f-datagen validate --pred masks --truth labels --min-miou 0.9
     """
     _check_flags(pred, options, sweep=sweep, plot=plot, record=record)
     import numpy as np
