@@ -10,6 +10,7 @@ import click
 import pytest
 import yaml
 
+import l4f_datagen
 from l4f_datagen.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -111,3 +112,11 @@ def test_architecture_lists_the_layers_in_their_order():
     assert re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE) == layers
     for path in re.findall(r"`([\w/]+/[\w/]+\.py)`", page):
         assert (ROOT / path).exists(), path
+
+
+def test_the_api_page_has_every_public_name():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: l4f_datagen\.(\w+)$", page, re.MULTILINE))
+    others = {name for name in dir(l4f_datagen) if name not in shown}
+    assert [name for name in others if f"`{name}`" not in page] == []
+    assert shown <= set(dir(l4f_datagen))

@@ -181,7 +181,7 @@ def train(
 
     Args:
         training: from ``new_training``, possibly with a loaded state.
-        plan: the same as it was begun with.
+        plan: the one that `training` started with.
         source: the samples; the next batch is read while one is trained on.
         watch: called with the loss after every step (log, snapshots, progress).
 
