@@ -65,7 +65,7 @@ class ErrorGroup(click.Group):
             remedy = "make room, then run the same command again: it resumes"
             line, code = f"{where}: cannot be written ({error.strerror}); {remedy}", 1
             if error.errno == errno.ENAMETOOLONG:
-                line, code = f"{where}: a file's name cannot be so long; give a shorter one", 2
+                line, code = f"{where}: the file name is too long; give a shorter one", 2
             elif error.errno not in (*FULL, errno.EROFS):
                 raise
         rank = os.environ.get("RANK", "0")
@@ -85,7 +85,7 @@ def _set_level(context: click.Context, parameter: click.Parameter, given: bool) 
 
 
 def finish(command: click.Command) -> None:
-    """Give ``-v`` and ``-q`` to a command and those below it; keep its examples' lines."""
+    """Add ``-h``, ``-v`` and ``-q`` to a command and those below it; keep lines of examples."""
     if command.help:  # docstrings are raw, Click wants the character
         command.help = command.help.replace("\\b\n", "\b\n")
     command.context_settings["help_option_names"] = ["-h", "--help"]

@@ -241,7 +241,7 @@ make.sections = {
 
 
 def counts_text(out: Path | str, counts: dict[str, Any]) -> str:
-    """Say how many samples there are, why others were rejected, and what looks wrong."""
+    """Format the counts, the reasons of rejections, and warnings."""
     from l4f_datagen.dataset.ledger import empty_masks_note
     from l4f_datagen.recipe import CoverageFilter, UncertaintyFilter
     from l4f_datagen.report.records import dataset_facts
@@ -267,7 +267,7 @@ def counts_text(out: Path | str, counts: dict[str, Any]) -> str:
 
 
 def next_steps(out: Path | str, formats: tuple[str, ...]) -> str:
-    """Say how a finished dataset is looked at, used and published."""
+    """List the commands to look at, use and publish a finished dataset."""
     if isinstance(out, str):
         return f"look at it   {out}/report.html"
     folder = shlex.quote(str(out))

@@ -98,7 +98,7 @@ def resolve_recipe(
     source = recipe_file or domain
     if source is None and generator is None:
         remedy = "name --domain (see `l4f-datagen recipes list`), --recipe or --generator"
-        raise UsageError("recipe", "nothing says what to generate", remedy)
+        raise UsageError("recipe", "is not given", remedy)
     values: dict[str, Any] = given({"generator.class_index": class_index}) | dict(flags or {})
     recipe = load_recipe(
         source, assignments=assignments, generator=generator, alpha=alpha, **values

@@ -1,1 +1,1 @@
-"""What everything is said in: errors, a sample, masks, options."""
+"""The ground floor: errors, samples, masks, options, progress and messages."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 
 class L4FError(Exception):
-    """Base of every expected failure: one line that says what, why and what to do.
+    """Base of every expected failure: one line with subject, problem and remedy.
 
     Args:
         subject: the file, flag or thing at fault, as the user knows it.
@@ -31,7 +31,7 @@ class L4FError(Exception):
         self.subject, self.problem, self.remedy = subject, problem, remedy
 
     def __reduce__(self) -> tuple[type["L4FError"], tuple[str, str, str]]:
-        """Travel between processes: an error of a worker is told by the one that asked."""
+        """Pickle, so that a worker process can pass its error to the main process."""
         return type(self), (self.subject, self.problem, self.remedy)
 
 

@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 def order_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """Give names of formats in the order of the table, each once.
+    """Sort names of formats in the order of the table, each once.
 
     >>> order_formats(["coco", "png", "coco"])
     ('png', 'coco')

@@ -12,7 +12,7 @@ class StderrHandler(logging.Handler):
     """Writes to the standard error of the moment, above a progress bar where one is drawn."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the message alone, a warning by name, and with ``-v`` its time and source."""
+        """Format the message; warnings get their level, and with ``-v`` all get time and source."""
         text = super().format(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.capitalize()}: {text}"

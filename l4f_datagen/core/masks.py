@@ -1,4 +1,4 @@
-"""Masks: what a bool ``h w`` array says about its object (NumPy; nothing here knows files).
+"""Masks: measures and outlines of a bool ``h w`` array (NumPy only, no files).
 
 Pixels count from the top left. Boxes and polygons use pixel corners: pixel ``(x, y)`` covers
 ``[x, x + 1) x [y, y + 1)``. Components are 8-connected: pixels that touch at a corner belong

@@ -1,4 +1,4 @@
-"""Click parameter types: the command line's words turned into finished values."""
+"""Click parameter types: text of the command line to checked values."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class PsiList(click.ParamType[tuple[float, ...]]):
 
 
 def _lowest_terms(turns: Sequence[float]) -> tuple[float, ...]:
-    """Shares 2:4 mean the same as 1:2, so they must give the same plan."""
+    """Reduce shares: 2:4 means the same as 1:2 and must give the same plan."""
     counts = {psi: turns.count(psi) for psi in turns}
     common = math.gcd(*counts.values())
     return tuple(psi for psi, count in counts.items() for _ in range(count // common))

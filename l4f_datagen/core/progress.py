@@ -98,7 +98,7 @@ class Meter:
         self.close()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop drawing the bar; its last state stays visible."""
         if self._bar is not None:
             self._bar.close()
 
@@ -127,7 +127,7 @@ class Meter:
             self._bar.set_postfix(self._facts)
 
     def line(self) -> str:
-        """Say in one line how far the stage is, how fast, and how long it still takes."""
+        """Return one line: how far the stage is, its speed and the time left."""
         new, seconds = self.done - self.initial, self._clock() - self._started
         text = f"{self.title}: {self._amount(self.done, self.total)}"
         if self.total:

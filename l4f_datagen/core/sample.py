@@ -47,7 +47,7 @@ class Sample:
         scores: numbers the filters measured, kept for accepted and rejected alike.
         reason: why a filter rejected the sample, None when accepted.
         split: part of the dataset it belongs to, a function of the key alone.
-        background: uint8 ``h w 3``, the muted generator's picture of the same z; None unless
+        background: uint8 ``h w 3``, the muted generator's image of the same z; None unless
             composites are asked for.
     """
 

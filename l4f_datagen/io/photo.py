@@ -71,7 +71,7 @@ def opened(
         if start.startswith(tuple(mark for name in known for mark in STARTS[name])):
             problem = "is damaged"
         raise InputRefused(subject, problem, REMEDY) from error
-    except Exception as error:  # Pillow's decoders raise at will on foreign bytes
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on foreign bytes
         said = isinstance(error, OSError) and error.strerror  # without the path
         reason = " ".join((said or str(error)).split())[:120] or type(error).__name__
         problem = f"is {'damaged' if start else 'not a readable image'} ({reason})"

@@ -10,7 +10,7 @@ SHOWN_CHARACTERS = 80
 
 
 def plain_yaml(text: str) -> Any:
-    """Read YAML that a stranger may have written.
+    """Read YAML from an untrusted file.
 
     Raises:
         ValueError: not YAML, a key given twice, nested beyond reason, aliases (a few lines of
@@ -37,7 +37,7 @@ def _check_events(text: str) -> None:
 
 
 def _check_keys(node: yaml.Node | None) -> None:
-    """Refuse a key given twice; PyYAML keeps the last and says nothing."""
+    """Refuse a key given twice; PyYAML would silently keep the last."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:

@@ -1,6 +1,6 @@
 """MakeConfig: one call of ``make``, and what an engine is. Every engine makes the same bytes.
 
-An engine is opened once a run and gives a function that makes one shard and returns its marker;
+An engine is opened once a run. It provides a function that makes one shard and returns its marker;
 shards are asked for in the order of the plan, those finished by an earlier run left out.
 """
 
@@ -32,7 +32,7 @@ class MakeConfig:
         workers: threads that render on a CPU; None: all its cores. It changes no byte.
         engine: "local" or "ray".
         ray_address: the cluster; None starts one here.
-        share: make these shards alone, and leave the rest to other jobs and to ``merge``.
+        share: make only these shards; other jobs and ``merge`` make the rest.
         overwrite: throw away what the folder holds.
         offline: fetch nothing.
         accept_doubtful_alpha: label with an alpha network that was judged unusable, too.

@@ -40,7 +40,7 @@ and two passes of the discriminator."""
 TERMS = {
     True: "commercial use is allowed",
     False: "no commercial use",
-    None: "nobody stated the terms, find out before you use the images",
+    None: "terms unknown, find out before you use the images",
 }
 LONG_SECONDS = 24 * 3600.0
 """From here on a plan advises another device or several jobs."""
@@ -115,7 +115,7 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
 
 
 def plan_text(plan: Mapping[str, Any]) -> str:
-    """Say a plan in about ten lines, in units that people use."""
+    """Format a plan in about ten lines, in human units."""
     generator, alpha = plan["generator"], plan["alpha"]
     psi = ", ".join(f"{value:g}" for value in plan["psi"])
     size = f", {generator['resolution']} px" if generator["resolution"] else ""

@@ -46,7 +46,7 @@ class Networks:
         alpha_labels: what hand-made labels did to it, see `label_facts`.
         alpha_run: folder of its training, where it was trained for this recipe.
         alpha_course: what that folder says, see `training.history.read_history`.
-        verdict: whether the alpha network is good enough to label with; None where nobody judged.
+        verdict: whether the alpha network is good enough to label with; None: not judged.
     """
 
     checkpoint: GeneratorCheckpoint
@@ -158,7 +158,7 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
     """Keep the alpha network of a recipe whose generator the user replaced, where it fits.
 
     The same weights in another file, such as a converted one, keep it; other weights make it
-    meaningless. Says which.
+    meaningless. A message tells the user which it is.
 
     Args:
         recipe: with the user's generator and no alpha network.
@@ -233,7 +233,7 @@ def _judge_now(recipe: Recipe, alpha: AlphaNetwork, generator: Generator) -> Ver
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
-    """What a file says of the hand-made labels that its alpha network has seen.
+    """Return what a file records about hand-made labels that its alpha network has seen.
 
     Keys: ``unsupervised``, False where the network was fitted to labels; ``labels``, the number of
     labelled images that fitted or chose it; ``supervision``, the same in words.

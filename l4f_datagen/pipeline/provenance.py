@@ -63,7 +63,7 @@ def licence_of(recipe: Recipe, networks: Networks) -> Licence:
 
 
 def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:
-    """Return what the writers' indexes and the manifest say beyond the samples."""
+    """Return the facts of indexes and manifest beyond the samples."""
     return Facts(
         category=recipe.output.category,
         mask_threshold=recipe.output.mask_threshold,

@@ -88,7 +88,7 @@ class AlphaPart(Part):
     weights: Named | None = None
     """``builtin:NAME`` or a file; None: trained on the spot and kept in the cache."""
     background: Literal["conv1", "const", "pictures", "generator"] = "conv1"
-    """The generator with the output of its first 4x4 layer muted, or its constant input; pictures
+    """The generator with the output of its first 4x4 layer muted, or its constant input; images
     of a store; or a second generator."""
     background_path: Named | None = None
     """Folder, zip, LMDB or dataset for ``pictures``; weights for ``generator``."""

@@ -19,7 +19,7 @@ class Licence:
     Attributes:
         name: short name, as a dataset card needs it.
         link: where its text is.
-        commercial: False where the terms forbid commercial use, None where nobody said.
+        commercial: False where the terms forbid commercial use, None where they are unknown.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

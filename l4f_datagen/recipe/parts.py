@@ -22,7 +22,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Whole, Field(ge=1)]
 Weight = Annotated[Number, Field(ge=0)]
 Named = Annotated[str, Field(min_length=1)]
-"""A name or path; the empty one would stand for the folder one happens to be in."""
+"""A name or path; an empty path would mean the current folder."""
 
 
 class Part(BaseModel):
@@ -39,7 +39,7 @@ class GeneratorPart(Part):
     class_index: Annotated[Whole, Field(ge=0)] | None = None
     """The class to draw, for class-conditional networks alone."""
     crop: tuple[Whole, Whole, Whole, Whole] | None = None
-    """left, top, right, bottom in pixels: the part of the canvas that holds the picture."""
+    """left, top, right, bottom in pixels: the part of the canvas that holds the image."""
     licence: Licence = Licence()
 
     @field_validator("crop")
@@ -51,7 +51,7 @@ class GeneratorPart(Part):
 
 
 MAX_SHARD = 65_536
-"""Samples; a run resumes at the ends of shards, and is found hopeless there, nowhere else."""
+"""Samples; runs resume, or stop where filters reject nearly all, only between shards."""
 
 
 class SamplingPart(Part):
@@ -70,7 +70,7 @@ class SamplingPart(Part):
     latents: Named | None = None
     """A .npy or .pt file with a latent a row, in place of drawn z; a seed is then a row."""
     latent_space: Literal["w", "z"] = "w"
-    """What the rows of ``latents`` are; W+ is told from w by its shape."""
+    """What the rows of ``latents`` are; W+ is recognised by its shape."""
     style_mixing: Share = 0.0
     """Share of samples whose finer layers take the w of a second z."""
     noise_mode: Literal["const", "random", "none"] = "const"
@@ -110,7 +110,7 @@ class SamplingPart(Part):
     @model_validator(mode="after")
     def _space_of_something(self) -> "SamplingPart":
         if self.latents is None and self.latent_space != "w":
-            raise ValueError("latent_space says what the rows of latents are, and none are given")
+            raise ValueError("latent_space describes latents, and none are given")
         return self
 
 
@@ -130,7 +130,7 @@ PRESETS: dict[str, dict[str, dict[str, float]]] = {
 
 
 class CoverageFilter(Part):
-    """Reject masks that cover too little or too much of the picture."""
+    """Reject masks that cover too little or too much of the image."""
 
     min: Share = 0.02
     max: Share = 0.95
@@ -164,7 +164,7 @@ class UncertaintyFilter(Part):
 
 
 class DiscriminatorFilter(Part):
-    """Reject pictures that the checkpoint's own discriminator scores low."""
+    """Reject images that the checkpoint's own discriminator scores low."""
 
     min: Number
     """A logit; no value fits all checkpoints: look at the scores of a small run first."""
@@ -183,7 +183,7 @@ class FlipFilter(Part):
 
 
 class DuplicatesFilter(Part):
-    """Reject pictures too like an accepted one before them in the same shard."""
+    """Reject images too like an accepted one before them in the same shard."""
 
     min_distance: Share = 0.04
     """Share of differing bits in a 256-bit difference hash."""
@@ -230,7 +230,7 @@ class SplitPart(Part):
             return data
         others = [data.get(name, 0) for name in ("val", "test")]
         if not all(type(share) in (int, float) for share in others):
-            return data  # the fields say what is wrong
+            return data  # the checks of the fields report it
         return data | {"train": max(0.0, round(1 - sum(others), 9))}
 
     @model_validator(mode="after")
@@ -253,11 +253,11 @@ class OutputPart(Part):
     image_format: Literal["png", "webp", "jpeg"] = "png"
     """png and webp are lossless, webp about a third smaller; jpeg is quality 95, 4:4:4."""
     cutouts: bool = False
-    """Beside the images of png: RGBA pictures in rgba/, colours straight, not premultiplied."""
+    """Beside the images of png: RGBA images in rgba/, colours straight, not premultiplied."""
     composites: Literal["none", "generated", "folder"] = "none"
     """Beside the images of png: the object over the generator's own background, or over yours."""
     composites_folder: Named | None = None
-    """Folder of pictures for ``composites: folder``."""
+    """Folder of images for ``composites: folder``."""
     instances: Literal["image", "components"] = "image"
     """coco, yolo: one object an image, or one a connected component of its mask."""
     coco_segmentation: Literal["rle", "polygon"] = "rle"
@@ -276,7 +276,7 @@ class OutputPart(Part):
         return order_formats(formats)
 
     @model_validator(mode="after")
-    def _pictures_go_with_png(self) -> "OutputPart":
+    def _images_go_with_png(self) -> "OutputPart":
         if (self.composites == "folder") != (self.composites_folder is not None):
             raise ValueError("composites: folder and composites_folder go together")
         for wanted, name in ((self.cutouts, "cutouts"), (self.composites != "none", "composites")):

@@ -53,7 +53,7 @@ def recipe_hash(
         recipe: the resolved recipe; where its files lie does not count, what they are does.
         generator: sha256 of the generator's tensors.
         alpha: sha256 of the alpha network's tensors.
-        backgrounds: sha256 of the pictures for ``composites: folder``.
+        backgrounds: sha256 of the images for ``composites: folder``.
         latents: sha256 of the values in ``sampling.latents``.
     """
     values = recipe.model_dump(mode="json")

@@ -148,7 +148,7 @@ def test_variables_of_nested_commands_and_of_other_names(monkeypatch, generator_
 def test_nothing_to_generate(run, tmp_path):
     result = run("make", "--n", 5, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "nothing says what to generate" in result.output
+    assert "recipe: is not given" in result.output
 
 
 def test_unreadable_checkpoint_is_refused_in_one_line(run, tmp_path):

@@ -116,7 +116,7 @@ def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(run, tmp_path, mo
         (["--truncation-cutoff", "0"], 2, "Invalid value for '--truncation-cutoff'"),
         (["--truncation-cutoff", "7"], 2, "--truncation-cutoff: 7 is beyond the 6 rows of ws"),
         (["--style-mixing", "1.5"], 2, "Invalid value for '--style-mixing'"),
-        (["--latent-space", "z"], 2, "latent_space says what the rows of latents are"),
+        (["--latent-space", "z"], 2, "latent_space describes latents, and none are given"),
         (["--filters", "harsh"], 2, "Invalid value for '--filters'"),
         (["--latents", "none.npy"], 4, "none.npy: cannot be read (No such file or directory)"),
         (["--latents", "narrow.npy"], 4, "narrow.npy: has shape 9 x 7, this generator takes"),
