@@ -40,12 +40,12 @@ class Generator:
         self.limit = conv_clamp or np.inf
 
     def w(self, z):
-        """Map one z to w; the state's keys start with ``mapping.``."""
+        """Map z to w, one or one a row."""
         x = np.asarray(z, np.float64)
-        x = x / np.sqrt((x**2).mean() + 1e-8)
+        x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-8)
         for layer in range(sum(key.endswith("weight") for key in self.tensors if "map" in key)):
-            weight = self.tensors[f"mapping.fc.{layer}.weight"] * 0.01 / np.sqrt(len(x))
-            x = activate(weight @ x + 0.01 * self.tensors[f"mapping.fc.{layer}.bias"])
+            weight = self.tensors[f"mapping.fc.{layer}.weight"] * 0.01 / np.sqrt(x.shape[-1])
+            x = activate(x @ weight.T + 0.01 * self.tensors[f"mapping.fc.{layer}.bias"])
         return x
 
     def truncate(self, w, psi):

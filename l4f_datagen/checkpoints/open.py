@@ -145,8 +145,10 @@ class GeneratorCheckpoint(Checkpoint):
     @cached_property
     def complete_state(self) -> dict[str, Tensor]:
         """The state with what the file lacks: noise maps from a fixed seed, estimated w_avg."""
-        wanted = state_shapes(lambda: Generator(self.spec))
         state = dict(self.state)
+        if self.has_w_avg and self.has_noise:
+            return state
+        wanted = state_shapes(lambda: Generator(self.spec))
         noise_keys = [key for key in wanted if key.endswith(".noise_const")]
         for k, key in enumerate(noise_keys):
             if key not in state:

@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 
 @given(value=DATA, protocol=st.integers(3, 5))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_plain_data_comes_back(
     value: Any, protocol: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -159,8 +159,8 @@ def test_large_integers_are_no_keys_of_ordered_dicts_either(tmp_path: Path) -> N
 
 def test_calls_with_the_same_long_argument_are_counted(tmp_path: Path) -> None:
     """A list is cheap to mention again; walking it again is not."""
-    pairs = [[k, k] for k in range(10_000)]
-    again = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93h\x00\x85R" * 60
+    pairs = [[k, k] for k in range(2_000)]
+    again = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93h\x00\x85R" * 300
     data = b"\x80\x04" + pickle.dumps(pairs, 4)[11:-1] + again + b"."
     with pytest.raises(CheckpointRefused, match="operations"):
         _load(data, tmp_path / "v", find_global)
