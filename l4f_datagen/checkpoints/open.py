@@ -40,6 +40,7 @@ from .shapes import (
     filled,
     generator_state,
     state_shapes,
+    without_memory,
 )
 
 logger = logging.getLogger(__name__)
@@ -120,11 +121,13 @@ class GeneratorCheckpoint(Checkpoint):
         spec: its shape.
         class_index: the class that was fixed, for class-conditional networks.
         image_channels: of the file: 3, or 1, which is then repeated to three equal ones.
+        empty: networks without memory that ``build`` may use.
     """
 
     spec: GeneratorSpec
     class_index: int | None = None
     image_channels: int = 3
+    empty: list[Generator] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def has_w_avg(self) -> bool:
@@ -148,7 +151,7 @@ class GeneratorCheckpoint(Checkpoint):
         state = dict(self.state)
         if self.has_w_avg and self.has_noise:
             return state
-        wanted = state_shapes(lambda: Generator(self.spec))
+        wanted = state_shapes(without_memory(lambda: Generator(self.spec)))
         noise_keys = [key for key in wanted if key.endswith(".noise_const")]
         for k, key in enumerate(noise_keys):
             if key not in state:
@@ -159,13 +162,15 @@ class GeneratorCheckpoint(Checkpoint):
             sizes = (self.spec.z_dim, self.spec.w_dim, self.spec.mapping_layers)
             prefix = "mapping."
             weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            mapping = filled(lambda: MappingNetwork(*sizes), weights)
+            mapping = filled(without_memory(lambda: MappingNetwork(*sizes)), weights)
             state["w_avg"] = estimate_w_avg(mapping, self.spec.z_dim)
         return {key: state[key] for key in wanted}
 
     def build(self) -> Generator:
         """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
-        return filled(lambda: Generator(self.spec), self.complete_state)
+        # The first one is made of the network that the shapes were compared with.
+        made = self.empty.pop() if self.empty else without_memory(lambda: Generator(self.spec))
+        return filled(made, self.complete_state)
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,8 @@ class DiscriminatorCheckpoint(Checkpoint):
 
     def build(self) -> Discriminator:
         """Return the discriminator, frozen, in eval mode; it shares memory with ``state``."""
-        return filled(lambda: Discriminator(self.resolution, self.channels), self.state)
+        made = without_memory(lambda: Discriminator(self.resolution, self.channels))
+        return filled(made, self.state)
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,8 @@ class AlphaCheckpoint(Checkpoint):
 
     def build(self) -> AlphaNetwork:
         """Return the alpha network, frozen, in eval mode; it shares memory with ``state``."""
-        return filled(lambda: AlphaNetwork(self.channels, list(self.resolutions)), self.state)
+        made = without_memory(lambda: AlphaNetwork(self.channels, list(self.resolutions)))
+        return filled(made, self.state)
 
 
 AnyCheckpoint = GeneratorCheckpoint | DiscriminatorCheckpoint | AlphaCheckpoint
@@ -304,13 +311,13 @@ def _generator(
     source: ByteSource, container: Container, class_index: int | None
 ) -> GeneratorCheckpoint:
     layout = generator_layout(source, container, class_index)
-    spec, state, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
+    empty, state, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
     grey = ("it gives grey images, so its channel is repeated to RGB",)
     notes = layout.notes + (grey if image_channels == 1 else ())
     for note in notes:
         logger.warning("%s: %s", source.path, note)
     common = _common(source, layout, notes)
-    return GeneratorCheckpoint(*common, state, spec, class_index, image_channels)
+    return GeneratorCheckpoint(*common, state, empty.spec, class_index, image_channels, [empty])
 
 
 def _discriminator(source: ByteSource, container: Container) -> DiscriminatorCheckpoint:

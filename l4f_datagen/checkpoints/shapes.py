@@ -67,18 +67,16 @@ def without_memory(make: Callable[[], Network]) -> Network:
         return make()
 
 
-def filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    """Make a network around tensors, without memory of its own, frozen, in evaluation mode."""
-    network = without_memory(make)
+def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """Put tensors into a network without memory; it is then frozen, in evaluation mode."""
     network.load_state_dict(dict(state), assign=True)
     network.eval().requires_grad_(False)
     return network
 
 
-def state_shapes(make: Callable[[], nn.Module]) -> Shapes:
+def state_shapes(network: nn.Module) -> Shapes:
     """Return our key -> shape of a network's state."""
-    state = without_memory(make).state_dict()
-    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
 def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
@@ -102,8 +100,8 @@ def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
 
 def generator_state(
     source: ByteSource, entries: Entries, conv_clamp: float | None
-) -> tuple[GeneratorSpec, dict[str, Tensor], int]:
-    """Return spec and state of a generator, and the number of its image channels (1 or 3).
+) -> tuple[Generator, dict[str, Tensor], int]:
+    """Return a generator without memory, its state, and the number of its image channels (1 or 3).
 
     A network of one channel becomes one of three equal channels.
 
@@ -128,8 +126,9 @@ def generator_state(
         spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
     except ValueError as error:
         raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
-    _compare(source, entries, shapes, state_shapes(lambda: Generator(spec)))
-    return spec, _read_state(source, entries), image_channels
+    network = without_memory(lambda: Generator(spec))
+    _compare(source, entries, shapes, state_shapes(network))
+    return network, _read_state(source, entries), image_channels
 
 
 def _check_square(source: ByteSource, entries: Entries, shapes: Shapes) -> None:
@@ -188,7 +187,12 @@ def discriminator_state(
         resolution >> k: _sizes(source, shapes, entries, name, 4)[0]
         for k, name in enumerate(widths)
     }
-    _compare(source, entries, shapes, state_shapes(lambda: Discriminator(resolution, channels)))
+    _compare(
+        source,
+        entries,
+        shapes,
+        state_shapes(without_memory(lambda: Discriminator(resolution, channels))),
+    )
     return resolution, channels, _read_state(source, entries)
 
 
@@ -224,7 +228,9 @@ def alpha_state(
     channels = {
         side: _sizes(source, shapes, entries, f"first.{side}.weight", 4)[1] for side in sides
     }
-    _compare(source, entries, shapes, state_shapes(lambda: AlphaNetwork(channels, sides)))
+    _compare(
+        source, entries, shapes, state_shapes(without_memory(lambda: AlphaNetwork(channels, sides)))
+    )
     return tuple(sides), channels, _read_state(source, entries)
 
 
