@@ -40,7 +40,10 @@ OTHER_WORDS = {
 }
 """What people call a domain, where its name gives no hint."""
 
-BUILTIN = {name: Builtin(PACKAGE / "weights" / name, 64) for name in ("toy-cars", "toy-fish")}
+BUILTIN = {
+    name: Builtin(PACKAGE / "weights" / name, 64)
+    for name in ("toy-cars", "toy-fish", "skin-lesions")
+}
 
 
 def recipes_folder() -> Path:
