@@ -33,6 +33,10 @@ STATE_SECONDS = 300
 TELL_SECONDS = 30
 COMPARED = 5_000
 """Photographs among which copies are looked for, at most: their distances fill a square."""
+DECAYED_SLACK = 1.25
+"""What the falling learning rate gains shows in images before it shows in the distance, whose value
+for one generator varies by a tenth with the samples: while it falls the latest generator is kept,
+unless it is worse than the best by more than this factor."""
 COPY_SHARE = 0.1
 """Share of samples that may lie that near to a photograph; 0.01 is expected of photographs."""
 ORIGIN = "l4f-datagen pretrain"
@@ -66,9 +70,10 @@ def pretrain(
 
     ``gather`` returns the training images, kept in the file it is given.
 
-    Writes the generator of the smallest distance so far and its discriminator, a sheet at every
-    snapshot, the log, and at the end the sheet of nearest photographs. Ends after ``plan.kimg``,
-    or ``plan.decay_kimg`` after the distance has stopped falling.
+    Writes the generator of the smallest distance so far, or once the learning rate falls the
+    latest, with its discriminator; a sheet at every snapshot, the log, and at the end the sheet of
+    nearest photographs. Ends after ``plan.kimg``, or ``plan.decay_kimg`` after the distance has
+    stopped falling.
 
     Raises:
         UsageError: the folder holds another run, or the start has another shape.
@@ -151,10 +156,12 @@ def snapshot(
         log.write(json.dumps(asdict(found)) + "\n")
     write_sheet(state.g_ema, out / f"sheet-{round(shown * 10):06d}.png")
     logger.info("%.1f kimg: distance %.4f", shown, found.frechet)
-    if found.frechet < state.best:
-        state.best, state.stale = found.frechet, 0
+    slack = DECAYED_SLACK if state.step >= state.decay_from(plan) else 1.0
+    if found.frechet < slack * state.best:
         facts = asdict(plan) | {"planned_kimg": plan.kimg} | asdict(found)
         save_networks(state, out, facts, licence)
+    if found.frechet < state.best:
+        state.best, state.stale = found.frechet, 0
     else:
         state.stale += 1
         if 0 < plan.patience <= state.stale and state.stalled_at is None:
