@@ -64,11 +64,21 @@ def test_what_a_run_leaves(small, noise_images, tmp_path):
             assert image.width > 100
 
 
-def test_the_generator_of_the_smallest_distance_is_kept(small, noise_images, tmp_path, monkeypatch):
-    distances = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: next(distances))
+@pytest.mark.parametrize(
+    ("distances", "kept"),
+    [
+        ([3.0, 1.0, 2.0], 1.0),
+        # The learning rate falls from the third snapshot on: then the latest, unless far worse.
+        ([3.0, 1.0, 1.2], 1.2),
+    ],
+)
+def test_the_best_generator_is_kept_and_in_the_end_the_latest(
+    small, noise_images, tmp_path, monkeypatch, distances, kept
+):
+    measured = iter(distances)
+    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: next(measured))
     result = pretrain(small(), keep(noise_images), tmp_path / "run")
-    assert open_generator(result).native.training["frechet"] == 1.0
+    assert open_generator(result).native.training["frechet"] == kept
 
 
 def test_the_end_begins_when_the_distance_no_longer_falls(
