@@ -58,6 +58,7 @@ def test_make_labels_what_any_format_draws(folder, tmp_path, monkeypatch, name):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     words = ["--n", 2, "--out", tmp_path / "out", "--set", "alpha.training.steps=1"]
     words += ["--set", "alpha.training.batch=1", "--set", "filters.coverage=null"]
+    words += ["--accept-doubtful-alpha"]  # one step trains nothing
     result = run("make", "--generator", folder / name, *words)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 2
