@@ -34,7 +34,9 @@ def refused():
     if not root:
         return []
     manifest = json.loads((Path(root) / "fixtures/checkpoints/manifest.json").read_text())
-    return [f["file"] for f in manifest["files"] if f.get("expect", {}).get("result") == "refuse"]
+    bad = [f["file"] for f in manifest["files"] if f.get("expect", {}).get("result") == "refuse"]
+    # Without an averaged generator the one last trained is used, and said.
+    return [name for name in bad if not name.startswith("no_g_ema")]
 
 
 def run(*words):

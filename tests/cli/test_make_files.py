@@ -18,12 +18,12 @@ from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer, renderer_of
 
 FORMATS = {
-    "png": ("PNG", ".png", "| picture files | images PNG; masks and alphas PNG |"),
-    "webp": ("WEBP", ".webp", "| picture files | images WebP, lossless; masks and alphas PNG |"),
+    "png": ("PNG", ".png", "| image files | images PNG; masks and alphas PNG |"),
+    "webp": ("WEBP", ".webp", "| image files | images WebP, lossless; masks and alphas PNG |"),
     "jpeg": (
         "JPEG",
         ".jpg",
-        "| picture files | images JPEG, quality 95, 4:4:4; masks and alphas PNG |",
+        "| image files | images JPEG, quality 95, 4:4:4; masks and alphas PNG |",
     ),
 }
 """Image format to Pillow's name of it, the ending of the files and what the card says."""
