@@ -68,7 +68,7 @@ def test_presets(run, preset, coverage, noise):
         (["--device", "abacus"], 2, "--device abacus: cannot be used here ("),
         (["--devices", "cpu,abacus"], 2, "--device abacus: cannot be used here ("),
         (["--devices", "cpu,meta"], 2, "--devices: names cpu and meta, whose images differ"),
-        (["--overwrite", "--shard", "0/2"], 2, "--overwrite: given with --shard, would throw"),
+        (["--overwrite", "--shard", "0/2"], 2, "--overwrite: given with --shard, would delete"),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False])

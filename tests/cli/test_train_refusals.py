@@ -90,7 +90,7 @@ def text_dataset(path):
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(path))
 
 
-ENDINGS = ".jpg .jpeg .png .webp .bmp .tif .tiff .gif"
+ENDINGS = ".png .bmp .tif .tiff .webp .gif .jpg .jpeg"
 NONE = f": holds no image ({ENDINGS}); name photographs of the domain"
 BAD_REALS = {
     "too small": (
@@ -218,9 +218,10 @@ def test_an_alpha_network_of_another_generator(
     path = tmp_path / "alpha.safetensors"
     save_alpha(path, make_alpha(other), generator_fingerprint=fingerprint)
     line = refused("make", "--n", 2, "--alpha", path)
-    problem = "was trained on another" if resolution == 16 else "reads features"
+    problem = "was trained on another" if resolution == 16 else "is for images of"
+    remedy = "train one with `l4f-datagen train`" if resolution == 16 else "belong together"
     assert line.startswith(f"{path}: {problem}")
-    assert line.endswith("; train one with `l4f-datagen train`")
+    assert line.endswith(remedy)
 
 
 def test_photographs_of_another_class(refused, tmp_path, monkeypatch):

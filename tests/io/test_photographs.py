@@ -152,7 +152,7 @@ class TestCheck:
         folder = fill(tmp_path / "set")
         (folder / "a.heic").write_bytes(b"x")
         self.check(folder)
-        assert "ignored are 1 .heic; images end in .jpg .jpeg .png" in caplog.text
+        assert "ignored are 1 .heic; images end in .png .bmp" in caplog.text
 
 
 def test_an_image_in_memory_is_read_as_the_file_is(tmp_path):

@@ -131,7 +131,7 @@ def test_hidden_files_are_no_images_and_others_are_counted(tmp_path):
 def test_a_store_of_other_files_names_them(tmp_path):
     (tmp_path / "deep.png").mkdir()  # a folder, whatever its name
     (tmp_path / "a.heic").write_bytes(b"x")
-    expected = r"holds no image \(.jpg .jpeg .png .webp .bmp .tif .tiff .gif; ignored are 1 .heic\)"
+    expected = r"holds no image \(.png .bmp .tif .tiff .webp .gif .jpg .jpeg; ignored are 1 .heic\)"
     with pytest.raises(InputRefused, match=expected):
         open_store(str(tmp_path))
 
