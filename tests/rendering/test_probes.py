@@ -152,7 +152,7 @@ class TestDiscriminator:
     def test_one_for_another_size(self, tmp_path, networks, make_discriminator):
         generator, _ = networks
         save_discriminator(tmp_path / "d.safetensors", make_discriminator(16))
-        with pytest.raises(UsageError, match="takes 16 px, pictures have 32; switch this filter"):
+        with pytest.raises(UsageError, match="takes 16 px, images have 32; switch this filter"):
             own_discriminator(GeneratorPart(weights=str(tmp_path / "d.safetensors")), generator)
 
 
