@@ -205,7 +205,7 @@ def test_a_plan_with_an_end_and_a_job_that_did_not_run(
     with pytest.raises(L4FError, match=missing):
         merge(out)
     merge(out, fill=True)
-    assert caplog.messages[0].endswith(RENDERED)
+    assert any(message.endswith(RENDERED) for message in caplog.messages)
     assert digests(out) == whole(number=12)
 
 

@@ -43,8 +43,9 @@ def drawn_w(data, tmp_path):
     generator = open_generator(data["generator"]["weights"]).build()
     z = np.stack([np.random.RandomState(seed).randn(8) for seed in range(6)])
     w = generator.mapping(torch.from_numpy(z.astype(np.float32)))
-    np.save(tmp_path / "w.npy", w.numpy())
-    torch.save(w, tmp_path / "w.pt")
+    # This generator has 6 layers: as 6 x 8 the file could be one W+ code as well.
+    np.save(tmp_path / "w.npy", w[:, None].numpy())
+    torch.save(w[:, None].clone(), tmp_path / "w.pt")
     return tmp_path / "w.npy"
 
 
