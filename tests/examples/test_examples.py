@@ -34,7 +34,7 @@ def test_score_ten_masks(tmp_path, capsys):
 def test_train_a_segmenter(discs, tmp_path):
     discs.make_dataset(tmp_path / "discs", 40, formats=("hf",))
     train = example("train_segmenter")["train"]
-    assert train(tmp_path / "discs", steps=40) > 0.8  # bright discs on dark ground
+    assert train(tmp_path / "discs", steps=80) > 0.8  # .74 after 40 steps
 
 
 def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch, capsys):

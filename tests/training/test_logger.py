@@ -58,6 +58,8 @@ def test_the_log_forgets_an_undone_future(tmp_path):
         "step": 1,
         "d_loss": 1.0,
         "realism": 0.5,
+        "rest_d_loss": 0.0,
+        "rest_realism": 0.0,
         "binarization": 0.25,
         "alpha_coverage": 0.125,
         "attempt": 1,
