@@ -34,9 +34,9 @@ BYTES_A_PIXEL = {
     **{"imagefolder": 3.2, "webdataset": 3.2, "yolo": 3.0},
 }
 """PNG of a noisy image with matte and mask; each format holds the same bytes once more."""
-STEP_RENDERS = 4.0
-"""A training step costs about so many renders for each image of its batch: foreground, background
-and two passes of the discriminator."""
+STEP_RENDERS = 7.0
+"""A training step costs about so many renders for each image of its batch. On toy-cars 250
+steps of 16 images took 5.8 minutes of a core that makes 85 images a second."""
 TERMS = {
     True: "commercial use is allowed",
     False: "no commercial use",
