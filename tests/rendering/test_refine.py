@@ -29,6 +29,7 @@ def iou(one, other):
     return (one & other).sum() / (one | other).sum()
 
 
+@pytest.mark.timeout(900)  # pymatting compiles itself where it is first imported
 @pytest.mark.parametrize("method", ["guided", "matting"])
 def test_a_plump_mask_shrinks_to_the_disc(method):
     if method == "matting":
