@@ -1,21 +1,29 @@
-"""Which container a file is, told by its first bytes, and what is in it; no tensor is read."""
+"""What is in a checkpoint, told by its first bytes: safetensors, torch files or pickles.
+
+Torch files are zip archives, or the older plain streams that NVIDIA's pickles nest. Tensors are
+described (``StoredTensor``), not read.
+"""
 
 import math
+import struct
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import IO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from l4f_datagen.core.errors import CheckpointRefused
 
+from .byte_source import ByteSource, Cursor, Span
 from .pickle_machine import load_pickle
 from .pickle_machine.machine import Budget
-from .pickle_machine.source import ByteSource, Cursor, Span
-from .stand_ins import find_global_of_pickle
+from .stand_ins import Storage, find_global, find_global_of_pickle
 from .tensors import StoredTensor, contiguous_strides
-from .torch_file import LEGACY_START, ZIP_START, load_torch, nested_loader
 
 DOWNLOAD = "download the checkpoint itself"
+OPENED = "docs/checkpoints.md lists what can be opened"
 # First bytes of files that people give by mistake.
 MISTAKES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file it points to", "git lfs pull"),
@@ -23,7 +31,7 @@ MISTAKES = (
     (b"\x89PNG", "is a PNG image", "give a checkpoint file"),
     (b"\xff\xd8\xff", "is a JPEG image", "give a checkpoint file"),
     (b"GIF8", "is a GIF image", "give a checkpoint file"),
-    (b"\x89HDF", "is an HDF5 file", "convert it to one of the formats in the README"),
+    (b"\x89HDF", "is an HDF5 file", OPENED),
     (b"\x1f\x8b", "is compressed with gzip", "unpack it first"),
     (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
     (b"Rar!", "is a RAR archive", "unpack it first"),
@@ -33,8 +41,15 @@ MISTAKES = (
 )
 # What a pickle may start with: a protocol, or one of the first operations of protocol 0.
 PICKLE_STARTS = b"\x80(c]}"
-
-
+ZIP_START = b"PK\x03\x04"
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
+LEGACY_VERSION = 1001
+# Bytes of a zip directory that are read at most: 100 for each of the thousand tensors of a 1024 px
+# training checkpoint, times forty. ``zipfile`` builds an object of 1 kB for each entry.
+MAX_DIRECTORY_BYTES = 1 << 22
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError)
 # Headers of our 1024 px files have 20 kB.
 MAX_HEADER_BYTES = 1 << 24
 SAFE_DTYPES = {
@@ -119,7 +134,164 @@ def _mistake(source: ByteSource, head: bytes) -> CheckpointRefused:
             return source.refuse(problem, remedy)
     if head[257:262] == b"ustar":
         return source.refuse("is a tar archive", "unpack it first")
-    return source.refuse(
-        f"is no checkpoint (it starts with {head[:8]!r})",
-        "the README lists what can be opened",
-    )
+    return source.refuse(f"is no checkpoint (it starts with {head[:8]!r})", OPENED)
+
+
+def load_torch(span: Span, budget: Budget) -> object:
+    """Return the object of a torch file, or of one nested in another; tensors are unread.
+
+    Raises:
+        CheckpointRefused: damaged, or asking for a global that weights do not need.
+    """
+    start = span.read(0, min(span.length, len(LEGACY_START)))
+    if start.startswith(ZIP_START):
+        return _load_zip(span, budget)
+    if start == LEGACY_START:
+        return _load_legacy(span, budget)
+    raise span.source.refuse("is no torch file", "save the weights with torch.save")
+
+
+class _SpanFile:
+    """A span as the file that ``zipfile`` wants; a single read is bounded."""
+
+    def __init__(self, span: Span) -> None:
+        self.span, self.position = span, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.position = offset + (0, self.position, self.span.length)[whence]
+        if not 0 <= self.position <= self.span.length:
+            raise zipfile.BadZipFile("it points beyond its end")
+        return self.position
+
+    def read(self, count: int = -1) -> bytes:
+        left = self.span.length - self.position
+        count = left if count < 0 else min(count, left)
+        if count > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its directory takes {count} bytes")
+        self.position += count
+        return self.span.read(self.position - count, count)
+
+
+def read_members(span: Span, remedy: str = "save them again with torch.save") -> dict[str, Span]:
+    """Return member name -> bytes of a zip archive; nothing is unpacked, so no bomb can grow.
+
+    Raises:
+        CheckpointRefused: damaged, or with compressed members (see ``remedy``).
+    """
+    source = span.source
+    members: dict[str, Span] = {}
+    try:
+        for info in zipfile.ZipFile(cast(IO[bytes], _SpanFile(span))).infolist():
+            name = info.filename[:80]
+            packed = info.compress_type != 0 or info.file_size != info.compress_size
+            if packed or info.flag_bits & 1:
+                raise source.refuse(f"holds the compressed member {name!r}, not read", remedy)
+            header = span.read(info.header_offset, LOCAL_HEADER.size)
+            magic, name_length, extra_length = LOCAL_HEADER.unpack(header)
+            if magic != ZIP_START or info.filename in members:
+                raise zipfile.BadZipFile(f"member {name!r} is not where it is announced, or twice")
+            start = info.header_offset + LOCAL_HEADER.size + name_length + extra_length
+            members[info.filename] = span.part(start, info.file_size)
+    except BAD_ZIP as error:
+        raise source.refuse(f"is a damaged zip archive ({error})") from None
+    return members
+
+
+def _load_zip(span: Span, budget: Budget) -> object:
+    source = span.source
+    members = read_members(span)
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        shown = ", ".join(sorted(members)[:4])[:120]
+        problem = f"is a zip archive without torch weights (it holds {shown})"
+        raise source.refuse(problem, "unpack it and give the checkpoint inside")
+    root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in members:
+        raise source.refuse("is a TorchScript archive", "save the weights with torch.save")
+    order = members.get(f"{root}byteorder")
+    if order is not None and (order.length > 16 or order.read() != b"little"):
+        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+
+    def persistent(identity: object) -> Storage:
+        key, dtype, count = _identity(identity)
+        member = members.get(f"{root}data/{key}")
+        if member is None:
+            raise source.refuse(f"lacks the storage {key[:40]!r} that a tensor needs")
+        if count * dtype.itemsize > member.length:
+            raise source.refuse(f"holds {member.length} bytes for {count} values of {key[:40]!r}")
+        return Storage(member.part(0, count * dtype.itemsize), dtype)
+
+    return load_pickle(Cursor(members[pickles[0]]), find_global, budget, persistent)
+
+
+def _load_legacy(span: Span, budget: Budget) -> object:
+    source = span.source
+    cursor = Cursor(span)
+    declared: dict[str, tuple[torch.dtype, int]] = {}
+    storages: dict[str, Storage] = {}
+
+    def declare(identity: object) -> Storage:
+        key, dtype, count = _identity(identity)
+        if declared.setdefault(key, (dtype, count)) != (dtype, count):
+            raise source.refuse(f"declares the storage {key[:40]!r} twice")
+        return Storage(Span(source, 0, 0), dtype)
+
+    def header() -> object:
+        return load_pickle(cursor, find_global, budget)
+
+    header()  # the magic number, compared by the caller
+    version, system = header(), header()
+    if version != LEGACY_VERSION or not isinstance(system, dict):
+        raise source.refuse("is a torch file of an unknown version", "save it with a newer torch")
+    if system.get("little_endian") is not True:
+        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+    # The storages follow the pickle. A first pass over it only learns which ones there are.
+    start = cursor.position
+    load_pickle(cursor, find_global, budget, declare)
+    keys = header()
+    if not isinstance(keys, list) or any(type(key) is not str for key in keys):
+        raise source.refuse("lacks the list of its storages")
+    if sorted(keys) != sorted(declared):
+        raise source.refuse("lists other storages than its tensors need")
+    for key in keys:
+        dtype, count = declared[key]
+        if int.from_bytes(cursor.take(8), "little") != count:
+            raise source.refuse(f"stores another length for {key[:40]!r} than it declares")
+        storages[key] = Storage(cursor.skip(count * dtype.itemsize), dtype)
+    again = Cursor(span.part(start, span.length - start))
+    return load_pickle(again, find_global, budget, lambda name: storages[_identity(name)[0]])
+
+
+def _identity(identity: object) -> tuple[str, torch.dtype, int]:
+    """Return key, dtype and number of values of the storage that a persistent id names."""
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
+        raise ValueError("a persistent id that is no storage")
+    _, dtype, key, _location, count = identity[:5]
+    if len(identity) == 6 and identity[5] is not None:
+        raise ValueError("a storage that is a view of another")
+    if not isinstance(dtype, torch.dtype) or type(key) is not str:
+        raise ValueError("a storage without type or key")
+    if type(count) is not int or count < 0:
+        raise ValueError("a storage without a length")
+    return key, dtype, count
+
+
+def nested_loader(source: ByteSource, budget: Budget) -> Callable[[object], object]:
+    """Return the reader of torch files nested in byte strings; each is read once."""
+    seen: dict[tuple[int, int, bytes | None], object] = {}
+
+    def load(data: object) -> object:
+        if not isinstance(data, Span):
+            raise ValueError("a nested torch file that is no byte string")
+        place = (data.start, data.length, data.inline)
+        if place not in seen:
+            seen[place] = load_torch(data, budget)
+        return seen[place]
+
+    return load

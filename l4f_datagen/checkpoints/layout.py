@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import labels4free, nvlabs, state_dicts, tensorflow
-from .containers import Container
+from . import nvlabs, state_dicts, tensorflow
+from .byte_source import ByteSource
+from .containers import OPENED, Container
 from .native import FORMAT, Native, read_metadata
-from .pickle_machine.source import ByteSource
 from .shapes import agreed_clamp
 from .stand_ins import ModuleRecord
 from .tensors import FLATTEN, Entries, Entry, StoredTensor, rename
 
-REMEDY = "the README lists what can be opened"
 # Keys under which codes keep the averaged generator (weights averaged over the training; the one
 # to sample from), and the generator as it was trained last.
 AVERAGED = (
@@ -66,7 +65,7 @@ def generator_layout(
             loaded, notes = loaded[0], (LAST_USED.format("G"),)
         parts = tensorflow.generator_entries(source, loaded)
         layout = Layout("nvlabs-tensorflow", *parts, notes=notes)
-    elif labels4free.is_labels4free(loaded):
+    elif state_dicts.is_labels4free(loaded):
         raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     else:
         layout = _pytorch_generator(source, loaded, class_index)
@@ -96,7 +95,7 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
             state_dicts.refuse_other_codes(source, list(loaded))
         inside = f"; in {key} {describe(network)}" if key else ""
         problem = f"holds no StyleGAN2 generator ({describe(loaded)}{inside})"
-        raise source.refuse(problem, REMEDY)
+        raise source.refuse(problem, OPENED)
     code, entries = found
     if code == "nvlabs-pytorch":
         # Networks of the ADA code clip at 256, older ones not at all; a state dict does not say.
@@ -105,7 +104,7 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
     if isinstance(average, StoredTensor):
         entries["w_avg"] = Entry("latent_avg", average, FLATTEN)
     elif average is not None:
-        raise source.refuse("has a latent_avg that is no tensor", REMEDY)
+        raise source.refuse("has a latent_avg that is no tensor", OPENED)
     return Layout(code, entries, notes=notes)
 
 
@@ -140,7 +139,7 @@ def discriminator_layout(source: ByteSource, container: Container) -> Layout:
     if tensors:
         entries = rename(source, tensors, state_dicts.DISCRIMINATOR, "d.")
         return Layout("rosinality", entries)
-    raise source.refuse(f"holds no StyleGAN2 discriminator ({describe(loaded)})", REMEDY)
+    raise source.refuse(f"holds no StyleGAN2 discriminator ({describe(loaded)})", OPENED)
 
 
 def alpha_layout(source: ByteSource, container: Container) -> Layout:
@@ -151,9 +150,9 @@ def alpha_layout(source: ByteSource, container: Container) -> Layout:
     """
     if _is_native(container):
         return _native(source, container, "alpha")
-    if labels4free.is_labels4free(container.loaded):
+    if state_dicts.is_labels4free(container.loaded):
         assert isinstance(container.loaded, dict)
-        return Layout("labels4free", labels4free.alpha_entries(source, container.loaded))
+        return Layout("labels4free", state_dicts.alpha_entries(source, container.loaded))
     raise source.refuse(
         f"holds no alpha network ({describe(container.loaded)})",
         "give a file of `l4f-datagen train`, or one with bg_extractor_ema",
@@ -168,7 +167,7 @@ def checkpoint_kind(source: ByteSource, container: Container) -> str:
     """
     if _is_native(container):
         return read_metadata(source, container.metadata or {}, None).kind
-    return "alpha" if labels4free.is_labels4free(container.loaded) else "generator"
+    return "alpha" if state_dicts.is_labels4free(container.loaded) else "generator"
 
 
 def _is_native(container: Container) -> bool:

@@ -22,8 +22,8 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import Licence
 
+from .byte_source import ByteSource
 from .containers import SAFE_DTYPES
-from .pickle_machine.source import ByteSource
 
 FORMAT = "l4f-datagen"
 VERSION = 1

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from l4f_datagen.models.layers import EPS
 
+from .byte_source import ByteSource
 from .pickle_machine.machine import show
-from .pickle_machine.source import ByteSource
 from .shapes import SIDES, agreed_clamp
 from .stand_ins import ModuleRecord
-from .state_dicts import nvlabs_rules, refuse_other_codes
-from .tensors import KEEP, Change, Entries, Entry, Rules, Shape, StoredTensor, rename
+from .state_dicts import both_parts, nvlabs_rules, refuse_other_codes
+from .tensors import Change, Entries, Entry, Rules, Shape, StoredTensor, rename
 
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 # A 1024 px discriminator, the largest network, has 40 modules, four deep.
@@ -151,11 +151,7 @@ def _discriminator_rules(top: int) -> Rules:
     places[f"b{top}.fromrgb"] = "from_rgb"
     for k, side in enumerate(reversed([side for side in SIDES if 8 <= side <= top])):
         places |= {f"b{side}.{part}": f"blocks.{k}.{part}" for part in ("conv0", "conv1", "skip")}
-    return {
-        f"{theirs}.{part}": (f"{ours}.{part}", KEEP)
-        for theirs, ours in places.items()
-        for part in ("weight", "bias")
-    }
+    return both_parts(places)
 
 
 def _check_architecture(source: ByteSource, tree: Tree, part: str, wanted: str) -> None:

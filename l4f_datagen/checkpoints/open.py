@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,18 +21,12 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg
 from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
-from l4f_datagen.recipe.domains import load_recipe, shipped_recipes, weights_path
+from l4f_datagen.recipe.domains import network_path
 
+from .byte_source import ByteSource
 from .containers import Container, read_container
-from .layout import (
-    Layout,
-    alpha_layout,
-    checkpoint_kind,
-    discriminator_layout,
-    generator_layout,
-)
+from .layout import Layout, alpha_layout, checkpoint_kind, discriminator_layout, generator_layout
 from .native import Native, fingerprint, is_trained
-from .pickle_machine.source import ByteSource
 from .shapes import (
     alpha_state,
     discriminator_state,
@@ -45,8 +38,7 @@ from .shapes import (
 
 logger = logging.getLogger(__name__)
 
-# Any fixed seed would do: noise maps that a file lacks must be the same each time it is opened.
-NOISE_SEED = 2000
+NOISE_SEED = 2000  # any fixed one: noise maps that a file lacks must be the same each time
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,6 @@ class Checkpoint:
     """What every opened checkpoint has.
 
     Attributes:
-        path: the file.
         format: whose code wrote it, see ``layout.Layout``.
         stamp: size and time of the file when it was read.
         native: metadata, for our own files.
@@ -99,18 +90,16 @@ class Checkpoint:
     @property
     def licence(self) -> Licence | None:
         """The licence the weights came with; None where neither file nor catalogue knows it."""
-        if self.native:
-            return self.native.licence
-        weights = weights_by_sha256(self.sha256)
-        return weights.licence if weights else None
+        known = self.native or weights_by_sha256(self.sha256)
+        return known.licence if known else None
 
     @property
     def origin(self) -> str | None:
         """Where the weights come from; None where neither file nor catalogue knows it."""
         if self.native:
             return self.native.origin
-        weights = weights_by_sha256(self.sha256)
-        return weights.url if weights else None
+        known = weights_by_sha256(self.sha256)
+        return known.url if known else None
 
 
 @dataclass(frozen=True)
@@ -118,7 +107,6 @@ class GeneratorCheckpoint(Checkpoint):
     """An opened generator.
 
     Attributes:
-        spec: its shape.
         class_index: the class that was fixed, for class-conditional networks.
         image_channels: of the file: 3, or 1, which is then repeated to three equal ones.
         empty: networks without memory that ``build`` may use.
@@ -137,8 +125,7 @@ class GeneratorCheckpoint(Checkpoint):
     @property
     def has_noise(self) -> bool:
         """Whether the file stores the noise maps, all of them."""
-        maps = sum(key.endswith(".noise_const") for key in self.state)
-        return maps == self.spec.num_ws - 1
+        return sum(key.endswith(".noise_const") for key in self.state) == self.spec.num_ws - 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -223,30 +210,12 @@ def open_generator(
         NetworkError: it has to be fetched and cannot be.
         RecipeError: no such built-in or catalogue entry.
     """
-    with ByteSource(_file_of(source, "generator", offline)) as file:
+    with ByteSource(network_path(source, "generator", offline=offline)) as file:
         return _generator(file, read_container(file), class_index)
 
 
-def _file_of(source: Path | str, part: Literal["generator", "alpha"], offline: bool) -> Path:
-    """Return the file of a network that a domain, an address or a path names."""
-    if isinstance(source, Path) or Path(source).expanduser().is_file():
-        return Path(source).expanduser()
-    if source in shipped_recipes():
-        recipe = load_recipe(source)
-        weights = recipe.generator.weights if part == "generator" else recipe.alpha.weights
-        if weights is None:
-            problem = "comes without an alpha network"
-            raise UsageError(source, problem, f"train one: l4f-datagen train --domain {source}")
-        source = weights
-    return weights_path(source, part, offline=offline)
-
-
 def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
-    """Open the discriminator of any of the supported files.
-
-    Raises:
-        CheckpointRefused: the file is damaged, hostile, or holds no supported discriminator.
-    """
+    """Open the discriminator of any of the supported files; errors as in ``open_generator``."""
     with ByteSource(Path(path)) as source:
         return _discriminator(source, read_container(source))
 
@@ -263,10 +232,10 @@ def open_own_discriminator(
 
     Args:
         path: the generator's file.
-        resolution: side of the generator's images.
+        resolution: of the generator.
         setting: the key.
         instead: what to do without one.
-        refusal: kind of the error where there is none, or one for another size.
+        refusal: the error where there is none, or one for another size.
     """
     remedy = f"{instead}, or give a checkpoint with both networks"
     try:
@@ -287,24 +256,18 @@ def open_alpha(source: Path | str, *, offline: bool = False) -> AlphaCheckpoint:
     Raises:
         UsageError: the domain's recipe names no alpha network.
     """
-    with ByteSource(_file_of(source, "alpha", offline)) as file:
+    with ByteSource(network_path(source, "alpha", offline=offline)) as file:
         return _alpha(file, read_container(file))
 
 
 def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyCheckpoint:
-    """Open whatever a file is for: an alpha network, one of our discriminators, or a generator.
-
-    Raises:
-        CheckpointRefused: the file is damaged, hostile, or holds none of them.
-    """
+    """Open whatever a file is for: an alpha network, one of our discriminators, or a generator."""
     with ByteSource(Path(path)) as source:
         container = read_container(source)
         kind = checkpoint_kind(source, container)
-        if kind == "alpha":
-            return _alpha(source, container)
-        if kind == "discriminator":
-            return _discriminator(source, container)
-        return _generator(source, container, class_index)
+        if kind == "generator":
+            return _generator(source, container, class_index)
+        return _alpha(source, container) if kind == "alpha" else _discriminator(source, container)
 
 
 def _generator(
@@ -312,8 +275,9 @@ def _generator(
 ) -> GeneratorCheckpoint:
     layout = generator_layout(source, container, class_index)
     empty, state, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
-    grey = ("it gives grey images, so its channel is repeated to RGB",)
-    notes = layout.notes + (grey if image_channels == 1 else ())
+    notes = layout.notes
+    if image_channels == 1:
+        notes += ("it gives grey images, so its channel is repeated to RGB",)
     for note in notes:
         logger.warning("%s: %s", source.path, note)
     common = _common(source, layout, notes)

@@ -6,7 +6,7 @@ is made without memory: a small file may announce layers of any width.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.models.spec import GeneratorSpec
 
+from .byte_source import ByteSource
 from .pickle_machine.machine import show
-from .pickle_machine.source import ByteSource
-from .tensors import Change, Entries, Entry, Shape
+from .tensors import Change, Entries, Shape
 
 Shapes = dict[str, Shape]
 SIDES = [2**k for k in range(2, 11)]
@@ -98,6 +99,81 @@ def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
     return found.pop() if found else None
 
 
+class _Unread:
+    """A network of a file before its values are read: entries, and our key -> our shape."""
+
+    def __init__(self, source: ByteSource, entries: Entries) -> None:
+        self.source, self.entries = source, entries
+        self.shapes: Shapes = {}
+        total = 0
+        for key, entry in entries.items():
+            entry.stored.check(entry.name)
+            total += entry.stored.nbytes
+            try:
+                self.shapes[key] = entry.shape
+            except ValueError as error:
+                raise self.refuse_shape(key, str(error)) from None
+        if total > source.size:
+            raise source.refuse(f"declares {total} bytes of weights, but has {source.size} in all")
+
+    def refuse_shape(self, key: str, problem: str) -> CheckpointRefused:
+        name, shape = self.entries[key].name, list(self.entries[key].stored.shape)
+        return self.source.refuse(f"{name} has the shape {shape}, {problem}", REMEDY)
+
+    def changed(self, keys: Iterable[str], change: Callable[[Change], Change]) -> "_Unread":
+        """Return the same with further changes of some tensors."""
+        entries = {k: replace(self.entries[k], change=change(self.entries[k].change)) for k in keys}
+        return _Unread(self.source, {**self.entries, **entries})
+
+    def count(self, pattern: str) -> int:
+        """Return the number of keys that match."""
+        return sum(bool(re.fullmatch(pattern, key)) for key in self.shapes)
+
+    def sides(self, pattern: str) -> list[int]:
+        """Return the resolutions that keys name, ascending."""
+        matches = (re.fullmatch(pattern, key) for key in self.shapes)
+        sides = sorted(int(match[1]) for match in matches if match)
+        if not sides or any(side not in SIDES for side in sides):
+            problem = f"has layers for the sizes {sides}, expected {SIDES}"
+            raise self.source.refuse(problem, REMEDY)
+        return sides
+
+    def sizes(self, key: str, count: int) -> Shape:
+        """Return a shape that the spec is read from."""
+        if key not in self.shapes:
+            raise self.source.refuse(f"lacks {key}", REMEDY)
+        if len(self.shapes[key]) != count:
+            raise self.refuse_shape(key, f"expected {count} sizes")
+        if max(self.shapes[key]) > MAX_WIDTH:
+            raise self.refuse_shape(key, f"expected at most {MAX_WIDTH} channels")
+        return self.shapes[key]
+
+    def read_as(self, network: nn.Module) -> dict[str, Tensor]:
+        """Check the shapes against those of a network, and read all values: float32, contiguous."""
+        wanted = state_shapes(network)
+        missing = [key for key in wanted if key not in self.shapes and not OPTIONAL.fullmatch(key)]
+        if missing:
+            raise self.source.refuse(f"lacks {_listed(missing)}", REMEDY)
+        unknown = [self.entries[key].name for key in self.shapes if key not in wanted]
+        if unknown:
+            problem = f"holds {_listed(unknown)}, for which there is no place"
+            raise self.source.refuse(problem, REMEDY)
+        wrong = [
+            f"{self.entries[key].name} as {list(shape)}, expected {list(wanted[key])}"
+            for key, shape in self.shapes.items()
+            if shape != wanted[key]
+        ]
+        if wrong:
+            raise self.source.refuse(f"holds {_listed(wrong)}", REMEDY)
+        state: dict[str, Tensor] = {}
+        for key, entry in self.entries.items():
+            state[key] = entry.change.values(entry.stored.read()).contiguous()
+            low, high = torch.aminmax(state[key])  # one pass and no memory; NaN spreads to both
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise self.source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
+        return state
+
+
 def generator_state(
     source: ByteSource, entries: Entries, conv_clamp: float | None
 ) -> tuple[Generator, dict[str, Tensor], int]:
@@ -109,61 +185,64 @@ def generator_state(
         CheckpointRefused: not square, RGBA, or tensors that are missing, unknown, of wrong shape,
             or not finite.
     """
-    shapes = _shapes_of(source, entries)
-    _check_square(source, entries, shapes)
-    entries, image_channels = _as_rgb(source, entries, shapes)
-    shapes = _shapes_of(source, entries)
-    sides = _sides(source, shapes, r"synthesis\.b(\d{1,4})\.conv1\.weight")
-    depth = sum(bool(re.fullmatch(r"mapping\.fc\.\d+\.weight", key)) for key in shapes)
+    unread = _Unread(source, entries)
+    _check_square(unread)
+    unread, image_channels = _as_rgb(unread)
+    sides = unread.sides(r"synthesis\.b(\d{1,4})\.conv1\.weight")
+    depth = unread.count(r"mapping\.fc\.\d+\.weight")
     if depth > MAX_MAPPING_LAYERS:
         raise source.refuse(f"has {depth} mapping layers", REMEDY)
-    w_dim, z_dim = _sizes(source, shapes, entries, "mapping.fc.0.weight", 2)
-    channels = {
-        side: _sizes(source, shapes, entries, f"synthesis.b{side}.conv1.weight", 4)[0]
-        for side in sides
-    }
+    w_dim, z_dim = unread.sizes("mapping.fc.0.weight", 2)
+    channels = {side: unread.sizes(f"synthesis.b{side}.conv1.weight", 4)[0] for side in sides}
     try:
         spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
     except ValueError as error:
         raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
     network = without_memory(lambda: Generator(spec))
-    _compare(source, entries, shapes, state_shapes(network))
-    return network, _read_state(source, entries), image_channels
+    return network, unread.read_as(network), image_channels
 
 
-def _check_square(source: ByteSource, entries: Entries, shapes: Shapes) -> None:
+def _check_square(unread: _Unread) -> None:
     remedy = "only square networks that start at 4 x 4 can be opened"
-    for key, shape in shapes.items():
+    for key, shape in unread.shapes.items():
         if not key.endswith((".const", ".noise_const")) or len(shape) < 2:
             continue
         height, width = shape[-2:]
         if height != width:
-            shown = f"{entries[key].name} has {height} x {width} values"
-            raise source.refuse(f"is a generator of images that are not square ({shown})", remedy)
+            shown = f"{unread.entries[key].name} has {height} x {width} values"
+            problem = f"is a generator of images that are not square ({shown})"
+            raise unread.source.refuse(problem, remedy)
         if key == "synthesis.b4.const" and height != 4:
-            raise source.refuse(f"starts at {height} x {width} and not at 4 x 4", remedy)
+            raise unread.source.refuse(f"starts at {height} x {width} and not at 4 x 4", remedy)
 
 
-def _as_rgb(source: ByteSource, entries: Entries, shapes: Shapes) -> tuple[Entries, int]:
-    """Return entries whose layers to RGB have three channels, and how many the file has."""
+def _as_rgb(unread: _Unread) -> tuple[_Unread, int]:
+    """Return a network whose layers to RGB have three channels, and how many the file has."""
+    shapes = unread.shapes
     keys = [key for key in shapes if re.fullmatch(r".*\.torgb\.(weight|bias)", key)]
     found = {shapes[key][0] for key in keys if shapes[key]}
     if found == {1}:
-        three = {key: replace(entries[key], change=_repeated(entries[key].change)) for key in keys}
-        return {**entries, **three}, 1
+        return unread.changed(keys, lambda change: _repeated(change, axis=0)), 1
     for count in sorted(found - {1, 3}):
         kind = "RGBA images (4 channels)" if count == 4 else f"images of {count} channels"
         remedy = "give a generator of RGB or of grey images"
-        raise source.refuse(f"is a generator of {kind}, not RGB", remedy)
-    return entries, 3
+        raise unread.source.refuse(f"is a generator of {kind}, not RGB", remedy)
+    return unread, 3
 
 
-def _repeated(change: Change) -> Change:
+def _repeated(change: Change, axis: int, scale: float = 1.0) -> Change:
+    """Return a change after which a single channel stands three times, each times ``scale``."""
+
+    def shape(sizes: Shape) -> Shape:
+        made = change.shape(sizes)
+        return (*made[:axis], 3, *made[axis + 1 :])
+
     def values(tensor: Tensor) -> Tensor:
         made = change.values(tensor)
-        return made.expand(3, *made.shape[1:])
+        made = made.expand(*made.shape[:axis], 3, *made.shape[axis + 1 :])
+        return made if scale == 1.0 else made * scale
 
-    return Change(lambda shape: (3, *change.shape(shape)[1:]), values)
+    return Change(shape, values)
 
 
 def discriminator_state(
@@ -174,45 +253,20 @@ def discriminator_state(
     Raises:
         CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
     """
-    first, shapes = "from_rgb.weight", _shapes_of(source, entries)
-    if shapes.get(first, ())[1:2] == (1,):
-        entries = {**entries, first: _of_grey(entries[first])}
-        shapes = _shapes_of(source, entries)
-    blocks = sum(bool(re.fullmatch(r"blocks\.\d+\.conv1\.weight", key)) for key in shapes)
+    unread = _Unread(source, entries)
+    if unread.shapes.get("from_rgb.weight", ())[1:2] == (1,):
+        # For three equal channels, each gives a third of the response. Equalised learning rate
+        # divides by the square root of the channels, now three: 1 / 3 * sqrt(3) is left.
+        scale = 1 / math.sqrt(3)
+        unread = unread.changed(["from_rgb.weight"], lambda change: _repeated(change, 1, scale))
+    blocks = unread.count(r"blocks\.\d+\.conv1\.weight")
     resolution = 4 << min(blocks, 20)
     if resolution not in SIDES[2:]:
         raise source.refuse(f"has a discriminator of {blocks} blocks", REMEDY)
-    widths = ["from_rgb.weight", *(f"blocks.{k}.conv1.weight" for k in range(blocks))]
-    channels = {
-        resolution >> k: _sizes(source, shapes, entries, name, 4)[0]
-        for k, name in enumerate(widths)
-    }
-    _compare(
-        source,
-        entries,
-        shapes,
-        state_shapes(without_memory(lambda: Discriminator(resolution, channels))),
-    )
-    return resolution, channels, _read_state(source, entries)
-
-
-def _of_grey(entry: Entry) -> Entry:
-    """Return the first layer of a network for grey images as one for three equal channels.
-
-    Each channel gets a third of the response. Equalised learning rate divides by the square root
-    of the channels, which have become three: 1 / 3 * sqrt(3) is left.
-    """
-    change = entry.change
-
-    def values(tensor: Tensor) -> Tensor:
-        made = change.values(tensor)
-        return made.expand(made.shape[0], 3, *made.shape[2:]) / math.sqrt(3)
-
-    def shape(sizes: Shape) -> Shape:
-        made = change.shape(sizes)
-        return (made[0], 3, *made[2:])
-
-    return replace(entry, change=Change(shape, values))
+    names = ["from_rgb.weight", *(f"blocks.{k}.conv1.weight" for k in range(blocks))]
+    channels = {resolution >> k: unread.sizes(name, 4)[0] for k, name in enumerate(names)}
+    network = without_memory(lambda: Discriminator(resolution, channels))
+    return resolution, channels, unread.read_as(network)
 
 
 def alpha_state(
@@ -223,83 +277,11 @@ def alpha_state(
     Raises:
         CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
     """
-    shapes = _shapes_of(source, entries)
-    sides = _sides(source, shapes, r"first\.(\d{1,4})\.weight")
-    channels = {
-        side: _sizes(source, shapes, entries, f"first.{side}.weight", 4)[1] for side in sides
-    }
-    _compare(
-        source, entries, shapes, state_shapes(without_memory(lambda: AlphaNetwork(channels, sides)))
-    )
-    return tuple(sides), channels, _read_state(source, entries)
-
-
-def _shapes_of(source: ByteSource, entries: Entries) -> Shapes:
-    """Return our key -> our shape, reading no values."""
-    shapes: Shapes = {}
-    total = 0
-    for key, entry in entries.items():
-        entry.stored.check(entry.name)
-        total += entry.stored.nbytes
-        try:
-            shapes[key] = entry.shape
-        except ValueError as error:
-            shape = list(entry.stored.shape)
-            raise source.refuse(f"{entry.name} has the shape {shape}, {error}", REMEDY) from None
-    if total > source.size:
-        raise source.refuse(f"declares {total} bytes of weights, but has {source.size} in all")
-    return shapes
-
-
-def _sides(source: ByteSource, shapes: Shapes, pattern: str) -> list[int]:
-    sides = sorted(int(match[1]) for key in shapes if (match := re.fullmatch(pattern, key)))
-    if not sides or any(side not in SIDES for side in sides):
-        raise source.refuse(f"has layers for the sizes {sides}, expected {SIDES}", REMEDY)
-    return sides
-
-
-def _sizes(
-    source: ByteSource, shapes: Shapes, entries: Entries, key: str, count: int
-) -> tuple[int, ...]:
-    """Return a shape that the spec is read from."""
-    if key not in shapes:
-        raise source.refuse(f"lacks {key}", REMEDY)
-    if len(shapes[key]) != count:
-        name, shape = entries[key].name, list(entries[key].stored.shape)
-        raise source.refuse(f"{name} has the shape {shape}, expected {count} sizes", REMEDY)
-    if max(shapes[key]) > MAX_WIDTH:
-        name, shape = entries[key].name, list(entries[key].stored.shape)
-        problem = f"{name} has the shape {shape}, expected at most {MAX_WIDTH} channels"
-        raise source.refuse(problem, REMEDY)
-    return shapes[key]
-
-
-def _compare(source: ByteSource, entries: Entries, shapes: Shapes, wanted: Shapes) -> None:
-    missing = [key for key in wanted if key not in shapes and not OPTIONAL.fullmatch(key)]
-    if missing:
-        raise source.refuse(f"lacks {_listed(missing)}", REMEDY)
-    unknown = [entries[key].name for key in shapes if key not in wanted]
-    if unknown:
-        raise source.refuse(f"holds {_listed(unknown)}, for which there is no place", REMEDY)
-    wrong = [
-        f"{entries[key].name} as {list(shapes[key])}, expected {list(wanted[key])}"
-        for key in shapes
-        if shapes[key] != wanted[key]
-    ]
-    if wrong:
-        raise source.refuse(f"holds {_listed(wrong)}", REMEDY)
-
-
-def _read_state(source: ByteSource, entries: Entries) -> dict[str, Tensor]:
-    """Read all values, float32, contiguous."""
-    state: dict[str, Tensor] = {}
-    for key, entry in entries.items():
-        tensor = entry.change.values(entry.stored.read()).contiguous()
-        low, high = torch.aminmax(tensor)  # one pass and no memory; NaN spreads to both
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
-        state[key] = tensor
-    return state
+    unread = _Unread(source, entries)
+    sides = unread.sides(r"first\.(\d{1,4})\.weight")
+    channels = {side: unread.sizes(f"first.{side}.weight", 4)[1] for side in sides}
+    network = without_memory(lambda: AlphaNetwork(channels, sides))
+    return tuple(sides), channels, unread.read_as(network)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .byte_source import Span
 from .pickle_machine.machine import Globals, Record, StandIn, is_plain_key, show
-from .pickle_machine.source import Span
 from .tensors import StoredTensor, contiguous_strides
 
 STORAGE_TYPES = {

@@ -1,14 +1,14 @@
 """State dicts of PyTorch codes: which code a dict is from, and what its names mean.
 
 rosinality's stylegan2-pytorch, BasicSR and genforce are opened; so are NVIDIA's networks saved as
-a state dict. mmgeneration, lucidrains, StyleGAN1 and StyleGAN3 are refused by name. The key names
-are facts of the formats; the code is ours.
+a state dict, and the alpha networks of the Labels4Free authors' code. mmgeneration, lucidrains,
+StyleGAN1 and StyleGAN3 are refused by name. Key names are facts of the formats; the code is ours.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
-from .pickle_machine.source import ByteSource
+from .byte_source import ByteSource
 from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES
 from .tensors import (
     DROP_FIRST,
@@ -19,48 +19,41 @@ from .tensors import (
     PLUS_ONE,
     SCALAR,
     Change,
+    Entries,
     Entry,
     Rules,
     StoredTensor,
     rename,
 )
 
-MAX_NAME = 200
+MAX_NAME = 200  # characters; the longest key of a known code has 60
 Parts = Mapping[str, tuple[str, Change]]
 
-# A name that only the generators of one other code have -> what they are, and the way out.
+# Names that only the generators of one other code have -> what they are, and the way out.
 STYLEGAN2 = "give a StyleGAN2 checkpoint"
-UNSUPPORTED: Sequence[tuple[re.Pattern[str], str, str]] = (
-    (
-        re.compile(r"(.*\.)?(constant_input\.input|style_mapping\.\d+\.linear\.weight_orig)"),
-        "holds a generator of mmgeneration or mmagic, whose files do not say whether it gives RGB "
-        "or BGR",
+UNSUPPORTED = {
+    r"(.*\.)?(constant_input\.input|style_mapping\.\d+\.linear\.weight_orig)": (
+        "a generator of mmgeneration or mmagic, whose files do not say whether it gives RGB or BGR",
         "give the file of NVIDIA's or rosinality's code that it was converted from",
     ),
-    (
-        re.compile(r"(.*\.)?(blocks\.\d+\.to_style1\..*|initial_block)"),
-        "holds a generator of lucidrains' stylegan2-pytorch, whose layers are not those of the "
-        "StyleGAN2 paper",
+    r"(.*\.)?(blocks\.\d+\.to_style1\..*|initial_block)": (
+        "a generator of lucidrains' stylegan2-pytorch, whose layers are not those of the StyleGAN2 "
+        "paper",
         "give a network of NVIDIA's or rosinality's code",
     ),
-    (
-        re.compile(
-            r".*(StyleMod|ToRGB_lod|style_mod\.|adain|\.epi[12]\.|progression\.|apply_noise).*"
-        ),
-        "holds a StyleGAN1 generator (its styles scale features, not weights)",
+    r".*(StyleMod|ToRGB_lod|style_mod\.|adain|\.epi[12]\.|progression\.|apply_noise).*": (
+        "a StyleGAN1 generator (its styles scale features, not weights)",
         STYLEGAN2,
     ),
-    (
-        re.compile(r"(.*\.)?synthesis\.(input\.(freqs|weight)|L\d+_\d+_\d+\..*)"),
-        "holds a StyleGAN3 generator",
+    r"(.*\.)?synthesis\.(input\.(freqs|weight)|L\d+_\d+_\d+\..*)": (
+        "a StyleGAN3 generator",
         STYLEGAN2,
     ),
-    (
-        re.compile(r"(.*\.)?(stylegan_decoder\..*|style_conv1\.bias)"),
-        "holds GFPGAN's variant of StyleGAN2, whose weights are scaled already",
+    r"(.*\.)?(stylegan_decoder\..*|style_conv1\.bias)": (
+        "GFPGAN's variant of StyleGAN2, whose weights are scaled already",
         "give the StyleGAN2 generator that it was made from",
     ),
-)
+}
 
 
 def refuse_other_codes(source: ByteSource, names: Sequence[object]) -> None:
@@ -69,19 +62,20 @@ def refuse_other_codes(source: ByteSource, names: Sequence[object]) -> None:
     Raises:
         CheckpointRefused: says which code, and the way out.
     """
-    for pattern, problem, remedy in UNSUPPORTED:
-        if any(isinstance(name, str) and pattern.fullmatch(name[:MAX_NAME]) for name in names):
-            raise source.refuse(problem, remedy)
+    texts = [name[:MAX_NAME] for name in names if isinstance(name, str)]
+    for pattern, (what, remedy) in UNSUPPORTED.items():
+        if any(map(re.compile(pattern).fullmatch, texts)):
+            raise source.refuse(f"holds {what}", remedy)
 
 
 def tensors_of(value: object) -> dict[str, StoredTensor] | None:
     """Return a state dict without the prefix of distributed training; None where it is none."""
     if not isinstance(value, dict) or not value:
         return None
-    if not all(isinstance(key, str) and len(key) <= MAX_NAME for key in value):
-        return None
-    if not all(isinstance(item, StoredTensor) for item in value.values()):
-        return None
+    for key, item in value.items():
+        named = isinstance(key, str) and len(key) <= MAX_NAME
+        if not named or not isinstance(item, StoredTensor):
+            return None
     if all(key.startswith("module.") for key in value):
         return {key.removeprefix("module."): item for key, item in value.items()}
     return value
@@ -102,20 +96,26 @@ def generator_entries(
     return None
 
 
+def both_parts(places: Mapping[str, str]) -> Rules:
+    """Return rules for weight and bias of layers, unchanged: their name -> ours."""
+    return {
+        f"{theirs}.{part}": (f"{ours}.{part}", KEEP)
+        for theirs, ours in places.items()
+        for part in ("weight", "bias")
+    }
+
+
 def _layers(name: str, ours: str, parts: Parts) -> dict[str, tuple[str, Change]]:
     return {f"{name}.{part}": (f"{ours}.{key}", change) for part, (key, change) in parts.items()}
 
 
 def _mapping(pattern: str, first: int) -> dict[str, tuple[str, Change]]:
-    return {
-        f"{pattern.format(first + k)}.{part}": (f"mapping.fc.{k}.{part}", KEEP)
-        for k in range(MAX_MAPPING_LAYERS)
-        for part in ("weight", "bias")
-    }
+    places = {pattern.format(first + k): f"mapping.fc.{k}" for k in range(MAX_MAPPING_LAYERS)}
+    return dict(both_parts(places))
 
 
 def _rosinality_like(
-    mapping: str, const: str, conv: str, convs: str, noise: str, parts: Parts, inner: str
+    mapping: str, const: str, prefix: str, noise: str, strength: str, inner: str
 ) -> Rules:
     """Rules of rosinality's code and of its descendants, which renamed the parts."""
     modulated: Parts = {
@@ -123,12 +123,17 @@ def _rosinality_like(
         f"{inner}.modulation.weight": ("affine.weight", KEEP),
         f"{inner}.modulation.bias": ("affine.bias", KEEP),
     }
+    conv: Parts = {
+        **modulated,
+        strength: ("noise_strength", SCALAR),
+        "activate.bias": ("bias", KEEP),
+    }
     rules = {const: ("synthesis.b4.const", DROP_FIRST)}
     rules |= _mapping(mapping, 1)  # layer 0 is the normalisation of z and holds nothing
     for k, layer in enumerate(LAYERS):
-        ours = f"synthesis.{layer}"
-        rules |= _layers(f"{convs}.{k - 1}" if k else conv, ours, {**modulated, **parts})
-        rules[f"{noise}{k}"] = (f"{ours}.noise_const", DROP_TWO)
+        theirs = f"{prefix}convs.{k - 1}" if k else f"{prefix}conv1"
+        rules |= _layers(theirs, f"synthesis.{layer}", conv)
+        rules[f"{noise}{k}"] = (f"synthesis.{layer}.noise_const", DROP_TWO)
     for k, layer in enumerate(RGB_LAYERS):
         rgb: Parts = {**modulated, "bias": ("bias", FLATTEN)}
         rules |= _layers(f"to_rgbs.{k - 1}" if k else "to_rgb1", f"synthesis.{layer}", rgb)
@@ -171,25 +176,16 @@ def nvlabs_rules() -> Rules:
 CODES: dict[str, tuple[str, Rules]] = {
     "rosinality": (
         "input.input",
-        _rosinality_like(
-            "style.{}",
-            "input.input",
-            "conv1",
-            "convs",
-            "noises.noise_",
-            {"noise.weight": ("noise_strength", SCALAR), "activate.bias": ("bias", KEEP)},
-            "conv",
-        ),
+        _rosinality_like("style.{}", "input.input", "", "noises.noise_", "noise.weight", "conv"),
     ),
     "basicsr": (
         "constant_input.weight",
         _rosinality_like(
             "style_mlp.{}",
             "constant_input.weight",
-            "style_conv1",
-            "style_convs",
+            "style_",
             "noises.noise",
-            {"weight": ("noise_strength", SCALAR), "activate.bias": ("bias", KEEP)},
+            "weight",
             "modulated_conv",
         ),
     ),
@@ -217,3 +213,73 @@ DISCRIMINATOR: Rules = {
         "skip.1.weight": "skip.weight",
     }.items()
 }
+
+# Alpha networks of the Labels4Free authors, who call them background extractors; their output is
+# the foreground. The weights to use are ``bg_extractor_ema``; there are two layouts of the class.
+ALPHA_REMEDY = "give a checkpoint with bg_extractor_ema"
+# Width of the last resolution in the authors' generators (channel multiplier 2) -> image size.
+ALPHA_SIZES = {32: 1024, 64: 512, 128: 256}
+
+
+def is_labels4free(loaded: object) -> bool:
+    """Whether an object of a torch file is a checkpoint of the authors' training."""
+    return isinstance(loaded, dict) and any(str(key).startswith("bg_extractor") for key in loaded)
+
+
+def alpha_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entries:
+    """Return our key -> entry of ``bg_extractor_ema``.
+
+    Raises:
+        CheckpointRefused: it is missing, or has tensors that are in neither class layout.
+    """
+    if "bg_extractor_ema" not in loaded:
+        raise source.refuse("has no bg_extractor_ema, the alpha network to use", ALPHA_REMEDY)
+    tensors = tensors_of(loaded["bg_extractor_ema"])
+    if tensors is None:
+        raise source.refuse("has a bg_extractor_ema that is no dict of tensors", ALPHA_REMEDY)
+    counts = [
+        count for count in range(1, len(SIDES) + 1) if set(tensors) <= set(_alpha_rules(count, 0))
+    ]
+    count = counts[0] if counts else len(SIDES)
+    top = _image_size(source, loaded, tensors, count) if counts else SIDES[-1]
+    return rename(source, tensors, _alpha_rules(count, top), "bg_extractor_ema.", ALPHA_REMEDY)
+
+
+def _alpha_rules(count: int, top: int) -> Rules:
+    """Rules for ``count`` resolutions, the last of which is ``top``."""
+    places = {"conv_n": "out"}
+    for level in range(count):
+        side = top >> (count - 1 - level)
+        places |= {
+            f"conv{2 * level + 1}": f"first.{side}",
+            f"conv{2 * level + 2}": f"second.{side}",
+            f"conv_fns0.{level}": f"first.{side}",
+            f"conv_fns1.{level}": f"second.{side}",
+        }
+        if level:
+            merge = f"merge.{side}"
+            places |= {f"conv_next{level if level > 1 else ''}": merge}
+            places |= {f"conv_merge_fns.{level - 1}": merge}
+    return both_parts(places)
+
+
+def _image_size(
+    source: ByteSource,
+    loaded: Mapping[object, object],
+    tensors: Mapping[str, StoredTensor],
+    count: int,
+) -> int:
+    """Return the image size: what the training run was told, else what the widths mean."""
+    state = getattr(loaded.get("args"), "state", None)
+    told = state.get("size") if isinstance(state, dict) else None
+    if type(told) is int and told in SIDES[2:]:
+        return told
+    names = (f"conv{2 * count - 1}.weight", f"conv_fns0.{count - 1}.weight")
+    widths = [tensors[name].shape[1:2] for name in names if name in tensors]
+    size = ALPHA_SIZES.get(widths[0][0]) if widths and widths[0] else None
+    if size is None:
+        raise source.refuse(
+            f"does not say its image size, and a top width of {widths} tells none",
+            "give a file with args.size, or one of a config-f generator",
+        )
+    return size

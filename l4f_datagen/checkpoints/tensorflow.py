@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 
+from .byte_source import ByteSource, Span
 from .pickle_machine.machine import Record, show
-from .pickle_machine.source import ByteSource, Span
 from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES, agreed_clamp
 from .stand_ins import TENSORFLOW_NETWORK, ArrayRecord
 from .state_dicts import refuse_other_codes

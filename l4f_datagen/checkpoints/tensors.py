@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .pickle_machine.source import ByteSource, Span
+from .byte_source import ByteSource, Span
 
 MAX_DIMS = 8
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

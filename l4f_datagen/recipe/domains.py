@@ -4,9 +4,9 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from l4f_datagen.core.errors import RecipeError
+from l4f_datagen.core.errors import RecipeError, UsageError
 from l4f_datagen.io.cache import target_path
 from l4f_datagen.io.download import fetch, name_of_url
 from l4f_datagen.recipe import OutputPart, Recipe, SamplingPart, check_recipe
@@ -173,6 +173,28 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
     if kind != "catalogue":
         return path
     return fetch_weights(WEIGHTS[name], offline=offline)
+
+
+def network_path(
+    source: Path | str, part: Literal["generator", "alpha"], *, offline: bool = False
+) -> Path:
+    """Return the file of a network that a path, a domain, an address or the catalogue names.
+
+    Raises:
+        UsageError: the domain's recipe names no alpha network.
+        RecipeError: as in ``weights_path``.
+        NetworkError: as in ``weights_path``.
+    """
+    if isinstance(source, Path) or Path(source).expanduser().is_file():
+        return Path(source).expanduser()
+    if source in shipped_recipes():
+        recipe = load_recipe(source)
+        weights = recipe.generator.weights if part == "generator" else recipe.alpha.weights
+        if weights is None:
+            problem = "comes without an alpha network"
+            raise UsageError(source, problem, f"train one: l4f-datagen train --domain {source}")
+        source = weights
+    return weights_path(source, part, offline=offline)
 
 
 def _known(table: Mapping[str, Entry], kind: str, name: str, key: str) -> Entry:

@@ -19,10 +19,9 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from l4f_datagen.checkpoints.containers import read_container
-from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Span
+from l4f_datagen.checkpoints.byte_source import ByteSource, Span
+from l4f_datagen.checkpoints.containers import ZIP_START, read_container, read_members
 from l4f_datagen.checkpoints.tensors import StoredTensor
-from l4f_datagen.checkpoints.torch_file import ZIP_START, read_members
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.models.generator import Generator, draw_z
 

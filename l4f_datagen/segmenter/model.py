@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from l4f_datagen.checkpoints.byte_source import ByteSource
 from l4f_datagen.checkpoints.containers import read_container
 from l4f_datagen.checkpoints.native import FORMAT, VERSION, read_metadata, write_safetensors
-from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.training import predict

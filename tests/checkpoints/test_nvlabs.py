@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from l4f_datagen.checkpoints.byte_source import ByteSource
 from l4f_datagen.checkpoints.containers import read_container
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.checkpoints.pickle_machine.source import ByteSource
 from l4f_datagen.core.errors import CheckpointRefused
 
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from l4f_datagen.checkpoints.byte_source import ByteSource, Span
+from l4f_datagen.checkpoints.containers import load_torch, read_members
 from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record
-from l4f_datagen.checkpoints.pickle_machine.source import ByteSource, Span
 from l4f_datagen.checkpoints.tensors import StoredTensor
-from l4f_datagen.checkpoints.torch_file import load_torch, read_members
 from l4f_datagen.core.errors import CheckpointRefused
 
 Load = Callable[[Path], Any]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from l4f_datagen.checkpoints.pickle_machine.source import Cursor, Span
+from l4f_datagen.checkpoints.byte_source import Cursor, Span
 
 # A 1024 px snapshot of NVIDIA's code takes 60,000 operations and 1 MB of text (its source code);
 # these limits leave room for ten times that, and stop a bomb within two seconds.
