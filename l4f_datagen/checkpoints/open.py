@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
-from l4f_datagen.io.cache import file_hash
+from l4f_datagen.io.download import file_hash
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg

@@ -135,7 +135,7 @@ def _write_sheet(
     draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
 ) -> None:
     from l4f_datagen.core.errors import UsageError
-    from l4f_datagen.io.named_file import write_named
+    from l4f_datagen.io.disk import write_named
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pipeline.networks import obtain_generator
     from l4f_datagen.recipe.seeds import parse_seeds

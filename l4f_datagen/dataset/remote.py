@@ -19,8 +19,8 @@ from l4f_datagen.core.errors import L4FError, NetworkError, UsageError
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker
 from l4f_datagen.dataset.staging import FLAT, FLAT_NAMES, flat_names
-from l4f_datagen.io.cache import default_cache
 from l4f_datagen.io.disk import PART, has_size, remove
+from l4f_datagen.io.download import default_cache
 
 LOCAL = ("file://", "local://")
 

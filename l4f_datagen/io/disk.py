@@ -1,4 +1,4 @@
-"""Disk: small files by rename, removal, and failures told in one line."""
+"""Disk: files staged and renamed, removal, and failures told in one line."""
 
 import errno
 import os
@@ -8,11 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from l4f_datagen.core.errors import L4FError
+from l4f_datagen.core.errors import L4FError, UsageError
 
-PART = ".part"
-"""What a file or folder ends in until it is whole."""
-
+PART = ".part"  # what a file or folder ends in until it is whole
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -69,12 +67,9 @@ def disk_failure(folder: Path, doing: str, error: OSError) -> L4FError:
     """Word a failure such that a user knows what to do and that nothing is lost."""
     full = error.errno in FULL
     what = "no space left on the disk" if full else error.strerror or str(error)
-    return L4FError(
-        os.fspath(folder),
-        f"{what} while {doing}",
-        f"{'make room' if full else 'check the disk'} and run the same command again: it goes on "
-        "after the last finished shard",
-    )
+    remedy = "make room" if full else "check the disk"
+    remedy += " and run the same command again: it goes on after the last finished shard"
+    return L4FError(os.fspath(folder), f"{what} while {doing}", remedy)
 
 
 @contextmanager
@@ -88,3 +83,35 @@ def disk_failures(folder: Path, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise disk_failure(folder, doing, error) from error
+
+
+def write_named(path: Path, data: bytes) -> Path:
+    """Write a file, staged and renamed, and return its path; folders above it are made.
+
+    Raises:
+        UsageError: it cannot be written there.
+        OSError: the disk is full or read-only.
+    """
+    remedy = "name another file"
+    with named_place(path, remedy):
+        if not path.name or path.is_dir():
+            raise UsageError(os.fspath(path), "is a folder", remedy)
+        write_atomically(path, data)
+    return path
+
+
+@contextmanager
+def named_place(path: Path, remedy: str) -> Iterator[None]:
+    """Turn a failure to write what the user has named into one line.
+
+    Raises:
+        UsageError: it cannot be written there.
+        OSError: the disk is full or read-only, which is no fault of the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (*FULL, errno.EROFS):
+            raise
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(os.fspath(path), problem, remedy) from error

@@ -1,9 +1,10 @@
-"""Fetch files of the web once, into the user's cache: resumed, retried, checked, never half there.
+"""The user's cache, and files of the web fetched into it once: resumed, retried, checked.
 
 A download grows in a ``.part`` file, which later tries go on with by HTTP range; it gets its name
 only after its size and hash were checked.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -20,25 +21,44 @@ from typing import TYPE_CHECKING
 
 from l4f_datagen.core.errors import L4FError, NetworkError
 from l4f_datagen.core.progress import Meter
-from l4f_datagen.io.cache import file_hash, target_path
 
 if TYPE_CHECKING:
     import httpx2
 
-try:
-    import fcntl
-except ImportError:  # no such locks on this system: two downloads of one file may collide
-    fcntl = None  # type: ignore[assignment]
-
 logger = logging.getLogger(__name__)
 
 TRIES = 5  # without a new byte; tries that bring some do not count
-TIMEOUT_S = 30
-LONGEST_PAUSE_S = 30.0
+TIMEOUT_S = 30  # without a byte; the clients' usual 5 s fail on a loaded mirror
+LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for: somebody sits in front of it
 LARGEST_UNKNOWN = 8 << 30  # twenty times NVIDIA's largest file
 PASSING_CODES = (408, 425, 429)  # what a server may answer differently a moment later, beside 5xx
 YES = ("1", "true", "yes", "on")
 MORE_SPACE = "free some space, or set L4F_CACHE to another folder"
+
+
+def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the cache folder: ``L4F_CACHE``, else ``l4f-datagen`` in the XDG cache folder."""
+    if environ.get("L4F_CACHE"):
+        return Path(environ["L4F_CACHE"]).expanduser()
+    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "l4f-datagen"
+
+
+def target_path(name: str, cache_dir: Path | None = None) -> Path:
+    """Return where a fetched file of that name belongs (``cache_dir`` None: the default cache).
+
+    Raises:
+        ValueError: the name is no plain file name.
+    """
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError(f"name must be a plain file name, got {name!r}")
+    return (cache_dir or default_cache()) / "checkpoints" / name
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
@@ -76,7 +96,7 @@ class _Wanted:
 
     @property
     def tag(self) -> Path:
-        """Where the server's tag for the version of the part is kept."""
+        """The server's tag for the version of the part."""
         return self.beside(".part.etag")
 
     def error(self, problem: str) -> NetworkError:
@@ -140,8 +160,7 @@ def fetch(
             raise wanted.error("has an address that is neither http nor https")
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
         with wanted.beside(".lock").open("a") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             # Another process may have fetched it while this one waited. A part of an earlier run
             # may be of another version of the file: then once more, from zero.
             while not wanted.target.is_file():

@@ -32,7 +32,7 @@ FORMATS = tuple(STARTS)
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jpg", ".jpeg")
 MAX_PIXELS = 1 << 26
 """8192 x 8192: one decoded RGBA image takes at most 256 MiB, whatever size its header declares."""
-MAX_SIDE = 1 << 16
+MAX_SIDE = 1 << 16  # what a JPEG's header can say at most, and one
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 REMEDY = "remove or replace it"
@@ -42,7 +42,7 @@ REMEDY = "remove or replace it"
 def opened(
     source: Path | bytes, subject: str, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
-    """Open an image for the block, which checks its size before it decodes the pixels.
+    """Open an image for the block; its size is checked before any pixel is decoded.
 
     Args:
         source: a file or its bytes.
@@ -50,7 +50,8 @@ def opened(
         formats: those of ``FORMATS`` that are read; None: all that Pillow knows.
 
     Raises:
-        InputRefused: not an image, or a damaged one, as far as the block reads it.
+        InputRefused: not an image, one larger than the limits, or a damaged one, as far as the
+            block reads it.
     """
     known, start = formats or FORMATS, b""
     try:
@@ -61,6 +62,10 @@ def opened(
             warnings.simplefilter("ignore")  # what Pillow warns of is checked or refused
             start = stream.read(4)
             with Image.open(stream, formats=formats) as image:
+                if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+                    most = "64 MP" if max(image.size) <= MAX_SIDE else f"{MAX_SIDE} a side"
+                    problem = f"is {image.width} x {image.height} pixels, at most {most} are read"
+                    raise InputRefused(subject, problem, "shrink it")
                 yield image
     except InputRefused:
         raise
@@ -111,18 +116,11 @@ def upright_size_hw(data: bytes, subject: str) -> tuple[int, int]:
         InputRefused: not an image, or larger than the limits.
     """
     with opened(data, subject, FORMATS) as image:
-        _check_size(image, subject)
         width, height = image.size
         with suppress(Exception):  # broken EXIF holds no orientation
             if image.getexif().get(0x0112) in (5, 6, 7, 8):  # the sides are swapped
                 return width, height
         return height, width
-
-
-def _check_size(image: Image.Image, subject: str) -> None:
-    if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
-        problem = f"an image of {image.width} x {image.height} pixels"
-        raise InputRefused(subject, problem, f"up to {MAX_PIXELS} pixels are read; shrink it")
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,6 @@ def mask_planes(data: bytes, subject: str) -> Planes:
             grey, palette or RGB.
     """
     with opened(data, subject, FORMATS) as image:
-        _check_size(image, subject)
         mode = image.mode
         if mode not in ("1", "L", "LA", "P", "RGB", "RGBA", *WIDE):
             problem = f"has pixels of kind {mode}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.io.photo import FORMATS, MAX_PIXELS, SUFFIXES, opened, upright_rgb
+from l4f_datagen.io.photo import FORMATS, SUFFIXES, opened, upright_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,6 @@ class Store:
         """
         subject = self.subject(number)
         with opened(self.encoded(number), subject, FORMATS) as image:
-            _check_pixels(image, subject)
             # A PNG keeps its EXIF anywhere: to find it, all pixels would be decoded.
             stored = image.format != "PNG" and image.getexif().get(ExifTags.Base.Orientation)
             turned = stored in TURNED
@@ -75,7 +74,6 @@ class Store:
         """
         subject = self.subject(number)
         with opened(self.encoded(number), subject, FORMATS) as image:
-            _check_pixels(image, subject)
             return np.asarray(upright_rgb(image, subject))
 
 
@@ -246,12 +244,6 @@ def _report_fit(
         aspect,
         shares,
     )
-
-
-def _check_pixels(image: Image.Image, subject: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        problem = f"is {image.width} x {image.height} pixels, at most 64 MP are read"
-        raise InputRefused(subject, problem, "shrink it")
 
 
 def counted_endings(ignored: Mapping[str, int]) -> str:

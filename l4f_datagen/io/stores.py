@@ -1,30 +1,28 @@
 """Stores: what photographs lie in, be it a folder, a zip, an LMDB or a Hugging Face dataset."""
 
 import hashlib
-import logging
 import os
 import re
-import sys
-import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
-from l4f_datagen.core.errors import InputRefused, NetworkError, UsageError
-from l4f_datagen.io.download import is_offline
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.io.hf_store import is_saved_dataset, open_hf
 from l4f_datagen.io.photo import SUFFIXES
 from l4f_datagen.io.photographs import Store, counted_endings
 from l4f_datagen.io.zip_reader import ZipReader
 
+STORES = ("folder", "zip", "lmdb", "hf")
 EXPECTED = "name a folder, a whole zip file, an LMDB or a Hugging Face dataset (hf://user/name)"
 MAX_ENCODED_BYTES = 256_000_000
 """Of one image in a zip, unpacked: 64 megapixels without compression, and some."""
 MAX_ENTRIES = 10_000_000
+"""Of an LMDB: LSUN's largest class, cars, has 5.5 million."""
 SIZED_KEY = re.compile(rb"(\d{1,5})-\d{5,}")
 LMDB_REMEDY = "name an LSUN or rosinality LMDB"
 MAX_LISTED = 1_000_000
@@ -33,21 +31,14 @@ SAMPLED, SAMPLE_BYTES = 64, 2**16
 """Files whose first bytes name a store too, spread over all: images may be of one size."""
 
 
-class OpenStore(Protocol):
-    """Opens a store; see ``open_store``."""
-
-    def __call__(self, path: str, *, side: int | None, offline: bool) -> Store:
-        """Return the store; errors as each one's."""
-
-
-def open_folder(path: str, *, side: int | None, offline: bool) -> Store:
+def open_folder(path: str) -> Store:
     """Every image below a folder, in the order of their paths; hidden files are left out."""
     names, ignored = _images(name for name, _ in _files(Path(path)))
     files = [Path(path, name) for name in names]
     return Store(path, len(files), lambda k: str(files[k]), files.__getitem__, ignored)
 
 
-def open_zip(path: str, *, side: int | None, offline: bool) -> Store:
+def open_zip(path: str) -> Store:
     """Every image in a zip file, in the order of their names."""
     if not zipfile.is_zipfile(path):
         raise InputRefused(path, "is no zip file", EXPECTED)
@@ -63,7 +54,7 @@ def open_zip(path: str, *, side: int | None, offline: bool) -> Store:
     return Store(path, len(names), lambda k: f"{path}/{names[k]}", encoded, ignored)
 
 
-def open_lmdb(path: str, *, side: int | None, offline: bool) -> Store:
+def open_lmdb(path: str, side: int | None) -> Store:
     """An LMDB of encoded images.
 
     rosinality stores every image in one or more sizes under ``256-00017`` beside ``length``: the
@@ -144,117 +135,13 @@ def _sized(cursor: Any, length: bytes, path: str, side: int | None) -> list[byte
     return [f"{best}-{number:05d}".encode() for number in range(count)]
 
 
-def open_hf(path: str, *, side: int | None, offline: bool) -> Store:
-    """The first image column of a dataset's ``train`` split, else of its first split.
-
-    Args:
-        path: ``user/name`` (``hf://`` before it is allowed), a folder of Parquet files, or what
-            ``save_to_disk`` wrote.
-        side: not used.
-        offline: take a dataset of the Hub from the cache alone, as with ``HF_HUB_OFFLINE``.
-
-    Raises:
-        NetworkError: the Hub cannot be reached, must not be or does not have it.
-        InputRefused: no dataset, or one without an image column.
-    """
-    import datasets
-
-    name = path.removeprefix("hf://")
-    place = Path(name)
-    marks = [place / "dataset_info.json", place / "dataset_dict.json"]
-    try:
-        with quiet(offline=offline):
-            if any(mark.exists() for mark in marks):
-                loaded: Any = datasets.load_from_disk(name)
-            elif place.exists():
-                loaded = datasets.load_dataset(name)
-            else:
-                loaded = load_from_hub(name)
-    except Exception as error:
-        problem = f"cannot be opened ({' '.join(str(error).split())[:160]})"
-        if isinstance(error, IndexError):  # what the library makes of no rows
-            problem = "holds no rows"
-        if place.exists():
-            raise InputRefused(path, problem, "name a dataset with images") from error
-        if offline or is_offline():
-            problem = "is not in the cache, and the network is switched off"
-            raise NetworkError(path, problem, "open it once with the network on") from error
-        raise NetworkError(path, problem, "check the name and the network") from error
-    if isinstance(loaded, dict):
-        loaded = loaded["train"] if "train" in loaded else next(iter(loaded.values()))
-    columns = [k for k, v in loaded.features.items() if isinstance(v, datasets.Image)]
-    if not columns:
-        named = ", ".join(loaded.features)
-        raise InputRefused(path, f"has no image column, only {named}", "name another dataset")
-    column = columns[0]
-    rows = loaded.cast_column(column, datasets.Image(decode=False))
-
-    def encoded(number: int) -> Path | bytes:
-        value = rows[number][column]
-        if value is None:
-            raise InputRefused(f"{path}[{number}]", "has no image", "drop empty rows")
-        data: bytes | None = value["bytes"]
-        return Path(value["path"]) if data is None else data
-
-    return Store(path, len(rows), lambda k: f"{path}[{k}]", encoded)
-
-
-@lru_cache(maxsize=8)
-def load_from_hub(name: str) -> Any:
-    """Load a dataset by name, once a process: backgrounds are opened again for the previews."""
-    import datasets
-
-    return datasets.load_dataset(name)
-
-
-@contextmanager
-def quiet(*, offline: bool) -> Iterator[None]:
-    """Keep the libraries' logs and warnings off stderr, and with ``offline`` off the network."""
-    import datasets
-    import huggingface_hub
-
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-        huggingface_hub.utils.disable_progress_bars()
-    loggers = [logging.getLogger(library) for library in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    # What HF_HUB_OFFLINE=1 sets. Both look here before each request; their arguments for it
-    # (``local_files_only``) do not keep ``load_dataset`` from asking the Hub for a dataset's files.
-    switches = [datasets.config, huggingface_hub.constants]
-    were = [switch.HF_HUB_OFFLINE for switch in switches]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        for switch in switches:
-            switch.HF_HUB_OFFLINE = switch.HF_HUB_OFFLINE or offline
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for switch, was in zip(switches, were, strict=True):
-            switch.HF_HUB_OFFLINE = was
-
-
-STORES: dict[str, OpenStore] = {
-    "folder": open_folder,
-    "zip": open_zip,
-    "lmdb": open_lmdb,
-    "hf": open_hf,
-}
-
-
 def store_kind(path: str) -> str:
     """Return the kind of store found at ``path``; a name that is no path is a dataset's."""
     place = Path(path)
     if place.is_dir():
         if (place / "data.mdb").exists():
             return "lmdb"
-        marks = [place / "dataset_info.json", place / "dataset_dict.json"]
-        if any(mark.exists() for mark in marks) or any(place.glob("**/*.parquet")):
-            return "hf"
-        return "folder"
+        return "hf" if is_saved_dataset(place) or any(place.glob("**/*.parquet")) else "folder"
     if place.suffix == ".mdb":
         return "lmdb"
     if place.is_file():
@@ -284,7 +171,13 @@ def open_store(
     kind = kind or store_kind(path)
     if kind != "hf" and not Path(path).exists():
         raise InputRefused(path, "is not there", EXPECTED)
-    store = STORES[kind](path, side=side, offline=offline)
+    openers: dict[str, Callable[[], Store]] = {
+        "folder": lambda: open_folder(path),
+        "zip": lambda: open_zip(path),
+        "lmdb": lambda: open_lmdb(path, side),
+        "hf": lambda: open_hf(path, offline),
+    }
+    store = openers[kind]()
     if not len(store):
         ignored = f"; ignored are {counted_endings(store.ignored)}" if store.ignored else ""
         problem = f"holds no image ({' '.join(SUFFIXES)}{ignored})"
@@ -299,9 +192,7 @@ def listing_sha256(path: str, kind: str | None = None) -> str | None:
     take hours: names, sizes and the first bytes of a few stand for the content, and checksums where
     the container keeps them. No time of a file counts: a copy of a folder is the same set.
 
-    Args:
-        path: see ``open_store``.
-        kind: see ``open_store``.
+    Arguments as in ``open_store``.
 
     Returns:
         None for what cannot be listed here: a dataset of the Hub, which its name stands for, and a

@@ -1,16 +1,17 @@
 """Training folder: an output folder that belongs to one training, one process at a time."""
 
+import errno
+import fcntl
 import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import FULL, PART, staged, write_atomically
-from l4f_datagen.io.file_lock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,55 @@ IDENTITY = "training-id"
 LOCK = "lock"
 POLL_SECONDS = 2.0
 """Between two looks at the lock: a training takes minutes."""
+UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What network disks answer that keep no locks."""
+
+
+class FileLock:
+    """An exclusive lock on a file, kept by the operating system.
+
+    Args:
+        path: the lock file; made when it is not there, and left there: to remove it would let two
+            processes lock two files of one name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[Any] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock unless another process has it; return whether it is ours.
+
+        A disk that keeps no locks gives it to everybody, with a warning.
+
+        Raises:
+            OSError: the file cannot be opened for writing.
+        """
+        if self._file is not None:
+            return True
+        file = self.path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in UNSUPPORTED:
+                logger.warning("%s: this disk keeps no locks; run one job at a time", self.path)
+            else:
+                file.close()
+                return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, if it is held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "FileLock":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
 
 def is_claimed(out: Path, identity: str) -> bool:

@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.io.cache import default_cache
-from l4f_datagen.io.download import is_offline
+from l4f_datagen.io.download import default_cache, is_offline
 
 EXTRAS = {
     "ray": "make --engine ray",

@@ -15,8 +15,7 @@ from l4f_datagen.dataset.formats.encoding import Encoder, image_suffix
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import read_manifest
-from l4f_datagen.io.disk import write_atomically
-from l4f_datagen.io.named_file import named_place
+from l4f_datagen.io.disk import named_place, write_atomically
 from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.recipe import Recipe, check_recipe

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from l4f_datagen.core.errors import RecipeError, UsageError
-from l4f_datagen.io.cache import target_path
-from l4f_datagen.io.download import fetch, name_of_url
+from l4f_datagen.io.download import fetch, name_of_url, target_path
 from l4f_datagen.recipe import OutputPart, Recipe, SamplingPart, check_recipe
 from l4f_datagen.recipe.catalogue import WEIGHTS, fetch_weights
 from l4f_datagen.recipe.parts import Part

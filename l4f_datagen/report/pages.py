@@ -14,8 +14,8 @@ from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.dataset.indexes import Page
 from l4f_datagen.dataset.layout import PREVIEW
 from l4f_datagen.dataset.manifest import read_manifest
+from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import contact_sheet
-from l4f_datagen.io.named_file import write_named
 from l4f_datagen.report.card import card_page
 from l4f_datagen.report.html import MAX_SHOWN, write_report
 from l4f_datagen.report.records import Records, read_records, records_of

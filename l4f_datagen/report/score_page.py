@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import fit
-from l4f_datagen.io.named_file import write_named
 from l4f_datagen.report.page import render_page
 from l4f_datagen.scoring.match import Match
 from l4f_datagen.scoring.protocol import fitted

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
-from l4f_datagen.annotations.truth import MAX_PIXELS, MAX_SIDE, TruthSet
+from l4f_datagen.annotations.truth import TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.progress import Meter
@@ -114,10 +114,6 @@ def decode_photo(data: bytes, subject: str) -> Photo:
 
 
 def _check(image: Image.Image, subject: str) -> None:
-    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-        size = f"{image.width} x {image.height}"
-        problem = f"is {size} pixels, at most {MAX_PIXELS >> 20} Mi are read"
-        raise InputRefused(subject, problem, "shrink it")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise InputRefused(subject, f"holds {frames} images", "save the one you mean")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
-from l4f_datagen.io.cache import default_cache, file_hash
+from l4f_datagen.io.download import default_cache, file_hash
 from l4f_datagen.io.photographs import Box
 from l4f_datagen.io.stores import STORES, listing_sha256
 from l4f_datagen.recipe import AlphaPart

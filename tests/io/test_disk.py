@@ -4,31 +4,33 @@ from pathlib import Path
 
 import pytest
 
-from l4f_datagen.core.errors import L4FError
-from l4f_datagen.io.disk import disk_failures, has_size, remove, staged, write_atomically
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.io.disk import (
+    disk_failures,
+    has_size,
+    remove,
+    staged,
+    write_atomically,
+    write_named,
+)
 
 GOES_ON = "and run the same command again: it goes on after the last finished shard"
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_told_in_one_line(code):
-    with (
-        pytest.raises(L4FError, match=r"^out: no space left on the disk while trying; make room "),
-        disk_failures(Path("out"), "trying"),
-    ):
-        raise OSError(code, os.strerror(code))
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
-        (OSError("no number"), "no number"),
+        *(
+            (OSError(code, os.strerror(code)), "no space left on the disk while trying; make room")
+            for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        ),
+        (OSError(errno.EIO, "broken"), "broken while trying; check the disk"),
+        (OSError("no number"), "no number while trying; check the disk"),
     ],
 )
-def test_another_failure_of_the_disk(tmp_path, error, words):
+def test_failures_of_the_disk_are_told_in_one_line(tmp_path, error, words):
     with (
-        pytest.raises(L4FError, match=f"{words} while trying; check the disk {GOES_ON}$") as told,
+        pytest.raises(L4FError, match=f": {words} {GOES_ON}$") as told,
         disk_failures(tmp_path, "trying"),
     ):
         raise error
@@ -89,3 +91,33 @@ def test_remove_takes_files_folders_and_the_empty_parent_but_no_link_target(tmp_
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {
         *("target", "target/file", "y", "y/other")
     }
+
+
+def test_a_file_replaces_what_was_there_and_leaves_no_part(tmp_path):
+    path = tmp_path / "new" / "a.html"
+    assert write_named(path, b"old") == path
+    write_named(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.html"]
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file/a: cannot be written \(.*\); name another file"):
+        write_named(tmp_path / "file" / "a", b"")
+    (tmp_path / "folder").mkdir()
+    for folder in (tmp_path / "folder", Path()):
+        with pytest.raises(UsageError, match=r": is a folder; name another file"):
+            write_named(folder, b"")
+    for length in (252, 300):  # too long with .part, too long by itself
+        with pytest.raises(UsageError, match=r": cannot be written \(File name too long\); name"):
+            write_named(tmp_path / ("a" * length), b"")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_full_disk_is_no_wrong_name(tmp_path, fill_disk):
+    fill_disk(tmp_path / "a")
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_named(tmp_path / "a", b"data")
+    assert not isinstance(raised.value, UsageError)
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,9 @@
-"""Downloads from a real server on this machine that drops, lies, refuses and changes."""
+"""The cache, and downloads from a real server that drops, lies, refuses and changes."""
 
 import hashlib
+import json
 import logging
+import os
 import random
 import socket
 import threading
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from l4f_datagen.core.errors import L4FError, NetworkError
-from l4f_datagen.io.download import TRIES, fetch, is_offline
+from l4f_datagen.io.download import TRIES, default_cache, fetch, is_offline, target_path
 
 DATA = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -60,13 +62,15 @@ def test_dropped_connections_are_resumed_where_they_ended(
     assert len(pauses) == 3
 
 
-def test_more_drops_than_tries_are_fine_while_bytes_come(
-    serving: ModuleType, tmp_path: Path
+@pytest.mark.parametrize(
+    ("drops", "each", "ranges"), [(2 * TRIES, 20_000, True), (1, 100_000, False)]
+)
+def test_drops_are_fine_while_bytes_come_and_without_ranges(
+    drops: int, each: int, ranges: bool, serving: ModuleType, tmp_path: Path
 ) -> None:
-    with serving.serve(DATA) as site:
-        site.faults = [lambda handler, _: handler.drop_after(20_000)] * (2 * TRIES)
-        path, _ = _get(site.url, tmp_path)
-    assert path.read_bytes() == DATA
+    with serving.serve(DATA, ranges=ranges) as site:
+        site.faults = [lambda handler, _: handler.drop_after(each)] * drops
+        assert _get(site.url, tmp_path)[0].read_bytes() == DATA
 
 
 def test_a_later_run_goes_on_with_what_is_there(serving: ModuleType, tmp_path: Path) -> None:
@@ -80,13 +84,6 @@ def test_a_later_run_goes_on_with_what_is_there(serving: ModuleType, tmp_path: P
     assert path.read_bytes() == DATA
     assert site.asked[-1]["range"] == "bytes=100000-"
     assert site.asked[-1]["if-range"] == '"v1"'
-
-
-def test_a_server_without_ranges_starts_again(serving: ModuleType, tmp_path: Path) -> None:
-    with serving.serve(DATA, ranges=False) as site:
-        site.faults = [lambda handler, _: handler.drop_after(100_000)]
-        path, _ = _get(site.url, tmp_path)
-    assert path.read_bytes() == DATA
 
 
 def test_a_file_that_changed_on_the_server_starts_again(
@@ -103,66 +100,56 @@ def test_a_file_that_changed_on_the_server_starts_again(
     assert path.read_bytes() == DATA
 
 
-def test_a_part_of_another_version_is_noticed_by_its_hash(
-    serving: ModuleType, tmp_path: Path
+@pytest.mark.parametrize(
+    ("part", "tag", "options", "ranges"),
+    [
+        # No tag: the mixture of both versions has another hash, and is fetched again from zero.
+        (OTHER[:100_000], None, {}, ["bytes=100000-", None]),
+        (OTHER[:100_000], None, {"sha256": None, "pinned": False}, [None]),
+        (DATA, '"v1"', {}, ["bytes=300000-"]),
+        (DATA + b"more", '"v1"', {}, ["bytes=300004-", None]),
+    ],
+    ids=["noticed by its hash", "neither tag nor hash", "complete", "too long"],
+)
+def test_parts_of_earlier_runs(
+    part: bytes,
+    tag: str | None,
+    options: dict[str, Any],
+    ranges: list[str | None],
+    serving: ModuleType,
+    tmp_path: Path,
 ) -> None:
-    """No tag: the mixture of both versions has another hash, and is fetched again from zero."""
-    part = tmp_path / "checkpoints" / "weights.pkl.part"
-    part.parent.mkdir()
-    part.write_bytes(OTHER[:100_000])
-    with serving.serve(DATA, tag=None) as site:
-        path, _ = _get(site.url, tmp_path)
-    assert path.read_bytes() == DATA
-    assert [asked.get("range") for asked in site.asked] == ["bytes=100000-", None]
+    path = tmp_path / "checkpoints" / "weights.pkl.part"
+    path.parent.mkdir()
+    path.write_bytes(part)
+    with serving.serve(DATA, tag=tag) as site:
+        assert _get(site.url, tmp_path, **options)[0].read_bytes() == DATA
+    assert [asked.get("range") for asked in site.asked] == ranges
 
 
-def test_without_tag_and_hash_nothing_is_resumed(serving: ModuleType, tmp_path: Path) -> None:
-    part = tmp_path / "checkpoints" / "weights.pkl.part"
-    part.parent.mkdir()
-    part.write_bytes(OTHER[:100_000])
-    with serving.serve(DATA, tag=None) as site:
-        path, _ = _get(site.url, tmp_path, sha256=None, pinned=False)
-    assert path.read_bytes() == DATA
-    assert "range" not in site.asked[0]
+@pytest.mark.parametrize(
+    ("codes", "waits", "pauses"),
+    [
+        *((codes, (None,) * 3, [2, 4, 8]) for codes in ((429, 500, 502), (503, 504, 408))),
+        ((503,) * 3, ("7", "100000", "soon"), [7, 30, 8]),  # Retry-After, within reason
+    ],
+)
+def test_passing_troubles_are_waited_out(
+    codes: tuple[int, ...],
+    waits: tuple[str | None, ...],
+    pauses: list[float],
+    serving: ModuleType,
+    tmp_path: Path,
+) -> None:
+    def fault(code: int, wait: str | None) -> Any:
+        headers = {"Retry_After": wait} if wait else {}
+        return lambda handler, _: handler.status(code, **headers)
 
-
-def test_a_complete_part_is_only_checked(serving: ModuleType, tmp_path: Path) -> None:
-    part = tmp_path / "checkpoints" / "weights.pkl.part"
-    part.parent.mkdir()
-    part.write_bytes(DATA)
     with serving.serve(DATA) as site:
-        path, pauses = _get(site.url, tmp_path)
+        site.faults = [fault(code, wait) for code, wait in zip(codes, waits, strict=True)]
+        path, paused = _get(site.url, tmp_path)
     assert path.read_bytes() == DATA
-    assert pauses == []
-
-
-def test_a_part_longer_than_the_file_starts_again(serving: ModuleType, tmp_path: Path) -> None:
-    part = tmp_path / "checkpoints" / "weights.pkl.part"
-    part.parent.mkdir()
-    part.write_bytes(DATA + b"more")
-    with serving.serve(DATA) as site:
-        path, _ = _get(site.url, tmp_path)
-    assert path.read_bytes() == DATA
-
-
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
-def test_passing_troubles_are_waited_out(code: int, serving: ModuleType, tmp_path: Path) -> None:
-    with serving.serve(DATA) as site:
-        site.faults = [lambda handler, _: handler.status(code)] * 3
-        path, pauses = _get(site.url, tmp_path)
-    assert path.read_bytes() == DATA
-    assert pauses == [2, 4, 8]
-
-
-def test_the_server_says_how_long_to_wait(serving: ModuleType, tmp_path: Path) -> None:
-    with serving.serve(DATA) as site:
-        site.faults = [
-            lambda handler, _: handler.status(503, Retry_After="7"),
-            lambda handler, _: handler.status(503, Retry_After="100000"),
-            lambda handler, _: handler.status(503, Retry_After="soon"),
-        ]
-        _, pauses = _get(site.url, tmp_path)
-    assert pauses == [7, 30, 8]
+    assert paused == pauses
 
 
 def test_lasting_trouble_names_the_way_by_hand(serving: ModuleType, tmp_path: Path) -> None:
@@ -338,3 +325,66 @@ def test_a_cache_that_cannot_be_written_is_said(serving: ModuleType, tmp_path: P
     with serving.serve(DATA) as site, pytest.raises(L4FError, match="cannot be written") as e:
         _get(site.url, tmp_path)
     assert "L4F_CACHE" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"L4F_CACHE": "/a/b", "XDG_CACHE_HOME": "/x"}, Path("/a/b")),
+        ({"XDG_CACHE_HOME": "/x"}, Path("/x/l4f-datagen")),
+        ({"XDG_CACHE_HOME": ""}, Path("~/.cache/l4f-datagen").expanduser()),
+        ({}, Path("~/.cache/l4f-datagen").expanduser()),
+        ({"L4F_CACHE": "~/mine"}, Path("~/mine").expanduser()),
+    ],
+)
+def test_where_the_cache_is(environ: dict[str, str], folder: Path) -> None:
+    assert default_cache(environ) == folder
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../b", "/b"])
+def test_names_stay_inside_the_cache(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="plain file name"):
+        target_path(name, tmp_path)
+
+
+def _put(cache: Path, data: bytes) -> Path:
+    target = target_path("weights.pkl", cache)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target
+
+
+def _cached(cache: Path) -> Path:
+    return _get("https://example.org/weights.pkl", cache, offline=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(OTHER, "but has the sha256"), (b"short", f"but has 5 bytes, expected {len(DATA)}")],
+)
+def test_another_file_put_there_is_refused_and_kept(data: bytes, said: str, tmp_path: Path) -> None:
+    target = _put(tmp_path, data)
+    with pytest.raises(NetworkError, match=f"is in the cache, {said}"):
+        _cached(tmp_path)
+    assert target.read_bytes() == data
+
+
+def test_the_hash_is_kept_until_the_file_changes(tmp_path: Path) -> None:
+    target = _put(tmp_path, DATA)
+    _cached(tmp_path)
+    note = target.with_name("weights.pkl.checked.json")
+    assert json.loads(note.read_text())["sha256"] == SHA256
+    state = target.stat()
+    target.write_bytes(OTHER)
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    with pytest.raises(NetworkError, match="but has the sha256"):
+        _cached(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"sha256": 1}'])
+def test_a_damaged_note_is_made_again(text: str, tmp_path: Path) -> None:
+    target = _put(tmp_path, DATA)
+    note = target.with_name("weights.pkl.checked.json")
+    note.write_text(text)
+    assert _cached(tmp_path) == target
+    assert json.loads(note.read_text())["sha256"] == SHA256

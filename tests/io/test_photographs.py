@@ -1,7 +1,5 @@
 """Photographs: checked before anything begins, cut or padded to the generator's canvas."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
@@ -153,10 +151,3 @@ class TestCheck:
         (folder / "a.heic").write_bytes(b"x")
         self.check(folder)
         assert "ignored are 1 .heic; images end in .png .bmp" in caplog.text
-
-
-def test_an_image_in_memory_is_read_as_the_file_is(tmp_path):
-    buffer = io.BytesIO()
-    Image.fromarray(WIDE).save(buffer, "PNG")
-    (tmp_path / "a.png").write_bytes(buffer.getvalue())
-    assert np.array_equal(open_store(str(tmp_path)).read(0), WIDE)

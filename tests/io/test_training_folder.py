@@ -5,8 +5,7 @@ import pytest
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io import training_folder
-from l4f_datagen.io.file_lock import FileLock
-from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
+from l4f_datagen.io.training_folder import FileLock, claim_folder, hold_folder, is_claimed
 
 OTHER = "holds another training"
 
@@ -20,17 +19,21 @@ def test_a_folder_is_claimed_once_and_again(tmp_path):
     assert not is_claimed(tmp_path, "abc")
 
 
-def test_the_folder_of_another_training_is_refused(tmp_path):
-    claim_folder(tmp_path, "abc", other=OTHER)
-    with pytest.raises(UsageError, match="holds another training; name another --out or remove"):
-        claim_folder(tmp_path, "abd", other=OTHER)
-
-
-def test_a_foreign_folder_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty and holds other files; name another --out"):
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"training-id": b"abd"}, "holds another training; name another --out or remove"),
+        ({"training-id": bytes(range(256))}, "holds another training"),
+        ({"notes.txt": b"mine"}, "is not empty and holds other files; name another --out"),
+        ({"notes.txt": b"mine", "training-id": b""}, "is not empty and holds other files"),
+    ],
+)
+def test_folders_of_others_are_refused(tmp_path, files, problem):
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=problem):
         claim_folder(tmp_path, "abc", other=OTHER)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -45,19 +48,6 @@ def test_a_claim_that_was_cut_short_is_none(tmp_path, left):
     claim_folder(tmp_path, "abc", other=OTHER)
     assert [path.name for path in tmp_path.iterdir()] == ["training-id"]
     assert (tmp_path / "training-id").read_text() == "abc\n"
-
-
-def test_beside_other_files_an_empty_claim_is_none_of_ours(tmp_path):
-    for name in ("training-id", "notes.txt"):
-        (tmp_path / name).touch()
-    with pytest.raises(UsageError, match="is not empty and holds other files"):
-        claim_folder(tmp_path, "abc", other=OTHER)
-
-
-def test_a_marker_of_any_bytes_belongs_to_another(tmp_path):
-    (tmp_path / "training-id").write_bytes(bytes(range(256)))
-    with pytest.raises(UsageError, match="holds another training"):
-        claim_folder(tmp_path, "abc", other=OTHER)
 
 
 def test_on_a_full_disk_the_folder_is_not_claimed(tmp_path, fill_disk):

@@ -8,8 +8,7 @@ from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io import training_folder
-from l4f_datagen.io.file_lock import FileLock
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io.training_folder import FileLock, claim_folder
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.training import loop as training_module
 from l4f_datagen.training.identity import training_id

@@ -18,7 +18,6 @@ from l4f_datagen.recipe import OutputPart
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Formats of these suffixes; a file may have any of the suffixes, nothing else is decoded."""
-MAX_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,6 @@ def open_backgrounds(folder: Path) -> Backgrounds:
 
 def _read(path: Path) -> Image.Image:
     with opened(path, str(path), FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            size = f"{image.width} x {image.height}"
-            raise InputRefused(str(path), f"is {size} pixels, at most 64 MP", "shrink it")
         return upright_rgb(image, str(path))
 
 
