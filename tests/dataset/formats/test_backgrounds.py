@@ -185,9 +185,7 @@ def test_a_decompression_bomb(pictures, monkeypatch):
 def test_pillow_says_nothing_of_its_own(tmp_path, capsys):
     monochrome = Image.new("1", (9_500, 9_500))  # beyond what Pillow warns of
     monochrome.save(tmp_path / "large.png")
-    with pytest.raises(
-        InputRefused, match="is 9500 x 9500 pixels, at most 64 MP are"
-    ):
+    with pytest.raises(InputRefused, match="is 9500 x 9500 pixels, at most 64 MP are"):
         open_backgrounds(tmp_path)
     palette = Image.new("P", (4, 4))
     palette.putpalette([200, 0, 0, 0, 0, 200])
