@@ -8,7 +8,7 @@ alpha, segmenter), ``spec`` (JSON), and where known ``licence`` (JSON), ``origin
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -153,7 +153,7 @@ def _save(
     }
     licence = facts.get("licence")
     if licence is not None:
-        metadata["licence"] = json.dumps(asdict(licence), sort_keys=True)
+        metadata["licence"] = json.dumps(licence.facts, sort_keys=True)
     for name in ("origin", "source_sha256"):
         if (text := facts.get(name)) is not None:
             metadata[name] = str(text)
@@ -206,14 +206,19 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
 
 
 def _licence(value: object) -> Licence:
-    if not isinstance(value, dict) or set(value) != {"name", "link", "commercial"}:
+    if not isinstance(value, dict) or set(value) - {"attribution"} != {
+        "name",
+        "link",
+        "commercial",
+    }:
         raise ValueError("a licence without name, link and commercial")
     name, link, commercial = value["name"], value["link"], value["commercial"]
-    if not isinstance(name, str) or not isinstance(link, str | None):
-        raise ValueError("a licence whose name or link is no text")
+    attribution = value.get("attribution")
+    if not isinstance(name, str) or not all(isinstance(v, str | None) for v in (link, attribution)):
+        raise ValueError("a licence whose name, link or attribution is no text")
     if not isinstance(commercial, bool | None):
         raise ValueError("a licence whose commercial is neither true nor false")
-    return Licence(name, link, commercial)
+    return Licence(name, link, commercial, attribution)
 
 
 def write_safetensors(

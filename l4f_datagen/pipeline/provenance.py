@@ -1,6 +1,5 @@
 """Provenance: what a dataset was made of, in the manifest and the card."""
 
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -48,7 +47,7 @@ def provenance(
             **({"run": dict(networks.alpha_course)} if networks.alpha_course else {}),
         },
         "latents": None if latents is None else {"sha256": latents},
-        "licence": asdict(licence),
+        "licence": licence.facts,
         "package": f"l4f-datagen {version('l4f-datagen')}",
         "device": networks.generator.w_avg.device.type,
     }

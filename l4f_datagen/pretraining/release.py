@@ -97,7 +97,7 @@ def main(run: Path, domain: str, photos: str) -> None:
     history = recorded(run)
     recipe = load_recipe(domain, alpha__weights=None)
     terms = recipe.generator.licence
-    licence = Licence(terms.name, terms.link or "", bool(terms.commercial))
+    licence = Licence(terms.name, terms.link or "", bool(terms.commercial), terms.attribution)
     opened, judge = open_generator(run / GENERATOR), open_discriminator(run / DISCRIMINATOR)
     facts = dict(opened.native.training) if opened.native else {}
     network = opened.build()

@@ -5,7 +5,7 @@ refused. Those of the ADA files were reported by one mirror only: another file i
 warning. Where there is no hash, none is known.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ class Licence:
         name: short name, as a dataset card needs it.
         link: where its text is.
         commercial: False where the terms forbid commercial use, None where they are unknown.
+        attribution: whom to name wherever weights or data go, as CC BY asks.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -27,6 +28,12 @@ class Licence:
     name: str = "unknown"
     link: str | None = None
     commercial: bool | None = None
+    attribution: str | None = None
+
+    @property
+    def facts(self) -> dict[str, str | bool | None]:
+        """What files store; without attribution as in version 0.1, so that hashes stay."""
+        return {k: v for k, v in asdict(self).items() if k != "attribution" or v is not None}
 
 
 # Research and evaluation only, for the weights and what derives from them (section 3.3 of both).

@@ -58,6 +58,7 @@ def recipe_hash(
     """
     values = recipe.model_dump(mode="json")
     values["generator"]["weights"] = generator
+    values["generator"]["licence"] = recipe.generator.licence.facts
     values["sampling"]["latents"] = latents
     if recipe.sampling.same_seeds:  # as in version 0.1, so that its datasets keep their hash
         del values["sampling"]["same_seeds"]

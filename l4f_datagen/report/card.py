@@ -140,7 +140,7 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "sampling": recipe["sampling"],
         "cleanup": [step.replace("_", " ") for step in recipe["sampling"].get("mask_cleanup", ())],
         "filters": filter_rows(recipe["filters"], manifest["counts"]["rejected"]),
-        "licence": origin["licence"],
+        "licence": {"attribution": None, **origin["licence"]},
         "licence_words": licence_words(origin["licence"]["commercial"]),
         "weights": weights,
         "local_weights": " and ".join(local),

@@ -11,7 +11,6 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,7 @@ def largest_difference(segmenter: Segmenter, data: bytes) -> float:
 
 
 def _facts(segmenter: Segmenter) -> dict[str, str]:
-    licence = asdict(segmenter.licence) if segmenter.licence else None
+    licence = segmenter.licence.facts if segmenter.licence else None
     return {
         "category": segmenter.category,
         "size": str(segmenter.size),

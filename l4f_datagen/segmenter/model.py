@@ -7,7 +7,7 @@ to the image: the object has about the size the network knows, and every pixel g
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def save_segmenter(path: Path, segmenter: Segmenter) -> None:
         "training": json.dumps(dict(segmenter.training), sort_keys=True),
     }
     if segmenter.licence is not None:
-        metadata["licence"] = json.dumps(asdict(segmenter.licence), sort_keys=True)
+        metadata["licence"] = json.dumps(segmenter.licence.facts, sort_keys=True)
     state = network.state_dict()
     kept = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
     write_safetensors(path, kept, metadata)

@@ -127,7 +127,9 @@ def licence_of(manifest: Mapping[str, Any]) -> Licence | None:
     if not isinstance(stored, Mapping) or not stored.get("name"):
         return None
     link = stored.get("link") or stored.get("url") or ""
-    return Licence(str(stored["name"]), str(link), stored.get("commercial") is True)
+    named = stored.get("attribution")
+    commercial, attribution = stored.get("commercial") is True, str(named) if named else None
+    return Licence(str(stored["name"]), str(link), commercial, attribution)
 
 
 def run_training(
@@ -290,7 +292,7 @@ def write_facts(path: Path, segmenter: Segmenter) -> None:
         "threshold": segmenter.threshold,
         "width": network.width,
         "depth": network.depth,
-        "licence": asdict(segmenter.licence) if segmenter.licence else None,
+        "licence": segmenter.licence.facts if segmenter.licence else None,
         **segmenter.training,
     }
     write_atomically(path, json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")

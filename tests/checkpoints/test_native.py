@@ -63,6 +63,12 @@ def test_a_licence_may_leave_things_open(tmp_path: Path, foreign: ModuleType) ->
     assert open_generator(path).licence == Licence("mine", None, None)
 
 
+def test_whom_to_name_stays_with_the_weights(tmp_path: Path, foreign: ModuleType) -> None:
+    licence = Licence("cc-by-4.0", "https://example.org/by", True, "A. Author, Data in Brief 30")
+    path = _save(tmp_path / "g.safetensors", foreign.make_generator(), licence=licence)
+    assert open_generator(path).licence == licence
+
+
 def test_the_users_library_reads_our_files(tmp_path: Path, foreign: ModuleType) -> None:
     generator = foreign.make_generator()
     path = _save(tmp_path / "g.safetensors", generator, licence=NVIDIA_STYLEGAN2, half=True)
@@ -190,7 +196,14 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
         ({"licence": "[]"}, "licence without name"),
         ({"licence": '{"name": "x"}'}, "licence without name"),
         ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "neither true nor false"),
-        ({"licence": '{"name": "x", "link": 3, "commercial": true}'}, "name or link is no text"),
+        (
+            {"licence": '{"name": "x", "link": 3, "commercial": true}'},
+            "name, link or attribution is no text",
+        ),
+        (
+            {"licence": '{"name": "x", "link": "y", "commercial": true, "attribution": 3}'},
+            "is no text",
+        ),
         ({"training": "3"}, "spec or training is no object"),
     ],
 )

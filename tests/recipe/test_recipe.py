@@ -363,6 +363,7 @@ DECIDES = {
     "generator.licence.name": "other",
     "generator.licence.link": "other",
     "generator.licence.commercial": True,
+    "generator.licence.attribution": "A. Author",
     "alpha.background": "const",
     "sampling.psi": [1.0, 0.7, 0.5],
     "sampling.seeds": "5-",

@@ -201,6 +201,8 @@ def test_licence_guard(card, dataset):
     for commercial, words in ((True, "used under the same terms"), (None, "The terms")):
         manifest["provenance"]["licence"] |= {"commercial": commercial}
         assert words in write_card(json.dumps(manifest).encode())
+    manifest["provenance"]["licence"] |= {"attribution": "A. Author, Data in Brief 30 (2020)"}
+    assert "name: A. Author, Data in Brief 30 (2020)\n" in write_card(json.dumps(manifest).encode())
 
 
 def test_scores_stand_only_for_this_very_manifest(dataset):

@@ -153,6 +153,10 @@ def test_too_few_samples_are_refused():
             {"provenance": {"licence": {"name": "mit", "link": None, "commercial": True}}},
             Licence("mit", "", True),
         ),
+        (
+            {"licence": {"name": "cc-by-4.0", "link": "u", "attribution": "A. Author"}},
+            Licence("cc-by-4.0", "u", False, "A. Author"),
+        ),
     ],
 )
 def test_the_licence_is_the_dataset_s(manifest, licence):
