@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.annotations.records import sample_key_in
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.core.sample import sample_key

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from l4f_datagen.annotations import (
     coco,
-    cvat,
     hf,
     label_studio,
     labelbox,
-    labelbox_legacy,
     per_image,
     png,
     unsized,
+    xml_files,
 )
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
 from l4f_datagen.annotations.truth import TruthItem as TruthItem
@@ -33,19 +32,19 @@ class Reader(NamedTuple):
 # The first match reads, so the ones that look closest come first.
 READERS: dict[str, Reader] = {
     "labelbox": Reader(labelbox.matches, labelbox.read),
-    "labelbox-legacy": Reader(labelbox_legacy.matches, labelbox_legacy.read),
+    "labelbox-legacy": Reader(labelbox.matches_legacy, labelbox.read_legacy),
     "coco": Reader(coco.matches, coco.read),
     "coco-results": Reader(coco.matches_results, coco.read_results),
     "label-studio": Reader(label_studio.matches, label_studio.read),
     "via": Reader(unsized.matches_via, unsized.read_via),
     "createml": Reader(unsized.matches_createml, unsized.read_createml),
-    "cvat": Reader(cvat.matches, cvat.read),
+    "cvat": Reader(xml_files.matches_cvat, xml_files.read_cvat),
     "cvat-masks": Reader(png.matches_label_map, png.read_label_map),
     "hf": Reader(hf.matches, hf.read),
     "labelme": Reader(per_image.matches_labelme, per_image.read_labelme),
     "cityscapes": Reader(per_image.matches_cityscapes, per_image.read_cityscapes),
     "supervisely": Reader(per_image.matches_supervisely, per_image.read_supervisely),
-    "labelme-xml": Reader(per_image.matches_xml, per_image.read_xml),
+    "labelme-xml": Reader(xml_files.matches_labelme, xml_files.read_labelme),
     "yolo": Reader(unsized.matches_yolo, unsized.read_yolo),
     "png": Reader(png.matches, png.read),
 }

@@ -8,23 +8,22 @@ import csv
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.annotations.truth import printable
+from l4f_datagen.annotations.records import broken, printable
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.io.zip_reader import ZipLimits, ZipReader
 
 DOCUMENTS = (".json", ".ndjson", ".jsonl")
-MAX_FILES = 1_000_000
+MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one
 MAX_FILE_BYTES = 512 << 20
-MAX_ZIP_BYTES = 8 << 30  # all members together, unpacked
-MAX_ZIP_RATIO = (
-    400  # deflate reaches about 1000 on zeros; a 1-bit mask of one flat colour stays below
-)
+# Of all members unpacked, and of one to its packed size: deflate reaches about 1000 on zeros; a
+# 1-bit mask of one flat colour stays below 400.
+ZIP_LIMITS = ZipLimits(MAX_FILE_BYTES, total_bytes=8 << 30, ratio=400)
 
 
 @dataclass
@@ -62,8 +61,12 @@ class Bundle:
         """
         data = self.reader(name)
         if not data:
-            raise AnnotationRefused(self.subject(name), "0 bytes", "export or copy the file again")
+            raise broken(self.subject(name), "0 bytes", "export or copy the file again")
         return data
+
+    def source_of(self, name: str) -> tuple[str, Callable[[], bytes]]:
+        """Name of one file for an error line, and what reads it."""
+        return self.subject(name), partial(self.read, name)
 
     def text(self, name: str) -> str:
         """UTF-8 text of one file, byte order mark dropped.
@@ -75,11 +78,8 @@ class Bundle:
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise AnnotationRefused(
-                self.subject(name),
-                f"not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x})",
-                "save the file as UTF-8",
-            ) from error
+            problem = f"not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x})"
+            raise broken(self.subject(name), problem, "save the file as UTF-8") from error
 
     def json(self, name: str) -> Any:
         """Parsed JSON of one file, parsed once.
@@ -105,12 +105,10 @@ class Bundle:
 
     def _split_rows(self, name: str) -> list[tuple[str, Any]]:
         subject, text = self.subject(name), self.text(name)
-        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        if len(lines) > 1 and _is_json(lines[0][1], dict):
-            return [
-                (f"{subject} line {n}", parse_json(line, f"{subject} line {n}"))
-                for n, line in lines
-            ]
+        lines = [(f"{subject} line {n}", line) for n, line in enumerate(text.splitlines(), 1)]
+        lines = [(where, line) for where, line in lines if line.strip()]
+        if len(lines) > 1 and isinstance(_parsed(lines[0][1]), dict):
+            return [(where, parse_json(line, where)) for where, line in lines]
         data = self.json(name)
         if isinstance(data, list):
             return [(f"{subject} row {n}", row) for n, row in enumerate(data, 1)]
@@ -128,7 +126,7 @@ class Bundle:
             table = csv.DictReader(io.StringIO(self.text(name)))
             return [(f"{subject} row {n}", dict(row)) for n, row in enumerate(table, 1)]
         except csv.Error as error:
-            raise AnnotationRefused(subject, f"broken CSV ({error})", "export it again") from error
+            raise broken(subject, f"broken CSV ({error})") from error
         finally:
             csv.field_size_limit(limit)
 
@@ -152,7 +150,7 @@ class Bundle:
         """
         name = self.document()
         if name is None:
-            raise AnnotationRefused(self.source, f"no {what}", "name its file")
+            raise broken(self.source, f"no {what}", "name its file")
         return name
 
     def peek(self) -> Any:
@@ -162,6 +160,16 @@ class Bundle:
             return None if name is None else self.json(name)
         except AnnotationRefused:
             return None  # the error is raised where the file is read
+
+    def first_row(self) -> dict[str, Any]:
+        """First of `rows` for a sniffer; empty without one or where the document is broken."""
+        name = self.document()
+        try:
+            rows = [] if name is None else self.rows(name)
+        except AnnotationRefused:  # a later line may be broken: the first one tells the format
+            line = self.head(name or "", 1 << 24).lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n")[0]
+            rows = [("", _parsed(line))]
+        return rows[0][1] if rows and isinstance(rows[0][1], dict) else {}
 
     def head(self, name: str, size: int = 512) -> bytes:
         """First bytes of one file for a sniffer; empty where it cannot be read."""
@@ -175,14 +183,15 @@ class Bundle:
             return b""
 
 
-def _is_json(text: str, kind: type) -> bool:
+def _parsed(text: str | bytes) -> Any:
+    """Parsed JSON, None where it is none."""
     try:
-        return isinstance(json.loads(text), kind)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
-def parse_json(text: str, subject: str) -> Any:
+def parse_json(text: str, where: str) -> Any:
     """Parse JSON text.
 
     Raises:
@@ -191,15 +200,10 @@ def parse_json(text: str, subject: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise AnnotationRefused(
-            subject,
-            f"not JSON (line {error.lineno} column {error.colno}: {error.msg})",
-            "export the file again",
-        ) from error
+        problem = f"not JSON (line {error.lineno} column {error.colno}: {error.msg})"
+        raise broken(where, problem) from error
     except (RecursionError, ValueError) as error:
-        raise AnnotationRefused(
-            subject, "JSON nested too deep or with an absurd number", "export the file again"
-        ) from error
+        raise broken(where, "JSON nested too deep or with an absurd number") from error
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -210,22 +214,20 @@ def open_bundle(path: Path) -> Bundle:
     """
     source = str(path)
     if path.is_dir():
-        return _folder(path, source)
-    if not path.exists():
-        raise AnnotationRefused(source, "no such file or folder", "check the path")
+        return _folder(path)
     if not path.is_file():
-        raise AnnotationRefused(source, "neither a file nor a folder", "check the path")
+        held = "neither a file nor a folder" if path.exists() else "no such file or folder"
+        raise broken(source, held, "check the path")
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
     except OSError as error:
-        raise AnnotationRefused(
-            source, f"cannot be read ({error.strerror})", "check its rights"
-        ) from error
+        raise broken(source, f"cannot be read ({error.strerror})", "check its rights") from error
     if not head:
-        raise AnnotationRefused(source, "0 bytes", "export or copy the file again")
+        raise broken(source, "0 bytes", "export or copy the file again")
     if head in (b"PK\x03\x04", b"PK\x05\x06"):
-        return _zip(path, source)
+        archive = ZipReader(path, ZIP_LIMITS, refusal=AnnotationRefused)
+        return _checked(Bundle(source, archive.names, archive.read, "zip"))
     return Bundle(source, (path.name,), lambda _: _read_path(path), "file")
 
 
@@ -233,102 +235,39 @@ def _read_path(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise AnnotationRefused(
-                str(path), f"{size >> 20} MiB", f"files up to {MAX_FILE_BYTES >> 20} MiB are read"
-            )
+            remedy = f"files up to {MAX_FILE_BYTES >> 20} MiB are read"
+            raise broken(str(path), f"{size >> 20} MiB", remedy)
         return path.read_bytes()
     except OSError as error:
-        raise AnnotationRefused(
-            str(path), f"cannot be read ({error.strerror})", "check that it exists and its rights"
-        ) from error
+        problem = f"cannot be read ({error.strerror})"
+        raise broken(str(path), problem, "check that it exists and its rights") from error
 
 
-def _folder(path: Path, source: str) -> Bundle:
+def _folder(path: Path) -> Bundle:
     names: list[str] = []
 
     def unreadable(error: OSError) -> None:
-        raise AnnotationRefused(
-            str(error.filename), f"cannot be read ({error.strerror})", "check its rights"
-        ) from error
+        problem = f"cannot be read ({error.strerror})"
+        raise broken(str(error.filename), problem, "check its rights") from error
 
     for folder, folders, files in os.walk(path, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         base = Path(folder).relative_to(path)
         names.extend((base / name).as_posix() for name in files if not name.startswith("."))
         if len(names) > MAX_FILES:
-            raise AnnotationRefused(source, f"more than {MAX_FILES} files", "name a smaller folder")
-    if not names:
-        raise AnnotationRefused(source, "an empty folder", "name the folder that holds the masks")
-    for name in names:
-        _check_printable(name, source)
-    return Bundle(source, tuple(sorted(names)), lambda name: _read_path(path / name), "folder")
+            break
+    found = tuple(sorted(names))
+    return _checked(Bundle(str(path), found, lambda name: _read_path(path / name), "folder"))
 
 
-def _check_printable(name: str, source: str) -> None:
-    """Refuse names that would break a terminal or a report."""
-    if not printable(name):
-        raise AnnotationRefused(
-            source, f"file name {name!r:.60} is not plain UTF-8 text", "rename the file"
-        )
-
-
-def _zip(path: Path, source: str) -> Bundle:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise AnnotationRefused(source, "a broken zip file", "export or copy it again") from error
-    members: dict[str, zipfile.ZipInfo] = {}
-    total = 0
-    for info in infos:
-        name = info.filename.replace("\\", "/")
-        parts = name.split("/")
-        if not name or name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
-            raise AnnotationRefused(
-                source, f"member {name!r:.60} leads out of the zip", "do not trust this file"
-            )
-        if info.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."):
-            continue
-        _check_printable(name, source)
-        total += info.file_size
-        if (
-            info.file_size > MAX_FILE_BYTES
-            or total > MAX_ZIP_BYTES
-            or info.file_size > max(1 << 20, MAX_ZIP_RATIO * info.compress_size)
-        ):
-            raise AnnotationRefused(
-                source,
-                f"member {name!r:.60} unpacks to {info.file_size} bytes from {info.compress_size}",
-                "a zip bomb is not read",
-            )
-        if info.flag_bits & 1:
-            raise AnnotationRefused(source, f"member {name!r:.60} is encrypted", "unpack it first")
-        if name in members:
-            raise AnnotationRefused(source, f"member {name!r:.60} twice", "export the zip again")
-        members[name] = info
-    if not members or len(members) > MAX_FILES:
-        raise AnnotationRefused(source, f"a zip of {len(members)} files", "name another file")
-
-    def read(name: str) -> bytes:
-        info = members[name]
-        try:
-            with zipfile.ZipFile(path) as archive, archive.open(info) as stream:
-                data = stream.read(info.file_size + 1)  # never more than the header promised
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            RuntimeError,  # unknown compression or an encrypted member
-            ValueError,
-        ) as error:
-            raise AnnotationRefused(
-                f"{source}/{name}", "cannot be unpacked", "export or copy the zip again"
-            ) from error
-        if len(data) > info.file_size:
-            raise AnnotationRefused(
-                f"{source}/{name}", "unpacks to more than its header says", "do not trust this file"
-            )
-        return data
-
-    return Bundle(source, tuple(sorted(members)), read, "zip")
+def _checked(bundle: Bundle) -> Bundle:
+    """A folder or zip with files, and not too many, whose names break no terminal or report."""
+    if not bundle.names:
+        raise broken(bundle.source, f"an empty {bundle.kind}", "name the masks or labels")
+    if len(bundle.names) > MAX_FILES:
+        raise broken(bundle.source, f"more than {MAX_FILES} files", f"name a smaller {bundle.kind}")
+    for name in bundle.names:
+        if not printable(name):
+            problem = f"file name {name!r:.60} is not plain UTF-8 text"
+            raise broken(bundle.source, problem, "rename the file")
+    return bundle

@@ -1,32 +1,31 @@
 """COCO: instances files (polygons, both RLE kinds, crowds) and results files (detections)."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator, Mapping, Set
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
 from l4f_datagen.annotations.mask_rule import parse_mask_value
-from l4f_datagen.annotations.polygons import Drawer, box, checked_ring, fill_polygon, known_size
-from l4f_datagen.annotations.rle import decode_coco_rle
-from l4f_datagen.annotations.shapes import ImageShapes, Kind, Label, Shape, truth_from_shapes
-from l4f_datagen.annotations.truth import (
-    CocoIds,
-    Mask,
-    Size,
-    TruthItem,
-    TruthMask,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    checked_size,
-    composed,
-    numbers,
+from l4f_datagen.annotations.polygons import Canvas, Drawer, box, checked_ring, fill_polygon
+from l4f_datagen.annotations.records import Record, Size, broken, checked_name, composed, numbers
+from l4f_datagen.annotations.rle import Mask, decode_coco_rle
+from l4f_datagen.annotations.shapes import (
+    ImageShapes,
+    Kind,
+    Label,
+    Shape,
+    truth_from_shapes,
+    unread,
 )
+from l4f_datagen.annotations.truth import CocoIds, TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
 
 MIN_SCORE = 0.5  # of a detection that counts as predicted, as in most detectors' own demos
 MARKED = "masks marked iscrowd read as objects: CVAT and Datumaro mark every mask"
+
+Entry = TypeVar("Entry")
 
 
 def matches(bundle: Bundle) -> bool:
@@ -54,89 +53,60 @@ def _has_images(bundle: Bundle, name: str) -> bool:
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """Read a COCO instances file."""
     name = _file(bundle) or bundle.needed("COCO instances file")
-    subject = bundle.subject(name)
-    data = bundle.json(name)
+    data = Record.of(bundle.json(name), bundle.subject(name))
     tally: Counter[str] = Counter()
-    images = _images(data, subject)
-    categories = _categories(data, subject)
-    records = data.get("annotations", [])
-    if not isinstance(records, list):
-        raise AnnotationRefused(subject, "`annotations` is not a list", "export the file again")
-    seen: set[object] = set()
-    for position, record in enumerate(records):
-        where = f"{subject} annotation {_shown_id(record, position)}"
-        image = _listed(images, record, "image_id", where)
-        category = _listed(categories, record, "category_id", where)
-        if record.get("id") is not None:
-            own_id = _id(record["id"], where)
-            if own_id in seen:
-                raise AnnotationRefused(where, "the id is used twice", "give each its own id")
-            seen.add(own_id)
+    images: dict[object, ImageShapes] = {}
+    for record in _records(data, "images", "image"):
+        file_name = checked_name(record.needed("file_name"), record.where)
+        images[_id(record, "id")] = ImageShapes(file_name, record.where, record.size())
+    categories: dict[object, str] = {}
+    for record in _records(data, "categories", "category"):
+        categories[_id(record, "id")] = record.text("name", "give the category a name")
+    for record in _records(data, "annotations", "annotation"):
+        image = _listed(images, record, "image_id")
+        category = _listed(categories, record, "category_id")
         if not image.labels:
             image.labels.append(Label([]))
-        kind = _kind(record, options, tally)
-        image.labels[0].shapes.append(_shape(record, category, kind, where, tally))
+        image.labels[0].shapes.append(_shape(record, category, _kind(record, options, tally)))
     truth = truth_from_shapes(bundle, "coco", list(images.values()), options, tally)
     sized = {key: (i.name, i.size_hw) for key, i in images.items() if i.size_hw is not None}
     truth.ids = CocoIds(sized, categories, truth.wanted)
     return truth
 
 
-def _listed(table: dict[object, Any], record: Any, key: str, where: str) -> Any:
-    """The image or category that a record names by id."""
-    found = table.get(_id(_field(record, key, where), where))
-    if found is None:
-        problem = f"{key} {record[key]!r:.40} is not listed"
-        raise AnnotationRefused(where, problem, "export it again")
-    return found
+def _records(data: Record, key: str, noun: str) -> Iterator[Record]:
+    """The records of a list, named for errors by their ids, which differ.
+
+    Raises:
+        AnnotationRefused: no list, something else in it, or an id that is used twice.
+    """
+    seen: set[object] = set()
+    for number, item in enumerate(data.items(key, may_miss=key == "annotations"), 1):
+        own = item.get("id") if isinstance(item, dict) else None
+        shown = f"id {own!r:.30}" if isinstance(own, int | str) else f"number {number}"
+        record = Record.of(item, f"{data.where} {noun} {shown}")
+        if own is not None and _id(record, "id") in seen:
+            raise broken(record.where, "the id is used twice", "give each its own id")
+        seen.add(own)
+        yield record
 
 
-def _images(data: dict[str, Any], subject: str) -> dict[object, ImageShapes]:
-    images: dict[object, ImageShapes] = {}
-    for position, record in enumerate(data["images"]):
-        where = f"{subject} image {_shown_id(record, position)}"
-        image_id = _id(_field(record, "id", where), where)
-        if image_id in images:
-            raise AnnotationRefused(where, "the id is used twice", "give each image its own id")
-        size = checked_size(_field(record, "height", where), _field(record, "width", where), where)
-        name = checked_name(_field(record, "file_name", where), where)
-        images[image_id] = ImageShapes(name, where, size)
-    return images
-
-
-def _categories(data: dict[str, Any], subject: str) -> dict[object, str]:
-    records = data.get("categories")
-    if not isinstance(records, list):
-        raise AnnotationRefused(subject, "`categories` is not a list", "export the file again")
-    names: dict[object, str] = {}
-    for position, record in enumerate(records):
-        where = f"{subject} category {_shown_id(record, position)}"
-        name = _field(record, "name", where)
-        if not isinstance(name, str):
-            raise AnnotationRefused(where, f"name {name!r:.40}", "give the category a name")
-        names[_id(_field(record, "id", where), where)] = name
-    return names
-
-
-def _shown_id(record: object, position: int) -> str:
-    if isinstance(record, dict) and isinstance(record.get("id"), int | str):
-        return f"id {record['id']!r:.30}"
-    return f"number {position + 1}"
-
-
-def _field(record: object, key: str, where: str) -> Any:
-    if not isinstance(record, dict) or key not in record:
-        raise AnnotationRefused(where, f"no `{key}`", "export the file again")
-    return record[key]
-
-
-def _id(value: object, where: str) -> object:
+def _id(record: Record, key: str) -> object:
+    value = record.needed(key)
     if not isinstance(value, int | str) or isinstance(value, bool):
-        raise AnnotationRefused(where, f"id {value!r:.40}", "ids are whole numbers or text")
+        raise broken(record.where, f"{key} {value!r:.40}", "ids are whole numbers or text")
     return value
 
 
-def _kind(record: dict[str, Any], options: TruthOptions, tally: Counter[str]) -> Kind:
+def _listed(table: Mapping[object, Entry], record: Record, key: str) -> Entry:
+    """The image or category that a record names by id."""
+    found = table.get(_id(record, key))
+    if found is None:
+        raise broken(record.where, f"{key} {record.get(key)!r:.40} is not listed")
+    return found
+
+
+def _kind(record: Record, options: TruthOptions, tally: Counter[str]) -> Kind:
     """Whether an annotation is an object or an area that is not scored."""
     crowd = record.get("iscrowd") in (1, True)
     if crowd and options.crowd == "auto" and isinstance(record.get("attributes"), dict):
@@ -147,43 +117,43 @@ def _kind(record: dict[str, Any], options: TruthOptions, tally: Counter[str]) ->
     return "crowd" if crowd else "area"
 
 
-def _shape(
-    record: dict[str, Any], category: str, kind: Kind, where: str, tally: Counter[str]
-) -> Shape:
-    segmentation = record.get("segmentation")
+def _shape(record: Record, category: str, kind: Kind = "area") -> Shape:
+    names, where, segmentation = (category,), record.where, record.get("segmentation")
     if isinstance(segmentation, dict):
-        rle = segmentation
-        return Shape((category,), where, kind, lambda size: decode_coco_rle(rle, size, where))
+        return Shape(names, where, rle_drawer(segmentation), kind)
     if isinstance(segmentation, list) and segmentation:
         parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
-        return Shape((category,), where, kind, _parts_drawer(parts, where, tally))
+        return Shape(names, where, _parts_drawer(parts), kind)
     if segmentation not in (None, []):
-        raise AnnotationRefused(
-            where, f"segmentation {segmentation!r:.40}", "write polygons or an RLE"
-        )
+        problem = f"segmentation {segmentation!r:.40}"
+        raise broken(where, problem, "write polygons or an RLE")
     if record.get("bbox"):
-        bbox = record["bbox"] if isinstance(record["bbox"], list) else []
-        return Shape((category,), where, "box", box(bbox, where, tally))
+        bbox = record.get("bbox") if isinstance(record.get("bbox"), list) else []
+        return Shape(names, where, box(bbox), "box")
     if record.get("keypoints"):
-        return Shape((category,), where, "other")
-    return Shape((category,), where, "unread", problem="an object without outline and box")
+        return Shape(names, where, None, "other")
+    return unread(names, where, "an object without outline and box")
 
 
-def _parts_drawer(parts: list[Any], where: str, tally: Counter[str]) -> Drawer:
+def rle_drawer(rle: Mapping[str, Any]) -> Drawer:
+    """Drawer of a COCO RLE record."""
+    return lambda canvas: decode_coco_rle(rle, canvas.known_size, canvas.where)
+
+
+def _parts_drawer(parts: list[Any]) -> Drawer:
     """Drawer of the union of polygons; parts of one or two points enclose nothing."""
 
-    def draw(size: Size | None) -> Mask:
-        size_hw = known_size(size, where)
-        mask = np.zeros(size_hw, np.bool_)
+    def draw(canvas: Canvas) -> Mask:
+        mask = canvas.empty()
         for part in parts:
             if not isinstance(part, list) or len(part) % 2:
-                problem = "a polygon that is not a list of x, y, x, y ..."
-                raise AnnotationRefused(where, problem, "export it again")
-            pairs = list(zip(*[iter(numbers(part, where, "polygon coordinate"))] * 2, strict=True))
+                raise broken(canvas.where, "a polygon that is not a list of x, y, x, y ...")
+            flat = numbers(part, canvas.where, "polygon coordinate")
+            pairs = list(zip(flat[::2], flat[1::2], strict=True))
             if len(set(pairs)) < 3:
-                tally["polygons of one or two points skipped"] += 1
+                canvas.tally["polygons of one or two points skipped"] += 1
                 continue
-            mask |= fill_polygon(checked_ring(pairs, where), size_hw, where, tally)
+            mask |= fill_polygon(checked_ring(pairs, canvas.where), canvas)
         return mask
 
     return draw
@@ -194,6 +164,14 @@ def matches_results(bundle: Bundle) -> bool:
     data = bundle.peek()
     first = data[0] if isinstance(data, list) and data else None
     return isinstance(first, dict) and {"image_id", "category_id", "score"} <= first.keys()
+
+
+class Detection(NamedTuple):
+    """One predicted object: its class, its score and its shape."""
+
+    category: str
+    score: float
+    shape: Shape
 
 
 def read_results(bundle: Bundle, options: TruthOptions) -> TruthSet:
@@ -207,59 +185,66 @@ def read_results(bundle: Bundle, options: TruthOptions) -> TruthSet:
         AnnotationRefused: a malformed detection, an unknown id, or several categories.
     """
     name = bundle.needed("COCO results file")
-    subject, ids = bundle.subject(name), options.ids
-    least = MIN_SCORE
+    subject, ids, least = bundle.subject(name), options.ids, MIN_SCORE
     if options.mask_value is not None:
         if not options.mask_value.startswith(">"):
             problem = "a results file holds scores, not levels"
-            raise AnnotationRefused(bundle.source, problem, "give the lowest score, such as '>0.3'")
+            raise broken(bundle.source, problem, "give the lowest score, such as '>0.3'")
         least = parse_mask_value(options.mask_value).number
-    tally: Counter[str] = Counter()
-    found: dict[object, list[tuple[str, float, Drawer]]] = (
-        {key: [] for key in ids.images} if ids else {}
-    )
-    known: set[str] = set()
-    for position, record in enumerate(bundle.json(name)):
-        where = f"{subject} detection {position + 1}"
-        image_id = _id(_field(record, "image_id", where), where)
+    found: dict[object, list[Detection]] = {key: [] for key in ids.images} if ids else {}
+    data = Record({"detections": bundle.json(name)}, subject)
+    for record in data.records("detections", "detection"):
+        image_id = _id(record, "image_id")
         if ids and image_id not in ids.images:
             problem = f"image_id {image_id!r:.40} is not in the truth"
-            raise AnnotationRefused(where, problem, "score the images that were annotated")
-        category_id = _id(_field(record, "category_id", where), where)
-        category = composed(
-            str(ids.categories.get(category_id, category_id) if ids else category_id)
-        )
-        score = _field(record, "score", where)
-        if type(score) not in (int, float) or not 0 <= score <= 1:
-            raise AnnotationRefused(where, f"score {score!r:.20}", "write a number from 0 to 1")
-        shape = _shape(record, category, "area", where, tally)
-        if shape.kind != "area" or shape.draw is None:
-            raise AnnotationRefused(where, "no segmentation", "write polygons or an RLE")
-        known.add(category)
-        found.setdefault(image_id, []).append((category, float(score), shape.draw))
-    wanted = {composed(category) for category in options.category} or (ids.wanted if ids else set())
-    wanted = known if wanted == {"*"} else wanted or known
-    if len(wanted) > 1 and not options.category and not (ids and ids.wanted):
-        listed = ", ".join(repr(category) for category in sorted(known)[:12])
-        problem = f"{len(known)} categories and no choice"
-        raise AnnotationRefused(subject, problem, f"choose --pred-category from {listed}, or '*'")
+            raise broken(record.where, problem, "score the images that were annotated")
+        found.setdefault(image_id, []).append(_detection(record, ids))
+    wanted = _wanted({one.category for many in found.values() for one in many}, options, subject)
+    truth = TruthSet(bundle.source, "coco-results", ())
     items = []
     for image_id, detections in found.items():
-        own = [one for one in detections if one[0] in wanted]
-        kept = [one for one in own if one[1] > least]
-        tally[f"detections with a score of at most {least:g} left out"] += len(own) - len(kept)
+        own = [one for one in detections if one.category in wanted]
+        kept = [one for one in own if one.score > least]
+        left = f"detections with a score of at most {least:g} left out"
+        truth.tally[left] += len(own) - len(kept)
         image, size = ids.images[image_id] if ids else (str(image_id), None)
-        best = max((score for _, score, _ in kept), default=0.0)
-        items.append(_detected(image, size, best, [draw for _, _, draw in kept]))
-    return TruthSet(bundle.source, "coco-results", items, tally)
+        items.append(_item(image, size, kept, truth.tally))
+    truth.items = items
+    return truth
 
 
-def _detected(name: str, size_hw: Size | None, score: float, drawers: list[Drawer]) -> TruthItem:
+def _detection(record: Record, ids: CocoIds | None) -> Detection:
+    category_id = _id(record, "category_id")
+    named = ids.categories.get(category_id, category_id) if ids else category_id
+    score = record.needed("score")
+    if type(score) not in (int, float) or not 0 <= score <= 1:
+        raise broken(record.where, f"score {score!r:.20}", "write a number from 0 to 1")
+    shape = _shape(record, composed(str(named)))
+    if shape.kind != "area":
+        raise broken(record.where, "no segmentation", "write polygons or an RLE")
+    return Detection(shape.categories[0], float(score), shape)
+
+
+def _wanted(known: Set[str], options: TruthOptions, where: str) -> Set[str]:
+    """Categories that are the object: those asked for, else those of the truth, else the one."""
+    truth = options.ids.wanted if options.ids else frozenset()
+    wanted = {composed(category) for category in options.category} or truth or known
+    if wanted == {"*"}:
+        return known
+    if len(wanted) > 1 and not options.category and not truth:
+        listed = ", ".join(repr(category) for category in sorted(known)[:12])
+        remedy = f"choose --pred-category from {listed}, or '*'"
+        raise broken(where, f"{len(known)} categories and no choice", remedy)
+    return wanted
+
+
+def _item(
+    name: str, size_hw: Size | None, detections: list[Detection], tally: Counter[str]
+) -> TruthItem:
     def decode(fallback: Size | None) -> TruthMask:
-        size = size_hw or fallback
-        masks = [draw(size) for draw in drawers]
-        if not masks:
-            return TruthMask(np.zeros(known_size(size, name), np.bool_))
-        return TruthMask(np.logical_or.reduce(masks))
+        canvas = Canvas(size_hw or fallback, name, tally)
+        shapes = [one.shape for one in detections]
+        masks = [s.draw(canvas._replace(where=s.where)) for s in shapes if s.draw is not None]
+        return TruthMask(np.logical_or.reduce(masks) if masks else canvas.empty())
 
-    return TruthItem(name, size_hw, decode, score)
+    return TruthItem(name, size_hw, decode, max((one.score for one in detections), default=0.0))

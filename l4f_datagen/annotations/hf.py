@@ -6,40 +6,23 @@ Only the mask column is read, one row group at a time. Masks follow the rules of
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.mask_rule import MaskRule
-from l4f_datagen.annotations.polygons import known_size
-from l4f_datagen.annotations.truth import (
-    Size,
-    TruthItem,
-    TruthMask,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    composed,
-    mask_image,
-)
+from l4f_datagen.annotations.mask_rule import MaskEntry, truth_from_masks
+from l4f_datagen.annotations.records import Record, broken, checked_name, composed
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
 NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "id", "image_id")
 METADATA = ("metadata.jsonl", "metadata.csv")
 MAX_GROUP_BYTES = 2 << 30  # one row group is held in memory at a time
-MAX_ROWS = 10_000_000
-
-
-class Row(NamedTuple):
-    """One row: image name, place for errors, and what gives the mask's bytes; None without one."""
-
-    name: str
-    where: str
-    fetch: Callable[[], bytes] | None
+MAX_ROWS = 10_000_000  # a choice, far above any set of masks
+BROKEN = "export or copy it again"
 
 
 def matches(bundle: Bundle) -> bool:
@@ -65,8 +48,6 @@ def _metadata_names(bundle: Bundle) -> list[str]:
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """List the masks of a dataset; each is decoded when it is loaded."""
-    rule = MaskRule(options, bundle.source)
-    truth = TruthSet(bundle.source, "hf", ())
     tables = [name for name in bundle.names if name.lower().endswith(".parquet")]
     if bundle.kind == "file":
         tables = list(bundle.names)
@@ -76,28 +57,13 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     for name in _metadata_names(bundle) if not rows else []:
         rows.extend(_metadata_rows(bundle, name))
     if not rows:
-        raise AnnotationRefused(bundle.source, "a dataset without rows", "name another folder")
-
-    def item(row: Row) -> TruthItem:
-        def decode(fallback: Size | None) -> TruthMask:
-            if row.fetch is None:
-                return TruthMask(np.zeros(known_size(fallback, row.where), np.bool_))
-            return rule.apply(mask_image(row.fetch(), row.where), row.where, truth.tally)
-
-        return TruthItem(row.name, None, decode)
-
-    missing = [row.name for row in rows if row.fetch is None]
-    truth.unannotated = len(missing)
-    if len(missing) == len(rows):
-        raise AnnotationRefused(bundle.source, "no row with a mask", "embed the masks")
-    if options.unannotated == "skip":
-        truth.left_out = tuple(missing)
-        rows = [row for row in rows if row.fetch is not None]
-    truth.items = [item(row) for row in rows]
-    return truth
+        raise broken(bundle.source, "a dataset without rows", "name another folder")
+    if not any(row.masks for row in rows):
+        raise broken(bundle.source, "no row with a mask", "embed the masks")
+    return truth_from_masks(bundle, "hf", rows, options)
 
 
-def _parquet_rows(bundle: Bundle, name: str) -> list[Row]:
+def _parquet_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
     subject = bundle.subject(name)
     path = bundle.path(name)
     try:
@@ -105,9 +71,9 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[Row]:
         schema = file.schema_arrow
         groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
         if sum(group.num_rows for group in groups) > MAX_ROWS:
-            raise AnnotationRefused(subject, f"more than {MAX_ROWS} rows", "name a smaller file")
+            raise broken(subject, f"more than {MAX_ROWS} rows", "name a smaller file")
         if max((group.total_byte_size for group in groups), default=0) > MAX_GROUP_BYTES:
-            raise AnnotationRefused(subject, "a row group of more than 2 GiB", "write smaller ones")
+            raise broken(subject, "a row group of more than 2 GiB", "write smaller ones")
         mask = _mask_column(schema, subject)
         cache: dict[int, Any] = {}
 
@@ -117,7 +83,7 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[Row]:
                 cache[group] = file.read_row_group(group, columns=[mask]).column(mask)
             return cache[group]
 
-        rows: list[Row] = []
+        rows: list[MaskEntry] = []
         for number, group in enumerate(groups):
             names = _names(schema, _group_reader(file, number))
             valid = column(number).is_valid().to_pylist() if _may_hold_null(group, mask) else None
@@ -129,7 +95,7 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[Row]:
     except AnnotationRefused:
         raise
     except Exception as error:  # Arrow raises many kinds on foreign bytes
-        raise AnnotationRefused(subject, "broken Parquet", "export or copy it again") from error
+        raise broken(subject, "broken Parquet", BROKEN) from error
 
 
 def _may_hold_null(group: Any, mask: str) -> bool:
@@ -150,30 +116,30 @@ def _row(
     names: list[str] | None,
     valid: Sequence[bool] | None,
     subject: str,
-) -> Row:
+) -> MaskEntry:
     where = f"{subject} row {number}"
     name = checked_name(names[place] if names else f"{number}", where)
     if valid is not None and not valid[place]:
-        return Row(name, where, None)
+        return MaskEntry(name, where, ())
 
     def fetch() -> bytes:
         try:
             value = column(group)[place].as_py()
         except Exception as error:  # Arrow raises many kinds on foreign bytes
-            raise AnnotationRefused(where, "broken data", "export or copy it again") from error
+            raise broken(where, "broken data", BROKEN) from error
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes) or not data:
-            raise AnnotationRefused(where, "a row without a mask", "embed the masks in the dataset")
+            raise broken(where, "a row without a mask", "embed the masks in the dataset")
         return data
 
-    return Row(name, where, fetch)
+    return MaskEntry(name, where, [(where, fetch)])
 
 
 def _group_reader(file: pq.ParquetFile, group: int) -> Callable[[str], pa.Table]:
     return lambda column: file.read_row_group(group, columns=[column])
 
 
-def _arrow_rows(bundle: Bundle, name: str) -> list[Row]:
+def _arrow_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
     subject = bundle.subject(name)
     path = bundle.path(name)
     try:
@@ -186,7 +152,7 @@ def _arrow_rows(bundle: Bundle, name: str) -> list[Row]:
     except AnnotationRefused:
         raise
     except Exception as error:  # Arrow raises many kinds on foreign bytes
-        raise AnnotationRefused(subject, "broken Arrow", "export or copy it again") from error
+        raise broken(subject, "broken Arrow", BROKEN) from error
     return [
         _row(lambda _: mask, 0, place, place + 1, names, valid, subject)
         for place in range(table.num_rows)
@@ -210,11 +176,8 @@ def _mask_column(schema: pa.Schema, subject: str) -> str:
     for name in MASK_COLUMNS:
         if name in images:
             return name
-    raise AnnotationRefused(
-        subject,
-        f"no mask column among {', '.join(schema.names[:8])}",
-        f"name it {MASK_COLUMNS[0]!r}",
-    )
+    problem = f"no mask column among {', '.join(schema.names[:8])}"
+    raise broken(subject, problem, f"name it {MASK_COLUMNS[0]!r}")
 
 
 def _names(schema: pa.Schema, load: Callable[[str], pa.Table]) -> list[str] | None:
@@ -235,24 +198,19 @@ def _names(schema: pa.Schema, load: Callable[[str], pa.Table]) -> list[str] | No
     return None
 
 
-def _metadata_rows(bundle: Bundle, name: str) -> list[Row]:
+def _metadata_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
     folder = PurePosixPath(name).parent
     known = {composed(each): each for each in bundle.names}
     rows = []
-    for where, record in bundle.csv_rows(name) if name.endswith(".csv") else bundle.rows(name):
-        if not isinstance(record, dict):
-            raise AnnotationRefused(where, "no record", "write one object a line")
-        image = checked_name(record.get("file_name"), where)
-        if record.get("mask_file_name") in (None, "") and "mask_file_name" in record:
-            rows.append(Row(image, where, None))
+    for where, data in bundle.csv_rows(name) if name.endswith(".csv") else bundle.rows(name):
+        record = Record.of(data, where)
+        image, mask = checked_name(record.get("file_name"), where), record.get("mask_file_name")
+        if mask in (None, "") and "mask_file_name" in record.fields:
+            rows.append(MaskEntry(image, where, ()))
             continue
-        mask = (folder / checked_name(record.get("mask_file_name"), where)).as_posix()
-        file = known.get(composed(mask))
+        path = (folder / checked_name(mask, where)).as_posix()
+        file = known.get(composed(path))
         if file is None:
-            raise AnnotationRefused(where, f"mask {mask} does not exist", "copy the dataset again")
-        rows.append(Row(image, where, _file_fetcher(bundle, file)))
+            raise broken(where, f"mask {path} does not exist", "copy the dataset again")
+        rows.append(MaskEntry(image, where, [(where, bundle.source_of(file)[1])]))
     return rows
-
-
-def _file_fetcher(bundle: Bundle, name: str) -> Callable[[], bytes]:
-    return lambda: bundle.read(name)

@@ -10,27 +10,25 @@ from typing import Any
 from urllib.parse import unquote
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.mask_files import decode_base64
-from l4f_datagen.annotations.mask_rule import object_pixels
-from l4f_datagen.annotations.polygons import Drawer, box, ellipse, known_size, outline
+from l4f_datagen.annotations.mask_rule import object_mask
+from l4f_datagen.annotations.polygons import Drawer, box, ellipse, outline
+from l4f_datagen.annotations.records import (
+    Record,
+    Size,
+    broken,
+    checked_name,
+    decode_base64,
+)
 from l4f_datagen.annotations.rle import decode_brush
 from l4f_datagen.annotations.shapes import (
     ImageShapes,
-    Kind,
     Label,
     Shape,
     Status,
     truth_from_shapes,
+    unread,
 )
-from l4f_datagen.annotations.truth import (
-    Size,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    checked_size,
-    mask_image,
-)
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
 
 UPLOAD = re.compile(r"(upload/(?:\d+/)?)[0-9a-f]{8}-")  # the server's prefix of uploaded files
@@ -58,21 +56,20 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
     tally: Counter[str] = Counter()
     images: dict[str, ImageShapes] = {}
     data = bundle.json(name)
-    for number, task in enumerate(data if isinstance(data, list) else [data], 1):
-        subject = f"{bundle.subject(name)} task {number}"
-        if not isinstance(task, dict):
-            raise AnnotationRefused(subject, "no record", "export the project again")
+    tasks = Record({"tasks": data if isinstance(data, list) else [data]}, bundle.subject(name))
+    for task in tasks.records("tasks", "task"):
         if isinstance(task.get("data"), dict):
-            address, labels = _address(task["data"]), _annotations(task, subject, tally)
+            address, labels = _address(task.get("data")), _annotations(task, tally)
         else:
-            address, labels = _address(task), [(_flat_results(task), _status(task))]
+            address = _address(task.fields)
+            labels = [(_flat_results(task.fields), _status(task.fields))]
         # Two uploads of one file name are two images; only their addresses tell them apart.
-        image_name = checked_name(address, subject)
-        image = images.setdefault(image_name, ImageShapes(image_name, subject, None))
+        image_name = checked_name(address, task.where)
+        image = images.setdefault(image_name, ImageShapes(image_name, task.where))
         for regions, status in labels:
-            size = _size(regions, subject)
-            image.size_hw = image.size_hw or size
-            image.labels.append(Label(_shapes(regions, subject, tally), status))
+            size_hw = _size(regions, task.where)
+            image.size_hw = image.size_hw or size_hw
+            image.labels.append(Label(_shapes(regions, task.where), status))
     _drop_upload_prefixes(list(images.values()))
     return truth_from_shapes(bundle, "label-studio", list(images.values()), options, tally)
 
@@ -85,19 +82,15 @@ def _drop_upload_prefixes(images: list[ImageShapes]) -> None:
         image.name = name if plain[name] == 1 else image.name
 
 
-def _annotations(
-    task: dict[str, Any], subject: str, tally: Counter[str]
-) -> list[tuple[list[dict[str, Any]], Status]]:
-    annotations = task.get("annotations", task.get("completions"))
-    if not isinstance(annotations, list):
-        raise AnnotationRefused(subject, "`annotations` is not a list", "export the project again")
+def _annotations(task: Record, tally: Counter[str]) -> list[tuple[list[dict[str, Any]], Status]]:
+    key = "annotations" if "annotations" in task.fields else "completions"
     if isinstance(task.get("predictions"), list):
-        tally["predictions of a model not read"] += len(task["predictions"])
+        tally["predictions of a model not read"] += len(task.get("predictions"))
     kept = []
-    for annotation in annotations:
+    for annotation in task.items(key):
         result = annotation.get("result") if isinstance(annotation, dict) else None
         if not isinstance(result, list) or any(not isinstance(one, dict) for one in result):
-            raise AnnotationRefused(subject, "`result` is not a list of regions", "export it again")
+            raise broken(task.where, "`result` is not a list of regions")
         kept.append((result, _status(annotation)))
     return kept
 
@@ -148,91 +141,91 @@ def _path(address: str) -> str:
     return unquote(address) if address.startswith("/data/") else address
 
 
-def _size(regions: list[dict[str, Any]], subject: str) -> Size | None:
+def _size(regions: list[dict[str, Any]], where: str) -> Size | None:
     sizes = {
-        checked_size(region["original_height"], region["original_width"], subject)
+        Record(region, where).size("original_height", "original_width")
         for region in regions
         if region.get("original_width") and region.get("original_height")
     }
     if len(sizes) > 1:
-        raise AnnotationRefused(subject, "regions on images of different sizes", "export it again")
+        raise broken(where, "regions on images of different sizes")
     return sizes.pop() if sizes else None
 
 
-def _shapes(regions: list[dict[str, Any]], subject: str, tally: Counter[str]) -> list[Shape]:
+def _shapes(regions: list[dict[str, Any]], where: str) -> list[Shape]:
     """Shapes of one annotation; labels set apart from their region are found by its id."""
     apart: dict[str, list[str]] = {}
     for region in regions:
         own_id = region.get("id")
         if isinstance(own_id, str):
             apart.setdefault(own_id, []).extend(_labels(region.get("value")))
-    shapes = []
-    for number, region in enumerate(regions, 1):
-        where = f"{subject} region {number}"
-        value, kind = region.get("value"), region.get("type")
-        if kind == "relation":  # between two regions
-            continue
-        if not isinstance(value, dict) or not isinstance(kind, str):
-            raise AnnotationRefused(where, "no `value` and `type`", "export the project again")
-        has_area = any(key in value for key in AREA_KEYS)
-        if kind == "labels" and not has_area:
-            continue  # the label of another region
-        if region.get("image_rotation"):
-            raise AnnotationRefused(where, "the image was rotated", "label it without rotation")
-        own_id = region.get("id")
-        names = _labels(value) or (apart.get(own_id, []) if isinstance(own_id, str) else [])
-        names = list(dict.fromkeys(names))
-        drawer, problem = _drawer(value, region, where, tally)
-        if (drawer is not None or problem) and not names:
-            raise AnnotationRefused(where, "a region without a label", "give it a label")
-        is_box = "width" in value and "height" in value and "x" in value and "rle" not in value
-        shape_kind: Kind = "box" if is_box else "area"
-        if drawer is None:
-            if not has_area and not problem and not kind.startswith(NO_AREAS):
-                problem = f"a region of kind {kind[:30]!r}"
-            shape_kind = "unread" if problem and names else "other"
-            if not has_area and not names:
-                continue  # an answer about the whole image
-        shapes.append(Shape(tuple(names) or ("unlabelled",), where, shape_kind, drawer, problem))
-    return shapes
+    shapes = [
+        _shape(Record(region, f"{where} region {n}"), apart) for n, region in enumerate(regions, 1)
+    ]
+    return [shape for shape in shapes if shape is not None]
+
+
+def _shape(region: Record, apart: dict[str, list[str]]) -> Shape | None:
+    """One region; None for what is no object: relations, labels, answers about the image."""
+    where, value, kind = region.where, region.get("value"), region.get("type")
+    if kind == "relation":  # between two regions
+        return None
+    if not isinstance(value, dict) or not isinstance(kind, str):
+        raise broken(where, "no `value` and `type`")
+    has_area = any(key in value for key in AREA_KEYS)
+    if kind == "labels" and not has_area:
+        return None  # the label of another region
+    if region.get("image_rotation"):
+        raise broken(where, "the image was rotated", "label it without rotation")
+    own_id = region.get("id")
+    found = _labels(value) or (apart.get(own_id, []) if isinstance(own_id, str) else [])
+    names = tuple(dict.fromkeys(found))
+    drawer, problem = _drawer(Record(value, where), region.get("rotation"))
+    if (drawer is not None or problem) and not names:
+        raise broken(where, "a region without a label", "give it a label")
+    if drawer is not None:
+        return Shape(names, where, drawer, "box" if _is_box(value) else "area")
+    if not has_area and not names:
+        return None  # an answer about the whole image
+    if not has_area and not kind.startswith(NO_AREAS):
+        problem = f"a region of kind {kind[:30]!r}"
+    if problem:
+        return unread(names, where, problem)
+    return Shape(names or ("unlabelled",), where, None, "other")
+
+
+def _is_box(value: dict[str, Any]) -> bool:
+    return {"x", "width", "height"} <= value.keys() and "rle" not in value
 
 
 def _labels(value: object) -> list[str]:
     """Class names of a region: all of its labels."""
-    if not isinstance(value, dict):
-        return []
-    found = [names for key, names in value.items() if key.endswith("labels")]
-    return [
-        name
-        for names in found
-        if isinstance(names, list)
-        for name in names
-        if isinstance(name, str)
-    ]
+    fields = value if isinstance(value, dict) else {}
+    found = [names for key, names in fields.items() if key.endswith("labels")]
+    lists = [names for names in found if isinstance(names, list)]
+    return [name for names in lists for name in names if isinstance(name, str)]
 
 
-def _drawer(
-    value: dict[str, Any], region: dict[str, Any], where: str, tally: Counter[str]
-) -> tuple[Drawer | None, str]:
+def _drawer(value: Record, rotation: object) -> tuple[Drawer | None, str]:
     """Drawer of a region, or None and what it is where it is an area that cannot be read."""
-    if "rle" in value:
-        return lambda size: decode_brush(value["rle"], known_size(size, where), where), ""
-    if "imageDataURL" in value:
-        url = value["imageDataURL"]
-        return lambda _: object_pixels(mask_image(decode_base64(url, where), where)), ""
-    if "points" in value or "vertices" in value:
-        points = value.get("points", value.get("vertices"))
-        if not value.get("closed", "points" in value):
+    fields = value.fields
+    if "rle" in fields:
+        return lambda canvas: decode_brush(fields["rle"], canvas.size_hw, canvas.where), ""
+    if "imageDataURL" in fields:
+        url = fields["imageDataURL"]
+        return lambda canvas: object_mask(decode_base64(url, canvas.where), canvas.where), ""
+    if "points" in fields or "vertices" in fields:
+        points = fields.get("points", fields.get("vertices"))
+        if not fields.get("closed", "points" in fields):
             return None, ""  # a line
         records = [p for p in points if isinstance(p, dict)] if isinstance(points, list) else []
         if any(p.get("isBezier") or p.get("isBranching") for p in records):
             return None, "an outline with curves or branches"
-        return outline(points, where, tally, unit="percent"), ""
-    turn = value.get("rotation", region.get("rotation", 0)) or 0
-    if "radiusX" in value:
-        sides = [value.get(key) for key in ("x", "y", "radiusX", "radiusY")]
-        return ellipse(sides, where, tally, unit="percent", rotation_deg=turn), ""
-    if "width" in value and "height" in value and "x" in value:
-        sides = [value.get(key) for key in ("x", "y", "width", "height")]
-        return box(sides, where, tally, unit="percent", rotation_deg=turn), ""
+        return outline(points, unit="percent"), ""
+    turn = fields.get("rotation", rotation) or 0
+    if "radiusX" in fields:
+        sides = value.many("x", "y", "radiusX", "radiusY")
+        return ellipse(sides, unit="percent", turn_deg=turn), ""
+    if _is_box(fields):
+        return box(value.many("x", "y", "width", "height"), unit="percent", turn_deg=turn), ""
     return None, ""

@@ -1,86 +1,97 @@
-"""Labelbox export v2: NDJSON, or the JSON list its interface and SDK write.
+"""Labelbox: export v2 (NDJSON, or the JSON list of its interface and SDK) and those before it.
 
-A row is one image; each of its labels is one annotator, over all projects of the row. Polygons are
-read as they are; masks are images found through `l4f_datagen.annotations.mask_files`, and objects
-of a composite mask are the pixels of their colour in it.
+A row of v2 is one image; each of its labels is one annotator, over all projects of the row.
+Polygons are read as they are; masks are images found through `l4f_datagen.annotations.mask_files`,
+and objects of a composite mask are the pixels of their colour in it.
+
+Exports before v2 are JSON rows, or a CSV that holds the same JSON in a column. Forms of `Label`
+that occur: an object with `objects` (polygons in pixels, or masks by `instanceURI`), `{}` or
+`"Skip"` for images nobody labelled, and the form before 2020, classes with rings or WKT in which y
+counts from the lower edge, as Labelbox's own converters took it.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.bundle import Bundle, parse_json
+from l4f_datagen.annotations.coco import rle_drawer
 from l4f_datagen.annotations.mask_files import MaskFiles
-from l4f_datagen.annotations.mask_rule import object_pixels
 from l4f_datagen.annotations.polygons import Drawer, box, outline, polygons_of
-from l4f_datagen.annotations.rle import decode_coco_rle
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, Status, truth_from_shapes
-from l4f_datagen.annotations.truth import (
-    Mask,
-    Size,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    checked_size,
-    mask_image,
-    sample_key_in,
+from l4f_datagen.annotations.records import Record, Size, broken, checked_name, sample_key_in
+from l4f_datagen.annotations.shapes import (
+    ImageShapes,
+    Label,
+    Shape,
+    Status,
+    truth_from_shapes,
+    unread,
 )
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 
+# Keys that say that an object has no area; the last ones are of documents, text and video.
 OTHERS = ("point", "line", "location", "frames", "page", "data", "message_id")
-SIDES = ("left", "top", "width", "height")
+LEGACY_OTHERS = ("point", "line", "geometry", "page", "data")
+# Keys of an object that say nothing of its kind.
+KEYS = {
+    *("feature_id", "feature_schema_id", "name", "value", "classifications", "annotation_kind"),
+    *("featureId", "schemaId", "title", "color", "instanceURI", "keyframe", "confidence"),
+}
+SKIPPED = ("", "skip", "skipped", "none", "null")
+TRUE = (True, "true", "True", "TRUE")
+FROM_BELOW = "outlines of the form before 2020 read with y from the lower edge"
 
 
 def matches(bundle: Bundle) -> bool:
     """Tell whether the rows hold `data_row` and `projects`."""
-    name = bundle.document()
-    if name is None:
-        return False
-    try:
-        rows = bundle.rows(name)
-    except AnnotationRefused:
-        # A later line may be broken: the first one tells the format.
-        return b'"data_row"' in bundle.head(name, 4096)
-    return bool(rows) and isinstance(rows[0][1], dict) and "data_row" in rows[0][1]
+    return "data_row" in bundle.first_row()
 
 
 def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read an export."""
-    name = bundle.needed("Labelbox export")
-    tally: Counter[str] = Counter()
+    """Read an export of version 2."""
     files = MaskFiles(options.masks_dir, options.download)
     images = []
-    for subject, row in bundle.rows(name):
-        if not isinstance(row, dict) or not isinstance(row.get("data_row"), dict):
-            raise AnnotationRefused(subject, "no `data_row`", "export the labels again")
-        images.append(_image(row, subject, files, tally))
-    return truth_from_shapes(bundle, "labelbox", images, options, tally)
+    for where, data in bundle.rows(bundle.needed("Labelbox export")):
+        row = Record.of(data, where)
+        if not isinstance(row.get("data_row"), dict):
+            raise broken(where, "no `data_row`")
+        images.append(_image(row, files))
+    return truth_from_shapes(bundle, "labelbox", images, options, Counter())
 
 
-def _image(row: dict[str, Any], subject: str, files: MaskFiles, tally: Counter[str]) -> ImageShapes:
-    data_row, media = row["data_row"], row.get("media_attributes")
-    fields = [data_row.get(key) for key in ("external_id", "global_key", "row_data", "id")]
-    image = ImageShapes(image_name(fields, subject), subject, media_size(media, subject))
-    projects = row.get("projects") if row.get("projects") is not None else {}
-    if not isinstance(projects, dict):
-        raise AnnotationRefused(subject, "`projects` is not an object", "export the labels again")
-    on_map = any(word in str(media).lower() for word in ("epsg", "tile", "tms", "geo"))
-    for project in projects.values():
-        labels = project.get("labels", []) if isinstance(project, dict) else None
-        if not isinstance(labels, list):
-            raise AnnotationRefused(subject, "`labels` is not a list", "export the labels again")
-        details = project.get("project_details")
-        rework = isinstance(details, dict) and details.get("workflow_status") == "IN_REWORK"
+def _image(row: Record, files: MaskFiles) -> ImageShapes:
+    where, media, projects = row.where, row.part("media_attributes"), row.get("projects")
+    fields = row.part("data_row").many("external_id", "global_key", "row_data", "id")
+    image = ImageShapes(_name(fields, where), where, _size(media))
+    if projects is not None and not isinstance(projects, dict):
+        raise broken(where, "`projects` is not an object")
+    text = str(row.get("media_attributes")).lower()
+    on_map = any(word in text for word in ("epsg", "tile", "tms", "geo"))
+    for data in (projects or {}).values():
+        project = Record.of(data, where)
+        labels = project.items("labels", may_miss=True)
+        rework = project.part("project_details").get("workflow_status") == "IN_REWORK"
         references = [_details(label).get("benchmark_reference_label") for label in labels]
         for label in labels:
             status = _status(label, references)
             if status == "plain" and rework:
                 status = "rejected"
-            shapes = [] if status == "skipped" else _shapes(label, subject, files, tally, on_map)
+            shapes = [] if status == "skipped" else _shapes(label, where, files, on_map)
             image.labels.append(Label(shapes, status))
     return image
+
+
+def _name(fields: list[Any], where: str) -> str:
+    """Name of the image: the first field that holds a sample key, else the first that is set."""
+    given = [field for field in fields if isinstance(field, str) and field.strip()]
+    keyed = [field for field in given if sample_key_in(field)]
+    return checked_name(next(iter(keyed or given or fields[-1:])), where)
+
+
+def _size(media: Record) -> Size | None:
+    """Height and width that the media attributes declare, if they do."""
+    return media.size() if media.get("width") or media.get("height") else None
 
 
 def _details(label: object) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def _status(label: object, references: list[Any]) -> Status:
     details = _details(label)
     if details.get("skipped") is True or str(details.get("label_kind")).lower() == "skip":
         return "skipped"
-    if review_rejects(details.get("reviews")):
+    if _is_rejected(details.get("reviews")):
         return "rejected"
     own_id = details.get("id")
     if details.get("is_benchmark_reference") is True or (own_id and own_id in references):
@@ -104,7 +115,7 @@ def _status(label: object, references: list[Any]) -> Status:
     return "plain"
 
 
-def review_rejects(reviews: object) -> bool:
+def _is_rejected(reviews: object) -> bool:
     """Whether the last review of a label is a rejection; Labelbox scores it below zero."""
     last = reviews[-1] if isinstance(reviews, list) and reviews else None
     if not isinstance(last, dict):
@@ -113,138 +124,176 @@ def review_rejects(reviews: object) -> bool:
     return (isinstance(score, int | float) and score < 0) or last.get("accepted") is False
 
 
-def media_size(media: object, subject: str) -> Size | None:
-    """Height and width that the media attributes declare, if they do."""
-    if isinstance(media, dict) and (media.get("width") or media.get("height")):
-        return checked_size(media.get("height"), media.get("width"), subject)
-    return None
-
-
-def image_name(fields: list[Any], subject: str, last: object = None) -> str:
-    """Name of the image: the first field that holds a sample key, else the first that is set."""
-    given = [field for field in fields if isinstance(field, str) and field.strip()]
-    keyed: list[Any] = [field for field in given if sample_key_in(field)]
-    return checked_name((keyed or given or [last])[0], subject)
-
-
-def _shapes(
-    label: object, subject: str, files: MaskFiles, tally: Counter[str], on_map: bool
-) -> list[Shape]:
+def _shapes(label: object, where: str, files: MaskFiles, on_map: bool) -> list[Shape]:
     annotations = label.get("annotations") if isinstance(label, dict) else None
     if not isinstance(annotations, dict):
-        raise AnnotationRefused(subject, "a label without `annotations`", "export it again")
+        raise broken(where, "a label without `annotations`")
     if "frames" in annotations or "segments" in annotations:
-        raise AnnotationRefused(subject, "a label of a video", "export image labels")
-    objects = labelled_objects(annotations, subject, id_key="feature_id", name_key="name")
-    return [shape for found in objects for shape in _object_shapes(found, files, tally, on_map)]
+        raise broken(where, "a label of a video", "export image labels")
+    objects = _objects(annotations, where, "feature_id", "name")
+    return [shape for one in objects for shape in _object_shapes(one, files, on_map)]
 
 
-class LabelledObject(NamedTuple):
-    """One object of a label: its record, Labelbox's id for it, its place for errors, its class."""
+class Object(NamedTuple):
+    """One object of a label: its record, its class, and Labelbox's id for it."""
 
-    record: dict[str, Any]
-    feature_id: str | None
-    where: str
-    category: str
+    record: Record
+    names: tuple[str]
+    own_id: str | None
 
-    def shape(self, draw: Drawer, *, is_box: bool = False) -> Shape:
-        """The object as a shape."""
-        return Shape((self.category,), self.where, "box" if is_box else "area", draw)
-
-    def undrawn(self, *others: str) -> Shape:
+    def undrawn(self, others: tuple[str, ...]) -> Shape:
         """A shape that is never drawn; unless a key of ``others`` says so, it might be an area."""
-        if any(key in self.record for key in others) or not self.record.keys() - KEYS:
-            return Shape((self.category,), self.where, "other")
-        kind = self.record.get("annotation_kind") or sorted(self.record.keys() - KEYS)[0]
-        return Shape(
-            (self.category,), self.where, "unread", problem=f"an object of kind {kind!r:.40}"
-        )
+        fields, where = self.record
+        kinds = sorted(fields.keys() - KEYS)
+        if not kinds or any(key in fields for key in others):
+            return Shape(self.names, where, None, "other")
+        kind = fields.get("annotation_kind") or kinds[0]
+        return unread(self.names, where, f"an object of kind {kind!r:.40}")
+
+    def drawn(self, *drawers: Drawer) -> list[Shape]:
+        """The object as shapes with an area."""
+        return [Shape(self.names, self.record.where, drawer) for drawer in drawers]
+
+    def boxed(self, key: str) -> Shape:
+        """The object as the box in a field."""
+        sides = self.record.part(key).many("left", "top", "width", "height")
+        return Shape(self.names, self.record.where, box(sides), "box")
 
 
-KEYS = {
-    *("feature_id", "feature_schema_id", "name", "value", "classifications", "annotation_kind"),
-    *("featureId", "schemaId", "title", "color", "instanceURI", "keyframe", "confidence"),
-}
-
-
-def labelled_objects(
-    label: dict[str, Any], subject: str, *, id_key: str, name_key: str
-) -> Iterator[LabelledObject]:
-    """Yield the objects of a label; both export versions list them, under other keys.
+def _objects(label: dict[str, Any], where: str, id_key: str, name_key: str) -> Iterator[Object]:
+    """Objects of a label; both export versions list them, under other keys.
 
     Raises:
         AnnotationRefused: no list, no record, or an object without a class.
     """
-    objects = label.get("objects", [])
-    if not isinstance(objects, list):
-        raise AnnotationRefused(subject, "`objects` is not a list", "export the labels again")
-    for number, record in enumerate(objects, 1):
-        if not isinstance(record, dict):
-            raise AnnotationRefused(f"{subject} object {number}", "no record", "export it again")
-        feature_id = record.get(id_key)
-        feature_id = feature_id if isinstance(feature_id, str) else None
-        where = f"{subject} object {(feature_id or str(number))[:60]}"
-        category = record.get(name_key, record.get("value"))
-        if not isinstance(category, str):
-            raise AnnotationRefused(where, f"{name_key} {category!r:.40}", "give the class a name")
-        yield LabelledObject(record, feature_id, where, category)
+    for number, data in enumerate(Record(label, where).items("objects", may_miss=True), 1):
+        own_id = data.get(id_key) if isinstance(data, dict) else None
+        own_id = own_id if isinstance(own_id, str) else None
+        record = Record.of(data, f"{where} object {(own_id or str(number))[:60]}")
+        category = record.text(name_key if name_key in record.fields else "value")
+        yield Object(record, (category,), own_id)
 
 
-def _object_shapes(
-    found: LabelledObject, files: MaskFiles, tally: Counter[str], on_map: bool
-) -> list[Shape]:
-    record, where = found.record, found.where
-    if record.get("polygon") is not None:
-        return [found.shape(outline(record["polygon"], where, tally))]
-    if record.get("composite_mask") is not None:
-        return [found.shape(_composite_drawer(record["composite_mask"], where, files))]
-    if record.get("mask") is not None:
-        return [found.shape(_mask_drawer(record["mask"], found.feature_id, where, files))]
-    if record.get("bounding_box") is not None:
-        sides = record["bounding_box"] if isinstance(record["bounding_box"], dict) else {}
-        drawer = box([sides.get(key) for key in SIDES], where, tally)
-        return [found.shape(drawer, is_box=True)]
+def _object_shapes(one: Object, files: MaskFiles, on_map: bool) -> list[Shape]:
+    record = one.record
     geometry = record.get("geojson")
+    if record.get("polygon") is not None:
+        return one.drawn(outline(record.get("polygon")))
+    if record.get("composite_mask") is not None:
+        return one.drawn(files.colour_drawer(record.part("composite_mask")))
+    if record.get("mask") is not None:
+        mask = record.part("mask")
+        is_rle = "counts" in mask.fields
+        return one.drawn(
+            rle_drawer(mask.fields) if is_rle else files.drawer(one.own_id, mask.get("url"))
+        )
+    if record.get("bounding_box") is not None:
+        return [one.boxed("bounding_box")]
     if isinstance(geometry, dict) and geometry.get("type") in ("Polygon", "MultiPolygon"):
         if on_map:
-            raise AnnotationRefused(where, "an outline in map coordinates", "export image labels")
-        return [found.shape(d) for d in polygons_of(geometry, where, tally, y_up=False)]
-    if isinstance(geometry, dict):
-        return [found.undrawn("geojson")]
-    return [found.undrawn(*OTHERS)]
+            raise broken(record.where, "an outline in map coordinates", "export image labels")
+        return one.drawn(*polygons_of(geometry, record.where, y_up=False))
+    return [one.undrawn(("geojson",) if isinstance(geometry, dict) else OTHERS)]
 
 
-def _mask_drawer(mask: object, feature_id: str | None, where: str, files: MaskFiles) -> Drawer:
-    record = mask if isinstance(mask, dict) else {}
-    url = record.get("url")
-
-    def draw(size: Size | None) -> Mask:
-        if "counts" in record:
-            return decode_coco_rle(record, size, where)
-        data = files.fetch(feature_id, url if isinstance(url, str) else None, where)
-        return object_pixels(mask_image(data, where))
-
-    return draw
+def matches_legacy(bundle: Bundle) -> bool:
+    """Tell whether the rows (or the CSV's header) hold `Labeled Data` and `Label`."""
+    return _is_csv(bundle) or {"Labeled Data", "Label"} <= bundle.first_row().keys()
 
 
-def _composite_drawer(composite: object, where: str, files: MaskFiles) -> Drawer:
-    record = composite if isinstance(composite, dict) else {}
-    url, colour = record.get("url"), record.get("color_rgb")
+def _is_csv(bundle: Bundle) -> bool:
+    head = bundle.head(bundle.names[0], 4096) if bundle.kind == "file" else b""
+    first = head.decode("utf-8-sig", "replace").partition("\n")[0]
+    is_json = first.lstrip().startswith(("{", "["))
+    return "Labeled Data" in first and "Label" in first and not is_json
 
-    def draw(_: Size | None) -> Mask:
-        if (
-            not isinstance(colour, list)
-            or len(colour) != 3
-            or any(type(level) is not int or not 0 <= level <= 255 for level in colour)
-        ):
-            raise AnnotationRefused(where, f"color_rgb {colour!r:.40}", "export it again")
-        data = files.fetch(None, url if isinstance(url, str) else None, where)
-        drawn = (mask_image(data, where).colours() == np.asarray(colour, np.uint8)).all(axis=2)
-        if not drawn.any():
-            problem = f"no pixel of its colour {colour} in the composite mask"
-            raise AnnotationRefused(
-                where, problem, "export the labels and download the masks again"
-            )
-        return np.asarray(drawn)
 
-    return draw
+def read_legacy(bundle: Bundle, options: TruthOptions) -> TruthSet:
+    """Read an export before version 2; several rows of one image are several annotators."""
+    if _is_csv(bundle):
+        rows = bundle.csv_rows(bundle.names[0])
+    else:
+        rows = bundle.rows(bundle.needed("Labelbox export"))
+    references = {str(row.get("Benchmark ID")) for _, row in rows if isinstance(row, dict)}
+    tally: Counter[str] = Counter()
+    files = MaskFiles(options.masks_dir, options.download)
+    images: dict[str, ImageShapes] = {}
+    for where, data in rows:
+        row = Record.of(data, where)
+        shapes = _legacy_shapes(row, files, tally)
+        keys = ("External ID", "Global Key", "Labeled Data", "DataRow ID", "ID")
+        name = _name(row.many(*keys), where)
+        size_hw = _size(row.part("Media Attributes"))
+        image = images.setdefault(name, ImageShapes(name, where, size_hw))
+        if shapes is not None:
+            image.labels.append(Label(shapes, _legacy_status(row, references)))
+    return truth_from_shapes(bundle, "labelbox-legacy", list(images.values()), options, tally)
+
+
+def _legacy_status(row: Record, references: set[str]) -> Status:
+    own_id, reviews = row.get("ID"), row.get("Reviews")
+    if row.get("Skipped") in TRUE:
+        return "skipped"
+    if isinstance(reviews, str) and reviews.lstrip().startswith("["):  # of the CSV
+        reviews = parse_json(reviews, "Reviews")
+    if _is_rejected(reviews):
+        return "rejected"
+    is_reference = row.get("Is Benchmark Reference") in TRUE or (
+        own_id and str(own_id) in references
+    )
+    return "reference" if is_reference else "plain"
+
+
+def _legacy_shapes(row: Record, files: MaskFiles, tally: Counter[str]) -> list[Shape] | None:
+    """Shapes of one row, None where nobody labelled it."""
+    where, label, address = row.where, row.get("Label"), row.get("Labeled Data")
+    if row.get("Skipped") in TRUE:
+        return []
+    if isinstance(label, str) and label.strip().lower() not in SKIPPED:
+        label = parse_json(label, f"{where} Label")
+    if not label or isinstance(label, str):
+        return None
+    if isinstance(label, list):
+        raise broken(where, "a label of a video", "export image labels")
+    if not isinstance(label, dict):
+        raise broken(where, f"Label {label!r:.40}")
+    if isinstance(address, str) and "tileLayerUrl" in address:
+        raise broken(where, "a label of map tiles", "export image labels")
+    if "objects" not in label and "classifications" not in label:
+        return _old_shapes(label, where, tally)
+    return [_legacy_shape(one, files) for one in _objects(label, where, "featureId", "title")]
+
+
+def _legacy_shape(one: Object, files: MaskFiles) -> Shape:
+    record, url = one.record, one.record.get("instanceURI")
+    if not {"page", "data"} & record.fields.keys():
+        if record.get("polygon") is not None:
+            return one.drawn(outline(record.get("polygon")))[0]
+        if record.get("bbox") is not None:
+            return one.boxed("bbox")
+        if isinstance(url, str) and not record.fields.keys() & LEGACY_OTHERS:
+            return one.drawn(files.drawer(one.own_id, url))[0]
+    return one.undrawn(LEGACY_OTHERS)
+
+
+def _old_shapes(label: dict[str, Any], where: str, tally: Counter[str]) -> list[Shape]:
+    """Shapes of ``{class: rings or WKT}``; other values (answers to questions) are counted."""
+    shapes = []
+    for category, value in label.items():
+        place = f"{where} class {json.dumps(category, ensure_ascii=False)[:40]}"
+        for record in value if isinstance(value, list) else [value]:
+            geometry = record.get("geometry") if isinstance(record, dict) else record
+            if _is_wkt(geometry):
+                drawers = polygons_of(geometry, place, y_up=True)
+            elif isinstance(geometry, list) and geometry and isinstance(geometry[0], dict):
+                drawers = [outline(geometry, y_up=True)]
+            else:
+                shapes.append(Shape((category,), place, None, "other"))
+                continue
+            shapes.extend(Shape((category,), place, drawer) for drawer in drawers)
+            tally[FROM_BELOW] += len(drawers)
+    return shapes
+
+
+def _is_wkt(value: object) -> bool:
+    return isinstance(value, str) and value.lstrip().upper().startswith(("POLYGON", "MULTIPOLYGON"))

@@ -5,8 +5,6 @@ only as many bytes as a mask may have, and every redirect is checked like the fi
 goes to the service itself and to no other host, allowed or not.
 """
 
-import base64
-import binascii
 import http.client
 import os
 import time
@@ -16,33 +14,28 @@ from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
+import numpy as np
+
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
-from l4f_datagen.annotations.truth import composed
-from l4f_datagen.core.errors import AnnotationRefused, NetworkError
+from l4f_datagen.annotations.mask_rule import mask_image, object_mask
+from l4f_datagen.annotations.polygons import Canvas, Drawer
+from l4f_datagen.annotations.records import Record, broken, composed
+from l4f_datagen.annotations.rle import Mask
+from l4f_datagen.core.errors import NetworkError
 from l4f_datagen.io.photo import SUFFIXES
 
 LABELBOX_HOSTS = frozenset(("api.labelbox.com", "storage.labelbox.com", "storage.googleapis.com"))
 KEY_HOSTS = frozenset(("api.labelbox.com",))
 KEY_VARIABLE = "LABELBOX_API_KEY"
-MAX_BYTES = 64 << 20  # of one mask image
-MAX_REDIRECTS = 4
+MAX_BYTES = 64 << 20  # of one mask image: as many as the pixels that are read
+MAX_REDIRECTS = 4  # a choice, as is the next one
 TRIES = 3
 
 # Words in the path of a mask URL that do not name a file.
-PLAIN_WORDS = frozenset(
-    [
-        "api",
-        "v1",
-        "projects",
-        "tasks",
-        "annotations",
-        "masks",
-        "mask",
-        "index",
-        "feature",
-        "masks-dir",
-    ]
-)
+PLAIN_WORDS = {
+    *("api", "v1", "projects", "tasks", "annotations"),
+    *("masks", "mask", "index", "feature", "masks-dir"),
+}
 
 
 class MaskFiles:
@@ -65,7 +58,7 @@ class MaskFiles:
                 if name.lower().endswith(SUFFIXES):
                     self._names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
 
-    def fetch(self, object_id: str | None, url: str | None, subject: str) -> bytes:
+    def fetch(self, object_id: str | None, url: str | None, where: str) -> bytes:
         """Bytes of the mask image of one object.
 
         Tried in this order: a file named by the object id, a file named like a part of the URL's
@@ -77,23 +70,43 @@ class MaskFiles:
         for stem in (object_id, *url_stems(url)):
             names = self._names.get(composed(stem), []) if stem else []
             if len(names) > 1:
-                raise AnnotationRefused(
-                    subject, f"mask {stem:.60} is {names[0]} and {names[1]}", "keep one of them"
-                )
+                problem = f"mask {stem:.60} is {names[0]} and {names[1]}"
+                raise broken(where, problem, "keep one of them")
             if names and self._bundle is not None:
                 return self._bundle.read(names[0])
         if url and self.download is not None:
             if self._last is None or self._last[0] != url:
                 self._last = (url, self.download(url))
             return self._last[1]
-        where = (
+        place = (
             f"in {self.masks_dir}" if self.masks_dir else "here, and no folder of masks is given"
         )
-        raise AnnotationRefused(
-            subject,
-            f"its mask {(object_id or '')[:60]} is not found {where}",
-            "give --masks-dir with the downloaded masks, or --download",
+        problem = f"its mask {(object_id or '')[:60]} is not found {place}"
+        raise broken(where, problem, "give --masks-dir with the downloaded masks, or --download")
+
+    def drawer(self, object_id: str | None, url: object) -> Drawer:
+        """Drawer of the mask image of one object, see `fetch`."""
+        address = url if isinstance(url, str) else None
+        return lambda canvas: object_mask(
+            self.fetch(object_id, address, canvas.where), canvas.where
         )
+
+    def colour_drawer(self, composite: Record) -> Drawer:
+        """Drawer of the pixels of one colour (``color_rgb``) in a composite mask (``url``)."""
+        url, colour = composite.get("url"), composite.get("color_rgb")
+
+        def draw(canvas: Canvas) -> Mask:
+            levels, where = colour if isinstance(colour, list) else [], canvas.where
+            if len(levels) != 3 or any(type(n) is not int or not 0 <= n <= 255 for n in levels):
+                raise broken(where, f"color_rgb {colour!r:.40}")
+            data = self.fetch(None, url if isinstance(url, str) else None, where)
+            drawn = (mask_image(data, where).colours() == np.asarray(levels, np.uint8)).all(axis=2)
+            if not drawn.any():
+                problem = f"no pixel of its colour {colour} in the composite mask"
+                raise broken(where, problem, "export the labels and download the masks again")
+            return np.asarray(drawn)
+
+        return draw
 
 
 def url_stems(url: str | None) -> list[str]:
@@ -107,20 +120,6 @@ def url_stems(url: str | None) -> list[str]:
         if part.lower() not in PLAIN_WORDS and (place == 0 or parts[place - 1] != "index")
     ]
     return [PurePosixPath(part).stem for part in reversed(kept)]
-
-
-def decode_base64(text: object, subject: str, limit: int = 1 << 28) -> bytes:
-    """Decode base64, with or without a ``data:`` prefix.
-
-    Raises:
-        AnnotationRefused: no text, not base64, or longer than ``limit``.
-    """
-    if not isinstance(text, str) or not text or len(text) > limit:
-        raise AnnotationRefused(subject, "no base64 image", "export the file again")
-    try:
-        return base64.b64decode(text.rsplit(",", 1)[-1], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise AnnotationRefused(subject, "broken base64", "export the file again") from error
 
 
 def mask_downloader(
@@ -175,18 +174,17 @@ def _check(url: str, hosts: Collection[str], allow_http: bool) -> None:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
-        raise AnnotationRefused(_shown(url), "no address", "export the labels again") from error
+        raise broken(_shown(url), "no address") from error
     if parts.scheme != "https" and not (allow_http and parts.scheme == "http"):
-        raise AnnotationRefused(_shown(url), "not https", "only https masks are downloaded")
+        raise broken(_shown(url), "not https", "only https masks are downloaded")
     if parts.username is not None or parts.password is not None:
-        raise AnnotationRefused(_shown(url), "holds a user name", "remove it from the address")
+        raise broken(_shown(url), "holds a user name", "remove it from the address")
     allowed = {name.lower() for name in hosts}
     if host not in allowed and f"{host}:{port}" not in allowed:
-        raise AnnotationRefused(
-            _shown(url), f"host {host!r:.60} is not on the list", "allow it with --mask-host"
-        )
+        problem = f"host {host!r:.60} is not on the list"
+        raise broken(_shown(url), problem, "allow it with --mask-host")
     if port not in (None, 443) and f"{host}:{port}" not in allowed:
-        raise AnnotationRefused(_shown(url), f"port {port}", "allow it with --mask-host HOST:PORT")
+        raise broken(_shown(url), f"port {port}", "allow it with --mask-host HOST:PORT")
 
 
 def _ask(
@@ -199,9 +197,8 @@ def _ask(
             with opener.open(request, timeout=timeout_s) as answer:
                 data: bytes = answer.read(MAX_BYTES + 1)
             if len(data) > MAX_BYTES:
-                raise AnnotationRefused(
-                    _shown(url), f"more than {MAX_BYTES >> 20} MiB", "a mask is smaller than that"
-                )
+                problem = f"more than {MAX_BYTES >> 20} MiB"
+                raise broken(_shown(url), problem, "a mask is smaller than that")
             return data
         except urllib.error.HTTPError as error:
             error.close()  # it holds the connection open
@@ -209,15 +206,12 @@ def _ask(
             if error.code in (301, 302, 303, 307, 308) and location:
                 return str(location)
             if error.code in (401, 403):
-                raise NetworkError(
-                    _shown(url), f"refused with {error.code}", f"set {KEY_VARIABLE} to a valid key"
-                ) from error
+                problem = f"refused with {error.code}"
+                remedy = f"set {KEY_VARIABLE} to a valid key"
+                raise NetworkError(_shown(url), problem, remedy) from error
             if error.code < 500 and error.code != 429:
-                raise NetworkError(
-                    _shown(url),
-                    f"answered {error.code}",
-                    "composite masks die 30 days after the export: export again",
-                ) from error
+                remedy = "composite masks die 30 days after the export: export again"
+                raise NetworkError(_shown(url), f"answered {error.code}", remedy) from error
             reason = f"answered {error.code}"
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = f"does not answer ({error})"

@@ -18,21 +18,76 @@ Levels or colours of ``ignore_value`` are not scored and not looked at.
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import Mask, TruthMask, TruthOptions
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.polygons import Canvas
+from l4f_datagen.annotations.records import Size, broken
+from l4f_datagen.annotations.rle import Mask
+from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.core.masks import alpha_to_mask
-from l4f_datagen.io.photo import Planes
+from l4f_datagen.io.photo import Planes, mask_planes
 
 # The paper's own truth has up to 60 such pixels of 262,144, some 0.06 % of the white ones.
 STRAY_OF_ALL = 0.005
 STRAY_OF_WHITE = 0.05
 STRAYS = "stray pixels neither 0 nor 255 cut at 127"
 VOID_LEVEL = 255  # of class ids, since VOC 2007
+
+
+class MaskEntry(NamedTuple):
+    """An image of a set: its name, its place for errors, and its masks with the place of each.
+
+    Without a mask nobody annotated the image.
+    """
+
+    name: str
+    where: str
+    masks: Sequence[tuple[str, Callable[[], bytes]]]
+
+
+def truth_from_masks(
+    bundle: Bundle, format_name: str, entries: Sequence[MaskEntry], options: TruthOptions
+) -> TruthSet:
+    """Truth of mask images, decoded when they are loaded; several masks of one image are joined.
+
+    Raises:
+        AnnotationRefused: options that mask images cannot follow.
+    """
+    rule = MaskRule(options, bundle.source)
+    truth = TruthSet(bundle.source, format_name, ())
+
+    def item(entry: MaskEntry) -> TruthItem:
+        def decode(fallback: Size | None) -> TruthMask:
+            parts = [
+                rule.apply(mask_image(fetch(), where), where, truth.tally)
+                for where, fetch in entry.masks
+            ]
+            if not parts:
+                return TruthMask(Canvas(fallback, entry.where, truth.tally).empty())
+            return parts[0] if len(parts) == 1 else _union(parts, entry.where)
+
+        return TruthItem(entry.name, None, decode)
+
+    missing = [entry.name for entry in entries if not entry.masks]
+    truth.unannotated = len(missing)
+    skip = options.unannotated == "skip"
+    truth.left_out = tuple(missing) if skip else ()
+    truth.items = [item(entry) for entry in entries if entry.masks or not skip]
+    return truth
+
+
+def _union(parts: list[TruthMask], where: str) -> TruthMask:
+    if len({part.mask.shape for part in parts}) > 1:
+        raise broken(where, "its masks differ in size", "export them again")
+    mask = np.logical_or.reduce([part.mask for part in parts])
+    voids = [part.ignore for part in parts if part.ignore is not None]
+    return TruthMask(mask, np.logical_or.reduce(voids) & ~mask if voids else None)
 
 
 class MaskValue(NamedTuple):
@@ -50,23 +105,23 @@ class MaskRule:
         named = options.ignore_category or options.category not in ((), ("*",))
         if named:
             problem = "mask images have no class names"
-            raise AnnotationRefused(source, problem, "give --mask-value, not --category")
+            raise broken(source, problem, "give --mask-value, not --category")
         self.exact_white = options.exact_white
         self.value = parse_mask_value(options.mask_value)
         self.void = [parse_mask_value(value) for value in options.ignore_value]
         if any(value.kind not in ("id", "colour") for value in self.void):
             problem = f"ignore value {options.ignore_value!r:.40}"
-            raise AnnotationRefused(source, problem, "give an id such as 3 or a colour '#ff0000'")
+            raise broken(source, problem, "give an id such as 3 or a colour '#ff0000'")
         self.object_level: tuple[int, str] | None = None
 
-    def apply(self, planes: Planes, subject: str, tally: Counter[str]) -> TruthMask:
+    def apply(self, planes: Planes, where: str, tally: Counter[str]) -> TruthMask:
         """Turn one image into a mask.
 
         Raises:
             AnnotationRefused: the image needs a choice that was not made.
         """
         ignore = self._ignored(planes, tally)
-        decoded = self._decode(planes, subject, ignore, tally)
+        decoded = self._decode(planes, where, ignore, tally)
         if ignore is None:
             return decoded
         return TruthMask(decoded.mask & ~ignore, ignore, decoded.alpha)
@@ -89,7 +144,7 @@ class MaskRule:
         return ignore if ignore.any() else None
 
     def _decode(
-        self, planes: Planes, subject: str, ignore: Mask | None, tally: Counter[str]
+        self, planes: Planes, where: str, ignore: Mask | None, tally: Counter[str]
     ) -> TruthMask:
         kind, number, _ = self.value
         if self.exact_white:
@@ -98,10 +153,10 @@ class MaskRule:
             return TruthMask(_equals(planes, self.value))
         if kind == "alpha":
             if planes.opacity is None:
-                raise AnnotationRefused(subject, "no alpha channel", "choose another mask value")
+                raise broken(where, "no alpha channel", "choose another mask value")
             soft = (planes.opacity / np.float32(255)).astype(np.float32)
             return TruthMask(alpha_to_mask(soft, 0.5), alpha=soft)
-        levels = _levels(planes, subject, strict=kind == "plain")
+        levels = _levels(planes, where, strict=kind == "plain")
         if kind == "id":
             return TruthMask(np.asarray(levels == int(number)))
         if kind in ("threshold", "level", "soft"):
@@ -109,13 +164,13 @@ class MaskRule:
             top = 255 if in_8_bits else planes.top
             soft = (levels / np.float32(top)).astype(np.float32)
             return TruthMask(alpha_to_mask(soft, number), alpha=soft)
-        return TruthMask(self._plain(levels, planes, subject, ignore, tally))
+        return TruthMask(self._plain(levels, planes, where, ignore, tally))
 
     def _plain(
         self,
         levels: NDArray[np.unsignedinteger],
         planes: Planes,
-        subject: str,
+        where: str,
         ignore: Mask | None,
         tally: Counter[str],
     ) -> Mask:
@@ -130,29 +185,26 @@ class MaskRule:
         if len(others) == 0:
             return np.zeros(levels.shape, np.bool_)
         if len(others) == 1:
-            self._settle(255 if others[0] == top else int(others[0]), subject)
+            self._settle(255 if others[0] == top else int(others[0]), where)
             return np.asarray(levels != 0)
         few = strays < STRAY_OF_ALL * scored.size and strays < STRAY_OF_WHITE * white
         if few and not planes.is_palette:
-            self._settle(255, subject)
+            self._settle(255, where)
             tally[STRAYS] += strays
             return np.asarray(levels > top // 2)
         kind = "class ids" if planes.is_palette else "grey levels"
         shown = ", ".join(str(level) for level in used[:6]) + (" ..." if len(used) > 6 else "")
-        raise AnnotationRefused(
-            subject,
-            f"{len(used)} {kind} ({shown}) in a mask",
-            "choose --mask-value, an id such as 1 or a threshold such as '>127' or '>0', and "
-            "--ignore-value for void levels",
-        )
+        choice = "an id such as 1 or a threshold such as '>127' or '>0'"
+        remedy = f"choose --mask-value, {choice}, and --ignore-value for void levels"
+        raise broken(where, f"{len(used)} {kind} ({shown}) in a mask", remedy)
 
-    def _settle(self, level: int, subject: str) -> None:
+    def _settle(self, level: int, where: str) -> None:
         if self.object_level is None:
-            self.object_level = (level, subject)
+            self.object_level = (level, where)
         elif self.object_level[0] != level:
-            first, where = self.object_level
-            problem = f"the object has level {level} here and {first} in {where}"
-            raise AnnotationRefused(subject, problem, "choose --mask-value, such as '>0'")
+            first, place = self.object_level
+            problem = f"the object has level {level} here and {first} in {place}"
+            raise broken(where, problem, "choose --mask-value, such as '>0'")
 
 
 def parse_mask_value(raw: str | None) -> MaskValue:
@@ -181,9 +233,8 @@ def parse_mask_value(raw: str | None) -> MaskValue:
             return MaskValue("id", int(value))
     except ValueError:
         pass  # falls through to the one error below
-    raise AnnotationRefused(
-        f"mask value {raw!r:.40}", "not understood", "give 7, '#ff0000', '>127', '>0.9' or alpha"
-    )
+    remedy = "give 7, '#ff0000', '>127', '>0.9' or alpha"
+    raise broken(f"mask value {raw!r:.40}", "not understood", remedy)
 
 
 def _grey(planes: Planes) -> NDArray[np.unsignedinteger]:
@@ -203,12 +254,12 @@ def _equals(planes: Planes, value: MaskValue) -> Mask:
     return np.asarray(planes.grey == int(value.number))
 
 
-def _levels(planes: Planes, subject: str, *, strict: bool) -> NDArray[np.unsignedinteger]:
+def _levels(planes: Planes, where: str, *, strict: bool) -> NDArray[np.unsignedinteger]:
     """Levels that tell the object: the grey ones, or the alpha channel where the grey is flat."""
     grey, opacity = planes.grey, planes.opacity
     if grey is None:
         problem = "a coloured image"
-        raise AnnotationRefused(subject, problem, "choose --mask-value, such as '#ff0000' or alpha")
+        raise broken(where, problem, "choose --mask-value, such as '#ff0000' or alpha")
     if opacity is None:
         return grey
     hidden = opacity <= 127
@@ -216,20 +267,30 @@ def _levels(planes: Planes, subject: str, *, strict: bool) -> NDArray[np.unsigne
         return opacity
     # A few transparent pixels are strays: the paper's own truth has up to four.
     if strict and (hidden & (grey > planes.top // 2)).sum() >= STRAY_OF_ALL * grey.size:
-        raise AnnotationRefused(
-            subject,
-            "its transparent pixels are white: the object may be what is white or what is opaque",
-            f"choose --mask-value {planes.top} (white) or alpha (opaque)",
-        )
+        problem = "its transparent pixels are white: the object may be white or opaque"
+        raise broken(where, problem, f"choose --mask-value {planes.top} (white) or alpha (opaque)")
     return grey
 
 
-def object_pixels(planes: Planes) -> Mask:
+def mask_image(data: bytes, where: str) -> Planes:
+    """Decode a mask image, see `l4f_datagen.io.photo.mask_planes`.
+
+    Raises:
+        AnnotationRefused: not an image that a mask can be read from.
+    """
+    try:
+        return mask_planes(data, where)
+    except InputRefused as error:
+        raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
+
+
+def object_mask(data: bytes, where: str) -> Mask:
     """Pixels of the one object that a tool wrote as an image of its own; bool ``h w``.
 
     Tools write white on black, the class colour on transparent, or black on transparent: the object
     is what is opaque and not black, and where everything opaque is black, what is opaque.
     """
+    planes = mask_image(data, where)
     if planes.grey is None or planes.is_palette:
         drawn = (planes.colours() > 0).any(axis=2)
     else:

@@ -17,20 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.mask_rule import MaskRule, object_pixels
-from l4f_datagen.annotations.polygons import Drawer, known_size
+from l4f_datagen.annotations.mask_rule import MaskEntry, mask_image, object_mask, truth_from_masks
+from l4f_datagen.annotations.polygons import Canvas, Drawer
+from l4f_datagen.annotations.records import bare_stem, broken
+from l4f_datagen.annotations.rle import Mask
 from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes
-from l4f_datagen.annotations.truth import (
-    Mask,
-    Size,
-    TruthItem,
-    TruthMask,
-    TruthOptions,
-    TruthSet,
-    bare_stem,
-    mask_image,
-)
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
 
 MASK_FOLDERS = ("segmentationclass", "masks", "mask", "labels", "gt", "annotations")
@@ -65,47 +57,18 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
         return _labelme_folders(bundle, labels, options)
     if brushes and len(brushes) == len(images):
         return _brush_files(bundle, brushes, options)
-    rule = MaskRule(options, bundle.source)
-    truth = TruthSet(bundle.source, "png", ())
-    files = mask_files(list(bundle.names)) if bundle.kind != "file" else {bundle.names[0]: []}
-    if bundle.kind == "file":
-        files = {bundle.names[0]: [bundle.names[0]]}
+    name = bundle.names[0]
+    files = {name: [name]} if bundle.kind == "file" else mask_files(list(bundle.names))
+    entries = [
+        MaskEntry(name, bundle.subject(name), [bundle.source_of(mask) for mask in masks])
+        for name, masks in files.items()
+    ]
+    truth = truth_from_masks(bundle, "png", entries, options)
     if not files:
-        raise AnnotationRefused(bundle.source, "no mask image", "name the folder of masks")
-    missing = [name for name, masks in files.items() if not masks]
+        raise broken(bundle.source, "no mask image", "name the folder of masks")
     unused = len(bundle.names) - sum(map(len, files.values()))
     truth.tally["files beside the masks not read"] += unused
-    truth.unannotated = len(missing)
-    if options.unannotated == "skip":
-        truth.left_out = tuple(missing)
-
-    def item(name: str, masks: list[str]) -> TruthItem:
-        def decode(fallback: Size | None) -> TruthMask:
-            parts = []
-            for mask in masks:
-                planes = mask_image(bundle.read(mask), bundle.subject(mask))
-                parts.append(rule.apply(planes, bundle.subject(mask), truth.tally))
-            return _joined(parts, name) if parts else _empty(fallback, bundle.subject(name))
-
-        return TruthItem(name, None, decode)
-
-    truth.items = [item(*pair) for pair in files.items() if pair[1] or not truth.left_out]
     return truth
-
-
-def _empty(size: Size | None, subject: str) -> TruthMask:
-    return TruthMask(np.zeros(known_size(size, subject), np.bool_))
-
-
-def _joined(parts: list[TruthMask], name: str) -> TruthMask:
-    """Union of the masks of one image."""
-    if len({part.mask.shape for part in parts}) > 1:
-        raise AnnotationRefused(f"masks of {name}", "differ in size", "export them again")
-    if len(parts) == 1:
-        return parts[0]
-    mask = np.logical_or.reduce([part.mask for part in parts])
-    voids = [part.ignore for part in parts if part.ignore is not None]
-    return TruthMask(mask, np.logical_or.reduce(voids) & ~mask if voids else None)
 
 
 def mask_files(names: list[str]) -> dict[str, list[str]]:
@@ -162,29 +125,24 @@ class ClassImage(NamedTuple):
 
 
 def _class_shapes(
-    bundle: Bundle,
-    images: Iterable[ClassImage],
-    codes: Callable[[bytes, str], Codes],
+    bundle: Bundle, images: Iterable[ClassImage], codes: Callable[[bytes, str], Codes]
 ) -> list[ImageShapes]:
     """Shapes of images of classes, one a class; the last decoded image is kept for the next one."""
     last: list[tuple[str, Codes]] = []
 
     def drawer(file: str, number: int) -> Drawer:
-        def draw(_: Size | None) -> Mask:
+        def draw(canvas: Canvas) -> Mask:
             if not last or last[0][0] != file:
-                last[:] = [(file, codes(bundle.read(file), bundle.subject(file)))]
+                last[:] = [(file, codes(bundle.read(file), canvas.where))]
             return np.asarray(last[0][1] == number)
 
         return draw
 
     listed = []
-    for image in images:
-        where = bundle.subject(image.file)
-        shapes = [
-            Shape((name,), where, "area", drawer(image.file, number))
-            for name, number in image.classes.items()
-        ]
-        listed.append(ImageShapes(image.name, where, None, [Label(shapes)]))
+    for name, file, classes in images:
+        where = bundle.subject(file)
+        shapes = [Shape((one,), where, drawer(file, code)) for one, code in classes.items()]
+        listed.append(ImageShapes(name, where, None, [Label(shapes)]))
     return listed
 
 
@@ -207,12 +165,10 @@ def _labelme_folders(bundle: Bundle, labels: list[str], options: TruthOptions) -
         classes["__ignore__"] = 255  # -1 as the tool writes it
         images.append(ClassImage(folder.with_name(folder.name[:-5]).as_posix(), file, classes))
 
-    def ids(data: bytes, subject: str) -> Codes:
-        grey = mask_image(data, subject).grey
+    def ids(data: bytes, where: str) -> Codes:
+        grey = mask_image(data, where).grey
         if grey is None:
-            raise AnnotationRefused(
-                subject, "a coloured image", "run labelme_json_to_dataset again"
-            )
+            raise broken(where, "a coloured image", "run labelme_json_to_dataset again")
         return grey
 
     shapes = _class_shapes(bundle, images, ids)
@@ -221,23 +177,20 @@ def _labelme_folders(bundle: Bundle, labels: list[str], options: TruthOptions) -
 
 def _brush_files(bundle: Bundle, files: list[str], options: TruthOptions) -> TruthSet:
     """Label Studio's brush export: one file an object, named by task, annotation and tag."""
-    images: dict[str, ImageShapes] = {}
-    labels: dict[tuple[str, str], Label] = {}
-
-    def drawer(file: str) -> Drawer:
-        return lambda _: object_pixels(mask_image(bundle.read(file), bundle.subject(file)))
-
+    images: dict[str, dict[str, Label]] = {}  # by task and annotation
     for file in files:
-        found = BRUSH.search(PurePosixPath(file).stem)
-        task, annotation, tag = (found[1], found[2], found[3]) if found else ("", "", "")
-        name = f"task-{task}"
-        image = images.setdefault(name, ImageShapes(name, bundle.subject(file), None))
-        if (task, annotation) not in labels:
-            labels[task, annotation] = Label([])
-            image.labels.append(labels[task, annotation])
-        shape = Shape((tag,), bundle.subject(file), "area", drawer(file))
-        labels[task, annotation].shapes.append(shape)
-    return truth_from_shapes(bundle, "png", list(images.values()), options, Counter())
+        task, annotation, tag = re.findall(BRUSH, PurePosixPath(file).stem)[0][:3]
+        label = images.setdefault(f"task-{task}", {}).setdefault(annotation, Label([]))
+        label.shapes.append(Shape((tag,), bundle.subject(file), _file_drawer(bundle, file)))
+    listed = [
+        ImageShapes(name, bundle.subject(name), None, list(labels.values()))
+        for name, labels in images.items()
+    ]
+    return truth_from_shapes(bundle, "png", listed, options, Counter())
+
+
+def _file_drawer(bundle: Bundle, file: str) -> Drawer:
+    return lambda canvas: object_mask(bundle.read(file), canvas.where)
 
 
 def matches_label_map(bundle: Bundle) -> bool:
@@ -251,25 +204,22 @@ def _label_map(bundle: Bundle) -> str | None:
 
 
 def _class_images(bundle: Bundle) -> list[str]:
-    return [
-        name
-        for name in bundle.names
-        if "SegmentationClass" in PurePosixPath(name).parts[:-1] and name.lower().endswith(SUFFIXES)
-    ]
+    images = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
+    return [name for name in images if "SegmentationClass" in PurePosixPath(name).parts[:-1]]
 
 
 def read_label_map(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """CVAT's segmentation mask 1.1: the colours of the category are the object."""
     file = _label_map(bundle)
     if file is None:
-        raise AnnotationRefused(bundle.source, f"no {LABEL_MAP}", "export segmentation mask 1.1")
+        raise broken(bundle.source, f"no {LABEL_MAP}", "export segmentation mask 1.1")
     colours = parse_label_map(bundle.text(file), bundle.subject(file))
-    codes = {name: _code(colour) for name, colour in colours.items()}
+    codes = {name: int.from_bytes(bytes(colour)) for name, colour in colours.items()}
     codes = {name: code for name, code in codes.items() if code or name.lower() == "background"}
     tally: Counter[str] = Counter()
 
-    def decode(data: bytes, subject: str) -> Codes:
-        planes = mask_image(data, subject).colours().astype(np.int32)
+    def decode(data: bytes, where: str) -> Codes:
+        planes = mask_image(data, where).colours().astype(np.int32)
         found = planes @ np.asarray([1 << 16, 1 << 8, 1], np.int32)
         tally[UNNAMED] += int((~np.isin(found, [0, *codes.values()])).sum())
         return np.asarray(found)
@@ -289,19 +239,15 @@ def parse_label_map(text: str, subject: str) -> dict[str, Colour]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        fields = line.strip().split(":")
-        levels = fields[1].split(",") if len(fields) > 1 else []
+        name, _, rest = line.strip().partition(":")
+        levels = [level.strip() for level in rest.split(":")[0].split(",")]
         where = f"{subject} line {number}"
-        if len(levels) != 3 or not all(level.strip().isdecimal() for level in levels):
-            raise AnnotationRefused(where, f"{line[:40]!r}", "write name:red,green,blue::")
-        red, green, blue = (min(int(level.strip()[:4]), 256) for level in levels)
-        if max(red, green, blue) > 255 or fields[0] in colours:
-            raise AnnotationRefused(where, f"{line[:40]!r}", "give each name one colour 0-255")
-        colours[fields[0]] = (red, green, blue)
+        if len(levels) != 3 or not all(level.isdecimal() for level in levels):
+            raise broken(where, f"{line[:40]!r}", "write name:red,green,blue::")
+        red, green, blue = (min(int(level[:4]), 256) for level in levels)
+        if max(red, green, blue) > 255 or name in colours:
+            raise broken(where, f"{line[:40]!r}", "give each name one colour 0-255")
+        colours[name] = (red, green, blue)
     if all(name.lower() == "background" or not any(c) for name, c in colours.items()):
-        raise AnnotationRefused(subject, "names no class but the background", "export it again")
+        raise broken(subject, "names no class but the background")
     return colours
-
-
-def _code(colour: Colour) -> int:
-    return (colour[0] << 16) | (colour[1] << 8) | colour[2]

@@ -3,48 +3,37 @@
 The C decoder of pycocotools trusts its input, so strings of foreign files do not go there.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import Mask, Size, checked_size
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.records import Size, broken, checked_size
+
+Mask = NDArray[np.bool_]  # h w, True on the object
 
 
-def runs_to_mask(runs: NDArray[np.int64], size_hw: Size, subject: str, *, order: str) -> Mask:
-    """Spread run lengths, first run background, over a mask.
+def runs_to_mask(runs: NDArray[np.int64], size_hw: Size, where: str, *, order: str) -> Mask:
+    """Spread run lengths, background and object in turn, over a mask.
 
-    Args:
-        runs: int64, background and object in turn.
-        size_hw: height and width of the mask.
-        subject: the record, for the error.
-        order: ``F`` (COCO: down the columns) or ``C`` (CVAT: along the rows).
-
-    Returns:
-        bool ``h w``.
+    ``order`` is ``F`` (COCO: down the columns) or ``C`` (CVAT: along the rows).
 
     Raises:
         AnnotationRefused: a negative run, or a sum that is not ``h * w``.
     """
     height, width = size_hw
     if runs.size and (runs.min() < 0 or runs.max() > height * width):
-        raise AnnotationRefused(
-            subject, "a run length below 0 or above the image", "export the mask again"
-        )
+        raise broken(where, "a run length below 0 or above the image")
     total = int(runs.sum())
     if total != height * width:
-        raise AnnotationRefused(
-            subject,
-            f"run lengths cover {total} of {height} x {width} = {height * width} pixels",
-            "export the mask again",
-        )
-    values = np.arange(runs.size) % 2 == 1
-    flat = np.repeat(values, runs)
+        pixels = f"{height} x {width} = {height * width} pixels"
+        raise broken(where, f"run lengths cover {total} of {pixels}")
+    flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return flat.reshape((width, height)).T if order == "F" else flat.reshape((height, width))
 
 
-def coco_string_runs(counts: str, subject: str) -> NDArray[np.int64]:
+def coco_string_runs(counts: str, where: str) -> NDArray[np.int64]:
     """Decode the compressed COCO string to run lengths.
 
     Six-bit groups from character 48 on: five bits of value, lowest first, and one that says more
@@ -56,14 +45,12 @@ def coco_string_runs(counts: str, subject: str) -> NDArray[np.int64]:
     """
     codes = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
-        raise AnnotationRefused(
-            subject, "the RLE string is cut or holds foreign characters", "export the mask again"
-        )
+        raise broken(where, "the RLE string is cut or holds foreign characters")
     last = np.flatnonzero((codes & 0x20) == 0)
     first = np.concatenate(([0], last[:-1] + 1))
     lengths = last - first + 1
     if lengths.max() > 7:  # 35 bits: far above any image
-        raise AnnotationRefused(subject, "a run length above the image", "export the mask again")
+        raise broken(where, "a run length above the image")
     place = np.arange(codes.size) - np.repeat(first, lengths)
     deltas = np.add.reduceat((codes & 0x1F) << (5 * place), first)
     deltas = np.where(codes[last] & 0x10, deltas - (np.int64(1) << (5 * lengths)), deltas)
@@ -73,72 +60,45 @@ def coco_string_runs(counts: str, subject: str) -> NDArray[np.int64]:
     return runs
 
 
-def integer_runs(counts: object, subject: str) -> NDArray[np.int64]:
-    """Check a list of run lengths.
-
-    Raises:
-        AnnotationRefused: not a list of whole numbers.
-    """
-    if not isinstance(counts, list) or not counts:
-        raise AnnotationRefused(subject, "no run lengths", "export the mask again")
-    if any(type(run) is not int or not -1 <= run < 1 << 40 for run in counts):
-        raise AnnotationRefused(
-            subject, "run lengths that are not whole numbers", "export the mask again"
-        )
-    return np.asarray(counts, np.int64)
-
-
-def decode_coco_rle(rle: dict[str, Any], size_hw: Size | None, subject: str) -> Mask:
-    """Decode a COCO RLE record, compressed (string) or not (list).
-
-    Returns:
-        bool ``h w``.
+def decode_coco_rle(rle: Mapping[str, Any], size_hw: Size | None, where: str) -> Mask:
+    """Decode a COCO RLE record, compressed (string) or not (list); bool ``h w``.
 
     Raises:
         AnnotationRefused: a malformed record, or one of another size than its image.
     """
-    size = rle.get("size")
+    size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or len(size) != 2:
-        raise AnnotationRefused(subject, "an RLE with no [height, width]", "export the mask again")
-    own = checked_size(size[0], size[1], subject)
+        raise broken(where, "an RLE with no [height, width]")
+    own = checked_size(size[0], size[1], where)
     if size_hw is not None and own != size_hw:
-        raise AnnotationRefused(
-            subject,
-            f"an RLE of {own[1]} x {own[0]} pixels on an image of {size_hw[1]} x {size_hw[0]}",
-            "export the mask again",
-        )
-    counts = rle.get("counts")
+        sides = f"{own[1]} x {own[0]} pixels on an image of {size_hw[1]} x {size_hw[0]}"
+        raise broken(where, f"an RLE of {sides}")
     if isinstance(counts, str):
-        runs = coco_string_runs(counts, subject)
-    else:
-        runs = integer_runs(counts, subject)
-    return runs_to_mask(runs, own, subject, order="F")
+        return runs_to_mask(coco_string_runs(counts, where), own, where, order="F")
+    if not isinstance(counts, list) or not counts:
+        raise broken(where, "no run lengths")
+    if any(type(run) is not int or not -1 <= run < 1 << 40 for run in counts):
+        raise broken(where, "run lengths that are not whole numbers")
+    return runs_to_mask(np.asarray(counts, np.int64), own, where, order="F")
 
 
 class _Bits:
     """Reads unsigned numbers from a bit array; past its end is an error of the record."""
 
-    def __init__(self, data: NDArray[np.uint8], subject: str) -> None:
-        self.bits = np.unpackbits(data)
-        self.place = 0
-        self.subject = subject
+    def __init__(self, data: NDArray[np.uint8], where: str) -> None:
+        self.bits, self.place, self.where = np.unpackbits(data), 0, where
 
     def take(self, count: int) -> NDArray[np.uint8]:
-        end = self.place + count
-        if end > self.bits.size:
-            raise AnnotationRefused(self.subject, "a brush RLE that is cut", "export it again")
-        taken = self.bits[self.place : end]
-        self.place = end
-        return taken
+        start, self.place = self.place, self.place + count
+        if self.place > self.bits.size:
+            raise broken(self.where, "a brush RLE that is cut")
+        return self.bits[start : self.place]
 
     def number(self, count: int) -> int:
-        value = 0
-        for bit in self.take(count).tolist():
-            value = value << 1 | bit
-        return value
+        return int("".join(map(str, self.take(count).tolist())), 2)
 
 
-def decode_brush(rle: object, size_hw: Size, subject: str) -> Mask:
+def decode_brush(rle: object, size_hw: Size, where: str) -> Mask:
     """Decode a brush region of Label Studio: a bit stream over RGBA bytes (thi.ng rle-pack).
 
     Big-endian bits: 32 for the number of words, 5 for the word size - 1, four times 4 for the run
@@ -152,29 +112,23 @@ def decode_brush(rle: object, size_hw: Size, subject: str) -> Mask:
         AnnotationRefused: not bytes, cut, or of another number of pixels.
     """
     if not isinstance(rle, list) or not rle:
-        raise AnnotationRefused(subject, "a brush without an RLE", "export it again")
+        raise broken(where, "a brush without an RLE")
     if any(type(byte) is not int or not 0 <= byte <= 255 for byte in rle):
-        raise AnnotationRefused(
-            subject, "a brush RLE that is not a list of bytes", "export it again"
-        )
+        raise broken(where, "a brush RLE that is not a list of bytes")
     height, width = size_hw
-    bits = _Bits(np.asarray(rle, np.uint8), subject)
+    bits = _Bits(np.asarray(rle, np.uint8), where)
     words, word_size = bits.number(32), bits.number(5) + 1
     sizes = [bits.number(4) + 1 for _ in range(4)]
     if word_size != 8 or words != height * width * 4:
-        raise AnnotationRefused(
-            subject,
-            f"a brush RLE of {words} words of {word_size} bits for {width} x {height} RGBA pixels",
-            "export it again",
-        )
+        held = f"{words} words of {word_size} bits for {width} x {height} RGBA pixels"
+        raise broken(where, f"a brush RLE of {held}")
     canvas = np.zeros(words, np.uint8)
     filled = 0
     while filled < words:
         is_run = bits.number(1)
         length = bits.number(sizes[bits.number(2)]) + 1
         if filled + length > words:
-            raise AnnotationRefused(subject, "a brush RLE that overflows", "export it again")
-        taken = np.packbits(bits.take(8 if is_run else 8 * length))
-        canvas[filled : filled + length] = taken
+            raise broken(where, "a brush RLE that overflows")
+        canvas[filled : filled + length] = np.packbits(bits.take(8 if is_run else 8 * length))
         filled += length
     return canvas.reshape(height, width, 4)[:, :, 3] > 127

@@ -14,25 +14,15 @@ the object, which areas are not scored; it draws the shapes and lets several ann
 from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.polygons import Drawer, known_size
-from l4f_datagen.annotations.truth import (
-    Mask,
-    Size,
-    TruthItem,
-    TruthMask,
-    TruthOptions,
-    TruthSet,
-    bare_stem,
-    composed,
-)
-from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.annotations.polygons import Canvas, Drawer
+from l4f_datagen.annotations.records import Size, bare_stem, broken, composed
+from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
 
 Kind = Literal["area", "box", "crowd", "other", "unread"]
@@ -54,19 +44,29 @@ class Shape:
 
     Attributes:
         categories: its class names as the export spells them, mostly one.
-        subject: file and record, for errors.
+        where: file and record, for errors.
+        draw: gives its mask; None: it has no area.
         kind: ``area`` (polygon, mask, ellipse), ``box``, ``crowd`` (an area that is not scored),
             ``other`` (points, lines: counted, never drawn) or ``unread`` (an area that the reader
             cannot draw: refused where its class is asked for).
-        draw: gives bool ``h w`` for a size.
         problem: what an unread area is.
     """
 
     categories: tuple[str, ...]
-    subject: str
-    kind: Kind
+    where: str
     draw: Drawer | None = None
+    kind: Kind = "area"
     problem: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """Class names in composed Unicode."""
+        return {composed(name) for name in self.categories}
+
+
+def unread(categories: tuple[str, ...], where: str, problem: str) -> Shape:
+    """An area that the reader cannot draw, and what it is."""
+    return Shape(categories, where, None, "unread", problem)
 
 
 class Label(NamedTuple):
@@ -82,14 +82,14 @@ class ImageShapes:
 
     Attributes:
         name: image name.
-        subject: file and record, for errors.
+        where: file and record, for errors.
         size_hw: declared size or None.
         labels: one an annotator; none where nobody annotated the image.
     """
 
     name: str
-    subject: str
-    size_hw: Size | None
+    where: str
+    size_hw: Size | None = None
     labels: list[Label] = field(default_factory=list)
 
 
@@ -119,31 +119,26 @@ def truth_from_shapes(
             choice, or an image whose only objects of the category are boxes.
     """
     if options.mask_value is not None or options.ignore_value:
-        raise AnnotationRefused(
-            bundle.source,
-            f"a {format_name} export holds objects, not levels",
-            "give --category and --ignore-category, not --mask-value and --ignore-value",
-        )
+        problem = f"a {format_name} export holds objects, not levels"
+        remedy = "give --category and --ignore-category, not --mask-value and --ignore-value"
+        raise broken(bundle.source, problem, remedy)
     images = [*images, *_never_annotated(bundle, images)]
     for image in images:
         image.labels = _counting(image.labels, tally)
     annotated = [image for image in images if image.labels]
     if not annotated:
         held = f"no annotated image among {len(images)}" if images else "no annotated image"
-        raise AnnotationRefused(bundle.source, held, "annotate some and export the labels again")
+        raise broken(bundle.source, held, "annotate some and export the labels again")
     skip = options.unannotated == "skip"
     truth = TruthSet(bundle.source, format_name, (), tally)
     truth.unannotated = len(images) - len(annotated)
     if skip:
         truth.left_out = tuple(image.name for image in images if not image.labels)
-    choice = _choice(bundle.source, annotated, options)
-    truth.wanted = choice.wanted
+    rules = _rules(bundle.source, annotated, options, layered)
+    truth.wanted = rules.wanted
     if counted:
-        _count_unused(annotated, choice, tally, options)
-    truth.items = [
-        _item(image, choice, truth, options, layered=layered)
-        for image in (annotated if skip else images)
-    ]
+        _count_unused(annotated, rules, tally)
+    truth.items = [_item(image, rules, truth, options) for image in (annotated if skip else images)]
     return truth
 
 
@@ -153,7 +148,7 @@ def _never_annotated(bundle: Bundle, images: Sequence[ImageShapes]) -> list[Imag
     files = [PurePosixPath(name) for name in bundle.names if name.lower().endswith(SUFFIXES)]
     folders = {file.parent for file in files if bare_stem(file.name) in known}
     return [
-        ImageShapes(str(file), bundle.subject(str(file)), None)
+        ImageShapes(str(file), bundle.subject(str(file)))
         for file in files
         if file.parent in folders and bare_stem(file.name) not in known
     ]
@@ -170,26 +165,30 @@ def _counting(labels: list[Label], tally: Counter[str]) -> list[Label]:
     return references or kept
 
 
-class Choice(NamedTuple):
-    """Which classes are the object, and which are not scored."""
+class Rules(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+        wanted: classes that are the object.
+        void: classes that are not scored.
+        drawable: kinds of shapes with an area.
+        layered: a later shape covers those below it.
+    """
 
     wanted: frozenset[str]
     void: frozenset[str]
+    drawable: frozenset[Kind]
+    layered: bool
 
     def takes(self, shape: Shape) -> bool:
         """Whether the shape belongs to the object."""
-        return not self.wanted.isdisjoint(names_of(shape))
+        return not self.wanted.isdisjoint(shape.names)
 
     def ignores(self, shape: Shape) -> bool:
         """Whether the pixels of the shape are not scored."""
-        return (shape.kind == "crowd" and self.takes(shape)) or (
-            not self.takes(shape) and any(is_void(name, self.void) for name in names_of(shape))
-        )
-
-
-def names_of(shape: Shape) -> set[str]:
-    """The shape's class names in composed Unicode."""
-    return {composed(name) for name in shape.categories}
+        if self.takes(shape):
+            return shape.kind == "crowd"
+        return any(is_void(name, self.void) for name in shape.names)
 
 
 def is_void(name: str, void: frozenset[str]) -> bool:
@@ -197,19 +196,22 @@ def is_void(name: str, void: frozenset[str]) -> bool:
     return name in void or name.strip().lower() in VOID_NAMES
 
 
-def _choice(source: str, images: Sequence[ImageShapes], options: TruthOptions) -> Choice:
+def _rules(
+    source: str, images: Sequence[ImageShapes], options: TruthOptions, layered: bool
+) -> Rules:
     """Pick the foreground classes and the void ones among the names of a set."""
     shapes = [shape for image in images for label in image.labels for shape in label.shapes]
-    drawable = {"area", "crowd", "unread"} | ({"box"} if options.boxes == "fill" else set())
-    known = {name for shape in shapes for name in names_of(shape)}
-    with_area = {name for s in shapes if s.kind in drawable for name in names_of(s)}
+    boxes: tuple[Kind, ...] = ("box",) if options.boxes == "fill" else ()
+    drawable: frozenset[Kind] = frozenset(("area", "crowd", *boxes))
+    known = {name for shape in shapes for name in shape.names}
+    with_area = {n for s in shapes if s.kind in drawable | {"unread"} for n in s.names}
     void = frozenset(composed(name) for name in options.ignore_category)
     wanted = frozenset(composed(name) for name in options.category)
     for flag, names in (("--category", wanted - {"*"}), ("--ignore-category", void)):
         missing = sorted(names - known)
         if missing:
             problem = f"no object of category {missing[0]!r:.60}"
-            raise AnnotationRefused(source, problem, f"choose {flag} from {_listed(known)}")
+            raise broken(source, problem, f"choose {flag} from {_listed(known)}")
     if not wanted or wanted == {"*"}:
         objects = frozenset(
             name
@@ -219,14 +221,14 @@ def _choice(source: str, images: Sequence[ImageShapes], options: TruthOptions) -
         if len(objects) > 1 and not wanted:
             problem = f"{len(objects)} categories and no choice"
             remedy = f"choose --category from {_listed(objects)}, or '*' for all of them"
-            raise AnnotationRefused(source, problem, remedy)
+            raise broken(source, problem, remedy)
         wanted = objects
-    choice = Choice(wanted, void)
-    if not any(shape.kind != "other" and choice.takes(shape) for shape in shapes):
+    rules = Rules(wanted, void, drawable, layered)
+    if not any(shape.kind != "other" and rules.takes(shape) for shape in shapes):
         held = "boxes or points only" if shapes else "no object at all"
         remedy = "draw polygons or masks, or give --boxes fill"
-        raise AnnotationRefused(source, f"{held}: an empty truth", remedy)
-    return choice
+        raise broken(source, f"{held}: an empty truth", remedy)
+    return rules
 
 
 def _listed(names: Set[str]) -> str:
@@ -234,127 +236,71 @@ def _listed(names: Set[str]) -> str:
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
-def _count_unused(
-    images: Sequence[ImageShapes], choice: Choice, tally: Counter[str], options: TruthOptions
-) -> None:
-    filled = options.boxes == "fill"
+def _count_unused(images: Sequence[ImageShapes], rules: Rules, tally: Counter[str]) -> None:
+    boxes = "boxes filled" if "box" in rules.drawable else "boxes skipped: a box is not an outline"
     for shape in (s for image in images for label in image.labels for s in label.shapes):
         if shape.kind == "other":
             tally["points, lines or other objects without an area skipped"] += 1
-        elif choice.takes(shape):
-            if shape.kind == "box":
-                tally["boxes filled" if filled else "boxes skipped: a box is not an outline"] += 1
-        elif not choice.ignores(shape):
+        elif rules.takes(shape):
+            tally[boxes] += shape.kind == "box"
+        elif not rules.ignores(shape):
             tally["objects of other categories are background"] += 1
 
 
-def _item(
-    image: ImageShapes, choice: Choice, truth: TruthSet, options: TruthOptions, *, layered: bool
-) -> TruthItem:
-    drawable = {"area", "crowd"} | ({"box"} if options.boxes == "fill" else set())
-    kept: list[list[Shape]] = []
-    for label in image.labels:
-        taken = [shape for shape in label.shapes if choice.takes(shape) and shape.kind != "other"]
-        for shape in taken:
-            if shape.kind == "unread":
-                remedy = "draw it as a polygon or mask"
-                raise AnnotationRefused(shape.subject, shape.problem, remedy)
-        boxes = [shape for shape in taken if shape.kind == "box"]
-        if boxes and len(boxes) == len(taken) and options.boxes != "fill":
-            problem = f"{boxes[0].categories[0]!r:.60} is only boxed on image {image.name}"
-            remedy = "draw a polygon or mask, or give --boxes fill"
-            raise AnnotationRefused(boxes[0].subject, problem, remedy)
-        used = [shape for shape in label.shapes if shape.kind in drawable]
-        if not layered:
-            used = [shape for shape in used if choice.takes(shape) or choice.ignores(shape)]
-        kept.append(used)
+def _item(image: ImageShapes, rules: Rules, truth: TruthSet, options: TruthOptions) -> TruthItem:
+    kept = [_used(label, image.name, rules) for label in image.labels]
 
     def decode(fallback: Size | None) -> TruthMask:
-        size_hw = image.size_hw or fallback
+        canvas = Canvas(image.size_hw or fallback, image.where, truth.tally)
         if not kept:
-            return TruthMask(np.zeros(known_size(size_hw, image.subject), np.bool_))
-        votes = [_draw(shapes, size_hw, image, choice, truth, layered) for shapes in kept]
-        return _vote(votes, image, truth, options)
+            return TruthMask(canvas.empty())
+        votes = [_drawn(shapes, canvas, rules) for shapes in kept]
+        return truth.joined(votes, image.where, options.annotators)
 
     return TruthItem(image.name, image.size_hw, decode)
 
 
-def _draw(
-    shapes: Sequence[Shape],
-    size_hw: Size | None,
-    image: ImageShapes,
-    choice: Choice,
-    truth: TruthSet,
-    layered: bool,
-) -> tuple[Mask, Mask | None]:
+def _used(label: Label, image_name: str, rules: Rules) -> list[Shape]:
+    """Shapes of one annotator that are drawn.
+
+    Raises:
+        AnnotationRefused: an object that cannot be read, or only boxes of the category.
+    """
+    taken = [shape for shape in label.shapes if rules.takes(shape) and shape.kind != "other"]
+    for shape in taken:
+        if shape.kind == "unread":
+            raise broken(shape.where, shape.problem, "draw it as a polygon or mask")
+    if taken and "box" not in rules.drawable and all(shape.kind == "box" for shape in taken):
+        problem = f"{taken[0].categories[0]!r:.60} is only boxed on image {image_name}"
+        raise broken(taken[0].where, problem, "draw a polygon or mask, or give --boxes fill")
+    used = [shape for shape in label.shapes if shape.kind in rules.drawable]
+    return [s for s in used if rules.layered or rules.takes(s) or rules.ignores(s)]
+
+
+def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
     """Draw one annotator's objects, and the areas that are not scored."""
-    mask = ignore = None if size_hw is None else np.zeros(size_hw, np.bool_)
+    size_hw = canvas.known_size
+    mask = ignore = None if size_hw is None else canvas.empty()
     ignored = False
     for shape in shapes:
         if shape.draw is None:
             continue
-        drawn = shape.draw(size_hw)
+        drawn = shape.draw(Canvas(size_hw, shape.where, canvas.tally))
         if size_hw is None:
             size_hw = (drawn.shape[0], drawn.shape[1])
         if mask is None or ignore is None:
             mask = ignore = np.zeros(size_hw, np.bool_)
         if drawn.shape != size_hw:
-            raise AnnotationRefused(
-                shape.subject,
-                f"a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels on an image of "
-                f"{size_hw[1]} x {size_hw[0]}",
-                "export the mask again",
-            )
-        if layered:
+            held = f"a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels"
+            raise broken(shape.where, f"{held} on an image of {size_hw[1]} x {size_hw[0]}")
+        if rules.layered:
             mask, ignore = mask & ~drawn, ignore & ~drawn
-        if choice.ignores(shape):
+        if rules.ignores(shape):
             ignore, ignored = ignore | drawn, True
-            kind = "crowd" if shape.kind == "crowd" else "void"
-            truth.tally[f"{kind} regions ignored"] += 1
-        elif choice.takes(shape):
+            canvas.tally[f"{'crowd' if shape.kind == 'crowd' else 'void'} regions ignored"] += 1
+        elif rules.takes(shape):
             mask = mask | drawn
     if mask is None or ignore is None:
-        mask = ignore = np.zeros(known_size(size_hw, image.subject), np.bool_)
+        mask = ignore = canvas.empty()
     # An outlined object inside a crowd still counts.
-    return mask, ignore & ~mask if ignored else None
-
-
-def _vote(
-    votes: list[tuple[Mask, Mask | None]],
-    image: ImageShapes,
-    truth: TruthSet,
-    options: TruthOptions,
-) -> TruthMask:
-    """Join the annotators of one image; ties of a majority are not scored."""
-    if len({mask.shape for mask, _ in votes}) > 1:
-        raise AnnotationRefused(
-            image.subject, "annotators drew on images of different sizes", "export the labels again"
-        )
-    if len(votes) == 1 or options.annotators == "first":
-        truth.tally["labels of further annotators unused"] += len(votes) - 1
-        return TruthMask(*votes[0])
-    masks = [mask for mask, _ in votes]
-    truth.agreements.append(_agreement(masks))
-    count = np.sum(masks, axis=0, dtype=np.int32)
-    ignore = np.zeros(count.shape, np.bool_)
-    for _, unscored in votes:
-        if unscored is not None:
-            ignore |= unscored
-    if options.annotators == "majority":
-        ties = 2 * count == len(masks)
-        tied, marked = int(ties.sum()), int(np.count_nonzero(count))
-        truth.tally["pixels ignored: the annotators tie"] += tied
-        truth.ties = truth.ties[0] + tied, truth.ties[1] + marked
-        ignore |= ties
-    needed = {"union": 1, "intersection": len(masks), "majority": len(masks) // 2 + 1}
-    joined = np.asarray(count >= needed[options.annotators])
-    return TruthMask(joined, ignore if ignore.any() else None)
-
-
-def _agreement(masks: Sequence[Mask]) -> float:
-    """Mean IoU over pairs of annotators; two empty masks agree fully."""
-    scores = []
-    for a, b in combinations(masks, 2):
-        union = np.count_nonzero(a | b)
-        scores.append(np.count_nonzero(a & b) / union if union else 1.0)
-    return float(np.mean(scores))
+    return TruthMask(mask, ignore & ~mask if ignored else None)

@@ -1,43 +1,19 @@
 """Truth: hand-made masks, one item an image, decoded only when asked for."""
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import PurePosixPath
-from typing import Any, Literal
-from urllib.parse import unquote
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.core.errors import AnnotationRefused, InputRefused
-from l4f_datagen.io.photo import MAX_PIXELS as MAX_PIXELS
-from l4f_datagen.io.photo import MAX_SIDE as MAX_SIDE
-from l4f_datagen.io.photo import Planes, mask_planes
+from l4f_datagen.annotations.records import Size, broken
+from l4f_datagen.annotations.rle import Mask
 
-MAX_NAME = 1024  # characters; a longer name is a broken file and would flood every message
-SAMPLE_KEY = re.compile(r"psi\d{4,}-seed\d{7,}")
-# Words around a name that say what the file is, not which image it belongs to.
-WORDS = "mask|gt|label|labels|masks|pred|preds|alpha|truth|seg|segmentation|matte"
-AFFIXES = re.compile(
-    rf"^(?:{WORDS})[_\-. ]"
-    rf"|[_\-. ](?:{WORDS}|gtfine_labelids|gtfine_polygons|gtfine_color|leftimg8bit)$"
-    r"|___(?:fuse|save|pixel|objects)$"  # of SuperAnnotate
-)
-# Hashes that tools add to names: Roboflow's `name_jpg.rf.HASH`, Label Studio's `0a1b2c3d-name`,
-# UUIDs before a name.
-HASHES = re.compile(
-    r"(?:_(?:jpe?g|png|bmp|webp|tiff?|gif))?\.rf\.[0-9a-z]{16,}$"
-    r"|\.(?:jpe?g|png|bmp|webp|tiff?|gif)$"
-    r"|^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}[-_](?=.)"
-    r"|^(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{8}-(?=.)"
-)
-URL_PATH = re.compile(r"^[a-z0-9.+-]+://[^/]*/?([^?#]*)", re.IGNORECASE)
-
-Mask = NDArray[np.bool_]
-Size = tuple[int, int]
+Annotators = Literal["majority", "union", "intersection", "first"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +75,7 @@ class TruthSet:
         left_out: names of the images that nobody annotated and that are not items.
         unannotated: number of images that nobody annotated, left out or read as empty.
         wanted: names of the classes that are the object; empty where the format has none.
-        ids: names of COCO images and categories by id, for results files that hold ids alone.
+        ids: names by id of a COCO file, for results files that hold ids alone.
         ties: pixels on which annotators tie, and pixels that any of them marked, over all images.
     """
 
@@ -142,6 +118,33 @@ class TruthSet:
             return "left out (--unannotated empty scores them as images without object)"
         return "scored as images without object (--unannotated skip leaves them out)"
 
+    def joined(self, votes: Sequence[TruthMask], where: str, rule: Annotators) -> TruthMask:
+        """Join the masks that the annotators of one image drew; ties of a majority do not score.
+
+        Raises:
+            AnnotationRefused: the masks differ in size.
+        """
+        masks = [vote.mask for vote in votes]
+        if len({mask.shape for mask in masks}) > 1:
+            raise broken(where, "annotators drew on images of different sizes")
+        if len(votes) == 1 or rule == "first":
+            self.tally["labels of further annotators unused"] += len(votes) - 1
+            return votes[0]
+        self.agreements.append(_agreement(masks))
+        count = np.sum(masks, axis=0, dtype=np.int32)
+        ignore = np.zeros(count.shape, np.bool_)
+        for vote in votes:
+            if vote.ignore is not None:
+                ignore |= vote.ignore
+        if rule == "majority":
+            ties = 2 * count == len(masks)
+            tied, marked = int(ties.sum()), int(np.count_nonzero(count))
+            self.tally["pixels ignored: the annotators tie"] += tied
+            self.ties = self.ties[0] + tied, self.ties[1] + marked
+            ignore |= ties
+        needed = {"union": 1, "intersection": len(masks), "majority": len(masks) // 2 + 1}
+        return TruthMask(np.asarray(count >= needed[rule]), ignore if ignore.any() else None)
+
     def warnings(self) -> list[str]:
         """Say in words what makes the truth doubtful, as far as it was loaded."""
         tied, marked = self.ties
@@ -151,6 +154,15 @@ class TruthSet:
             f"the annotators tie on {tied} pixels, {tied / marked:.0%} of what any of them marked: "
             "these are not scored; choose --annotators first, union or intersection"
         ]
+
+
+def _agreement(masks: Sequence[Mask]) -> float:
+    """Mean IoU over pairs of annotators; two empty masks agree fully."""
+    scores = []
+    for a, b in combinations(masks, 2):
+        union = np.count_nonzero(a | b)
+        scores.append(np.count_nonzero(a & b) / union if union else 1.0)
+    return float(np.mean(scores))
 
 
 @dataclass(frozen=True)
@@ -202,106 +214,6 @@ class TruthOptions:
     exact_white: bool = False
     masks_dir: str | None = None
     boxes: Literal["refuse", "fill"] = "refuse"
-    annotators: Literal["majority", "union", "intersection", "first"] = "majority"
+    annotators: Annotators = "majority"
     download: Callable[[str], bytes] | None = None
     ids: CocoIds | None = None
-
-
-def composed(text: str) -> str:
-    """Unicode in composed form (NFC): macOS writes names decomposed that look the same."""
-    return unicodedata.normalize("NFC", text)
-
-
-def mask_image(data: bytes, subject: str) -> Planes:
-    """Decode a mask image, see `l4f_datagen.io.photo.mask_planes`.
-
-    Raises:
-        AnnotationRefused: not an image that a mask can be read from.
-    """
-    try:
-        return mask_planes(data, subject)
-    except InputRefused as error:
-        raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
-
-
-def checked_size(height: object, width: object, subject: str) -> Size:
-    """Return ``(height, width)`` as ints.
-
-    Raises:
-        AnnotationRefused: not whole positive numbers, or more than 8192 x 8192 pixels.
-    """
-    sides: list[int] = []
-    for side in (height, width):
-        if isinstance(side, float) and side.is_integer():  # some tools write 640.0
-            side = int(side)
-        if not isinstance(side, int) or isinstance(side, bool):
-            problem = f"height {height!r:.20} and width {width!r:.20}"
-            raise AnnotationRefused(subject, problem, "both must be whole numbers")
-        sides.append(side)
-    if min(sides) < 1 or max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_PIXELS:
-        problem = f"an image of {sides[1]} x {sides[0]} pixels"
-        raise AnnotationRefused(subject, problem, f"1 x 1 up to {MAX_PIXELS} pixels are read")
-    return sides[0], sides[1]
-
-
-def numbers(values: Sequence[Any], subject: str, what: str) -> tuple[float, ...]:
-    """Return finite numbers below 1e9, which keeps every later product finite.
-
-    Raises:
-        AnnotationRefused: one of them is not such a number.
-    """
-    for value in values:
-        if type(value) not in (int, float) or not abs(value) < 1e9:  # also false for NaN
-            raise AnnotationRefused(subject, f"{what} {value!r:.40}", "write finite numbers")
-    return tuple(float(value) for value in values)
-
-
-def sample_key_in(name: str) -> str | None:
-    """Find a sample key such as ``psi0700-seed0000123`` in a name."""
-    found = SAMPLE_KEY.search(name)
-    return found.group() if found else None
-
-
-def checked_name(raw: object, subject: str, *, parents: bool = False) -> str:
-    """Return an image name as a relative posix path; the file it names is never opened.
-
-    Args:
-        raw: name, path or URL; of a URL the decoded path counts.
-        subject: the record, for the error.
-        parents: drop leading ``..`` (LabelMe writes them) instead of refusing them.
-
-    Raises:
-        AnnotationRefused: empty, no text, control characters, or a path out of its folder.
-    """
-    if not isinstance(raw, str) or not raw.strip() or not printable(raw):
-        raise AnnotationRefused(subject, f"image name {raw!r:.60}", "give each image a name")
-    path = raw.strip().replace("\\", "/")
-    url = URL_PATH.match(path)
-    if url:
-        path = unquote(url.group(1), errors="replace").replace("\\", "/")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if parents:
-        parts = [part for part in parts if part != ".."]
-    if len(path) > MAX_NAME:
-        raise AnnotationRefused(subject, f"an image name of {len(path)} characters", "shorten it")
-    if not parts or ".." in parts or not printable(path):
-        problem = f"image name {raw!r:.60} leads out of its folder"
-        raise AnnotationRefused(subject, problem, "remove the `..`")
-    return "/".join(parts)
-
-
-def plain_stem(name: str) -> str:
-    """Stem of a name in composed Unicode and lower case, URL escapes decoded."""
-    return PurePosixPath(composed(unquote(name))).stem.lower()
-
-
-def bare_stem(name: str) -> str:
-    """`plain_stem` without the hashes of tools and without words such as ``mask_`` or ``_gt``."""
-    stem = plain_stem(name)
-    stem = HASHES.sub("", stem) or stem
-    return AFFIXES.sub("", stem) or stem
-
-
-def printable(text: str) -> bool:
-    """Whether text holds no control character and no broken surrogate."""
-    return not any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in text)

@@ -3,6 +3,7 @@
 The size is that of the image file beside the annotations, where there is one, or of the prediction.
 """
 
+import math
 import re
 from collections import Counter
 from pathlib import PurePosixPath
@@ -10,86 +11,88 @@ from typing import Any
 
 from l4f_datagen.annotations.bundle import Bundle, parse_json
 from l4f_datagen.annotations.polygons import box, ellipse, outline
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes
-from l4f_datagen.annotations.truth import (
-    Size,
-    TruthOptions,
-    TruthSet,
-    checked_name,
-    composed,
-    numbers,
-)
+from l4f_datagen.annotations.records import Record, broken, checked_name, composed, numbers
+from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
+from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.io.photo import SUFFIXES, upright_size_hw
 from l4f_datagen.io.plain_yaml import plain_yaml
 
 YOLO_LINE = re.compile(rb"^\s*\d+(?:\s+-?\d*\.?\d+(?:[eE][+-]?\d+)?){4,}\s*$")
+YOLO_OTHERS = (
+    *("classes.txt", "train.txt", "val.txt", "test.txt"),
+    *("readme.txt", "README.txt", "labelmap.txt"),
+)
 VIA_COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 VIA_CLASS_KEYS = ("label", "class", "name", "category", "type", "object")
 
 
-def _image_sizes(bundle: Bundle) -> dict[str, str]:
-    """Image files of the bundle by their stem."""
-    images = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
-    return {composed(PurePosixPath(name).stem): name for name in images}
+class _Images:
+    """Lists images, with the size of the file beside the annotations that has their name."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        files = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
+        self.files = {composed(PurePosixPath(name).stem): name for name in files}
+
+    def file(self, name: str) -> str | None:
+        """The image file with the stem of a name."""
+        return self.files.get(composed(PurePosixPath(name).stem))
+
+    def listed(self, name: object, where: str, *labels: Label) -> ImageShapes:
+        """One image with its labels."""
+        image = ImageShapes(checked_name(name, where), where, None, list(labels))
+        file = self.file(image.name)
+        if file is not None:
+            try:
+                data = self.bundle.read(file)
+                image.size_hw = upright_size_hw(data, self.bundle.subject(file))
+            except InputRefused as error:
+                raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
+        return image
 
 
-def _size_of(bundle: Bundle, images: dict[str, str], name: str) -> Size | None:
-    file = images.get(composed(PurePosixPath(name).stem))
-    if file is None:
-        return None
-    try:
-        return upright_size_hw(bundle.read(file), bundle.subject(file))
-    except InputRefused as error:
-        raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
-
-
-def _via_metadata(bundle: Bundle) -> dict[str, Any] | list[tuple[str, Any]] | None:
-    """Image records of a VIA project, JSON export or CSV export, None where it is none of them."""
+def _via_records(bundle: Bundle) -> list[tuple[str, Any]] | None:
+    """Records of a VIA project, JSON export or CSV export, None where it is none of them."""
     head = bundle.head(bundle.names[0]).split(b"\n")[0].decode("utf-8", "replace")
     if bundle.kind == "file" and all(key in head for key in VIA_COLUMNS) and head[0] != "{":
-        return bundle.csv_rows(bundle.names[0])
+        return [(where, _via_row(row, where)) for where, row in bundle.csv_rows(bundle.names[0])]
     data = bundle.peek()
     data = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
     first = next(iter(data.values()), None) if isinstance(data, dict) else None
-    return data if isinstance(first, dict) and {"filename", "regions"} <= first.keys() else None
+    if not isinstance(data, dict) or not isinstance(first, dict):
+        return None
+    if not {"filename", "regions"} <= first.keys():
+        return None
+    return [(f"{bundle.source} {key[:60]}", value) for key, value in data.items()]
 
 
 def matches_via(bundle: Bundle) -> bool:
     """Tell whether the document holds records with `filename` and `regions`."""
-    return _via_metadata(bundle) is not None
+    return _via_records(bundle) is not None
 
 
 def read_via(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """Read a VIA 1 or 2 export; an image without a region counts as not annotated."""
-    data = _via_metadata(bundle)
-    if data is None:
-        raise AnnotationRefused(bundle.source, "no VIA export", "export JSON or CSV from VIA 2")
-    if isinstance(data, dict):
-        records = [(f"{bundle.source} {key[:60]}", value) for key, value in data.items()]
-    else:
-        records = [(where, _via_row(row, where)) for where, row in data]
-    tally: Counter[str] = Counter()
-    files = _image_sizes(bundle)
+    found = _via_records(bundle)
+    if found is None:
+        raise broken(bundle.source, "no VIA export", "export JSON or CSV from VIA 2")
+    files = _Images(bundle)
     images: dict[str, ImageShapes] = {}
-    for subject, record in records:
-        if not isinstance(record, dict):
-            raise AnnotationRefused(subject, "no record", "export it again")
+    for where, data in found:
+        record = Record.of(data, where)
         regions = record.get("regions")
-        regions = list(regions.values()) if isinstance(regions, dict) else regions
-        if not isinstance(regions, list):
-            raise AnnotationRefused(subject, "`regions` is not a list", "export it again")
-        name = checked_name(record.get("filename"), subject)
-        image = images.setdefault(name, ImageShapes(name, subject, _size_of(bundle, files, name)))
+        listed = list(regions.values()) if isinstance(regions, dict) else regions
         shapes = [
-            _via_shape(region, f"{subject} region {n}", tally)
-            for n, region in enumerate(regions, 1)
+            _via_shape(r) for r in Record({"regions": listed}, where).records("regions", "region")
         ]
+        named = checked_name(record.get("filename"), where)
+        image = images[named] = images.get(named) or files.listed(named, where)
         if shapes and image.labels:
             image.labels[0].shapes.extend(shapes)  # a CSV has one row a region
         elif shapes:
             image.labels.append(Label(shapes))
-    return truth_from_shapes(bundle, "via", list(images.values()), options, tally)
+    return truth_from_shapes(bundle, "via", list(images.values()), options, Counter())
 
 
 def _via_row(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -100,31 +103,27 @@ def _via_row(row: dict[str, Any], where: str) -> dict[str, Any]:
     return {"filename": row.get("filename"), "regions": [region] if shape else []}
 
 
-def _via_shape(region: object, where: str, tally: Counter[str]) -> Shape:
-    shape = region.get("shape_attributes") if isinstance(region, dict) else None
-    attributes = region.get("region_attributes") if isinstance(region, dict) else None
-    if not isinstance(shape, dict):
-        raise AnnotationRefused(where, "no `shape_attributes`", "export it again")
-    names = _via_names(attributes if isinstance(attributes, dict) else {})
+def _via_shape(region: Record) -> Shape:
+    where, shape = region.where, region.part("shape_attributes")
+    names = _via_names(region.part("region_attributes").fields)
+    if not isinstance(region.get("shape_attributes"), dict):
+        raise broken(where, "no `shape_attributes`")
     kind = shape.get("name")
     if kind == "polygon":
-        x, y = shape.get("all_points_x"), shape.get("all_points_y")
+        x, y = shape.many("all_points_x", "all_points_y")
         if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
-            raise AnnotationRefused(where, "all_points_x and all_points_y", "export it again")
-        points = [list(point) for point in zip(x, y, strict=True)]
-        return Shape(names, where, "area", outline(points, where, tally))
+            raise broken(where, "all_points_x and all_points_y")
+        return Shape(names, where, outline([list(point) for point in zip(x, y, strict=True)]))
     if kind in ("circle", "ellipse"):
-        keys = ("cx", "cy", "r", "r") if kind == "circle" else ("cx", "cy", "rx", "ry")
-        sides = [shape.get(key) for key in keys]
-        turn = shape.get("theta", 0)
-        turn = turn * 57.29577951308232 if isinstance(turn, int | float) else turn  # of radians
-        return Shape(names, where, "area", ellipse(sides, where, tally, rotation_deg=turn))
+        turn = shape.fields.get("theta", 0)  # radians
+        turn = math.degrees(turn) if isinstance(turn, int | float) else turn
+        sides = ("cx", "cy", "r", "r") if kind == "circle" else ("cx", "cy", "rx", "ry")
+        return Shape(names, where, ellipse(shape.many(*sides), turn_deg=turn))
     if kind == "rect":
-        sides = [shape.get(key) for key in ("x", "y", "width", "height")]
-        return Shape(names, where, "box", box(sides, where, tally))
+        return Shape(names, where, box(shape.many("x", "y", "width", "height")), "box")
     if kind in ("point", "polyline"):
-        return Shape(names, where, "other")
-    return Shape(names, where, "unread", problem=f"a region of shape {kind!r:.30}")
+        return Shape(names, where, None, "other")
+    return unread(names, where, f"a region of shape {kind!r:.30}")
 
 
 def _via_names(attributes: dict[str, Any]) -> tuple[str, ...]:
@@ -141,8 +140,7 @@ def _yolo_labels(bundle: Bundle) -> list[str]:
     """Label files: text files of numbers; those called classes, train and the like are none."""
     texts = [name for name in bundle.names if name.lower().endswith(".txt")]
     inside = [name for name in texts if "labels" in PurePosixPath(name).parts[:-1]]
-    return inside or [n for n in texts if PurePosixPath(n).name not in ("classes.txt", "train.txt",
-        "val.txt", "test.txt", "readme.txt", "README.txt", "labelmap.txt")]  # fmt: skip
+    return inside or [name for name in texts if PurePosixPath(name).name not in YOLO_OTHERS]
 
 
 def matches_yolo(bundle: Bundle) -> bool:
@@ -160,20 +158,18 @@ def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
     Classes are named by ``data.yaml`` or ``classes.txt``, else by their numbers. An image without
     a label file counts as not annotated.
     """
-    tally: Counter[str] = Counter()
-    names, files = _yolo_names(bundle), _image_sizes(bundle)
+    names, files = _yolo_names(bundle), _Images(bundle)
     images = []
     for label in _yolo_labels(bundle):
-        subject, stem = bundle.subject(label), composed(PurePosixPath(label).stem)
-        text = bundle.text(label) if bundle.head(label, 1) else ""
+        where = bundle.subject(label)
+        lines = bundle.text(label).splitlines() if bundle.head(label, 1) else []
         shapes = [
-            _yolo_shape(line, names, f"{subject} line {n}", tally)
-            for n, line in enumerate(text.splitlines(), 1)
+            _yolo_shape(line, names, f"{where} line {n}")
+            for n, line in enumerate(lines, 1)
             if line.strip()
         ]
-        name = checked_name(files.get(stem, label), subject)
-        images.append(ImageShapes(name, subject, _size_of(bundle, files, label), [Label(shapes)]))
-    return truth_from_shapes(bundle, "yolo", images, options, tally)
+        images.append(files.listed(files.file(label) or label, where, Label(shapes)))
+    return truth_from_shapes(bundle, "yolo", images, options, Counter())
 
 
 def _yolo_names(bundle: Bundle) -> dict[int, str]:
@@ -186,9 +182,7 @@ def _yolo_names(bundle: Bundle) -> dict[int, str]:
             try:
                 data = plain_yaml(bundle.text(name))
             except ValueError as error:
-                raise AnnotationRefused(
-                    bundle.subject(name), str(error), "write it again"
-                ) from error
+                raise broken(bundle.subject(name), str(error), "write it again") from error
             listed = data.get("names") if isinstance(data, dict) else None
             if isinstance(listed, list):
                 return {number: str(one) for number, one in enumerate(listed)}
@@ -197,26 +191,27 @@ def _yolo_names(bundle: Bundle) -> dict[int, str]:
     return {}
 
 
-def _yolo_shape(line: str, names: dict[int, str], where: str, tally: Counter[str]) -> Shape:
+def _yolo_shape(line: str, names: dict[int, str], where: str) -> Shape:
     try:
         number, *values = line.split()
-        category = names.get(int(number), str(int(number)))
+        category = (names.get(int(number), str(int(number))),)
         sides = [float(value) for value in values]
     except ValueError as error:
-        raise AnnotationRefused(where, f"{line[:40]!r}", "write class x y x y ...") from error
+        raise broken(where, f"{line[:40]!r}", "write class x y x y ...") from error
     if any(not -0.01 <= value <= 1.01 for value in sides):  # some tools round beyond the border
         problem = f"coordinates outside 0 to 1 in {line[:40]!r}"
-        raise AnnotationRefused(where, problem, "divide x by the width and y by the height")
+        raise broken(where, problem, "divide x by the width and y by the height")
     if len(sides) == 4:
-        x, y, width, height = sides
-        corner = (x - width / 2, y - height / 2, width, height)
-        return Shape((category,), where, "box", box(corner, where, tally, unit="fraction"))
+        return Shape(category, where, box(_corner_sides(*sides), unit="fraction"), "box")
     if len(sides) < 6 or len(sides) % 2:
-        raise AnnotationRefused(
-            where, f"{len(sides)} coordinates", "write x y of at least three points"
-        )
+        raise broken(where, f"{len(sides)} coordinates", "write x y of at least three points")
     points = [list(pair) for pair in zip(sides[::2], sides[1::2], strict=True)]
-    return Shape((category,), where, "area", outline(points, where, tally, unit="fraction"))
+    return Shape(category, where, outline(points, unit="fraction"))
+
+
+def _corner_sides(x: float, y: float, width: float, height: float) -> tuple[float, ...]:
+    """A box given by its centre as one given by its upper left corner."""
+    return x - width / 2, y - height / 2, width, height
 
 
 def matches_createml(bundle: Bundle) -> bool:
@@ -231,24 +226,13 @@ def matches_createml(bundle: Bundle) -> bool:
 
 def read_createml(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """Read CreateML's boxes (centre and extent); an image without one counts as not annotated."""
-    name = bundle.needed("CreateML file")
-    tally: Counter[str] = Counter()
-    files, images = _image_sizes(bundle), []
-    for subject, record in bundle.rows(name):
-        records = record.get("annotations") if isinstance(record, dict) else None
-        if not isinstance(records, list):
-            raise AnnotationRefused(subject, "`annotations` is not a list", "export it again")
-        shapes = []
-        for number, one in enumerate(records, 1):
-            where = f"{subject} box {number}"
-            sides = one.get("coordinates") if isinstance(one, dict) else None
-            if not isinstance(sides, dict) or not isinstance(one.get("label"), str):
-                raise AnnotationRefused(where, "no `label` and `coordinates`", "export it again")
-            keys = ("x", "y", "width", "height")
-            x, y, width, height = numbers([sides.get(key) for key in keys], where, "coordinate")
-            corner = (x - width / 2, y - height / 2, width, height)
-            shapes.append(Shape((one["label"],), where, "box", box(corner, where, tally)))
-        image = checked_name(record.get("image"), subject)
+    files, images = _Images(bundle), []
+    for where, data in bundle.rows(bundle.needed("CreateML file")):
+        record, shapes = Record.of(data, where), []
+        for one in record.records("annotations", "box"):
+            sides = one.part("coordinates").many("x", "y", "width", "height")
+            corner = _corner_sides(*numbers(sides, one.where, "coordinate"))
+            shapes.append(Shape((one.text("label"),), one.where, box(corner), "box"))
         labels = [Label(shapes)] if shapes else []
-        images.append(ImageShapes(image, subject, _size_of(bundle, files, image), labels))
-    return truth_from_shapes(bundle, "createml", images, options, tally)
+        images.append(files.listed(record.get("image"), where, *labels))
+    return truth_from_shapes(bundle, "createml", images, options, Counter())

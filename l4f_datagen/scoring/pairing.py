@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import bare_stem, plain_stem, sample_key_in
+from l4f_datagen.annotations.records import bare_stem, plain_stem, sample_key_in
 from l4f_datagen.core.errors import AnnotationRefused
 
 Rule = Literal["auto", "key", "stem", "number"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.truth import sample_key_in
+from l4f_datagen.annotations.records import sample_key_in
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, grid_intervals
 from l4f_datagen.scoring.image_score import ImageScore, class_scores, confusion

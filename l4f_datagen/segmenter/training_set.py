@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.annotations.truth import MAX_PIXELS
 from l4f_datagen.core.cores import usable_cores
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.dataset.layout import LEDGER, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
+from l4f_datagen.io.photo import MAX_PIXELS
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 

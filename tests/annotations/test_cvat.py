@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.annotations import load_annotations
-from l4f_datagen.annotations.cvat import parse_xml
+from l4f_datagen.annotations.xml_files import parse_xml
 from l4f_datagen.core.errors import AnnotationRefused
 
 POLYGON = '<polygon label="car" points="2.0,3.0;9.0,3.0;9.0,8.0;2.0,8.0" z_order="0"/>'

@@ -195,7 +195,7 @@ def broken_row(**changes):
     ("rows", "match"),
     [
         ([row([polygon()]), {}], "line 2: no `data_row`"),
-        ([row([polygon()]), [1]], "line 2: no `data_row`"),
+        ([row([polygon()]), [1]], "line 2: no record"),
         ([broken_row(projects={"p": {"labels": [{}]}})], "a label without `annotations`"),
         (
             [broken_row(projects={"p": {"labels": [{"annotations": {"frames": {}}}]}})],

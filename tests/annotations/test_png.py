@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.annotations import load_annotations
-from l4f_datagen.annotations.mask_rule import parse_mask_value
+from l4f_datagen.annotations.mask_rule import mask_image, parse_mask_value
 from l4f_datagen.annotations.png import mask_files
-from l4f_datagen.annotations.truth import mask_image
 from l4f_datagen.core.errors import AnnotationRefused
 
 DISC = np.hypot(*(np.mgrid[:40, :50] - 20)) < 9

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from l4f_datagen.annotations.polygons import checked_ring, fill_polygon, polygons_of
+from l4f_datagen.annotations.polygons import Canvas, checked_ring, fill_polygon, polygons_of
 from l4f_datagen.core.errors import AnnotationRefused
 
 
 def fill(points, size=(20, 30), **more):
     tally = Counter()
-    return fill_polygon(checked_ring(points, "r"), size, "r", tally, **more), tally
+    return fill_polygon(checked_ring(points, "r"), Canvas(size, "r", tally), **more), tally
 
 
 def test_a_rectangle_fills_its_pixels():
@@ -142,8 +142,8 @@ GEOJSON = {"type": "Polygon", "coordinates": [[[2, 3], [9, 3], [9, 8], [2, 8], [
     ],
 )
 def test_well_known_text_and_geojson(geometry, y_up, area):
-    drawers = polygons_of(geometry, "r", Counter(), y_up=y_up)
-    assert sum(draw((20, 30)).sum() for draw in drawers) == area
+    drawers = polygons_of(geometry, "r", y_up=y_up)
+    assert sum(draw(Canvas((20, 30), "r", Counter())).sum() for draw in drawers) == area
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,4 @@ def test_well_known_text_and_geojson(geometry, y_up, area):
 )
 def test_broken_geometry_is_refused(geometry):
     with pytest.raises(AnnotationRefused, match=r"^r: .*(geometry|LineString|Point)"):
-        polygons_of(geometry, "r", Counter(), y_up=False)
+        polygons_of(geometry, "r", y_up=False)

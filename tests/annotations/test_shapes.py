@@ -18,7 +18,7 @@ def disc(column=10.0, size=(20, 24)):
 
 
 def shape(mask, kind="area", category="car"):
-    return Shape((category,), "export.json object 1", kind, lambda size: mask.copy())
+    return Shape((category,), "export.json object 1", lambda _: mask.copy(), kind)
 
 
 def truth_of(*annotators, size_hw=(20, 24), **options):
@@ -74,14 +74,14 @@ def test_an_annotator_who_saw_nothing_votes_too():
 
 
 def test_points_are_counted_and_never_drawn():
-    truth = truth_of([shape(disc()), Shape(("car",), "r", "other")])
+    truth = truth_of([shape(disc()), Shape(("car",), "r", None, "other")])
     np.testing.assert_array_equal(truth[0].load().mask, disc())
     assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
 
 
 def test_only_points_is_an_empty_truth():
     with pytest.raises(AnnotationRefused, match="boxes or points only: an empty truth"):
-        truth_of([Shape(("car",), "r", "other")])
+        truth_of([Shape(("car",), "r", None, "other")])
 
 
 def test_sizes_come_from_the_mask_or_the_caller():
