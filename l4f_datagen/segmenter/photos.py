@@ -19,7 +19,7 @@ from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.io.disk import write_atomically
-from l4f_datagen.io.photo import FORMATS, MAX_PIXELS, MAX_SIDE, SUFFIXES, opened, upright_rgb
+from l4f_datagen.io.photo import FORMATS, SUFFIXES, opened, upright_rgb
 from l4f_datagen.scoring import Pair, ScoreReport, score_pairs
 from l4f_datagen.scoring.pairing import Rule, pair_names
 from l4f_datagen.segmenter.model import Segmenter
