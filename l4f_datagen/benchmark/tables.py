@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy import stats
 
 from l4f_datagen.benchmark.rows import Row
-from l4f_datagen.io.figures import fit, outline
+from l4f_datagen.io.figures import explained, fit, outline, sheet
 from l4f_datagen.scoring.bootstrap import METRICS, Interval, count_intervals, pooled_metrics
 
 RENDERS = "renders"
@@ -27,10 +27,11 @@ LEGEND = (
     "the background."
 )
 TILE_PX = 128
-GAP_PX = 4
-LABEL_PX = 210
-FONT_PX = 15
-PAPER, INK = (255, 255, 255), (30, 30, 30)
+FIGURE_TITLE = "The same images in every row, and what each method takes for the object"
+FIGURE_NOTES = (
+    "The line is the mask's edge, and what the mask leaves out is dimmed. Good: a row that looks "
+    "like the truth. Shown is the first training seed at the largest psi."
+)
 DIMMED = 0.45
 """Brightness of what the mask leaves out."""
 
@@ -238,28 +239,19 @@ def figure(
         rows: name and masks bool ``h w``, one a column.
 
     Returns:
-        RGB, ``LABEL_PX + columns (TILE_PX + GAP_PX)`` wide, ``1 + len(rows)`` tiles high.
+        RGB; words above and to the left of ``1 + len(rows)`` rows of tiles.
     """
-    step = TILE_PX + GAP_PX
-    size = LABEL_PX + len(images) * step, (1 + len(rows)) * step + GAP_PX
-    canvas = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(FONT_PX)
-    tiles = [("images", [fit(image, TILE_PX) for image in images])]
-    for name, masks in rows:
-        tiles.append((name, [lit(i, m) for i, m in zip(images, masks, strict=True)]))
-    for y, (name, row) in enumerate(tiles):
-        middle = GAP_PX + y * step + TILE_PX // 2
-        draw.text((LABEL_PX - 10, middle), name, INK, font, anchor="rm")
-        for x, tile in enumerate(row):
-            canvas.paste(tile, (LABEL_PX + x * step, GAP_PX + y * step))
-    return canvas
+    tiles = [list(images)]
+    for _, masks in rows:
+        tiles.append([lit(image, mask) for image, mask in zip(images, masks, strict=True)])
+    names = ["images", *(name for name, _ in rows)]
+    return explained(sheet(tiles, tile_px=TILE_PX), FIGURE_TITLE, FIGURE_NOTES, rows=names)
 
 
-def lit(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
+def lit(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Fit an image into its tile, dim what the mask leaves out and outline the mask."""
     tile = np.asarray(fit(image, TILE_PX))
     large = Image.fromarray(mask).resize(tile.shape[1::-1], Image.Resampling.NEAREST)
     fitted = np.asarray(large)
     shade = np.where(fitted[..., None], 1.0, DIMMED)
-    return Image.fromarray(outline(np.rint(tile * shade).astype(np.uint8), fitted))
+    return outline(np.rint(tile * shade).astype(np.uint8), fitted)

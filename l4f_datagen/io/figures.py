@@ -1,11 +1,11 @@
-"""Pictures for eyes: contact sheets and training previews, plain Pillow."""
+"""Pictures for eyes: contact sheets and training previews with their words, plain Pillow."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from l4f_datagen.io.disk import staged
 
@@ -14,6 +14,15 @@ GAP_PX = 4
 PAPER = 255
 OUTLINE_RGB = (255, 0, 200)
 CHEQUER_PX = 8
+INK, GREY = (0, 0, 0), (90, 90, 90)
+FONT_PX, WIDTH_PER_FONT_PX = 14, 90
+"""A sheet wider than 90 letters' heights is shown smaller on a screen: its letters grow with it."""
+SHEET_COLUMNS = 4
+CONTACT_TITLE = "{count} of the accepted samples: image with mask outline, alpha, cut-out"
+CONTACT_NOTES = (
+    "Good: the outline follows the object. Alpha is white on the object, black elsewhere and "
+    "grey only along the edge. The cut-out is the whole object and brings no ground along."
+)
 
 
 def outline(image: Picture, mask: NDArray[np.bool_]) -> Picture:
@@ -67,19 +76,83 @@ def fit(picture: Picture, tile_px: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def contact_sheet(samples: Iterable[tuple[Picture, Picture, NDArray[np.bool_]]]) -> Image.Image:
+def explained(
+    tiles: Image.Image,
+    title: str,
+    notes: str = "",
+    *,
+    columns: Sequence[str] = (),
+    rows: Sequence[str] = (),
+) -> Image.Image:
+    """Put words around tiles, which end up at the bottom right.
+
+    Args:
+        tiles: columns of one width and rows of one height.
+        title: what the picture shows.
+        notes: what good looks like; wrapped.
+        columns: a word above each column.
+        rows: a word to the left of each row.
+    """
+    size_px = max(FONT_PX, tiles.width // WIDTH_PER_FONT_PX)
+    font, line = ImageFont.load_default(size_px), round(1.4 * size_px)
+    left = max((round(font.getlength(word)) + 3 * GAP_PX for word in rows), default=0)
+    width = left + tiles.width
+    texts = [(text, INK) for text in _wrapped(title, font, width - 2 * GAP_PX)]
+    texts += [(text, GREY) for text in _wrapped(notes, font, width - 2 * GAP_PX)]
+    top = GAP_PX + line * (len(texts) + bool(columns))
+    canvas = Image.new("RGB", (width, top + tiles.height), (PAPER,) * 3)
+    canvas.paste(tiles, (left, top))
+    draw = ImageDraw.Draw(canvas)
+    for number, (text, colour) in enumerate(texts):
+        draw.text((GAP_PX, GAP_PX + number * line), text, colour, font)
+    for number, word in enumerate(columns):
+        x = left + GAP_PX + number * (tiles.width - GAP_PX) // len(columns)
+        draw.text((x, top - line), word, INK, font)
+    for number, word in enumerate(rows):
+        y = top + GAP_PX + (2 * number + 1) * (tiles.height - GAP_PX) // (2 * len(rows))
+        draw.text((left - 2 * GAP_PX, y), word, INK, font, anchor="rm")
+    return canvas
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> list[str]:
+    lines = list[str]()
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def contact_sheet(
+    samples: Iterable[tuple[str, Picture, Picture, NDArray[np.bool_]]],
+) -> Image.Image:
     """Show samples in threes: image with mask outline, alpha, cut-out; four samples a row.
 
     Args:
-        samples: (image ``h w 3``, alpha ``h w`` 0 to 255, mask ``h w``) each.
+        samples: (words above it, image ``h w 3``, alpha ``h w`` 0 to 255, mask ``h w``) each.
     """
-    tiles = [
-        (outline(image, mask), grey(alpha), cut_out(image, alpha)) for image, alpha, mask in samples
+    shown = [
+        (words, (outline(image, mask), grey(alpha), cut_out(image, alpha)))
+        for words, image, alpha, mask in samples
     ]
-    rows = [
-        [tile for sample in tiles[k : k + 4] for tile in sample] for k in range(0, len(tiles), 4)
-    ]
-    return sheet(rows)
+    if not shown:
+        return sheet([])
+    groups = [shown[k : k + SHEET_COLUMNS] for k in range(0, len(shown), SHEET_COLUMNS)]
+    across = 3 * len(groups[0])
+    bands = []
+    for group in groups:
+        tiles = [tile for _, threes in group for tile in threes]
+        words = [word for text, _ in group for word in (text, "", "")]
+        pad = across - len(tiles)
+        band = sheet([tiles + [np.full_like(tiles[0], PAPER)] * pad])
+        bands.append(explained(band, "", columns=words + [""] * pad))
+    canvas = Image.new("RGB", (bands[0].width, sum(b.height for b in bands)), (PAPER,) * 3)
+    top = 0
+    for band in bands:
+        canvas.paste(band, (0, top))
+        top += band.height
+    return explained(canvas, CONTACT_TITLE.format(count=len(shown)), CONTACT_NOTES)
 
 
 def save_png(image: Image.Image, path: Path) -> None:

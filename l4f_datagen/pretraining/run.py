@@ -111,7 +111,7 @@ def pretrain(
             left = (end - state.step) * plan.batch / rate / 60
             shown = state.step * plan.batch / 1000
             logger.info(
-                "%.1f of %.0f kimg, %.1f images/s, at most %.0f minutes left, augmentation %.2f",
+                "%.1f of %.1f kimg, %.1f images/s, at most %.0f minutes left, augmentation %.2f",
                 shown, end * plan.batch / 1000, rate, left, state.ada.p,
             )  # fmt: skip
         if at_snapshot or now - saved > STATE_SECONDS:
@@ -154,7 +154,9 @@ def snapshot(
     )
     with (out / LOG).open("a") as log:
         log.write(json.dumps(asdict(found)) + "\n")
-    write_sheet(state.g_ema, out / f"sheet-{round(shown * 10):06d}.png")
+    write_sheet(
+        state.g_ema, out / f"sheet-{round(shown * 10):06d}.png", f"{1000 * shown:,.0f} images"
+    )
     logger.info("%.1f kimg: distance %.4f", shown, found.frechet)
     slack = DECAYED_SLACK if state.step >= state.decay_from(plan) else 1.0
     if found.frechet < slack * state.best:

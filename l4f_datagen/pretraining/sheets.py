@@ -5,16 +5,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from l4f_datagen.core.sample import image_to_uint8
+from l4f_datagen.io.figures import PAPER, explained, save_png, sheet
 from l4f_datagen.models.generator import Generator, Mute, draw_z
 from l4f_datagen.pretraining.distance import Features
 
-TITLE_PX = 16
 SHEET_PX = 512
 """Side of one half of a sheet: what fits on a screen beside its twin."""
+SHEET_TITLE = "Generator after {shown}: the same seeds whole and muted, psi 1, seeds from 0"
+SHEET_NOTES = (
+    "Left: what the generator draws; good are objects you recognise, each different. Right: the "
+    "same with the trunk muted, the backgrounds of the alpha network's training; good is bare "
+    "ground. Where the object stays on the right, labels will fail."
+)
+HALVES_GAP_PX = 8
 NEAREST = 3
+NEAREST_TITLE = "One sample a row, and the photographs that are nearest to it"
+NEAREST_NOTES = (
+    "Good: relatives, which differ in shape, colour or place. Bad: twins; the generator has learnt "
+    "photographs by heart and needs more of them or a shorter training."
+)
 BATCH = 32
 
 
@@ -31,20 +43,27 @@ def sample_images(generator: Generator, seeds: range, mute: Mute | None = None) 
     return torch.cat(parts)
 
 
-def write_sheet(generator: Generator, path: Path) -> None:
+def write_sheet(generator: Generator, path: Path, shown: str = "training") -> None:
     """Save samples at psi 1 (left) beside the muted backgrounds of the same z (right).
 
     The backgrounds are what the alpha network is trained with: a bare ground is good; where they
     show the object, the method fails.
+
+    Args:
+        generator: whose samples are drawn.
+        path: the PNG.
+        shown: the state of the training in words, for the title.
     """
     across = max(2, SHEET_PX // generator.spec.resolution)
     seeds = range(across * across)
-    titles = {"samples (seeds 0, 1, 2, ... at psi 1)": None, "the same z, trunk muted": "conv1"}
-    halves = []
-    for title, mute in titles.items():
-        images = sample_images(generator, seeds, mute)  # type: ignore[arg-type]
-        halves.append(titled(tiled(to_pixels(images), across), title))
-    Image.fromarray(np.concatenate(halves, axis=1)).save(path)
+    whole, muted = (
+        tiled(to_pixels(sample_images(generator, seeds, mute)), across) for mute in (None, "conv1")
+    )
+    gap = np.full_like(whole[:, :HALVES_GAP_PX], PAPER)
+    halves = Image.fromarray(np.concatenate([whole, gap, muted], axis=1))
+    columns = ("samples", "the same z, trunk muted")
+    title = SHEET_TITLE.format(shown=shown)
+    save_png(explained(halves, title, SHEET_NOTES, columns=columns), path)
 
 
 def write_nearest(
@@ -70,11 +89,11 @@ def write_nearest(
     np.fill_diagonal(among, np.inf)
     limit = np.quantile(among.min(axis=1), 0.01)
     order = np.argsort(gaps, axis=1)[:rows, :NEAREST]
-    tiles = np.concatenate(
-        [np.concatenate([to_pixels(images[k : k + 1]), photographs[order[k]]]) for k in range(rows)]
-    )
-    sheet = tiled(tiles, 1 + NEAREST)
-    Image.fromarray(titled(sheet, "sample, then its nearest photographs")).save(path)
+    tiles = [[to_pixels(images[k : k + 1])[0], *photographs[order[k]]] for k in range(rows)]
+    columns = ("sample", "nearest", *("second", "third")[: NEAREST - 1])
+    seeds = [f"seed {k}" for k in range(rows)]
+    page = explained(sheet(tiles), NEAREST_TITLE, NEAREST_NOTES, columns=columns, rows=seeds)
+    save_png(page, path)
     return float((gaps.min(axis=1) < limit).mean())
 
 
@@ -104,10 +123,3 @@ def tiled(tiles: NDArray[np.uint8], across: int) -> NDArray[np.uint8]:
     rows = tiles.reshape(-1, across, height, width, 3).swapaxes(1, 2)
     sheet: NDArray[np.uint8] = rows.reshape(-1, across * width, 3)
     return sheet
-
-
-def titled(sheet: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
-    """Put a line of text above a sheet."""
-    strip = Image.new("RGB", (sheet.shape[1], TITLE_PX), "white")
-    ImageDraw.Draw(strip).text((4, 2), title, fill="black")
-    return np.concatenate([np.asarray(strip), sheet])

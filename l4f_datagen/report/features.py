@@ -9,16 +9,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from l4f_datagen.core.sample import image_to_uint8
-from l4f_datagen.io.figures import GAP_PX, PAPER, sheet
+from l4f_datagen.io.figures import explained, sheet
 from l4f_datagen.models.generator import Generator, Synthesis, draw_z
 
 MAX_SEEDS = 64
 TILE_PX = (128, 256)
-HEAD_PX = 22
+TRGB_NOTES = (
+    "What each resolution adds to the image, stretched to the full range. Good: the image is "
+    "sharp, and the object shows by itself in the maps of some resolution."
+)
+FEATURE_NOTES = (
+    "The first three principal components as red, green and blue; a colour means the same in every "
+    "row. Good: the object has another colour than the ground in some resolution."
+)
 
 
 @torch.inference_mode()
@@ -33,7 +40,7 @@ def trgb_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.
         synthesis = _synthesis(generator, [seed], psi)
         maps = [stretch(rgb[0]) for rgb in synthesis.rgb_maps.values()]
         rows.append([_image(synthesis), *(_bytes(drawn) for drawn in maps)])
-    return _headed(rows, generator)
+    return _headed(rows, generator, seeds, f"ToRGB maps at psi {psi:g}", TRGB_NOTES)
 
 
 @torch.inference_mode()
@@ -49,20 +56,22 @@ def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Ima
         last = torch.cat([synthesis.features[resolution][-1] for synthesis in passes])
         for row, drawn in zip(rows, principal_colours(last.float().cpu()), strict=True):
             row.append(drawn)
-    return _headed(rows, generator)
+    return _headed(rows, generator, seeds, f"Features at psi {psi:g}", FEATURE_NOTES)
 
 
-def _headed(rows: Sequence[Sequence[NDArray[np.uint8]]], generator: Generator) -> Image.Image:
+def _headed(
+    rows: Sequence[Sequence[NDArray[np.uint8]]],
+    generator: Generator,
+    seeds: Sequence[int],
+    title: str,
+    notes: str,
+) -> Image.Image:
     """Lay rows out under the names of their columns."""
     side = generator.spec.resolution
     tile_px = min(max(side, TILE_PX[0]), TILE_PX[1])  # all sides are powers of two: tiles align
-    tiles = sheet(rows, tile_px=tile_px)
-    canvas = Image.new("RGB", (tiles.width, tiles.height + HEAD_PX), (PAPER,) * 3)
-    canvas.paste(tiles, (0, HEAD_PX))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    for column, word in enumerate(["image", *(f"{r} px" for r in generator.spec.resolutions)]):
-        draw.text((GAP_PX + column * (tile_px + GAP_PX), 4), word, (0, 0, 0), font)
-    return canvas
+    columns = ["image", *(f"{r} px" for r in generator.spec.resolutions)]
+    names = [f"seed {seed}" for seed in seeds]
+    return explained(sheet(rows, tile_px=tile_px), title, notes, columns=columns, rows=names)
 
 
 def stretch(plane: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:

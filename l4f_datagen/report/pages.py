@@ -55,7 +55,7 @@ def dataset_pages(
         stored = _rendered(renderer, records, chosen)
     return {
         "README.md": card_page(dataset.folder),
-        "contact_sheet.png": sheet_png(stored),
+        "contact_sheet.png": sheet_png(records, stored),
         "report.html": lambda manifest: write_report(
             dataset.folder, json.loads(manifest)["provenance"], records, preview=preview
         ),
@@ -100,7 +100,7 @@ def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
         problem = "holds no image, mask and alpha of an accepted sample"
         remedy = "make it with format png, hf, imagefolder or webdataset"
         raise UsageError(os.fspath(folder), problem, remedy)
-    return write_named(out or folder / "contact_sheet.png", sheet_png(stored))
+    return write_named(out or folder / "contact_sheet.png", sheet_png(records, stored))
 
 
 def sheet_choice(records: Records) -> list[int]:
@@ -121,25 +121,31 @@ def sheet_choice(records: Records) -> list[int]:
     return picked[:SHEET_SAMPLES]
 
 
-def sheet_images(folder: Path, records: Records, chosen: list[int]) -> list[Stored]:
+def sheet_images(folder: Path, records: Records, chosen: list[int]) -> list[tuple[int, Stored]]:
     """Read the images of chosen accepted samples, in their order; missing ones are left out."""
     keys = {records.key(i): (int(records.shard[i]), True) for i in chosen}
     found = dict(read_images(folder, keys))
-    return [found[key] for key in keys if key in found]
+    return [(i, found[records.key(i)]) for i in chosen if records.key(i) in found]
 
 
-def sheet_png(stored: list[Stored]) -> bytes:
+def sheet_png(records: Records, stored: list[tuple[int, Stored]]) -> bytes:
     """Lay samples out as a contact sheet; the same samples give the same bytes."""
     buffer = io.BytesIO()
-    tiles = [(sample.image, sample.alpha, sample.mask) for sample in stored]
+    tiles = [
+        (f"psi {records.psi[i]:g}, seed {records.seed[i]}", s.image, s.alpha, s.mask)
+        for i, s in stored
+    ]
     contact_sheet(tiles).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
-def _rendered(renderer: "Renderer", records: Records, chosen: list[int]) -> list[Stored]:
+def _rendered(
+    renderer: "Renderer", records: Records, chosen: list[int]
+) -> list[tuple[int, Stored]]:
     from l4f_datagen.rendering.plan import Draw
 
     draws = [
         Draw(int(records.image_id[i]), float(records.psi[i]), int(records.seed[i])) for i in chosen
     ]
-    return [Stored(s.image, alpha_to_uint8(s.alpha), s.mask, {}) for s in renderer.render(draws)]
+    made = [Stored(s.image, alpha_to_uint8(s.alpha), s.mask, {}) for s in renderer.render(draws)]
+    return list(zip(chosen, made, strict=True))

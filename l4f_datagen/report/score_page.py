@@ -40,7 +40,11 @@ RC = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-SIZE_IN = (6.4, 3.6)
+SIZE_IN = (6.4, 4.0)
+THRESHOLD_NOTES = (
+    "Good: a high, flat top. A peak well above the dashed line speaks for its threshold."
+)
+PSI_NOTES = "Good: dots near 1. Where they fall with psi, unusual samples have worse masks."
 
 
 def score_page(
@@ -189,30 +193,52 @@ def _over_threshold(axes: Axes, sweep: ScoreSweep) -> None:
         rows = [row for row in sweep.rows if row.psi == psi and row.threshold is not None]
         cuts = [float(row.threshold) for row in rows if row.threshold is not None]
         colour = INK if psi is None else COLOURS[(number - 1) % len(COLOURS)]
-        label = "all images" if psi is None else f"psi {psi:g}"
+        label = "all psi" if psi is None else f"psi {psi:g}"
         axes.plot(
             cuts,
             [row.miou.value for row in rows],
             color=colour,
             linewidth=2 if psi is None else 1.2,
-            label=f"{label} ({rows[0].num_images})",
+            label=f"{label} ({rows[0].num_images} images)",
         )
         if psi is None:
             low, high = [row.miou.low for row in rows], [row.miou.high for row in rows]
-            axes.fill_between(cuts, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                cuts, low, high, color=colour, alpha=0.15, linewidth=0, label="95 % interval of all"
+            )
     given = sweep.row()
-    axes.axhline(given.miou.value, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
-    axes.annotate("masks as given", (0.05, given.miou.value), fontsize=8, color=INK, va="bottom")
-    axes.set_xlabel("threshold: mask = alpha > threshold (band: 95 % interval of all images)")
-    axes.legend(frameon=False)
+    axes.axhline(given.miou.value, color=INK, label="masks as given", linestyle="--", linewidth=0.8)
+    if sweep.best_threshold is not None:
+        best = sweep.best_threshold
+        label = f"best threshold, {best:g}"
+        axes.axvline(best, color=COLOURS[2], label=label, linestyle=":", linewidth=1.2)
+    axes.set_xlabel("threshold: mask = alpha > threshold")
+    _titled(axes, "Agreement with the truth over the mask threshold", THRESHOLD_NOTES)
+    axes.legend(frameon=False, fontsize="small", loc="lower center", ncols=2)
 
 
 def _over_psi(axes: Axes, sweep: ScoreSweep) -> None:
     rows: list[SweepRow] = [row for row in sweep.rows if row.psi is not None]
     places = list(range(len(rows)))
-    for place, row in zip(places, rows, strict=True):
-        axes.plot([place, place], [row.miou.low, row.miou.high], color=COLOURS[0], linewidth=2)
-        axes.plot(place, row.miou.value, "o", color=COLOURS[0])
+    ends = ([row.miou.low for row in rows], [row.miou.high for row in rows])
+    axes.vlines(places, *ends, color=COLOURS[0], linewidth=2, label="95 % interval over images")
+    values = [row.miou.value for row in rows]
+    axes.plot(places, values, "o", color=COLOURS[0], label="mIoU of all images of a psi")
     axes.set_xticks(places, [f"{row.psi:g}\n{row.num_images} images" for row in rows])
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("psi (bars: 95 % interval)")
+    axes.set_xlabel("truncation psi")
+    _titled(axes, "Agreement with the truth over psi", PSI_NOTES)
+    axes.legend(frameon=False, fontsize="small", loc="lower left")
+
+
+def _titled(axes: Axes, title: str, notes: str) -> None:
+    axes.set_title(title, loc="left", pad=18)
+    axes.annotate(
+        notes,
+        (0, 1),
+        (0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize="small",
+        color="#555555",
+    )

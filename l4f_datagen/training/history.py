@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -11,13 +12,41 @@ from typing import Any
 from l4f_datagen.io.disk import staged
 
 LOG = "log.jsonl"
-PANELS = {
-    "loss": ("d_loss", "realism"),
-    "mean alpha": ("alpha_coverage",),
-    "mean min(alpha, 1 - alpha)": ("binarization",),
-}
-CURVES = tuple(name for names in PANELS.values() for name in names)
-WIDTH_INCHES, PANEL_INCHES, DPI = 8.0, 2.2, 100
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of ``curves.png``: its title, what good looks like, and its curves by name."""
+
+    title: str
+    good: str
+    curves: Mapping[str, str]
+
+
+PANELS = (
+    Panel(
+        "Adversarial losses",
+        "Good: both level off. Bad: the discriminator's falls to 0 and the other one climbs.",
+        {"d_loss": "discriminator (d_loss)", "realism": "alpha network (realism)"},
+    ),
+    Panel(
+        "Coverage: mean alpha",
+        "Good: settles near the object's share of the image. Bad: ends at 0 (empty) or 1 (full).",
+        {"alpha_coverage": "mean alpha"},
+    ),
+    Panel(
+        "Indecision: mean min(alpha, 1 - alpha)",
+        "Good: falls towards 0, where every pixel is object or background. Bad: stays (grey).",
+        {"binarization": "indecision"},
+    ),
+)
+SCORES = Panel(
+    "Score of every snapshot, without labels: stable, agreed on, realistic and hard",
+    "1 is the best possible. The snapshot with the highest score is kept.",
+    {},
+)
+CURVES = tuple(name for panel in PANELS for name in panel.curves)
+WIDTH_INCHES, PANEL_INCHES, DPI = 8.0, 2.4, 100
 MAX_POINTS = 200
 """Of a curve in a manifest: more are averaged in bins of equal length."""
 MAX_ATTEMPTS = 8
@@ -31,31 +60,58 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def write_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw ``curves.png``, staged and renamed; every attempt has lines of its own."""
+def write_curves(
+    rows: Sequence[dict[str, Any]],
+    path: Path,
+    scores: Mapping[int, float] | None = None,
+    kept: int | None = None,
+) -> None:
+    """Draw ``curves.png``, staged and renamed; every attempt has lines of its own.
+
+    Args:
+        rows: of the log.
+        path: the PNG.
+        scores: of the snapshots by step; a panel of their own where there are any.
+        kept: step of the snapshot that was kept, drawn through all panels.
+    """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     attempts = sorted({row["attempt"] for row in rows})
+    panels = (*PANELS, SCORES) if scores else PANELS
     with style.context("default"):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(PANELS)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(panels)), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(len(PANELS), 1, sharex=True)
-        for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
+        drawn = figure.subplots(len(panels), 1, sharex=True)
+        for axes, panel in zip(drawn, panels, strict=True):
             for attempt in attempts:
                 own = [row for row in rows if row["attempt"] == attempt]
-                for name in names:
-                    label = name if len(attempts) == 1 else f"{name}, attempt {attempt}"
+                for name, words in panel.curves.items():
+                    label = words if len(attempts) == 1 else f"{words}, attempt {attempt}"
                     values = [row[name] for row in own]
                     axes.plot([row["step"] for row in own], values, label=label, linewidth=1)
-            axes.set_ylabel(title)
+            if panel is SCORES and scores:
+                axes.plot(list(scores), list(scores.values()), "o-", label="score", linewidth=1)
+            if kept is not None:
+                line = f"kept snapshot: step {kept}" if axes is drawn[0] else None
+                axes.axvline(kept, color="black", linewidth=1, linestyle=":", label=line)
+            axes.set_title(panel.title, fontsize="medium", loc="left", pad=18)
+            place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axes.annotate(panel.good, (0, 1), (0, 5), **place, fontsize="small", color="#555555")
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
-        panels[1].set_ylim(0, 1)
-        panels[-1].set_xlabel("step")
+        for axes in drawn[1::2]:  # shares, and scores
+            axes.set_ylim(0, 1)
+        drawn[-1].set_xlabel("training step")
+        figure.suptitle(_headline(rows, attempts), fontsize="large")
         with staged(path) as file:
             figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _headline(rows: Sequence[dict[str, Any]], attempts: Sequence[int]) -> str:
+    words = f"Training of the alpha network, {rows[-1]['step']} steps"
+    return words if len(attempts) == 1 else f"{words} in attempt {attempts[-1]}"
 
 
 def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -67,7 +123,7 @@ def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | Non
 
     Returns:
         ``steps``; ``kept_step``, None where the file does not name it; ``attempts``, each with
-        ``attempt`` and lists of one length: ``step`` and the names of ``PANELS``, None for what
+        ``attempt`` and lists of one length: ``step`` and the names of ``CURVES``, None for what
         was not a number. None where the folder has no log that can be read.
     """
     log = run / LOG

@@ -1,7 +1,7 @@
 """What a training writes for people while it runs: log, curves, previews, TensorBoard, progress."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import alpha_to_uint8, image_to_uint8
-from l4f_datagen.io.figures import cut_out, grey, save_png, sheet
+from l4f_datagen.io.figures import cut_out, explained, grey, save_png, sheet
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart
@@ -26,6 +26,12 @@ from l4f_datagen.training.state import StepFacts
 CURVES_STEPS = 50
 """How often the curves are drawn while the training runs; at its end in any case."""
 PREVIEW_SEED, PREVIEW_BATCH = 7, 8
+PREVIEW_ROWS = ("image", "alpha", "background", "composite", "cut-out")
+PREVIEW_NOTES = (
+    "One image a column. Good: alpha is white on the object and black elsewhere; the background, "
+    "which the generator draws with its trunk muted, shows no object; the composite, the image's "
+    "object over another background, looks real; the cut-out is the whole object and no ground."
+)
 
 
 class TrainingLogger:
@@ -53,25 +59,30 @@ class TrainingLogger:
         self.log(facts)
         self.events.add(facts)
         if facts.step % CURVES_STEPS == 0:
-            self._draw()
+            self._draw({}, None)
         self.meter.advance(
             facts.step - self.meter.done,  # negative where a collapsed training starts again
             coverage=f"{facts.alpha_coverage:.2f}",
             uncertainty=f"{facts.binarization:.3f}",
         )
 
-    def close(self) -> None:
-        """Close progress and event files, and draw the curves: they show a collapse too."""
+    def close(self, scores: Mapping[int, float] | None = None, kept: int | None = None) -> None:
+        """Close progress and event files, and draw the curves: they show a collapse too.
+
+        Args:
+            scores: of the snapshots by step, where the training has chosen by them.
+            kept: step of the snapshot that was kept.
+        """
         self.meter.close()
         self.events.close()
         # The training ends here, perhaps because the disk is full: show its own error.
         with suppress(OSError, ValueError):
-            self._draw()
+            self._draw(scores or {}, kept)
 
-    def _draw(self) -> None:
+    def _draw(self, scores: Mapping[int, float], kept: int | None) -> None:
         log = self.out / LOG
         if log.exists():
-            write_curves(read_log(log), self.out / "curves.png")
+            write_curves(read_log(log), self.out / "curves.png", scores, kept)
 
 
 class Previews:
@@ -107,7 +118,9 @@ class Previews:
         mattes = alpha_to_uint8(alpha[:, 0].cpu().numpy())
         cuts = [cut_out(image, matte) for image, matte in zip(fg, mattes, strict=True)]
         rows = [list(fg), [grey(matte) for matte in mattes], list(bg), list(comp), cuts]
-        save_png(sheet(rows), self.folder / f"preview-{step:06d}.png")
+        title = f"Alpha network after step {step}"
+        page = explained(sheet(rows), title, PREVIEW_NOTES, rows=PREVIEW_ROWS)
+        save_png(page, self.folder / f"preview-{step:06d}.png")
 
 
 class Events:

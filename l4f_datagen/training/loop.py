@@ -19,7 +19,7 @@ from l4f_datagen.training.balance import coverage_range
 from l4f_datagen.training.collapse import KINDS, collapsed, diagnose, scales_after
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.ranks import ALONE, Ranks
-from l4f_datagen.training.selection import best_snapshot
+from l4f_datagen.training.selection import Score, best_of, score_snapshots
 from l4f_datagen.training.sources import Sources
 from l4f_datagen.training.state import StepFacts, TrainingState, new_state
 from l4f_datagen.training.steps import StepContext, train_step
@@ -43,6 +43,7 @@ class AlphaTrainer:
     Attributes:
         state: where the training stands; a restart puts another in its place.
         kept_step: step of the snapshot that ``run`` returned.
+        scores: of the snapshots by step, where ``run`` has chosen by them.
 
     Raises:
         UsageError: as ``new_state``.
@@ -61,6 +62,7 @@ class AlphaTrainer:
         self.pretrained, self.ranks = pretrained, ranks
         self.state = new_state(part, generator, pretrained)
         self.kept_step: int | None = None
+        self.scores: dict[int, Score] = {}
         self._log_level = logging.INFO if ranks.leads else logging.DEBUG
 
     @cached_property
@@ -103,8 +105,11 @@ class AlphaTrainer:
             watch(self.state, facts)
         self.kept_step = self.state.step
         if config.keep == "best":
-            self.kept_step, score = best_snapshot(self.state, context)
-            self._log(f"keeping the snapshot of step {self.kept_step}, {score}")
+            self.scores = score_snapshots(self.state, context)
+            self.kept_step = best_of(self.scores)
+            self._log(
+                f"keeping the snapshot of step {self.kept_step}, {self.scores[self.kept_step]}"
+            )
             self.state.average.load_state_dict(self.state.snapshots[self.kept_step])
         return self.state.average.eval()
 

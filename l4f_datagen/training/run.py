@@ -191,7 +191,8 @@ def _train(
             keep(out / COLLAPSED, average, facts)
         raise
     finally:
-        log.close()
+        scores = {step: score.total for step, score in trainer.scores.items()}
+        log.close(scores, trainer.kept_step)
     threshold = recipe.output.mask_threshold
     verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
     facts = {"step": part.training.steps, "kept_step": trainer.kept_step}

@@ -6,6 +6,7 @@ share of each is a number in [0, 1]; the score is their product. Mirroring says 
 1x1 convolutions on mirrored features give the mirrored matte exactly.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,8 +128,6 @@ def hardness(alpha: Float[Tensor, "batch 1 h w"]) -> float:
     return 1 - float((alpha * (1 - alpha)).mean()) / most if most > 0 else 0.0
 
 
-def best_snapshot(state: TrainingState, context: StepContext) -> tuple[int, Score]:
-    """Return step and score of the best snapshot; the later one of equals."""
-    scores = score_snapshots(state, context)
-    step = max(scores, key=lambda step: (scores[step].total, step))
-    return step, scores[step]
+def best_of(scores: Mapping[int, Score]) -> int:
+    """Return the step of the best snapshot; the later one of equals."""
+    return max(scores, key=lambda step: (scores[step].total, step))

@@ -7,8 +7,6 @@ import pytest
 from l4f_datagen.benchmark.rows import Row
 from l4f_datagen.benchmark.tables import (
     DIMMED,
-    GAP_PX,
-    LABEL_PX,
     TILE_PX,
     build_tables,
     figure,
@@ -18,7 +16,7 @@ from l4f_datagen.benchmark.tables import (
     tables_csv,
     tables_text,
 )
-from l4f_datagen.io.figures import OUTLINE_RGB
+from l4f_datagen.io.figures import GAP_PX, OUTLINE_RGB
 from l4f_datagen.scoring.bootstrap import METRICS
 
 
@@ -134,12 +132,12 @@ def test_a_mask_is_lit_outlined_and_the_rest_dimmed():
     image = np.full((16, 16, 3), 200, np.uint8)
     mask = np.zeros((16, 16), bool)
     mask[4:12, 4:12] = True
-    drawn = np.asarray(figure([image, image], [("one", [mask, ~mask])]))
+    page = np.asarray(figure([image, image], [("one", [mask, ~mask])]))
     step, factor = TILE_PX + GAP_PX, TILE_PX // 16
-    assert drawn.shape == (2 * step + GAP_PX, LABEL_PX + 2 * step, 3)
+    drawn = page[-2 * step :, -2 * step :]  # words stand above and to the left
 
     def at(row, column, y, x):
-        top, left = GAP_PX + row * step, LABEL_PX + column * step
+        top, left = row * step, column * step
         return tuple(drawn[top + y * factor, left + x * factor])
 
     bare, dim = (200, 200, 200), (round(200 * DIMMED),) * 3
@@ -147,4 +145,4 @@ def test_a_mask_is_lit_outlined_and_the_rest_dimmed():
     assert at(1, 0, 8, 8) == at(1, 1, 1, 1) == bare
     assert at(1, 0, 1, 1) == at(1, 1, 8, 8) == dim
     assert at(1, 0, 4, 8) == OUTLINE_RGB
-    assert (drawn[:, :LABEL_PX] < 128).any()  # the names are written
+    assert (page[-step:, : -2 * step - GAP_PX] < 128).any()  # the names are written

@@ -7,6 +7,7 @@ from l4f_datagen.io.figures import (
     OUTLINE_RGB,
     contact_sheet,
     cut_out,
+    explained,
     fit,
     grey,
     outline,
@@ -119,9 +120,11 @@ class TestContactSheet:
         alpha = (mask * 200).astype(np.uint8)
         step = 128 + GAP_PX
         for count, columns, rows in ((1, 3, 1), (4, 12, 1), (5, 12, 2), (9, 12, 3)):
-            result = contact_sheet(iter([(image, alpha, mask)] * count))
-            assert result.size == (columns * step + GAP_PX, rows * step + GAP_PX)
-        pixels = np.asarray(contact_sheet([(image, alpha, mask)]))[GAP_PX:-GAP_PX:8]
+            result = contact_sheet(iter([("seed 0", image, alpha, mask)] * count))
+            assert result.width == columns * step + GAP_PX
+            assert result.height > rows * (step + GAP_PX)
+        pixels = np.asarray(contact_sheet([("seed 0", image, alpha, mask)]))
+        pixels = pixels[-GAP_PX - 128 : -GAP_PX : 8]
         starts = [GAP_PX + k * step for k in range(3)]
         columns = [pixels[:, start : start + 128 : 8] for start in starts]
         assert np.array_equal(columns[0], outline(image, mask))
@@ -130,6 +133,32 @@ class TestContactSheet:
 
     def test_a_dataset_without_a_sample(self):
         assert contact_sheet([]).size == (GAP_PX, GAP_PX)
+
+
+class TestExplained:
+    tiles = sheet([[picture(16, 16, seed) for seed in range(6)]] * 2, tile_px=64)
+
+    @pytest.mark.parametrize("words", [{}, {"rows": ("a", "long name")}, {"columns": "abcdef"}])
+    def test_the_tiles_stand_untouched_at_the_bottom_right(self, words):
+        page = explained(self.tiles, "Title", "What good looks like. " * 9, **words)
+        pixels = np.asarray(page)
+        height, width = self.tiles.size[::-1]
+        assert np.array_equal(pixels[-height:, -width:], np.asarray(self.tiles))
+        above, beside = pixels[:-height], pixels[-height:, :-width]
+        assert (above < 255).any()
+        assert (beside < 255).any() == ("rows" in words)
+
+    def test_letters_grow_with_the_picture(self):
+        small, large = (
+            explained(Image.new("RGB", (width, 8), "white"), "Title").height - 8
+            for width in (600, 6000)
+        )
+        assert large > 3 * small
+
+    def test_long_words_stay_inside(self):
+        page = np.asarray(explained(self.tiles, "word " * 400))
+        assert page.shape[0] > 2 * self.tiles.height
+        assert (page[:, -2:] == 255).all()
 
 
 class TestSave:

@@ -6,7 +6,6 @@ from PIL import Image
 from l4f_datagen.io.figures import GAP_PX
 from l4f_datagen.models.generator import draw_z
 from l4f_datagen.report.features import (
-    HEAD_PX,
     feature_sheet,
     principal_colours,
     stretch,
@@ -14,10 +13,12 @@ from l4f_datagen.report.features import (
 )
 
 STEP = 128 + GAP_PX
+COLUMNS = 4
 
 
-def tile(sheet, row, column):
-    left, top = GAP_PX + column * STEP, HEAD_PX + GAP_PX + row * STEP
+def tile(sheet, row, column, rows=2):
+    left = sheet.width - COLUMNS * STEP + column * STEP  # words stand above and to the left
+    top = sheet.height - rows * STEP + row * STEP
     return np.asarray(sheet.crop((left, top, left + 128, top + 128)))
 
 
@@ -30,7 +31,7 @@ class TestTrgb:
     def test_every_map_is_stretched_as_the_paper_says(self, make_generator):
         generator = make_generator(16)
         sheet = trgb_sheet(generator, [3, 7], 0.7)
-        assert sheet.size == (4 * STEP + GAP_PX, 2 * STEP + GAP_PX + HEAD_PX)
+        assert sheet.width > COLUMNS * STEP + GAP_PX
         for row, seed in enumerate((3, 7)):
             maps = synthesis(generator, seed, 0.7).rgb_maps
             for column, resolution in enumerate((4, 8, 16), 1):
@@ -42,9 +43,11 @@ class TestTrgb:
     def test_the_first_column_is_the_image_and_psi_counts(self, make_generator):
         generator = make_generator(16)
         image = synthesis(generator, 3, 1.0).image[0].clamp(-1, 1).permute(1, 2, 0).numpy()
-        shown = tile(trgb_sheet(generator, [3], 1.0), 0, 0)[::8, ::8]
+        shown = tile(trgb_sheet(generator, [3], 1.0), 0, 0, rows=1)[::8, ::8]
         assert np.abs(shown.astype(int) - (image + 1) * 127.5).max() <= 0.51
-        assert not np.array_equal(tile(trgb_sheet(generator, [3], 0.2), 0, 0)[::8, ::8], shown)
+        assert not np.array_equal(
+            tile(trgb_sheet(generator, [3], 0.2), 0, 0, rows=1)[::8, ::8], shown
+        )
 
     def test_the_same_seeds_give_the_same_picture(self, make_generator):
         first, second = (trgb_sheet(make_generator(16), [0, 1], 0.7) for _ in range(2))
@@ -84,7 +87,6 @@ class TestPrincipalColours:
 
 def test_features_share_their_colours_between_seeds(make_generator):
     sheet = feature_sheet(make_generator(16), [3, 7], 0.7)
-    assert sheet.size == (4 * STEP + GAP_PX, 2 * STEP + GAP_PX + HEAD_PX)
     for column in (1, 2, 3):
         both = np.concatenate([tile(sheet, row, column).reshape(-1, 3) for row in (0, 1)])
         assert both.min(axis=0).tolist() == [0, 0, 0]
@@ -100,7 +102,8 @@ class TestCommands:
         assert result.exit_code == 0, result.output
         assert result.stdout == f"{out}\n"
         with Image.open(out) as image:
-            assert image.size == (4 * STEP + GAP_PX, 3 * STEP + GAP_PX + HEAD_PX)
+            assert image.width > COLUMNS * STEP + GAP_PX
+            assert image.height > 3 * STEP + GAP_PX
 
     @pytest.mark.parametrize(
         ("flags", "words"),

@@ -188,7 +188,7 @@ def texts(svg):
 def test_threshold_plot_has_a_line_a_psi_and_one_for_all(sweep):
     svg = plot_svg(sweep("psi", "threshold"))
     said = texts(svg)
-    for words in ("all images (6)", "psi 0.5 (3)", "psi 1 (3)", "mIoU", "masks as given"):
+    for words in ("all psi (6 images)", "psi 0.5 (3 images)", "mIoU", "masks as given"):
         assert words in said
     assert plot_svg(sweep("psi", "threshold")) == svg
 

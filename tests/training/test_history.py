@@ -2,6 +2,7 @@ import json
 import math
 
 import pytest
+from PIL import Image
 
 from l4f_datagen.training.history import (
     MAX_ATTEMPTS,
@@ -93,3 +94,14 @@ def test_curves_of_several_attempts(tmp_path):
     write_curves(rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes() == first
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_curves_show_the_scores_of_snapshots_and_which_was_kept(tmp_path):
+    rows = [row(step) for step in range(1, 7)]
+    heights = []
+    for scores, kept in (({}, None), ({3: 0.5, 6: 0.25}, None), ({3: 0.5, 6: 0.25}, 3)):
+        write_curves(rows, tmp_path / "curves.png", scores, kept)
+        with Image.open(tmp_path / "curves.png") as image:
+            heights.append((image.height, image.tobytes()))
+    assert heights[1][0] > heights[0][0]
+    assert heights[2][1] != heights[1][1]

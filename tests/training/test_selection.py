@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from l4f_datagen.training.selection import best_snapshot, hardness, mean_iou, score_snapshots
+from l4f_datagen.training.selection import best_of, hardness, mean_iou, score_snapshots
 
 
 @pytest.fixture
@@ -31,9 +31,10 @@ def test_every_share_is_one_and_repeats(trained):
 def test_scoring_changes_nothing(trained):
     state, context = trained
     before = {name: value.clone() for name, value in state.average.state_dict().items()}
-    step, score = best_snapshot(state, context)
-    assert score.total == max(s.total for s in score_snapshots(state, context).values())
-    assert step in (1, 2, 3)
+    scores = score_snapshots(state, context)
+    assert list(scores) == [1, 2, 3]
+    score = scores[best_of(scores)]
+    assert score.total == max(one.total for one in scores.values())
     assert all(torch.equal(before[name], v) for name, v in state.average.state_dict().items())
     assert "score 0." in str(score)
 
@@ -42,8 +43,9 @@ def test_the_best_snapshot_becomes_the_result(make_generator, make_part, make_tr
     trainer = make_trainer(make_part(steps=6, keep="best", balance="auto"), make_generator())
     network, snapshots = trainer.run(), trainer.state.snapshots
     assert sorted(snapshots) == [3, 6]
-    best = best_snapshot(trainer.state, trainer.context())[0]
-    assert trainer.kept_step == best
+    scores = score_snapshots(trainer.state, trainer.context())
+    best = best_of(scores)
+    assert (trainer.kept_step, trainer.scores) == (best, scores)
     expected = snapshots[best]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
