@@ -233,7 +233,7 @@ def _wanted(known: Set[str], options: TruthOptions, where: str) -> Set[str]:
         return known
     if len(wanted) > 1 and not options.category and not truth:
         listed = ", ".join(repr(category) for category in sorted(known)[:12])
-        remedy = f"choose --pred-category from {listed}, or '*'"
+        remedy = f"choose --category from {listed}, or '*'"
         raise broken(where, f"{len(known)} categories and no choice", remedy)
     return wanted
 

@@ -65,8 +65,9 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
             labels = [(_flat_results(task.fields), _status(task.fields))]
         # Two uploads of one file name are two images; only their addresses tell them apart.
         image_name = checked_name(address, task.where)
-        image = images.setdefault(image_name, ImageShapes(image_name, task.where))
+        image = images.setdefault(str(address), ImageShapes(image_name, task.where))
         for regions, status in labels:
+            _check_one_image(regions, task.where)
             size_hw = _size(regions, task.where)
             image.size_hw = image.size_hw or size_hw
             image.labels.append(Label(_shapes(regions, task.where), status))
@@ -139,6 +140,17 @@ def _path(address: str) -> str:
     if is_cloud:
         return decode_base64(unquote(path), address[:60]).decode("utf-8", "replace")
     return unquote(address) if address.startswith("/data/") else address
+
+
+def _check_one_image(regions: list[dict[str, Any]], where: str) -> None:
+    """Refuse regions on several images (or pages) of one task: nothing says which is which."""
+    drawn = [r for r in regions if isinstance(r.get("value"), dict) and r.get("original_width")]
+    for key in ("to_name", "item_index"):
+        shown = {str(region.get(key)) for region in drawn}
+        if len(shown) > 1:
+            names = ", ".join(sorted(shown)[:4])
+            problem = f"regions on several images of one task ({key} {names})"
+            raise broken(where, problem, "make a task of each image")
 
 
 def _size(regions: list[dict[str, Any]], where: str) -> Size | None:

@@ -33,6 +33,7 @@ from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 # Keys that say that an object has no area; the last ones are of documents, text and video.
 OTHERS = ("point", "line", "location", "frames", "page", "data", "message_id")
 LEGACY_OTHERS = ("point", "line", "geometry", "page", "data")
+NO_AREAS = ("Point", "MultiPoint", "LineString", "MultiLineString")  # of GeoJSON
 # Keys of an object that say nothing of its kind.
 KEYS = {
     *("feature_id", "feature_schema_id", "name", "value", "classifications", "annotation_kind"),
@@ -68,7 +69,7 @@ def _image(row: Record, files: MaskFiles) -> ImageShapes:
         raise broken(where, "`projects` is not an object")
     text = str(row.get("media_attributes")).lower()
     on_map = any(word in text for word in ("epsg", "tile", "tms", "geo"))
-    for data in (projects or {}).values():
+    for key, data in (projects or {}).items():
         project = Record.of(data, where)
         labels = project.items("labels", may_miss=True)
         rework = project.part("project_details").get("workflow_status") == "IN_REWORK"
@@ -78,7 +79,7 @@ def _image(row: Record, files: MaskFiles) -> ImageShapes:
             if status == "plain" and rework:
                 status = "rejected"
             shapes = [] if status == "skipped" else _shapes(label, where, files, on_map)
-            image.labels.append(Label(shapes, status))
+            image.labels.append(Label(shapes, status, str(key)))
     return image
 
 
@@ -177,6 +178,8 @@ def _objects(label: dict[str, Any], where: str, id_key: str, name_key: str) -> I
 def _object_shapes(one: Object, files: MaskFiles, on_map: bool) -> list[Shape]:
     record = one.record
     geometry = record.get("geojson")
+    if isinstance(geometry, dict) and geometry.get("type") == "Feature":
+        geometry = geometry.get("geometry")
     if record.get("polygon") is not None:
         return one.drawn(outline(record.get("polygon")))
     if record.get("composite_mask") is not None:
@@ -193,7 +196,8 @@ def _object_shapes(one: Object, files: MaskFiles, on_map: bool) -> list[Shape]:
         if on_map:
             raise broken(record.where, "an outline in map coordinates", "export image labels")
         return one.drawn(*polygons_of(geometry, record.where, y_up=False))
-    return [one.undrawn(("geojson",) if isinstance(geometry, dict) else OTHERS)]
+    is_line = isinstance(geometry, dict) and geometry.get("type") in NO_AREAS
+    return [one.undrawn(("geojson",) if is_line else OTHERS)]
 
 
 def matches_legacy(bundle: Bundle) -> bool:
@@ -217,14 +221,16 @@ def read_legacy(bundle: Bundle, options: TruthOptions) -> TruthSet:
     references = {str(row.get("Benchmark ID")) for _, row in rows if isinstance(row, dict)}
     tally: Counter[str] = Counter()
     files = MaskFiles(options.masks_dir, options.download)
-    images: dict[str, ImageShapes] = {}
+    images: dict[tuple[str, str], ImageShapes] = {}
     for where, data in rows:
         row = Record.of(data, where)
         shapes = _legacy_shapes(row, files, tally)
         keys = ("External ID", "Global Key", "Labeled Data", "DataRow ID", "ID")
         name = _name(row.many(*keys), where)
         size_hw = _size(row.part("Media Attributes"))
-        image = images.setdefault(name, ImageShapes(name, where, size_hw))
+        # Two data rows of one name are two images.
+        one = name, str(row.get("DataRow ID") or "")
+        image = images.setdefault(one, ImageShapes(name, where, size_hw))
         if shapes is not None:
             image.labels.append(Label(shapes, _legacy_status(row, references)))
     return truth_from_shapes(bundle, "labelbox-legacy", list(images.values()), options, tally)

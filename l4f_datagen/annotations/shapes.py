@@ -28,14 +28,14 @@ from l4f_datagen.io.photo import SUFFIXES
 Kind = Literal["area", "box", "crowd", "other", "unread"]
 Status = Literal["plain", "reference", "rejected", "skipped"]
 
-# Classes that tools and sets reserve: labelme, VOC, KITTI, Cityscapes.
+# Classes that tools and sets reserve (labelme, VOC, KITTI, Cityscapes), see `bare_name`.
 VOID_NAMES = frozenset(
     (
-        *("__ignore__", "ignore", "void", "dontcare", "don't care", "unlabeled"),
-        *("ego vehicle", "out of roi", "rectification border"),
+        *("ignore", "ignored", "ignoreregion", "void", "dontcare", "unlabeled", "unlabelled"),
+        *("egovehicle", "outofroi", "rectificationborder"),
     )
 )
-BACKGROUND_NAMES = frozenset(("background", "_background_", "__background__"))
+BACKGROUND_NAME = "background"
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,14 @@ def unread(categories: tuple[str, ...], where: str, problem: str) -> Shape:
 
 
 class Label(NamedTuple):
-    """What one annotator said of an image; no shapes means that there is no object."""
+    """What one annotator said of an image; no shapes means that there is no object.
+
+    ``project`` is the one that the annotator worked in, where an export holds several.
+    """
 
     shapes: list[Shape]
     status: Status = "plain"
+    project: str = ""
 
 
 @dataclass
@@ -129,12 +133,14 @@ def truth_from_shapes(
     if not annotated:
         held = f"no annotated image among {len(images)}" if images else "no annotated image"
         raise broken(bundle.source, held, "annotate some and export the labels again")
+    rules = _rules(bundle.source, annotated, options, layered)
+    _drop_other_projects(annotated, rules, tally)
+    annotated = [image for image in images if image.labels]
     skip = options.unannotated == "skip"
     truth = TruthSet(bundle.source, format_name, (), tally)
     truth.unannotated = len(images) - len(annotated)
     if skip:
         truth.left_out = tuple(image.name for image in images if not image.labels)
-    rules = _rules(bundle.source, annotated, options, layered)
     truth.wanted = rules.wanted
     if counted:
         _count_unused(annotated, rules, tally)
@@ -165,6 +171,20 @@ def _counting(labels: list[Label], tally: Counter[str]) -> list[Label]:
     return references or kept
 
 
+def _drop_other_projects(
+    images: Sequence[ImageShapes], rules: "Rules", tally: Counter[str]
+) -> None:
+    """Drop the labels of projects that draw other classes alone: they say nothing of the object."""
+    drawn: dict[str, bool] = {}
+    for label in (label for image in images for label in image.labels if label.shapes):
+        found = any(rules.takes(shape) for shape in label.shapes)
+        drawn[label.project] = drawn.get(label.project, False) or found
+    for image in images:
+        kept = [label for label in image.labels if drawn.get(label.project, True)]
+        tally["labels of projects without the category left out"] += len(image.labels) - len(kept)
+        image.labels = kept
+
+
 class Rules(NamedTuple):
     """What is drawn.
 
@@ -193,7 +213,12 @@ class Rules(NamedTuple):
 
 def is_void(name: str, void: frozenset[str]) -> bool:
     """Whether a class is not scored: it was named so, or its name says so."""
-    return name in void or name.strip().lower() in VOID_NAMES
+    return name in void or bare_name(name) in VOID_NAMES
+
+
+def bare_name(name: str) -> str:
+    """Lower-case letters and digits of a class name: ``__ignore__``, ``Don't care``."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _rules(
@@ -216,7 +241,7 @@ def _rules(
         objects = frozenset(
             name
             for name in with_area
-            if not is_void(name, void) and name.strip().lower() not in BACKGROUND_NAMES
+            if not is_void(name, void) and bare_name(name) != BACKGROUND_NAME
         )
         if len(objects) > 1 and not wanted:
             problem = f"{len(objects)} categories and no choice"
@@ -224,7 +249,11 @@ def _rules(
             raise broken(source, problem, remedy)
         wanted = objects
     rules = Rules(wanted, void, drawable, layered)
-    if not any(shape.kind != "other" and rules.takes(shape) for shape in shapes):
+    kinds = {shape.kind for shape in shapes if rules.takes(shape)} - {"other"}
+    if kinds == {"crowd"}:
+        problem = "every object is marked iscrowd, as a crowd that is not scored"
+        raise broken(source, problem, "give --crowd object if these are the objects")
+    if not kinds:
         held = "boxes or points only" if shapes else "no object at all"
         remedy = "draw polygons or masks, or give --boxes fill"
         raise broken(source, f"{held}: an empty truth", remedy)

@@ -18,7 +18,7 @@ from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.io.photo import SUFFIXES, upright_size_hw
 from l4f_datagen.io.plain_yaml import plain_yaml
 
-YOLO_LINE = re.compile(rb"^\s*\d+(?:\s+-?\d*\.?\d+(?:[eE][+-]?\d+)?){4,}\s*$")
+YOLO_LINE = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\d+(?:\s+-?\d*[.,]?\d+(?:[eE][+-]?\d+)?){4,}\s*$")
 YOLO_OTHERS = (
     *("classes.txt", "train.txt", "val.txt", "test.txt"),
     *("readme.txt", "README.txt", "labelmap.txt"),
@@ -32,24 +32,37 @@ class _Images:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        files = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
-        self.files = {composed(PurePosixPath(name).stem): name for name in files}
+        self.by_stem: dict[str, list[str]] = {}
+        for name in bundle.names:
+            if name.lower().endswith(SUFFIXES):
+                self.by_stem.setdefault(composed(PurePosixPath(name).stem), []).append(name)
 
-    def file(self, name: str) -> str | None:
-        """The image file with the stem of a name."""
-        return self.files.get(composed(PurePosixPath(name).stem))
+    def files(self, name: str) -> list[str]:
+        """Image files with the stem of a name; those of its own folder, where there are some."""
+        found = self.by_stem.get(composed(PurePosixPath(name).stem), [])
+        return [file for file in found if _place(file) == _place(name)] or found
 
     def listed(self, name: object, where: str, *labels: Label) -> ImageShapes:
         """One image with its labels."""
         image = ImageShapes(checked_name(name, where), where, None, list(labels))
-        file = self.file(image.name)
-        if file is not None:
-            try:
-                data = self.bundle.read(file)
-                image.size_hw = upright_size_hw(data, self.bundle.subject(file))
-            except InputRefused as error:
-                raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
+        files = self.files(image.name)
+        try:
+            sizes = {
+                upright_size_hw(self.bundle.read(file), self.bundle.subject(file)) for file in files
+            }
+        except InputRefused as error:
+            raise AnnotationRefused(error.subject, error.problem, error.remedy) from error
+        if len(sizes) > 1:
+            problem = f"{len(files)} images of this name differ in size: {', '.join(files[:3])}"
+            raise broken(where, problem, "keep the annotated one")
+        image.size_hw = next(iter(sizes), None)
         return image
+
+
+def _place(name: str) -> list[str]:
+    """Folders of a file but for those that tell images from labels."""
+    kinds = ("images", "labels")
+    return [part for part in PurePosixPath(name).parts[:-1] if part.lower() not in kinds]
 
 
 def _via_records(bundle: Bundle) -> list[tuple[str, Any]] | None:
@@ -78,7 +91,7 @@ def read_via(bundle: Bundle, options: TruthOptions) -> TruthSet:
     if found is None:
         raise broken(bundle.source, "no VIA export", "export JSON or CSV from VIA 2")
     files = _Images(bundle)
-    images: dict[str, ImageShapes] = {}
+    images: dict[tuple[str, str], ImageShapes] = {}
     for where, data in found:
         record = Record.of(data, where)
         regions = record.get("regions")
@@ -87,7 +100,8 @@ def read_via(bundle: Bundle, options: TruthOptions) -> TruthSet:
             _via_shape(r) for r in Record({"regions": listed}, where).records("regions", "region")
         ]
         named = checked_name(record.get("filename"), where)
-        image = images[named] = images.get(named) or files.listed(named, where)
+        one = named, str(record.get("size"))  # VIA tells files of one name apart by their bytes
+        image = images[one] = images.get(one) or files.listed(named, where)
         if shapes and image.labels:
             image.labels[0].shapes.extend(shapes)  # a CSV has one row a region
         elif shapes:
@@ -100,7 +114,8 @@ def _via_row(row: dict[str, Any], where: str) -> dict[str, Any]:
     row = {str(key).lstrip("#"): value for key, value in row.items()}
     shape, attributes = (parse_json(row.get(key) or "{}", where) for key in VIA_COLUMNS[1:])
     region = {"shape_attributes": shape, "region_attributes": attributes}
-    return {"filename": row.get("filename"), "regions": [region] if shape else []}
+    regions = [region] if shape else []
+    return {"filename": row.get("filename"), "size": row.get("file_size"), "regions": regions}
 
 
 def _via_shape(region: Record) -> Shape:
@@ -168,7 +183,9 @@ def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
             for n, line in enumerate(lines, 1)
             if line.strip()
         ]
-        images.append(files.listed(files.file(label) or label, where, Label(shapes)))
+        image = files.listed(label, where, Label(shapes))
+        image.name = next(iter(files.files(label)), image.name)
+        images.append(image)
     return truth_from_shapes(bundle, "yolo", images, options, Counter())
 
 
@@ -184,6 +201,9 @@ def _yolo_names(bundle: Bundle) -> dict[int, str]:
             except ValueError as error:
                 raise broken(bundle.subject(name), str(error), "write it again") from error
             listed = data.get("names") if isinstance(data, dict) else None
+            if isinstance(data, dict) and data.get("kpt_shape"):
+                problem = "a data set of key points (kpt_shape)"
+                raise broken(bundle.subject(name), problem, "export outlines")
             if isinstance(listed, list):
                 return {number: str(one) for number, one in enumerate(listed)}
             if isinstance(listed, dict):

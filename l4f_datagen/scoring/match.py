@@ -1,6 +1,7 @@
 """Match: truth and prediction, paired by name and loaded one pair at a time."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -55,6 +56,27 @@ class Prediction(Protocol):
         """Say what was skipped, clipped or cut so far."""
 
 
+OWN_FLAGS = {
+    "--category": "--pred-category",
+    "--mask-value": "--pred-mask-value",
+    ", and --ignore-value for void levels": "",
+    ", or give --boxes fill": "",
+}
+"""What a remedy says of the truth -> what a prediction has of it."""
+
+
+@contextmanager
+def _own_flags() -> Iterator[None]:
+    """Name the flags of the prediction where one is refused."""
+    try:
+        yield
+    except AnnotationRefused as error:
+        remedy = error.remedy
+        for flag, own in OWN_FLAGS.items():
+            remedy = remedy.replace(flag, own)
+        raise AnnotationRefused(error.subject, error.problem, remedy) from error
+
+
 class FolderPrediction:
     """Masks on disk and, where they lie beside them, soft alphas and images.
 
@@ -91,14 +113,15 @@ class FolderPrediction:
                 alphas = load_annotations(alpha_folder, mask_value="soft")
             images_dir = images_dir or folder / "images"
             folder = folder / "masks"
-        self.masks = load_annotations(
-            folder,
-            category=category,
-            mask_value=mask_value,
-            exact_white=exact_white,
-            unannotated="empty",
-            ids=ids,
-        )
+        with _own_flags():
+            self.masks = load_annotations(
+                folder,
+                category=category,
+                mask_value=mask_value,
+                exact_white=exact_white,
+                unannotated="empty",
+                ids=ids,
+            )
         self.source, self.format = str(path), self.masks.format
         self.names: Sequence[str] = [item.name for item in self.masks]
         self._alphas = {item.stem: item for item in alphas} if alphas is not None else {}
@@ -112,7 +135,8 @@ class FolderPrediction:
             AnnotationRefused: a broken file, or an alpha of another size than its mask.
         """
         item = self.masks[place]
-        decoded = item.load(size_hw)
+        with _own_flags():
+            decoded = item.load(size_hw)
         soft = self._alphas.get(item.stem)
         alpha = soft.load().alpha if soft is not None else decoded.alpha
         if alpha is not None and alpha.shape != decoded.mask.shape:

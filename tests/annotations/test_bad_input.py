@@ -65,9 +65,9 @@ EXPORTS = {
     "two points": (
         "t.ndjson", labelbox([[1, 1], [5, 5], [1, 1]]),
         "object f0: a polygon of 2 distinct points"),
-    "all ignored": (
+    "all crowds": (
         "t.json", coco(segmentation=rle_of_all(), iscrowd=1),
-        "t.json a.png: every pixel is marked ignore; remove the image"),
+        "t.json: every object is marked iscrowd, as a crowd that is not scored"),
     "RLE of another size": (
         "t.json", coco(segmentation={"size": [9, 9], "counts": [0, 81]}),
         "annotation id 7: an RLE of 9 x 9 pixels on an image of 24 x 24"),

@@ -249,6 +249,81 @@ def test_uploads_of_one_name_are_two_images(saved):
     np.testing.assert_array_equal(truth[1].load().mask, RIGHT)
 
 
+VIA_POLYGON = {
+    "shape_attributes": {
+        "name": "polygon",
+        "all_points_x": [x for x, _ in FAR_RING],
+        "all_points_y": [y for _, y in FAR_RING],
+    },
+    "region_attributes": {"label": "car"},
+}
+
+
+def same_named():
+    """Exports with two images of one name, one with the square left and one with it right."""
+    first, second = (
+        {"filename": "a.jpg", "size": size, "regions": [region]}
+        for size, region in ((1, VIA["a.jpg1"]["regions"][0]), (2, VIA_POLYGON))
+    )
+    rows = [legacy(RING, **{"DataRow ID": "1"}), legacy(FAR_RING, ID="2", **{"DataRow ID": "2"})]
+    return {
+        "labelbox legacy": ("t.json", rows),
+        "labelbox": ("t.ndjson", labelbox(*[("a.jpg", [labelbox_label(r)]) for r in BOTH_RINGS])),
+        "label studio": (
+            "t.json",
+            [task(region(r), image=f"https://h/image?id={n}") for n, r in enumerate(BOTH_RINGS)],
+        ),
+        "via": ("t.json", {"a.jpg1": first, "a.jpg2": second}),
+        "createml": ("t.json", CREATEML + CREATEML),
+        "coco": ("t.json", coco(RING, names=("a.jpg", "a.jpg"))),
+    }
+
+
+BOTH_RINGS = (RING, FAR_RING)
+
+
+@pytest.mark.parametrize(
+    "case", ["labelbox legacy", "labelbox", "label studio", "via", "createml", "coco"]
+)
+def test_two_images_of_one_name_are_never_one_with_two_annotators(iou, case):
+    name, export = same_named()[case]
+    options = {"boxes": "fill"} if case == "createml" else {"unannotated": "empty"}
+    with pytest.raises(AnnotationRefused, match="both mean stem"):
+        iou(name, export, {"a.png": SQUARE, "image.png": SQUARE}, **options)
+
+
+def test_regions_on_several_images_of_one_task_are_refused(iou):
+    two = [{**region(), "to_name": "left"}, {**region(FAR_RING), "to_name": "right"}]
+    with pytest.raises(AnnotationRefused, match=r"several images of one task .*left, right"):
+        iou("t.json", [task(*two)], {"a.png": SQUARE})
+
+
+def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
+    large = np.zeros((2 * H, 2 * W), bool)
+    images = {"images/val/a.png": SQUARE, "images/train/a.png": large}
+    root = saved(truth={"labels/val/a.txt": YOLO, **images}, pred={"a.png": SQUARE})
+    assert score(root / "truth", root / "pred").scores.miou == 1.0
+    (root / "truth" / "labels" / "val" / "a.txt").rename(root / "truth" / "labels" / "a.txt")
+    with pytest.raises(AnnotationRefused, match="2 images of this name differ in size"):
+        score(root / "truth", root / "pred")
+
+
+def test_a_project_with_other_classes_has_no_vote(saved):
+    """One image in two projects, one of cars and one of roads."""
+    rows = [json.loads(labelbox((f"{n}.jpg", [labelbox_label()]))) for n in "ab"]
+    for row in rows:
+        row["projects"]["roads"] = {"labels": [labelbox_label(FAR_RING, name="road")]}
+    del rows[1]["projects"]["p"]
+    root = saved(
+        truth={"t.ndjson": "\n".join(map(json.dumps, rows))},
+        pred={"a.png": SQUARE, "b.png": SQUARE},
+    )
+    truth = load_annotations(root / "truth" / "t.ndjson", category="car")
+    assert score(truth, root / "pred").scores.miou == 1.0
+    assert truth.left_out == ("b.jpg",)
+    assert "2 labels of projects without the category left out" in truth.notes()
+
+
 def labelme(*shapes):
     return {"imagePath": "a.jpg", "imageHeight": H, "imageWidth": W, "imageData": None,
             "shapes": [{"label": name, "points": ring, "shape_type": "polygon"}
@@ -263,6 +338,21 @@ def test_void_classes_are_not_scored(iou):
     options = {"category": "person", "ignore_category": "smoke"}
     assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, **options) == 1.0
     assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="person") == 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["Ignore", "VOID", "__void__", "_ignored_", "DontCare", "don\u2019t care", "out_of_roi"]
+)
+def test_void_classes_by_their_usual_spellings(iou, name):
+    export = labelme(("person", RING), (name, FAR_RING))
+    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}) == 1.0
+
+
+def test_objects_that_are_all_crowds_are_refused_with_what_reads_them(iou):
+    export = coco(annotations=[rle(SQUARE, id=1, iscrowd=1)])
+    with pytest.raises(AnnotationRefused, match=r"marked iscrowd.*--crowd object"):
+        iou("t.json", export, {"a.png": SQUARE})
+    assert iou("t.json", export, {"a.png": SQUARE}, crowd="object") == 1.0
 
 
 def test_hashes_in_names_are_no_numbers(saved):
@@ -304,6 +394,13 @@ def test_geojson_and_closed_vectors_are_outlines(iou):
     geometry = {"type": "Polygon", "coordinates": [[*RING, RING[0]]]}
     label["annotations"]["objects"] = [{"feature_id": "f", "name": "car", "geojson": geometry}]
     assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
+    feature = {"type": "Feature", "geometry": geometry, "properties": {}}
+    label["annotations"]["objects"][0]["geojson"] = feature
+    assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
+    several = {"type": "GeometryCollection", "geometries": [geometry]}
+    label["annotations"]["objects"][0]["geojson"] = several
+    with pytest.raises(AnnotationRefused, match="an object of kind 'geojson'"):
+        iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE})
     vertices = [{"id": str(n), "x": x, "y": y} for n, (x, y) in enumerate(percent(RING))]
     vector = region(None, kind="vectorlabels", vertices=vertices, closed=True)
     assert iou("t.json", [task(vector)], {"a.png": SQUARE}) == 1.0
@@ -517,6 +614,14 @@ FORMATS = {
         {"category": "car"},
     ),
     "yolo without images": ({"a.txt": YOLO}, {}),
+    "yolo with byte order marks": (
+        {
+            "labels/a.txt": f"\ufeff{YOLO}\r\n",
+            "images/a.png": PHOTO,
+            "classes.txt": "\ufeffcar\r\n",
+        },
+        {"category": "car"},
+    ),
     "cityscapes": ({"a_gtFine_polygons.json": CITYSCAPES}, {"category": "car"}),
     "createml": ({"t.json": CREATEML}, {"boxes": "fill"}),
     "labelme-xml": ({"a.xml": LABELME_XML}, {}),
@@ -550,6 +655,19 @@ def test_coco_results_are_predictions_named_by_the_truth(saved):
     assert any("1 detections with a score of at most 0.5" in note for note in report.notes)
     report = score(root / "truth" / "t.json", root / "pred" / "r.json", pred_mask_value=">0.3")
     assert report.scores.foreground.iou == pytest.approx(2 / 3)
+
+
+def test_a_refused_prediction_names_its_own_flags(saved):
+    ids = np.where(SQUARE, 100, np.where(RIGHT, 300, 0)).astype(np.uint16)
+    root = saved(
+        truth={"a.png": SQUARE},
+        pred={"a.png": ids},
+        two={"a.json": labelme(("car", RING), ("road", FAR_RING))},
+    )
+    with pytest.raises(AnnotationRefused, match=r"choose --pred-mask-value, .*'>0'$"):
+        score(root / "truth", root / "pred")
+    with pytest.raises(AnnotationRefused, match="choose --pred-category from 'car', 'road'"):
+        score(root / "truth", root / "two")
 
 
 def test_average_precision_of_hard_masks_is_refused(saved):

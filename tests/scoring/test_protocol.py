@@ -153,7 +153,7 @@ def test_soft_predictions_need_a_threshold_and_give_mae(tmp_path):
     truth = np.repeat(rows[:, None] > 229, 40, axis=1)
     pred_folder = save(tmp_path / "p", {"a": soft})
     truth_folder = save(tmp_path / "t", {"a": truth})
-    with pytest.raises(AnnotationRefused, match=r"40 grey levels .* choose --mask-value"):
+    with pytest.raises(AnnotationRefused, match=r"40 grey levels .* choose --pred-mask-value"):
         score(truth_folder, pred_folder)
     report = score(truth_folder, pred_folder, pred_mask_value=">0.9")
     assert report.scores.miou == 1.0
