@@ -12,8 +12,19 @@ from pathlib import Path
 from l4f_datagen import load_recipe, make_dataset, open_generator, show_logs, train_alpha
 
 
-def label(generator: str, out: Path, n: int, steps: int | None, device: str = "auto") -> None:
-    """Train an alpha network into ``out/alpha`` and make ``n`` samples in ``out/dataset``."""
+def label(
+    generator: str,
+    out: Path,
+    n: int,
+    steps: int | None,
+    device: str = "auto",
+    *,
+    accept: bool = False,
+) -> None:
+    """Train an alpha network into ``out/alpha`` and make ``n`` samples in ``out/dataset``.
+
+    An unusable network is an error unless ``accept`` is set.
+    """
     checkpoint = open_generator(generator)
     side = checkpoint.spec.resolution
     print(f"{checkpoint.path.name}: {checkpoint.format}, {side} x {side} px")
@@ -24,7 +35,8 @@ def label(generator: str, out: Path, n: int, steps: int | None, device: str = "a
     print(f"the alpha network is {trained.verdict}")
 
     recipe = load_recipe(generator=checkpoint.path, alpha=trained.path, formats=["png", "hf"])
-    manifest = make_dataset(recipe, out / "dataset", n, device=device)
+    options = {"device": device, "accept_doubtful_alpha": accept}
+    manifest = make_dataset(recipe, out / "dataset", n, **options)
     print(f"{manifest['counts']['accepted']} samples, look at {out / 'dataset' / 'report.html'}")
 
 
@@ -35,6 +47,8 @@ if __name__ == "__main__":
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--steps", type=int, help="length of the training; default the recipe's")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--accept-doubtful-alpha", action="store_true")
     given = parser.parse_args()
     show_logs()
-    label(given.generator, given.out, given.n, given.steps, given.device)
+    accept = given.accept_doubtful_alpha
+    label(given.generator, given.out, given.n, given.steps, given.device, accept=accept)

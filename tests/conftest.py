@@ -26,6 +26,9 @@ FULL_DISK = Path("/dev/full")
 WIDTHS = {4: 6, 8: 5, 16: 4, 32: 3}
 """A different width at every resolution: mixed-up channels cannot pass unseen."""
 
+DECIDED = 10.0
+"""Times an untrained network's last layer: mattes are no longer grey, masks at 0.5 are the same."""
+
 
 @pytest.fixture(autouse=True)
 def usual_level():
@@ -152,6 +155,8 @@ def tiny_weights(tmp_path, generator_file, make_alpha):
     files = {"generator": generator_file, "alpha": tmp_path / "a.safetensors"}
     opened = open_generator(generator_file)
     alpha = make_alpha(opened.build())
+    for value in (alpha.out.weight, alpha.out.bias):
+        value.data *= DECIDED
     save_alpha(files["alpha"], alpha, generator_fingerprint=opened.fingerprint)
     return {part: {"weights": str(path)} for part, path in files.items()}
 

@@ -124,7 +124,7 @@ def open_rerendered(
         L4FError: from weights or keys, in words.
     """
     key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
-    networks = obtain_networks(recipe, device, offline=offline)
+    networks = obtain_networks(recipe, device, offline=offline, doubts="warn")
     check_rendered_alike(key_file, recipe, networks.checkpoint)
     renderer = networks.renderer
     renderer = replace(renderer, background=None, probes={})  # not used here

@@ -74,7 +74,7 @@ LABELS = (
     click.option(
         "--accept-doubtful-alpha",
         is_flag=True,
-        help="Label with an alpha network that was judged unusable, too.",
+        help="Label with an alpha network that is judged unusable, too.",
     ),
 )
 OUTPUT = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.pipeline.config import MakeConfig
+from l4f_datagen.pipeline.doubts import Doubts
 from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.make import make_dataset as run_make
 from l4f_datagen.pipeline.networks import obtain_networks
@@ -22,6 +23,7 @@ def samples(
     *,
     device: str = "auto",
     offline: bool = False,
+    accept_doubtful_alpha: bool = False,
 ) -> Iterator[Sample]:
     """Render samples of a recipe, accepted and rejected ones, in the order of the plan.
 
@@ -35,13 +37,15 @@ def samples(
         psi: truncations, in turn; None: those of the recipe.
         device: "auto", "cpu", "cuda", ...
         offline: fetch nothing.
+        accept_doubtful_alpha: render with an alpha network that is judged unusable, too.
 
     Returns:
         ``Sample``: image uint8 ``h w 3``, alpha float32 ``h w`` in [0, 1], mask bool ``h w``,
         scores, and the reason why a filter rejects it (None: accepted).
 
     Raises:
-        L4FError: seeds or psi that make no plan, or from weights, in words.
+        L4FError: seeds or psi that make no plan, an unusable alpha network, or from weights, in
+            words.
     """
     changes: dict[str, object] = {}
     if psi is not None:
@@ -52,7 +56,8 @@ def samples(
     data = _resolved(recipe).model_dump(mode="json")
     changed = check_recipe(data | {"sampling": data["sampling"] | changes}, "samples")
     plan = sweep_of(changed.sampling)
-    renderer = obtain_networks(changed, device, offline=offline).renderer
+    doubts: Doubts = "warn" if accept_doubtful_alpha else "refuse"
+    renderer = obtain_networks(changed, device, offline=offline, doubts=doubts).renderer
     return chain.from_iterable(
         block
         for shard in range(plan.num_shards)

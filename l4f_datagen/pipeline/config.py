@@ -35,7 +35,7 @@ class MakeConfig:
         share: make only these shards; other jobs and ``merge`` make the rest.
         overwrite: throw away what the folder holds.
         offline: fetch nothing.
-        accept_doubtful_alpha: label with an alpha network that was judged unusable, too.
+        accept_doubtful_alpha: label with an alpha network that is judged unusable, too.
 
     Raises:
         UsageError: ``out`` lies in the recipe's folder of backgrounds.
@@ -53,7 +53,7 @@ class MakeConfig:
     share: Share | None = None
     overwrite: bool = False
     offline: bool = False
-    accept_doubtful_alpha: bool = True
+    accept_doubtful_alpha: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a folder that would change what the recipe reads."""

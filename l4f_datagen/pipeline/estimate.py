@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.ownership import refuse_shared_overwrite
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig
+from l4f_datagen.pipeline.doubts import Doubts, settle_doubts
 from l4f_datagen.pipeline.local_engine import render_threads
-from l4f_datagen.pipeline.networks import fitting_alpha, obtain_generator
+from l4f_datagen.pipeline.networks import fitting_checkpoint, obtain_generator
 from l4f_datagen.recipe.catalogue import WEIGHTS
 from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.rendering.plan import sweep_of
@@ -91,14 +93,19 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
     pixels = (right - left) * (bottom - top) * number
     plan["generator"]["resolution"] = side
     plan["disk_bytes"] = round(sum(BYTES_A_PIXEL[n] for n in recipe.output.formats) * pixels)
+    renderer = renderer_of(recipe, generator, None, labelled=True)
     if recipe.alpha.weights is None:
-        renderer = renderer_of(recipe, generator, None, labelled=True)
-        cached = cached_training(recipe.alpha, checkpoint, recipe.generator.crop) / RESULT
-        if not cached.exists():
-            plan["alpha"]["training_steps"] = recipe.alpha.training.steps
+        path = cached_training(recipe.alpha, checkpoint, recipe.generator.crop) / RESULT
     else:
-        alpha_path = local_weights(recipe.alpha.weights, "alpha")
-        renderer = renderer_of(recipe, generator, fitting_alpha(alpha_path, checkpoint))
+        path = local_weights(recipe.alpha.weights, "alpha")
+    if recipe.alpha.weights is None and not path.exists():
+        plan["alpha"]["training_steps"] = recipe.alpha.training.steps
+    else:
+        opened = fitting_checkpoint(path, checkpoint)
+        alpha = opened.build().to(device)
+        doubts: Doubts = "warn" if config.accept_doubtful_alpha else "refuse"
+        settle_doubts(recipe, opened, alpha, generator, doubts=doubts)
+        renderer = replace(renderer, alpha=alpha)
     logger.info("measuring the speed")
     draws = renderer.pieces(next(sweep.shard(0)))[0]
     renderer.render(draws[:1])  # the first call also pays for kernels that are chosen once

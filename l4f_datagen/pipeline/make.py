@@ -12,6 +12,7 @@ from l4f_datagen.dataset.ownership import Asked, JobRecord, refuse_shared_overwr
 from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
+from l4f_datagen.pipeline.doubts import Doubts
 from l4f_datagen.pipeline.local_engine import local_engine
 from l4f_datagen.pipeline.networks import obtain_networks
 from l4f_datagen.pipeline.provenance import dataset_facts, provenance
@@ -40,9 +41,8 @@ def make_dataset(job: MakeConfig) -> dict[str, Any]:
     quota = Quota(job.number, job.count, sweep_of(recipe.sampling), job.share)
     backgrounds = backgrounds_of(recipe.output)
     first, *_ = choose_devices(job.devices or (job.device,))
-    networks = obtain_networks(
-        recipe, str(first), offline=job.offline, accept_doubtful=job.accept_doubtful_alpha
-    )
+    doubts: Doubts = "warn" if job.accept_doubtful_alpha else "refuse"
+    networks = obtain_networks(recipe, str(first), offline=job.offline, doubts=doubts)
     renderer = networks.renderer
     origin = provenance(recipe, networks, backgrounds)
     made = 0

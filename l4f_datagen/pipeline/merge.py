@@ -92,7 +92,13 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
     if missing:
         logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
     job = MakeConfig(
-        recipe, config.out, asked.number, asked.count, device=config.device, offline=config.offline
+        recipe,
+        config.out,
+        asked.number,
+        asked.count,
+        device=config.device,
+        offline=config.offline,
+        accept_doubtful_alpha=True,  # or its jobs would have refused it
     )
     return make_dataset(job)
 

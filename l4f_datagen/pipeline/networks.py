@@ -15,24 +15,21 @@ from l4f_datagen.checkpoints.open import (
     open_alpha,
     open_generator,
 )
-from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
+from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.generator import Generator
+from l4f_datagen.pipeline.doubts import Doubts, settle_doubts
 from l4f_datagen.recipe import GeneratorPart, Recipe
 from l4f_datagen.recipe.domains import local_weights, weights_path
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.training.history import read_history
 from l4f_datagen.training.identity import cached_training
 from l4f_datagen.training.run import RESULT, train_alpha
-from l4f_datagen.training.verdict import Verdict, judge_alpha, read_verdict
 
 logger = logging.getLogger(__name__)
 
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
-JUDGED_PIXELS = 256
-"""Largest image for which a CPU judges an alpha network whose file holds no verdict: its 32 samples
-take seconds up to here, and minutes at 1024 px."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class Networks:
         alpha_labels: what hand-made labels did to it, see `label_facts`.
         alpha_run: folder of its training, where it was trained for this recipe.
         alpha_course: what that folder says, see `training.history.read_history`.
-        verdict: whether the alpha network is good enough to label with; None: not judged.
     """
 
     checkpoint: GeneratorCheckpoint
@@ -55,7 +51,6 @@ class Networks:
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
     alpha_run: Path | None = None
     alpha_course: Mapping[str, Any] | None = None
-    verdict: Verdict | None = None
 
     @property
     def generator(self) -> Generator:
@@ -181,7 +176,7 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
 
 
 def obtain_networks(
-    recipe: Recipe, device: str, *, offline: bool = False, accept_doubtful: bool = True
+    recipe: Recipe, device: str, *, offline: bool = False, doubts: Doubts = "refuse"
 ) -> Networks:
     """Open, fetch or train everything a recipe needs.
 
@@ -189,7 +184,7 @@ def obtain_networks(
         recipe: resolved.
         device: "auto", "cpu", "cuda", "cuda:0", "mps".
         offline: fetch nothing.
-        accept_doubtful: label with an alpha network that was judged unusable, too.
+        doubts: what an unusable alpha network costs, see `settle_doubts`.
 
     Raises:
         L4FError: see `obtain_generator` and `obtain_alpha`; or an unusable alpha network.
@@ -202,16 +197,8 @@ def obtain_networks(
     opened, fresh = obtain_alpha(recipe, checkpoint, generator, offline=offline)
     alpha = opened.build().to(generator.w_avg.device)
     facts = opened.native.training if opened.native else {}
-    verdict = read_verdict(facts) or _judge_now(recipe, alpha, generator)
+    settle_doubts(recipe, opened, alpha, generator, doubts=doubts, said=fresh)
     run = None if recipe.alpha.weights else opened.path.parent
-    # Only a stored verdict refuses: of files of other programs little is known.
-    if verdict and verdict.grade == "unusable" and facts.get("verdict") and not accept_doubtful:
-        refusal = CheckpointRefused if run is None else L4FError
-        problem = f"the alpha network is unusable: {verdict.why}"
-        remedy = f"{verdict.remedy}; --accept-doubtful-alpha labels with it anyway"
-        raise refusal(str(opened.path), problem, remedy)
-    if verdict is not None and verdict.grade != "good" and not fresh:  # the training has said it
-        logger.warning(f"the alpha network is {verdict}")
     return Networks(
         checkpoint,
         replace(renderer, alpha=alpha),
@@ -219,17 +206,7 @@ def obtain_networks(
         label_facts(opened),
         run,
         None if run is None else read_history(run, facts),
-        verdict,
     )
-
-
-def _judge_now(recipe: Recipe, alpha: AlphaNetwork, generator: Generator) -> Verdict | None:
-    """Judge an alpha network whose file holds no verdict, where that takes seconds."""
-    on_cpu = generator.w_avg.device.type == "cpu"
-    shipped = (recipe.alpha.weights or "").startswith("builtin:")
-    if shipped or (on_cpu and generator.spec.resolution > JUDGED_PIXELS):
-        return None
-    return judge_alpha(alpha, generator, threshold=recipe.output.mask_threshold)
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:

@@ -75,7 +75,8 @@ def make_shard_of(task: ShardTask, shard: int, wanted: int | None) -> None:
 def _open_renderer(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
     """Open the networks once per worker process, which Ray keeps for the next shards."""
     recipe = check_recipe(json.loads(recipe_json), "recipe")
-    networks = obtain_networks(recipe, device, offline=offline)
+    # The driver has settled what it thinks of the alpha network.
+    networks = obtain_networks(recipe, device, offline=offline, doubts="ignore")
     return recipe, networks.renderer
 
 

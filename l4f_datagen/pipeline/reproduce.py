@@ -68,7 +68,8 @@ def make_again(
         raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
     recipe = _recipe(origin, named or {}, os.fspath(folder))
     backgrounds = backgrounds_of(recipe.output)
-    networks = obtain_networks(recipe, device or origin["device"], offline=offline)
+    device = device or str(origin["device"])
+    networks = obtain_networks(recipe, device, offline=offline, doubts="ignore")
     if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
         problem = "was made with other weights, latents or backgrounds than these"
         remedy = "name its own ones with --generator, --alpha and --latents"

@@ -17,7 +17,7 @@ Grade = Literal["good", "doubtful", "unusable"]
 
 EVAL_SEED = 13
 """Other samples than those that the snapshot was chosen on."""
-EVAL_BATCHES, EVAL_BATCH = 4, 8
+EVAL_SAMPLES, EVAL_BATCH = 32, 8
 DOUBTFUL_INDECISION, UNUSABLE_INDECISION = 0.5, 0.75
 """The shipped networks have 0.11 (toy cars) and 0.32 (toy fish, thin shapes, mostly edge); one that
 was grey everywhere, and labelled nothing, had 0.84."""
@@ -80,19 +80,23 @@ def judge_alpha(
     *,
     psi: float = 1.0,
     threshold: float = 0.5,
+    samples: int = EVAL_SAMPLES,
+    batch: int = EVAL_BATCH,
 ) -> Verdict:
-    """Look at an alpha network's mattes of 32 samples that no training has seen.
+    """Look at an alpha network's mattes of samples that no training has seen.
 
     Args:
         network: on the generator's device.
         generator: frozen.
         psi: truncation of the samples.
         threshold: mask = alpha > threshold.
+        samples: how many, a multiple of ``batch``.
+        batch: rendered at once.
     """
     stream = np.random.RandomState(EVAL_SEED)
     alphas: list[Tensor] = []
-    for _ in range(EVAL_BATCHES):
-        draws = draw_latents(EVAL_BATCH, generator, stream)
+    for _ in range(samples // batch):
+        draws = draw_latents(batch, generator, stream)
         noise = generator.noise("random", [np.random.RandomState(k) for k in draws.fg_seeds])
         ws = generator.truncate(generator.mapping(draws.z), psi)
         alphas.append(network(generator.synthesis(ws, noise).features))
@@ -128,27 +132,27 @@ def verdict_of(*, uncertainty: float, coverage: float, empty: float, full: float
         DOUBTFUL_INDECISION,
         UNUSABLE_INDECISION,
         f"the mattes are grey (uncertainty {uncertainty:.3f}, mean alpha {coverage:.2f})",
-        "train longer (--steps), or raise alpha.training.binarization_weight",
+        "train longer (alpha.training.steps), or raise alpha.training.binarization_weight",
     )
     check(
         empty,
         DOUBTFUL_MISSED,
         UNUSABLE_MISSED,
         f"{100 * empty:.0f} % of the masks are empty",
-        "train longer (--steps), or with another --seed",
+        "train longer (alpha.training.steps), or with another alpha.training.seed",
     )
     check(
         full,
         DOUBTFUL_MISSED,
         UNUSABLE_MISSED,
         f"{100 * full:.0f} % of the masks fill the image",
-        "train with another --seed, or look whether alpha.background shows backgrounds",
+        "train with another alpha.training.seed, or look whether alpha.background shows any",
     )
     if not findings:
         why = f"masks cover {100 * coverage:.0f} % on average, uncertainty {uncertainty:.3f}"
         return Verdict("good", why, "", uncertainty, coverage, empty, full)
     grade: Grade = "unusable" if any(found[0] == "unusable" for found in findings) else "doubtful"
     why = ", ".join(found[1] for found in findings)
-    remedy = "; ".join(dict.fromkeys(found[2] for found in findings))
+    remedy = next(found[2] for found in findings if found[0] == grade)
     remedy += "; look at the preview sheets"
     return Verdict(grade, why, remedy, uncertainty, coverage, empty, full)

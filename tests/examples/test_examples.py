@@ -15,7 +15,8 @@ def example(name):
 
 
 def test_label_with_your_generator(generator_file, tmp_path, capsys):
-    example("label_with_your_generator")["label"](str(generator_file), tmp_path, 3, 2, "cpu")
+    label = example("label_with_your_generator")["label"]
+    label(str(generator_file), tmp_path, 3, 2, "cpu", accept=True)  # of two steps
     printed = capsys.readouterr().out
     assert "g.safetensors: l4f-datagen, 16 x 16 px" in printed
     assert "3 samples, look at" in printed

@@ -15,13 +15,11 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
-from l4f_datagen.checkpoints.native import save_alpha, save_generator
-from l4f_datagen.checkpoints.open import open_alpha
+from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.training.verdict import verdict_of
 
 
 def digest(folder):
@@ -125,31 +123,14 @@ def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch, c
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
     recipe_data["alpha"] = {"training": training}
     recipe_data["filters"]["coverage"] = None
-    job = MakeConfig(check_recipe(recipe_data, "test"), tmp_path / "one", 3)
-    make_dataset(job)
+    recipe, two_steps = check_recipe(recipe_data, "test"), {"accept_doubtful_alpha": True}
+    make_dataset(MakeConfig(recipe, tmp_path / "one", 3, **two_steps))
     assert any("training one on cpu" in line for line in caplog.messages)
     assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
     caplog.clear()
-    make_dataset(MakeConfig(job.recipe, tmp_path / "two", 3))
+    make_dataset(MakeConfig(recipe, tmp_path / "two", 3, **two_steps))
     assert not any("training one" in line for line in caplog.messages)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-
-
-def test_an_alpha_network_that_was_judged_unusable_is_refused(recipe_data, tmp_path):
-    opened = open_alpha(recipe_data["alpha"]["weights"])
-    verdict = verdict_of(uncertainty=0.42, coverage=0.5, empty=0.0, full=0.0)
-    save_alpha(
-        tmp_path / "grey.safetensors",
-        opened.build(),
-        generator_fingerprint=opened.generator_fingerprint,
-        training={"verdict": verdict.to_dict()},
-    )
-    recipe_data["alpha"] = {"weights": str(tmp_path / "grey.safetensors")}
-    with pytest.raises(CheckpointRefused, match="alpha network is unusable: the mattes are grey"):
-        make(recipe_data, tmp_path / "out", accept_doubtful_alpha=False)
-    assert not (tmp_path / "out").exists()
-    make(recipe_data, tmp_path / "out", accept_doubtful_alpha=True)
-    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_finished_dataset_leaves_nothing_to_do(recipe_data, tmp_path, caplog):

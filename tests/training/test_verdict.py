@@ -17,7 +17,7 @@ GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
         ({"uncertainty": 0.42, "coverage": 0.45}, "unusable", "the mattes are grey"),
         ({"empty": 0.2}, "doubtful", "20 % of the masks are empty; train longer"),
         ({"empty": 1.0, "coverage": 0.0, "uncertainty": 0.0}, "unusable", "100 % of the masks are"),
-        ({"full": 0.6}, "unusable", "60 % of the masks fill the image; train with another --seed"),
+        ({"full": 0.6}, "unusable", "60 % of the masks fill the image; train with another alpha"),
         ({"full": 0.2, "empty": 0.9}, "unusable", "90 % of the masks are empty, 20 % of the masks"),
         ({"uncertainty": float("nan")}, "unusable", "the mattes are grey"),
     ],
