@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from l4f_datagen.core.masks import alpha_to_mask, border_contact, coverage
+from l4f_datagen.core.masks import alpha_to_mask, border_contacts, coverage
 from l4f_datagen.core.sample import Sample, sample_key
 from l4f_datagen.dataset.manifest import Facts, Marker
 from l4f_datagen.dataset.open import open_dataset
@@ -41,7 +41,7 @@ def make_disc(seed: int, *, size: int = 16, empty: bool = False) -> Sample:
     alpha = np.clip(0.5 - distance * size / 2, 0, 1).astype(np.float32)
     mask = alpha_to_mask(alpha, 0.9)
     image = rng.randint(0, 256, (size, size, 3)).astype(np.uint8)
-    scores = {"border_contact": border_contact(mask), "coverage": coverage(mask)}
+    scores = {"border_contact": float(border_contacts(mask[None])[0]), "coverage": coverage(mask)}
     reason = "border" if seed % 5 == 3 else None
     return Sample(seed + 1, sample_key(1.0, seed), 1.0, seed, image, alpha, mask, scores, reason)
 
@@ -61,6 +61,16 @@ def split_blocks(shard: int) -> Iterator[list[Sample]]:
     """The same blocks, every third disc in the split val."""
     for block in plan_blocks(shard):
         yield [replace(disc, split="train" if disc.seed % 3 else "val") for disc in block]
+
+
+def recorded(shards: list[int], blocks: Blocks = plan_blocks) -> Blocks:
+    """The same blocks; the shards that are rendered are noted."""
+
+    def render(shard: int) -> Iterator[list[Sample]]:
+        shards.append(shard)
+        return blocks(shard)
+
+    return render
 
 
 def take_shards(dataset: Dataset, n: int, blocks: Blocks = plan_blocks) -> list[Marker]:

@@ -5,6 +5,7 @@ Pixels count from the top left. Boxes and polygons use pixel corners: pixel ``(x
 together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 EIGHT_CONNECTED = np.ones((3, 3), np.bool_)
+Mask = NDArray[np.bool_]
 
 
 def alpha_to_mask(alpha: Any, threshold: float) -> Any:
@@ -30,23 +32,9 @@ def alpha_to_mask(alpha: Any, threshold: float) -> Any:
     return alpha > float(threshold)
 
 
-def area_px(mask: NDArray[np.bool_]) -> int:
-    """Count the pixels of the mask."""
-    return int(np.count_nonzero(mask))
-
-
-def coverage(mask: NDArray[np.bool_]) -> float:
+def coverage(mask: Mask) -> float:
     """Share of the image that is mask, in [0, 1]."""
-    return area_px(mask) / mask.size
-
-
-def bbox_xywh(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Smallest box around the mask in px, ``x y width height``; all zeros for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return 0, 0, 0, 0
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+    return int(np.count_nonzero(mask)) / mask.size
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Components:
     largest_share: float
 
 
-def components(mask: NDArray[np.bool_]) -> Components:
+def components(mask: Mask) -> Components:
     """Count the 8-connected parts of a mask and weigh the largest."""
     labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
     if count == 0:
@@ -72,7 +60,7 @@ def components(mask: NDArray[np.bool_]) -> Components:
 
 
 def count_components(
-    masks: NDArray[np.bool_],
+    masks: Mask,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """``components`` of many masks at once, ``n h w``.
 
@@ -93,47 +81,40 @@ def count_components(
     return num_components, largest / np.maximum(total, 1)
 
 
-def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest_component(mask: Mask) -> Mask:
     """Keep the largest 8-connected part, the topmost of equals; an empty mask stays empty."""
     labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
     if count < 2:
         return mask.copy()
-    kept: NDArray[np.bool_] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    kept: Mask = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
     return kept
 
 
-def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_holes(mask: Mask) -> Mask:
     """Fill what the mask encloses: background that reaches the border by no 4-connected way."""
-    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
+    filled: Mask = ndimage.binary_fill_holes(mask)
     return filled
 
 
-def border_contact(mask: NDArray[np.bool_]) -> float:
-    """Share of the image's outermost ring of pixels that is mask, in [0, 1]."""
-    return float(border_contacts(mask[None])[0])
-
-
-def border_contacts(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``border_contact`` of many masks at once: ``n h w`` to ``n``."""
+def border_contacts(masks: Mask) -> NDArray[np.float64]:
+    """Share of each image's outermost ring of pixels that is mask, ``n h w`` to ``n``."""
     ring = np.ones(masks.shape[1:], np.bool_)
     ring[1:-1, 1:-1] = False
     shares: NDArray[np.float64] = np.count_nonzero(masks[:, ring], axis=1) / int(ring.sum())
     return shares
 
 
-def touches_border(mask: NDArray[np.bool_]) -> bool:
-    """Whether any pixel of the mask lies on the image's outermost ring."""
-    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
-
-
-def mask_to_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def mask_to_rle(mask: Mask) -> dict[str, Any]:
     """Encode a mask as COCO's compressed run lengths.
 
     Returns:
         ``{"size": [h, w], "counts": str}``: down the columns, first run background, ready for JSON.
         ``annotations.rle.decode_coco_rle`` reads it.
     """
-    rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return _plain_rle(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
+
+
+def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
@@ -155,7 +136,7 @@ class Ring:
 STEP_X, STEP_Y = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
 
 
-def polygons_xy(mask: NDArray[np.bool_]) -> list[Ring]:
+def polygons_xy(mask: Mask) -> list[Ring]:
     """Outline a mask exactly, along the pixels' edges: every part and every hole.
 
     The areas of the outer rings less those of the holes are ``area_px``. Parts that touch at a
@@ -193,7 +174,7 @@ def polygons_xy(mask: NDArray[np.bool_]) -> list[Ring]:
     return rings
 
 
-def _edges(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _edges(mask: Mask) -> Mask:
     """Where a unit edge of the outline starts, mask to its right: bool ``4 h+1 w+1``."""
     height, width = mask.shape
     inside = np.zeros((height + 2, width + 2), np.bool_)
@@ -214,3 +195,59 @@ def _doubled_area(ring: NDArray[np.int32]) -> int:
     """Twice the signed area, positive when clockwise on the screen."""
     x, y = ring.astype(np.int64).T
     return int(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object.
+
+    Attributes:
+        area_px: pixels of its mask.
+        bbox_xywh: smallest box around it in px.
+        rle: COCO's compressed run lengths of its mask.
+        outlines: its outer rings, exact along the pixels' edges; empty unless asked for.
+        num_holes: holes the outer rings cannot express; 0 unless outlines are asked for.
+    """
+
+    area_px: int
+    bbox_xywh: tuple[int, int, int, int]
+    rle: dict[str, Any]
+    outlines: tuple[Ring, ...] = ()
+    num_holes: int = 0
+
+
+def split_components(mask: Mask) -> list[Mask]:
+    """Return a mask for each 8-connected part, in the order of topmost, then leftmost pixels."""
+    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
+    return [labels == number for number in range(1, count + 1)]
+
+
+def measure_instances(masks: Sequence[Mask], *, outlined: bool) -> list[Instance]:
+    """Measure objects by their masks of one size ``h w``, none of them empty."""
+    if not masks:
+        return []
+    stack = np.stack(masks)
+    # pycocotools takes h w n in Fortran order, which is n w h as C has it: one copy, one call.
+    columns = np.ascontiguousarray(stack.transpose(0, 2, 1)).view(np.uint8)
+    rles = coco_mask.encode(columns.T)
+    # Its own area and toBbox fail from 256 and 64 masks on.
+    areas, boxes = np.count_nonzero(stack, axis=(1, 2)).tolist(), _boxes_xywh(stack).tolist()
+    instances = []
+    for mask, rle, area_px, bbox_xywh in zip(masks, rles, areas, boxes, strict=True):
+        rings = polygons_xy(mask) if outlined else []
+        outer = tuple(ring for ring in rings if not ring.is_hole)
+        holes = len(rings) - len(outer)
+        instances.append(Instance(area_px, tuple(bbox_xywh), _plain_rle(rle), outer, holes))
+    return instances
+
+
+def _boxes_xywh(stack: Mask) -> NDArray[np.int64]:
+    """Boxes ``n 4`` of masks ``n h w``, none of them empty."""
+    first, sides = [], []
+    for across in (1, 2):  # what is left are columns, then rows
+        occupied: Mask = np.asarray(stack.any(axis=across))
+        start = occupied.argmax(axis=1)
+        stop = occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
+        first.append(start)
+        sides.append(stop - start)
+    return np.stack([*first, *sides], axis=1)

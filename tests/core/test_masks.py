@@ -44,28 +44,20 @@ def test_threshold_out_of_range_is_refused(threshold):
 
 
 @PATIENT
-@given(SMALL)
-def test_area_coverage_and_box_agree_with_a_plain_count(mask):
-    inside = [(y, x) for y, x in np.ndindex(mask.shape) if mask[y, x]]
-    assert masks.area_px(mask) == len(inside)
-    assert masks.coverage(mask) == len(inside) / (mask.shape[0] * mask.shape[1])
-    if not inside:
-        assert masks.bbox_xywh(mask) == (0, 0, 0, 0)
-        return
-    x, y, width, height = masks.bbox_xywh(mask)
-    assert (y, x) == (min(y for y, _ in inside), min(x for _, x in inside))
-    assert (y + height, x + width) == (
-        max(y for y, _ in inside) + 1,
-        max(x for _, x in inside) + 1,
-    )
-
-
-@PATIENT
-@given(SMALL)
-def test_box_and_area_agree_with_pycocotools(mask):
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    assert masks.bbox_xywh(mask) == tuple(coco_mask.toBbox(rle))
-    assert masks.area_px(mask) == coco_mask.area(rle)
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)))
+def test_instances_agree_with_a_plain_count_and_with_pycocotools(stack):
+    filled = [mask for mask in stack if mask.any()]
+    found = masks.measure_instances(filled, outlined=False)
+    for mask, instance in zip(filled, found, strict=True):
+        rows, columns = np.nonzero(mask)
+        x, y, width, height = instance.bbox_xywh
+        assert (y, x) == (rows.min(), columns.min())
+        assert (y + height, x + width) == (rows.max() + 1, columns.max() + 1)
+        assert instance.area_px == len(rows) == round(masks.coverage(mask) * mask.size)
+        assert instance.rle == masks.mask_to_rle(mask)
+        assert instance.bbox_xywh == tuple(coco_mask.toBbox(instance.rle))
+        assert instance.area_px == coco_mask.area(instance.rle)
+        assert (instance.outlines, instance.num_holes) == ((), 0)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +104,6 @@ def test_many_masks_at_once_are_as_one_by_one(stack):
     expected = [masks.components(mask) for mask in stack]
     assert num_components.tolist() == [each.num_components for each in expected]
     np.testing.assert_allclose(largest_share, [each.largest_share for each in expected])
-    contacts = [masks.border_contact(mask) for mask in stack]
-    np.testing.assert_allclose(masks.border_contacts(stack), contacts)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +146,7 @@ def test_fill_holes(text, filled):
     ],
 )
 def test_border(text, contact):
-    mask = picture(text)
-    assert masks.border_contact(mask) == pytest.approx(contact)
-    assert masks.touches_border(mask) == (contact > 0)
+    assert masks.border_contacts(np.stack([picture(text)] * 2)) == pytest.approx([contact] * 2)
 
 
 DECODE = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -189,7 +177,7 @@ def fill(rings, shape):
 def test_polygons_are_exact(mask):
     rings = masks.polygons_xy(mask)
     areas = [doubled_area(ring.points_xy) / 2 for ring in rings]
-    assert sum(areas) == masks.area_px(mask)
+    assert sum(areas) == np.count_nonzero(mask)
     assert [ring.is_hole for ring in rings] == [area < 0 for area in areas]
     assert sum(not ring.is_hole for ring in rings) == masks.components(mask).num_components
     np.testing.assert_array_equal(fill([ring.points_xy for ring in rings], mask.shape), mask)

@@ -15,7 +15,8 @@ import l4f_datagen
 from l4f_datagen.core.errors import L4FError
 
 TESTS = Path(__file__).parents[1]
-ENV = {**os.environ, "PYTHONPATH": str(Path(l4f_datagen.__file__).parents[1])}
+PLACES = (Path(l4f_datagen.__file__).parents[1], TESTS)
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))}
 
 
 def run_crashes(*args):
@@ -25,16 +26,22 @@ def run_crashes(*args):
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("how", ["fresh", pytest.param("growing", marks=pytest.mark.slow)])
-def test_killed_before_every_single_change_of_the_folder(tmp_path, how):
-    result = run_crashes(how, tmp_path)
-    assert result["kills"] > 60
-    assert result["bad"] == []
+OTHERS = "imagefolder,webdataset,yolo"
 
 
-def test_killed_at_sixty_random_moments(tmp_path):
-    result = run_crashes("random", tmp_path, 60)
-    assert result["kills"] >= 60
+@pytest.mark.parametrize(
+    ("how", "more", "kills"),
+    [
+        ("fresh", [], 61),  # before every single change of the folder
+        pytest.param("growing", [], 61, marks=pytest.mark.slow),
+        ("random", [60], 60),
+        ("random", [12, OTHERS], 12),
+        pytest.param("fresh", [OTHERS], 100, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed(tmp_path, how, more, kills):
+    result = run_crashes(how, tmp_path, *more)
+    assert result["kills"] >= kills
     assert result["bad"] == []
 
 
@@ -50,10 +57,9 @@ def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
         "        if shard == 2: print('in shard 2', flush=True); time.sleep(60)\n"
         "discs.make_dataset(Path(sys.argv[1]), 20, blocks=blocks)\n"
     )
-    env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}{os.pathsep}{TESTS}"}
     command = [sys.executable, "-c", run, str(tmp_path / "a")]
     with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "in shard 2\n"
         process.send_signal(signal.SIGINT)
@@ -62,12 +68,7 @@ def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
     names = set(discs.files_of(tmp_path / "a"))
     assert not any(".part" in name or "/00002" in name or "-00002" in name for name in names)
     rendered = []
-
-    def recorded(shard):
-        rendered.append(shard)
-        return discs.plan_blocks(shard)
-
-    discs.make_dataset(tmp_path / "a", 20, blocks=recorded)
+    discs.make_dataset(tmp_path / "a", 20, blocks=discs.recorded(rendered))
     discs.make_dataset(tmp_path / "b", 20)
     assert rendered == [2, 3]
     assert discs.files_of(tmp_path / "a") == discs.files_of(tmp_path / "b")
@@ -146,9 +147,8 @@ def test_a_limit_on_file_sizes_is_a_full_disk(discs, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
         "discs.make_dataset(Path(sys.argv[1]), 20)\n"
     )
-    env = {**ENV, "PYTHONPATH": f"{ENV['PYTHONPATH']}{os.pathsep}{TESTS}"}
     command = [sys.executable, "-c", run, str(tmp_path / "a")]
-    process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert "L4FError" in process.stderr.splitlines()[-1]
     assert "no space left on the disk while writing shard 0" in process.stderr.splitlines()[-1]

@@ -14,11 +14,6 @@ from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share
 
 
-def test_a_folder_is_made_with_its_parents(discs, tmp_path):
-    discs.make_dataset(tmp_path / "a/b", 2)
-    assert (tmp_path / "a/b/manifest.json").is_file()
-
-
 def test_a_foreign_folder_is_refused_and_left_alone(discs, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
@@ -109,13 +104,8 @@ def test_another_run_is_refused_unless_it_overwrites(discs, tmp_path, change, ma
 
 def test_overwriting_renders_again_what_was_finished(discs, tmp_path):
     rendered = []
-
-    def blocks(shard):
-        rendered.append(shard)
-        return discs.plan_blocks(shard)
-
     discs.make_dataset(tmp_path, 9)
-    discs.make_dataset(tmp_path, 9, blocks=blocks, overwrite=True)
+    discs.make_dataset(tmp_path, 9, blocks=discs.recorded(rendered), overwrite=True)
     assert rendered == [0, 1]
 
 
@@ -126,20 +116,19 @@ def test_another_wording_of_the_same_recipe_resumes_and_is_recorded(discs, tmp_p
     assert json.loads((tmp_path / ".l4f/run.json").read_bytes())["recipe"].startswith("n: 9")
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}"])
-def test_a_damaged_record(discs, tmp_path, record):
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        *((data, "its record .l4f/run.json is damaged") for data in (b"", b"{", b"[]", b"{}")),
+        (b'{"schema": 99}', r"has the layout of another version \(99, now 2\)"),
+    ],
+)
+def test_a_damaged_record_or_one_of_another_version(discs, tmp_path, record, words):
     discs.make_dataset(tmp_path, 3)
     (tmp_path / ".l4f/run.json").write_bytes(record)
-    with pytest.raises(UsageError, match=r"its record .l4f/run.json is damaged; .*--overwrite"):
+    with pytest.raises(UsageError, match=f"{words}; .*--overwrite"):
         discs.make_dataset(tmp_path, 3)
     discs.make_dataset(tmp_path, 3, overwrite=True)
-
-
-def test_a_layout_of_another_version(discs, tmp_path):
-    discs.make_dataset(tmp_path, 3)
-    (tmp_path / ".l4f/run.json").write_bytes(b'{"schema": 99}')
-    with pytest.raises(UsageError, match=r"layout of another version \(99, now 2\); .*--overwr"):
-        discs.make_dataset(tmp_path, 3)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

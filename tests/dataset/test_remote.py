@@ -54,14 +54,6 @@ def files(discs, folder):
     return {name: data for name, data in discs.files_of(folder).items() if name != ".l4f/lock"}
 
 
-def recording(discs, shards):
-    def blocks(shard):
-        shards.append(shard)
-        return discs.plan_blocks(shard)
-
-    return blocks
-
-
 def test_a_file_url_holds_what_a_folder_does(discs, tmp_path):
     discs.make_dataset(tmp_path / "local", 15)
     discs.make_dataset(f"file://{tmp_path}/far/out", 15)
@@ -73,9 +65,8 @@ def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
     discs.make_dataset(tmp_path / "local", 15)
     discs.make_dataset(f"{bucket}/out", 15)
     assert objects(bucket) == files(discs, tmp_path / "local")
-    assert (
-        list((tmp_path / "cache").rglob("*.png")) == []
-    )  # the local disk need not hold the dataset
+    # The local disk need not hold the dataset.
+    assert list((tmp_path / "cache").rglob("*.png")) == []
 
 
 @pytest.mark.parametrize(("number", "rendered"), [(20, [2, 3]), (5, [0])])
@@ -83,7 +74,7 @@ def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
 def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, rendered):
     discs.make_dataset(f"{bucket}/out", 15)
     again = []
-    discs.make_dataset(f"{bucket}/out", number, blocks=recording(discs, again))
+    discs.make_dataset(f"{bucket}/out", number, blocks=discs.recorded(again))
     discs.make_dataset(tmp_path / "local", number)
     assert again == rendered
     assert objects(bucket) == files(discs, tmp_path / "local")
@@ -102,7 +93,7 @@ def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
     lost = boto3.resource("s3").Object("cars", f"out/{name}")
     lost.delete() if how == "deleted" else lost.put(Body=b"cut")
     again = []
-    notes = discs.make_dataset(f"{bucket}/out", 18, blocks=recording(discs, again))
+    notes = discs.make_dataset(f"{bucket}/out", 18, blocks=discs.recorded(again))
     assert again == [1]
     assert notes == ["shard 1: 1 files missing or cut short; made again"]
     assert objects(bucket) == before
@@ -120,7 +111,7 @@ def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
     assert "manifest.json" not in objects(bucket)
     assert ".l4f/shards/00000.json" in objects(bucket)
     again = []
-    discs.make_dataset(f"{bucket}/out", 15, blocks=recording(discs, again))
+    discs.make_dataset(f"{bucket}/out", 15, blocks=discs.recorded(again))
     assert again == [1, 2]
     discs.make_dataset(tmp_path / "local", 15)
     assert objects(bucket) == files(discs, tmp_path / "local")
@@ -156,13 +147,16 @@ def test_a_bucket_that_is_not_there(discs, bucket):
         discs.make_dataset("s3://nowhere/out", 2)
 
 
-@pytest.mark.parametrize("url", ["s3://", "s3:///", "file:///", "C://x", "://x", "://"])
-def test_half_an_address(url):
-    words = f"^{url}: expected a protocol and a place, such as s3://bucket/cars; write both, or"
-    with pytest.raises(UsageError, match=words):
+HALF = "expected a protocol and a place, such as s3://bucket/cars; write both, or"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        *((url, HALF) for url in ("s3://", "s3:///", "file:///", "C://x", "://x", "://")),
+        ("abacus://x", "cannot be opened .*; pip install its pac"),
+    ],
+)
+def test_no_whole_address(url, words):
+    with pytest.raises(UsageError, match=f"^{url}: {words}"):
         Remote(url)
-
-
-def test_an_unknown_kind_of_place():
-    with pytest.raises(UsageError, match=r"abacus://x: cannot be opened .*; pip install its pac"):
-        Remote("abacus://x")

@@ -25,16 +25,6 @@ def undisturbed(discs, tmp_path):
     return make
 
 
-def recording(discs, shards):
-    """The plan's blocks, noting which shards are rendered."""
-
-    def blocks(shard):
-        shards.append(shard)
-        return discs.plan_blocks(shard)
-
-    return blocks
-
-
 def test_two_runs_are_byte_identical_in_time_and_place(discs, tmp_path, undisturbed):
     discs.make_dataset(tmp_path / "elsewhere", 15, workers=1)
     assert discs.files_of(tmp_path / "elsewhere") == undisturbed(15)
@@ -57,7 +47,7 @@ def test_a_finished_dataset_is_left_as_it_is(discs, tmp_path, undisturbed):
     rendered = []
     discs.make_dataset(tmp_path / "a", 15)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a/images").rglob("*")}
-    assert discs.make_dataset(tmp_path / "a", 15, blocks=recording(discs, rendered)) == []
+    assert discs.make_dataset(tmp_path / "a", 15, blocks=discs.recorded(rendered)) == []
     assert rendered == []
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a/images").rglob("*")} == before
     assert discs.files_of(tmp_path / "a") == undisturbed(15)
@@ -75,7 +65,7 @@ def test_a_finished_dataset_is_left_as_it_is(discs, tmp_path, undisturbed):
 def test_growing(discs, tmp_path, undisturbed, before, after, rendered):
     found = []
     discs.make_dataset(tmp_path / "a", before)
-    notes = discs.make_dataset(tmp_path / "a", after, blocks=recording(discs, found))
+    notes = discs.make_dataset(tmp_path / "a", after, blocks=discs.recorded(found))
     assert discs.files_of(tmp_path / "a") == undisturbed(after)
     assert found == rendered
     assert all("has more or fewer samples than are asked for" in note for note in notes)
@@ -92,15 +82,11 @@ def test_a_smaller_number_deletes_nothing_without_overwrite(discs, tmp_path, und
     assert discs.files_of(tmp_path / "a") == undisturbed(20)
     with pytest.raises(UsageError, match="holds 25 attempts, --n 23 would delete 2 of them"):
         discs.make_dataset(tmp_path / "a", 3, asked=Asked(23, "attempts"))
+    (tmp_path / "a/manifest.json").unlink()  # as where the last indexes were not written yet
+    with pytest.raises(UsageError, match="holds 20 accepted samples, --n 19 would delete 1"):
+        discs.make_dataset(tmp_path / "a", 19)
     discs.make_dataset(tmp_path / "a", 3, overwrite=True)
     assert discs.files_of(tmp_path / "a") == undisturbed(3)
-
-
-def test_a_smaller_number_deletes_nothing_of_a_stopped_run(discs, tmp_path):
-    discs.make_dataset(tmp_path, 20)
-    (tmp_path / "manifest.json").unlink()  # as where the last indexes were not written yet
-    with pytest.raises(UsageError, match="holds 20 accepted samples, --n 19 would delete 1"):
-        discs.make_dataset(tmp_path, 19)
 
 
 def test_the_same_command_may_end_before_what_was_rendered_ahead(discs, tmp_path, undisturbed):
@@ -120,13 +106,11 @@ def test_a_longer_plan_renders_the_last_shard_again(discs, tmp_path):
         assert dataset.finished(0, planned=4).attempted == 4
 
 
-def damage(path, how):
+def damage(path, how="deleted"):
     if how == "deleted":
         path.unlink() if path.is_file() else shutil.rmtree(path)
-    elif how == "cut":
-        os.truncate(path, path.stat().st_size // 2)
     else:
-        os.truncate(path, 0)
+        os.truncate(path, path.stat().st_size // 2 if how == "cut" else 0)
 
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "emptied"])
@@ -144,7 +128,7 @@ def test_a_damaged_shard_is_made_again_and_no_other(discs, tmp_path, undisturbed
     rendered = []
     discs.make_dataset(tmp_path / "a", 18)
     damage(tmp_path / "a" / name, how)
-    notes = discs.make_dataset(tmp_path / "a", 18, blocks=recording(discs, rendered))
+    notes = discs.make_dataset(tmp_path / "a", 18, blocks=discs.recorded(rendered))
     assert rendered == [1]
     assert discs.files_of(tmp_path / "a") == undisturbed(18)
     if how == "deleted" and "shards" in name:
@@ -155,21 +139,17 @@ def test_a_damaged_shard_is_made_again_and_no_other(discs, tmp_path, undisturbed
         assert notes == ["shard 1: 1 files missing or cut short; made again"]
 
 
-def test_a_deleted_folder_of_images_is_made_again(discs, tmp_path, undisturbed):
-    discs.make_dataset(tmp_path / "a", 15)
-    damage(tmp_path / "a/images", "deleted")
-    notes = discs.make_dataset(tmp_path / "a", 15)
-    assert len(notes) == 3
-    assert discs.files_of(tmp_path / "a") == undisturbed(15)
-
-
 @pytest.mark.parametrize(
-    "name", ["ledger.jsonl", "manifest.json", "annotations/instances_train.json"]
+    ("name", "notes"),
+    [
+        *((name, 0) for name in ("ledger.jsonl", "manifest.json", "annotations")),
+        ("images", 2),
+    ],
 )
-def test_lost_indexes_come_back(discs, tmp_path, undisturbed, name):
+def test_lost_indexes_and_folders_come_back(discs, tmp_path, undisturbed, name, notes):
     discs.make_dataset(tmp_path / "a", 9)
-    damage(tmp_path / "a" / name, "deleted")
-    discs.make_dataset(tmp_path / "a", 9)
+    damage(tmp_path / "a" / name)
+    assert len(discs.make_dataset(tmp_path / "a", 9)) == notes
     assert discs.files_of(tmp_path / "a") == undisturbed(9)
 
 
@@ -187,13 +167,13 @@ def test_a_renderer_that_raises_keeps_finished_shards(discs, tmp_path, undisturb
     assert "data/train-00001.parquet" in names
     assert "manifest.json" not in names
     rendered = []
-    discs.make_dataset(tmp_path / "a", 20, blocks=recording(discs, rendered))
+    discs.make_dataset(tmp_path / "a", 20, blocks=discs.recorded(rendered))
     assert rendered == [2, 3]
     assert discs.files_of(tmp_path / "a") == undisturbed(20)
 
 
 @pytest.mark.parametrize("method", ["add", "close"])
-@pytest.mark.parametrize("writer", ["files.PngShard", "coco.CocoShard", "hf.HfShard"])
+@pytest.mark.parametrize("writer", ["files.PngShard", "objects.CocoShard", "hf.HfShard"])
 def test_a_writer_that_raises(discs, tmp_path, undisturbed, monkeypatch, writer, method):
     with monkeypatch.context() as patch:
         calls = []

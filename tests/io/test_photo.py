@@ -48,6 +48,21 @@ def test_16_bit_grey_is_not_white():
     assert np.array_equal(read(encoded(levels)), expected)
 
 
+def png(header, data):
+    """A PNG of these bytes; the header without depth of compression, filter and interlace."""
+    file = b"\x89PNG\r\n\x1a\n"
+    head = struct.pack(">IIBBBBB", *header, 0, 0, 0)
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(data)), (b"IEND", b"")):
+        body = kind + body
+        file += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return file
+
+
+def test_16_bit_colours_are_scaled_too():
+    row = b"\0" + struct.pack(">6H", 0, 0x4E20, 0x8000, 0xFFFF, 0x1234, 0x00FF)
+    assert read(png((2, 1, 16, 2), row)).tolist() == [[[0, 0x4E, 0x80], [0xFF, 0x12, 0]]]
+
+
 def test_an_image_of_a_phone_stands_upright():
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -108,10 +123,23 @@ def test_floating_point_pixels():
         read(encoded(np.zeros((4, 4), np.float32), "TIFF"))
 
 
-def test_a_header_that_promises_gigapixels():
-    body = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + body + struct.pack(">I", zlib.crc32(body))
-    body = b"IDAT" + zlib.compress(bytes(9))
-    data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    with pytest.raises(InputRefused, match=r"a.png: is far beyond 64 megapixels; shrink it"):
-        read(data)
+@pytest.mark.parametrize(
+    ("width", "height", "problem"),
+    [
+        (60_000, 60_000, "is far beyond 64 megapixels"),
+        (9_000, 9_000, "is 9000 x 9000 pixels, at most 64 MP are read"),
+        (70_000, 1, "is 70000 x 1 pixels, at most 65536 a side are read"),
+    ],
+)
+def test_sizes_are_bounded_before_memory_is_taken(width, height, problem):
+    with pytest.raises(InputRefused, match=f"^a.png: {problem}; shrink it$"):
+        read(png((width, height, 8, 2), bytes(9)))
+
+
+def test_whatever_a_decoder_raises_is_told_in_one_line(monkeypatch):
+    def fail(*_):
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(InputRefused, match=r"damaged \(required argument is not an integer\); rem"):
+        read(encoded(PIXELS))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.core.masks import border_contact, components, coverage
+from l4f_datagen.core.masks import border_contacts, components, coverage
 from l4f_datagen.rendering.scores import difference_hash, hash_distance, measure_block, measured
 
 
@@ -17,7 +17,7 @@ def test_a_block_is_measured_as_its_samples_one_by_one(make_sample):
         assert [scores] == measure_block([sample])
         assert scores == {
             "coverage": round(coverage(sample.mask), 6),
-            "border_contact": round(border_contact(sample.mask), 6),
+            "border_contact": round(float(border_contacts(sample.mask[None])[0]), 6),
             "num_components": parts.num_components,
             "largest_share": round(parts.largest_share, 6),
             "alpha_uncertainty": pytest.approx(

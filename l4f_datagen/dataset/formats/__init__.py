@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.dataset.formats import coco, files, hf, yolo
-from l4f_datagen.dataset.formats.encoding import Encoded, Encoder, encode_blocks
+from l4f_datagen.dataset.formats import files, hf, objects
+from l4f_datagen.dataset.formats.encoding import Encoded, Encoder, ShardWriter, encode_blocks
 from l4f_datagen.dataset.formats.files import RejectedShard
 from l4f_datagen.dataset.ledger import Counts, Row, ledger_row
 from l4f_datagen.dataset.manifest import MergeIndex
@@ -20,16 +19,6 @@ from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import disk_failures
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import cut_after_accepted, until_accepted
-
-
-class ShardWriter(Protocol):
-    """One shard in one format."""
-
-    def add(self, samples: Sequence[Encoded]) -> None:
-        """Stage samples, in order."""
-
-    def close(self) -> None:
-        """Stage what was held back; does nothing the second time."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,11 @@ class Writer:
 
 WRITERS: dict[str, Writer] = {
     "png": Writer(files.PngShard, files.PNG_PLACES),
-    "coco": Writer(coco.CocoShard, coco.PLACES, indexes={coco.INDEX: coco.write_instances}),
+    "coco": Writer(
+        objects.CocoShard,
+        objects.COCO_PLACES,
+        indexes={objects.COCO_INDEX: objects.write_instances},
+    ),
     "hf": Writer(hf.HfShard, hf.PLACES),
     "imagefolder": Writer(
         files.ImageFolderShard,
@@ -60,7 +53,11 @@ WRITERS: dict[str, Writer] = {
         indexes={files.IMAGEFOLDER_INDEX: files.write_metadata},
     ),
     "webdataset": Writer(files.WebDatasetShard, files.TAR_PLACES),
-    "yolo": Writer(yolo.YoloShard, flat=yolo.FLAT, indexes={yolo.INDEX: yolo.write_data_yaml}),
+    "yolo": Writer(
+        objects.YoloShard,
+        flat=objects.YOLO_FLAT,
+        indexes={objects.YOLO_INDEX: objects.write_data_yaml},
+    ),
 }
 """The formats by name; ``core.formats`` has the names and what they require."""
 

@@ -1,6 +1,7 @@
 """Encoding: an accepted sample becomes bytes once, for all formats; its objects are measured."""
 
 import io
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -9,37 +10,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
-from l4f_datagen.core.masks import EIGHT_CONNECTED, Ring, coverage, polygons_xy
+from l4f_datagen.core.masks import Instance, coverage, measure_instances, split_components
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, cutout_rgba
 from l4f_datagen.io.png_bytes import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One object.
-
-    Attributes:
-        area_px: pixels of its mask.
-        bbox_xywh: smallest box around it in px.
-        rle: COCO's compressed run lengths of its mask.
-        outlines: its outer rings, exact along the pixels' edges; empty unless asked for.
-        num_holes: holes the outer rings cannot express; 0 unless outlines are asked for.
-    """
-
-    area_px: int
-    bbox_xywh: tuple[int, int, int, int]
-    rle: dict[str, Any]
-    outlines: tuple[Ring, ...] = ()
-    num_holes: int = 0
 
 
 def needs_outlines(output: OutputPart) -> bool:
@@ -54,54 +34,13 @@ def find_instances(masks: Sequence[Mask], output: OutputPart) -> list[tuple[Inst
 
     Components come in the order of their topmost, then leftmost pixel.
     """
-    parts = [_DIVIDE[output.instances](mask) for mask in masks]
-    found = iter(_measure([mask for those in parts for mask in those], needs_outlines(output)))
+    if output.instances == "components":
+        parts = [split_components(mask) for mask in masks]
+    else:
+        parts = [[mask] if mask.any() else [] for mask in masks]
+    outlined = needs_outlines(output)
+    found = iter(measure_instances([one for those in parts for one in those], outlined=outlined))
     return [tuple(next(found) for _ in those) for those in parts]
-
-
-def _whole(mask: Mask) -> list[Mask]:
-    return [mask] if mask.any() else []
-
-
-def _components(mask: Mask) -> list[Mask]:
-    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
-    return [labels == number for number in range(1, count + 1)]
-
-
-_DIVIDE: dict[str, Callable[[Mask], list[Mask]]] = {"image": _whole, "components": _components}
-
-
-def _measure(masks: Sequence[Mask], outlined: bool) -> list[Instance]:
-    if not masks:
-        return []
-    stack = np.stack(masks)
-    # pycocotools takes h w n in Fortran order, which is n w h as C has it: one copy, one call.
-    columns = np.ascontiguousarray(stack.transpose(0, 2, 1)).view(np.uint8)
-    rles = coco_mask.encode(columns.T)
-    # Its own area and toBbox fail from 256 and 64 masks on.
-    areas, boxes = np.count_nonzero(stack, axis=(1, 2)).tolist(), _boxes_xywh(stack).tolist()
-    instances = []
-    for mask, rle, area_px, bbox_xywh in zip(masks, rles, areas, boxes, strict=True):
-        rings = polygons_xy(mask) if outlined else []
-        outer = tuple(ring for ring in rings if not ring.is_hole)
-        counts = rle["counts"].decode("ascii")
-        plain = {"size": [int(side) for side in rle["size"]], "counts": counts}
-        instances.append(
-            Instance(area_px, tuple(bbox_xywh), plain, outer, num_holes=len(rings) - len(outer))
-        )
-    return instances
-
-
-def _boxes_xywh(stack: Mask) -> NDArray[np.int64]:
-    """Boxes ``n 4`` of masks ``n h w``, none of them empty."""
-    first, sides = [], []
-    for across in (1, 2):  # what is left are columns, then rows
-        occupied: Mask = np.asarray(stack.any(axis=across))
-        start = occupied.argmax(axis=1)
-        stop = occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
-        first.append(start)
-        sides.append(stop - start)
-    return np.stack([*first, *sides], axis=1)
 
 
 Images = Sequence[NDArray[np.uint8]]
@@ -126,6 +65,7 @@ SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 TASK_PIXELS = 16 * 64**2
 """Pixels handed to a thread at once: 16 images of 64 px, for a hand-over costs as much as one."""
 BLOCKS_AHEAD = 2
+"""One that is encoded while another is rendered, and one for blocks that take unequally long."""
 LISTS_OBJECTS = {"coco", "yolo"}
 
 
@@ -192,6 +132,17 @@ class Encoded:
     def filled_holes(self) -> int:
         """Holes in the mask that the polygons of the instances fill; 0 without polygons."""
         return sum(instance.num_holes for instance in self.instances)
+
+
+class ShardWriter(ABC):
+    """One shard in one format."""
+
+    @abstractmethod
+    def add(self, samples: Sequence[Encoded]) -> None:
+        """Stage samples, in order."""
+
+    def close(self) -> None:  # noqa: B027  most writers hold nothing back
+        """Stage what was held back; does nothing the second time."""
 
 
 Attempt = tuple[Sample, Encoded | None]
@@ -272,12 +223,8 @@ def encode_blocks(
     waiting: deque[list[Future[list[Attempt]]]] = deque()
     for block in blocks:
         step = max(1, TASK_PIXELS // max(1, block[0].mask.size)) if block else 1
-        waiting.append(
-            [
-                pool.submit(encoder.encode, block[at : at + step])
-                for at in range(0, len(block), step)
-            ]
-        )
+        parts = [block[at : at + step] for at in range(0, len(block), step)]
+        waiting.append([pool.submit(encoder.encode, part) for part in parts])
         while waiting and (len(waiting) > BLOCKS_AHEAD or all(task.done() for task in waiting[0])):
             yield [attempt for task in waiting.popleft() for attempt in task.result()]
     while waiting:

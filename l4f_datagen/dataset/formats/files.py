@@ -30,7 +30,13 @@ from numpy.typing import NDArray
 
 from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.core.sample import alpha_to_uint8
-from l4f_datagen.dataset.formats.encoding import Encoded, alpha_levels, cutout_suffix, image_suffix
+from l4f_datagen.dataset.formats.encoding import (
+    Encoded,
+    ShardWriter,
+    alpha_levels,
+    cutout_suffix,
+    image_suffix,
+)
 from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.png_bytes import encode_pngs
@@ -40,7 +46,7 @@ PNG_FOLDERS = ("images", "masks", "labels", "alpha", "rgba", "composites")
 PNG_PLACES = tuple(f"{folder}/{{shard:05d}}" for folder in PNG_FOLDERS)
 
 
-class PngShard:
+class PngShard(ShardWriter):
     """Writes the files of one shard: image RGB, mask and label L, alpha L or I;16."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:
@@ -57,15 +63,12 @@ class PngShard:
                 if file is not None:
                     self._staging.put(place, f"{one.sample.key}{suffix}", file)
 
-    def close(self) -> None:
-        """Nothing is held back."""
-
 
 REJECTED_PLACES = ("rejected/{shard:05d}",)
 REJECTED_FOLDERS = ("images", "masks", "alpha")
 
 
-class RejectedShard:
+class RejectedShard(ShardWriter):
     """Writes image, mask and alpha of each rejected sample, named as the accepted ones are."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:
@@ -80,9 +83,6 @@ class RejectedShard:
             for folder, suffix, file in zip(REJECTED_FOLDERS, self._suffixes, files, strict=True):
                 self._staging.put(self._place, f"{folder}/{one.sample.key}{suffix}", file)
 
-    def close(self) -> None:
-        """Nothing is held back."""
-
 
 LINES = ".l4f/imagefolder/{shard:05d}.tsv"
 SPLIT_FOLDERS = {split: f"imagefolder/{split}/{{shard:05d}}" for split in SPLITS}
@@ -91,7 +91,7 @@ IMAGEFOLDER_INDEX = "imagefolder/{split}/metadata.jsonl"
 _DUMP = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-class ImageFolderShard:
+class ImageFolderShard(ShardWriter):
     """Writes the files of one shard, and one line of metadata for each sample."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:
@@ -117,9 +117,6 @@ class ImageFolderShard:
             row |= {"alpha_file_name": alpha, **one.facts}
             self._lines.write(f"{sample.split}\t{_DUMP(row)}\n".encode())
 
-    def close(self) -> None:
-        """Nothing is held back."""
-
 
 def write_metadata(shards: Shards, out: TextIO) -> None:
     """Write one JSON object a sample, in the order of the plan."""
@@ -130,7 +127,7 @@ def write_metadata(shards: Shards, out: TextIO) -> None:
 TAR_PLACES = tuple(f"webdataset/{split}-{{shard:05d}}.tar" for split in SPLITS)
 
 
-class WebDatasetShard:
+class WebDatasetShard(ShardWriter):
     """Writes one tar a shard and split; none where every sample was rejected."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l4f_datagen.core.formats import SPLITS
-from l4f_datagen.dataset.formats.encoding import Encoded, image_suffix
+from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter, image_suffix
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
@@ -43,7 +43,7 @@ COLUMNS: dict[str, pa.DataType] = {
 DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.float64(): "float64"}
 
 
-class HfShard:
+class HfShard(ShardWriter):
     """Writes one Parquet file a shard and split; none where every sample was rejected."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:

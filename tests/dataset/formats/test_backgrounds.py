@@ -1,8 +1,6 @@
 import hashlib
 import os
-import struct
 import warnings
-import zlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -87,30 +85,6 @@ def test_the_digest_is_a_list_of_files_whatever_their_names(pictures):
     assert [os.fsencode(name) for name in opened.names] == names
 
 
-def test_wide_grey_is_scaled_not_clipped(tmp_path):
-    levels = np.array([[0, 128, 129, 20_000], [32_768, 65_000, 65_406, 65_535]], np.uint16)
-    Image.fromarray(levels).save(tmp_path / "wide.png")
-    picture = open_backgrounds(tmp_path).image("k", (2, 4))
-    wanted = np.array([[0, 0, 1, 78], [128, 253, 254, 255]])
-    np.testing.assert_array_equal(picture, np.repeat(wanted[:, :, None], 3, axis=2))
-
-
-def test_wide_colours_are_scaled_too(tmp_path):
-    row = b"\0" + struct.pack(">6H", 0, 0x4E20, 0x8000, 0xFFFF, 0x1234, 0x00FF)
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(row)),
-        (b"IEND", b""),
-    )
-    file = b"\x89PNG\r\n\x1a\n"
-    for kind, data in chunks:
-        file += struct.pack(">I", len(data)) + kind + data
-        file += struct.pack(">I", zlib.crc32(kind + data))
-    (tmp_path / "wide.png").write_bytes(file)
-    picture = open_backgrounds(tmp_path).image("k", (1, 2))
-    np.testing.assert_array_equal(picture, [[[0, 0x4E, 0x80], [0xFF, 0x12, 0]]])
-
-
 def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
     left, right = (Image.new("RGB", (8, 8), colour) for colour in ((0, 90, 0), (90, 0, 0)))
     left.save(tmp_path / "pair.jpg", "MPO", save_all=True, append_images=[right])
@@ -128,57 +102,16 @@ def test_other_kinds_are_refused_under_any_name(tmp_path, kind):
         open_backgrounds(tmp_path)
 
 
-def test_whatever_a_decoder_raises_is_told_in_one_line(pictures, monkeypatch):
-    def fail(*_):
-        raise struct.error("required argument is not an integer")
-
-    monkeypatch.setattr(Image.Image, "convert", fail)
-    with pytest.raises(InputRefused, match=r"damaged \(required argument is not an integer\); rem"):
-        open_backgrounds(pictures)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-30])
-
-
-def garble(path):
-    path.write_bytes(b"this is no picture")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (cut, r"damaged \(image file is truncated"),
-        (garble, r"not a readable image \(known are PNG, "),
-    ],
-)
-def test_a_broken_picture_is_named_at_the_door(pictures, spoil, words):
-    spoil(pictures / "a.png")
-    with pytest.raises(InputRefused, match=rf"pictures/a.png: is {words}") as told:
-        open_backgrounds(pictures)
-    assert told.value.exit_code == 4
-    assert str(told.value).endswith("; remove or replace it")
-
-
-def test_one_that_breaks_later_is_named_too(pictures):
+def test_a_broken_picture_is_named_at_the_door_and_later(pictures):
     backgrounds = open_backgrounds(pictures)
     for name in backgrounds.names:
-        cut(pictures / name)
+        (pictures / name).write_bytes((pictures / name).read_bytes()[:-30])
+    words = r"pictures/a.png: is damaged \(image file is truncated.*; remove or replace it$"
+    with pytest.raises(InputRefused, match=words) as told:
+        open_backgrounds(pictures)
+    assert told.value.exit_code == 4
     with pytest.raises(InputRefused, match="is damaged"):
         backgrounds.image("key", (8, 8))
-
-
-def test_size_is_bounded_before_memory_is_taken(pictures, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.io.photo.MAX_PIXELS", 100)
-    problem = "a.png: is 40 x 20 pixels, at most 64 MP are read; shrink it"
-    with pytest.raises(InputRefused, match=problem):
-        open_backgrounds(pictures)
-
-
-def test_a_decompression_bomb(pictures, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(InputRefused, match=r"a.png: is far beyond 64 megapixels; shrink it"):
-        open_backgrounds(pictures)
 
 
 @pytest.mark.filterwarnings("always")  # as Python has it for scripts, and pytest has not

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from l4f_datagen.core.masks import area_px, bbox_xywh, mask_to_rle
 from l4f_datagen.dataset.formats.encoding import (
     BLOCKS_AHEAD,
     Encoder,
@@ -177,22 +176,11 @@ def decoded(rle):
     return coco_mask.decode(rle).astype(bool)
 
 
-def test_each_is_measured_as_if_alone():
-    masks = [*blobs(5), np.ones((23, 31), np.bool_)]
-    for mask, [instance] in zip(masks, find_instances(masks, RLE), strict=True):
-        assert instance.rle == mask_to_rle(mask)
-        assert instance.area_px == area_px(mask)
-        assert instance.bbox_xywh == bbox_xywh(mask)
-        assert (instance.outlines, instance.num_holes) == ((), 0)
-
-
 def test_an_empty_mask_has_none():
     empty = np.zeros((23, 31), np.bool_)
     [first] = blobs(1)
-    assert [len(found) for found in find_instances([empty, first, empty], COMPONENTS)][::2] == [
-        0,
-        0,
-    ]
+    counts = [len(found) for found in find_instances([empty, first, empty], COMPONENTS)]
+    assert (counts[0], counts[2]) == (0, 0) < (counts[1], 1)
     assert find_instances([empty], RLE) == [()]
     assert find_instances([], RLE) == []
 
@@ -202,7 +190,7 @@ def test_components_share_out_the_mask():
     [found] = find_instances([mask], COMPONENTS)
     count = ndimage.label(mask, np.ones((3, 3)))[1]
     assert len(found) == count > 3
-    assert sum(instance.area_px for instance in found) == area_px(mask)
+    assert sum(instance.area_px for instance in found) == mask.sum()
     assert (sum(decoded(instance.rle).astype(int) for instance in found) == mask).all()
     assert all(len(instance.outlines) == 1 for instance in found)
 

@@ -42,3 +42,15 @@ def test_an_index_of_a_split_exists_where_the_split_does(discs, tmp_path):
         assert f"webdataset/{split}-00000.tar" in found
         assert any(name.startswith(f"yolo/images/{split}/psi") for name in found)
     assert not [name for name in found if "test" in name]
+
+
+def test_a_lost_file_is_made_again(discs, tmp_path):
+    formats = ["imagefolder", "webdataset", "yolo"]
+    discs.make_dataset(tmp_path, 9, formats=formats, blocks=discs.split_blocks)
+    before = discs.files_of(tmp_path)
+    (tmp_path / "webdataset/val-00000.tar").unlink()
+    [label, *_] = sorted((tmp_path / "yolo/labels/train").iterdir())[-1:]
+    label.write_bytes(b"")
+    notes = discs.make_dataset(tmp_path, 9, formats=formats, blocks=discs.split_blocks)
+    assert [note[:8] for note in notes] == ["shard 0:", "shard 1:"]
+    assert discs.files_of(tmp_path) == before
