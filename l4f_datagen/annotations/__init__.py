@@ -1,4 +1,8 @@
-"""Annotated sets: one reader a format, chosen by content and not by file name."""
+"""Annotated sets: one reader a format, chosen by content and not by file name.
+
+What is not as it must be is refused wherever it is found, with an `AnnotationRefused` that names
+file and record; nothing is drawn or decoded before its item is loaded.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

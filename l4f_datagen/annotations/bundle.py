@@ -54,11 +54,7 @@ class Bundle:
         return self.source if self.kind == "file" else f"{self.source}/{name}"
 
     def read(self, name: str) -> bytes:
-        """Bytes of one file.
-
-        Raises:
-            AnnotationRefused: missing, empty, unreadable or above the size limit.
-        """
+        """Bytes of one file."""
         data = self.reader(name)
         if not data:
             raise broken(self.subject(name), "0 bytes", "export or copy the file again")
@@ -69,11 +65,7 @@ class Bundle:
         return self.subject(name), partial(self.read, name)
 
     def text(self, name: str) -> str:
-        """UTF-8 text of one file, byte order mark dropped.
-
-        Raises:
-            AnnotationRefused: the bytes are not UTF-8.
-        """
+        """UTF-8 text of one file, byte order mark dropped."""
         data = self.read(name)
         try:
             return data.decode("utf-8-sig")
@@ -82,21 +74,13 @@ class Bundle:
             raise broken(self.subject(name), problem, "save the file as UTF-8") from error
 
     def json(self, name: str) -> Any:
-        """Parsed JSON of one file, parsed once.
-
-        Raises:
-            AnnotationRefused: not UTF-8 or not JSON.
-        """
+        """Parsed JSON of one file, parsed once."""
         if name not in self._json:
             self._json[name] = parse_json(self.text(name), self.subject(name))
         return self._json[name]
 
     def rows(self, name: str) -> list[tuple[str, Any]]:
-        """Records of a JSON list, one JSON object, or NDJSON, each with its place for errors.
-
-        Raises:
-            AnnotationRefused: not UTF-8, or a line that is not JSON.
-        """
+        """Records of a JSON list, one JSON object, or NDJSON, each with its place for errors."""
         key = f"{name}\0rows"
         if key not in self._json:
             self._json[key] = self._split_rows(name)
@@ -115,11 +99,7 @@ class Bundle:
         return [(subject, data)]
 
     def csv_rows(self, name: str) -> list[tuple[str, Any]]:
-        """Records of a CSV file by its header, each with its place for errors.
-
-        Raises:
-            AnnotationRefused: not UTF-8, or no CSV.
-        """
+        """Records of a CSV file by its header, each with its place for errors."""
         subject = self.subject(name)
         limit = csv.field_size_limit(1 << 28)  # a label with masks is longer than the usual 128 KiB
         try:
@@ -143,11 +123,7 @@ class Bundle:
         return names[0] if len(names) == 1 else None
 
     def needed(self, what: str) -> str:
-        """Name of the one document, for a reader that cannot do without.
-
-        Raises:
-            AnnotationRefused: there is none, or more than one.
-        """
+        """Name of the one document, for a reader that cannot do without."""
         name = self.document()
         if name is None:
             raise broken(self.source, f"no {what}", "name its file")
@@ -192,11 +168,7 @@ def _parsed(text: str | bytes) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON text.
-
-    Raises:
-        AnnotationRefused: no JSON, nested too deep, or a number of absurd length.
-    """
+    """Parse JSON text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -207,11 +179,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open a file, folder or zip for reading.
-
-    Raises:
-        AnnotationRefused: it does not exist, cannot be read, is empty, or is an unsafe zip.
-    """
+    """Open a file, folder or zip for reading."""
     source = str(path)
     if path.is_dir():
         return _folder(path)

@@ -75,11 +75,7 @@ def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
 
 
 def _records(data: Record, key: str, noun: str) -> Iterator[Record]:
-    """The records of a list, named for errors by their ids, which differ.
-
-    Raises:
-        AnnotationRefused: no list, something else in it, or an id that is used twice.
-    """
+    """The records of a list, named for errors by their ids, which differ."""
     seen: set[object] = set()
     for number, item in enumerate(data.items(key, may_miss=key == "annotations"), 1):
         own = item.get("id") if isinstance(item, dict) else None
@@ -180,9 +176,6 @@ def read_results(bundle: Bundle, options: TruthOptions) -> TruthSet:
     Images and categories are named by the truth's COCO file (``options.ids``); without it an image
     is named by its id. ``mask_value=">0.3"`` sets another lowest score. The item's score is that of
     its best detection.
-
-    Raises:
-        AnnotationRefused: a malformed detection, an unknown id, or several categories.
     """
     name = bundle.needed("COCO results file")
     subject, ids, least = bundle.subject(name), options.ids, MIN_SCORE

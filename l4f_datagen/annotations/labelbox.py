@@ -162,11 +162,7 @@ class Object(NamedTuple):
 
 
 def _objects(label: dict[str, Any], where: str, id_key: str, name_key: str) -> Iterator[Object]:
-    """Objects of a label; both export versions list them, under other keys.
-
-    Raises:
-        AnnotationRefused: no list, no record, or an object without a class.
-    """
+    """Objects of a label; both export versions list them, under other keys."""
     for number, data in enumerate(Record(label, where).items("objects", may_miss=True), 1):
         own_id = data.get(id_key) if isinstance(data, dict) else None
         own_id = own_id if isinstance(own_id, str) else None

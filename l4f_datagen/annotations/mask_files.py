@@ -63,9 +63,6 @@ class MaskFiles:
 
         Tried in this order: a file named by the object id, a file named like a part of the URL's
         path (from its end), the download.
-
-        Raises:
-            AnnotationRefused: not found, or found twice.
         """
         for stem in (object_id, *url_stems(url)):
             names = self._names.get(composed(stem), []) if stem else []

@@ -54,11 +54,7 @@ class MaskEntry(NamedTuple):
 def truth_from_masks(
     bundle: Bundle, format_name: str, entries: Sequence[MaskEntry], options: TruthOptions
 ) -> TruthSet:
-    """Truth of mask images, decoded when they are loaded; several masks of one image are joined.
-
-    Raises:
-        AnnotationRefused: options that mask images cannot follow.
-    """
+    """Truth of mask images, decoded when they are loaded; several masks of one image are joined."""
     rule = MaskRule(options, bundle.source)
     truth = TruthSet(bundle.source, format_name, ())
 
@@ -115,11 +111,7 @@ class MaskRule:
         self.object_level: tuple[int, str] | None = None
 
     def apply(self, planes: Planes, where: str, tally: Counter[str]) -> TruthMask:
-        """Turn one image into a mask.
-
-        Raises:
-            AnnotationRefused: the image needs a choice that was not made.
-        """
+        """Turn one image into a mask."""
         ignore = self._ignored(planes, tally)
         decoded = self._decode(planes, where, ignore, tally)
         if ignore is None:
@@ -208,11 +200,7 @@ class MaskRule:
 
 
 def parse_mask_value(raw: str | None) -> MaskValue:
-    """Split a mask value into its parts.
-
-    Raises:
-        AnnotationRefused: none of ``7``, ``#ff0000``, ``>127``, ``>0.9``, ``alpha``, ``soft``.
-    """
+    """Split a mask value into its parts."""
     if raw is None:
         return MaskValue("plain")
     value = raw.strip().lower()
@@ -273,11 +261,7 @@ def _levels(planes: Planes, where: str, *, strict: bool) -> NDArray[np.unsignedi
 
 
 def mask_image(data: bytes, where: str) -> Planes:
-    """Decode a mask image, see `l4f_datagen.io.photo.mask_planes`.
-
-    Raises:
-        AnnotationRefused: not an image that a mask can be read from.
-    """
+    """Decode a mask image, see `l4f_datagen.io.photo.mask_planes`."""
     try:
         return mask_planes(data, where)
     except InputRefused as error:

@@ -221,11 +221,7 @@ def _bitmap_drawer(bitmap: Record) -> Drawer:
 
 
 def inflate(data: bytes, where: str, limit: int = MAX_PNG_BYTES) -> bytes:
-    """Unpack zlib bytes up to a limit.
-
-    Raises:
-        AnnotationRefused: not zlib, cut, or more than ``limit`` bytes.
-    """
+    """Unpack zlib bytes up to a limit."""
     unpacker = zlib.decompressobj()
     try:
         unpacked = unpacker.decompress(data, limit)

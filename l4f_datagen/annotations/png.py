@@ -230,11 +230,7 @@ def read_label_map(bundle: Bundle, options: TruthOptions) -> TruthSet:
 
 
 def parse_label_map(text: str, subject: str) -> dict[str, Colour]:
-    """Names and colours of a label map, ``name:r,g,b:parts:actions`` a line.
-
-    Raises:
-        AnnotationRefused: a line without a colour, a name twice, no class at all.
-    """
+    """Names and colours of a label map, ``name:r,g,b:parts:actions`` a line."""
     colours: dict[str, Colour] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):

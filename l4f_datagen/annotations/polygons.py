@@ -48,11 +48,7 @@ class Canvas(NamedTuple):
 
     @property
     def size_hw(self) -> Size:
-        """Height and width of the mask.
-
-        Raises:
-            AnnotationRefused: neither the export nor the caller knows it.
-        """
+        """Height and width of the mask."""
         if self.known_size is None:
             problem = "the export does not say how large the image is"
             raise broken(self.where, problem, "score it with masks")
@@ -67,11 +63,7 @@ Drawer = Callable[[Canvas], Mask]
 
 
 def checked_ring(points: object, where: str) -> Ring:
-    """Return vertices, given as ``[x, y]`` pairs or ``{"x": x, "y": y}`` records.
-
-    Raises:
-        AnnotationRefused: not pairs of finite numbers, or fewer than three distinct ones.
-    """
+    """Vertices of ``[x, y]`` pairs or ``{"x": x, "y": y}`` records, three distinct at least."""
     if not isinstance(points, Sequence) or isinstance(points, str | bytes):
         raise broken(where, "a polygon that is not a list of points", "draw it again")
     pairs: list[tuple[float, ...]] = []
@@ -88,11 +80,7 @@ def checked_ring(points: object, where: str) -> Ring:
 
 
 def fill_polygon(exterior: Ring, canvas: Canvas, interiors: Sequence[Ring] = ()) -> Mask:
-    """Rasterise one polygon of pixels, less its holes, as pycocotools does; bool ``h w``.
-
-    Raises:
-        AnnotationRefused: outside the image, crossing itself, fractions, or absurdly long.
-    """
+    """Rasterise one polygon of pixels, less its holes, as pycocotools does; bool ``h w``."""
     mask = _fill_ring(exterior, canvas)
     for ring in interiors:
         mask &= ~_fill_ring(ring, canvas)
@@ -215,11 +203,7 @@ def ellipse(xy_radii: Sequence[Any], *, unit: Unit = "px", turn_deg: Any = 0.0) 
 def _sides(
     kind: str, values: Sequence[Any], turn_deg: Any, unit: Unit, canvas: Canvas
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Place and sides in pixels, and the matrix that turns row vectors clockwise (y points down).
-
-    Raises:
-        AnnotationRefused: not four numbers and a turn, or a side of nothing.
-    """
+    """Place and sides in pixels, and the matrix that turns row vectors, y down, clockwise."""
     if len(values) != 4:
         raise broken(canvas.where, f"{kind} {values!r:.60}", "write x, y, width, height")
     *sides, turn = numbers([*values, turn_deg], canvas.where, f"{kind} number")
@@ -233,11 +217,7 @@ def _sides(
 
 
 def paste(crop: Mask, origin_xy: tuple[int, int], canvas: Canvas) -> Mask:
-    """Lay a cropped mask on an empty image, its upper left pixel at ``origin_xy``.
-
-    Raises:
-        AnnotationRefused: more than half of the crop's pixels lie outside.
-    """
+    """Lay a cropped mask on an empty image, its upper left pixel at ``origin_xy``."""
     left, top = origin_xy
     height, width = canvas.size_hw
     rows = slice(max(top, 0), max(min(top + crop.shape[0], height), 0))
@@ -258,11 +238,7 @@ def paste(crop: Mask, origin_xy: tuple[int, int], canvas: Canvas) -> Mask:
 
 
 def polygons_of(geometry: object, where: str, *, y_up: bool) -> list[Drawer]:
-    """Drawers of the polygons in well-known text (``POLYGON ((x y, ...))``) or GeoJSON.
-
-    Raises:
-        AnnotationRefused: malformed, or another kind of geometry.
-    """
+    """Drawers of the polygons in well-known text (``POLYGON ((x y, ...))``) or GeoJSON."""
     try:
         if isinstance(geometry, str):
             shape = shapely.from_wkt(geometry, on_invalid="fix")

@@ -47,11 +47,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, data: object, where: str) -> "Record":
-        """Wrap parsed JSON.
-
-        Raises:
-            AnnotationRefused: no JSON object.
-        """
+        """Wrap parsed JSON."""
         if not isinstance(data, dict):
             raise broken(where, "no record")
         return cls(data, where)
@@ -70,43 +66,27 @@ class Record(NamedTuple):
         return Record(data if isinstance(data, dict) else {}, self.where)
 
     def needed(self, key: str) -> Any:
-        """A field that must be there.
-
-        Raises:
-            AnnotationRefused: it is missing.
-        """
+        """A field that must be there."""
         if key not in self.fields:
             raise broken(self.where, f"no `{key}`")
         return self.fields[key]
 
     def text(self, key: str, remedy: str = "give the object a class") -> str:
-        """A field that must be text, such as the name of a class.
-
-        Raises:
-            AnnotationRefused: it is missing or no text.
-        """
+        """A field that must be text, such as the name of a class."""
         value = self.needed(key)
         if not isinstance(value, str):
             raise broken(self.where, f"{key} {value!r:.40}", remedy)
         return value
 
     def items(self, key: str, *, may_miss: bool = False) -> list[Any]:
-        """A field that must be a list; empty where the field may miss and does.
-
-        Raises:
-            AnnotationRefused: it is no list.
-        """
+        """A field that must be a list; empty where the field may miss and does."""
         value = self.fields.get(key, [] if may_miss else None)
         if not isinstance(value, list):
             raise broken(self.where, f"`{key}` is not a list")
         return value
 
     def records(self, key: str, noun: str) -> Iterator["Record"]:
-        """The objects in a list, named for errors by ``noun`` and number.
-
-        Raises:
-            AnnotationRefused: no list, or one with something else in it.
-        """
+        """The objects in a list, named for errors by ``noun`` and number."""
         for number, item in enumerate(self.items(key), 1):
             yield Record.of(item, f"{self.where} {noun} {number}")
 
@@ -116,11 +96,7 @@ class Record(NamedTuple):
 
 
 def checked_size(height: object, width: object, where: str) -> Size:
-    """Return ``(height, width)`` as ints.
-
-    Raises:
-        AnnotationRefused: not whole positive numbers, or more than 8192 x 8192 pixels.
-    """
+    """Return ``(height, width)`` as ints."""
     sides: list[int] = []
     for side in (height, width):
         if isinstance(side, float) and side.is_integer():  # some tools write 640.0
@@ -136,11 +112,7 @@ def checked_size(height: object, width: object, where: str) -> Size:
 
 
 def numbers(values: Sequence[Any], where: str, what: str) -> tuple[float, ...]:
-    """Return finite numbers below 1e9, which keeps every later product finite.
-
-    Raises:
-        AnnotationRefused: one of them is not such a number.
-    """
+    """Return finite numbers below 1e9, which keeps every later product finite."""
     for value in values:
         if type(value) not in (int, float) or not abs(value) < 1e9:  # also false for NaN
             raise broken(where, f"{what} {value!r:.40}", "write finite numbers")
@@ -154,9 +126,6 @@ def checked_name(raw: object, where: str, *, parents: bool = False) -> str:
         raw: name, path or URL; of a URL the decoded path counts.
         where: the record, for the error.
         parents: drop leading ``..`` (LabelMe writes them) instead of refusing them.
-
-    Raises:
-        AnnotationRefused: empty, no text, control characters, or a path out of its folder.
     """
     if not isinstance(raw, str) or not raw.strip() or not printable(raw):
         raise broken(where, f"image name {raw!r:.60}", "give each image a name")
@@ -175,11 +144,7 @@ def checked_name(raw: object, where: str, *, parents: bool = False) -> str:
 
 
 def decode_base64(text: object, where: str, limit: int = 1 << 28) -> bytes:
-    """Decode base64, with or without a ``data:`` prefix.
-
-    Raises:
-        AnnotationRefused: no text, not base64, or longer than ``limit``.
-    """
+    """Decode base64, with or without a ``data:`` prefix."""
     if not isinstance(text, str) or not text or len(text) > limit:
         raise broken(where, "no base64 image")
     try:

@@ -18,9 +18,6 @@ def runs_to_mask(runs: NDArray[np.int64], size_hw: Size, where: str, *, order: s
     """Spread run lengths, background and object in turn, over a mask.
 
     ``order`` is ``F`` (COCO: down the columns) or ``C`` (CVAT: along the rows).
-
-    Raises:
-        AnnotationRefused: a negative run, or a sum that is not ``h * w``.
     """
     height, width = size_hw
     if runs.size and (runs.min() < 0 or runs.max() > height * width):
@@ -39,9 +36,6 @@ def coco_string_runs(counts: str, where: str) -> NDArray[np.int64]:
     Six-bit groups from character 48 on: five bits of value, lowest first, and one that says more
     follow; the last group's fifth bit is the sign; from the fourth run on the value is the
     difference to the run two before.
-
-    Raises:
-        AnnotationRefused: a character outside the alphabet, or a group that never ends.
     """
     codes = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
@@ -61,11 +55,7 @@ def coco_string_runs(counts: str, where: str) -> NDArray[np.int64]:
 
 
 def decode_coco_rle(rle: Mapping[str, Any], size_hw: Size | None, where: str) -> Mask:
-    """Decode a COCO RLE record, compressed (string) or not (list); bool ``h w``.
-
-    Raises:
-        AnnotationRefused: a malformed record, or one of another size than its image.
-    """
+    """Decode a COCO RLE record, compressed (string) or not (list); bool ``h w``."""
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or len(size) != 2:
         raise broken(where, "an RLE with no [height, width]")
@@ -107,9 +97,6 @@ def decode_brush(rle: object, size_hw: Size, where: str) -> Mask:
 
     Returns:
         bool ``h w``, where the alpha byte of the canvas is above 127.
-
-    Raises:
-        AnnotationRefused: not bytes, cut, or of another number of pixels.
     """
     if not isinstance(rle, list) or not rle:
         raise broken(where, "a brush without an RLE")

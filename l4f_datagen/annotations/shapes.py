@@ -117,10 +117,6 @@ def truth_from_shapes(
         tally: what the reader skipped so far; drawing goes on counting into it.
         layered: a later shape covers those below it, as in the format's own masks.
         counted: count what is not used; a set that lists every class of every image does not.
-
-    Raises:
-        AnnotationRefused: no annotated image, no object of the category, several classes and no
-            choice, or an image whose only objects of the category are boxes.
     """
     if options.mask_value is not None or options.ignore_value:
         problem = f"a {format_name} export holds objects, not levels"
@@ -290,11 +286,7 @@ def _item(image: ImageShapes, rules: Rules, truth: TruthSet, options: TruthOptio
 
 
 def _used(label: Label, image_name: str, rules: Rules) -> list[Shape]:
-    """Shapes of one annotator that are drawn.
-
-    Raises:
-        AnnotationRefused: an object that cannot be read, or only boxes of the category.
-    """
+    """Shapes of one annotator that are drawn."""
     taken = [shape for shape in label.shapes if rules.takes(shape) and shape.kind != "other"]
     for shape in taken:
         if shape.kind == "unread":

@@ -26,11 +26,7 @@ NO_SHAPES = ("tag", "attribute")
 
 
 def parse_xml(text: str, where: str) -> Element:
-    """Parse XML that declares nothing.
-
-    Raises:
-        AnnotationRefused: a document type or entity, or no well-formed XML.
-    """
+    """Parse XML that declares nothing."""
     banned = BANNED.search(text)
     if banned:
         remedy = "a document type may be a bomb: remove it"

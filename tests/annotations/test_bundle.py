@@ -1,6 +1,4 @@
-import io
 import os
-import struct
 import zipfile
 
 import pytest
@@ -74,60 +72,14 @@ def test_missing_and_empty_are_refused(tmp_path):
         bundle.read("a.png")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:/x", "..\\x"])
-def test_members_that_climb_out_are_refused(tmp_path, name):
-    with pytest.raises(AnnotationRefused, match="lies outside the zip"):
-        open_bundle(write_zip(tmp_path / "z.zip", {name: "x"}))
-
-
-def test_a_member_without_a_name_is_refused(tmp_path):
-    path = write_zip(tmp_path / "z.zip", {"Q": "x"})
-    path.write_bytes(path.read_bytes().replace(b"Q", b"\0"))
-    with pytest.raises(AnnotationRefused, match="member '' lies outside the zip"):
-        open_bundle(path)
-
-
-def test_a_bomb_is_refused_before_it_unpacks(tmp_path):
-    with pytest.raises(AnnotationRefused, match="a zip bomb is not read"):
-        open_bundle(write_zip(tmp_path / "z.zip", {"a.png": b"\0" * (8 << 20)}))
-
-
-def test_a_member_larger_than_its_header_says_is_refused(tmp_path):
-    path = write_zip(tmp_path / "z.zip", {"a.png": b"0123456789" * 100})
-    data = bytearray(path.read_bytes())
-    central = data.rindex(b"PK\x01\x02")
-    struct.pack_into("<I", data, central + 24, 10)  # declared size in the central directory
-    path.write_bytes(data)
-    bundle = open_bundle(path)
-    with pytest.raises(AnnotationRefused, match=r"a\.png: (cannot be unpacked|unpacks to more)"):
-        bundle.read("a.png")
-
-
-def test_broken_encrypted_empty_and_doubled_zips_are_refused(tmp_path):
-    path = write_zip(tmp_path / "z.zip", {"a.png": b"0123456789" * 100})
-    whole = path.read_bytes()
-    path.write_bytes(whole[:60])
-    with pytest.raises(AnnotationRefused, match="no zip file, or a broken one"):
-        open_bundle(path)
-    encrypted = bytearray(whole)
-    encrypted[encrypted.rindex(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(encrypted)
-    with pytest.raises(AnnotationRefused, match="is encrypted"):
-        open_bundle(path)
-    write_zip(path, {})
-    with pytest.raises(AnnotationRefused, match="an empty zip"):
-        open_bundle(path)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.png", b"1")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a.png", b"2")
-    path.write_bytes(buffer.getvalue())
-    with pytest.raises(AnnotationRefused, match=r"'a\.png' twice"):
-        open_bundle(path)
-
-
-def test_rotten_member_bytes_are_refused(tmp_path):
+def test_unsafe_zips_are_refused(tmp_path):
+    for members, match in (
+        ({"../../etc/passwd": "x"}, "lies outside the zip"),
+        ({"a.png": b"\0" * (8 << 20)}, "a zip bomb is not read"),
+        ({}, "an empty zip"),
+    ):
+        with pytest.raises(AnnotationRefused, match=match):
+            open_bundle(write_zip(tmp_path / "z.zip", members))
     path = write_zip(tmp_path / "z.zip", {"a.png": bytes(range(256)) * 4})
     data = bytearray(path.read_bytes())
     data[45:60] = b"\xff" * 15

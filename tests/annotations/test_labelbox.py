@@ -1,170 +1,134 @@
+import csv
 import json
 
 import numpy as np
 import pytest
+from annotation_exports import RING, SIDES, SQUARE, legacy_object, legacy_row, lines, png, rle
+from annotation_exports import labelbox_label as label
+from annotation_exports import labelbox_object as outlined
+from annotation_exports import labelbox_row as row
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
-POLYGON = [{"x": 2.0, "y": 3.0}, {"x": 9.0, "y": 3.0}, {"x": 9.0, "y": 8.0}, {"x": 2.0, "y": 8.0}]
-MASK_URL = "https://api.labelbox.com/api/v1/projects/p1/annotations/feat1/index/1/mask"
+MASK_URL = "https://api.labelbox.com/api/v1/projects/p1/annotations/f/index/1/mask"
 COMPOSITE_URL = "https://api.labelbox.com/api/v1/tasks/t1/masks/comp1/index/1"
+NOBODY_SAW = {"annotations": {"objects": []}}
 
 
-def polygon(name="car", **changes):
-    return {
-        "feature_id": "feat1",
-        "name": name,
-        "annotation_kind": "ImagePolygon",
-        "polygon": POLYGON,
-        **changes,
-    }
+def mask(feature_id="f", url=MASK_URL):
+    return outlined(polygon=None, feature_id=feature_id, mask={"url": url})
 
 
-def mask(feature_id="feat1", name="car", url=MASK_URL):
-    return {
-        "feature_id": feature_id,
-        "name": name,
-        "annotation_kind": "ImageSegmentationMask",
-        "mask": {"url": url},
-    }
+def composite(colour, name="car"):
+    sources = {"url": COMPOSITE_URL, "color_rgb": colour}
+    return outlined(polygon=None, name=name, composite_mask=sources)
 
 
-def composite(colour, name="car", feature_id="feat1"):
-    return {
-        "feature_id": feature_id,
-        "name": name,
-        "annotation_kind": "ImageSegmentationMask",
-        "composite_mask": {"url": COMPOSITE_URL, "color_rgb": colour},
-    }
-
-
-def row(*labels, projects=None, **data_row):
-    wrapped = [{"label_kind": "Default", "annotations": {"objects": list(one)}} for one in labels]
-    return {
-        "data_row": {"id": "dr1", "external_id": "a.jpg", "row_data": "s3://b/a.jpg", **data_row},
-        "media_attributes": {"width": 30, "height": 20},
-        "projects": {"p1": {"name": "cars", "labels": wrapped}} if projects is None else projects,
-    }
-
-
-def opened(tmp_path, rows, *, ndjson=True, **options):
+def opened(tmp_path, *rows, ndjson=True, **options):
     path = tmp_path / "export.ndjson"
-    text = "\n".join(json.dumps(one) for one in rows) if ndjson else json.dumps(rows, indent=1)
-    path.write_text(text)
+    path.write_text(lines(*rows) if ndjson else json.dumps(rows, indent=1))
     return load_annotations(path, **options)
 
 
+@pytest.fixture
+def masks(tmp_path):
+    """Writes mask images into a folder and gives it."""
+
+    def save(**images):
+        for name, image in images.items():
+            path = tmp_path / "masks" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(image))
+        return tmp_path / "masks"
+
+    return save
+
+
 @pytest.mark.parametrize("ndjson", [True, False])
-def test_polygons_of_both_spellings(tmp_path, square, ndjson):
-    rows = [row([polygon()]), row([polygon()], external_id="b.jpg")]
-    truth = opened(tmp_path, rows, ndjson=ndjson)
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_polygons_of_both_spellings(tmp_path, ndjson, names):
+    truth = opened(tmp_path, *[row(label(), name=name) for name in names], ndjson=ndjson)
     assert truth.format == "labelbox"
-    assert [item.name for item in truth] == ["a.jpg", "b.jpg"]
-    assert truth[0].size_hw == (20, 30)
+    assert [item.name for item in truth] == list(names)
     for item in truth:
-        np.testing.assert_array_equal(item.load().mask, square)
+        assert item.size_hw == (20, 30)
+        np.testing.assert_array_equal(item.load().mask, SQUARE)
+    (tmp_path / "one.json").write_text(json.dumps(row(label()), indent=2))
+    np.testing.assert_array_equal(load_annotations(tmp_path / "one.json")[0].load().mask, SQUARE)
 
 
-def test_a_single_row_is_an_export_too(tmp_path, square):
-    for ndjson in (True, False):
-        truth = opened(tmp_path, [row([polygon()])], ndjson=ndjson)
-        np.testing.assert_array_equal(truth[0].load().mask, square)
-    (tmp_path / "one.json").write_text(json.dumps(row([polygon()]), indent=2))
-    np.testing.assert_array_equal(load_annotations(tmp_path / "one.json")[0].load().mask, square)
+WHITE = np.full(SQUARE.shape, 255, np.uint8)
+LEVELS = SQUARE.astype(np.uint8) * 255
+SPELLINGS = {
+    "white on black": LEVELS,
+    "ids": SQUARE.astype(np.uint8),
+    "white on clear": np.stack([WHITE, WHITE, WHITE, LEVELS], -1),
+    "black and white with alpha": np.stack([LEVELS, LEVELS, LEVELS, WHITE], -1),
+    "red on clear": np.stack([LEVELS, LEVELS * 0, LEVELS * 0, LEVELS], -1),
+}
 
 
-def picture_spellings(square):
-    white = np.full(square.shape, 255, np.uint8)
-    levels = square.astype(np.uint8) * 255
-    return {
-        "white on black": levels,
-        "ids": square.astype(np.uint8),
-        "white on clear": np.stack([white, white, white, levels], -1),
-        "black and white with alpha": np.stack([levels, levels, levels, white], -1),
-        "red on clear": np.stack([levels, levels * 0, levels * 0, levels], -1),
-    }
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_masks_are_found_by_feature_id(tmp_path, masks, spelling):
+    truth = opened(tmp_path, row(label(mask())), masks_dir=masks(f=SPELLINGS[spelling]))
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    ["white on black", "ids", "white on clear", "black and white with alpha", "red on clear"],
-)
-def test_masks_are_found_by_feature_id(tmp_path, square, as_png, spelling):
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    (masks / "feat1.png").write_bytes(as_png(picture_spellings(square)[spelling]))
-    truth = opened(tmp_path, [row([mask()])], masks_dir=masks)
-    np.testing.assert_array_equal(truth[0].load().mask, square)
-
-
-def test_masks_are_found_by_the_tail_of_their_url(tmp_path, square, as_png):
-    masks = tmp_path / "masks" / "deep"
-    masks.mkdir(parents=True)
-    (masks / "tail77.png").write_bytes(as_png(square))
-    (masks / "1.png").write_bytes(as_png(~square))  # `index/1` is no name
+def test_masks_are_found_by_the_tail_of_their_url(tmp_path, masks):
+    folder = masks(**{"deep/tail77": SQUARE, "deep/1": ~SQUARE})  # `index/1` is no name
     url = "https://storage.labelbox.com/x/tail77.png?token=secret"
-    truth = opened(tmp_path, [row([mask("other", url=url)])], masks_dir=tmp_path / "masks")
-    np.testing.assert_array_equal(truth[0].load().mask, square)
+    truth = opened(tmp_path, row(label(mask("other", url=url))), masks_dir=folder)
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
 
-def test_composite_masks_are_split_by_colour(tmp_path, square, as_png):
-    masks = tmp_path / "masks"
-    masks.mkdir()
+def test_composite_masks_are_split_by_colour(tmp_path, masks):
     colours = np.zeros((20, 30, 4), np.uint8)
     colours[..., 3] = 255
-    colours[square] = (200, 10, 30, 255)
+    colours[SQUARE] = (200, 10, 30, 255)
     colours[15:18, 20:25] = (200, 10, 31, 255)
-    (masks / "comp1.png").write_bytes(as_png(colours))
-    objects = [composite([200, 10, 30]), composite([200, 10, 31], "dog", "feat2")]
-    car = opened(tmp_path, [row(objects)], masks_dir=masks, category="car")
-    np.testing.assert_array_equal(car[0].load().mask, square)
-    dog = opened(tmp_path, [row(objects)], masks_dir=masks, category="dog")
-    assert dog[0].load().mask.sum() == 15
-    absent = opened(tmp_path, [row([composite([1, 2, 3])])], masks_dir=masks)
+    options = {"masks_dir": masks(comp1=colours)}
+    one = row(label(composite([200, 10, 30]), composite([200, 10, 31], "dog")))
+    car = opened(tmp_path, one, category="car", **options)
+    np.testing.assert_array_equal(car[0].load().mask, SQUARE)
+    assert opened(tmp_path, one, category="dog", **options)[0].load().mask.sum() == 15
+    absent = opened(tmp_path, row(label(composite([1, 2, 3]))), **options)
     with pytest.raises(AnnotationRefused, match=r"no pixel of its colour \[1, 2, 3\]"):
         absent[0].load()
 
 
-def test_run_lengths_are_read_where_they_are_met(tmp_path, square):
-    flat = square.ravel("F")
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False]))))
-    counts = np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
-    record = {"feature_id": "f", "name": "car", "mask": {"size": [20, 30], "counts": counts}}
-    np.testing.assert_array_equal(opened(tmp_path, [row([record])])[0].load().mask, square)
+def test_run_lengths_are_read_where_they_are_met(tmp_path):
+    record = outlined(polygon=None, mask=rle(SQUARE, compressed=False))
+    np.testing.assert_array_equal(opened(tmp_path, row(label(record)))[0].load().mask, SQUARE)
 
 
-def test_masks_are_downloaded_only_when_asked(tmp_path, square, as_png):
+def test_masks_are_downloaded_only_when_asked_and_composites_once(tmp_path):
     asked = []
 
     def download(url):
         asked.append(url)
-        return as_png(square)
+        return png(SQUARE)
 
-    truth = opened(tmp_path, [row([mask()])], download=download)
-    np.testing.assert_array_equal(truth[0].load().mask, square)
-    assert asked == [MASK_URL]
-    with pytest.raises(
-        AnnotationRefused, match=r"object feat1: its mask feat1 is not found here, and no"
-    ):
-        opened(tmp_path, [row([mask()])])[0].load()
+    both = composite([255] * 3), composite([255] * 3)
+    for objects in ([mask()], both):
+        truth = opened(tmp_path, row(label(*objects)), download=download)
+        np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
+    assert asked == [MASK_URL, COMPOSITE_URL]
+    with pytest.raises(AnnotationRefused, match=r"object f: its mask f is not found here, and no"):
+        opened(tmp_path, row(label(mask())))[0].load()
 
 
-def test_several_labels_and_projects_are_several_annotators(tmp_path, square):
-    shifted = [{"x": point["x"] + 1, "y": point["y"]} for point in POLYGON]
-    labels = [[polygon()], [polygon(polygon=shifted)], [polygon()]]
-    both = row(*labels[:2])
-    both["projects"]["p2"] = row(labels[2])["projects"]["p1"]
-    truth = opened(tmp_path, [both])
-    np.testing.assert_array_equal(truth[0].load().mask, square)
+def test_several_labels_and_projects_are_several_annotators(tmp_path):
+    shifted = label(outlined([[x + 1, y] for x, y in RING]))
+    both = row(label(), shifted)
+    both["projects"]["p2"] = {"labels": [label()]}
+    truth = opened(tmp_path, both)
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
     assert truth.agreements == [pytest.approx((1 + 2 * 30 / 40) / 3)]
 
 
 def test_rows_without_labels_are_counted_and_empty_labels_are_truth(tmp_path):
-    truth = opened(
-        tmp_path,
-        [row([polygon()]), row([], external_id="b.jpg"), row(external_id="c.jpg")],
-    )
+    truth = opened(tmp_path, row(label()), row(NOBODY_SAW, name="b.jpg"), row(name="c.jpg"))
     assert [item.name for item in truth] == ["a.jpg", "b.jpg"]
     assert not truth[1].load().mask.any()
     assert truth.left_out == ("c.jpg",)
@@ -172,69 +136,57 @@ def test_rows_without_labels_are_counted_and_empty_labels_are_truth(tmp_path):
 
 @pytest.mark.parametrize("field", ["external_id", "global_key", "row_data"])
 def test_the_field_with_a_sample_key_names_the_image(tmp_path, field):
-    key = {field: "https://host/x/psi0700-seed0000012.png?sig=1"}
-    truth = opened(tmp_path, [row([polygon()], **key)])
+    fields = {"id": "dr1", "external_id": "a.jpg"}
+    fields[field] = "https://host/x/psi0700-seed0000012.png?sig=1"
+    truth = opened(tmp_path, row(label(), data_row=fields))
     assert truth[0].stem == "psi0700-seed0000012"
 
 
-def test_polygons_without_a_size_take_that_of_the_prediction(tmp_path, square):
-    one = row([polygon()])
-    del one["media_attributes"]
-    truth = opened(tmp_path, [one])
+def test_polygons_without_a_size_take_that_of_the_prediction(tmp_path):
+    truth = opened(tmp_path, row(label(), media_attributes=None))
     assert truth[0].size_hw is None
-    np.testing.assert_array_equal(truth[0].load((20, 30)).mask, square)
+    np.testing.assert_array_equal(truth[0].load((20, 30)).mask, SQUARE)
     with pytest.raises(AnnotationRefused, match="does not say how large the image is"):
         truth[0].load()
-
-
-def broken_row(**changes):
-    return {**row([polygon()]), **changes}
 
 
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        ([row([polygon()]), {}], "line 2: no `data_row`"),
-        ([row([polygon()]), [1]], "line 2: no record"),
-        ([broken_row(projects={"p": {"labels": [{}]}})], "a label without `annotations`"),
-        (
-            [broken_row(projects={"p": {"labels": [{"annotations": {"frames": {}}}]}})],
-            "a label of a video",
-        ),
-        ([row([polygon(name=None)])], "object feat1: name None"),
-        ([row([polygon(polygon=[{"x": 1}])])], r"object feat1: polygon coordinate None"),
-        ([row([composite([1, 2])])], r"color_rgb \[1, 2\]"),
-        ([broken_row(media_attributes={"width": 1e6, "height": 1e6})], "1000000 x 1000000 pixels"),
-        ([broken_row(data_row={})], "image name None"),
+        ([row(label()), {}], "line 2: no `data_row`"),
+        ([row(label()), [1]], "line 2: no record"),
+        ([row({})], "a label without `annotations`"),
+        ([row({"annotations": {"frames": {}}})], "a label of a video"),
+        ([row(label(outlined(name=None)))], "object f: name None"),
+        ([row(label(outlined(polygon=[{"x": 1}])))], r"object f: polygon coordinate None"),
+        ([row(label(composite([1, 2])))], r"color_rgb \[1, 2\]"),
+        ([row(media_attributes={"width": 1e6, "height": 1e6})], "1000000 x 1000000 pixels"),
+        ([row(data_row={})], "image name None"),
         ([row(), row()], "no annotated image"),
     ],
 )
 def test_broken_rows_are_named(tmp_path, rows, match):
     with pytest.raises(AnnotationRefused, match=match) as caught:
-        [item.load() for item in opened(tmp_path, rows)]
+        [item.load() for item in opened(tmp_path, *rows)]
     assert str(caught.value).startswith(str(tmp_path / "export.ndjson"))
 
 
 def test_a_broken_line_is_named(tmp_path):
     path = tmp_path / "export.ndjson"
-    path.write_text(json.dumps(row([polygon()])) + '\n{"data_row": ')
+    path.write_text(lines(row(label())) + '\n{"data_row": ')
     with pytest.raises(AnnotationRefused, match=r"line 2: not JSON \(line 1 column 14"):
         load_annotations(path)
 
 
-def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, square, as_png):
-    masks = tmp_path / "masks"
-    (masks / "x").mkdir(parents=True)
-    (masks / "feat1.png").write_bytes(as_png(square[:10]))
-    truth = opened(tmp_path, [row([mask()])], masks_dir=masks)
+def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, masks):
+    folder = masks(f=SQUARE[:10])
     with pytest.raises(AnnotationRefused, match="a mask of 30 x 10 pixels on an image of 30 x 20"):
-        truth[0].load()
-    (masks / "x" / "feat1.png").write_bytes(as_png(square))
-    truth = opened(tmp_path, [row([mask()])], masks_dir=masks)
-    with pytest.raises(AnnotationRefused, match=r"mask feat1 is feat1\.png and x/feat1\.png"):
-        truth[0].load()
-    with pytest.raises(AnnotationRefused, match=f"its mask feat2 is not found in {masks}"):
-        opened(tmp_path, [row([mask("feat2", url=None)])], masks_dir=masks)[0].load()
+        opened(tmp_path, row(label(mask())), masks_dir=folder)[0].load()
+    masks(**{"x/f": SQUARE})
+    with pytest.raises(AnnotationRefused, match=r"mask f is f\.png and x/f\.png"):
+        opened(tmp_path, row(label(mask())), masks_dir=folder)[0].load()
+    with pytest.raises(AnnotationRefused, match=f"its mask feat2 is not found in {folder}"):
+        opened(tmp_path, row(label(mask("feat2", None))), masks_dir=folder)[0].load()
 
 
 def test_fixture(fixtures):
@@ -252,14 +204,126 @@ def test_fixture(fixtures):
     ]
 
 
-def test_a_composite_mask_is_downloaded_once_for_all_its_objects(tmp_path, square, as_png):
-    asked = []
+# the same square with y from the lower edge of 20 rows
+BELOW = [{"x": x, "y": 20 - y} for x, y in RING]
+WKT = "MULTIPOLYGON (((2 17, 9 17, 9 12, 2 12, 2 17)))"
 
-    def download(url):
-        asked.append(url)
-        return as_png(np.repeat(square[:, :, None], 3, 2).astype(np.uint8) * 255)
 
-    objects = [composite([255, 255, 255]), composite([255, 255, 255], feature_id="feat2")]
-    truth = opened(tmp_path, [row(objects)], download=download)
-    np.testing.assert_array_equal(truth[0].load().mask, square)
-    assert asked == [COMPOSITE_URL]
+def old_export(tmp_path, *rows, **options):
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(rows))
+    return load_annotations(path, **options)
+
+
+def test_legacy_polygons_take_the_size_of_the_prediction(tmp_path):
+    one = legacy_row(legacy_object())
+    truth = old_export(tmp_path, one)
+    assert (truth.format, truth[0].name) == ("labelbox-legacy", "a.jpg")
+    np.testing.assert_array_equal(truth[0].load((20, 30)).mask, SQUARE)
+    sized = old_export(tmp_path, one | {"Media Attributes": SIDES})
+    np.testing.assert_array_equal(sized[0].load().mask, SQUARE)
+    three = old_export(tmp_path, one, one, one)  # rows of one image are annotators
+    assert len(three) == 1
+    np.testing.assert_array_equal(three[0].load((20, 30)).mask, SQUARE)
+    assert three.agreements == [1.0]
+
+
+def test_legacy_masks_by_uri_come_from_the_folder(tmp_path, masks):
+    folder = masks(f=SPELLINGS["white on clear"])
+    one = legacy_object(polygon=None, instanceURI="https://api.labelbox.com/masks/f?token=x")
+    truth = old_export(tmp_path, legacy_row(one), masks_dir=folder)
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        [{"geometry": BELOW}],
+        [BELOW],
+        WKT,
+        [{"geometry": WKT.replace("MULTIPOLYGON (", "POLYGON ")[:-1]}],
+    ],
+)
+def test_the_form_before_2020_counts_y_from_below(tmp_path, geometry):
+    truth = old_export(tmp_path, legacy_row(Label={"car": geometry, "weather": "sunny"}))
+    np.testing.assert_array_equal(truth[0].load((20, 30)).mask, SQUARE)
+    assert any("y from the lower edge" in note for note in truth.notes())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"Label": {}}, {"Label": "Skip"}, {"Label": ""}, {"Label": None}, {"Skipped": True}]
+)
+def test_legacy_rows_nobody_labelled_are_counted(tmp_path, changes):
+    other = legacy_row(legacy_object(), **{"External ID": "b.jpg", **changes})
+    truth = old_export(tmp_path, legacy_row(legacy_object()), other)
+    assert [item.name for item in truth] == ["a.jpg"]
+    assert truth.left_out == ("b.jpg",)
+
+
+def test_csv_holds_the_same_json(tmp_path):
+    path = tmp_path / "export.csv"
+    big = legacy_object(note="x" * 200_000)  # above the default field limit of the csv module
+    skipped = legacy_row(Label="Skip", **{"External ID": "b.jpg"})
+    rows = [legacy_row(Label=json.dumps({"objects": [big]})), skipped]
+    with path.open("w", newline="", encoding="utf-8-sig") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    limit = csv.field_size_limit()
+    truth = load_annotations(path)
+    assert csv.field_size_limit() == limit
+    assert truth.format == "labelbox-legacy"
+    np.testing.assert_array_equal(truth[0].load((20, 30)).mask, SQUARE)
+    assert truth.left_out == ("b.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([legacy_row(legacy_object()), 3], "row 2: no record"),
+        ([legacy_row(Label=[{"frameNumber": 1}])], "row 1: a label of a video"),
+        ([legacy_row(Label="{broken")], r"row 1 Label: not JSON"),
+        ([legacy_row(**{"Labeled Data": '{"tileLayerUrl": ""}'})], "map tiles"),
+        ([legacy_row(4)], "object 1: no record"),
+        ([legacy_row(legacy_object(title=None))], "object f: title None"),
+        ([legacy_row(Label={"car": "POLYGON ((1 2, 3 x, 4 5))"})], 'class "car": geometry'),
+        ([legacy_row(legacy_object(page=0))], "boxes or points only"),
+    ],
+)
+def test_broken_legacy_rows_are_named(tmp_path, rows, match):
+    with pytest.raises(AnnotationRefused, match=match):
+        [item.load((20, 30)) for item in old_export(tmp_path, *rows)]
+
+
+def test_legacy_fixtures(fixtures, tmp_path):
+    folder = fixtures / "labelbox_legacy"
+    nested = load_annotations(folder / "highly_nested_image.json", category="deer")
+    loaded = nested[0].load((200, 200))
+    corners = np.asarray([[71.832, 62.37], [50.636, 90.087], [103.625, 94.571], [104.033, 59.517]])
+    x, y = corners.T
+    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    assert loaded.mask.sum() == pytest.approx(area, rel=0.02)
+    images = load_annotations(folder / "image_export.json", category="polygon")
+    assert images[0].load((1707, 2560)).mask.any()
+    assert "objects of other categories" in " ".join(images.notes())
+    eye = np.zeros((1707, 2560), bool)
+    eye[40:50, 60:70] = True
+    records = json.loads((folder / "image_export.json").read_text())["Label"]["objects"]
+    for one in records:
+        if one["title"] == "segmentation":
+            (tmp_path / f"{one['featureId']}.png").write_bytes(png(eye))
+    masks = load_annotations(
+        folder / "image_export.json", category="segmentation", masks_dir=tmp_path
+    )
+    np.testing.assert_array_equal(masks[0].load().mask, eye)
+    unknown = load_annotations(folder / "unkown_media_type_export.json")
+    assert unknown[0].stem == "im1"
+    assert unknown[0].load((200, 200)).mask.any()
+    for name, match in (
+        ("video_export", "a label of a video"),
+        ("tiled_image_export", "map tiles"),
+        ("pdf_export", "boxes or points only"),
+        ("text_export", "boxes or points only"),
+    ):
+        with pytest.raises(AnnotationRefused, match=match):
+            load_annotations(folder / f"{name}.json")

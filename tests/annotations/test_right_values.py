@@ -1,39 +1,20 @@
 """Exports that were once scored wrong without a word: each with the value it must score."""
 
-import base64
-import io
 import json
 import unicodedata
 import zipfile
 
+import annotation_exports as exports
 import numpy as np
 import pytest
+from annotation_exports import FAR_RING, PHOTO, RIGHT, RING, SQUARE, H, W, png, region, task
 from click.testing import CliRunner
 from PIL import ExifTags, Image
-from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.cli import cli
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import score
-
-H, W = 20, 30
-SQUARE = np.zeros((H, W), bool)
-SQUARE[3:8, 2:9] = True
-RIGHT = np.roll(SQUARE, 15, axis=1)
-RING = [[2, 3], [9, 3], [9, 8], [2, 8]]
-FAR_RING = [[17, 3], [24, 3], [24, 8], [17, 8]]
-
-
-def percent(ring):
-    return [[x * 100 / W, y * 100 / H] for x, y in ring]
-
-
-def png(array, **more):
-    array = array.astype(np.uint8) * 255 if array.dtype == bool else array
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", **more)
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -67,53 +48,26 @@ def iou(saved):
     return call
 
 
-def coco(*rings, names=("a.jpg",), **changes):
-    records = [
-        {
-            "id": n,
-            "image_id": 0,
-            "category_id": 1,
-            "iscrowd": 0,
-            "segmentation": [np.ravel(ring).tolist()],
-        }
-        for n, ring in enumerate(rings, 1)
-    ]
-    images = [{"id": n, "file_name": name, "height": H, "width": W} for n, name in enumerate(names)]
-    return {
-        "images": images,
-        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "ellipse"}],
-        "annotations": records,
-        **changes,
-    }
+def coco(*rings, **changes):
+    records = [exports.annotation([np.ravel(ring).tolist()], iscrowd=0) for ring in rings]
+    return exports.coco(*records, **changes)
 
 
-def rle(mask, **changes):
-    made = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    packed = {"size": made["size"], "counts": made["counts"].decode()}
-    return {"image_id": 0, "category_id": 1, "segmentation": packed, **changes}
-
-
-def labelbox_label(ring=RING, details=None, performance=None, name="car", **label):
-    shape = {"feature_id": "f", "name": name, "polygon": [{"x": x, "y": y} for x, y in ring]}
-    return {
-        "annotations": {"objects": [shape]},
-        "label_details": details or {},
-        "performance_details": performance or {},
-        **label,
-    }
+def labelbox_label(ring=RING, **changes):
+    return exports.labelbox_label(exports.labelbox_object(ring), **changes)
 
 
 def labelbox(*rows):
-    return "\n".join(
-        json.dumps(
-            {
-                "data_row": {"id": name, "external_id": name},
-                "media_attributes": {"width": W, "height": H},
-                "projects": {"p": {"labels": list(labels)}},
-            }
-        )
-        for name, labels in rows
-    )
+    return exports.lines(*[exports.labelbox_row(*labels, name=name) for name, labels in rows])
+
+
+def labelme(*shapes):
+    return exports.labelme(*[exports.labelme_shape(name, ring) for name, ring in shapes])
+
+
+def cvat(*names):
+    more = [f'<image name="{name}" width="{W}" height="{H}"/>' for name in names]
+    return exports.cvat(exports.cvat_polygon(), more="".join(more))
 
 
 SKIPPED = {"annotations": {"objects": []}, "performance_details": {"skipped": True}}
@@ -147,29 +101,14 @@ def test_labels_rejected_in_review_are_left_out(iou):
     assert iou("t.ndjson", export, {"a.png": SQUARE}) == 1.0
 
 
-def legacy(ring, **changes):
-    shape = {"featureId": "f", "title": "car", "polygon": [{"x": x, "y": y} for x, y in ring]}
-    row = {"ID": "1", "Labeled Data": "a.jpg", "External ID": "a.jpg", "Skipped": False}
-    return {**row, "Label": {"objects": [shape]}, **changes}
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"Reviews": [{"score": -1}]}, {"Skipped": True}, {"Benchmark ID": "1"}],
 )
 def test_legacy_exports_know_the_same_flags(iou, changes):
-    rows = [legacy(RING), legacy(FAR_RING, ID="2", **changes)]
+    other = exports.legacy_row(exports.legacy_object(FAR_RING), **{"ID": "2", **changes})
+    rows = [exports.legacy_row(exports.legacy_object()), other]
     assert iou("t.json", rows, {"a.png": SQUARE}) == 1.0
-
-
-def region(ring=RING, labels=("Car",), kind="polygonlabels", **value):
-    sides = {"original_width": W, "original_height": H}
-    points = {"points": percent(ring)} if ring else {}
-    return {"id": "r", "type": kind, **sides, "value": {**points, kind: list(labels), **value}}
-
-
-def task(*regions, image="/data/upload/3/0a1b2c3d-a.jpg", **annotation):
-    return {"data": {"image": image}, "annotations": [{"result": list(regions), **annotation}]}
 
 
 @pytest.mark.parametrize(
@@ -188,25 +127,13 @@ def test_label_studio_knows_the_same_flags(iou, right, wrong):
     assert iou("t.json", [both], {"a.png": RIGHT}) == 0.0
 
 
-def cvat(*images):
-    return "<annotations>" + "".join(images) + "</annotations>"
-
-
-def cvat_image(name, *shapes):
-    return f'<image name="{name}" width="{W}" height="{H}">{"".join(shapes)}</image>'
-
-
-def cvat_polygon(ring, label="car", z=0):
-    points = ";".join(f"{x},{y}" for x, y in ring)
-    return f'<polygon label="{label}" points="{points}" z_order="{z}"/>'
-
-
 def test_cvat_marks_every_mask_of_its_coco_export_as_crowd(iou):
-    ellipse = rle(RIGHT, id=2, category_id=2, iscrowd=1, attributes={"occluded": False})
+    marked = {"category_id": 2, "iscrowd": 1, "attributes": {"occluded": False}}
+    ellipse = exports.annotation(exports.rle(RIGHT), **marked, id=2)
     export = coco(RING)
     export["annotations"].append(ellipse)
     assert iou("t.json", export, {"a.png": SQUARE}, category="*") == 0.5
-    assert iou("t.json", export, {"a.png": RIGHT}, category="ellipse") == 1.0
+    assert iou("t.json", export, {"a.png": RIGHT}, category="dog") == 1.0
     assert iou("t.json", export, {"a.png": SQUARE}, category="*", crowd="ignore") == 1.0
     del ellipse["attributes"]  # as in COCO itself: a crowd
     assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="*", crowd="auto") == 1.0
@@ -242,30 +169,24 @@ def test_a_region_belongs_to_all_of_its_labels(iou):
 
 
 def test_uploads_of_one_name_are_two_images(saved):
-    tasks = [task(region()), task(region(FAR_RING), image="/data/upload/3/99999999-a.jpg")]
+    tasks = [
+        task(region()),
+        task(region(FAR_RING), image="/data/upload/3/99999999-a.jpg"),
+    ]
     root = saved(truth={"t.json": tasks})
     truth = load_annotations(root / "truth" / "t.json")
     assert [item.stem for item in truth] == ["0a1b2c3d-a", "99999999-a"]
     np.testing.assert_array_equal(truth[1].load().mask, RIGHT)
 
 
-VIA_POLYGON = {
-    "shape_attributes": {
-        "name": "polygon",
-        "all_points_x": [x for x, _ in FAR_RING],
-        "all_points_y": [y for _, y in FAR_RING],
-    },
-    "region_attributes": {"label": "car"},
-}
-
-
 def same_named():
     """Exports with two images of one name, one with the square left and one with it right."""
-    first, second = (
-        {"filename": "a.jpg", "size": size, "regions": [region]}
-        for size, region in ((1, VIA["a.jpg1"]["regions"][0]), (2, VIA_POLYGON))
-    )
-    rows = [legacy(RING, **{"DataRow ID": "1"}), legacy(FAR_RING, ID="2", **{"DataRow ID": "2"})]
+    far = exports.VIA_POLYGON | {"all_points_x": [x for x, _ in FAR_RING]}
+    first, second = exports.via(exports.VIA_POLYGON), exports.via(far)
+    rows = [
+        exports.legacy_row(exports.legacy_object(ring), **{"ID": n, "DataRow ID": n})
+        for n, ring in (("1", RING), ("2", FAR_RING))
+    ]
     return {
         "labelbox legacy": ("t.json", rows),
         "labelbox": ("t.ndjson", labelbox(*[("a.jpg", [labelbox_label(r)]) for r in BOTH_RINGS])),
@@ -273,8 +194,8 @@ def same_named():
             "t.json",
             [task(region(r), image=f"https://h/image?id={n}") for n, r in enumerate(BOTH_RINGS)],
         ),
-        "via": ("t.json", {"a.jpg1": first, "a.jpg2": second}),
-        "createml": ("t.json", CREATEML + CREATEML),
+        "via": ("t.json", {"a.jpg1": first | {"size": 1}, "a.jpg2": second | {"size": 2}}),
+        "createml": ("t.json", [exports.createml()] * 2),
         "coco": ("t.json", coco(RING, names=("a.jpg", "a.jpg"))),
     }
 
@@ -301,7 +222,7 @@ def test_regions_on_several_images_of_one_task_are_refused(iou):
 def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
     large = np.zeros((2 * H, 2 * W), bool)
     images = {"images/val/a.png": SQUARE, "images/train/a.png": large}
-    root = saved(truth={"labels/val/a.txt": YOLO, **images}, pred={"a.png": SQUARE})
+    root = saved(truth={"labels/val/a.txt": exports.YOLO, **images}, pred={"a.png": SQUARE})
     assert score(root / "truth", root / "pred").scores.miou == 1.0
     (root / "truth" / "labels" / "val" / "a.txt").rename(root / "truth" / "labels" / "a.txt")
     with pytest.raises(AnnotationRefused, match="2 images of this name differ in size"):
@@ -310,24 +231,19 @@ def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
 
 def test_a_project_with_other_classes_has_no_vote(saved):
     """One image in two projects, one of cars and one of roads."""
-    rows = [json.loads(labelbox((f"{n}.jpg", [labelbox_label()]))) for n in "ab"]
+    rows = [exports.labelbox_row(labelbox_label(), name=f"{n}.jpg") for n in "ab"]
+    road = exports.labelbox_label(exports.labelbox_object(FAR_RING, name="road"))
     for row in rows:
-        row["projects"]["roads"] = {"labels": [labelbox_label(FAR_RING, name="road")]}
+        row["projects"]["roads"] = {"labels": [road]}
     del rows[1]["projects"]["p"]
     root = saved(
-        truth={"t.ndjson": "\n".join(map(json.dumps, rows))},
+        truth={"t.ndjson": exports.lines(*rows)},
         pred={"a.png": SQUARE, "b.png": SQUARE},
     )
     truth = load_annotations(root / "truth" / "t.ndjson", category="car")
     assert score(truth, root / "pred").scores.miou == 1.0
     assert truth.left_out == ("b.jpg",)
     assert "2 labels of projects without the category left out" in truth.notes()
-
-
-def labelme(*shapes):
-    return {"imagePath": "a.jpg", "imageHeight": H, "imageWidth": W, "imageData": None,
-            "shapes": [{"label": name, "points": ring, "shape_type": "polygon"}
-                       for name, ring in shapes]}  # fmt: skip
 
 
 def test_void_classes_are_not_scored(iou):
@@ -349,7 +265,7 @@ def test_void_classes_by_their_usual_spellings(iou, name):
 
 
 def test_objects_that_are_all_crowds_are_refused_with_what_reads_them(iou):
-    export = coco(annotations=[rle(SQUARE, id=1, iscrowd=1)])
+    export = exports.coco(exports.annotation(exports.rle(SQUARE), iscrowd=1))
     with pytest.raises(AnnotationRefused, match=r"marked iscrowd.*--crowd object"):
         iou("t.json", export, {"a.png": SQUARE})
     assert iou("t.json", export, {"a.png": SQUARE}, crowd="object") == 1.0
@@ -392,7 +308,7 @@ def test_composed_and_decomposed_class_names_are_the_same(iou):
 def test_geojson_and_closed_vectors_are_outlines(iou):
     label = labelbox_label()
     geometry = {"type": "Polygon", "coordinates": [[*RING, RING[0]]]}
-    label["annotations"]["objects"] = [{"feature_id": "f", "name": "car", "geojson": geometry}]
+    label["annotations"]["objects"] = [exports.labelbox_object(polygon=None, geojson=geometry)]
     assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
     feature = {"type": "Feature", "geometry": geometry, "properties": {}}
     label["annotations"]["objects"][0]["geojson"] = feature
@@ -401,7 +317,7 @@ def test_geojson_and_closed_vectors_are_outlines(iou):
     label["annotations"]["objects"][0]["geojson"] = several
     with pytest.raises(AnnotationRefused, match="an object of kind 'geojson'"):
         iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE})
-    vertices = [{"id": str(n), "x": x, "y": y} for n, (x, y) in enumerate(percent(RING))]
+    vertices = [{"id": str(n), "x": x, "y": y} for n, (x, y) in enumerate(exports.PERCENT)]
     vector = region(None, kind="vectorlabels", vertices=vertices, closed=True)
     assert iou("t.json", [task(vector)], {"a.png": SQUARE}) == 1.0
     vertices[1]["isBezier"] = True
@@ -434,14 +350,14 @@ def test_shapes_cover_each_other_as_in_the_tools_own_masks(saved):
     seen = SQUARE.copy()
     seen[4:6, 3:5] = seen[4:6, 6:8] = False
     shapes = [
-        cvat_polygon(window, "window", 2),
-        cvat_polygon(RING),
-        cvat_polygon(hole, "background", 1),
+        exports.cvat_polygon(window, "window", 2),
+        exports.cvat_polygon(),
+        exports.cvat_polygon(hole, "background", 1),
     ]
     colours = np.zeros((H, W, 3), np.uint8)
     colours[SQUARE], colours[4:6, 3:5], colours[4:6, 6:8] = (9, 9, 9), (1, 2, 3), (0, 0, 0)
     root = saved(
-        xml={"annotations.xml": cvat(cvat_image("a.jpg", *shapes))},
+        xml={"annotations.xml": exports.cvat(*shapes)},
         masks={
             "labelmap.txt": "background:0,0,0::\ncar:9,9,9::\nwindow:1,2,3::\n",
             "SegmentationClass/a.png": colours,
@@ -504,16 +420,12 @@ def test_images_are_named_by_their_decoded_path(saved, address, name):
 
 
 def test_supervisely_bitmaps_may_be_plain_png(iou):
-    bitmap = {"data": base64.b64encode(png(SQUARE)).decode(), "origin": [0, 0]}
-    one = {"geometryType": "bitmap", "classTitle": "car", "bitmap": bitmap}
-    export = {"size": {"height": H, "width": W}, "objects": [one]}
+    export = exports.supervisely(exports.sly_bitmap(png(SQUARE)))
     assert iou("ann/a.jpg.json", export, {"a.jpg.png": SQUARE}) == 1.0
 
 
 CARS = {f"task-{t}-annotation-7-by-1-tag-Car-{n}.png": m
         for t, n, m in ((1, 0, SQUARE), (1, 1, RIGHT), (2, 0, RIGHT))}  # fmt: skip
-PHOTO = np.zeros((H, W, 3), np.uint8)
-PALETTE = {"label.png": None, "img.png": PHOTO, "label_viz.png": PHOTO}
 FOLDERS = {
     "brush to PNG": (
         {**CARS, "task-2-annotation-7-by-1-tag-Road-0.png": SQUARE},
@@ -561,69 +473,36 @@ def test_folders_of_masks_as_tools_write_them(saved, case):
     assert report.scores.num_images == len(predicted)
 
 
-YOLO = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
-XML_POINTS = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in RING)
-LABELME_XML = (
-    "<annotation><filename>a.jpg</filename><object><name>car</name><deleted>0</deleted>"
-    f"<polygon>{XML_POINTS}</polygon></object><object><name>road</name><deleted>1</deleted>"
-    f"<polygon>{XML_POINTS}</polygon></object>"
-    f"<imagesize><nrows>{H}</nrows><ncols>{W}</ncols></imagesize></annotation>"
-)
-VIA = {
-    "a.jpg1": {
-        "filename": "a.jpg",
-        "regions": [
-            {
-                "shape_attributes": {
-                    "name": "polygon",
-                    "all_points_x": [x for x, _ in RING],
-                    "all_points_y": [y for _, y in RING],
-                },
-                "region_attributes": {"label": "car"},
-            }
-        ],
-    }
-}
+VIA = {"a.jpg1": exports.via(exports.VIA_POLYGON)}
 VIA_CSV = (
     "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
     'region_attributes\na.jpg,1,"{}",1,0,"{""name"":""rect"",""x"":2,""y"":3,""width"":7,'
     '""height"":5}","{""label"":""car""}"\n'
 )
-CITYSCAPES = {
-    "imgHeight": H,
-    "imgWidth": W,
-    "objects": [
-        {"label": "cargroup", "polygon": RING},
-        {"label": "out of roi", "polygon": FAR_RING},
-    ],
-}
-CREATEML = [
-    {
-        "image": "a.jpg",
-        "annotations": [
-            {"label": "car", "coordinates": {"x": 5.5, "y": 5.5, "width": 7, "height": 5}}
-        ],
-    }
-]
+CITYSCAPES = exports.cityscapes(("cargroup", RING), ("out of roi", FAR_RING))
+XML_RING = f"<polygon>{exports.XML_RING}</polygon>"
+LABELME_XML = exports.labelme_xml(
+    f"<deleted>0</deleted>{XML_RING}", f"<deleted>1</deleted>{XML_RING}"
+)
 FORMATS = {
     "via": ({"t.json": VIA}, {}),
     "via project": ({"t.json": {"_via_settings": {}, "_via_img_metadata": VIA}}, {}),
     "via CSV": ({"t.csv": VIA_CSV}, {"boxes": "fill"}),
     "yolo": (
-        {"labels/a.txt": YOLO, "images/a.png": PHOTO, "data.yaml": "names: [car]\n"},
+        {"labels/a.txt": exports.YOLO, "images/a.png": PHOTO, "data.yaml": "names: [car]\n"},
         {"category": "car"},
     ),
-    "yolo without images": ({"a.txt": YOLO}, {}),
+    "yolo without images": ({"a.txt": exports.YOLO}, {}),
     "yolo with byte order marks": (
         {
-            "labels/a.txt": f"\ufeff{YOLO}\r\n",
+            "labels/a.txt": f"\ufeff{exports.YOLO}\r\n",
             "images/a.png": PHOTO,
             "classes.txt": "\ufeffcar\r\n",
         },
         {"category": "car"},
     ),
     "cityscapes": ({"a_gtFine_polygons.json": CITYSCAPES}, {"category": "car"}),
-    "createml": ({"t.json": CREATEML}, {"boxes": "fill"}),
+    "createml": ({"t.json": [exports.createml()]}, {"boxes": "fill"}),
     "labelme-xml": ({"a.xml": LABELME_XML}, {}),
 }
 
@@ -640,13 +519,13 @@ def test_further_formats_are_read(saved, case):
 
 
 def test_coco_results_are_predictions_named_by_the_truth(saved):
-    truth = coco(RING, names=("second.jpg", "first.jpg"))
-    truth["annotations"].append({**rle(RIGHT), "id": 9, "image_id": 1})
+    square, right = (exports.annotation(exports.rle(mask)) for mask in (SQUARE, RIGHT))
+    truth = exports.coco(square, right | {"image_id": 2}, names=("second.jpg", "first.jpg"))
     found = [
-        {**rle(SQUARE), "score": 0.9},
-        {**rle(RIGHT), "score": 0.4},
-        {**rle(RIGHT), "score": 0.8, "image_id": 1},
-        {**rle(SQUARE), "score": 0.9, "category_id": 2},
+        square | {"score": 0.9},
+        right | {"score": 0.4},
+        right | {"score": 0.8, "image_id": 2},
+        square | {"score": 0.9, "category_id": 2},
     ]
     root = saved(truth={"t.json": truth}, pred={"r.json": found})
     report = score(root / "truth" / "t.json", root / "pred" / "r.json", with_ap=True)
@@ -684,33 +563,27 @@ def test_a_zip_of_masks_is_a_folder(tmp_path, saved):
 
 
 def unannotated_exports():
-    sly = {"geometryType": "polygon", "classTitle": "car", "points": {"exterior": RING}}
-    size = {"height": H, "width": W}
-    via = {"shape_attributes": {"name": "polygon", "all_points_x": [x for x, _ in RING],
-                                "all_points_y": [y for _, y in RING]}}  # fmt: skip
-    line = "0 " + " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in RING)
-    photo = np.zeros((H, W), bool)
     return {
         "coco": {"t.json": coco(RING, names=("a.jpg", "b.jpg"))},
-        "cvat": {"t.xml": cvat(cvat_image("a.jpg", cvat_polygon(RING)), cvat_image("b.jpg"))},
+        "cvat": {"t.xml": cvat("b.jpg")},
         "supervisely": {
-            "ann/a.jpg.json": {"size": size, "objects": [sly]},
-            "ann/b.jpg.json": {"size": size, "objects": []},
+            "ann/a.jpg.json": exports.supervisely(exports.sly_polygon()),
+            "ann/b.jpg.json": exports.supervisely(),
         },
         "labelbox": {"t.ndjson": labelbox(("a.jpg", [labelbox_label()]), ("b.jpg", []))},
         "label-studio": {
-            "t.json": [task(region()), {"data": {"image": "b.jpg"}, "annotations": []}]
+            "t.json": [
+                task(region()),
+                {"data": {"image": "b.jpg"}, "annotations": []},
+            ]
         },
-        "via": {
-            "t.json": {
-                "a": {"filename": "a.jpg", "regions": [via]},
-                "b": {"filename": "b.jpg", "regions": {}},
-            }
+        "via": {"t.json": {"a": exports.via(exports.VIA_POLYGON), "b": exports.via(name="b.jpg")}},
+        "labelme": {"a.json": labelme(("car", RING)), "a.jpg": PHOTO, "b.jpg": PHOTO},
+        "createml": {
+            "t.json": [exports.createml(), exports.createml(image="b.jpg", annotations=[])]
         },
-        "labelme": {"a.json": labelme(("car", RING)), "a.jpg": photo, "b.jpg": photo},
-        "createml": {"t.json": [*CREATEML, {"image": "b.jpg", "annotations": []}]},
-        "yolo": {"labels/a.txt": line, "images/a.png": photo, "images/b.png": photo},
-        "png": {"masks/a.png": SQUARE, "images/a.png": photo, "images/b.png": photo},
+        "yolo": {"labels/a.txt": exports.YOLO, "images/a.png": PHOTO, "images/b.png": PHOTO},
+        "png": {"masks/a.png": SQUARE, "images/a.png": PHOTO, "images/b.png": PHOTO},
     }
 
 

@@ -81,6 +81,17 @@ def test_an_encrypted_member(tmp_path):
         ZipReader(path)
 
 
+def test_members_named_twice_or_not_at_all(tmp_path):
+    path = write(tmp_path / "set.zip", {"Q": b"1", "R": b"2"})
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"R", b"Q"))
+    with pytest.raises(InputRefused, match=r"member 'Q' twice"):
+        ZipReader(path)
+    path.write_bytes(whole.replace(b"Q", b"\0"))
+    with pytest.raises(InputRefused, match="member '' lies outside the zip"):
+        ZipReader(path)
+
+
 def test_a_member_that_is_larger_than_it_says(tmp_path):
     path = write(tmp_path / "set.zip", {"a.png": b"x" * 50}, zipfile.ZIP_STORED)
     raw = bytearray(path.read_bytes())

@@ -2,37 +2,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from annotation_exports import SQUARE, cvat, cvat_mask, cvat_polygon
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.annotations.xml_files import parse_xml
 from l4f_datagen.core.errors import AnnotationRefused
 
-POLYGON = '<polygon label="car" points="2.0,3.0;9.0,3.0;9.0,8.0;2.0,8.0" z_order="0"/>'
-
-
-def runs(mask):
-    """CVAT's runs: along the rows, background first."""
-    flat = mask.ravel()
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False]))))
-    edges = edges[edges < flat.size]
-    return np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
-
-
-def mask_element(mask, left, top, label="car"):
-    rle = ", ".join(str(run) for run in runs(mask))
-    height, width = mask.shape
-    return (
-        f'<mask label="{label}" source="manual" rle="{rle}" left="{left}" top="{top}" '
-        f'width="{width}" height="{height}" z_order="0"/>'
-    )
-
-
-def document(*shapes, image='name="sub/a.jpg" width="30" height="20"', more=""):
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>'
-        f'<meta><task><name>t</name></task></meta><image id="0" {image}>{"".join(shapes)}</image>'
-        f"{more}</annotations>"
-    )
+POLYGON = cvat_polygon()
 
 
 def opened(tmp_path, text, **options):
@@ -41,11 +17,11 @@ def opened(tmp_path, text, **options):
     return load_annotations(path, **options)
 
 
-def test_polygons(tmp_path, square):
-    truth = opened(tmp_path, document(POLYGON))
+def test_polygons(tmp_path):
+    truth = opened(tmp_path, cvat(POLYGON))
     assert truth.format == "cvat"
-    assert (truth[0].name, truth[0].size_hw) == ("sub/a.jpg", (20, 30))
-    np.testing.assert_array_equal(truth[0].load().mask, square)
+    assert (truth[0].name, truth[0].size_hw) == ("a.jpg", (20, 30))
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
 
 def test_masks_run_along_the_rows_of_their_box(tmp_path):
@@ -53,12 +29,12 @@ def test_masks_run_along_the_rows_of_their_box(tmp_path):
     crop[0, 0] = True  # the first run is then 0 long
     expected = np.zeros((20, 30), bool)
     expected[5:12, 4:15] = crop
-    truth = opened(tmp_path, document(mask_element(crop, 4, 5)))
+    truth = opened(tmp_path, cvat(cvat_mask(crop, 4, 5)))
     np.testing.assert_array_equal(truth[0].load().mask, expected)
 
 
 def test_masks_over_the_border_are_cut_and_counted(tmp_path):
-    truth = opened(tmp_path, document(mask_element(np.ones((8, 8), bool), 25, 13)))
+    truth = opened(tmp_path, cvat(cvat_mask(np.ones((8, 8), bool), 25, 13)))
     loaded = truth[0].load()
     assert loaded.mask.sum() == 7 * 5
     assert truth.notes() == ["1 masks cut at the image border"]
@@ -66,12 +42,12 @@ def test_masks_over_the_border_are_cut_and_counted(tmp_path):
 
 def test_ellipses_and_rotated_boxes(tmp_path):
     ellipse = '<ellipse label="car" cx="15" cy="10" rx="8" ry="4" rotation="90"/>'
-    loaded = opened(tmp_path, document(ellipse))[0].load()
+    loaded = opened(tmp_path, cvat(ellipse))[0].load()
     rows, columns = np.mgrid[:20, :30] + 0.5
     expected = ((columns - 15) / 4) ** 2 + ((rows - 10) / 8) ** 2 < 1
     assert (loaded.mask ^ expected).sum() <= 0.1 * expected.sum()
     box = '<box label="car" xtl="10" ytl="8" xbr="20" ybr="12" rotation="90"/>'
-    turned = opened(tmp_path, document(box), boxes="fill")[0].load()
+    turned = opened(tmp_path, cvat(box), boxes="fill")[0].load()
     expected = np.zeros((20, 30), bool)
     expected[5:15, 13:17] = True  # about its centre
     np.testing.assert_array_equal(turned.mask, expected)
@@ -80,17 +56,17 @@ def test_ellipses_and_rotated_boxes(tmp_path):
 def test_images_without_shapes_and_points(tmp_path):
     other = '<image id="1" name="b.jpg" width="5" height="4"></image>'
     points = '<points label="nose" points="1,1"/><tag label="x"/>'
-    truth = opened(tmp_path, document(POLYGON, points, more=other), unannotated="empty")
+    truth = opened(tmp_path, cvat(POLYGON, points, more=other), unannotated="empty")
     assert not truth[1].load().mask.any()
     assert truth.notes()[0] == "1 points, lines or other objects without an area skipped"
 
 
-def test_the_xml_is_found_in_its_zip(tmp_path, square):
+def test_the_xml_is_found_in_its_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
-        archive.writestr("annotations.xml", document(POLYGON))
-        archive.writestr("images/sub/a.jpg", b"jpeg")
+        archive.writestr("annotations.xml", cvat(POLYGON))
+        archive.writestr("images/a.jpg", b"jpeg")
     truth = load_annotations(tmp_path / "t.zip")
-    np.testing.assert_array_equal(truth[0].load().mask, square)
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
 
 BOMB = """<?xml version="1.0"?>
@@ -123,21 +99,21 @@ def test_deep_nesting_is_survived():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        (document(POLYGON)[:-5], "broken XML"),
+        (cvat(POLYGON)[:-5], "broken XML"),
         ("<?xml version='1.0'?><root/>", "XML of 'root'"),
-        (document(more="<track/>"), "tracks of a video"),
-        (document(image='name="a" width="30"'), "image a: height ''"),
-        (document(image='name="../a" width="3" height="3"'), "leads out of its folder"),
-        (document(POLYGON.replace('label="car"', "")), "polygon 1: no label"),
-        (document('<polygon label="car" points="1,1;2,2"/>'), "polygon 1: a polygon of 2"),
-        (document('<polygon label="car" points="1,1;2,x"/>'), "points '1,1;2,x'"),
+        (cvat(more="<track/>"), "tracks of a video"),
+        (cvat(image='name="a" width="30"'), "image a: height ''"),
+        (cvat(image='name="../a" width="3" height="3"'), "leads out of its folder"),
+        (cvat(POLYGON.replace('label="car"', "")), "polygon 1: no label"),
+        (cvat('<polygon label="car" points="1,1;2,2"/>'), "polygon 1: a polygon of 2"),
+        (cvat('<polygon label="car" points="1,1;2,x"/>'), "points '1,1;2,x'"),
         (
-            document('<mask label="car" rle="1, 2" left="0" top="0" width="2" height="2"/>'),
+            cvat('<mask label="car" rle="1, 2" left="0" top="0" width="2" height="2"/>'),
             "cover 3",
         ),
-        (document('<mask label="car" rle="4" left="90" top="0" width="2" height="2"/>'), "outside"),
+        (cvat('<mask label="car" rle="4" left="90" top="0" width="2" height="2"/>'), "outside"),
         (
-            document(POLYGON, more='<image name="sub/a.jpg" width="30" height="20"/>'),
+            cvat(POLYGON, more='<image name="a.jpg" width="30" height="20"/>'),
             "the image is listed twice",
         ),
     ],
