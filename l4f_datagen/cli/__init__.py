@@ -13,21 +13,17 @@ from typing import Any
 import click
 
 from l4f_datagen.cli.benchmark import benchmark
-from l4f_datagen.cli.checkpoints import convert
+from l4f_datagen.cli.datasets import card, merge, refine, report, verify
 from l4f_datagen.cli.first_steps import doctor, quickstart
-from l4f_datagen.cli.inspect import inspect
+from l4f_datagen.cli.inspect import convert, inspect
 from l4f_datagen.cli.make import make
-from l4f_datagen.cli.merge import merge
 from l4f_datagen.cli.pretrain import pretrain
 from l4f_datagen.cli.push import push
 from l4f_datagen.cli.recipes import recipes
-from l4f_datagen.cli.refine import refine
-from l4f_datagen.cli.report import card, report
 from l4f_datagen.cli.sample import sample
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
 from l4f_datagen.cli.validate import validate
-from l4f_datagen.cli.verify import verify
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL
@@ -97,15 +93,11 @@ def finish(command: click.Command) -> None:
         ("-v", "verbose", "Show more messages, with time and source."),
         ("-q", "quiet", "Show only warnings and errors, and no progress."),
     ):
-        command.params.append(
-            click.Option(
-                [short, f"--{name}"],
-                is_flag=True,
-                expose_value=False,
-                callback=_set_level,
-                help=words,
-            )
+        flags = [short, f"--{name}"]
+        level = click.Option(
+            flags, is_flag=True, expose_value=False, callback=_set_level, help=words
         )
+        command.params.append(level)
 
 
 def name_variables(group: click.Group, prefix: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.options import FILE, PSI_LIST, resolve_recipe, source_options
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.core.options import PSI_LIST
 
 MAX_SEEDS = 1_000_000
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)

@@ -9,17 +9,14 @@ from pathlib import Path
 import click
 
 from l4f_datagen.cli.make import counts_text, next_steps
-from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.options import FILE, JSON, option
 
 
 @click.command()
-@click.option("--out", "--outdir", type=FILE, default="l4f-quickstart", show_default=True,
-              help="Folder of the dataset.")  # fmt: skip
-@click.option("--domain", default="toy-cars", show_default=True, help="A domain of `recipes list`.")
-@click.option("--n", "number", type=click.IntRange(1, 10_000), default=64, show_default=True,
-              help="How many samples.")  # fmt: skip
-@click.option("--open/--no-open", "opens", default=None,
-              help="Open the report in a browser. Default: on a terminal.")  # fmt: skip
+@option("--out --outdir", FILE, "Folder of the dataset.", "l4f-quickstart")
+@option("--domain", str, "A domain of `recipes list`.", "toy-cars")
+@option("--n number", click.IntRange(1, 10_000), "How many samples.", 64)
+@option("--open/--no-open opens", bool, "Open the report in a browser. Default: on a terminal.")
 def quickstart(out: Path, domain: str, number: int, opens: bool | None) -> None:
     r"""Make a small dataset with weights that ship with the package, and open its report.
 
@@ -42,9 +39,9 @@ def quickstart(out: Path, domain: str, number: int, opens: bool | None) -> None:
 
 
 @click.command()
-@click.option("--out", type=FILE, default=".", help="Folder whose disk is looked at.")
-@click.option("--no-render", is_flag=True, help="Skip the test render of the shipped toy cars.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
+@option("--out", FILE, "Folder whose disk is looked at.", ".")
+@option("--no-render", bool, "Skip the test render of the shipped toy cars.")
+@JSON
 def doctor(out: Path, no_render: bool, as_json: bool) -> None:
     r"""Check packages, devices, cache, disk and token, and render a few samples.
 

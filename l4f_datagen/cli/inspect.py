@@ -1,4 +1,4 @@
-"""``l4f-datagen inspect``: look inside checkpoints, generators and datasets."""
+"""``l4f-datagen inspect`` and ``convert``: checkpoints, generators and datasets from inside."""
 
 import io
 import json
@@ -8,7 +8,23 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, resolve_recipe, source_options
+from l4f_datagen.cli.options import (
+    CLASS,
+    FILE,
+    JSON,
+    OFFLINE,
+    added,
+    option,
+    resolve_recipe,
+    source_options,
+)
+
+sheet_options = added([
+    source_options,
+    option("--seeds", str, "One row per seed, at most 64.", "0-3"),
+    option("--psi --trunc", click.FloatRange(0, 2), None, 0.7),
+    option("--out", FILE, "PNG to write.", required=True),
+])  # fmt: skip
 
 
 @click.group()
@@ -18,10 +34,8 @@ def inspect() -> None:
 
 @inspect.command("checkpoint")
 @click.argument("file", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-@click.option(
-    "--class", "class_index", type=click.IntRange(0), help="Class of a class-conditional generator."
-)
+@JSON
+@CLASS
 def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
     r"""Print what a checkpoint holds.
 
@@ -41,7 +55,7 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
 
 @inspect.command("dataset")
 @click.argument("dataset", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@JSON
 def inspect_dataset(dataset: Path, as_json: bool) -> None:
     r"""Print counts, scores and origin of a finished dataset.
 
@@ -58,12 +72,12 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
 @inspect.command("sample")
 @click.argument("dataset", type=FILE)
 @click.argument("key")
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the three files.")
-@click.option("--generator", type=FILE, help="New path of the generator.")
-@click.option("--alpha", type=FILE, help="New path of the alpha network.")
-@click.option("--latents", type=FILE, help="New path of the latents.")
-@click.option("--device", help="Default: the kind of device that the dataset was made on.")
-@click.option("--offline", is_flag=True, help="Use no network, like HF_HUB_OFFLINE=1.")
+@option("--out --outdir", FILE, "Folder of the three files.", required=True)
+@option("--generator", FILE, "New path of the generator.")
+@option("--alpha", FILE, "New path of the alpha network.")
+@option("--latents", FILE, "New path of the latents.")
+@option("--device", str, "Default: the kind of device that the dataset was made on.")
+@OFFLINE
 def inspect_sample(
     dataset: Path,
     key: str,
@@ -96,11 +110,8 @@ def inspect_sample(
 
 
 @inspect.command("trgb")
-@source_options
-@click.option("--seeds", default="0-3", show_default=True, help="One row per seed, at most 64.")
-@click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
-@click.option("--out", type=FILE, required=True, help="PNG to write.")
-def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
+@sheet_options
+def inspect_trgb(**options: Any) -> None:
     r"""Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
 
     As in the appendix of the paper, from which it chose the layers the alpha network reads.
@@ -111,15 +122,12 @@ def inspect_trgb(seeds: str, psi: float, out: Path, **source: Any) -> None:
     """
     from l4f_datagen.report.features import trgb_sheet
 
-    _write_sheet(trgb_sheet, seeds, psi, out, **source)
+    _write_sheet(trgb_sheet, **options)
 
 
 @inspect.command("features")
-@source_options
-@click.option("--seeds", default="0-3", show_default=True, help="One row per seed, at most 64.")
-@click.option("--psi", "--trunc", type=click.FloatRange(0, 2), default=0.7, show_default=True)
-@click.option("--out", type=FILE, required=True, help="PNG to write.")
-def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:
+@sheet_options
+def inspect_features(**options: Any) -> None:
     r"""Show the features of each resolution: three principal components as colours.
 
     \b
@@ -128,7 +136,7 @@ def inspect_features(seeds: str, psi: float, out: Path, **source: Any) -> None:
     """
     from l4f_datagen.report.features import feature_sheet
 
-    _write_sheet(feature_sheet, seeds, psi, out, **source)
+    _write_sheet(feature_sheet, **options)
 
 
 def _write_sheet(
@@ -152,3 +160,26 @@ def _write_sheet(
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", compress_level=6)
     click.echo(str(write_named(out, buffer.getvalue())))
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@click.argument("target", type=FILE)
+@CLASS
+@option("--half", bool, "Store half precision; images may change by one level.")
+@option("--overwrite", bool, "Replace an existing file.")
+def convert(
+    source: Path, target: Path, class_index: int | None, half: bool, overwrite: bool
+) -> None:
+    r"""Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
+
+    Images stay bit-identical (without --half). Licence and origin are kept in the new file.
+
+    \b
+    l4f-datagen convert network.pkl generator.safetensors
+    l4f-datagen convert network.pkl small.safetensors --half
+    """
+    from l4f_datagen.checkpoints.convert import convert as write_converted
+
+    write_converted(source, target, class_index=class_index, half=half, overwrite=overwrite)
+    click.echo(str(target))

@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l4f_datagen.cli.push import private_option, replace_option
-from l4f_datagen.cli.source import (
+from l4f_datagen.cli.options import (
+    CUT,
     FILE,
-    Command,
+    FORMAT_LIST,
+    JSON,
+    NATURAL,
+    PLACE,
+    PSI_LIST,
+    SHARE,
     SectionedCommand,
+    added,
     given,
     names_of,
+    option,
     resolve_recipe,
     source_options,
 )
+from l4f_datagen.cli.push import REPLACE, VISIBILITY
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.core.options import FORMAT_LIST, PLACE, PSI_LIST
 
 if TYPE_CHECKING:
     from l4f_datagen.recipe import Recipe
@@ -27,137 +34,69 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAMPLING = (
-    click.option(
-        "--psi", "--trunc", type=PSI_LIST, help="Truncation: 0.7 or 0.5,0.7 or 0.5:1,0.7:2."
-    ),
-    click.option(
-        "--truncation-cutoff", type=click.IntRange(1), help="Truncate only this many first layers."
-    ),
-    click.option("--seeds", help="Seeds for every psi: 0-99,120. Default: a new one each sample."),
-    click.option(
-        "--same-seeds/--new-seeds",
-        default=None,
-        help="Use the same seeds for every psi, or a new one for each sample.",
-    ),
-    click.option(
-        "--latents", type=FILE, help="A .npy or .pt file with a latent in each row; --seeds: rows."
-    ),
-    click.option(
-        "--latent-space", type=click.Choice(["w", "z"]), help="Space of --latents; w includes W+."
-    ),
-    click.option(
-        "--style-mixing", type=click.FloatRange(0, 1), help="Share of samples that mix two z."
-    ),
-    click.option(
-        "--noise-mode", type=click.Choice(["const", "random", "none"]), help="Noise inputs."
-    ),
-    click.option(
-        "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the rendering."
-    ),
-)
+    option("--psi --trunc", PSI_LIST, "Truncation: 0.7 or 0.5,0.7 or 0.5:1,0.7:2."),
+    option("--truncation-cutoff", NATURAL, "Truncate only this many first layers."),
+    option("--seeds", str, "Seeds for every psi: 0-99,120. Default: a new one each sample."),
+    option("--same-seeds/--new-seeds", bool,
+           "Use the same seeds for every psi, or a new one for each sample."),
+    option("--latents", FILE, "A .npy or .pt file with a latent in each row; --seeds: rows."),
+    option("--latent-space", "w|z", "Space of --latents; w includes W+."),
+    option("--style-mixing", SHARE, "Share of samples that mix two z."),
+    option("--noise-mode", "const|random|none", "Noise inputs."),
+    option("--precision", "fp32|bf16|fp16", "Of the rendering."),
+)  # fmt: skip
 LABELS = (
-    click.option(
-        "--refine",
-        type=click.Choice(["none", "guided", "matting"]),
-        help="Draw alphas to the edges of the images: guided is fast, matting is finer.",
-    ),
-    click.option(
-        "--mask-threshold",
-        type=click.FloatRange(0, 1, max_open=True),
-        help="The mask is where alpha is above this.",
-    ),
-    click.option(
-        "--filters",
-        type=click.Choice(["none", "default", "strict"]),
-        help="Which samples are rejected. none: no sample; else the recipe's own limits hold too.",
-    ),
-    click.option(
-        "--accept-doubtful-alpha",
-        is_flag=True,
-        help="Label with an alpha network that is judged unusable, too.",
-    ),
-)
+    option("--refine", "none|guided|matting",
+           "Draw alphas to the edges of the images: guided is fast, matting is finer."),
+    option("--mask-threshold", CUT, "The mask is where alpha is above this."),
+    option("--filters", "none|default|strict",
+           "Which samples are rejected. none: no sample; else the recipe's own limits hold too."),
+    option("--accept-doubtful-alpha", bool,
+           "Label with an alpha network that is judged unusable, too."),
+)  # fmt: skip
 OUTPUT = (
-    click.option(
-        "--formats",
-        type=FORMAT_LIST,
-        help="Any of png,coco,hf,imagefolder,webdataset,yolo. Default: the recipe's.",
-    ),
-    click.option(
-        "--image-format",
-        type=click.Choice(["png", "webp", "jpeg"]),
-        help="Format of images; webp is lossless here. Masks and alphas are always PNG.",
-    ),
-    click.option("--alpha-bits", type=click.Choice(["8", "16"]), help="Depth of the alphas."),
-    click.option(
-        "--cutouts/--no-cutouts", default=None, help="Write RGBA images of the objects to rgba/."
-    ),
-    click.option(
-        "--composites",
-        metavar="none|generated|FOLDER",
-        help="Show the objects over generated backgrounds, or over the images of a folder.",
-    ),
-    click.option(
-        "--coco-segmentation",
-        type=click.Choice(["rle", "polygon"]),
-        help="Shape of COCO masks; polygons fill holes, which are counted.",
-    ),
-    click.option(
-        "--instances",
-        type=click.Choice(["image", "components"]),
-        help="In coco and yolo: one object an image, or one for each connected component.",
-    ),
-    click.option(
-        "--keep-rejected/--no-keep-rejected",
-        default=None,
-        help="Write rejected samples to rejected/; no index lists them.",
-    ),
-)
+    option("--formats", FORMAT_LIST,
+           "Any of png,coco,hf,imagefolder,webdataset,yolo. Default: the recipe's."),
+    option("--image-format", "png|webp|jpeg",
+           "Format of images; webp is lossless here. Masks and alphas are always PNG."),
+    option("--alpha-bits", "8|16", "Depth of the alphas."),
+    option("--cutouts/--no-cutouts", bool, "Write RGBA images of the objects to rgba/."),
+    option("--composites", str,
+           "Show the objects over generated backgrounds, or over the images of a folder.",
+           metavar="none|generated|FOLDER"),
+    option("--coco-segmentation", "rle|polygon",
+           "Shape of COCO masks; polygons fill holes, which are counted."),
+    option("--instances", "image|components",
+           "In coco and yolo: one object an image, or one for each connected component."),
+    option("--keep-rejected/--no-keep-rejected", bool,
+           "Write rejected samples to rejected/; no index lists them."),
+)  # fmt: skip
 ENGINE = (
-    click.option("--devices", help="Several devices of one kind: cuda:0,cuda:1."),
-    click.option("--workers", type=click.IntRange(1, 256), help="CPU threads that render."),
-    click.option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="Render here, or as tasks of a Ray cluster.",
-    ),
-    click.option("--ray-address", help="Address of the cluster; without it one is started here."),
-    click.option(
-        "--shard", metavar="I/N", help="Make every N-th shard from the I-th on, counted from 0."
-    ),
-)
+    option("--devices", str, "Several devices of one kind: cuda:0,cuda:1."),
+    option("--workers", click.IntRange(1, 256), "CPU threads that render."),
+    option("--engine", "local|ray", "Render here, or as tasks of a Ray cluster.", "local"),
+    option("--ray-address", str, "Address of the cluster; without it one is started here."),
+    option("--shard", str,
+           "Make every N-th shard from the I-th on, counted from 0.", metavar="I/N"),
+)  # fmt: skip
 PUSH = (
-    click.option("--push", "repo", metavar="USER/NAME", help="Publish on the Hub at the end."),
-    click.option("--yes", is_flag=True, help="Confirm --push."),
-    private_option,
-    replace_option,
-)
-
-
-def _options(command: Command) -> Command:
-    for option in reversed((*SAMPLING, *LABELS, *OUTPUT, *ENGINE, *PUSH)):
-        command = option(command)
-    return command
+    option("--push repo", str, "Publish on the Hub at the end.", metavar="USER/NAME"),
+    option("--yes", bool, "Confirm --push."),
+    VISIBILITY,
+    REPLACE,
+)  # fmt: skip
 
 
 @click.command(cls=SectionedCommand)
-@click.option("--n", "number", type=click.IntRange(1, 10**9), required=True, help="How many.")
-@click.option(
-    "--count",
-    type=click.Choice(["accepted", "attempts"]),
-    default="accepted",
-    show_default=True,
-    help="What --n counts.",
-)
-@click.option("--out", "--outdir", type=PLACE, required=True, help="Folder or URL of the dataset.")
+@option("--n number", click.IntRange(1, 10**9), "How many.", required=True)
+@option("--count", "accepted|attempts", "What --n counts.", "accepted")
+@option("--out --outdir", PLACE, "Folder or URL of the dataset.", required=True)
 @source_options
-@_options
-@click.option("--overwrite", is_flag=True, help="Delete what the folder holds.")
-@click.option("--dry-run", is_flag=True, help="Show download, training, time and disk; do nothing.")
-@click.option("--show-recipe", is_flag=True, help="Print the resolved recipe and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@added((*SAMPLING, *LABELS, *OUTPUT, *ENGINE, *PUSH))
+@option("--overwrite", bool, "Delete what the folder holds.")
+@option("--dry-run", bool, "Show download, training, time and disk; do nothing.")
+@option("--show-recipe", bool, "Print the resolved recipe and stop.")
+@JSON
 def make(
     number: int,
     count: str,
@@ -258,10 +197,9 @@ def counts_text(out: Path | str, counts: dict[str, Any]) -> str:
         scores = {name: row["median"] for name, row in dataset_facts(out)["scores"].items()}
     # Half of the samples beyond what the filters would pass by default.
     uncertainty, coverage = scores.get("alpha_uncertainty", 0.0), scores.get("coverage", 0.5)
-    limits = CoverageFilter()
     if uncertainty > UncertaintyFilter().max:
         lines.append(f"Warning: the alphas are grey, median alpha_uncertainty {uncertainty:.2f}")
-    if not limits.min <= coverage <= limits.max:
+    if not CoverageFilter().min <= coverage <= CoverageFilter().max:
         lines.append(f"Warning: masks cover little or all of the images, median {coverage:.2f}")
     return "\n".join(lines)
 
@@ -282,26 +220,29 @@ def next_steps(out: Path | str, formats: tuple[str, ...]) -> str:
     return "\n".join(f"{what:12s} {command}" for what, command in lines)
 
 
+SAME_NAME = {
+    "sampling": ("truncation_cutoff", "latent_space", "style_mixing", "noise_mode", "precision",
+                 "refine"),
+    "output": ("mask_threshold", "formats", "image_format", "cutouts", "coco_segmentation",
+               "instances", "keep_rejected"),
+}  # fmt: skip
+"""Part of the recipe -> flags that are keys of it."""
+
+
 def _recipe_keys(flags: dict[str, Any]) -> dict[str, object]:
     """Take the options of sampling, labels and output out of ``flags``, as recipe keys."""
-    psi, seeds, same_seeds = (flags.pop(name) for name in ("psi", "seeds", "same_seeds"))
-    latents, filters = flags.pop("latents"), flags.pop("filters")
-    bits, composites = flags.pop("alpha_bits"), flags.pop("composites")
-    space = ("truncation_cutoff", "latent_space", "style_mixing")
-    rendering = ("noise_mode", "precision", "refine")
-    output = ("mask_threshold", "formats", "image_format", "cutouts", "coco_segmentation")
+    names = ("psi", "seeds", "same_seeds", "latents", "filters", "alpha_bits", "composites")
+    psi, seeds, same_seeds, latents, filters, bits, composites = map(flags.pop, names)
     keys = given(
         {
+            **{f"{part}.{k}": flags.pop(k) for part, names in SAME_NAME.items() for k in names},
             "sampling.psi": list(psi) if psi else None,
             "sampling.seeds": seeds,
             "sampling.same_seeds": True if seeds and same_seeds is None else same_seeds,
             "sampling.latents": None if latents is None else str(latents),
-            **{f"sampling.{name}": flags.pop(name) for name in (*space, *rendering)},
             "filters": {"preset": "none"} if filters == "none" else None,
             "filters.preset": filters,
-            **{f"output.{name}": flags.pop(name) for name in output},
             "output.alpha_bits": None if bits is None else int(bits),
-            **{f"output.{name}": flags.pop(name) for name in ("instances", "keep_rejected")},
         }
     )
     if composites is None:
@@ -314,15 +255,11 @@ def _recipe_keys(flags: dict[str, Any]) -> dict[str, object]:
 
 
 def _engine_values(flags: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of engine, devices and shares out of ``flags``, for a ``MakeConfig``.
-
-    Raises:
-        UsageError: options that exclude each other, or no such share.
-    """
+    """Take the options of engine, devices and shares out of ``flags``, for a ``MakeConfig``."""
     from l4f_datagen.rendering.quota import parse_share
 
     names = ("devices", "workers", "engine", "ray_address", "shard")
-    devices, workers, engine, address, shard = (flags.pop(name) for name in names)
+    devices, workers, engine, address, shard = map(flags.pop, names)
     if address is not None and engine != "ray":
         raise UsageError("--ray-address", "given without --engine ray", "add --engine ray")
     if devices is not None and engine == "ray":

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l4f_datagen.cli.options import DEVICE, FILE, NATURAL, OFFLINE, added, option
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.pretraining.plan import Precision
     from l4f_datagen.pretraining.state import Start
 
-FILE = click.Path(path_type=Path)
 AUTO_START = {64: "toy-cars", 128: "toy-cars"}
 """At these sizes a run starts from the shipped toy cars, at 128 px with a resolution more: on skin
 lesions this gave recognisable images after 8 kimg."""
@@ -26,76 +26,38 @@ Examples:
 """
 
 
+TRAINING = added([
+    option("--out --outdir", FILE, "Folder of the run.", required=True),
+    option("--resolution", click.IntRange(32, 1024),
+           "Side of the square images, a power of two.", 64),
+    option("--symmetry", "none|mirror|square",
+           "Show each photograph mirrored too, or in all eight turns and flips where it has no "
+           "upright (seen from above, or under a microscope).", "mirror"),
+    option("--start", str,
+           "Generator to start from: a shipped domain, a checkpoint of any format, none, or auto: "
+           "toy-cars at 64 and 128 px.", "auto"),
+    option("--kimg", click.FloatRange(0, min_open=True),
+           "Thousand images to show at most; a finished run goes on with a larger number.", 60),
+    option("--decay-kimg", click.FloatRange(0),
+           "Thousand images at the end in which the learning rate falls to zero.", 15),
+    option("--patience", click.IntRange(0),
+           "Snapshots without a smaller distance after which the end begins; 0: never.", 6),
+    option("--batch", click.IntRange(4), None, 16),
+    option("--accumulate", NATURAL,
+           "Parts of a batch that are computed one after the other, where memory is short.", 1),
+    option("--precision", "auto|fp32|bf16|fp16",
+           "Of the forward passes; auto: bf16 where the device computes in it, else fp32.", "auto"),
+    option("--augment/--no-augment", bool,
+           "Adaptive discriminator augmentation, for small sets.", True),
+    option("--seed", click.IntRange(0, 2**31 - 1), None, 0),
+    OFFLINE,
+    DEVICE,
+])  # fmt: skip
+
+
 @click.command(epilog=EXAMPLES)
 @click.argument("photos")
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the run.")
-@click.option(
-    "--resolution",
-    type=click.IntRange(32, 1024),
-    default=64,
-    show_default=True,
-    help="Side of the square images, a power of two.",
-)
-@click.option(
-    "--symmetry",
-    type=click.Choice(["none", "mirror", "square"]),
-    default="mirror",
-    show_default=True,
-    help="Show each photograph mirrored too, or in all eight turns and flips where it has no "
-    "upright (seen from above, or under a microscope).",
-)
-@click.option(
-    "--start",
-    default="auto",
-    show_default=True,
-    help="Generator to start from: a shipped domain, a checkpoint of any format, none, or auto: "
-    "toy-cars at 64 and 128 px.",
-)
-@click.option(
-    "--kimg",
-    type=click.FloatRange(0, min_open=True),
-    default=60,
-    show_default=True,
-    help="Thousand images to show at most; a finished run goes on with a larger number.",
-)
-@click.option(
-    "--decay-kimg",
-    type=click.FloatRange(0),
-    default=15,
-    show_default=True,
-    help="Thousand images at the end in which the learning rate falls to zero.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(0),
-    default=6,
-    show_default=True,
-    help="Snapshots without a smaller distance after which the end begins; 0: never.",
-)
-@click.option("--batch", type=click.IntRange(4), default=16, show_default=True)
-@click.option(
-    "--accumulate",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Parts of a batch that are computed one after the other, where memory is short.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Of the forward passes; auto: bf16 where the device computes in it, else fp32.",
-)
-@click.option(
-    "--augment/--no-augment",
-    default=True,
-    show_default=True,
-    help="Adaptive discriminator augmentation, for small sets.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--offline", is_flag=True, help="Use no network, like HF_HUB_OFFLINE=1.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+@TRAINING
 def pretrain(
     photos: str,
     out: Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.options import FILE, JSON, option
 
 if TYPE_CHECKING:
     from l4f_datagen.hub import Changes, Push, Pushed, Remote
@@ -18,27 +18,25 @@ logger = logging.getLogger(__name__)
 PREVIEW_LINES = 14
 """Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
 
-private_option = click.option(
+VISIBILITY = option(
     "--private/--public",
-    default=None,
-    help="Visibility; default: private if the licence forbids commercial use, else public.",
+    bool,
+    "Visibility; default: private if the licence forbids commercial use, else public.",
 )
-replace_option = click.option(
-    "--replace", is_flag=True, help="Replace another dataset in the repository."
-)
+REPLACE = option("--replace", bool, "Replace another dataset in the repository.")
 
 
 @click.command()
 @click.argument("folder", type=FILE, metavar="DATASET")
 @click.argument("repo", metavar="USER/NAME")
-@click.option("--yes", is_flag=True, help="Publish; without it nothing is changed on the Hub.")
-@private_option
-@replace_option
-@click.option("--revision", default="main", show_default=True, help="Branch; created if missing.")
-@click.option("--tag", help="Tag the result.")
-@click.option("--also", multiple=True, metavar="FORMAT", help="Also publish png, coco or report.")
-@click.option("--no-verify", is_flag=True, help="Skip comparing all files with their hashes.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@option("--yes", bool, "Publish; without it nothing is changed on the Hub.")
+@VISIBILITY
+@REPLACE
+@option("--revision", str, "Branch; created if missing.", "main")
+@option("--tag", str, "Tag the result.")
+@option("--also", str, "Also publish png, coco or report.", multiple=True, metavar="FORMAT")
+@option("--no-verify", bool, "Skip comparing all files with their hashes.")
+@JSON
 def push(
     folder: Path,
     repo: str,

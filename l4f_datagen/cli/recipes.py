@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from l4f_datagen.cli.source import FILE
+from l4f_datagen.cli.options import FILE, JSON, option
 
 
 @click.group()
@@ -13,7 +13,7 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list to stdout.")
+@JSON
 def list_recipes(as_json: bool) -> None:
     r"""List the shipped domains.
 
@@ -53,7 +53,7 @@ def show_recipe(domain: str) -> None:
 @recipes.command("copy")
 @click.argument("domain")
 @click.argument("target", type=FILE)
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@option("--force", bool, "Replace an existing file.")
 def copy_recipe(domain: str, target: Path, force: bool) -> None:
     r"""Copy a shipped recipe to TARGET for editing.
 
@@ -70,9 +70,8 @@ def copy_recipe(domain: str, target: Path, force: bool) -> None:
     try:
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            str(target), f"cannot be written ({error.strerror})", "name another"
-        ) from error
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(target), problem, "name another") from error
     click.echo(str(target))
 
 

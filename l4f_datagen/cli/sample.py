@@ -5,24 +5,28 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
-from l4f_datagen.core.options import PSI_LIST
+from l4f_datagen.cli.options import (
+    FILE,
+    PSI_LIST,
+    given,
+    option,
+    resolve_recipe,
+    source_options,
+)
 
 
 @click.command()
 @source_options
-@click.option("--seeds", help="Exactly these seeds, such as 0-99,120.")
-@click.option(
-    "--n", "number", type=click.IntRange(1, 10**9), help="Number of images, over all psi."
-)
-@click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations: 0.7 or 0.5,0.7,1.0.")
-@click.option("--noise-mode", type=click.Choice(["const", "random", "none"]))
-@click.option(
+@option("--seeds", str, "Exactly these seeds, such as 0-99,120.")
+@option("--n number", click.IntRange(1, 10**9), "Number of images, over all psi.")
+@option("--psi --trunc", PSI_LIST, "Truncations: 0.7 or 0.5,0.7,1.0.")
+@option("--noise-mode", "const|random|none", "Noise inputs.")
+@option(
     "--diverse/--no-diverse",
-    default=None,
-    help="Choose --n images that differ, or the first ones. Default: differ, up to 1,000.",
+    bool,
+    "Choose --n images that differ, or the first ones. Default: differ, up to 1,000.",
 )
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the images.")
+@option("--out --outdir", FILE, "Folder of the images.", required=True)
 def sample(
     seeds: str | None,
     number: int | None,

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l4f_datagen.cli.source import FILE
-from l4f_datagen.cli.truth import open_annotated, reading_options
+from l4f_datagen.cli.options import (
+    DEVICE,
+    FILE,
+    JSON,
+    THRESHOLD,
+    open_annotated,
+    option,
+    scoring_options,
+    truth_options,
+)
 
 if TYPE_CHECKING:
     from l4f_datagen.segmenter.model import Segmenter
 
 logger = logging.getLogger(__name__)
-
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
-THRESHOLD = click.option(
-    "--threshold", type=click.FloatRange(0, 1, max_open=True), help="mask = alpha > this value."
-)
 
 
 @click.group()
@@ -28,20 +31,14 @@ def segmenter() -> None:
 
 @segmenter.command("train")
 @click.argument("dataset", type=FILE)
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
-@click.option("--steps", type=click.IntRange(1, 10**7), help="Number of steps; default: 1000.")
-@click.option(
-    "--epochs",
-    type=click.FloatRange(0, 10**5, min_open=True),
-    help="Length in epochs instead of steps.",
-)
-@click.option(
-    "--size", type=click.IntRange(8, 4096), help="Longer side in px; default: at most 256."
-)
-@click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True)
-@click.option("--width", type=click.IntRange(1, 128), default=16, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--verify/--no-verify", default=True, help="Check the dataset's hashes first.")
+@option("--out --outdir", FILE, "Folder of the training run.", required=True)
+@option("--steps", click.IntRange(1, 10**7), "Number of steps; default: 1000.")
+@option("--epochs", click.FloatRange(0, 10**5, min_open=True), "Length in epochs instead of steps.")
+@option("--size", click.IntRange(8, 4096), "Longer side in px; default: at most 256.")
+@option("--batch", click.IntRange(1, 1024), None, 32)
+@option("--width", click.IntRange(1, 128), None, 16)
+@option("--seed", click.IntRange(0, 2**32 - 1), None, 0)
+@option("--verify/--no-verify", bool, "Check the dataset's hashes first.", True)
 @DEVICE
 def train(
     dataset: Path,
@@ -80,25 +77,10 @@ def train(
 
 @segmenter.command("score")
 @click.argument("model", type=FILE)
-@click.option("--truth", type=FILE, required=True, help="Mask folder or annotation export.")
-@click.option("--images", type=FILE, help="Their photographs (default: TRUTH/images).")
-@reading_options()
-@click.option(
-    "--pair-by",
-    type=click.Choice(["auto", "key", "stem", "number"]),
-    default="auto",
-    show_default=True,
-    help="How truth and photographs are paired.",
-)
-@click.option("--offset", type=int, help="Truth number minus photograph number.")
-@click.option("--allow-unused", is_flag=True, help="Accept photographs without truth.")
-@click.option(
-    "--resize", type=click.Choice(["nearest"]), help="Resize predictions of another size."
-)
-@click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
-@click.option("--ap", "with_ap", is_flag=True, help="Also compute COCO average precision.")
-@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit with code 3 below this mIoU.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@truth_options(required=True, predicted="photograph")
+@option("--images", FILE, "Their photographs (default: TRUTH/images).")
+@scoring_options
+@JSON
 @THRESHOLD
 @DEVICE
 def score(
@@ -147,9 +129,9 @@ def score(
 @segmenter.command("predict")
 @click.argument("model", type=FILE)
 @click.argument("images", type=FILE)
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the masks.")
-@click.option("--alpha", "with_alpha", is_flag=True, help="Also write the soft alpha.")
-@click.option("--overwrite", is_flag=True, help="Replace existing masks.")
+@option("--out --outdir", FILE, "Folder of the masks.", required=True)
+@option("--alpha with_alpha", bool, "Also write the soft alpha.")
+@option("--overwrite", bool, "Replace existing masks.")
 @THRESHOLD
 @DEVICE
 def predict(
@@ -189,7 +171,7 @@ def predict(
 @segmenter.command("export")
 @click.argument("model", type=FILE)
 @click.argument("target", metavar="FILE.onnx", type=FILE)
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@option("--overwrite", bool, "Replace an existing file.")
 def export(model: Path, target: Path, overwrite: bool) -> None:
     r"""Export a MODEL as ONNX, any batch and size; checked against torch before it is written.
 

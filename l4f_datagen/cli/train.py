@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
-from l4f_datagen.cli.truth import NAMES, open_annotated, truth_options
+from l4f_datagen.cli.options import (
+    FILE,
+    NATURAL,
+    READING,
+    given,
+    open_annotated,
+    option,
+    resolve_recipe,
+    source_options,
+    truth_options,
+)
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,31 +33,21 @@ SOURCES = {
     "--class": "class_index",
 }
 """Options that `make` takes as `train` does, and where their values are."""
-NEED_TRUTH = (*NAMES, "keys", "pair_by", "offset", "few_shot")
+NEED_TRUTH = (*READING, "keys", "pair_by", "offset", "few_shot")
 
 
 @click.command()
 @source_options
-@click.option("--out", "--outdir", type=FILE, required=True, help="Folder of the training run.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the training.")
-@click.option("--steps", type=click.IntRange(1), help="Number of steps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Precision of the forward passes; default: the recipe's.",
-)
-@click.option(
-    "--reals", help="generator, toy-cars, toy-fish, a folder of images, an LMDB or HF dataset."
-)
-@click.option("--keep-states", is_flag=True, help="Keep the state of every snapshot.")
-@click.option("--resume-at", type=click.IntRange(1), help="Go back to the snapshot of this step.")
+@option("--out --outdir", FILE, "Folder of the training run.", required=True)
+@option("--seed", click.IntRange(0, 2**32 - 1), "Seed of the training.")
+@option("--steps", NATURAL, "Number of steps.")
+@option("--precision", "fp32|bf16|fp16", "Precision of the forward passes; default: the recipe's.")
+@option("--reals", str, "generator, toy-cars, toy-fish, a folder of images, an LMDB or HF dataset.")
+@option("--keep-states", bool, "Keep the state of every snapshot.")
+@option("--resume-at", NATURAL, "Go back to the snapshot of this step.")
 @truth_options(required=False)
-@click.option(
-    "--few-shot",
-    is_flag=True,
-    help="Also fine-tune on --truth; the result is no longer unsupervised.",
-)
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
+@option("--few-shot", bool, "Also fine-tune on --truth; the result is no longer unsupervised.")
+@option("--dry-run", bool, "Print the resolved recipe and stop.")
 def train(
     out: Path,
     seed: int | None,
@@ -141,9 +140,9 @@ def _say_what_is_next(result: Path, out: Path, source: dict[str, Any]) -> None:
     if preview is not None:
         logger.info("look at: %s", preview)
     words = ["l4f-datagen", "make"]
-    for option, name in SOURCES.items():
+    for flag, name in SOURCES.items():
         if source[name] is not None:
-            words += [option, str(source[name])]
+            words += [flag, str(source[name])]
     for assignment in source["assignments"]:
         words += ["--set", assignment]
     words += ["--alpha", str(result), "--n", "200", "--out", "dataset"]
@@ -171,7 +170,7 @@ def _truth(truth: Path | None, options: dict[str, Any]) -> "TruthSet | None":
             if option.name in NEED_TRUTH and _is_given(context, option.name):
                 problem = "needs annotated images"
                 raise UsageError(option.opts[0], problem, "give --truth EXPORT")
-        for name in NAMES:
+        for name in READING:
             options.pop(name)
         return None
     return open_annotated(truth, options)

@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from l4f_datagen.cli.source import FILE, given, resolve_recipe, source_options
-from l4f_datagen.cli.truth import open_annotated, truth_options
+from l4f_datagen.cli.options import (
+    CUT,
+    FILE,
+    JSON,
+    given,
+    open_annotated,
+    option,
+    resolve_recipe,
+    scoring_options,
+    source_options,
+    truth_options,
+)
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,37 +38,23 @@ def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 @click.command()
 @truth_options(required=True)
-@click.option("--pred", type=FILE, help="Mask folder, COCO file, COCO results or dataset to score.")
-@click.option("--pred-category", help="Which class of the prediction is foreground.")
-@click.option(
+@option("--pred", FILE, "Mask folder, COCO file, COCO results or dataset to score.")
+@option("--pred-category", str, "Which class of the prediction is foreground.")
+@option(
     "--pred-mask-value",
-    help="Which pixels of predicted mask images are foreground, e.g. '>0.9' for alpha; of COCO "
-    "results the lowest score (default: '>0.5').",
+    str,
+    "Which pixels of predicted mask images are foreground, e.g. '>0.9' for alpha; of COCO results "
+    "the lowest score (default: '>0.5').",
 )
-@click.option("--images", "images_dir", type=FILE, help="Images of --pred, for the report.")
+@option("--images images_dir", FILE, "Images of --pred, for the report.")
 @source_options
-@click.option(
-    "--mask-threshold",
-    type=click.FloatRange(0, 1, max_open=True),
-    help="mask = alpha > this value.",
-)
-@click.option("--allow-unused", is_flag=True, help="Accept predictions without truth.")
-@click.option(
-    "--resize", type=click.Choice(["nearest"]), help="Resize predictions of another size."
-)
-@click.option("--paper-compat", is_flag=True, help="Compute exactly as the paper's authors did.")
-@click.option(
-    "--ap",
-    "with_ap",
-    is_flag=True,
-    help="COCO average precision too; needs soft alphas or COCO results.",
-)
-@click.option("--sweep", callback=_axes, metavar="AXES", help="Score over psi, threshold or both.")
-@click.option("--plot", type=FILE, help="Plot of --sweep, .png or .svg  [default: sweep.png]")
-@click.option("--report", type=FILE, help="Write a page: a folder, or a file ending in .html.")
-@click.option("--record", is_flag=True, help="Store the score in the dataset, for its card.")
-@click.option("--min-miou", type=click.FloatRange(0, 1), help="Exit with code 3 below this mIoU.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@option("--mask-threshold", CUT, "mask = alpha > this value.")
+@scoring_options
+@option("--sweep", str, "Score over psi, threshold or both.", callback=_axes, metavar="AXES")
+@option("--plot", FILE, "Plot of --sweep, .png or .svg  [default: sweep.png]")
+@option("--report", FILE, "Write a page: a folder, or a file ending in .html.")
+@option("--record", bool, "Store the score in the dataset, for its card.")
+@JSON
 def validate(
     truth: Path,
     pred: Path | None,

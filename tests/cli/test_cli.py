@@ -13,7 +13,7 @@ from PIL import Image
 
 from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.cli import cli
-from l4f_datagen.cli.source import resolve_recipe
+from l4f_datagen.cli.options import resolve_recipe
 from l4f_datagen.core.errors import UsageError
 
 
@@ -326,9 +326,10 @@ def test_two_recipes_are_refused(tmp_path):
 
 def test_every_reader_can_be_named():
     from l4f_datagen.annotations import READERS
-    from l4f_datagen.cli.truth import FORMATS
 
-    assert sorted(FORMATS) == sorted(READERS)
+    options = cli.commands["validate"].params
+    formats = next(option for option in options if option.name == "truth_format")
+    assert sorted(formats.type.choices) == sorted(READERS)
 
 
 @pytest.mark.parametrize(

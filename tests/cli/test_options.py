@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l4f_datagen.core.options import FORMAT_LIST, PSI_LIST
+from l4f_datagen.cli.options import FORMAT_LIST, PSI_LIST
 
 
 @pytest.mark.parametrize(
