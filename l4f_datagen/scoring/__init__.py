@@ -1,4 +1,7 @@
-"""Scores of predicted masks against hand-made truth, without generator and torch."""
+"""Scores of predicted masks against hand-made truth, without generator and torch.
+
+What cannot be paired, read or scored is refused with an `AnnotationRefused` that names it.
+"""
 
 from l4f_datagen.scoring.bootstrap import compare_predictions as compare_predictions
 from l4f_datagen.scoring.bootstrap import score_intervals as score_intervals

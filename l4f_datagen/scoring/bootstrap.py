@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.scoring.image_score import PAPER_EPS, ImageScore
+from l4f_datagen.scoring.image_score import ImageScore, class_ratios
 
 METRICS = ("miou", "iou_object", "iou_background", "f1", "precision", "recall", "accuracy")
 DRAWS = 10_000
@@ -71,39 +71,12 @@ class Difference:
 
 
 def pooled_metrics(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Compute every metric of `METRICS` from pooled counts.
-
-    Args:
-        counts: int64 ``draws 4``, as `metrics.confusion` counts.
-
-    Returns:
-        float64 ``draws`` for each metric; 0/0 as in `metrics.class_scores`.
-    """
-    tp, fp, fn, tn = counts.astype(np.float64).T
-    columns: dict[str, list[NDArray[np.float64]]] = {}
-    for hits, false, missed in ((tn, fn, fp), (tp, fp, fn)):
-        union = hits + false + missed
-        absent = union == 0
-        precision = hits / np.maximum(hits + false, 1)
-        recall = hits / np.maximum(hits + missed, 1)
-        f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
-        f1 = np.where(false + missed == 0, 1.0, f1)
-        for name, ratio in (
-            ("iou", hits / np.maximum(union, 1)),
-            ("f1", f1),
-            ("precision", precision),
-            ("recall", recall),
-        ):
-            columns.setdefault(name, []).append(np.where(absent, 1.0, ratio))
-    return {
-        "miou": np.mean(columns["iou"], axis=0),
-        "iou_object": columns["iou"][1],
-        "iou_background": columns["iou"][0],
-        "f1": np.mean(columns["f1"], axis=0),
-        "precision": np.mean(columns["precision"], axis=0),
-        "recall": np.mean(columns["recall"], axis=0),
-        "accuracy": (tp + tn) / np.maximum(tp + fp + fn + tn, 1),
-    }
+    """Every metric of `METRICS` from pooled counts, int64 ``draws 4``; float64 ``draws`` each."""
+    ratios = class_ratios(counts)
+    iou, f1, precision, recall = ratios.mean(axis=0)
+    accuracy = counts[:, [0, 3]].sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    values = (iou, ratios[1, 0], ratios[0, 0], f1, precision, recall, accuracy)
+    return dict(zip(METRICS, values, strict=True))
 
 
 def _resampled(
@@ -124,16 +97,7 @@ def _resampled(
 def score_intervals(
     images: Sequence[ImageScore], random: np.random.RandomState, *, draws: int = DRAWS
 ) -> dict[str, Interval]:
-    """95 % intervals over images of every pooled metric.
-
-    Args:
-        images: at least one.
-        random: the stream the draws come from.
-        draws: resamples.
-
-    Raises:
-        ValueError: no images.
-    """
+    """95 % intervals over images (at least one) of every pooled metric, from ``random`` draws."""
     if not images:
         raise ValueError("an interval needs at least one image")
     return count_intervals(np.stack([image.counts for image in images]), random, draws=draws)
@@ -157,12 +121,9 @@ def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
 def grid_intervals(
     counts: NDArray[np.int64], random: np.random.RandomState, *, draws: int = GRID_DRAWS
 ) -> list[Interval]:
-    """95 % intervals of mIoU for many cells that were scored on the same images.
+    """95 % intervals of mIoU for many cells scored on the same images, under the same draws.
 
-    Args:
-        counts: int64 ``images cells 4``, as `metrics.confusion` counts.
-        random: the stream the draws come from; every cell sees the same draws.
-        draws: resamples.
+    ``counts`` is int64 ``images cells 4``, as `image_score.confusion` counts.
     """
     images, cells, _ = counts.shape
     (pooled,) = _resampled([counts.reshape(images, -1)], random, draws)
@@ -179,33 +140,20 @@ def compare_predictions(
     metric: str = "miou",
     draws: int = DRAWS,
 ) -> Difference:
-    """Compare two predictions of the same images, drawing the same images for both.
-
-    Args:
-        a: scores of the first prediction.
-        b: scores of the second; the same names, in any order.
-        random: the stream the draws come from.
-        metric: one of `METRICS`.
-        draws: resamples.
+    """Compare two predictions by one of `METRICS`, drawing the same images for both.
 
     Raises:
-        ValueError: not the same images, none at all, or an unknown metric.
+        ValueError: not the same images (in any order), none at all, or an unknown metric.
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is none of {', '.join(METRICS)}")
     others = {image.name: image for image in b}
     if not a or {image.name for image in a} != set(others) or len(a) != len(b):
         raise ValueError("both predictions must be scored on the same images")
-    stacks = [
-        np.stack([image.counts for image in a]),
-        np.stack([others[image.name].counts for image in a]),
-    ]
+    ordered = (a, [others[image.name] for image in a])
+    stacks = [np.stack([image.counts for image in images]) for images in ordered]
     values = [pooled_metrics(stack.sum(axis=0, keepdims=True))[metric][0] for stack in stacks]
     drawn_a, drawn_b = (pooled_metrics(p)[metric] for p in _resampled(stacks, random, draws))
     difference = drawn_a - drawn_b
-    return Difference(
-        metric,
-        _interval(float(values[0] - values[1]), difference),
-        float((difference > 0).mean()),
-        len(a),
-    )
+    interval = _interval(float(values[0] - values[1]), difference)
+    return Difference(metric, interval, float((difference > 0).mean()), len(a))

@@ -81,7 +81,13 @@ def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np
 def class_scores(
     counts: NDArray[np.int64], *, paper_compat: bool = False
 ) -> tuple[ClassScores, ClassScores]:
-    """Score background and object from pixel counts.
+    """Score background and object from the pixel counts of `confusion`, see `class_ratios`."""
+    background, foreground = class_ratios(counts, paper_compat=paper_compat).tolist()
+    return ClassScores(*background), ClassScores(*foreground)
+
+
+def class_ratios(counts: NDArray[np.int64], *, paper_compat: bool = False) -> NDArray[np.float64]:
+    """Ratios of each class, for many counts at once.
 
     A ratio 0/0 is 1 where the class is absent from truth and prediction alike (nothing there,
     nothing claimed) and 0 where only one side has it. F1 keeps the authors' 1e-4 in its
@@ -89,28 +95,24 @@ def class_scores(
     1 nonetheless. With ``paper_compat`` every denominator gets it, and 0/0 is 0.
 
     Args:
-        counts: int64 ``4`` from `confusion`.
+        counts: int64 ``... 4`` as `confusion` counts.
         paper_compat: compute as the authors did.
+
+    Returns:
+        float64 ``2 4 ...``: IoU, F1, precision and recall of background and object.
     """
-    tp, fp, fn, tn = (int(count) for count in counts)
-    return (
-        _one_class(tn, fn, fp, paper_compat=paper_compat),
-        _one_class(tp, fp, fn, paper_compat=paper_compat),
-    )
-
-
-def _one_class(hits: int, false: int, missed: int, *, paper_compat: bool) -> ClassScores:
-    claimed, present, union = hits + false, hits + missed, hits + false + missed
+    tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
+    hits, false, missed = np.stack([tn, tp]), np.stack([fn, fp]), np.stack([fp, fn])
     if paper_compat:
-        precision, recall = hits / (PAPER_EPS + claimed), hits / (PAPER_EPS + present)
-        f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
-        return ClassScores(hits / (PAPER_EPS + union), f1, precision, recall)
-    if false == missed == 0:
-        return ClassScores(1.0, 1.0, 1.0, 1.0)
-    precision = hits / claimed if claimed else 0.0
-    recall = hits / present if present else 0.0
+        iou = hits / (PAPER_EPS + hits + false + missed)
+        precision, recall = hits / (PAPER_EPS + hits + false), hits / (PAPER_EPS + hits + missed)
+    else:
+        iou = hits / np.maximum(hits + false + missed, 1)
+        precision, recall = hits / np.maximum(hits + false, 1), hits / np.maximum(hits + missed, 1)
     f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
-    return ClassScores(hits / union, f1, precision, recall)
+    ratios = np.stack([iou, f1, precision, recall], axis=1)
+    perfect = (false + missed == 0)[:, None]
+    return ratios if paper_compat else np.where(perfect, 1.0, ratios)
 
 
 def boundary_f(

@@ -90,9 +90,6 @@ class FolderPrediction:
         exact_white: only level 255 is foreground.
         images_dir: where the images are; None looks for ``images/`` beside ``masks/``.
         ids: names of the truth's COCO ids, for a results file.
-
-    Raises:
-        AnnotationRefused: as `load_annotations`.
     """
 
     def __init__(
@@ -129,11 +126,7 @@ class FolderPrediction:
         self._images: dict[int, Path] | None = None
 
     def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
-        """Decode one mask and its alpha.
-
-        Raises:
-            AnnotationRefused: a broken file, or an alpha of another size than its mask.
-        """
+        """Decode one mask and its alpha."""
         item = self.masks[place]
         with _own_flags():
             decoded = item.load(size_hw)
@@ -219,11 +212,7 @@ def match_truth(
     offset: int | None = None,
     allow_unused: bool | None = None,
 ) -> Match:
-    """Pair truth and prediction by their names, see `pair_names`.
-
-    Raises:
-        AnnotationRefused: a name is ambiguous, a prediction is missing, or one is left over.
-    """
+    """Pair truth and prediction by their names, see `pair_names`."""
     pairing = pair_names(
         [item.name for item in truth],
         prediction.names,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.annotations.records import bare_stem, plain_stem, sample_key_in
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.scoring.image_score import class_ratios
 
 Rule = Literal["auto", "key", "stem", "number"]
 
@@ -49,15 +50,15 @@ class Pairing:
     left_out: int = 0
 
     def __str__(self) -> str:
-        how = f"by {self.rule}"
+        said = f"{len(self.pairs)} pairs by {self.rule}"
         if self.offset:
-            how += f", truth number = prediction number {self.offset:+d}"
-        rest = ""
+            said += f", truth number = prediction number {self.offset:+d}"
+        said += f" ({self.example})"
         if self.unused:
-            rest = f"; {len(self.unused)} predictions without truth: {_listed(self.unused)}"
+            said += f"; {len(self.unused)} predictions without truth: {_listed(self.unused)}"
         if self.left_out:
-            rest += f"; {self.left_out} predictions of images without annotation left out"
-        return f"{len(self.pairs)} pairs {how} ({self.example}){rest}"
+            said += f"; {self.left_out} predictions of images without annotation left out"
+        return said
 
 
 def pair_names(
@@ -79,9 +80,6 @@ def pair_names(
         offset: truth number minus prediction number; None finds it. Giving one means ``number``.
         allow_unused: predictions without truth are fine. None: fine when paired by key, where the
             truth is a few annotated samples of many, and an error otherwise.
-
-    Raises:
-        AnnotationRefused: a name is ambiguous, a prediction is missing, or one is left over.
     """
     if not truth or not predicted:
         which = "truth" if not truth else "prediction"
@@ -121,20 +119,17 @@ def _pair(
         predicted_ids = {int(number) + shift: place for number, place in predicted_ids.items()}
     missing = [truth[place] for name, place in truth_ids.items() if name not in predicted_ids]
     if missing:
-        raise AnnotationRefused(
-            f"truth {_listed(missing)}",
-            f"no prediction when pairing by {rule}{f' with offset {shift:+d}' if shift else ''}",
-            "name the files alike or give --offset",
-        )
+        how = f"{rule} with offset {shift:+d}" if shift else rule
+        problem = f"no prediction when pairing by {how}"
+        remedy = "name the files alike or give --offset"
+        raise AnnotationRefused(f"truth {_listed(missing)}", problem, remedy)
     surplus = {name: place for name, place in predicted_ids.items() if name not in truth_ids}
     unused = [predicted[place] for name, place in surplus.items() if name not in others]
     allowed = rule == "key" if allow_unused is None else allow_unused
     if unused and not allowed:
-        raise AnnotationRefused(
-            f"prediction {_listed(unused)}",
-            f"no truth when pairing by {rule}",
-            "remove the extra files or give --allow-unused",
-        )
+        remedy = "remove the extra files or give --allow-unused"
+        problem = f"no truth when pairing by {rule}"
+        raise AnnotationRefused(f"prediction {_listed(unused)}", problem, remedy)
     pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
     first = pairs[0]
     example = f"{truth[first[0]]} with {predicted[first[1]]}"
@@ -148,15 +143,12 @@ def _identified(
     for place, name in enumerate(names):
         identity = identify(name)
         if identity is None:
-            raise AnnotationRefused(
-                f"{side} {name}", f"its name holds no {rule}", "name it like its image"
-            )
+            problem = f"its name holds no {rule}"
+            raise AnnotationRefused(f"{side} {name}", problem, "name it like its image")
         if identity in places:
-            raise AnnotationRefused(
-                f"{side} {names[places[identity]]} and {name}",
-                f"both mean {rule} {identity}",
-                "pairing would be ambiguous: rename or remove one",
-            )
+            both = f"{side} {names[places[identity]]} and {name}"
+            remedy = "pairing would be ambiguous: rename or remove one"
+            raise AnnotationRefused(both, f"both mean {rule} {identity}", remedy)
         places[identity] = place
     return places
 
@@ -249,11 +241,6 @@ def looks_shifted(
 
 def _mean_iou(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
     """Mean over pairs of the mean IoU of object and background."""
-    axes = (1, 2)
-    both = (truth & predicted).sum(axes)
-    either = (truth | predicted).sum(axes)
-    neither = truth.shape[1] * truth.shape[2] - either
-    not_both = truth.shape[1] * truth.shape[2] - both
-    object_iou = np.where(either > 0, both / np.maximum(either, 1), 1.0)
-    background_iou = np.where(not_both > 0, neither / np.maximum(not_both, 1), 1.0)
-    return float(((object_iou + background_iou) / 2).mean())
+    masks = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
+    counts = np.stack([mask.sum(axis=(1, 2)) for mask in masks], axis=-1)
+    return float(class_ratios(counts)[:, 0].mean())

@@ -20,7 +20,7 @@ from l4f_datagen.scoring.metrics import AveragePrecision, collapse_warnings, poo
 from l4f_datagen.scoring.pairing import Rule, looks_shifted
 from l4f_datagen.scoring.score_report import ScoreReport
 
-THUMBNAIL = 32
+THUMBNAIL_HW = (32, 32)
 MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays flat
 
 
@@ -54,13 +54,9 @@ def score_pairs(
         watch: called with every pair that is scored, its sizes made equal.
         notes: further notes for the report.
         settings: what the score depends on, for the report.
-
-    Raises:
-        AnnotationRefused: no pair, sizes that differ, an image that is ignored everywhere, or a
-            truth without a single object pixel.
     """
     images: list[ImageScore] = []
-    thumbs: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    thumbs: list[tuple[Mask, ...]] = []
     resized = ignored = 0
     precision = AveragePrecision() if with_ap else None
     for name, truth, mask, alpha, confidence in pairs:
@@ -69,44 +65,32 @@ def score_pairs(
             resized += 1
         if truth.ignore is not None:
             if truth.ignore.all():
-                raise AnnotationRefused(
-                    f"{source} {name}", "every pixel is marked ignore", "remove the image"
-                )
+                problem = "every pixel is marked ignore"
+                raise AnnotationRefused(f"{source} {name}", problem, "remove the image")
             ignored += int(truth.ignore.sum())
         if watch is not None:
             watch(Pair(name, truth, mask, alpha, confidence))
-        images.append(
-            score_image(
-                name, truth.mask, mask, ignore=truth.ignore, alpha=alpha, truth_alpha=truth.alpha
-            )
-        )
+        soft = {"alpha": alpha, "truth_alpha": truth.alpha}
+        images.append(score_image(name, truth.mask, mask, ignore=truth.ignore, **soft))
         if precision is not None:
             if confidence is None and alpha is not None:
                 confidence = float(alpha[mask].mean()) if mask.any() else 0.0
             if confidence is None:
-                raise AnnotationRefused(
-                    f"prediction of {name}",
-                    "a hard mask without confidence: average precision would follow file names",
-                    "score soft alphas or a COCO results file, or leave out --ap",
-                )
+                problem = "a hard mask without confidence: its rank would follow its file name"
+                remedy = "score soft alphas or a COCO results file, or leave out --ap"
+                raise AnnotationRefused(f"prediction of {name}", problem, remedy)
             precision.update(truth.mask, mask, truth.ignore, confidence)
         if len(thumbs) < MAX_THUMBNAILS:
-            thumbs.append((_thumbnail(truth.mask), _thumbnail(mask)))
+            thumbs.append(tuple(m[_nearest(m.shape, THUMBNAIL_HW)] for m in (truth.mask, mask)))
     if not images:
         raise AnnotationRefused(source, "holds no image", "name a set that has some")
     scores = pool(images, paper_compat=paper_compat)
     if scores.truth_coverage == 0:
-        raise AnnotationRefused(
-            source,
-            f"not one object pixel in {len(images)} images",
-            "check --category and --mask-value",
-        )
+        problem = f"not one object pixel in {len(images)} images"
+        raise AnnotationRefused(source, problem, "check --category and --mask-value")
     warnings = collapse_warnings(scores)
-    shifted = looks_shifted(
-        [image.name for image in images[: len(thumbs)]],
-        np.stack([truth for truth, _ in thumbs]),
-        np.stack([mask for _, mask in thumbs]),
-    )
+    names = [image.name for image in images[: len(thumbs)]]
+    shifted = looks_shifted(names, *(np.stack(side) for side in zip(*thumbs, strict=True)))
     warnings.extend([shifted] if shifted else [])
     said = list(notes)
     if resized:
@@ -132,60 +116,48 @@ def fitted(
     alpha: NDArray[np.float32] | None,
     resize: str | None,
 ) -> tuple[Mask, NDArray[np.float32] | None]:
-    """Fit a prediction to its truth's size: nearest pixel, or nothing at all.
-
-    Raises:
-        AnnotationRefused: ``resize`` is not ``nearest``.
-    """
+    """Fit a prediction to its truth's size: nearest pixel, or nothing at all."""
     if resize != "nearest":
-        raise AnnotationRefused(
-            f"prediction of {name}",
-            f"{mask.shape[1]} x {mask.shape[0]} pixels, its truth {size_hw[1]} x {size_hw[0]}",
-            "score masks of one size or give --resize nearest",
-        )
-    rows = (np.arange(size_hw[0]) * 2 + 1) * mask.shape[0] // (2 * size_hw[0])
-    columns = (np.arange(size_hw[1]) * 2 + 1) * mask.shape[1] // (2 * size_hw[1])
-    index = np.ix_(rows, columns)
+        sizes = (mask.shape[1], mask.shape[0], size_hw[1], size_hw[0])
+        problem = "{} x {} pixels, its truth {} x {}".format(*sizes)
+        remedy = "score masks of one size or give --resize nearest"
+        raise AnnotationRefused(f"prediction of {name}", problem, remedy)
+    index = _nearest(mask.shape, size_hw)
     return mask[index], None if alpha is None else alpha[index]
 
 
-def _thumbnail(mask: Mask) -> NDArray[np.bool_]:
-    rows = (np.arange(THUMBNAIL) * 2 + 1) * mask.shape[0] // (2 * THUMBNAIL)
-    columns = (np.arange(THUMBNAIL) * 2 + 1) * mask.shape[1] // (2 * THUMBNAIL)
-    return mask[np.ix_(rows, columns)]
+def _nearest(own_hw: tuple[int, ...], size_hw: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
+    """Index of the pixels nearest to those of an array of another size."""
+    sides = zip(own_hw, size_hw, strict=True)
+    return np.ix_(*((np.arange(wanted) * 2 + 1) * own // (2 * wanted) for own, wanted in sides))
 
 
 def score_match(
     matched: Match,
     *,
-    paper_compat: bool = False,
     resize: Literal["nearest"] | None = None,
-    seed: int = 0,
-    with_ap: bool = False,
-    watch: Watch | None = None,
     settings: dict[str, Any] | None = None,
+    **options: Any,
 ) -> ScoreReport:
     """Score what is paired; arguments and errors as in `score_pairs`."""
     truth, prediction, pairing = matched.truth, matched.prediction, matched.pairing
+    told = {
+        "truth": truth.source,
+        "truth_format": truth.format,
+        "prediction": prediction.source,
+        "prediction_format": prediction.format,
+        "pair_by": pairing.rule,
+        "offset": pairing.offset,
+        "resize": resize,
+        **(settings or {}),
+    }
     report = score_pairs(
         matched,
         source=truth.source,
         pairing=str(pairing),
-        paper_compat=paper_compat,
         resize=resize,
-        seed=seed,
-        with_ap=with_ap,
-        watch=watch,
-        settings={
-            "truth": truth.source,
-            "truth_format": truth.format,
-            "prediction": prediction.source,
-            "prediction_format": prediction.format,
-            "pair_by": pairing.rule,
-            "offset": pairing.offset,
-            "resize": resize,
-            **(settings or {}),
-        },
+        settings=told,
+        **options,
     )
     report.add_truth(truth)
     report.notes.extend(f"prediction: {line}" for line in prediction.notes())
@@ -229,9 +201,6 @@ def score(
 
     Returns:
         The report: ``report.scores.miou``, ``report.intervals``, ``report.to_text()``.
-
-    Raises:
-        AnnotationRefused: a file, a pairing or a size that does not fit.
     """
     if not isinstance(truth, TruthSet):
         truth = load_annotations(

@@ -124,38 +124,24 @@ class SweepCounts:
         self._counts: list[NDArray[np.int64]] = []
 
     def __call__(self, pair: Pair) -> None:
-        """Count one pair.
-
-        Raises:
-            AnnotationRefused: no alpha to cut, or no psi in the name.
-        """
+        """Count one pair."""
         key = sample_key_in(pair.name)
         if "psi" in self.axes and key is None:
-            raise AnnotationRefused(
-                f"truth {pair.name}", "its name holds no psi to sweep over", "use --sweep threshold"
-            )
+            problem = "its name holds no psi to sweep over"
+            raise AnnotationRefused(f"truth {pair.name}", problem, "use --sweep threshold")
         counts = [confusion(pair.truth.mask, pair.mask, pair.truth.ignore)]
         if self.thresholds:
             if pair.alpha is None:
-                raise AnnotationRefused(
-                    f"prediction of {pair.name}",
-                    "has no soft alpha, so no threshold to sweep over",
-                    "score a dataset with alpha/, or --domain or --generator",
-                )
+                problem = "has no soft alpha, so no threshold to sweep over"
+                remedy = "score a dataset with alpha/, or --domain or --generator"
+                raise AnnotationRefused(f"prediction of {pair.name}", problem, remedy)
             counts.extend(threshold_counts(pair, self.thresholds))
         self._names.append(pair.name)
         self._psis.append(None if key is None else int(key[3 : key.index("-")]) / 1000)
         self._counts.append(np.stack(counts))
 
     def sweep(self, random: np.random.RandomState) -> ScoreSweep:
-        """Pool what was counted.
-
-        Args:
-            random: the stream of the intervals.
-
-        Raises:
-            ValueError: nothing was counted.
-        """
+        """Pool what was counted, at least one pair; ``random`` is the stream of the intervals."""
         counts = np.stack(self._counts)  # images cells 4
         cuts = (None, *self.thresholds)
         groups: list[float | None] = [None]
