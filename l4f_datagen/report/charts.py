@@ -24,19 +24,16 @@ SMALLEST_SPAN = 1e-6  # scores are kept to six decimals
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 INK, FAINT, ACCEPTED, REJECTED = "#010101", "#020202", "#030303", "#040404"
 CSS = {INK: "var(--ink)", FAINT: "var(--line)", ACCEPTED: "var(--good)", REJECTED: "var(--bad)"}
-RC = {
+PLAIN_RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "l4f-datagen",
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
 }
+INKED = ("axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+RC = PLAIN_RC | {"axes.edgecolor": FAINT} | dict.fromkeys(INKED, INK)
 SIZE_IN = (3.7, 2.0)
 AXES = (0.13, 0.14, 0.84, 0.82)
 """Left, bottom, width, height as shares: a layout engine would cost as much as the drawing."""

@@ -1,18 +1,21 @@
 """The report: one HTML file in which a person sees within a minute whether labels are good."""
 
 from collections.abc import Mapping
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l4f_datagen.report.charts import QUANTILES, charts_of, constant_scores, quantile_rows
 from l4f_datagen.report.page import render_page
 from l4f_datagen.report.records import Records
-from l4f_datagen.report.selection import choose_shown
 from l4f_datagen.report.stored_images import SHOWN_PX, encode_tile, read_images
 from l4f_datagen.report.training import training_section
 
+Indices = NDArray[np.int64]
+ACCEPTED_SHARE = 2 / 3  # a choice: of the samples shown
 MAX_SHOWN = 300
 MAX_TILE_BYTES = 17_000_000
 """Of all images together; with scores and charts the page stays under 20 MB."""
@@ -44,24 +47,15 @@ def write_report(
     accepted = records.accepted
     kept = origin["recipe"]["filters"].get("coverage")
     limits = kept and (kept["min"], kept["max"])
-    coverage = records.scores.get("coverage", np.full(len(records), np.nan))
-    reasons = {
-        reason: int((records.reason == code).sum())
-        for code, reason in enumerate(records.reasons)
-        if code
-    }
     size = next(((tile["width"], tile["height"]) for tile in tiles.values()), None)
-    data = {
-        "scores": list(records.scores),
-        "samples": sample_rows(records, places, tiles),
-    }
+    data = {"scores": list(records.scores), "samples": sample_rows(records, places, tiles)}
     return render_page(
         "report.html",
         origin=origin,
         attempted=len(records),
         accepted=int(accepted.sum()),
-        empty_masks=int((accepted & (coverage == 0)).sum()),
-        reasons=reasons,
+        empty_masks=int((accepted & (records.coverage == 0)).sum()),
+        reasons=records.rejected(),
         psis=[float(psi) for psi in np.unique(records.psi)],
         seeds=(int(records.seed.min()), int(records.seed.max())) if len(records) else None,
         size=size,
@@ -132,3 +126,58 @@ def again_command(key: str) -> str:
 
 def _finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def choose_shown(records: Records, limit: int) -> list[int]:
+    """Choose at most ``limit`` samples, the same ones for the same ledger.
+
+    Accepted samples get two thirds of the places, rejected ones the rest, and each side what the
+    other leaves free. Of each side half the places go to the samples that are worst by any score,
+    half are spread evenly over every psi in the order of the plan.
+
+    Returns:
+        Indices in ``records``, by importance: any beginning of the list is a fair choice too.
+    """
+    accepted, rejected = np.flatnonzero(records.accepted), np.flatnonzero(~records.accepted)
+    places = min(len(accepted), max(round(limit * ACCEPTED_SHARE), limit - len(rejected)))
+    worst = records.worst()
+    sides = (
+        _choose(records, accepted, worst, places),
+        _choose(records, rejected, worst, limit - places),
+    )
+    return _interleave(*sides)
+
+
+def _choose(records: Records, side: Indices, worst: NDArray[np.float64], places: int) -> list[int]:
+    if len(side) <= places:
+        return _spread(records, side, len(side))
+    # Stable sort: of equal ranks the earlier sample comes first.
+    suspects = side[np.argsort(-worst[side], kind="stable")][: places // 2]
+    others = np.setdiff1d(side, suspects)
+    return _interleave([int(i) for i in suspects], _spread(records, others, places - len(suspects)))
+
+
+def _spread(records: Records, side: Indices, places: int) -> list[int]:
+    """Take as many of every psi, evenly from the first to the last, coarse steps first."""
+    groups = [side[records.psi[side] == psi] for psi in np.unique(records.psi[side])]
+    # Each group starts at another place: where all psi share their seeds, objects still differ.
+    groups = [np.roll(group, -place) for place, group in enumerate(groups)]
+    in_turn = zip_longest(*(_coarse_to_fine(group) for group in groups))
+    chosen = [int(index) for index in chain.from_iterable(in_turn) if index is not None]
+    return chosen[:places]
+
+
+def _coarse_to_fine(group: Indices) -> list[int]:
+    """Order positions as van der Corput's sequence does: every beginning is spread evenly."""
+    bits = max(len(group) - 1, 1).bit_length()
+    numbers = np.arange(2**bits)
+    reversed_bits = sum(((numbers >> bit) & 1) << (bits - 1 - bit) for bit in range(bits))
+    order = np.asarray(reversed_bits)[np.asarray(reversed_bits) < len(group)]
+    return [int(index) for index in group[order]]
+
+
+def _interleave(first: list[int], second: list[int]) -> list[int]:
+    """Mix two lists in proportion to their lengths, each in its order."""
+    places = [((k + 0.5) / len(part), which, index) for which, part in enumerate((first, second))
+              for k, index in enumerate(part)]  # fmt: skip
+    return [index for _, _, index in sorted(places)]

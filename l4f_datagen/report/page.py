@@ -1,8 +1,13 @@
 """Page: a template filled in, as one self-contained HTML file that asks the network for nothing."""
 
+import base64
+import io
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+LOSSLESS_PX = 128  # a choice: images of the toys, 64 px, keep every level
 
 
 def render_page(template: str, **values: Any) -> bytes:
@@ -38,3 +43,14 @@ def share(part: int, whole: int) -> str:
     ('33.3 %', 'none')
     """
     return f"{100 * part / whole:.1f} %" if whole else "none"
+
+
+def webp_uri(image: Image.Image, quality: int, *, method: int = 1) -> str:
+    """An image inside a page, WebP as a data URI; lossless up to ``LOSSLESS_PX``.
+
+    ``method`` is the encoder's effort: 1 is as small as 3 on tiles, in half the time.
+    """
+    buffer, small = io.BytesIO(), max(image.size) <= LOSSLESS_PX
+    options: dict[str, Any] = {"lossless": small, "quality": 50 if small else quality}
+    image.save(buffer, "WEBP", alpha_quality=90, method=method, **options)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -17,9 +17,8 @@ from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import contact_sheet
 from l4f_datagen.report.card import card_page
-from l4f_datagen.report.html import MAX_SHOWN, write_report
+from l4f_datagen.report.html import MAX_SHOWN, choose_shown, write_report
 from l4f_datagen.report.records import Records, read_records, records_of
-from l4f_datagen.report.selection import choose_shown
 from l4f_datagen.report.stored_images import Stored, read_images
 
 if TYPE_CHECKING:  # `report` and `card` need no torch

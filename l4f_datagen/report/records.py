@@ -17,7 +17,8 @@ from l4f_datagen.dataset.layout import LEDGER
 from l4f_datagen.dataset.ledger import Row
 from l4f_datagen.dataset.manifest import read_manifest
 
-MAX_ROW_BYTES = 64 * 2**10
+MAX_ROW_BYTES = 64 * 2**10  # a choice, far above any row
+REMEDY = "run the `make` that made the dataset again"
 FAR, HIGH, LOW = "far", "high", "low"
 SUSPECT = {
     "alpha_uncertainty": HIGH,
@@ -62,6 +63,16 @@ class Records:
     def accepted(self) -> NDArray[np.bool_]:
         """Which samples have files."""
         return np.asarray(self.reason == 0)
+
+    @property
+    def coverage(self) -> NDArray[np.float64]:
+        """The score of that name; NaN where there is none."""
+        return self.scores.get("coverage", np.full(len(self), np.nan))
+
+    def rejected(self) -> dict[str, int]:
+        """Count the rejected samples by reason."""
+        counts = np.bincount(self.reason, minlength=len(self.reasons)).tolist()
+        return dict(zip(self.reasons[1:], counts[1:], strict=True))
 
     def key(self, index: int) -> str:
         """Name of the sample at an index, as its files have it."""
@@ -113,13 +124,12 @@ def read_records(folder: Path) -> Records:
         InputRefused: it is missing, or a line of it is no row.
     """
     path = folder / LEDGER
-    remedy = "run the `make` that made the dataset again"
     try:
         with path.open("rb") as lines:
             return records_of(_rows(lines, path))
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise InputRefused(os.fspath(path), problem, remedy) from error
+        raise InputRefused(os.fspath(path), problem, REMEDY) from error
 
 
 def _rows(lines: Any, path: Path) -> Iterator[Row]:
@@ -139,9 +149,7 @@ def _rows(lines: Any, path: Path) -> Iterator[Row]:
             }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = f"line {number} is no row of a ledger ({error})"
-            raise InputRefused(
-                os.fspath(path), problem, "run the `make` that made the dataset again"
-            ) from error
+            raise InputRefused(os.fspath(path), problem, REMEDY) from error
 
 
 def _suspicion(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,11 +187,10 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     origin, records = manifest["provenance"], read_records(folder)
     accepted = records.accepted
-    coverage = records.scores.get("coverage", np.full(len(records), np.nan))
     rows = []
     for psi in np.unique(records.psi):
         here = records.psi == psi
-        kept = coverage[here & accepted]
+        kept = records.coverage[here & accepted]
         rows.append(
             {
                 "psi": float(psi),
@@ -213,11 +220,7 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
         "counts": {
             "accepted": int(accepted.sum()),
             "attempted": len(records),
-            "rejected": {
-                reason: int((records.reason == code).sum())
-                for code, reason in enumerate(records.reasons)
-                if code
-            },
+            "rejected": records.rejected(),
         },
         "psi": rows,
         "scores": scores,

@@ -1,6 +1,5 @@
 """Score page: scores against hand-made truth as one HTML file, and the plot of a sweep."""
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from PIL import Image
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import fit
-from l4f_datagen.report.page import render_page
+from l4f_datagen.report.charts import PLAIN_RC
+from l4f_datagen.report.page import LOSSLESS_PX, render_page, webp_uri
 from l4f_datagen.scoring.match import Match
 from l4f_datagen.scoring.protocol import fitted
 from l4f_datagen.scoring.score_report import ScoreReport
@@ -24,7 +24,6 @@ from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
 MAX_SHOWN = 40
 MAX_ROWS = 1000
 TILE_PX = 256
-LOSSLESS_PX = 128
 FALSE_POSITIVE_RGB = (230, 120, 0)  # apart for colour-blind eyes too, as are the two in the page
 FALSE_NEGATIVE_RGB = (0, 100, 230)
 IGNORED_RGB = (205, 170, 220)
@@ -32,14 +31,7 @@ OBJECT_LIFT, BACKGROUND_LIFT = 235, 130
 SUFFIXES = (".png", ".svg")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK = "#333333"
-RC = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "l4f-datagen",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+RC = PLAIN_RC
 SIZE_IN = (6.4, 4.0)
 THRESHOLD_NOTES = (
     "Good: a high, flat top. A peak well above the dashed line speaks for its threshold."
@@ -118,21 +110,14 @@ def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
         "score": report.images[number],
         "image": None if image is None else _uri(image),
         "overlay": _uri(overlay),
-        "false_positive": _share(mask & ~truth),
-        "false_negative": _share(truth & ~mask),
+        "false_positive": float((mask & ~truth).mean()),
+        "false_negative": float((truth & ~mask).mean()),
     }
-
-
-def _share(errors: NDArray[np.bool_]) -> float:
-    return float(errors.mean())
 
 
 def _uri(pixels: NDArray[np.uint8]) -> str:
     small = max(pixels.shape[:2]) <= LOSSLESS_PX
-    image = Image.fromarray(pixels) if small else fit(pixels, TILE_PX)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=small, quality=50 if small else 90, method=3)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return webp_uri(Image.fromarray(pixels) if small else fit(pixels, TILE_PX), 90, method=3)
 
 
 def save_page(page: bytes, target: Path) -> Path:

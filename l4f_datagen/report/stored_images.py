@@ -1,6 +1,5 @@
 """Stored images: image, alpha and mask of samples, read back and made small enough for a page."""
 
-import base64
 import io
 import tarfile
 import warnings
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.core.masks import polygons_xy
+from l4f_datagen.report.page import LOSSLESS_PX as LOSSLESS_PX
+from l4f_datagen.report.page import webp_uri
 
 MAX_PIXELS = 4096 * 4096
 MAX_FILE_BYTES = 2**27
@@ -160,8 +161,7 @@ def _pixels(blob: bytes) -> NDArray[Any]:
 
 
 SHOWN_PX = 512
-LOSSLESS_PX = 128
-PHOTO_QUALITY, ALPHA_QUALITY = 82, 90
+PHOTO_QUALITY = 82
 MAX_PATH_CHARACTERS = 32_000
 
 
@@ -179,8 +179,8 @@ def encode_tile(stored: Stored) -> dict[str, Any]:
     height, width = stored.mask.shape
     coarse, path = outline_path(stored.mask)
     return {
-        "image": _webp(_shown(Image.fromarray(stored.image)), PHOTO_QUALITY),
-        "alpha": _webp(_as_alpha(_shown(Image.fromarray(stored.alpha))), 0),
+        "image": webp_uri(_shown(Image.fromarray(stored.image)), PHOTO_QUALITY),
+        "alpha": webp_uri(_as_alpha(_shown(Image.fromarray(stored.alpha))), 0),
         "outline": path,
         "coarse": coarse,
         "width": width,
@@ -228,17 +228,3 @@ def _shown(image: Image.Image) -> Image.Image:
 def _as_alpha(matte: Image.Image) -> Image.Image:
     white = Image.new("L", matte.size, 255)
     return Image.merge("RGBA", (white, white, white, matte))
-
-
-def _webp(image: Image.Image, quality: int) -> str:
-    buffer = io.BytesIO()
-    lossless = max(image.size) <= LOSSLESS_PX
-    image.save(
-        buffer,
-        "WEBP",
-        lossless=lossless,
-        quality=50 if lossless else quality,
-        alpha_quality=ALPHA_QUALITY,
-        method=1,  # as small as 3 on these, in half the time
-    )
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,6 +1,5 @@
 """Training: the section of the report that tells how the alpha network came about."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -13,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.report.card import NAMED
 from l4f_datagen.report.charts import FAINT, INK, Chart, draw_svg, own_names
+from l4f_datagen.report.page import webp_uri
 
 MAX_PREVIEW_PIXELS = 4_000_000
 QUALITY = 82
@@ -55,26 +55,24 @@ def training_charts(run: Mapping[str, Any]) -> list[Chart]:
     last = run["attempts"][-1]
     losses = {"d_loss": "-", "realism": (0, (4, 2))}
     d_loss, realism = (_ends(last[name]) for name in losses)
+    alpha, binary = (_ends(last[name]).capitalize() for name in ("alpha_coverage", "binarization"))
+    told = f"Solid: discriminator, {d_loss}. Dashed: alpha network, {realism}."
     charts = [
-        Chart(
-            "Losses",
-            f"Solid: discriminator, {d_loss}. Dashed: alpha network, {realism}.",
-            _curves(run, losses),
-        ),
-        Chart(
+        ("Losses", told, _curves(run, losses)),
+        (
             "Mean alpha",
-            f"{_ends(last['alpha_coverage']).capitalize()}; 1 is all foreground.",
+            f"{alpha}; 1 is all foreground.",
             _curves(run, {"alpha_coverage": "-"}, limits=(0, 1)),
         ),
-        Chart(
+        (
             "Indecision, mean min(alpha, 1 - alpha)",
-            f"{_ends(last['binarization']).capitalize()}; 0 is a hard matte.",
+            f"{binary}; 0 is a hard matte.",
             _curves(run, {"binarization": "-"}),
         ),
     ]
     return [
-        Chart(chart.title, chart.words, own_names(chart.svg, f"training{number}"))
-        for number, chart in enumerate(charts)
+        Chart(title, words, own_names(svg, f"training{number}"))
+        for number, (title, words, svg) in enumerate(charts)
     ]
 
 
@@ -133,10 +131,8 @@ def _encoded(preview: bytes) -> dict[str, Any] | None:
             image = opened.convert("RGB")
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
         return None
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY, method=1)
     return {
-        "uri": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        "uri": webp_uri(image, QUALITY),
         "width": image.width,
         "height": image.height,
         "rows": ROWS,

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.masks import alpha_to_mask
@@ -35,7 +34,7 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import class_scores, confusion
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
-from l4f_datagen.segmenter.training import Batch, Plan, Source, Training, new_training, predict
+from l4f_datagen.segmenter.training import Plan, Source, Subset, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out, open_training_set
 
@@ -52,21 +51,6 @@ DEFAULT_STEPS = 1000
 LARGEST_DEFAULT = 256
 """Longer side in px that larger datasets are trained at by default: the U-Net sees about 100 px
 across, and at larger sizes it would see only parts of an object."""
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Some of the samples of a source."""
-
-    source: Source
-    places: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def batch(self, picked: NDArray[np.int64]) -> Batch:
-        """Return the samples at these places of the part."""
-        return self.source.batch(self.places[picked])
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,21 @@ class Arrays:
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Some of the samples of a source."""
+
+    source: Source
+    places: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def batch(self, picked: NDArray[np.int64]) -> Batch:
+        """Return the samples at these places of the part."""
+        return self.source.batch(self.places[picked])
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that decides the trained weights, but for the samples.
 

@@ -1,10 +1,10 @@
 """The training set: a finished dataset of ``make``, read back from its image or Parquet files."""
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from l4f_datagen.core.cores import usable_cores
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.dataset.layout import LEDGER, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
-from l4f_datagen.io.photo import MAX_PIXELS
+from l4f_datagen.io.photo import opened
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 
@@ -97,16 +97,12 @@ class TrainingSet:
 
     def _decoded(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
         subject = f"{self.source} {self.keys[place]}"
-        try:
-            with Image.open(io.BytesIO(data), formats=KINDS) as image:
-                size_hw = image.height, image.width
-                if image.mode == mode and size_hw == self.size_hw:
-                    return np.asarray(image)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise InputRefused(subject, "is damaged", DAMAGED) from error
-        problem = f"is {image.width} x {image.height} {image.mode}"
+        with _opened(data, subject) as image:
+            if image.mode == mode and (image.height, image.width) == self.size_hw:
+                return np.asarray(image)
+            held = f"is {image.width} x {image.height} {image.mode}"
         wanted = f"{self.size_hw[1]} x {self.size_hw[0]} {mode}"
-        raise InputRefused(subject, f"{problem}, expected {wanted}", DAMAGED)
+        raise InputRefused(subject, f"{held}, expected {wanted}", DAMAGED)
 
 
 def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
@@ -138,9 +134,20 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
     text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
     splits = read_splits(folder) if len(manifest["splits"]) > 1 else {}
     samples = TrainingSet(str(folder), keys, fetch, manifest, digest, text, splits)
-    samples.size_hw = _size_hw(fetch(0)[0], f"{folder} {keys[0]}")
+    with _opened(fetch(0)[0], f"{folder} {keys[0]}") as image:
+        samples.size_hw = image.height, image.width
     samples.size = max(samples.size_hw)
     return samples
+
+
+@contextmanager
+def _opened(data: bytes, subject: str) -> Iterator[Image.Image]:
+    """Open an image of the dataset, which is made again where one is damaged."""
+    try:
+        with opened(data, subject, KINDS) as image:
+            yield image
+    except InputRefused as error:
+        raise InputRefused(subject, error.problem, DAMAGED) from error
 
 
 def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:
@@ -230,15 +237,3 @@ def is_held_out(key: str, share: float) -> bool:
     """
     digest = hashlib.sha256(key.rpartition("-")[2].encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def _size_hw(data: bytes, subject: str) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(data), formats=KINDS) as image:
-            size_hw = image.height, image.width
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputRefused(subject, "is damaged", DAMAGED) from error
-    if size_hw[0] * size_hw[1] > MAX_PIXELS:
-        problem = f"is {size_hw[1]} x {size_hw[0]} pixels"
-        raise InputRefused(subject, problem, f"at most {MAX_PIXELS >> 20} Mi pixels are read")
-    return size_hw

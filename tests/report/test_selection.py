@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from l4f_datagen.report.html import choose_shown
 from l4f_datagen.report.records import records_of
-from l4f_datagen.report.selection import choose_shown
 
 
 def records(n, *, rejected=0.2, psis=(0.5, 1.0), seed=0):

@@ -100,7 +100,7 @@ def test_damaged_images_are_refused(make_set, tmp_path, encode):
     samples = open_training_set(folder, tmp_path)
     mask = next((folder / "masks").rglob(f"{samples.keys[2]}.png"))
     mask.write_bytes(mask.read_bytes()[:60])
-    with pytest.raises(InputRefused, match=f"{samples.keys[2]}: is damaged; make the dataset"):
+    with pytest.raises(InputRefused, match=f"{samples.keys[2]}: is damaged .*; make the dataset"):
         samples.batch(np.array([2]))
     mask.write_bytes(encode(np.zeros((16, 12), np.uint8)))
     with pytest.raises(InputRefused, match="is 12 x 16 L, expected 16 x 16 L"):
@@ -113,7 +113,7 @@ def test_damaged_images_are_refused(make_set, tmp_path, encode):
 def test_a_first_image_that_is_damaged_is_refused(make_set, tmp_path):
     folder = make_set()
     sorted((folder / "images").rglob("*.png"))[0].write_bytes(b"no picture")
-    with pytest.raises(InputRefused, match="is damaged"):
+    with pytest.raises(InputRefused, match="is not a readable image .*; make the dataset again"):
         open_training_set(folder, tmp_path)
 
 
