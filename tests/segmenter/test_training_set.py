@@ -113,7 +113,7 @@ def test_damaged_images_are_refused(make_set, tmp_path, encode):
 def test_a_first_image_that_is_damaged_is_refused(make_set, tmp_path):
     folder = make_set()
     sorted((folder / "images").rglob("*.png"))[0].write_bytes(b"no picture")
-    with pytest.raises(InputRefused, match="is not a readable image .*; make the dataset again"):
+    with pytest.raises(InputRefused, match=r"is not a readable image .*; make the dataset again"):
         open_training_set(folder, tmp_path)
 
 
