@@ -137,7 +137,7 @@ def unrelated_folder(bench: Bench) -> Path:
     folder = bench.config.out / "unrelated"
     folder.mkdir(exist_ok=True)
     domain, size = other_toy(bench.recipe.domain), bench.generator.spec.resolution
-    for seed in range(EMPTY_GROUNDS):
+    for seed in range(bench.sized(EMPTY_GROUNDS)):
         path = folder / f"{seed:05d}.png"
         if not path.exists():
             save_png(Image.fromarray(empty_ground(seed, size, domain)), path)
@@ -147,7 +147,7 @@ def unrelated_folder(bench: Bench) -> Path:
 def unrelated_name(bench: Bench) -> str:
     """Name the unrelated images by what they are, not by where they are."""
     if bench.config.unrelated is None:
-        return f"{EMPTY_GROUNDS} bare grounds of {other_toy(bench.recipe.domain)}"
+        return f"{bench.sized(EMPTY_GROUNDS)} bare grounds of {other_toy(bench.recipe.domain)}"
     return listing_sha256(str(bench.config.unrelated)) or str(bench.config.unrelated)
 
 

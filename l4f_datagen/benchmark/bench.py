@@ -27,6 +27,8 @@ TRAINING_SEED = 600_000
 BLOCK = 50
 """Images in memory at once."""
 IMAGES = "images"
+TRIAL_SHARE, TRIAL_LEAST = 20, 50
+"""A trial uses a twentieth of the data, but not less than 50 where there are as many."""
 
 Masks = NDArray[np.bool_]
 
@@ -43,6 +45,7 @@ class BenchmarkConfig:
         num_images: images at every psi.
         psis: truncations.
         steps: length of every method's training; None: each method's own.
+        trial: a short one, on a twentieth of the data; see ``trial``.
         truth: folder of masks to score against; None: a toy domain's own.
         unrelated: folder of images for ``unrelated-backgrounds``.
         external: name -> folder of masks of an external tool.
@@ -58,6 +61,7 @@ class BenchmarkConfig:
     num_images: int = 1_000
     psis: tuple[float, ...] = (1.0,)
     steps: int | None = None
+    trial: bool = False
     truth: Path | None = None
     unrelated: Path | None = None
     external: Mapping[str, Path] = field(default_factory=dict)
@@ -99,6 +103,10 @@ class Bench:
     def renderer(self) -> Renderer:
         """Renders images as ``make`` does, before any filter; without an alpha network."""
         return replace(renderer_of(self.recipe, self.generator, None), probes={}, background=None)
+
+    def sized(self, number: int) -> int:
+        """Return how many images or scenes a method uses: fewer in a trial."""
+        return max(number // TRIAL_SHARE, min(number, TRIAL_LEAST)) if self.config.trial else number
 
     @property
     def size_hw(self) -> tuple[int, int]:

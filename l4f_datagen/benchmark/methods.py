@@ -39,7 +39,7 @@ def prepare_editing(bench: Bench, seed: int) -> Prepared:
     """Cluster features of samples that are not scored, other ones for every training seed."""
     side = editing_in_style.feature_resolution(bench.generator)
     values = 2 * bench.generator.spec.channels[side] * side**2  # two layers a resolution
-    number = max(1, min(editing_in_style.FITTED_SAMPLES, CLUSTERED_VALUES // values))
+    number = max(1, min(bench.sized(editing_in_style.FITTED_SAMPLES), CLUSTERED_VALUES // values))
     draws = bench.training_draws(number, seed * number)
 
     def batches() -> Iterator[Synthesis]:
@@ -61,7 +61,8 @@ def prepare_editing(bench: Bench, seed: int) -> Prepared:
 
 def editing_settings(bench: Bench) -> str:
     """Name what decides the masks."""
-    shape = f"{editing_in_style.CLUSTERS} {editing_in_style.FITTED_SAMPLES} {CLUSTERED_VALUES}"
+    samples = bench.sized(editing_in_style.FITTED_SAMPLES)
+    shape = f"{editing_in_style.CLUSTERS} {samples} {CLUSTERED_VALUES}"
     return f"{shape} psi {bench.recipe.alpha.training.psi}"
 
 
@@ -80,7 +81,9 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
     claim_network(folder, f"{redo_settings(bench)} seed {seed}")
     if not path.exists():
         plan = replace(REDO, seed=seed, steps=bench.config.steps or REDO.steps)
-        blocks = map(bench.renderer.render, blocks_of(bench.training_draws(REDO_IMAGES)))
+        blocks = map(
+            bench.renderer.render, blocks_of(bench.training_draws(bench.sized(REDO_IMAGES)))
+        )
         images = np.stack([redo_image(sample.image) for block in blocks for sample in block])
         masker = redo.train_redo(images, plan).masker
         facts = {"inverted": redo.is_inverted(masker, images[:500]), "plan": asdict(plan)}
@@ -101,7 +104,7 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
 
 def redo_settings(bench: Bench) -> str:
     """Name what decides the masks."""
-    images = f"{REDO_IMAGES} of psi {bench.recipe.alpha.training.psi}, {REDO_SIDE} px"
+    images = f"{bench.sized(REDO_IMAGES)} of psi {bench.recipe.alpha.training.psi}, {REDO_SIDE} px"
     return f"{asdict(REDO)} {images}, steps {bench.config.steps}"
 
 

@@ -11,8 +11,10 @@ tables.txt, tables.csv, figure.png
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -38,6 +40,14 @@ from l4f_datagen.benchmark.tables import (
     on_psi,
     tables_csv,
     tables_text,
+)
+from l4f_datagen.benchmark.trial import (
+    LAST_START,
+    TRIAL_SECONDS,
+    estimate_text,
+    measure_speed,
+    trial_steps,
+    trial_text,
 )
 from l4f_datagen.benchmark.truth import Truth, check_truth, external_method, open_truth
 from l4f_datagen.core.errors import UsageError
@@ -67,6 +77,7 @@ def run_benchmark(config: BenchmarkConfig) -> str:
         L4FError: a training failed.
     """
     check_config(config)
+    started = time.monotonic()
     bench = open_bench(config)
     if not config.images_only:
         # Everything that can be refused is refused here, not after hours of training.
@@ -79,15 +90,25 @@ def run_benchmark(config: BenchmarkConfig) -> str:
         check_methods(bench, chosen)
     claim_folder(config.out, identity(bench), other=OTHER)
     psis = ", ".join(f"{psi:g}" for psi in config.psis)
-    logger.info(f"{config.num_images:,} images at psi {psis}")
-    bench.write_images()
     if config.images_only:
+        logger.info(f"{config.num_images:,} images at psi {psis}")
+        bench.write_images()
         return str(config.out / IMAGES)
+    speed, steps = measure_speed(bench), config.steps
+    if config.trial and steps is None:
+        steps = trial_steps(bench, chosen, speed)
+        bench = replace(bench, config=replace(config, steps=steps))
+    logger.info(estimate_text(bench, chosen, speed, steps))
+    bench.write_images()
     tools = {name: external_method(bench, path) for name, path in config.external.items()}
     truth = open_truth(bench)
     head = f"{truth_text(bench, truth)}\n{coverage_text(bench, truth)}"
     logger.info(head)
-    rows = measure_all(bench, chosen | tools, truth)
+    last_start = started + LAST_START * TRIAL_SECONDS if config.trial else math.inf
+    rows = measure_all(bench, chosen | tools, truth, last_start)
+    if config.trial:
+        left_out = [name for name in chosen if not any(found == name for found, _ in rows)]
+        head = f"{trial_text(bench, left_out)}\n{head}"
     return write_results(bench, head, rows, truth)
 
 
@@ -120,9 +141,14 @@ def check_methods(bench: Bench, methods: Mapping[str, Method]) -> None:
     """Check every method that still has to be trained; errors as ``Method.check``."""
     for name, method in methods.items():
         seeds = bench.config.training_seeds if method.seeded else (0,)
-        names = [(name, seed, on_psi(psi)) for seed in seeds for psi in bench.config.psis]
-        if not all(row_path(bench.config.out, *row).exists() for row in names):
+        if not all(is_measured(bench, name, method, seed) for seed in seeds):
             method.check(bench)
+
+
+def is_measured(bench: Bench, name: str, method: Method, seed: int) -> bool:
+    """Whether the rows of a method and training seed are there."""
+    seed, psis = seed if method.seeded else 0, bench.config.psis
+    return all(row_path(bench.config.out, name, seed, on_psi(psi)).exists() for psi in psis)
 
 
 def identity(bench: Bench) -> str:
@@ -138,6 +164,7 @@ def identity(bench: Bench) -> str:
             "mask_threshold": recipe.output.mask_threshold,
             "images": [EVAL_SEED, bench.config.num_images],
         }
+        | ({"trial": True} if bench.config.trial else {})
     )
 
 
@@ -145,7 +172,7 @@ def truth_text(bench: Bench, truth: Truth) -> str:
     """Describe the truth and, of a network, how it scores where the masks are exact."""
     if truth.net is None:
         return f"Truth: masks in {truth.masks.path}"
-    settings, number = next(iter(truth.digests.values())), supervised.UNETS.eval_scenes
+    settings, number = next(iter(truth.digests.values())), supervised.unet_sizes(bench).eval_scenes
     row = load_row(bench.config.out, TRUTH, 0, RENDERS, settings, images=number)
     if row is None:
         prepared = Prepared(partial(supervised.mask, truth.net))
@@ -154,7 +181,7 @@ def truth_text(bench: Bench, truth: Truth) -> str:
         save_row(bench.config.out, row)
     line = line_of([row], None)
     scores = ", ".join(f"{name} {score.value:.4f}" for name, score in line.scores.items())
-    trained = f"a U-Net trained on {supervised.UNETS.scenes:,} renders with exact masks"
+    trained = f"a U-Net trained on {supervised.unet_sizes(bench).scenes:,} renders with exact masks"
     return f"Truth: {trained}; on {line.num_images:,} others it scores\n{scores}"
 
 
@@ -168,14 +195,18 @@ def coverage_text(bench: Bench, truth: Truth) -> str:
 
 
 def measure_all(
-    bench: Bench, methods: Mapping[str, Method], truth: Truth
+    bench: Bench, methods: Mapping[str, Method], truth: Truth, last_start: float = math.inf
 ) -> dict[tuple[str, str], list[Row]]:
-    """Return the rows of all methods: (method, images) -> one row per training seed."""
+    """Return the rows of all methods: (method, images) -> one row per training seed.
+
+    After ``last_start`` on the monotonic clock only what is measured already is read.
+    """
     rows: dict[tuple[str, str], list[Row]] = {}
     seeds = bench.config.training_seeds
     for seed in seeds:  # outside: one whole table early, the others later
         for name, method in methods.items():
-            if seed == seeds[0] or method.seeded:
+            late = time.monotonic() > last_start and not is_measured(bench, name, method, seed)
+            if (seed == seeds[0] or method.seeded) and not late:
                 for row in measure_method(bench, name, method, seed, truth):
                     rows.setdefault((name, row.on), []).append(row)
     return {key: rows[key] for name in methods for key in rows if key[0] == name}
@@ -228,7 +259,9 @@ def write_results(
     tables = build_tables(lines, config.psis, list(config.external))
     text = tables_text(tables, head)
     write_atomically(config.out / "tables.txt", (text + "\n").encode())
-    write_atomically(config.out / "tables.csv", tables_csv(tables).encode())
+    write_atomically(
+        config.out / "tables.csv", tables_csv(tables, "trial" if config.trial else "").encode()
+    )
     psi = max(config.psis)
     draws = next(blocks_of(bench.eval_draws(psi)))[:SHOWN]
     shown = [("truth", list(truth.masks.block(draws)[0]))]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -62,6 +62,8 @@ class UNetSizes:
 
 
 UNETS = UNetSizes()
+TRUTH_STEPS = 5
+"""In a trial the U-Net that draws the truth has so many times the steps of a method."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,28 @@ def eval_renders(bench: Bench, number: int) -> list[tuple[Block, Masks, Masks]]:
     return [(Block([], scenes.images), masks, np.zeros_like(masks))]
 
 
+def unet_sizes(bench: Bench) -> UNetSizes:
+    """Return how much the U-Nets of a benchmark learn from, less in a trial."""
+    sizes = UNetSizes(*(bench.sized(number) for number in astuple(UNETS)))
+    if bench.config.trial and bench.config.steps:
+        steps = min(sizes.steps, TRUTH_STEPS * bench.config.steps)
+        return replace(sizes, steps=steps)
+    return sizes
+
+
 def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
     """Return the training of a U-Net, without zoom: all images show the object at one scale."""
-    return Plan(seed=seed, steps=steps or UNETS.steps, augmentation=Augmentation(moved=0))
+    return Plan(
+        seed=seed, steps=steps or unet_sizes(bench).steps, augmentation=Augmentation(moved=0)
+    )
 
 
 def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
     """Train a U-Net on renders with exact masks, or open the trained one."""
     domain, side = bench.recipe.domain, bench.generator.spec.resolution
-    scenes = LazyArrays(UNETS.scenes, lambda: render(range(UNETS.scenes), side, domain))
-    facts = {"renders of": domain, "scenes": UNETS.scenes, "side": side}
+    count = unet_sizes(bench).scenes
+    scenes = LazyArrays(count, lambda: render(range(count), side, domain))
+    facts = {"renders of": domain, "scenes": count, "side": side}
     return train_unet(bench, scenes, facts, unet_plan(bench, seed, steps), folder)
 
 
@@ -153,7 +167,7 @@ def truth_net(bench: Bench) -> UNet:
 
 def truth_name(bench: Bench) -> str:
     """Name the pseudo-truth by everything that decides it."""
-    return digest_of([bench.recipe.domain, TRUTH_SEED, asdict(UNETS)])
+    return digest_of([bench.recipe.domain, TRUTH_SEED, asdict(unet_sizes(bench))])
 
 
 def digest_of(facts: object) -> str:
@@ -169,17 +183,17 @@ def prepare_supervised(bench: Bench, seed: int) -> Prepared:
 
 def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
     """Train on images that ``full`` of the same training seed has labelled."""
-    full = ALPHAS["full"].prepare(bench, seed)
+    full, count = ALPHAS["full"].prepare(bench, seed), unet_sizes(bench).samples
 
     def labelled() -> Arrays:
         images, masks = [], []
-        for draws in blocks_of(bench.training_draws(UNETS.samples)):
+        for draws in blocks_of(bench.training_draws(count)):
             images.append(np.stack([sample.image for sample in bench.renderer.render(draws)]))
             masks.append(full.label(Block(draws, images[-1])))
         return Arrays(np.concatenate(images), np.concatenate(masks).astype(np.float32))
 
-    facts = {"labels of": ALPHAS["full"].settings(bench), "samples": UNETS.samples, "seed": seed}
-    source, plan = LazyArrays(UNETS.samples, labelled), unet_plan(bench, seed, bench.config.steps)
+    facts = {"labels of": ALPHAS["full"].settings(bench), "samples": count, "seed": seed}
+    source, plan = LazyArrays(count, labelled), unet_plan(bench, seed, bench.config.steps)
     net = train_unet(bench, source, facts, plan, bench.network_folder("segmenter", seed))
     return Prepared(partial(mask, net), full.collapse)
 
@@ -233,7 +247,7 @@ def taught_settings(bench: Bench) -> str:
 
 def unet_settings(bench: Bench) -> str:
     """Name what decides the masks of a U-Net."""
-    return f"{asdict(UNETS)} {asdict(unet_plan(bench, 0, bench.config.steps))}"
+    return f"{asdict(unet_sizes(bench))} {asdict(unet_plan(bench, 0, bench.config.steps))}"
 
 
 def lacks_renders(bench: Bench) -> str | None:

@@ -210,8 +210,13 @@ def cells(values: Mapping[str, float]) -> str:
     return f"{pair}  " + " ".join(f"{values[name]:.4f}" for name in names)
 
 
-def tables_csv(tables: Sequence[Table]) -> str:
-    """Format all lines of all tables as CSV, every metric with both ends of its interval."""
+def tables_csv(tables: Sequence[Table], note: str = "") -> str:
+    """Format all lines of all tables as CSV, every metric with both ends of its interval.
+
+    Args:
+        tables: what ``build_tables`` returned.
+        note: stands first among the notes of every line.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     ends = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
@@ -225,7 +230,14 @@ def tables_csv(tables: Sequence[Table]) -> str:
             psi = "" if line.psi is None else f"{line.psi:g}"
             seeds = " ".join(map(str, line.seeds))
             facts = [table.number, line.method, on, psi, line.num_images, seeds, line.over]
-            writer.writerow([*facts, *numbers, f"{line.training_cpu_s:.1f}", "; ".join(line.notes)])
+            writer.writerow(
+                [
+                    *facts,
+                    *numbers,
+                    f"{line.training_cpu_s:.1f}",
+                    "; ".join(filter(None, (note, *line.notes))),
+                ]
+            )
     return buffer.getvalue()
 
 

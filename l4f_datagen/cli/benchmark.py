@@ -10,6 +10,7 @@ from l4f_datagen.cli.options import FILE, PSI_LIST, resolve_recipe, source_optio
 from l4f_datagen.core.errors import UsageError
 
 MAX_SEEDS = 1_000_000
+TRIAL_IMAGES = 50
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
 
 
@@ -40,17 +41,21 @@ def _preds(
 @click.option("--methods", metavar="A,B", help="Methods to compare; default: all that can run.")
 @click.option(
     "--training-seeds",
-    default="0-2",
-    show_default=True,
-    help="One training per seed: 0,1,2 or 0-4.",
+    help="One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]",
 )
 @click.option(
-    "--images", "num_images", type=click.IntRange(1, 99_999), default=1_000, show_default=True,
-    help="Generated images per psi.",
+    "--images", "num_images", type=click.IntRange(1, 99_999),
+    help="Generated images per psi.  [default: 1000; with --trial 50]",
 )  # fmt: skip
-@click.option("--psi", "--trunc", type=PSI_LIST, help="Truncations; default: the recipe's.")
 @click.option(
-    "--steps", type=click.IntRange(1), help="Shorten every training to this, for a trial."
+    "--psi",
+    "--trunc",
+    type=PSI_LIST,
+    help="Truncations; default: the recipe's; with --trial the largest.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Shorten every training to this many steps.")
+@click.option(
+    "--trial", is_flag=True, help="See in five minutes that everything runs, on little data."
 )
 @click.option("--truth", type=FILE, help="Masks to score against; toy domains need none.")
 @click.option("--unrelated", type=FILE, help="Images that do not show the domain.")
@@ -62,10 +67,11 @@ def _preds(
 def benchmark(
     out: Path,
     methods: str | None,
-    training_seeds: str,
-    num_images: int,
+    training_seeds: str | None,
+    num_images: int | None,
     psi: tuple[float, ...] | None,
     steps: int | None,
+    trial: bool,
     truth: Path | None,
     unrelated: Path | None,
     preds: dict[str, Path],
@@ -76,15 +82,16 @@ def benchmark(
 ) -> None:
     r"""Compare the method, its ablations and other methods on one domain; run again to resume.
 
-    Prints the tables of the paper's appendix, and writes them to OUT with tables.csv and
-    figure.png. Every method masks the same generated images.
+    Begins with an estimate of its time. Prints the tables of the paper's appendix, and writes
+    them to OUT with tables.csv and figure.png. Every method masks the same generated images.
 
     \b
     l4f-datagen benchmark --domain toy-cars --out bench
-    l4f-datagen benchmark --domain toy-cars --out trial --images 100 --steps 50 --training-seeds 0
+    l4f-datagen benchmark --domain toy-cars --out trial --trial
     """
     from l4f_datagen.recipe.seeds import parse_seeds
 
+    training_seeds = training_seeds or ("0" if trial else "0-2")
     seeds = parse_seeds(training_seeds, "--training-seeds")
     if not 1 <= len(seeds) <= 1_000 or max(part.stop for part in seeds.ranges) > MAX_SEEDS:
         problem = f"got {training_seeds}"
@@ -95,14 +102,16 @@ def benchmark(
     from l4f_datagen.benchmark.bench import BenchmarkConfig
     from l4f_datagen.benchmark.run import run_benchmark
 
+    psis = (max(recipe.sampling.psi),) if trial else recipe.sampling.psi
     config = BenchmarkConfig(
         recipe,
         out,
         tuple(name.strip() for name in methods.split(",")) if methods is not None else None,
         numbers,
-        num_images,
-        tuple(dict.fromkeys(psi or recipe.sampling.psi)),
+        num_images or (TRIAL_IMAGES if trial else 1_000),
+        tuple(dict.fromkeys(psi or psis)),
         steps,
+        trial,
         truth,
         unrelated,
         preds,
