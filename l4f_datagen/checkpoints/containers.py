@@ -42,6 +42,7 @@ MISTAKES = (
 # What a pickle may start with: a protocol, or one of the first operations of protocol 0.
 PICKLE_STARTS = b"\x80(c]}"
 ZIP_START = b"PK\x03\x04"
+# MAGIC_NUMBER and PROTOCOL_VERSION of ``torch.serialization``.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
 LEGACY_VERSION = 1001

@@ -26,7 +26,7 @@ from .byte_source import ByteSource
 from .containers import SAFE_DTYPES
 
 FORMAT = "l4f-datagen"
-VERSION = 1
+VERSION = 1  # of the metadata; raised when an older version could not read a new file
 KINDS = ("generator", "discriminator", "alpha", "segmenter")
 DTYPE_NAMES = {dtype: name for name, dtype in SAFE_DTYPES.items()}
 

@@ -25,9 +25,9 @@ REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 # A 1024 px discriminator, the largest network, has 40 modules, four deep.
 MAX_MODULES = 2000
 MAX_DEPTH = 8
-MAX_NAME = 100
+MAX_NAME = 100  # characters; the longest there has 15
 LR_MULTIPLIER = 0.01  # of the mapping network, in every configuration of NVIDIA's codes
-TOLERANCE = 1e-6
+TOLERANCE = 1e-6  # of attributes: a float32 keeps seven digits
 
 # What attributes of the modules must be, where a file has them: our layers have these built in.
 FIXED: tuple[tuple[str, str, object], ...] = (

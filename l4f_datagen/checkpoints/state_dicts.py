@@ -26,7 +26,7 @@ from .tensors import (
     rename,
 )
 
-MAX_NAME = 200  # characters; the longest key of a known code has 60
+MAX_NAME = 200  # characters; the longest key of a known code has 47
 Parts = Mapping[str, tuple[str, Change]]
 
 # Names that only the generators of one other code have -> what they are, and the way out.

@@ -31,8 +31,8 @@ from .tensors import (
 )
 
 REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
-MAX_DEPTH = 3
-MAX_NAME = 200
+MAX_DEPTH = 3  # Gs holds the synthesis and the mapping network, which hold none
+MAX_NAME = 200  # characters; the longest there has 33
 
 PARTS: dict[str, tuple[str, Change]] = {
     "weight": ("weight", KERNEL_LAST),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .byte_source import ByteSource, Span
 
-MAX_DIMS = 8
+MAX_DIMS = 8  # rosinality's convolutions have five
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 Shape = tuple[int, ...]
 

@@ -7,7 +7,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_session, get_token
@@ -22,6 +23,7 @@ from l4f_datagen.core.errors import L4FError, NetworkError
 from l4f_datagen.core.progress import duration_text
 
 T = TypeVar("T")
+Arguments = ParamSpec("Arguments")
 logger = logging.getLogger(__name__)
 
 STALL_S = 120.0
@@ -33,6 +35,7 @@ MAX_WAIT_S = 600.0
 NEWS_S = 10.0
 """A long call is reported so often."""
 TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)
+"""After these the same request may succeed; 409 and 412: another commit at the same moment."""
 TOKENS = "https://huggingface.co/settings/tokens"
 RESUME = "run the same command again: what has arrived is not sent twice"
 
@@ -70,15 +73,11 @@ def hub_session(subject: str) -> Iterator[HfApi]:
         problem = f"cannot be read ({type(error).__name__})"
         raise NetworkError("Hugging Face token", problem, "log in again") from None
     if not token:
-        raise NetworkError(
-            "Hugging Face token", "is missing", "set HF_TOKEN or log in with `hf auth login`"
-        )
+        remedy = "set HF_TOKEN or log in with `hf auth login`"
+        raise NetworkError("Hugging Face token", "is missing", remedy)
     if not re.fullmatch(r"[!-~]+", token):
-        raise NetworkError(
-            "Hugging Face token",
-            "contains characters that no token has",
-            f"copy it again from {TOKENS}",
-        )
+        problem = "contains characters that no token has"
+        raise NetworkError("Hugging Face token", problem, f"copy it again from {TOKENS}")
     with quiet(), translate_errors(subject, token):
         yield HfApi(token=token)
 
@@ -97,7 +96,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def retry(call: Callable[[], T]) -> T:
+def retry(call: Callable[Arguments, T], *args: Arguments.args, **options: Arguments.kwargs) -> T:
     """Call the Hub, and again after a while where that may help; ``Retry-After`` is honoured.
 
     Raises:
@@ -105,7 +104,7 @@ def retry(call: Callable[[], T]) -> T:
     """
     for wait in WAITS_S:
         try:
-            return _limited(call)
+            return _limited(partial(call, *args, **options))
         except Exception as error:
             cause = _root_of(error)
             if not _is_transient(cause):
@@ -113,7 +112,7 @@ def retry(call: Callable[[], T]) -> T:
             wait = min(_retry_after_s(cause) or wait, MAX_WAIT_S)
             logger.info("%s: trying again in %g s", _reason(cause), wait)
             time.sleep(wait)
-    return _limited(call)
+    return _limited(partial(call, *args, **options))
 
 
 def _limited(call: Callable[[], T]) -> T:

@@ -11,11 +11,13 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import LEDGER, PREVIEW, RECIPE, marker_path
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.notes import CARD, MARKER
+from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.io.disk import has_size
 from l4f_datagen.report.card import card_page, manifest_named
 
@@ -104,6 +106,20 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
     return Content(samples, pages, formats, manifest, notes)
 
 
+def check_hashes(folder: Path, content: Content) -> None:
+    """Read every file and compare it with its recorded SHA-256.
+
+    Raises:
+        UsageError: names the first that differs.
+    """
+    with Meter(count_files(content.manifest), "checking hashes", "files") as meter:
+        problems = verify_dataset(folder, meter.advance)
+    if problems:
+        more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
+        first = problems[0]
+        raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
+
+
 def sample_places(formats: Collection[str] = tuple(WRITERS)) -> re.Pattern[str]:
     """Return the pattern of all paths at which samples of these formats can be."""
     # Places that start with a dot hold this tool's own state, which is never published.
@@ -138,15 +154,11 @@ def _sample_files(folder: Path, manifest: dict[str, Any]) -> Iterator[PushFile]:
 def _chosen(folder: Path, formats: list[str], also: Collection[str]) -> list[str]:
     for name in also:
         if name != "report" and name not in formats:
-            raise UsageError(
-                f"--also {name}", "the dataset has no such files", f"it has {', '.join(formats)}"
-            )
+            remedy = f"it has {', '.join(formats)}"
+            raise UsageError(f"--also {name}", "the dataset has no such files", remedy)
     if "hf" not in formats:
-        raise UsageError(
-            str(folder),
-            "has no Parquet files, which load_dataset and the Hub's viewer read",
-            "make it with hf among its --formats",
-        )
+        problem = "has no Parquet files, which load_dataset and the Hub's viewer read"
+        raise UsageError(str(folder), problem, "make it with hf among its --formats")
     return [name for name in formats if name == "hf" or name in also]
 
 
@@ -157,11 +169,8 @@ def _on_disk(folder: Path, name: str) -> PushFile:
 
 
 def _changed(folder: Path, what: str) -> UsageError:
-    return UsageError(
-        str(folder),
-        f"{what} is not as {MANIFEST} lists it",
-        "run the same `l4f-datagen make` command again: it repairs the dataset",
-    )
+    remedy = "run the same `l4f-datagen make` command again: it repairs the dataset"
+    return UsageError(str(folder), f"{what} is not as {MANIFEST} lists it", remedy)
 
 
 def _licence_notes(manifest: dict[str, Any]) -> list[str]:
@@ -170,10 +179,8 @@ def _licence_notes(manifest: dict[str, Any]) -> list[str]:
         return [f"licence: {licence['name']}; the terms of the weights are not known"]
     if licence["commercial"]:
         return []
-    return [
-        f"licence: {licence['name']} forbids commercial use of the weights; the card passes that "
-        "limit on to the images"
-    ]
+    limit = "forbids commercial use of the weights; the card passes that limit on to the images"
+    return [f"licence: {licence['name']} {limit}"]
 
 
 def _path_notes(manifest: dict[str, Any]) -> list[str]:
@@ -201,9 +208,8 @@ def _check_card(folder: Path, manifest: bytes) -> list[str]:
         card = data.decode("utf-8")
         check_head(card)
     except UnicodeDecodeError as error:
-        raise UsageError(
-            str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8"
-        ) from None
+        problem = f"is not UTF-8 (byte {error.start})"
+        raise UsageError(str(path), problem, "save it as UTF-8") from None
     except ValueError as error:
         raise UsageError(str(path), str(error), f"repair it, or {rewrite}") from None
     if manifest_named(card) != hashlib.sha256(manifest).hexdigest():

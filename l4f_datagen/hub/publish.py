@@ -12,14 +12,13 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 
 from l4f_datagen.core.errors import NetworkError, UsageError
-from l4f_datagen.core.progress import Meter, size_text
+from l4f_datagen.core.progress import size_text
 from l4f_datagen.dataset.layout import LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
-from l4f_datagen.hub.content import Content, PushFile, read_content, total_bytes
+from l4f_datagen.hub.content import Content, PushFile, check_hashes, read_content, total_bytes
 from l4f_datagen.hub.remote import (
     MAIN,
     Changes,
@@ -36,15 +35,14 @@ from l4f_datagen.hub.remote import (
 
 logger = logging.getLogger(__name__)
 
+DATASET = "dataset"  # the kind of repository
+
 
 @dataclass(frozen=True)
 class Push:
-    """A push that has passed all checks of this machine.
+    """A push of a dataset ``folder`` to ``user/name`` that has passed all checks of this machine.
 
     Attributes:
-        folder: the dataset.
-        repo: ``user/name``.
-        content: what is published.
         private: the wanted visibility; None: as an existing repository is, else private where
             the licence forbids commercial use.
         revision: branch.
@@ -91,9 +89,9 @@ def plan_push(
     Args:
         folder: a finished dataset.
         repo: ``user/name``.
-        private: see ``Push``.
-        revision: see ``Push``.
-        tag: see ``Push``.
+        private: see ``Push``, like ``revision`` and ``tag``.
+        revision: a branch.
+        tag: or None.
         also: further formats to publish, or "report".
         verify: read every file and compare it with its recorded SHA-256.
 
@@ -108,7 +106,7 @@ def plan_push(
         check_ref(tag, "--tag")
     job = Push(folder, name, read_content(folder, also), private, revision, tag)
     if verify:
-        _verify(folder, job.content)
+        check_hashes(folder, job.content)
     return job
 
 
@@ -144,9 +142,7 @@ def ask_hub(job: Push) -> tuple[Remote, Changes]:
 def push(job: Push, *, replace: bool = False) -> Pushed:
     """Publish: first the samples, in commits of bounded size, at last card and manifest.
 
-    Args:
-        job: see ``plan_push``.
-        replace: take away another dataset, or samples that the folder no longer has.
+    With ``replace`` another dataset goes, and samples that the folder no longer has.
 
     Raises:
         NetworkError: see ``ask_hub``; the same push, run again, sends what is missing.
@@ -158,11 +154,8 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
         if changes.replaced and not replace:
             raise _refusal(job.repo, changes.replaced)
         if notes_differ(changes.card, remote.card):
-            logger.warning(
-                "%s: its text below the marker replaces another one on the Hub (the repository's "
-                "history keeps that)",
-                CARD,
-            )
+            what = "its text below the marker replaces another one on the Hub"
+            logger.warning("%s: %s (the repository's history keeps that)", CARD, what)
         private = remote.private if remote.exists else job.makes_private
         _create(api, job, remote, private)
         _send_samples(api, job, remote, changes)
@@ -183,21 +176,12 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
     )
 
 
-def _verify(folder: Path, content: Content) -> None:
-    with Meter(count_files(content.manifest), "checking hashes", "files") as meter:
-        problems = verify_dataset(folder, meter.advance)
-    if problems:
-        more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
-        first = problems[0]
-        raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
-
-
 def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
     remote = read_remote(api, job.repo, job.revision)
     check_visibility(remote, job.repo, job.private)
     changes = compare(job.folder, job.content, remote)
     if job.tag is not None and remote.exists:
-        refs = retry(lambda: api.list_repo_refs(job.repo, repo_type="dataset"))
+        refs = retry(api.list_repo_refs, job.repo, repo_type=DATASET)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
         for tag in refs.tags:
             moves = changes.files or changes.remove or heads.get(job.revision) != tag.target_commit
@@ -211,35 +195,24 @@ def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
 
 def _check_head(repo: str, card: bytes) -> None:
     """Let the Hub check the YAML head of the card, before anything large is sent."""
-    text = card.decode("utf-8", "replace")
+    shown = DatasetCard(card.decode("utf-8", "replace"), ignore_metadata_errors=True)
     try:
-        retry(lambda: DatasetCard(text, ignore_metadata_errors=True).validate(repo_type="dataset"))
+        retry(shown.validate, repo_type=DATASET)
     except ValueError as error:
         said = " ".join(str(error).split())[:300]
-        raise NetworkError(repo, f"the Hub refuses the head of {CARD} ({said})", "repair it") from (
-            None
-        )
+        problem = f"the Hub refuses the head of {CARD} ({said})"
+        raise NetworkError(repo, problem, "repair it") from None
 
 
 def _create(api: HfApi, job: Push, remote: Remote, private: bool) -> None:
     if not remote.exists:
-        retry(
-            lambda: api.create_repo(job.repo, repo_type="dataset", private=private, exist_ok=True)
-        )
+        retry(api.create_repo, job.repo, repo_type=DATASET, private=private, exist_ok=True)
     if job.revision != MAIN and not remote.tree:
-        retry(
-            lambda: api.create_branch(
-                job.repo, branch=job.revision, repo_type="dataset", exist_ok=True
-            )
-        )
+        retry(api.create_branch, job.repo, branch=job.revision, repo_type=DATASET, exist_ok=True)
 
 
 def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> None:
-    """Send the files of samples, and check that all of them arrived.
-
-    Raises:
-        NetworkError: a file is missing on the Hub, or has other bytes than the manifest lists.
-    """
+    """Send the files of samples, and check that all of them arrived."""
     if not changes.samples:
         return
     # The recipe goes first: it tells an interrupted push of this dataset from one of another.
@@ -255,21 +228,19 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
         _linked(job.folder, changes.samples) as links,
     ):
         retry(
-            lambda: api.upload_folder(
-                repo_id=job.repo,
-                folder_path=links,
-                repo_type="dataset",
-                revision=job.revision,
-                commit_message=f"Add samples of {job.folder.name}",
-            )
+            api.upload_folder,
+            repo_id=job.repo,
+            folder_path=links,
+            repo_type=DATASET,
+            revision=job.revision,
+            commit_message=f"Add samples of {job.folder.name}",
         )
     tree = read_tree(api, job.repo, job.revision)
     for file in changes.samples:
         there = tree.get(file.path)
         if there is None or (there.lfs is not None and there.lfs.sha256 != file.sha256):
-            raise NetworkError(
-                job.repo, f"{file.path} did not arrive as {MANIFEST} lists it", RESUME
-            )
+            problem = f"{file.path} did not arrive as {MANIFEST} lists it"
+            raise NetworkError(job.repo, problem, RESUME)
 
 
 def _commit(
@@ -280,19 +251,16 @@ def _commit(
     card: bytes,
     message: str,
 ) -> None:
-    def commit() -> None:
-        added = [
-            CommitOperationAdd(
-                file.path, card if file.path == CARD else str(job.folder / file.path)
-            )
-            for file in files
-        ]
-        removed = [CommitOperationDelete(path) for path in remove]
+    removed, content = list(map(CommitOperationDelete, remove)), {CARD: card}
+
+    def commit() -> None:  # operations of a failed commit cannot be used again
+        names = (file.path for file in files)
+        added = [CommitOperationAdd(n, content.get(n, str(job.folder / n))) for n in names]
         api.create_commit(
             job.repo,
             [*removed, *added],
             commit_message=message,
-            repo_type="dataset",
+            repo_type=DATASET,
             revision=job.revision,
         )
 
@@ -301,18 +269,13 @@ def _commit(
 
 
 def _put_tag(api: HfApi, job: Push, tag: str) -> None:
-    head = retry(lambda: api.dataset_info(job.repo, revision=job.revision)).sha
-    retry(
-        lambda: api.create_tag(job.repo, tag=tag, revision=head, repo_type="dataset", exist_ok=True)
-    )
+    head = retry(api.dataset_info, job.repo, revision=job.revision).sha
+    retry(api.create_tag, job.repo, tag=tag, revision=head, repo_type=DATASET, exist_ok=True)
 
 
 def _refusal(repo: str, replaced: Iterable[str]) -> UsageError:
-    return UsageError(
-        repo,
-        f"holds what this push would replace: {'; '.join(replaced)}",
-        "choose another name, or add --replace",
-    )
+    problem = f"holds what this push would replace: {'; '.join(replaced)}"
+    return UsageError(repo, problem, "choose another name, or add --replace")
 
 
 @contextmanager

@@ -101,9 +101,8 @@ def check_ref(name: str, flag: str) -> str:
     """
     bad = ".." in name or "//" in name or name.endswith(("/", ".", ".lock"))
     if bad or not REF.fullmatch(name):
-        raise UsageError(
-            f"{flag} {name}", "git refuses this name", "use letters, digits, '.', '-', '_' and '/'"
-        )
+        remedy = "use letters, digits, '.', '-', '_' and '/'"
+        raise UsageError(f"{flag} {name}", "git refuses this name", remedy)
     return name
 
 
@@ -116,20 +115,18 @@ def read_remote(api: HfApi, repo: str, revision: str) -> Remote:
     me = retry(api.whoami)
     token = me.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
-        raise NetworkError(
-            "Hugging Face token", "may only read", f"make one with write access at {TOKENS}"
-        )
+        remedy = f"make one with write access at {TOKENS}"
+        raise NetworkError("Hugging Face token", "may only read", remedy)
     try:
-        info = retry(lambda: api.dataset_info(repo))
+        info = retry(api.dataset_info, repo)
     except RepositoryNotFoundError:
         owner = repo.partition("/")[0]
         owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
         if owner.lower() not in (name.lower() for name in owners):
-            raise NetworkError(
-                repo, f"{owner} is not among {', '.join(owners)}", "use a name of your own"
-            ) from None
+            problem = f"{owner} is not among {', '.join(owners)}"
+            raise NetworkError(repo, problem, "use a name of your own") from None
         return Remote()
-    retry(lambda: api.auth_check(repo, repo_type="dataset", write=True))
+    retry(api.auth_check, repo, repo_type="dataset", write=True)
     tree = read_tree(api, repo, revision)
     card, manifest = (
         _read_file(api, repo, revision, name) if name in tree else b"" for name in (CARD, MANIFEST)
@@ -159,11 +156,8 @@ def check_visibility(remote: Remote, repo: str, private: bool | None) -> None:
     if remote.exists and private is not None and private != remote.private:
         word, flag = ("private", "--public") if remote.private else ("public", "--private")
         wanted = "private" if private else "public"
-        raise NetworkError(
-            repo,
-            f"exists and is {word}",
-            f"make it {wanted} in its settings on the Hub, or leave out {flag}",
-        )
+        remedy = f"make it {wanted} in its settings on the Hub, or leave out {flag}"
+        raise NetworkError(repo, f"exists and is {word}", remedy)
 
 
 def compare(folder: Path, content: Content, remote: Remote) -> Changes:
@@ -177,13 +171,11 @@ def compare(folder: Path, content: Content, remote: Remote) -> Changes:
     foreign_card = bool(remote.card.strip()) and MARKER.encode() not in remote.card
     other = not same and bool(there or samples or foreign_card or RECIPE in tree)
     replaced = []
+    had, has = (one["counts"]["accepted"] if one else 0 for one in (there, content.manifest))
     if there is not None and not same:
         replaced.append(describe(there))
-    elif there is not None and there["counts"]["accepted"] > content.manifest["counts"]["accepted"]:
-        replaced.append(
-            f"{there['counts']['accepted']} samples; only {content.manifest['counts']['accepted']} "
-            "of them stay"
-        )
+    elif had > has:
+        replaced.append(f"{had} samples; only {has} of them stay")
     elif other:
         replaced += [f"{len(samples)} files of samples, such as {samples[0]}"] if samples else []
         replaced += [f"a {CARD} that this tool did not write"] if foreign_card else []

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-MAX_DEPTH = 50
-SHOWN_CHARACTERS = 80
+MAX_DEPTH = 50  # a recipe has four levels
+SHOWN_CHARACTERS = 80  # of a value in an error, which is one line
 
 
 def plain_yaml(text: str) -> Any:

@@ -22,6 +22,8 @@ FILTER_TYPES: dict[Filter, int] = {"none": 0, "up": 2, "average": 3}
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 """Channels to colour type: grey, RGB, RGBA."""
 LEVEL = 1
+"""On 64 images of toy-cars 58 us an image. Levels 2 and 6 take 94 and 107 us for files 1 % larger,
+level 12 takes 591 us for files 0.5 % smaller."""
 CHUNK_BYTES = 2**18
 """Filtered at once: the rows and what is computed from them stay in a core's cache."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from l4f_datagen.models.generator import Features
 
 READ_CHANNELS = 3  # of every 1x1 convolution (Labels4Free, sec. 3.2)
-LEAKY_SLOPE = 0.2
+LEAKY_SLOPE = 0.2  # as in the authors' code, whose output the tests compare
 # Beyond, two matrix products (cubic in the side) cost more than the direct way (quadratic).
 MAX_MATRIX_SIDE = 256
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 FILTER = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2, app. B; all public networks have it
-LEAKY_SLOPE = 0.2
+LEAKY_SLOPE = 0.2  # as in NVIDIA's codes
 ACT_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU of slope 0.2
 EPS = 1e-8  # as in NVIDIA's codes, whose images would otherwise differ in the last bits
 # Bound of float16 activations, as in NVIDIA's ADA code; with ``prenormalize`` no sum of products

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from l4f_datagen.core.errors import UsageError
 
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1  # what NumPy's RandomState takes
 SEEDS_PATTERN = r"^\d{1,20}(-\d{0,20})?(,\d{1,20}(-\d{0,20})?)*$"
 
 

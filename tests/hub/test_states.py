@@ -46,16 +46,17 @@ def test_refs_git_refuses(ref):
         check_ref(ref, "--tag")
 
 
-def test_unfinished(dataset):
-    (dataset / "manifest.json").unlink()
-    with pytest.raises(UsageError, match=r"is not finished; run its `make` again"):
-        plan_push(dataset, "user/discs")
-
-
-@pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b'{"schema": 99}'])
-def test_damaged_manifest(dataset, data):
-    (dataset / "manifest.json").write_bytes(data)
-    with pytest.raises(InputRefused, match=r"manifest.json: is no manifest of a dataset"):
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("manifest.json", None, "is not finished; run its `make` again"),
+        ("manifest.json", b"{", "manifest.json: is no manifest of a dataset"),
+        ("README.md", None, "README.md: is missing; write it again with `l4f-dat"),
+    ],
+)
+def test_missing_and_damaged_pages(dataset, name, data, words):
+    (dataset / name).write_bytes(data) if data else (dataset / name).unlink()
+    with pytest.raises((UsageError, InputRefused), match=words):
         plan_push(dataset, "user/discs")
 
 
@@ -99,12 +100,6 @@ def test_card_of_another_state(dataset):
         plan_push(dataset, "user/discs")
     rewrite_card(dataset)
     assert plan_push(dataset, "user/discs").content.files
-
-
-def test_no_card(dataset):
-    (dataset / "README.md").unlink()
-    with pytest.raises(UsageError, match=r"README.md: is missing; write it again with `l4f-dat"):
-        plan_push(dataset, "user/discs")
 
 
 @pytest.mark.parametrize(

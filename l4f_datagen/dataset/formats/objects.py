@@ -36,7 +36,7 @@ from l4f_datagen.recipe import OutputPart
 COCO_INDEX = "annotations/instances_{split}.json"
 COCO_PLACES = (".l4f/coco/{shard:05d}.tsv",)
 CATEGORY_ID = 1  # from 1: Ultralytics' converter subtracts one
-COMPONENT_IDS = 1_000_000
+COMPONENT_IDS = 1_000_000  # a mask of 1024 px has 262,144 parts at most, every second pixel
 _DUMP = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
 
 
