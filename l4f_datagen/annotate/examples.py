@@ -36,13 +36,7 @@ again."""
 
 
 class Rerendered:
-    """A `scoring.match.Prediction` that renders, one image at a time.
-
-    Args:
-        renderer: generator and alpha network with the recipe's settings.
-        keys: the images.
-        source: what renders them, in words.
-    """
+    """A `scoring.match.Prediction` that renders the images of ``keys``, one at a time."""
 
     format = "alpha network"
 
@@ -112,13 +106,8 @@ def open_rerendered(
 ) -> Rerendered:
     """Open the networks of a recipe to render annotated images again.
 
-    Args:
-        recipe: resolved.
-        names: of the annotated images; they hold the keys where no key file does.
-        source: of these names, for errors.
-        keys: key file of `sample` or its folder; what it says of the weights is checked.
-        device: "auto", "cpu", "cuda", ...
-        offline: fetch nothing.
+    The keys are in ``names`` (of ``source``) unless ``keys`` names the key file of `sample` or its
+    folder; what that says of the weights is checked.
 
     Raises:
         L4FError: from weights or keys, in words.
@@ -148,11 +137,7 @@ class Example:
 
 
 class Annotated:
-    """The annotated images of a match, as examples; features are kept while they fit.
-
-    Args:
-        matched: a truth set against images that are rendered again.
-        kept_bytes: how much of the features may stay in memory.
+    """The annotated images of a match, as examples; features are kept up to ``kept_bytes``.
 
     Raises:
         ValueError: the prediction is not rendered.
@@ -209,12 +194,7 @@ class Annotated:
 def score_networks(
     annotated: Annotated, networks: Mapping[str, AlphaNetwork], threshold: float
 ) -> dict[str, list[ImageScore]]:
-    """Score alpha networks on every annotated image; each image is rendered once for all.
-
-    Args:
-        annotated: the images.
-        networks: name -> network, on the device of the features.
-        threshold: mask = alpha > threshold.
+    """Score alpha networks by name on every annotated image, which is rendered once for all.
 
     Returns:
         Name -> a score for each image, in the order of ``annotated``.

@@ -86,15 +86,10 @@ def few_shot(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> FewShot:
-    """Fine-tune a copy of an alpha network on annotated images.
+    """Fine-tune a copy of an alpha network on annotated images, at least 4.
 
-    Args:
-        network: where to start; stays as it is.
-        annotated: at least 4 images.
-        threshold: mask = alpha > threshold, for the scores.
-        steps: optimiser steps of each fit.
-        folds: parts the images are held out in; at most one image each.
-        seed: of folds and order.
+    ``threshold`` cuts the alphas that are scored, ``steps`` are those of each fit, ``folds`` the
+    parts that images are held out in (at most one image each), ``seed`` that of folds and order.
 
     Raises:
         AnnotationRefused: fewer than 4 images, or a broken record.

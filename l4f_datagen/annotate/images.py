@@ -43,21 +43,11 @@ def write_images(
     diverse: bool | None = False,
     offline: bool = False,
 ) -> int:
-    """Write ``number`` images of the plan (None: all of it) and their key file.
+    """Write ``number`` images of the plan (None: all of it) and their key file; return how many.
 
-    An image already there is written again with the same bytes; files are staged and renamed.
-
-    Args:
-        recipe: resolved.
-        out: folder of the images.
-        number: how many.
-        device: "auto", "cpu", "cuda", ...
-        diverse: pick images that differ, see ``diverse_draws``, instead of the first ones. None:
-            where there are at most 1,000.
-        offline: fetch nothing.
-
-    Returns:
-        How many were written.
+    An image already there is written again with the same bytes; files are staged and renamed. With
+    ``diverse`` images are picked that differ, see ``diverse_draws``, instead of the first ones;
+    None does so where there are at most 1,000.
 
     Raises:
         UsageError: an endless plan without a number, more than the plan has, or a folder that
@@ -118,11 +108,6 @@ def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:
     A function of (checkpoint, plan, styles, noise mode, number); the same pool for every number up
     to 32.
 
-    Args:
-        renderer: of the recipe.
-        sweep: the plan.
-        number: at most 1,000.
-
     Raises:
         UsageError: more than 1,000, or more than the plan has.
     """
@@ -172,14 +157,10 @@ def coarse_images(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
 def farthest_points(
     points: NDArray[np.uint8], groups: NDArray[np.float64], turns: list[float]
 ) -> list[int]:
-    """Choose one point in each turn, each as far as possible from all chosen before.
+    """Choose one of ``points`` (uint8 ``points dims``) in each turn, far from all chosen before.
 
-    Distances are whole numbers, so that no rounding decides.
-
-    Args:
-        points: uint8 ``points dims``.
-        groups: ``points``, which turn a point may be chosen in.
-        turns: the group of each choice; the first is the point nearest its group's mean.
+    A turn names the group that is chosen from, by ``groups`` (``points``); the first choice is the
+    point nearest its group's mean. Distances are whole numbers, so that no rounding decides.
 
     Returns:
         Positions of the chosen points, none twice.

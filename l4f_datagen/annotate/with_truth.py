@@ -153,12 +153,7 @@ class Evidence:
 
 
 def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Evidence:
-    """Score the run's own choice and every snapshot, and return which is best.
-
-    Args:
-        run: folder of a finished training.
-        annotated: the annotated images, rendered by the run's generator.
-        threshold: mask = alpha > threshold.
+    """Score the run's own choice and every snapshot on images of its generator; return the best.
 
     Raises:
         AnnotationRefused: sizes that differ, or a broken record.
@@ -178,12 +173,8 @@ def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Eviden
 def keep_choice(run: Path, evidence: Evidence, facts: Mapping[str, Any]) -> Path:
     """Write ``evidence.json`` and the best network as ``alpha-chosen.safetensors``; return it.
 
-    ``alpha.safetensors`` stays the network that was chosen without labels.
-
-    Args:
-        run: folder of the training.
-        evidence: from ``choose_snapshot``.
-        facts: more facts for the network's file, any JSON.
+    ``alpha.safetensors`` stays the network that was chosen without labels. ``facts`` are further
+    ones for the network's file, any JSON.
     """
     opened = open_alpha(run / evidence.best)
     path = run / CHOSEN

@@ -41,6 +41,7 @@ KEYS = {
 }
 SKIPPED = ("", "skip", "skipped", "none", "null")
 TRUE = (True, "true", "True", "TRUE")
+WKT = ("POLYGON", "MULTIPOLYGON")
 FROM_BELOW = "outlines of the form before 2020 read with y from the lower edge"
 
 
@@ -285,7 +286,7 @@ def _old_shapes(label: dict[str, Any], where: str, tally: Counter[str]) -> list[
         place = f"{where} class {json.dumps(category, ensure_ascii=False)[:40]}"
         for record in value if isinstance(value, list) else [value]:
             geometry = record.get("geometry") if isinstance(record, dict) else record
-            if _is_wkt(geometry):
+            if isinstance(geometry, str) and geometry.lstrip().upper().startswith(WKT):
                 drawers = polygons_of(geometry, place, y_up=True)
             elif isinstance(geometry, list) and geometry and isinstance(geometry[0], dict):
                 drawers = [outline(geometry, y_up=True)]
@@ -295,7 +296,3 @@ def _old_shapes(label: dict[str, Any], where: str, tally: Counter[str]) -> list[
             shapes.extend(Shape((category,), place, drawer) for drawer in drawers)
             tally[FROM_BELOW] += len(drawers)
     return shapes
-
-
-def _is_wkt(value: object) -> bool:
-    return isinstance(value, str) and value.lstrip().upper().startswith(("POLYGON", "MULTIPOLYGON"))

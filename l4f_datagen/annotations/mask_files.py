@@ -127,7 +127,10 @@ def mask_downloader(
     allow_http: bool = False,
     timeout_s: float = 30.0,
 ) -> Callable[[str], bytes]:
-    """Make the function that fetches one mask.
+    """Make the function that fetches one mask: URL in, bytes out.
+
+    It raises `AnnotationRefused` for an address that is not allowed and `NetworkError` for one that
+    does not answer.
 
     Args:
         hosts: names (or ``name:port``) that may be asked.
@@ -135,10 +138,6 @@ def mask_downloader(
         key: bearer key; None takes ``LABELBOX_API_KEY`` from the environment.
         allow_http: also speak plain http (for a server of one's own).
         timeout_s: of each attempt.
-
-    Returns:
-        URL in, bytes out; raises `AnnotationRefused` for an address that is not allowed and
-        `NetworkError` for one that does not answer.
     """
     token = key if key is not None else os.environ.get(KEY_VARIABLE)
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler())

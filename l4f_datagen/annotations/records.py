@@ -122,10 +122,8 @@ def numbers(values: Sequence[Any], where: str, what: str) -> tuple[float, ...]:
 def checked_name(raw: object, where: str, *, parents: bool = False) -> str:
     """Return an image name as a relative posix path; the file it names is never opened.
 
-    Args:
-        raw: name, path or URL; of a URL the decoded path counts.
-        where: the record, for the error.
-        parents: drop leading ``..`` (LabelMe writes them) instead of refusing them.
+    Of a URL the decoded path counts. With ``parents`` leading ``..`` are dropped (LabelMe writes
+    them) instead of refused.
     """
     if not isinstance(raw, str) or not raw.strip() or not printable(raw):
         raise broken(where, f"image name {raw!r:.60}", "give each image a name")

@@ -29,12 +29,10 @@ Kind = Literal["area", "box", "crowd", "other", "unread"]
 Status = Literal["plain", "reference", "rejected", "skipped"]
 
 # Classes that tools and sets reserve (labelme, VOC, KITTI, Cityscapes), see `bare_name`.
-VOID_NAMES = frozenset(
-    (
-        *("ignore", "ignored", "ignoreregion", "void", "dontcare", "unlabeled", "unlabelled"),
-        *("egovehicle", "outofroi", "rectificationborder"),
-    )
-)
+VOID_NAMES = {
+    *("ignore", "ignored", "ignoreregion", "void", "dontcare", "unlabeled", "unlabelled"),
+    *("egovehicle", "outofroi", "rectificationborder"),
+}
 BACKGROUND_NAME = "background"
 
 
@@ -82,19 +80,12 @@ class Label(NamedTuple):
 
 @dataclass
 class ImageShapes:
-    """The annotations of one image.
-
-    Attributes:
-        name: image name.
-        where: file and record, for errors.
-        size_hw: declared size or None.
-        labels: one an annotator; none where nobody annotated the image.
-    """
+    """The annotations of one image."""
 
     name: str
-    where: str
-    size_hw: Size | None = None
-    labels: list[Label] = field(default_factory=list)
+    where: str  # file and record, for errors
+    size_hw: Size | None = None  # as declared
+    labels: list[Label] = field(default_factory=list)  # none where nobody annotated the image
 
 
 def truth_from_shapes(
@@ -107,16 +98,11 @@ def truth_from_shapes(
     layered: bool = False,
     counted: bool = True,
 ) -> TruthSet:
-    """Turn listed shapes into a truth set; nothing is drawn yet.
+    """Turn the shapes that a reader listed into a truth set; nothing is drawn yet.
 
-    Args:
-        bundle: where the shapes come from.
-        format_name: name of the reader.
-        images: the shapes of each image.
-        options: category, boxes, annotators and the like.
-        tally: what the reader skipped so far; drawing goes on counting into it.
-        layered: a later shape covers those below it, as in the format's own masks.
-        counted: count what is not used; a set that lists every class of every image does not.
+    ``tally`` holds what the reader skipped so far; drawing goes on counting into it. Where shapes
+    are ``layered``, a later one covers those below it, as in the format's own masks. Unless
+    ``counted``, what is not used is not counted: some sets list every class of every image.
     """
     if options.mask_value is not None or options.ignore_value:
         problem = f"a {format_name} export holds objects, not levels"
@@ -173,8 +159,9 @@ def _drop_other_projects(
     """Drop the labels of projects that draw other classes alone: they say nothing of the object."""
     drawn: dict[str, bool] = {}
     for label in (label for image in images for label in image.labels if label.shapes):
-        found = any(rules.takes(shape) for shape in label.shapes)
-        drawn[label.project] = drawn.get(label.project, False) or found
+        drawn[label.project] = drawn.get(label.project, False) or any(
+            map(rules.takes, label.shapes)
+        )
     for image in images:
         kept = [label for label in image.labels if drawn.get(label.project, True)]
         tally["labels of projects without the category left out"] += len(image.labels) - len(kept)
@@ -182,19 +169,12 @@ def _drop_other_projects(
 
 
 class Rules(NamedTuple):
-    """What is drawn.
+    """What is drawn."""
 
-    Attributes:
-        wanted: classes that are the object.
-        void: classes that are not scored.
-        drawable: kinds of shapes with an area.
-        layered: a later shape covers those below it.
-    """
-
-    wanted: frozenset[str]
-    void: frozenset[str]
-    drawable: frozenset[Kind]
-    layered: bool
+    wanted: frozenset[str]  # classes that are the object
+    void: frozenset[str]  # classes that are not scored
+    drawable: frozenset[Kind]  # kinds of shapes with an area
+    layered: bool  # a later shape covers those below it
 
     def takes(self, shape: Shape) -> bool:
         """Whether the shape belongs to the object."""
@@ -234,11 +214,8 @@ def _rules(
             problem = f"no object of category {missing[0]!r:.60}"
             raise broken(source, problem, f"choose {flag} from {_listed(known)}")
     if not wanted or wanted == {"*"}:
-        objects = frozenset(
-            name
-            for name in with_area
-            if not is_void(name, void) and bare_name(name) != BACKGROUND_NAME
-        )
+        shown = (name for name in with_area if not is_void(name, void))
+        objects = frozenset(name for name in shown if bare_name(name) != BACKGROUND_NAME)
         if len(objects) > 1 and not wanted:
             problem = f"{len(objects)} categories and no choice"
             remedy = f"choose --category from {_listed(objects)}, or '*' for all of them"
@@ -300,20 +277,17 @@ def _used(label: Label, image_name: str, rules: Rules) -> list[Shape]:
 
 def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
     """Draw one annotator's objects, and the areas that are not scored."""
-    size_hw = canvas.known_size
-    mask = ignore = None if size_hw is None else canvas.empty()
+    mask = ignore = np.zeros((1, 1), np.bool_)  # broadcast to the first shape's size
     ignored = False
     for shape in shapes:
         if shape.draw is None:
             continue
-        drawn = shape.draw(Canvas(size_hw, shape.where, canvas.tally))
-        if size_hw is None:
-            size_hw = (drawn.shape[0], drawn.shape[1])
-        if mask is None or ignore is None:
-            mask = ignore = np.zeros(size_hw, np.bool_)
-        if drawn.shape != size_hw:
+        drawn = shape.draw(canvas._replace(where=shape.where))
+        height, width = canvas.known_size or drawn.shape
+        canvas = canvas._replace(known_size=(height, width))
+        if drawn.shape != (height, width):
             held = f"a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels"
-            raise broken(shape.where, f"{held} on an image of {size_hw[1]} x {size_hw[0]}")
+            raise broken(shape.where, f"{held} on an image of {width} x {height}")
         if rules.layered:
             mask, ignore = mask & ~drawn, ignore & ~drawn
         if rules.ignores(shape):
@@ -321,7 +295,6 @@ def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
             canvas.tally[f"{'crowd' if shape.kind == 'crowd' else 'void'} regions ignored"] += 1
         elif rules.takes(shape):
             mask = mask | drawn
-    if mask is None or ignore is None:
-        mask = ignore = canvas.empty()
+    mask, ignore = mask | canvas.empty(), ignore | canvas.empty()
     # An outlined object inside a crowd still counts.
     return TruthMask(mask, ignore & ~mask if ignored else None)

@@ -60,13 +60,7 @@ def column_types(manifest: Mapping[str, Any]) -> dict[str, pa.DataType]:
 
 
 def describe_columns(manifest: Mapping[str, Any], width: int, height: int) -> list[Column]:
-    """Describe every column of the Parquet files.
-
-    Args:
-        manifest: of the dataset.
-        width: of the images, px.
-        height: of the images, px.
-    """
+    """Describe every column of the Parquet files of images of ``width`` x ``height`` px."""
     bits = manifest["alpha_bits"]
     psi, seeds = manifest["psi"], manifest["seeds"]
     ranges = {

@@ -39,11 +39,8 @@ def dataset_pages(
 ) -> dict[str, Page]:
     """Return the pages for the samples of a dataset whose shards are all done.
 
-    Args:
-        dataset: the dataset.
-        renderer: made its samples.
-        origin: see ``provenance.provenance``.
-        preview: preview sheet of the alpha network's training, where there was one.
+    ``renderer`` made its samples, ``origin`` is that of ``provenance.provenance``, and ``preview``
+    the sheet of the alpha network's training, where there was one.
     """
     records = records_of(dataset.rows())
     chosen = sheet_choice(records)
@@ -63,11 +60,7 @@ def dataset_pages(
 
 
 def write_page(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a dataset and return its path.
-
-    Args:
-        folder: the dataset.
-        out: the file; None is ``report.html`` in the folder.
+    """Write the report of a dataset to ``out`` (None: ``report.html`` in it) and return its path.
 
     Raises:
         UsageError: no finished dataset, or a file that cannot be written.
@@ -82,11 +75,7 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
 
 
 def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
-    """Write the contact sheet of a dataset and return its path.
-
-    Args:
-        folder: the dataset.
-        out: the file; None is ``contact_sheet.png`` in the folder.
+    """Write the contact sheet to ``out`` (None: ``contact_sheet.png`` in it) and return its path.
 
     Raises:
         UsageError: no finished dataset, one without images, or a file that cannot be written.

@@ -75,11 +75,7 @@ def error_overlay(
 ) -> NDArray[np.uint8]:
     """Paint where a mask errs, over a pale grey image that is lighter on the true object.
 
-    Args:
-        image: uint8 ``h w 3``, None paints on plain grey.
-        truth: bool ``h w``.
-        mask: bool ``h w``, the prediction.
-        ignore: bool ``h w``, pixels that were not scored, or None.
+    All are ``h w``, the image uint8 ``h w 3``; without one plain grey is painted on.
 
     Returns:
         uint8 ``h w 3``: false positives orange, false negatives blue, ignored pixels lilac.

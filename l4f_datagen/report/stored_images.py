@@ -60,13 +60,8 @@ def read_images(
 ) -> Iterator[tuple[str, Stored]]:
     """Read the images of samples: loose files, else Parquet, else tars of WebDataset.
 
-    Args:
-        folder: the dataset.
-        wanted: key to (shard, whether accepted). Rejected samples have images where ``make``
-            was asked to keep them.
-
-    Yields:
-        Key and images. Samples without images, or with ones that cannot be read, are left out.
+    ``wanted`` is key to (shard, whether accepted); rejected samples have images where ``make`` was
+    asked to keep them. Samples without images, or with ones that cannot be read, are left out.
     """
     rest = set()
     for key, (shard, accepted) in wanted.items():

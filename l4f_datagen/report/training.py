@@ -20,11 +20,7 @@ ROWS = "foreground, alpha, background, composite and cut-out"
 
 
 def training_section(origin: Mapping[str, Any], preview: bytes | None) -> dict[str, Any]:
-    """Return what the template says of the training.
-
-    Args:
-        origin: see ``provenance.provenance``.
-        preview: a preview sheet of the run, as PNG.
+    """Return what the template says of the training; ``preview`` is a sheet of the run, as PNG.
 
     Raises:
         InputRefused: a manifest whose course of training is none.

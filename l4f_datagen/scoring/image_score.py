@@ -59,12 +59,7 @@ class ImageScore:
 
 
 def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np.int64]:
-    """Count pixels.
-
-    Args:
-        truth: bool ``h w``.
-        mask: bool ``h w``, the prediction.
-        ignore: bool ``h w``, pixels left out, or None.
+    """Count pixels of masks, bool ``h w``, outside ``ignore``.
 
     Returns:
         int64 ``4``: true positives, false positives, false negatives, true negatives.
@@ -121,13 +116,10 @@ def boundary_f(
     ignore: Mask | None = None,
     tolerance: float = BOUNDARY_TOLERANCE,
 ) -> float:
-    """F measure of outlines: which share of each outline lies near the other.
+    """F measure of outlines of masks, bool ``h w``: which share of each lies near the other.
 
-    Args:
-        truth: bool ``h w``.
-        mask: bool ``h w``, the prediction.
-        ignore: bool ``h w``, outline pixels left out, or None.
-        tolerance: how near, as a fraction of the diagonal (Csurka et al. 2013 use 0.0075).
+    Outline pixels in ``ignore`` are left out. ``tolerance`` is how near, as a fraction of the
+    diagonal (Csurka et al. 2013 use 0.0075).
 
     Returns:
         F in [0, 1]; 1 where neither side has an outline, 0 where only one has.
@@ -165,12 +157,7 @@ def _share_near(points: NDArray[np.intp], others: NDArray[np.intp], reach: float
 def alpha_errors(
     alpha: NDArray[np.float32], truth: NDArray[np.float32], ignore: Mask | None = None
 ) -> tuple[float, float]:
-    """Matting errors of a soft prediction.
-
-    Args:
-        alpha: float32 ``h w`` in [0, 1].
-        truth: float32 ``h w`` in [0, 1], soft or 0 and 1.
-        ignore: bool ``h w``, pixels left out, or None.
+    """Matting errors of a soft prediction outside ``ignore``; all are ``h w``, alphas in [0, 1].
 
     Returns:
         MAE (mean absolute difference) and SAD (their sum, in thousands of pixels).

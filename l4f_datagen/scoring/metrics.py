@@ -145,15 +145,7 @@ def _rounded(value: Any) -> Any:
 
 
 def pool(images: Sequence[ImageScore], *, paper_compat: bool = False) -> Scores:
-    """Pool images into the scores of their set.
-
-    Args:
-        images: at least one.
-        paper_compat: compute ratios as the authors did.
-
-    Raises:
-        ValueError: no images.
-    """
+    """Pool images, at least one, into the scores of their set."""
     if not images:
         raise ValueError("pool needs at least one image")
     counts = np.sum([image.counts for image in images], axis=0)
@@ -218,14 +210,7 @@ class AveragePrecision:
         self._rows: list[tuple[float, float, dict[str, Any], list[dict[str, Any]], Any]] = []
 
     def update(self, truth: Mask, mask: Mask, ignore: Mask | None, score: float) -> None:
-        """Add one image.
-
-        Args:
-            truth: bool ``h w``.
-            mask: bool ``h w``, the prediction.
-            ignore: bool ``h w`` or None.
-            score: confidence of the prediction in [0, 1].
-        """
+        """Add one image: masks, bool ``h w``, and the confidence of the prediction in [0, 1]."""
         image = {"height": truth.shape[0], "width": truth.shape[1]}
         regions = [
             {**self._record(region), "iscrowd": is_crowd}

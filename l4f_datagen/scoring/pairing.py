@@ -206,13 +206,8 @@ def looks_shifted(
 ) -> str | None:
     """Warn where another order (or a flip) of the predictions scores far better than the pairing.
 
-    Args:
-        names: names of the truth, in the order of the thumbnails.
-        truth: bool ``pairs side side`` thumbnails of the truth.
-        predicted: bool ``pairs side side`` thumbnails of the predictions paired with them.
-
-    Returns:
-        A warning, or None. Fewer than three pairs are never judged.
+    Names and thumbnails, bool ``pairs side side``, are in one order. Fewer than three pairs are
+    never judged.
     """
     if len(names) < 3:
         return None

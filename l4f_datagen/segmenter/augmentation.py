@@ -48,11 +48,7 @@ def augment(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return image ``batch 3 h w``, alpha and weight ``batch 1 h w``, each image changed by itself.
 
-    Args:
-        image: in [-1, 1]; the result may leave the range a little.
-        alpha: in [0, 1].
-        stream: of this step.
-        how: how far.
+    Images are in [-1, 1], the result may leave the range a little; ``stream`` is that of the step.
     """
     image, alpha, weight = move(image, alpha, stream, how)
     image = recolour(image, stream, how)

@@ -151,13 +151,8 @@ def write_masks(
 ) -> Written:
     """Segment photographs; each mask has the size and the name of its photograph.
 
-    Args:
-        segmenter: trained.
-        photos: of any size each; one that cannot be read is logged and counted, the others go on.
-        out: folder; ``validate --pred`` reads it.
-        threshold: mask where ``alpha > threshold``; None takes the segmenter's.
-        with_alpha: also write the soft alpha.
-        overwrite: replace masks that are there.
+    A photograph that cannot be read is logged and counted, the others go on. ``validate --pred``
+    reads ``out``. ``threshold`` None takes the segmenter's.
 
     Raises:
         UsageError: masks are there already, or ``out`` cannot be written.
@@ -223,15 +218,8 @@ def score_photos(
 ) -> ScoreReport:
     """Segment the photographs that have truth, one at a time, and score the masks.
 
-    Args:
-        segmenter: trained.
-        photos: of any size each.
-        truth: annotated set of any known format.
-        threshold: mask where ``alpha > threshold``; None takes the segmenter's.
-        pair_by: ``auto``, ``key``, ``stem`` or ``number``.
-        offset: truth number minus photograph number.
-        allow_unused: photographs without truth are fine, see ``pair_names``.
-        **options: further ones of ``score_pairs``, such as ``paper_compat``.
+    ``threshold`` None takes the segmenter's; names are paired as in ``pair_names``, and ``options``
+    are further ones of ``score_pairs``, such as ``paper_compat``.
 
     Raises:
         InputRefused: a photograph, an annotation or a pairing that is not what it must be.

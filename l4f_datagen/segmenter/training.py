@@ -194,11 +194,7 @@ def train(
 ) -> UNet:
     """Train to ``plan.steps`` from wherever ``training`` stands and return the network.
 
-    Args:
-        training: from ``new_training``, possibly with a loaded state.
-        plan: the one that `training` started with.
-        source: the samples; the next batch is read while one is trained on.
-        watch: called with the loss after every step (log, snapshots, progress).
+    The next batch is read while one is trained on; ``watch`` is called with the loss of every step.
 
     Raises:
         L4FError: the loss is not finite.

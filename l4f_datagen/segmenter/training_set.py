@@ -106,11 +106,7 @@ class TrainingSet:
 
 
 def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
-    """Open a dataset that ``make`` has finished.
-
-    Args:
-        folder: of the dataset.
-        scratch: where the Parquet reader may keep its memory map.
+    """Open a finished dataset; the Parquet reader may keep its memory map in ``scratch``.
 
     Raises:
         UsageError: see ``read_manifest``.

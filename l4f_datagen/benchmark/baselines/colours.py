@@ -32,11 +32,7 @@ def background_groups(labels: NDArray[np.integer], groups: int) -> NDArray[np.bo
 def otsu_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Threshold (Otsu 1979) each pixel's distance to the median colour of the border.
 
-    Args:
-        images: ``n h w 3``.
-
-    Returns:
-        Masks ``n h w``.
+    Images are ``n h w 3``, masks ``n h w``.
     """
     from skimage.filters import threshold_otsu
 
@@ -52,12 +48,7 @@ def otsu_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def gmm_masks(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.bool_]:
     """Fit two Gaussians to the colours of each image; the one rarer at the border is the object.
 
-    Args:
-        images: ``n h w 3``.
-        seed: of the mixture's start.
-
-    Returns:
-        Masks ``n h w``.
+    Images are ``n h w 3``, masks ``n h w``; ``seed`` is that of the mixture's start.
     """
     from sklearn.mixture import GaussianMixture
 

@@ -40,12 +40,9 @@ def unit_features(synthesis: Synthesis, resolution: int) -> Float[Tensor, "batch
 def spherical_kmeans(
     points: Float[Tensor, "n c"], clusters: int, stream: np.random.RandomState
 ) -> Float[Tensor, "clusters c"]:
-    """Return unit centres; an empty cluster keeps its centre.
+    """Return unit centres of points of length 1; an empty cluster keeps its centre.
 
-    Args:
-        points: of length 1.
-        clusters: number of centres.
-        stream: draws the first centres (k-means++ by angle).
+    ``stream`` draws the first centres (k-means++ by angle).
     """
     centres = [points[stream.randint(len(points))]]
     for _ in range(clusters - 1):
