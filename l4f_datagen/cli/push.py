@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from l4f_datagen.cli.options import FILE, JSON, option
+from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.hub import Changes, Push, Pushed, Remote
@@ -28,7 +30,8 @@ REPLACE = option("--replace", bool, "Replace another dataset in the repository."
 
 @click.command()
 @click.argument("folder", type=FILE, metavar="DATASET")
-@click.argument("repo", metavar="USER/NAME")
+@click.argument("repo", metavar="[USER/NAME]", required=False)
+@option("--to-folder", FILE, "Copy what would be sent to a folder instead, and ask no Hub.")
 @option("--yes", bool, "Publish; without it nothing is changed on the Hub.")
 @VISIBILITY
 @REPLACE
@@ -39,7 +42,8 @@ REPLACE = option("--replace", bool, "Replace another dataset in the repository."
 @JSON
 def push(
     folder: Path,
-    repo: str,
+    repo: str | None,
+    to_folder: Path | None,
     yes: bool,
     private: bool | None,
     replace: bool,
@@ -58,7 +62,16 @@ def push(
     \b
     l4f-datagen push cars user/cars          # look at files, bytes, visibility and card
     l4f-datagen push cars user/cars --yes    # publish; run it again after an interruption
+    l4f-datagen push cars --to-folder copy   # the same files, on this machine
     """
+    if to_folder is not None:
+        flags = {"--yes": yes, "--private or --public": private is not None, "--tag": tag}
+        flags |= {"USER/NAME": repo, "--replace": replace, "--revision": revision != "main"}
+        _copy(folder, to_folder, also, not no_verify, as_json, [n for n, on in flags.items() if on])
+        return
+    if repo is None:
+        remedy = "name the repository, or --to-folder DIR for a copy on this machine"
+        raise UsageError("USER/NAME", "is not given", remedy)
     from l4f_datagen.hub import ask_hub, plan_push
     from l4f_datagen.hub import push as publish
 
@@ -74,6 +87,24 @@ def push(
         return
     done = publish(job, replace=replace)
     click.echo(json.dumps(vars(done), indent=2) if as_json else result_text(done))
+
+
+def _copy(
+    folder: Path, target: Path, also: tuple[str, ...], verify: bool, as_json: bool, hub: list[str]
+) -> None:
+    from l4f_datagen.hub import push_to_folder
+
+    if hub:
+        problem = f"given together with {', '.join(hub)}, which speak to the Hub"
+        raise UsageError("--to-folder", problem, "name one of them")
+    done = push_to_folder(folder, target, also=also, verify=verify)
+    if as_json:
+        facts = {"folder": done.url, "files": done.files, "size": done.size}
+        click.echo(json.dumps(facts | {"removed": done.removed}, indent=2))
+        return
+    click.echo(f"{done.files} files copied to {target}, {done.size:,} bytes")
+    click.echo(f'load it      datasets.load_dataset("{target}")')
+    click.echo(f"publish it   l4f-datagen push {shlex.quote(str(folder))} USER/NAME")
 
 
 def result_text(done: "Pushed") -> str:

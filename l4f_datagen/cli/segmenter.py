@@ -72,6 +72,8 @@ def train(
     result = train_on_dataset(job)
     words = ["segmenter", "predict", str(result), "PHOTOS", "--out", "masks"]
     logger.info("next: %s", shlex.join(["l4f-datagen", *words]))
+    copy = ["l4f-datagen", "push", str(dataset), "--to-folder", f"{dataset}-copy"]
+    logger.info("what a push would publish, as a folder: %s", shlex.join(copy))
     click.echo(str(result))
 
 
