@@ -55,7 +55,7 @@ from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.photographs import check_photographs
 from l4f_datagen.io.stores import open_store
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io.training_folder import claim_folder, hold_folder
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.pipeline.networks import obtain_generator
 
@@ -79,6 +79,7 @@ def run_benchmark(config: BenchmarkConfig) -> str:
     check_config(config)
     started = time.monotonic()
     bench = open_bench(config)
+    chosen: dict[str, Method] = {}
     if not config.images_only:
         # Everything that can be refused is refused here, not after hours of training.
         check_truth(bench)
@@ -89,6 +90,13 @@ def run_benchmark(config: BenchmarkConfig) -> str:
             check_photographs(store, side)
         check_methods(bench, chosen)
     claim_folder(config.out, identity(bench), other=OTHER)
+    with hold_folder(config.out):
+        return _measured(bench, chosen, started)
+
+
+def _measured(bench: Bench, chosen: dict[str, Method], started: float) -> str:
+    """Draw the images and measure the methods, alone in the folder."""
+    config = bench.config
     psis = ", ".join(f"{psi:g}" for psi in config.psis)
     if config.images_only:
         logger.info(f"{config.num_images:,} images at psi {psis}")

@@ -101,7 +101,11 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
         # A claim that was cut short leaves an empty marker: the folder is still free.
         if out.exists() and any(path.name not in unfinished for path in out.iterdir()):
             raise UsageError(str(out), "is not empty and holds other files", "name another --out")
-        write_atomically(marker, f"{identity}\n".encode(), durable=True)
+        try:
+            write_atomically(marker, f"{identity}\n".encode(), durable=True)
+        except FileNotFoundError:  # renamed by a process that claims the folder at the same moment
+            if not is_claimed(out, identity):
+                raise
     except OSError as error:
         if error.errno in FULL:
             raise
@@ -129,7 +133,7 @@ def hold_folder(
         waited = False
         while not agree(leads and _acquired(lock)):
             if leads and not waited:
-                logger.info("%s: another process trains here; waiting for its network", out)
+                logger.info("%s: another process works here; waiting for it to end", out)
             waited = True
             time.sleep(POLL_SECONDS)
         yield

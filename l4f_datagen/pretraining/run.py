@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.io.training_folder import claim_folder
+from l4f_datagen.io.training_folder import claim_folder, hold_folder
 from l4f_datagen.pretraining.distance import Features, frechet_distance
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.sheets import sample_images, to_images, write_nearest, write_sheet
@@ -73,7 +73,7 @@ def pretrain(
     Writes the generator of the smallest distance so far, or once the learning rate falls the
     latest, with its discriminator; a sheet at every snapshot, the log, and at the end the sheet of
     nearest photographs. Ends after ``plan.kimg``, or ``plan.decay_kimg`` after the distance has
-    stopped falling.
+    stopped falling. A second process with the same folder waits for the first.
 
     Raises:
         UsageError: the folder holds another run, or the start has another shape.
@@ -83,6 +83,21 @@ def pretrain(
     state = new_state(plan, start, device)
     if ranks.leads:
         claim_folder(out, plan.identity, other="holds a pretraining of other images or settings")
+    ranks.wait()
+    with hold_folder(out, leads=ranks.leads, agree=ranks.any):
+        return _pretrain(state, plan, gather, out, licence, ranks)
+
+
+def _pretrain(
+    state: PretrainState,
+    plan: PretrainPlan,
+    gather: Callable[[Path], NDArray[np.uint8]],
+    out: Path,
+    licence: Licence | None,
+    ranks: Ranks,
+) -> Path:
+    """Train alone in the folder."""
+    if ranks.leads:
         check_space(out, state)
         gather(out / IMAGES)  # the others find them there
     ranks.wait()

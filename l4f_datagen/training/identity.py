@@ -43,9 +43,12 @@ def training_id(part: AlphaPart, checkpoint: GeneratorCheckpoint, crop: Box | No
 def generator_sha256(checkpoint: GeneratorCheckpoint) -> str:
     """Hash a generator's values as they are loaded, so that a copy in half precision differs.
 
-    Noise maps are left out: a training draws its own noise.
+    The bound that its layers clip at counts, too. Noise maps are left out: a training draws its own
+    noise.
     """
     digest = hashlib.sha256()
+    if checkpoint.spec.conv_clamp is not None:
+        digest.update(f"conv_clamp {checkpoint.spec.conv_clamp}".encode())
     for name, value in sorted(checkpoint.complete_state.items()):
         if not name.endswith(".noise_const"):
             digest.update(f"{name}{list(value.shape)}{value.dtype}".encode())

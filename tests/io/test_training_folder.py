@@ -86,9 +86,25 @@ def test_a_second_process_waits_until_the_first_is_gone(tmp_path, monkeypatch, c
     with hold_folder(tmp_path):
         assert len(waits) == 2
         assert not FileLock(tmp_path / "lock").acquire()
-    assert caplog.text.count("another process trains here; waiting for its network") == 1
+    assert caplog.text.count("another process works here; waiting for it to end") == 1
     with FileLock(tmp_path / "lock") as lock:
         assert lock.acquire()
+
+
+def test_a_folder_that_is_claimed_at_the_same_moment(tmp_path, monkeypatch):
+    """Both stage the marker under one name; the other process renames it first."""
+    write = training_folder.write_atomically
+
+    def beaten(path, data, **options):
+        write(path, data, **options)
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(training_folder, "write_atomically", beaten)
+    claim_folder(tmp_path / "out", "abc", other=OTHER)
+    assert is_claimed(tmp_path / "out", "abc")
+    monkeypatch.setattr(training_folder, "write_atomically", lambda *a, **k: beaten(a[0], b"def"))
+    with pytest.raises(UsageError, match="cannot be used"):
+        claim_folder(tmp_path / "other", "abc", other=OTHER)
 
 
 def test_processes_that_train_together_take_one_lock(tmp_path):

@@ -7,6 +7,8 @@ from PIL import Image
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io import training_folder
+from l4f_datagen.io.training_folder import FileLock, claim_folder
 from l4f_datagen.pretraining import run as run_module
 from l4f_datagen.pretraining.photographs import turned
 from l4f_datagen.pretraining.run import NotFinite, pretrain
@@ -47,6 +49,24 @@ def test_a_stopped_run_ends_bit_for_bit_alike(small, noise_images, tmp_path):
     stamp = (cut / "state.pt").stat().st_mtime_ns
     pretrain(small(), keep(noise_images), cut)  # nothing is left to do
     assert (cut / "state.pt").stat().st_mtime_ns == stamp
+
+
+def test_a_second_run_of_a_folder_waits_for_the_first(
+    small, noise_images, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    out, plan = tmp_path / "run", small()
+    claim_folder(out, plan.identity, other="")
+    first = FileLock(out / "lock")
+    assert first.acquire()
+
+    def sleep(seconds):
+        assert sorted(path.name for path in out.iterdir()) == ["lock", "training-id"]
+        first.release()
+
+    monkeypatch.setattr(training_folder.time, "sleep", sleep)
+    assert pretrain(plan, keep(noise_images), out).exists()
+    assert "another process works here" in caplog.text
 
 
 def test_what_a_run_leaves(small, noise_images, tmp_path):

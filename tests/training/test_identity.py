@@ -43,6 +43,15 @@ def test_half_precision_twins_are_two(tmp_path, make_generator, monkeypatch):
     assert len(names) == 2
 
 
+def test_a_twin_that_clips_is_another(tmp_path, make_generator):
+    names = set()
+    for clamp in (None, 1.0, 256.0):
+        generator = make_generator(conv_clamp=clamp)
+        save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
+        names.add(training_id(AlphaPart(), open_generator(tmp_path / "g.safetensors")))
+    assert len(names) == 3
+
+
 def test_a_copy_with_other_noise_maps_is_the_same(tmp_path, make_generator):
     generator, names = make_generator(), set()
     for level in (0.0, 1.0):

@@ -73,7 +73,7 @@ def test_what_another_process_trains_is_waited_for_and_used(
 
     monkeypatch.setattr(training_folder.time, "sleep", finish)
     assert train(checkpoint, part, out).read_bytes() == network
-    assert f"{out}: another process trains here; waiting for its network" in caplog.messages
+    assert f"{out}: another process works here; waiting for it to end" in caplog.messages
     assert "alpha network was trained by another process" in caplog.text
     assert not (out / "log.jsonl").exists()
 
