@@ -25,7 +25,7 @@ from l4f_datagen.scoring.image_score import ImageScore
 
 logger = logging.getLogger(__name__)
 
-STEPS = 200
+STEPS = 200  # a choice, as are batch and folds
 BATCH = 4
 FOLDS = 5
 LEAST_IMAGES = 4

@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 COARSE_PX = 16
 """The first blocks render these for a few percent of the cost of a whole image."""
-POOL_LEAST, POOL_FACTOR = 256, 8
+POOL_LEAST, POOL_FACTOR = 256, 8  # a choice
 OUTERMOST = 0.1
 """Share of the pool, farthest from the mean of its psi, that is left out: mostly broken images."""
-MAX_DIVERSE = 1000
-BATCH = 32
+MAX_DIVERSE = 1000  # a choice: the choosing takes number x pool
+BATCH = 32  # a choice, of 16 px
 
 
 def write_images(

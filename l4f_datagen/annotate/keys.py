@@ -25,9 +25,9 @@ from l4f_datagen.rendering.latents import open_latents
 
 KEY_FILE, FACTS_FILE = "keys.csv", "keys.json"
 COLUMNS = ("file", "key", "psi", "seed")
-SCHEMA = 1
-MAX_BYTES = 1 << 28
-MAX_SEED = 2**32 - 1
+SCHEMA = 1  # of keys.json
+MAX_BYTES = 1 << 28  # a choice, far above any key file
+MAX_SEED = 2**32 - 1  # of NumPy's RandomState
 NO_PIXELS = {
     "psi",
     "seeds",

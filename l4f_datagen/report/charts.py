@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from l4f_datagen.report.records import Records
 
-BINS = 36
+BINS = 36  # a choice
 SMALLEST_SPAN = 1e-6  # scores are kept to six decimals
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # 90 % and the middle half
 INK, FAINT, ACCEPTED, REJECTED = "#010101", "#020202", "#030303", "#040404"
 CSS = {INK: "var(--ink)", FAINT: "var(--line)", ACCEPTED: "var(--good)", REJECTED: "var(--bad)"}
 PLAIN_RC: dict[str, Any] = {
@@ -34,7 +34,7 @@ PLAIN_RC: dict[str, Any] = {
 }
 INKED = ("axes.labelcolor", "text.color", "xtick.color", "ytick.color")
 RC = PLAIN_RC | {"axes.edgecolor": FAINT} | dict.fromkeys(INKED, INK)
-SIZE_IN = (3.7, 2.0)
+SIZE_IN = (3.7, 2.0)  # a choice: two charts beside each other on a screen
 AXES = (0.13, 0.14, 0.84, 0.82)
 """Left, bottom, width, height as shares: a layout engine would cost as much as the drawing."""
 

@@ -16,8 +16,8 @@ from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import explained, sheet
 from l4f_datagen.models.generator import Generator, Synthesis, draw_z
 
-MAX_SEEDS = 64
-TILE_PX = (128, 256)
+MAX_SEEDS = 64  # a choice: rows of one sheet
+TILE_PX = (128, 256)  # least and most, a choice
 TRGB_NOTES = (
     "What each resolution adds to the image, stretched to the full range. Good: the image is "
     "sharp, and the object shows by itself in the maps of some resolution."

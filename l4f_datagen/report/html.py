@@ -16,7 +16,7 @@ from l4f_datagen.report.training import training_section
 
 Indices = NDArray[np.int64]
 ACCEPTED_SHARE = 2 / 3  # a choice: of the samples shown
-MAX_SHOWN = 300
+MAX_SHOWN = 300  # a choice
 MAX_TILE_BYTES = 17_000_000
 """Of all images together; with scores and charts the page stays under 20 MB."""
 

@@ -21,7 +21,7 @@ from l4f_datagen.scoring.protocol import fitted
 from l4f_datagen.scoring.score_report import ScoreReport
 from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
 
-MAX_SHOWN = 40
+MAX_SHOWN = 40  # a choice, as are the sizes below
 MAX_ROWS = 1000
 TILE_PX = 256
 FALSE_POSITIVE_RGB = (230, 120, 0)  # apart for colour-blind eyes too, as are the two in the page

@@ -18,8 +18,8 @@ from l4f_datagen.core.masks import polygons_xy
 from l4f_datagen.report.page import LOSSLESS_PX as LOSSLESS_PX
 from l4f_datagen.report.page import webp_uri
 
-MAX_PIXELS = 4096 * 4096
-MAX_FILE_BYTES = 2**27
+MAX_PIXELS = 4096 * 4096  # a choice, above any generator
+MAX_FILE_BYTES = 2**27  # a choice: an image of so many pixels takes less
 PARTS = ("image", "mask", "alpha")
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg")
 LOOSE = (
@@ -155,7 +155,7 @@ def _pixels(blob: bytes) -> NDArray[Any]:
             return np.asarray(image)
 
 
-SHOWN_PX = 512
+SHOWN_PX = 512  # a choice, as are the next two
 PHOTO_QUALITY = 82
 MAX_PATH_CHARACTERS = 32_000
 

@@ -14,8 +14,8 @@ from l4f_datagen.report.card import NAMED
 from l4f_datagen.report.charts import FAINT, INK, Chart, draw_svg, own_names
 from l4f_datagen.report.page import webp_uri
 
-MAX_PREVIEW_PIXELS = 4_000_000
-QUALITY = 82
+MAX_PREVIEW_PIXELS = 4_000_000  # a choice, above the sheets of `train`
+QUALITY = 82  # a choice, as for the samples
 ROWS = "foreground, alpha, background, composite and cut-out"
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l4f_datagen.scoring.image_score import ImageScore, class_ratios
 
 METRICS = ("miou", "iou_object", "iou_background", "f1", "precision", "recall", "accuracy")
-DRAWS = 10_000
+DRAWS = 10_000  # the ends of a 95 % interval are then certain to 1 % of its width
 GRID_DRAWS = 2_000  # for the many cells of a sweep
 BUDGET = 20_000_000  # draws x images; above it fewer draws are made, never fewer than 1,000
 

@@ -20,7 +20,7 @@ from l4f_datagen.scoring.metrics import AveragePrecision, collapse_warnings, poo
 from l4f_datagen.scoring.pairing import Rule, looks_shifted
 from l4f_datagen.scoring.score_report import ScoreReport
 
-THUMBNAIL_HW = (32, 32)
+THUMBNAIL_HW = (32, 32)  # a choice: 1 KiB a pair
 MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays flat
 
 

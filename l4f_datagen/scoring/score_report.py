@@ -15,7 +15,7 @@ from l4f_datagen.scoring.metrics import Scores
 
 SCORES_FILE = "scores.json"
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 1  # of scores.json
 
 
 @dataclass(frozen=True)

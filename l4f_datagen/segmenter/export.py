@@ -23,7 +23,7 @@ from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import Segmenter, pad_to
 
-OPSET = 18
+OPSET = 18  # torch's exporter writes it without a conversion
 TOLERANCE = 1e-4
 """How far alpha may differ from torch's."""
 

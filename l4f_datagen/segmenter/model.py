@@ -23,7 +23,7 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.training import predict
 
-MAX_WIDTH, MAX_DEPTH, MAX_SIZE = 128, 6, 4096
+MAX_WIDTH, MAX_DEPTH, MAX_SIZE = 128, 6, 4096  # a choice, above any use
 COUNTER = "num_batches_tracked"
 """Batch norm counts batches; the count changes nothing once trained and is not stored."""
 

@@ -45,9 +45,9 @@ LOG, STATE = "log.jsonl", "state.pt"
 HELD_OUT_MOST = 500
 """Samples of the held-out score: enough for three digits."""
 
-SCORED_AT_ONCE = 50
-THRESHOLD = 0.5
-DEFAULT_STEPS = 1000
+SCORED_AT_ONCE = 50  # a choice
+THRESHOLD = 0.5  # of a network trained by cross-entropy
+DEFAULT_STEPS = 1000  # a choice
 LARGEST_DEFAULT = 256
 """Longer side in px that larger datasets are trained at by default: the U-Net sees about 100 px
 across, and at larger sizes it would see only parts of an object."""

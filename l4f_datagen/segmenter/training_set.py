@@ -30,7 +30,7 @@ IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What images come as, by their suffix; masks are always PNG."""
 
 KINDS = tuple(sorted(set(IMAGE_KINDS.values())))
-HELD_OUT_SHARE = 0.1
+HELD_OUT_SHARE = 0.1  # a choice
 
 Fetch = Callable[[int], tuple[bytes, bytes]]
 """Bytes of image and mask of the sample at a place."""

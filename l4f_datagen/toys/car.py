@@ -23,7 +23,7 @@ from l4f_datagen.toys.shapes import (
 
 MARGIN = 2.0
 """Smallest distance of the car from the border, scene units."""
-MAX_ANGLE = np.deg2rad(20.0)
+MAX_ANGLE = np.deg2rad(20.0)  # a choice, as are the colours
 MIRROR_REACH = 1.9
 """How far the mirrors, the widest part, stand out from the body, scene units."""
 RUBBER: Colour = (0.07, 0.07, 0.08)

@@ -18,7 +18,7 @@ MAX_TURN = np.deg2rad(35.0)
 """Largest turn of the heading from straight left or right."""
 FIN_SHARE = 0.62
 """Brightness of a fin relative to the body."""
-EYE: Colour = (0.06, 0.06, 0.08)
+EYE: Colour = (0.06, 0.06, 0.08)  # a choice
 
 
 @dataclass(frozen=True)

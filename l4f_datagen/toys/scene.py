@@ -16,7 +16,7 @@ from l4f_datagen.toys.fish import Fish, draw_fish
 from l4f_datagen.toys.ground import FRAME, GROUNDS, WATERS, Colour, GroundKind, draw_ground
 from l4f_datagen.toys.shapes import Plane
 
-MIN_SIZE, MAX_SIZE = 32, 256
+MIN_SIZE, MAX_SIZE = 32, 256  # a choice: px of a side
 SUPERSAMPLE = 4
 """Cells per pixel and axis of the mask; with 4 the edge is right to .015 on average."""
 PAINT_SUPERSAMPLE = 2
