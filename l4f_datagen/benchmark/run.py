@@ -163,7 +163,14 @@ def identity(bench: Bench) -> str:
     """Name what decides the images, and how alpha becomes a mask."""
     recipe = bench.recipe
     sampling = recipe.sampling.model_dump(mode="json")
-    kept = ("noise_mode", "precision", "style_mixing", "truncation_cutoff", "mask_cleanup")
+    kept = (
+        "noise_mode",
+        "precision",
+        "style_mixing",
+        "truncation_cutoff",
+        "mask_cleanup",
+        "refine",
+    )
     return digest_of(
         {
             "generator": bench.checkpoint.fingerprint,

@@ -128,7 +128,8 @@ def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
 
 def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
     data = dict(origin["recipe"])
-    data["sampling"] = {"same_seeds": True, **data["sampling"]}  # the rule of version 0.1
+    # What older versions did where their recipes do not say.
+    data["sampling"] = {"same_seeds": True, "refine": "none", **data["sampling"]}
     for name, file in named.items():
         part, key = ("sampling", name) if name == "latents" else (name, "weights")
         data[part] = {**data[part], key: os.fspath(file)}

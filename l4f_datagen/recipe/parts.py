@@ -74,8 +74,8 @@ class SamplingPart(Part):
     style_mixing: Share = 0.0
     """Share of samples whose finer layers take the w of a second z."""
     noise_mode: Literal["const", "random", "none"] = "const"
-    refine: Literal["none", "guided", "matting"] = "none"
-    """How alpha is drawn to the edges of the image, before mask and filters."""
+    refine: Literal["none", "guided", "matting"] = "guided"
+    """How alpha is corrected by the image, before mask and filters; the paper has no such step."""
     mask_cleanup: tuple[Literal["largest_component", "fill_holes"], ...] = ()
     """What is done to the mask behind the threshold; it is then not alpha > threshold alone."""
     block_size: Annotated[Whole, Field(ge=1, le=4096)] = 32
@@ -247,8 +247,9 @@ class OutputPart(Part):
     formats: tuple[str, ...] = ("png", "coco", "hf")
     """png, coco, hf (Parquet), imagefolder, webdataset, yolo; coco lists the files of png."""
     category: Named = "object"
-    mask_threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    """mask = alpha > threshold, strictly."""
+    mask_threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.5
+    """mask = alpha > threshold, strictly: where the refined matte crosses its middle. The authors
+    cut the matte of the network at 0.9."""
     alpha_bits: Literal[8, 16] = 8
     image_format: Literal["png", "webp", "jpeg"] = "png"
     """png and webp are lossless, webp about a third smaller; jpeg is quality 95, 4:4:4."""

@@ -16,8 +16,8 @@ from l4f_datagen.models.devices import one_thread
 from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synthesis
 from l4f_datagen.recipe import Recipe, SplitPart
 from l4f_datagen.rendering.plan import Draw, split_of
-from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes
-from l4f_datagen.rendering.refine import Method, guided_filter, matting
+from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes, paired_iou
+from l4f_datagen.rendering.refine import Method, guided, matting
 from l4f_datagen.rendering.styles import Styles, styles_of
 
 HALF_RESOLUTIONS = 4
@@ -43,7 +43,8 @@ class Renderer:
         crop: left, top, right, bottom of the image on the canvas, for image and alpha alike.
         styles: where ws come from.
         background: how the trunk is muted for ``Sample.background``; None renders none.
-        refine: how alpha is drawn to the edges of the image, see ``refine``.
+        refine: how alpha is corrected by the image, see ``refine``. Scores then hold ``refined``,
+            0 where alpha stayed as it was, and ``refine_iou`` of the masks before and after.
         mask_cleanup: names from ``CLEANUP``, done to the mask in this order.
         split: shares of train, val and test.
         probes: score name -> what measures it on the device.
@@ -92,7 +93,11 @@ class Renderer:
         if alphas is not None:
             matte = self._cropped(alphas)
             if self.refine == "guided":
-                matte = guided_filter(arrays["image"].permute(0, 3, 1, 2) / 255, matte)
+                raw = self._mask(alphas)
+                matte, refined = guided(arrays["image"].permute(0, 3, 1, 2) / 255, matte)
+                arrays["refined"] = refined
+                after: Tensor = alpha_to_mask(matte[:, 0], self.mask_threshold)
+                arrays["refine_iou"] = paired_iou(raw, after)
             arrays["alpha"] = matte[:, 0].contiguous()
         if self.background is not None:
             with self._precision():
@@ -182,7 +187,13 @@ class Rendering:
         backgrounds = host.pop("background", None)
         made = []
         if renderer.refine == "matting":
-            alphas = np.stack([matting(*pair) for pair in zip(images, alphas, strict=True)])
+            raw = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
+            solved = [matting(*pair) for pair in zip(images, alphas, strict=True)]
+            host["refined"] = np.array([s is not None for s in solved])
+            pairs = zip(solved, alphas, strict=True)
+            alphas = np.stack([before if after is None else after for after, before in pairs])
+            after = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
+            host["refine_iou"] = paired_iou(raw, after).numpy()
         for k, draw in enumerate(self._draws):
             mask = alpha_to_mask(alphas[k], renderer.mask_threshold)
             scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}

@@ -11,8 +11,9 @@ from PIL import Image
 from scipy import ndimage
 
 from l4f_datagen.cli import cli
+from l4f_datagen.rendering.colour_model import box
 from l4f_datagen.rendering.plan import Draw
-from l4f_datagen.rendering.refine import guided_filter, matting, refine_alpha
+from l4f_datagen.rendering.refine import guided, matting, refine_alpha
 from l4f_datagen.rendering.render import Renderer
 
 
@@ -54,10 +55,12 @@ def test_empty_and_full_masks_stay(method, level):
 def test_an_alpha_without_a_certain_pixel_stays():
     image, disc = make_disc(48)
     alpha = np.where(disc, 0.6, 0.4).astype(np.float32)
-    assert matting(image, alpha) is alpha
+    assert matting(image, alpha) is None
+    for method in ("guided", "matting"):
+        np.testing.assert_array_equal(refine_alpha(image, alpha, method), alpha)
 
 
-def test_the_guided_filter_is_the_same_for_any_number_of_threads():
+def test_guided_is_the_same_for_any_number_of_threads_and_nearly_for_any_batch():
     images = torch.rand(3, 3, 65, 40, generator=torch.Generator().manual_seed(1))
     alphas = torch.rand(3, 1, 65, 40, generator=torch.Generator().manual_seed(2))
     before = torch.get_num_threads()
@@ -65,12 +68,42 @@ def test_the_guided_filter_is_the_same_for_any_number_of_threads():
         found = []
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            found.append(guided_filter(images, alphas))
+            found.append(guided(images, alphas)[0])
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
-    alone = torch.cat([guided_filter(images[k : k + 1], alphas[k : k + 1]) for k in range(3)])
-    torch.testing.assert_close(alone, found[0], rtol=0, atol=1e-6)
+    alone = torch.cat([guided(images[k : k + 1], alphas[k : k + 1])[0] for k in range(3)])
+    torch.testing.assert_close(alone, found[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("radius", "size"), [(1, (5, 7)), (3, (9, 4)), (20, (6, 8))])
+def test_a_box_is_the_mean_of_its_window(radius, size):
+    maps = torch.rand(2, 2, *size, generator=torch.Generator().manual_seed(0))
+    found = box(maps, radius)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            rows = slice(max(0, y - radius), y + radius + 1)
+            columns = slice(max(0, x - radius), x + radius + 1)
+            wanted = maps[:, :, rows, columns].mean(dim=(2, 3))
+            torch.testing.assert_close(found[:, :, y, x], wanted)
+
+
+def test_colours_bring_back_what_the_matte_misses():
+    """A soft blob over a disc with a thin tail: the tail has the disc's colour."""
+    image, disc = make_disc(64, 12)
+    true = disc.copy()
+    true[30:34, 42:54] = True
+    image[true] = image[32, 32]
+    blob = ndimage.gaussian_filter(disc.astype(np.float32), 3)
+    refined = refine_alpha(image, blob / blob.max(), "guided")
+    assert iou(blob / blob.max() > 0.5, true) < 0.9
+    assert iou(refined > 0.5, true) > 0.97
+
+
+def test_a_large_image_is_fitted_small_and_keeps_its_edges():
+    image, disc = make_disc(600, 170)
+    refined = refine_alpha(image, ndimage.binary_dilation(disc, iterations=5), "guided")
+    assert iou(refined > 0.5, disc) > 0.985
 
 
 def test_a_large_image_is_solved_at_a_smaller_size(monkeypatch):
@@ -81,16 +114,22 @@ def test_a_large_image_is_solved_at_a_smaller_size(monkeypatch):
     assert iou(refined > 0.5, disc) > 0.95
 
 
-def test_the_renderer_refines_before_the_mask_is_cut(make_generator, make_alpha):
+@pytest.mark.parametrize("method", ["guided", "matting"])
+def test_the_renderer_refines_before_the_mask_is_cut(
+    make_generator, make_alpha, monkeypatch, method
+):
     generator = make_generator()
     plain = Renderer(generator, make_alpha(generator), mask_threshold=0.5)
     draws = [Draw(1, 1.0, 3), Draw(2, 0.5, 4)]
+    monkeypatch.setattr("l4f_datagen.rendering.refine.CERTAIN", 0.5)  # of a random network
     for one, other in zip(
-        plain.render(draws), replace(plain, refine="guided").render(draws), strict=True
+        plain.render(draws), replace(plain, refine=method).render(draws), strict=True
     ):
         np.testing.assert_array_equal(one.image, other.image)
-        wanted = refine_alpha(one.image, one.alpha, "guided")
-        np.testing.assert_allclose(other.alpha, wanted, atol=1e-5)
+        wanted = refine_alpha(one.image, one.alpha, method)
+        np.testing.assert_allclose(other.alpha, wanted, atol=1e-4)
+        assert other.scores["refine_iou"] == pytest.approx(iou(one.mask, other.mask), abs=1e-6)
+        assert "refined" in other.scores
         np.testing.assert_array_equal(other.mask, other.alpha > 0.5)
 
 
