@@ -174,7 +174,7 @@ def tiny_recipe(tiny_weights):
     return {
         "domain": "tiny",
         **tiny_weights,
-        "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2},
+        "sampling": {"psi": [0.5, 1.0], "block_size": 4, "blocks_per_shard": 2, "refine": "none"},
         "filters": {"coverage": {"min": 0.3, "max": 1.0}, "border": None},
         "output": {"mask_threshold": 0.5},
     }

@@ -145,7 +145,7 @@ def card(folder: Path) -> None:
 @option(
     "--method",
     "guided|matting",
-    "Guided filter (fast) or closed-form matting (closer; needs pymatting).",
+    "Colours and guided filter, or closed-form matting (needs pymatting).",
     "matting",
 )
 @JSON
@@ -153,12 +153,12 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
     r"""Draw masks to the edges of their images.
 
     Writes a soft OUT/alpha/NAME.png and a hard OUT/masks/NAME.png for each mask. In a dataset,
-    `make --set sampling.refine=guided` does the same before masks are cut and filtered.
+    `make` does the same before masks are cut and filtered.
 
     \b
     Examples:
       l4f-datagen refine --images photos --masks masks --out refined
-      l4f-datagen refine --images photos --masks masks --out refined --method guided
+      l4f-datagen refine --images photos --masks masks --out refined --method matting
     """
     from l4f_datagen.core.progress import Meter
     from l4f_datagen.pipeline.refine_files import refine_files

@@ -4,7 +4,7 @@
 they are. ``guided`` lets the colours of the picture correct the matte (``colour_model``) and then
 applies the guided filter (He et al. 2010) with the image as guide: on any device, a few percent
 of what the generator costs. ``matting`` is closed-form matting (Levin et al. 2008) by pymatting, in
-an unknown band around the edge. What both are worth is in docs/refine.md.
+an unknown band around the edge. Both have one setting for all domains.
 """
 
 from typing import Any, Literal

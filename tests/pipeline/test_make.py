@@ -42,6 +42,15 @@ def make(data, out, number=12, **options):
     return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
+def test_refined_mattes_do_not_depend_on_the_number_of_threads(recipe_data, tmp_path):
+    recipe_data["sampling"]["refine"] = "guided"
+    make(recipe_data, tmp_path / "one", workers=1)
+    make(recipe_data, tmp_path / "two", workers=3)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    rows = [json.loads(r) for r in (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()]
+    assert all({"refined", "refine_iou"} <= row["scores"].keys() for row in rows)
+
+
 def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
     manifest = make(recipe_data, tmp_path / "one")
     make(recipe_data, tmp_path / "two")

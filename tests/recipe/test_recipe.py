@@ -385,10 +385,10 @@ DECIDES = {
     "filters.flip": {"min_iou": 0.5},
     "filters.duplicates": {"min_distance": 0.1},
     "sampling.same_seeds": True,
-    "sampling.refine": "guided",
+    "sampling.refine": "matting",
     "output.formats": ["png"],
     "output.category": "other",
-    "output.mask_threshold": 0.5,
+    "output.mask_threshold": 0.6,
     "output.alpha_bits": 16,
     "output.image_format": "webp",
     "output.cutouts": True,
@@ -480,7 +480,7 @@ class TestHash:
     def test_spelling_does_not(self):
         spelled = check_recipe(
             {
-                "output": {"formats": ["hf", "coco", "png", "png"], "mask_threshold": "0.9"},
+                "output": {"formats": ["hf", "coco", "png", "png"], "mask_threshold": "0.5"},
                 "sampling": {"psi": [0.5, 0.7, 1]},
                 "domain": "x",
             },

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
+from l4f_datagen.dataset.formats.foreground import foreground_rgb
 from l4f_datagen.io.photo import opened, upright_rgb
 from l4f_datagen.recipe import OutputPart
 
@@ -111,17 +112,19 @@ def _read(path: Path) -> Image.Image:
 
 
 def cutout_rgba(sample: Sample) -> NDArray[np.uint8]:
-    """Return the image with its alpha as fourth channel, uint8 ``h w 4``.
+    """Return the object with its alpha as fourth channel, uint8 ``h w 4``.
 
-    Straight alpha: the colours are those of the image, not multiplied by alpha.
+    Straight alpha: the colours are those of the object (see ``foreground``), not multiplied by it.
     """
-    return np.dstack([sample.image, alpha_to_uint8(sample.alpha)])
+    colours = foreground_rgb(sample.image, sample.alpha)
+    return np.dstack([colours, alpha_to_uint8(sample.alpha)])
 
 
 def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay the object over a background: ``alpha * image + (1 - alpha) * background``.
+    """Lay the object over a background: ``alpha * object + (1 - alpha) * background``.
 
-    The composite of Labels4Free (sec. 3.1), here of bytes, with the soft matte.
+    The composite of Labels4Free (sec. 3.1), here of bytes, with the soft matte and with the
+    object's own colours (see ``foreground``) in place of the image's.
 
     Args:
         sample: image and matte.
@@ -140,5 +143,6 @@ def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.u
             f"got {background.dtype} {background.shape}"
         )
     alpha = sample.alpha[:, :, None]
-    mixed: NDArray[np.uint8] = np.rint(alpha * image + (1 - alpha) * background).astype(np.uint8)
+    colours = foreground_rgb(image, sample.alpha)
+    mixed: NDArray[np.uint8] = np.rint(alpha * colours + (1 - alpha) * background).astype(np.uint8)
     return mixed

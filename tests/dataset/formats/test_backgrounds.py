@@ -17,6 +17,7 @@ from l4f_datagen.dataset.formats.backgrounds import (
     open_backgrounds,
     refuse_among_backgrounds,
 )
+from l4f_datagen.dataset.formats.foreground import foreground_rgb
 from l4f_datagen.recipe import OutputPart
 
 
@@ -182,18 +183,18 @@ def test_a_composite_mixes_by_the_soft_matte(discs):
     sample = discs.make_disc(1)
     background = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
     alpha = sample.alpha.astype(np.float64)[:, :, None]
-    exact = alpha * sample.image + (1 - alpha) * background
+    exact = alpha * foreground_rgb(sample.image, sample.alpha) + (1 - alpha) * background
     mixed = composite_rgb(sample, background)
     assert mixed.dtype == np.uint8
     assert np.abs(mixed - exact).max() <= 0.5 + 1e-4
     assert ((alpha > 0) & (alpha < 1)).sum() > 0
 
 
-def test_a_cutout_keeps_colours_where_it_is_transparent(discs):
+def test_a_cutout_has_straight_alpha(discs):
     sample = discs.make_disc(1)
     rgba = cutout_rgba(sample)
     assert (rgba.shape, rgba.dtype) == ((16, 16, 4), np.uint8)
-    np.testing.assert_array_equal(rgba[..., :3], sample.image)
+    np.testing.assert_array_equal(rgba[..., :3], foreground_rgb(sample.image, sample.alpha))
     np.testing.assert_array_equal(rgba[..., 3], np.rint(sample.alpha * 255))
     assert rgba[0, 0, 3] == 0 < rgba[0, 0, :3].max()
 
