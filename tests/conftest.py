@@ -106,7 +106,13 @@ def make_alpha():
 def make_part():
     def make(background="conv1", lowest_resolution=None, **training):
         tiny = {"steps": 6, "batch": 2, "seed": 3, "d_reg_interval": 2, "snapshot_interval": 3}
-        plain = {"balance": "fixed", "area_weight": 0, "binarization_ramp": 0, "decay_from": 1}
+        plain = {
+            "balance": "fixed",
+            "self_training": 0,
+            "area_weight": 0,
+            "binarization_ramp": 0,
+            "decay_from": 1,
+        }
         tiny |= plain | {"ema_steps": 0, "keep": "last", "attempts": 1}
         return AlphaPart.model_validate(
             {

@@ -49,7 +49,8 @@ class TrainingPart(Part):
     bg_coverage_weight: Weight | None = None
     """Of the background-coverage hinge; None: 3, or with ``fixed`` 0."""
     min_bg_coverage: Share | None = None
-    r1_gamma: Weight = 10.0
+    r1_gamma: Weight | None = None
+    """Of R1. None: the authors' 10; with ``two-sided`` 1 at 64 px, growing with the area to 10."""
     d_reg_interval: Positive = 16
     real_score_weight: Weight = 0.0
     """The authors' code adds 1.0 x D(real[0]) to every R1 step; 1.0 reproduces it."""
@@ -61,6 +62,9 @@ class TrainingPart(Part):
     keep: Literal["best", "last"] = "best"
     """Which snapshot: the best by a score that needs no label, or the last."""
     snapshot_interval: Positive = 50
+    self_training: Annotated[Whole, Field(le=20)] = 3
+    """Rounds in which the network learns from its own masks, cut anew by the colours of each image;
+    0: none, as the paper."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward passes; weights, their average, losses and R1 are fp32 in any case."""
 

@@ -4,7 +4,8 @@ Each step: the frozen generator makes foregrounds (truncated) and, from the same
 muted, backgrounds; the alpha network composites them; a discriminator that has seen few steps
 compares composites with real images. Every random number is a function of (seed, attempt, step),
 so a resumed training continues bit for bit. A collapse is answered by a restart with a changed
-setting; of the snapshots, the one that scores best without labels is kept.
+setting; of the snapshots, the one that scores best without labels is kept, and learns from its own
+masks (``self_training``).
 """
 
 import logging
@@ -20,6 +21,7 @@ from l4f_datagen.training.collapse import KINDS, collapsed, diagnose, scales_aft
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.ranks import ALONE, Ranks
 from l4f_datagen.training.selection import Score, best_of, score_snapshots
+from l4f_datagen.training.self_training import self_train
 from l4f_datagen.training.sources import Sources
 from l4f_datagen.training.state import StepFacts, TrainingState, new_state
 from l4f_datagen.training.steps import StepContext, train_step
@@ -44,6 +46,7 @@ class AlphaTrainer:
         state: where the training stands; a restart puts another in its place.
         kept_step: step of the snapshot that ``run`` returned.
         scores: of the snapshots by step, where ``run`` has chosen by them.
+        agreements: of each round of self-training, the IoU of its masks before and after the cut.
 
     Raises:
         UsageError: as ``new_state``.
@@ -63,6 +66,7 @@ class AlphaTrainer:
         self.state = new_state(part, generator, pretrained)
         self.kept_step: int | None = None
         self.scores: dict[int, Score] = {}
+        self.agreements: list[float] = []
         self._log_level = logging.INFO if ranks.leads else logging.DEBUG
 
     @cached_property
@@ -111,7 +115,14 @@ class AlphaTrainer:
                 f"keeping the snapshot of step {self.kept_step}, {self.scores[self.kept_step]}"
             )
             self.state.average.load_state_dict(self.state.snapshots[self.kept_step])
-        return self.state.average.eval()
+        chosen = self.state.average.eval()
+        if not config.self_training:
+            return chosen
+        # Short, and a function of the seed: every rank repeats it, and a stopped one begins anew.
+        chosen, self.agreements = self_train(
+            chosen, self.part, self.generator, config.self_training, self._log
+        )
+        return chosen
 
     def _restart(self, failure: str) -> None:
         """Start again with a changed setting.

@@ -195,7 +195,9 @@ def _train(
         log.close(scores, trainer.kept_step)
     threshold = recipe.output.mask_threshold
     verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
-    facts = {"step": part.training.steps, "kept_step": trainer.kept_step}
+    facts: dict[str, Any] = {"step": part.training.steps, "kept_step": trainer.kept_step}
+    if trainer.agreements:
+        facts["self_training"] = trainer.agreements
     keep(out / RESULT, network, facts | {"verdict": verdict.to_dict()})
 
 

@@ -22,6 +22,7 @@ from l4f_datagen.training.balance import (
     RestartScales,
     learning_rate_share,
     next_balance,
+    r1_gamma,
     weights_at,
 )
 from l4f_datagen.training.images import ImageBatch, draw_latents, render_batch
@@ -146,11 +147,11 @@ def alpha_step(
 ) -> tuple[float, float, float, float]:
     """Step the alpha network; return realism loss, binarisation, mean alpha and the rest's realism.
 
-    With ``balance: auto`` the first step only measures the discriminator's gradient.
+    Unless ``balance`` is fixed, the first step only measures the discriminators' gradients.
     """
     config, ranks, scaler = context.part.training, context.ranks, state.alpha_scaler
-    auto = config.balance == "auto"
-    measuring = auto and state.balance is None
+    measured_pull = config.balance != "fixed"
+    measuring = measured_pull and state.balance is None
     balance = state.balance or LossBalance(1.0, 1.0)
     weights = weights_at(config, context.coverage, state.step, balance, context.scales)
     portion = 1 / (config.accumulate * ranks.count)
@@ -169,7 +170,8 @@ def alpha_step(
         matte = alpha.detach()
         rest_realism, rest_slope = rest_gradient(state, config, share, matte)
         scaler.scale(portion * weights.loss(slope, alpha, rest_slope)).backward()
-        measured = losses.binarization_loss(matte), matte.mean(), slope.abs().sum(), rest_realism
+        pull = slope.abs().sum() + (0 if rest_slope is None else rest_slope.abs().sum())
+        measured = losses.binarization_loss(matte), matte.mean(), pull, rest_realism
         values = [realism.detach(), *measured]
         sums += portion * torch.tensor([float(value) for value in values], dtype=torch.float64)
     ranks.add_up(sums)
@@ -181,7 +183,8 @@ def alpha_step(
         scaler.step(state.alpha_optim)
     scaler.update()
     coverage, grad_norm = float(sums[2]), float(sums[3])
-    if auto and math.isfinite(grad_norm):  # a scaled gradient may exceed the range of float16
+    # A scaled gradient may exceed the range of float16.
+    if measured_pull and math.isfinite(grad_norm):
         state.balance = next_balance(state.balance, grad_norm, coverage)
     return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[4])
 
@@ -270,7 +273,8 @@ def discriminator_step(
     scaler.update()
     if state.step % config.d_reg_interval == 0:
         optim.zero_grad()
-        lazy_weight = config.r1_gamma / 2 * config.d_reg_interval
+        gamma = r1_gamma(config, state.discriminator.resolution)
+        lazy_weight = gamma / 2 * config.d_reg_interval
         for share, first in zip(reals, firsts, strict=True):
             real = share.detach().requires_grad_(True)
             logits = discriminator(real)

@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.training import losses, steps
-from l4f_datagen.training.balance import TWO_SIDED_WEIGHTS, UNCHANGED, LossBalance, weights_at
+from l4f_datagen.training.balance import (
+    TWO_SIDED_PULL,
+    TWO_SIDED_WEIGHTS,
+    UNCHANGED,
+    LossBalance,
+    r1_gamma,
+    weights_at,
+)
 from l4f_datagen.training.balance import coverage_range as range_of
 from l4f_datagen.training.state import new_state
 from l4f_datagen.training.steps import draw_shares, mattes, rest_gradient
@@ -109,11 +117,18 @@ def test_weights_are_the_measured_setting_and_a_recipes_are_factors(make_generat
     part = make_part(**TWO_SIDED, **plain)
     coverage = range_of(part, make_generator())
     assert (coverage.lower, coverage.upper) == (0.05, 0.5)
-    weights = weights_at(part.training, coverage, 0, LossBalance(1.0, 1.0), UNCHANGED)
+    weights = weights_at(part.training, coverage, 0, LossBalance(0.4, 1.0), UNCHANGED)
     for name, value in TWO_SIDED_WEIGHTS.items():
         assert getattr(weights, name) == pytest.approx(value)
-    assert weights.rest == 1.0
+    assert weights.rest == weights.adversarial == pytest.approx(TWO_SIDED_PULL / 0.4)
     twice = make_part(**TWO_SIDED, **plain | {"area_weight": 0.2}, rest_weight=0.5)
     weights = weights_at(twice.training, coverage, 0, LossBalance(1.0, 1.0), UNCHANGED)
-    assert weights.area == pytest.approx(0.6)
-    assert weights.rest == 0.5
+    assert weights.area == pytest.approx(2 * TWO_SIDED_WEIGHTS["area"])
+    assert weights.rest == pytest.approx(0.5 * TWO_SIDED_PULL)
+
+
+def test_r1_is_the_authors_or_grows_with_the_image():
+    assert r1_gamma(TrainingPart(balance="fixed"), 64) == 10
+    two_sided = TrainingPart(balance="two-sided")
+    assert [r1_gamma(two_sided, side) for side in (64, 128, 1024)] == [1, 4, 10]
+    assert r1_gamma(TrainingPart(balance="two-sided", r1_gamma=3), 64) == 3

@@ -1,0 +1,144 @@
+"""Cut masks anew by the colours of their own image, as GrabCut does (Rother et al. 2004).
+
+A mixture of Gaussians learns the colours inside the mask, another those outside; each pixel of a
+band around the outline goes where its colour is likelier, and neighbours of like colour go
+together. In place of the minimal cut a mean field decides (Krähenbühl and Koltun 2011, with the
+eight neighbours alone), so that a batch is cut at once and on any device.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Plane = Float[Tensor, "batch 1 h w"]
+
+GAUSSIANS = 4
+"""A side; GrabCut takes 5 on photographs of 10 times the side. With 2, toy cars lose .005 mIoU."""
+ROUNDS, EM_STEPS, FIELD_STEPS = 3, 8, 8
+"""Models and cut are found in turn, as in GrabCut; twice the rounds change the mIoU by .004."""
+BAND = 0.25
+"""Half the band's width as a share of the square root of the mask's area: .12 to .40 differ by .002
+mIoU on toy cars and skin lesions."""
+MAX_BAND_PX = 12
+MOST_ODDS = 3.0
+"""A colour's log odds are clipped there, so that a colour of few pixels does not outvote all."""
+PRIOR = 1.0
+"""Weight of the given alpha's own log odds."""
+COUPLING = 2.0
+"""Weight of a neighbour of like colour, in log odds."""
+FLOOR = 4e-4
+"""Added to variances of colours in [-1, 1]: a hundredth of the range, squared."""
+OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
+
+
+def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
+    """Return what the colours say: the probability of the object inside the band.
+
+    Args:
+        images: in [-1, 1].
+        alphas: in [0, 1].
+
+    Returns:
+        float32; outside of the band 0 or 1, as ``alphas > 0.5``. Where a mask is empty or full,
+        nothing changes but the rounding.
+    """
+    images, alphas = images.float(), alphas.float()
+    colours = images.flatten(2)
+    masks = (alphas > 0.5).float()
+    near = torch.cat([_grow(mask, _band_px(mask)) for mask in masks.split(1)])
+    inner = 1 - torch.cat([_grow(1 - mask, _band_px(mask)) for mask in masks.split(1)])
+    band = (near > 0) & (inner == 0)
+    weights = _likeness(images)
+    own = PRIOR * torch.logit(_smooth(alphas).clamp(0.12, 0.88))
+    found = alphas.clamp(0.02, 0.98)
+    for _ in range(ROUNDS):
+        inside = colour_density(colours, (found * near).flatten(1))
+        outside = colour_density(colours, (1 - found).flatten(1))
+        odds = (inside - outside).clamp(-MOST_ODDS, MOST_ODDS).view_as(alphas) + own
+        for _ in range(FIELD_STEPS):
+            voted = torch.sigmoid(odds + COUPLING * _votes(2 * found - 1, weights))
+            found = torch.where(band, voted, masks).clamp(0.01, 0.99)
+    return torch.where(band, found, masks)
+
+
+def colour_density(
+    colours: Float[Tensor, "batch 3 n"], weights: Float[Tensor, "batch n"]
+) -> Float[Tensor, "batch n"]:
+    """Fit a mixture of ``GAUSSIANS`` to weighted colours and return every pixel's log density.
+
+    The mixture starts with its Gaussians side by side along the axis of the largest variance, so
+    that nothing is drawn; the log density lacks a constant.
+    """
+    total = weights.sum(1, keepdim=True) + 1e-6
+    mean = torch.einsum("bn,bcn->bc", weights / total, colours)
+    centred = colours - mean[:, :, None]
+    spread = torch.einsum("bn,bcn,bdn->bcd", weights / total, centred, centred)
+    sizes, axes = torch.linalg.eigh(_with_floor(spread).cpu())
+    axis, size = axes[:, :, -1].to(colours), sizes[:, -1:].to(colours).sqrt()
+    along = torch.einsum("bc,bcn->bn", axis, centred) / size
+    places = torch.linspace(-1.3, 1.3, GAUSSIANS, device=colours.device)
+    shares = torch.softmax(-2 * (along[:, None] - places[:, None]) ** 2, dim=1)  # b k n
+    density = along
+    for _ in range(EM_STEPS):
+        held = shares * weights[:, None]
+        mass = held.sum(2) + 1e-4  # b k
+        means = torch.einsum("bkn,bcn->bkc", held, colours) / mass[:, :, None]
+        apart = colours[:, None] - means[..., None]  # b k c n
+        spread = torch.einsum("bkn,bkcn,bkdn->bkcd", held, apart, apart) / mass[..., None, None]
+        factor = torch.linalg.cholesky(_with_floor(spread).cpu())
+        whiten = torch.linalg.inv(factor).to(colours)
+        volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1).to(colours)
+        distance = torch.einsum("bkcd,bkdn->bkcn", whiten, apart).square().sum(2)
+        share = torch.log(mass / mass.sum(1, keepdim=True)) - volume
+        each = share[:, :, None] - distance / 2
+        density = torch.logsumexp(each, dim=1)
+        shares = torch.softmax(each, dim=1)
+    return density
+
+
+def _with_floor(spread: Tensor) -> Tensor:
+    return spread + FLOOR * torch.eye(3, device=spread.device)
+
+
+def _band_px(mask: Tensor) -> int:
+    return min(max(1, round(BAND * float(mask.sum()) ** 0.5)), MAX_BAND_PX)
+
+
+def _grow(mask: Tensor, radius: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+
+
+def _smooth(alphas: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(alphas, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def _ends(plane: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the two views whose pixels are neighbours at this offset, as rows and columns."""
+    (dy, dx), (height, width) = offset, plane.shape[-2:]
+    first = plane[..., : height - dy, max(0, -dx) : width - max(0, dx)]
+    second = plane[..., dy:, max(0, dx) : width - max(0, -dx)]
+    return first, second
+
+
+def _likeness(images: Tensor) -> list[Tensor]:
+    """Return for each offset how alike neighbours are, in (0, 1] (Rother et al. 2004, eq. 11)."""
+    gaps = []
+    for offset in OFFSETS:
+        first, second = _ends(images, offset)
+        gaps.append((first - second).square().sum(1, keepdim=True))
+    mean = torch.stack([gap.mean(dim=(1, 2, 3)) for gap in gaps]).mean(0)
+    sharpness = (1 / (2 * mean + 1e-6))[:, None, None, None]
+    return [
+        torch.exp(-sharpness * gap) / (dy * dy + dx * dx) ** 0.5
+        for gap, (dy, dx) in zip(gaps, OFFSETS, strict=True)
+    ]
+
+
+def _votes(sides: Tensor, weights: list[Tensor]) -> Tensor:
+    total = torch.zeros_like(sides)
+    for offset, weight in zip(OFFSETS, weights, strict=True):
+        (first, second), (to_first, to_second) = _ends(sides, offset), _ends(total, offset)
+        to_first += weight * second
+        to_second += weight * first
+    return total

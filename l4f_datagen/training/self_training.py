@@ -1,0 +1,122 @@
+"""Self-training: the network learns from its own masks, cut anew by the colours of each image.
+
+The adversarial losses say where the object is and little about where it ends: a composite with most
+of the object looks real, and one with a rim of ground too. The colours of a single image know its
+edges and make mistakes of their own. The network reads features, the same for all images: what it
+learns from many cuts is what they have in common, and their mistakes average out. In each round a
+frozen copy of the network draws the masks, ``cut_by_colour`` cuts them, and the network learns the
+cuts. No label and no real image is used.
+"""
+
+import copy
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l4f_datagen.models.alpha_network import AlphaNetwork
+from l4f_datagen.models.generator import Features, Generator
+from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.rendering.colour_cut import cut_by_colour
+from l4f_datagen.training.precision import autocast, synthesize
+
+logger = logging.getLogger(__name__)
+
+BATCHES, REPEATS = 24, 4
+"""Batches of a round, and how often the network learns from one: rendering costs more."""
+LEARNING_RATE = 3e-3
+"""Of Adam; it falls to 0 in the second half of each round."""
+STREAM = 17
+"""Tells the latents of self-training from those of the adversarial steps."""
+LARGEST_CUT_PX = 128
+"""Larger images are cut at this size."""
+CERTAIN = 1e-4
+"""Alphas stay this far from 0 and 1 in the cross-entropy."""
+
+
+def self_train(
+    network: AlphaNetwork,
+    part: AlphaPart,
+    generator: Generator,
+    rounds: int,
+    log: Callable[[str], None] = logger.info,
+) -> tuple[AlphaNetwork, list[float]]:
+    """Return a network that has learnt from its own cuts, and each round's agreement.
+
+    Every random number is a function of the recipe's seed and the round.
+
+    Args:
+        network: what the adversarial training gave; it stays as it is.
+        part: the recipe's alpha part.
+        generator: frozen.
+        rounds: how often the network draws its masks anew.
+        log: is told of each round.
+
+    Returns:
+        The network in eval mode, and for each round the IoU of the masks before and after the cut.
+    """
+    student = copy.deepcopy(network).requires_grad_(True).train()
+    agreements = []
+    for number in range(rounds):
+        teacher = copy.deepcopy(student).requires_grad_(False).eval()
+        agreements.append(_round(student, teacher, part, generator, number))
+        agreed = f"the masks and their cuts by colour agree by {agreements[-1]:.3f} (IoU)"
+        log(f"self-training, round {number + 1} of {rounds}: {agreed}")
+    return student.requires_grad_(False).eval(), agreements
+
+
+def _round(
+    student: AlphaNetwork,
+    teacher: AlphaNetwork,
+    part: AlphaPart,
+    generator: Generator,
+    number: int,
+) -> float:
+    config = part.training
+    stream = np.random.RandomState([config.seed % 2**32, STREAM, number])
+    optim = torch.optim.Adam(student.parameters(), LEARNING_RATE, (0.0, 0.99))
+    both, either = 0.0, 0.0
+    for step in range(BATCHES):
+        images, features = _render(part, generator, stream)
+        with torch.no_grad(), autocast(config.precision, images.device):
+            alphas = teacher(features)
+        cuts = cut_targets(images, alphas.float())
+        drawn, cut = alphas > 0.5, cuts > 0.5
+        both, either = both + float((drawn & cut).sum()), either + float((drawn | cut).sum())
+        for group in optim.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / BATCHES))
+        for _ in range(REPEATS):
+            with autocast(config.precision, images.device):
+                found = student(features)
+            loss = F.binary_cross_entropy(found.float().clamp(CERTAIN, 1 - CERTAIN), cuts)
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+    return both / either if either else 1.0
+
+
+@torch.no_grad()
+def _render(
+    part: AlphaPart, generator: Generator, stream: np.random.RandomState
+) -> tuple[Tensor, Features]:
+    config = part.training
+    z = stream.randn(config.batch, generator.spec.z_dim).astype(np.float32)
+    streams = [np.random.RandomState(stream.randint(2**31)) for _ in range(config.batch)]
+    noise = generator.noise("random", streams)
+    w = generator.mapping(torch.from_numpy(z).to(generator.w_avg.device))
+    drawn = synthesize(generator, generator.truncate(w, config.psi), noise, config.precision)
+    return drawn.image.float().clamp(-1, 1), drawn.features
+
+
+@torch.no_grad()
+def cut_targets(images: Tensor, alphas: Tensor) -> Tensor:
+    """Return the masks to learn, ``batch 1 h w``: 0 or 1, soft edges where the cut was smaller."""
+    side = images.shape[-1]
+    if side <= LARGEST_CUT_PX:
+        return (cut_by_colour(images, alphas) > 0.5).float()
+    factor = side // LARGEST_CUT_PX
+    small = cut_by_colour(F.avg_pool2d(images, factor), F.avg_pool2d(alphas, factor))
+    return F.interpolate((small > 0.5).float(), images.shape[2:], mode="bilinear")

@@ -1,0 +1,67 @@
+"""Self-training: a network learns the outline that the colours show."""
+
+import numpy as np
+import torch
+
+from l4f_datagen.core.sample import alpha_to_uint8
+from l4f_datagen.training import self_training
+from l4f_datagen.training.self_training import cut_targets, self_train
+from l4f_datagen.training.state import build_alpha
+
+
+def trained(generator, part, rounds):
+    torch.manual_seed(0)
+    network = build_alpha(part, generator).eval().requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    result, agreements = self_train(network, part, generator, rounds)
+    assert all(torch.equal(before[name], v) for name, v in network.state_dict().items())
+    return network, result, agreements
+
+
+def test_it_is_a_function_of_seed_and_network(make_generator, make_part, monkeypatch):
+    monkeypatch.setattr(self_training, "BATCHES", 2)
+    generator, part = make_generator(), make_part(batch=2)
+    _, first, agreements = trained(generator, part, 2)
+    _, again, _ = trained(generator, part, 2)
+    _, other, _ = trained(generator, make_part(batch=2, seed=4), 2)
+    assert len(agreements) == 2
+    assert all(0 <= value <= 1 for value in agreements)
+    flat = [torch.cat([p.flatten() for p in net.parameters()]) for net in (first, again, other)]
+    assert torch.equal(flat[0], flat[1])
+    assert not torch.equal(flat[0], flat[2])
+    assert not any(p.requires_grad for p in first.parameters())
+    assert not first.training
+
+
+def test_the_network_learns_the_cuts(make_generator, make_part, monkeypatch):
+    """The cut is a level of the first network's alpha here: a function that it can learn."""
+    generator, part = make_generator(), make_part(batch=4)
+
+    def above_the_mean(images, alphas):
+        return (alphas > alphas.mean()).float()
+
+    monkeypatch.setattr(self_training, "cut_targets", above_the_mean)
+    network, result, _ = trained(generator, part, 3)
+    images, features = self_training._render(part, generator, np.random.RandomState(99))
+    with torch.no_grad():
+        wanted = above_the_mean(images, network(features))
+        errors = [float((net(features) - wanted).abs().mean()) for net in (network, result)]
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_large_images_are_cut_small(monkeypatch):
+    sides = []
+
+    def cut(images, alphas):
+        sides.append(images.shape[-1])
+        return (alphas > 0.5).float()
+
+    monkeypatch.setattr(self_training, "cut_by_colour", cut)
+    for side in (64, 256):
+        alphas = torch.zeros(1, 1, side, side)
+        alphas[:, :, side // 4 : side // 2, side // 4 : side // 2] = 0.9
+        targets = cut_targets(torch.zeros(1, 3, side, side), alphas)
+        assert targets.shape == alphas.shape
+        assert ((targets > 0.5) == (alphas > 0.5)).all()
+        assert alpha_to_uint8(targets[0, 0].numpy()).max() == 255
+    assert sides == [64, 128]
