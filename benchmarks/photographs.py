@@ -40,13 +40,21 @@ COLUMNS = ("miou", "iou_object", "precision", "recall")
 THRESHOLD = 0.5
 
 
-def learn_labels(recipe: Recipe, out: Path, seed: int, samples: int, plan: Plan) -> Segmenter:
+def recipe_of(domain: str, *assignments: str) -> Recipe:
+    """Return the domain's recipe for all samples at psi 1."""
+    plain = ("sampling.psi=[1.0]", "filters={}", "output.formats=[png]")
+    return load_recipe(domain, assignments=[*plain, *assignments])
+
+
+def learn_labels(
+    domain: str, changes: tuple[str, ...], out: Path, seed: int, samples: int, plan: Plan
+) -> Segmenter:
     """Go the route of a user without labels: train, make, and learn from what was made."""
-    recipe = recipe.model_copy(deep=True)
-    recipe.alpha.training.seed = seed
-    checkpoint = open_generator(str(recipe.generator.weights))
+    changes = (*changes, f"alpha.training.seed={seed}")
+    recipe = recipe_of(domain, "alpha.weights=null", *changes)
+    checkpoint = open_generator(domain)
     trained = train_alpha(recipe, checkpoint, out / f"alpha-{seed}")
-    recipe.alpha.weights = str(trained.path)
+    recipe = recipe_of(domain, f"alpha.weights={trained.path}", *changes)
     dataset = out / f"dataset-{seed}"
     make_dataset(MakeConfig(recipe, dataset, samples, accept_doubtful_alpha=True))
     material = material_of(open_training_set(dataset, dataset))
@@ -152,8 +160,6 @@ def main(
     """Print the table, and write it with all values to OUT."""
     torch.set_num_threads(1)  # the same numbers on any machine
     torch.set_flush_denormal(True)
-    plain = ["sampling.psi=[1.0]", "filters={}", "output.formats=[png]", "alpha.weights=null"]
-    recipe = load_recipe(domain, assignments=[*plain, *assignments])
     tests = {"": Test(test)} | {f" ({n})": Test(Path(d)) for n, d in (o.split("=") for o in others)}
     rows: dict[str, list[dict[str, float]]] = {}
 
@@ -174,7 +180,7 @@ def main(
     people = None
     for seed in map(int, seeds.split(",")):
         plan = Plan(seed=seed, steps=steps)
-        ours = learn_labels(recipe, out, seed, samples, plan)
+        ours = learn_labels(domain, assignments, out, seed, samples, plan)
         note_segmenter("learnt from our labels", ours)
         if photos is not None and masks is not None:
             if people is None:

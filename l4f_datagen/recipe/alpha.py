@@ -10,7 +10,8 @@ from l4f_datagen.recipe.parts import Named, Number, Part, Positive, Psi, Share, 
 class TrainingPart(Part):
     """How the alpha network is trained (Labels4Free, sec. 3.3; names of the losses there)."""
 
-    steps: Positive = 250
+    steps: Positive = 75
+    """With ``two-sided`` the object is found after 50 to 75; then it grows beyond the outline."""
     batch: Annotated[Positive, Field(le=2**16)] = 16
     """Joint batch, over all shares and ranks."""
     accumulate: Positive = 1
@@ -29,10 +30,11 @@ class TrainingPart(Part):
     """Truncation of the stand-in reals for ``reals: generator``."""
     mirror: bool = True
     """Show the discriminator mirrored images too; off where left and right differ (digits)."""
-    balance: Literal["auto", "two-sided", "fixed"] = "auto"
-    """auto: weights are relative to the discriminator's gradient, and coverage limits come from the
-    generator; two-sided: a second discriminator requires that what is left without the object
-    looks like bare background; fixed: all numbers are taken as they stand, as the paper's."""
+    balance: Literal["two-sided", "auto", "fixed"] = "two-sided"
+    """two-sided: a second discriminator requires that what is left without the object looks like
+    bare background, and weights are relative to both discriminators' gradients; auto: one
+    discriminator, and coverage limits come from the generator; fixed: all numbers are taken as they
+    stand, as the paper's."""
     rest_weight: Weight = 1.0
     """Weight of the second discriminator, for ``two-sided`` alone."""
     adversarial_weight: Weight = 1.0
@@ -59,10 +61,10 @@ class TrainingPart(Part):
     discriminator: Literal["scratch", "pretrained"] = "scratch"
     attempts: Positive = 3
     """How often a collapsed training may start again with a changed setting, the first included."""
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last"] = "last"
     """Which snapshot: the best by a score that needs no label, or the last."""
-    snapshot_interval: Positive = 50
-    self_training: Annotated[Whole, Field(le=20)] = 3
+    snapshot_interval: Positive = 25
+    self_training: Annotated[Whole, Field(le=20)] = 4
     """Rounds in which the network learns from its own masks, cut anew by the colours of each image;
     0: none, as the paper."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -25,7 +25,7 @@ MOST_ODDS = 3.0
 """A colour's log odds are clipped there, so that a colour of few pixels does not outvote all."""
 PRIOR = 1.0
 """Weight of the given alpha's own log odds."""
-COUPLING = 2.0
+COUPLING = 4.0
 """Weight of a neighbour of like colour, in log odds."""
 FLOOR = 4e-4
 """Added to variances of colours in [-1, 1]: a hundredth of the range, squared."""

@@ -351,7 +351,7 @@ class TestFiles:
         file.write_text(recipe.dump(), encoding="utf-8")
         assert load_recipe(file) == recipe
         spelled_out = yaml.safe_load(recipe.dump())
-        assert spelled_out["alpha"]["training"]["steps"] == 250
+        assert spelled_out["alpha"]["training"]["steps"] == 75
         assert spelled_out["filters"]["border"] is None
 
 

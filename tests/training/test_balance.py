@@ -37,7 +37,7 @@ def test_fixed_takes_the_recipe_at_its_word():
 
 
 def test_auto_divides_by_the_gradient_and_penalises_area():
-    config = TrainingPart(binarization_ramp=4)
+    config = TrainingPart(balance="auto", binarization_ramp=4)
     weights = weights_at(config, LIMITS, 1, LossBalance(4.0, 0.2), NOTHING)
     assert weights.adversarial == 0.25
     assert weights.area == config.area_weight
@@ -55,7 +55,7 @@ def test_loss_has_the_slope_of_the_weighted_terms():
     torch.manual_seed(0)
     alpha = torch.rand(2, 1, 4, 4, requires_grad=True)
     slope = torch.randn(2, 1, 4, 4)
-    config = TrainingPart(binarization_ramp=0)
+    config = TrainingPart(balance="auto", binarization_ramp=0)
     weights = weights_at(config, CoverageRange(0.9, 0.95, 0.92), 0, LossBalance(2.0, 0.5), NOTHING)
     (own,) = torch.autograd.grad(weights.loss(slope, alpha), alpha)
     one = torch.full_like(alpha, 1 / alpha.numel())

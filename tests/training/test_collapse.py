@@ -10,7 +10,7 @@ from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.state import StepFacts
 
 LIMITS = CoverageRange(0.1, 0.4, share=0.2)
-AUTO, FIXED = TrainingPart(), TrainingPart(balance="fixed")
+AUTO, FIXED = TrainingPart(balance="auto"), TrainingPart(balance="fixed")
 
 
 def history(coverage, *, first=1, d_loss=1.3, binarization=0.02, realism=0.7):
