@@ -6,6 +6,8 @@ together. In place of the minimal cut a mean field decides (Krähenbühl and Kol
 eight neighbours alone), so that a batch is cut at once and on any device.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -98,11 +100,13 @@ def colour_density(
 
 
 def _with_floor(spread: Tensor) -> Tensor:
-    return spread + FLOOR * torch.eye(3, device=spread.device)
+    floored: Tensor = spread + FLOOR * torch.eye(3, device=spread.device)
+    return floored
 
 
 def _band_px(mask: Tensor) -> int:
-    return min(max(1, round(BAND * float(mask.sum()) ** 0.5)), MAX_BAND_PX)
+    side_px = math.sqrt(float(mask.sum()))
+    return min(max(1, round(BAND * side_px)), MAX_BAND_PX)
 
 
 def _grow(mask: Tensor, radius: int) -> Tensor:

@@ -195,10 +195,10 @@ def _train(
         log.close(scores, trainer.kept_step)
     threshold = recipe.output.mask_threshold
     verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
-    facts: dict[str, Any] = {"step": part.training.steps, "kept_step": trainer.kept_step}
+    outcome: dict[str, Any] = {"step": part.training.steps, "kept_step": trainer.kept_step}
     if trainer.agreements:
-        facts["self_training"] = trainer.agreements
-    keep(out / RESULT, network, facts | {"verdict": verdict.to_dict()})
+        outcome["self_training"] = trainer.agreements
+    keep(out / RESULT, network, outcome | {"verdict": verdict.to_dict()})
 
 
 def _trained(result: Path, level: int) -> TrainedAlpha:
