@@ -28,7 +28,7 @@ from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import load_recipe
-from l4f_datagen.scoring import Pair, score_pairs
+from l4f_datagen.scoring import Pair, Scores, score_pairs
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize
 from l4f_datagen.segmenter.photos import Photos, open_photos
 from l4f_datagen.segmenter.run import Material, material_of, run_training
@@ -91,12 +91,13 @@ class Test:
                 image = self.photos.load(self.names[item.stem]).image
                 yield Pair(item.name, item.load(image.shape[:2]), find(item.stem, image))
 
-        return picked(score_pairs(pairs()).scores.to_dict())
+        return picked(score_pairs(pairs()).scores)
 
 
-def picked(scores: dict[str, Any]) -> dict[str, float]:
-    """Return the columns of the table."""
-    return {name: float(scores[name]) for name in COLUMNS}
+def picked(scores: Scores) -> dict[str, float]:
+    """Return the columns of the table; precision and recall are those of the object."""
+    found = scores.foreground
+    return dict(zip(COLUMNS, (scores.miou, found.iou, found.precision, found.recall), strict=True))
 
 
 def score_labels(judge: Segmenter, dataset: Path) -> dict[str, float]:
@@ -108,7 +109,7 @@ def score_labels(judge: Segmenter, dataset: Path) -> dict[str, float]:
         Pair(str(k), TruthMask(true), mask > THRESHOLD)
         for k, (true, mask) in enumerate(zip(truth, masks, strict=True))
     )
-    return picked(score_pairs(pairs).scores.to_dict())
+    return picked(score_pairs(pairs).scores)
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:

@@ -81,7 +81,7 @@ def colour_density(
     along = torch.einsum("bc,bcn->bn", axis, centred) / size
     places = torch.linspace(-1.3, 1.3, GAUSSIANS, device=colours.device)
     shares = torch.softmax(-2 * (along[:, None] - places[:, None]) ** 2, dim=1)  # b k n
-    density = along
+    density: Tensor = along
     for _ in range(EM_STEPS):
         held = shares * weights[:, None]
         mass = held.sum(2) + 1e-4  # b k
