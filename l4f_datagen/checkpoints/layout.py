@@ -11,20 +11,8 @@ from .shapes import agreed_clamp
 from .stand_ins import ModuleRecord
 from .tensors import FLATTEN, Entries, Entry, StoredTensor, rename
 
-# Keys under which codes keep the averaged generator (weights averaged over the training; the one
-# to sample from), and the generator as it was trained last.
-AVERAGED = (
-    "G_ema",
-    "g_ema",
-    "params_ema",
-    "generator_ema",
-    "generator_smooth",
-    "g_running",
-    "netG_ema",
-    "model_ema",
-    "ema",
-)
-LAST = ("G", "g", "generator", "params", "state_dict", "GAN")
+# Keys under which codes keep the generator as it was trained last.
+LAST = ("G", "g", "generator", "netG", "net_g", "params", "state_dict", "model", "GAN")
 LAST_USED = "it holds no averaged generator, so {} is used, the one last trained"
 
 
@@ -102,7 +90,9 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
         notes += ("it does not say where its layers clip, so none does",)
     average = loaded.get("latent_avg") if isinstance(loaded, dict) else None
     if isinstance(average, StoredTensor):
-        entries["w_avg"] = Entry("latent_avg", average, FLATTEN)
+        # pSp and e4e repeat it for every layer: then it is computed, as of other files.
+        if average.shape[:-1] in ((), (1,)):
+            entries["w_avg"] = Entry("latent_avg", average, FLATTEN)
     elif average is not None:
         raise source.refuse("has a latent_avg that is no tensor", OPENED)
     return Layout(code, entries, notes=notes)
@@ -111,7 +101,7 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
 def _find_generator(loaded: object) -> tuple[str, object, tuple[str, ...]]:
     """Return the key of the generator to sample from, its object, and notes on the choice."""
     if isinstance(loaded, dict) and state_dicts.tensors_of(loaded) is None:
-        for key in AVERAGED:
+        for key in state_dicts.AVERAGED:
             if loaded.get(key) is not None:
                 return key, loaded[key], ()
         for key in LAST:

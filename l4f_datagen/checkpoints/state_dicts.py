@@ -26,6 +26,19 @@ from .tensors import (
     rename,
 )
 
+# Keys under which codes keep the averaged generator (weights averaged over the training; the one
+# to sample from).
+AVERAGED = (
+    "G_ema",
+    "g_ema",
+    "params_ema",
+    "generator_ema",
+    "generator_smooth",
+    "g_running",
+    "netG_ema",
+    "model_ema",
+    "ema",
+)
 MAX_NAME = 200  # characters; the longest key of a known code has 47
 Parts = Mapping[str, tuple[str, Change]]
 
@@ -86,6 +99,9 @@ def generator_entries(
 ) -> tuple[str, dict[str, Entry]] | None:
     """Return the format of a generator's state dict and our key -> entry; None where unknown.
 
+    The generator may be a part of a larger network, as in the state dicts of Lightning, pSp and
+    e4e: then an averaged one comes first, and of several others none is taken.
+
     Raises:
         CheckpointRefused: a code that is not supported, or a tensor without a place in StyleGAN2.
     """
@@ -93,7 +109,20 @@ def generator_entries(
     for name, (telling, rules) in CODES.items():
         if telling in tensors:
             return name, rename(source, tensors, rules, prefix)
-    return None
+    parts = {
+        key.removesuffix(telling): (name, rules)
+        for name, (telling, rules) in CODES.items()
+        for key in tensors
+        if key.endswith(f".{telling}")
+    }
+    averaged = [part for part in parts if part.split(".")[-2] in AVERAGED]
+    found = averaged or list(parts)
+    if len(found) != 1:
+        return None
+    (part,) = found
+    name, rules = parts[part]
+    inside = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+    return name, rename(source, inside, rules, f"{prefix}{part}")
 
 
 def both_parts(places: Mapping[str, str]) -> Rules:

@@ -134,6 +134,9 @@ def _full_name(keyword: str) -> str:
     )
 
 
+WEB = ("http", "https")
+
+
 def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     """Where the weights of a recipe lie, or will lie once fetched.
 
@@ -151,8 +154,13 @@ def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
         return _known(BUILTIN, kind, name, key).folder / f"{part}.safetensors"
     if kind == "catalogue":
         return target_path(_known(WEIGHTS, kind, name, key).filename)
-    if kind in ("http", "https"):
+    if kind.lower() in WEB:
         return target_path(name_of_url(weights))
+    if "://" in weights and not Path(weights).exists():
+        remedy = "give an https:// address, or download the file and name its path"
+        raise RecipeError(
+            key, f"{kind[:20]}:// is no address that weights are fetched from", remedy
+        )
     return Path(weights).expanduser()
 
 
@@ -167,7 +175,7 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
     """
     kind, _, name = weights.partition(":")
     path = local_weights(weights, part, key=key)
-    if kind in ("http", "https"):
+    if kind.lower() in WEB:
         return fetch(weights, path.name, offline=offline)
     if kind != "catalogue":
         return path

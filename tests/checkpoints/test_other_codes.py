@@ -52,8 +52,33 @@ PLACES: dict[str, Callable[[ModuleType, Path, Generator], Path]] = {
     "params_ema": lambda f, p, g: f.write_torch(p, {"params_ema": f.rosinality_state(g)}),
     "BasicSR": lambda f, p, g: f.write_torch(p, {"params_ema": f.basicsr_state(g)}),
     "genforce": lambda f, p, g: f.write_torch(p, {"generator_smooth": f.genforce_state(g)}),
+    "a single dict in a dict": lambda f, p, g: f.write_torch(p, {"netG": f.rosinality_state(g)}),
+    "Lightning": lambda f, p, g: f.write_torch(
+        p,
+        {
+            "state_dict": {
+                **_inside("generator", {k: 0 * v for k, v in f.rosinality_state(g).items()}),
+                **_inside("g_ema", f.rosinality_state(g)),
+            },
+            "pytorch-lightning_version": "2.0",
+        },
+    ),
+    "pSp": lambda f, p, g: f.write_torch(
+        p,
+        {
+            "state_dict": {
+                "encoder.input_layer.0.weight": torch.zeros(1),
+                **_inside("decoder", f.rosinality_state(g)),
+            },
+            "latent_avg": g.w_avg.repeat(8, 1),
+        },
+    ),
     "NVIDIA's state dict": lambda f, p, g: f.write_torch(p, f.nvlabs_state(g)),
 }
+
+
+def _inside(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value for key, value in state.items()}
 
 
 def _safe(path: Path, state: dict[str, Tensor]) -> Path:
@@ -66,8 +91,10 @@ def _safe(path: Path, state: dict[str, Tensor]) -> Path:
 def test_the_generator_is_found(place: str, tmp_path: Path, foreign: ModuleType) -> None:
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
     path = PLACES[place](foreign, tmp_path / "x", generator)
-    has_w_avg = place not in ("a bare state dict", "a state dict in safetensors", "params_ema")
-    _assert_same(path, generator, w_avg=has_w_avg and place != "BasicSR")
+    has_w_avg = "w_avg" in open_generator(path).state
+    lacks = "rosinality", "basicsr"
+    assert has_w_avg == (open_generator(path).format not in lacks)
+    _assert_same(path, generator, w_avg=has_w_avg)
 
 
 def test_a_whole_module_of_rosinalitys_code(tmp_path: Path, foreign: ModuleType) -> None:

@@ -100,6 +100,12 @@ def test_catalogue_weights_lie_in_the_cache(monkeypatch, tmp_path):
         weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
 
 
+@pytest.mark.parametrize("address", ["s3://b/g.pkl", "hf://user/g.pkl", "file:///g.pkl"])
+def test_addresses_that_are_not_fetched(address):
+    with pytest.raises(RecipeError, match=r"generator\.weights: .*:// is no address .*https://"):
+        local_weights(address, "generator")
+
+
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
