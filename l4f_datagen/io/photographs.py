@@ -21,7 +21,7 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in px of the canvas."""
 
 SMALLEST = 0.5
-"""Of the generator's side: smaller photographs, enlarged, are recognised by their blur."""
+"""Of the generator's image: smaller photographs, enlarged, are recognised by their blur."""
 UNUSABLE_SHARE = 0.05
 """Of the photographs that may be damaged or too small: those are skipped, more are a mistake."""
 NAMED = 5
@@ -93,19 +93,29 @@ def fit_image(
     height, width = image.shape[:2]
     left, top, right, bottom = crop or (0, 0, side, side)
     if fit == "pad":
-        scale = side / max(width, height)
+        scale = enlargement((width, height), side, crop, fit)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (side - size[0]) // 2, (side - size[1]) // 2
         middle = (0.0, 0.0, float(width), float(height))
     else:
         size = right - left, bottom - top
-        scale = max(size[0] / width, size[1] / height)
+        scale = enlargement((width, height), side, crop, fit)
         x, y = (width - size[0] / scale) / 2, (height - size[1] / scale) / 2
         middle = (x, y, width - x, height - y)
     canvas = Image.new("RGB", (side, side))
     fitted = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, box=middle)
     canvas.paste(fitted, (left, top))
     return np.asarray(canvas)
+
+
+def enlargement(
+    size: tuple[int, int], side: int, crop: Box | None = None, fit: Fit = "crop"
+) -> float:
+    """Factor that `fit_image` enlarges a photograph of ``(width, height)`` by."""
+    left, top, right, bottom = crop or (0, 0, side, side)
+    if fit == "pad":
+        return side / max(size)
+    return max((right - left) / size[0], (bottom - top) / size[1])
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ def check_photographs(
         batch: photographs of one training step, for the warning where there are fewer.
 
     Raises:
-        InputRefused: more than ``UNUSABLE_SHARE`` are unreadable or smaller than half the canvas.
+        InputRefused: more than ``UNUSABLE_SHARE`` are unreadable or smaller than half the image.
     """
 
     def looked_at(number: int) -> tuple[int, int] | InputRefused:
@@ -174,9 +184,11 @@ def check_photographs(
             width, height = store.size(number)
         except InputRefused as error:
             return error
-        if max(width, height) < SMALLEST * side:
-            problem = f"is {width} x {height} pixels, the generator draws {side} x {side}"
-            remedy = "take photographs of at least half that side"
+        if enlargement((width, height), side, crop, fit) > 1 / SMALLEST:
+            left, top, right, bottom = crop or (0, 0, side, side)
+            drawn = f"{right - left} x {bottom - top}"
+            problem = f"is {width} x {height} pixels, the generator draws {drawn}"
+            remedy = "take photographs of at least half of either side"
             return InputRefused(store.subject(number), problem, remedy)
         return width, height
 

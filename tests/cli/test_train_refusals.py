@@ -96,7 +96,7 @@ BAD_REALS = {
     "too small": (
         small,
         "/a.png: is 7 x 5 pixels, the generator draws 16 x 16; "
-        "take photographs of at least half that side",
+        "take photographs of at least half of either side",
     ),
     "too large": (large, "/a.png: is 10000 x 7000 pixels, at most 64 MP are read; shrink it"),
     "gigantic": (gigantic, "/a.png: is far beyond 64 megapixels; shrink it"),

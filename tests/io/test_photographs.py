@@ -98,6 +98,27 @@ class TestCheck:
             self.check(folder)
         assert caught.value.exit_code == 4
 
+    @pytest.mark.parametrize(
+        ("size", "options", "usable"),
+        [
+            ((8, 8), {}, True),
+            ((100, 8), {}, True),
+            ((100, 7), {}, False),  # what is left of the middle is 7 x 7
+            ((7, 100), {}, False),
+            ((16, 6), {"crop": (0, 2, 16, 14)}, True),
+            ((16, 5), {"crop": (0, 2, 16, 14)}, False),
+            ((100, 5), {"fit": "pad"}, True),
+            ((7, 7), {"fit": "pad"}, False),
+        ],
+    )
+    def test_what_has_to_be_enlarged_too_much_is_refused(self, tmp_path, size, options, usable):
+        fill(tmp_path / "set", 3, size)
+        if usable:
+            assert len(self.check(tmp_path / "set", **options)) == 3
+            return
+        with pytest.raises(InputRefused, match=rf"is {size[0]} x {size[1]} pixels, the generator"):
+            self.check(tmp_path / "set", **options)
+
     def test_a_single_one_is_refused_by_its_own_fault(self, tmp_path):
         Image.new("1", (10_000, 7_000)).save(tmp_path / "large.png")
         expected = "large.png: is 10000 x 7000 pixels, at most 64 MP are read; shrink it"
