@@ -138,8 +138,7 @@ def write_large(folder: Path) -> dict[str, Path]:
     import torch
 
     from l4f_datagen.checkpoints.native import save_generator
-    from l4f_datagen.models.generator import Generator
-    from l4f_datagen.models.spec import GeneratorSpec
+    from l4f_datagen.models.generator import Generator, GeneratorSpec
 
     make = _foreign()
     torch.manual_seed(0)

@@ -11,8 +11,7 @@ import torch
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
-from l4f_datagen.models.generator import Generator, draw_z
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
 from l4f_datagen.recipe import Recipe, check_recipe
 
 MAX_CHANNELS, CHANNELS_AT_ONE_PX = 512, 32768

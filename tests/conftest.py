@@ -15,8 +15,7 @@ from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import Sample, sample_key
 from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec
 from l4f_datagen.recipe import AlphaPart
 
 torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from l4f_datagen.core.errors import L4FError
 from l4f_datagen.io.disk import staged
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import GeneratorSpec
 from l4f_datagen.recipe.catalogue import Licence
 
 from .byte_source import ByteSource
@@ -117,11 +117,7 @@ def save_discriminator(
 
 
 def save_alpha(
-    path: Path,
-    network: AlphaNetwork,
-    *,
-    generator_fingerprint: str | None,
-    **facts: Unpack[Facts],
+    path: Path, network: AlphaNetwork, *, generator_fingerprint: str | None, **facts: Unpack[Facts]
 ) -> None:
     """Write an alpha network and the fingerprint of the generator it belongs to.
 

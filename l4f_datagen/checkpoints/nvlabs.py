@@ -189,10 +189,7 @@ WEIGHT, BIAS = "mapping.fc.0.weight", "mapping.fc.0.bias"
 
 
 def fold_class(
-    source: ByteSource,
-    entries: Entries,
-    embedding: Mapping[str, Entry],
-    class_index: int | None,
+    source: ByteSource, entries: Entries, embedding: Mapping[str, Entry], class_index: int | None
 ) -> Entries:
     """Return entries of the unconditional network that one class of a conditional one is.
 

@@ -18,8 +18,7 @@ from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.io.download import file_hash
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator, MappingNetwork, estimate_w_avg
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec, MappingNetwork, estimate_w_avg
 from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
 from l4f_datagen.recipe.domains import network_path
 
@@ -251,10 +250,7 @@ def open_own_discriminator(
 def open_alpha(source: Path | str, *, offline: bool = False) -> AlphaCheckpoint:
     """Open an alpha network: ours, or one of the Labels4Free authors' code.
 
-    Arguments and errors as in ``open_generator``.
-
-    Raises:
-        UsageError: the domain's recipe names no alpha network.
+    As ``open_generator``; UsageError where a domain names no alpha network.
     """
     with ByteSource(network_path(source, "alpha", offline=offline)) as file:
         return _alpha(file, read_container(file))

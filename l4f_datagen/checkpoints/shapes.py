@@ -17,8 +17,7 @@ from torch.overrides import TorchFunctionMode
 from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec
 
 from .byte_source import ByteSource
 from .pickle_machine.machine import show

@@ -40,8 +40,7 @@ def _preds(
 )
 @click.option("--methods", metavar="A,B", help="Methods to compare; default: all that can run.")
 @click.option(
-    "--training-seeds",
-    help="One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]",
+    "--training-seeds", help="One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]"
 )
 @click.option(
     "--images", "num_images", type=click.IntRange(1, 99_999),

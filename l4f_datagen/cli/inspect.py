@@ -79,12 +79,7 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
 @option("--device", str, "Default: the kind of device that the dataset was made on.")
 @OFFLINE
 def inspect_sample(
-    dataset: Path,
-    key: str,
-    out: Path,
-    device: str | None,
-    offline: bool,
-    **named: Path | None,
+    dataset: Path, key: str, out: Path, device: str | None, offline: bool, **named: Path | None
 ) -> None:
     r"""Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
 

@@ -59,9 +59,7 @@ def components(mask: Mask) -> Components:
     return Components(int(count), float(areas.max() / areas.sum()))
 
 
-def count_components(
-    masks: Mask,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def count_components(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """``components`` of many masks at once, ``n h w``.
 
     Returns:

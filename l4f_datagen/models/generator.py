@@ -1,6 +1,8 @@
 """The StyleGAN2 generator: z -> w -> image, and the features the alpha network reads."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,15 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.models.layers import (
-    EPS,
-    EqualLinear,
-    SynthesisLayer,
-    ToRGB,
-    bounded,
-    upsample_rgb,
-)
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.layers import EPS, EqualLinear, SynthesisLayer, ToRGB, bounded, upsample_rgb
 
 NoiseMode = Literal["const", "random", "none"]
 Mute = Literal["conv1", "const"]
@@ -27,6 +21,51 @@ Features = dict[int, list[Tensor]]
 # mean within 1 % of a deviation and are always the same.
 W_AVG_DRAWS = 10_000
 W_AVG_SEED = 1000
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """Everything that fixes the generator's shape.
+
+    Attributes:
+        resolution: side of the square image, a power of two from 16 to 1024.
+        channels: resolution -> channels of that block, for 4, 8, ... resolution.
+        mapping_layers: depth of the mapping network (8 in the paper, 2 in many ADA nets).
+        conv_clamp: bound that the checkpoint's layers clip at, None for none.
+    """
+
+    resolution: int
+    channels: Mapping[int, int]
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    conv_clamp: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: resolution, widths or depth that no StyleGAN2 can have.
+        """
+        sides = [2**k for k in range(4, 11)]
+        if self.resolution not in sides:
+            raise ValueError(f"resolution must be one of {sides}, got {self.resolution}")
+        if sorted(self.channels) != self.resolutions:
+            named = sorted(self.channels)
+            raise ValueError(f"channels must name {self.resolutions}, got {named}")
+        numbers = [*self.channels.values(), self.z_dim, self.w_dim, self.mapping_layers]
+        if min(numbers) < 1:
+            raise ValueError(f"widths and depth must be at least 1, got {numbers}")
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, ... resolution."""
+        return [2**k for k in range(2, int(math.log2(self.resolution)) + 1)]
+
+    @property
+    def num_ws(self) -> int:
+        """Number of w a full W+ code has: 2 log2(resolution) - 2."""
+        return 2 * len(self.resolutions)
 
 
 def draw_z(seeds: Sequence[int], z_dim: int) -> NDArray[np.float32]:

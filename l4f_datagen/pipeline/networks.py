@@ -91,11 +91,7 @@ def obtain_generator(
 
 
 def obtain_alpha(
-    recipe: Recipe,
-    checkpoint: GeneratorCheckpoint,
-    generator: Generator,
-    *,
-    offline: bool = False,
+    recipe: Recipe, checkpoint: GeneratorCheckpoint, generator: Generator, *, offline: bool = False
 ) -> tuple[AlphaCheckpoint, bool]:
     """Open the recipe's alpha network, or train it once and keep it in the cache.
 

@@ -12,9 +12,8 @@ from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import save_state
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator, estimate_w_avg
+from l4f_datagen.models.generator import Generator, GeneratorSpec, estimate_w_avg
 from l4f_datagen.models.layers import ToRGB
-from l4f_datagen.models.spec import GeneratorSpec
 from l4f_datagen.pretraining.augmentation import AdaptiveP
 from l4f_datagen.pretraining.plan import PretrainPlan, small_channels
 from l4f_datagen.training.precision import new_scaler

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.models.generator import Generator, draw_z
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
 from l4f_datagen.recipe import SamplingPart
 from l4f_datagen.rendering.latents import Latents, open_latents
 from l4f_datagen.rendering.plan import Draw

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec
 
 FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
 UNEVEN = {4: 6, 8: 5, 16: 3}
@@ -322,11 +322,7 @@ def ada_generator(
         )
         const = {"const": state[f"{block}.const"]} if side == 4 else {}
         blocks[f"b{side}"] = _module(
-            "SynthesisBlock",
-            const,
-            {"resample_filter": FILTER},
-            modules,
-            architecture=architecture,
+            "SynthesisBlock", const, {"resample_filter": FILTER}, modules, architecture=architecture
         )
     layers = {
         f"fc{k}": _dense(state, f"mapping.fc.{k}", activation="lrelu", bias_gain=0.01)
@@ -585,3 +581,19 @@ def write_foreign_module(path: Path, value: Any) -> Path:
     finally:
         del sys.modules["model"]
     return path
+
+
+def every_format(folder: Path, generator: Generator) -> dict[str, Path]:
+    """Write a generator in every format that `make` opens: name, which begins with it -> file."""
+    discriminator = make_discriminator()
+    trained = rosinality_trained(generator, discriminator)
+    snapshot = tf_snapshot(generator, discriminator, conv_clamp=generator.spec.conv_clamp)
+    save_generator(folder / "native", generator.spec, generator.state_dict())
+    return {
+        "l4f-datagen": folder / "native",
+        "rosinality": write_torch(folder / "zip", rosinality_converted(generator)),
+        "rosinality trained": write_torch(folder / "trained", trained),
+        "rosinality legacy": write_torch(folder / "old", trained, legacy=True),
+        "nvlabs-pytorch": write_pickle(folder / "ada", ada_snapshot(ada_generator(generator))),
+        "nvlabs-tensorflow": write_pickle(folder / "tf", snapshot),
+    }

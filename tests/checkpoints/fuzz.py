@@ -7,18 +7,16 @@ exception, no more than 1 GB, no more than 5 s of processor time, no file writte
 
 import argparse
 import collections
-import importlib.util
 import json
 import random
 import resource
+import runpy
 import signal
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-from l4f_datagen.checkpoints.native import save_alpha, save_discriminator, save_generator
+from l4f_datagen.checkpoints.native import save_alpha, save_discriminator
 from l4f_datagen.checkpoints.open import open_alpha, open_checkpoint, open_discriminator
 from l4f_datagen.core.errors import L4FError
 
@@ -58,44 +56,26 @@ class TooLong(BaseException):
     """Raised by the timer; no handler for ordinary errors may swallow it."""
 
 
-def _foreign() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "fuzz_foreign", Path(__file__).with_name("foreign.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_foreign"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def corpus(folder: Path) -> dict[str, bytes]:
     """Small valid files of all formats."""
-    make = _foreign()
+    make = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("foreign.py"))))
     generator = make.make_generator(
         channels={4: 2, 8: 2, 16: 2}, z_dim=2, w_dim=2, mapping_layers=2
     )
-    discriminator, alpha = make.make_discriminator(), make.make_alpha(sides=(8, 16, 32))
-    paths = {name: folder / name for name in ("generator", "discriminator", "alpha", "file")}
-    save_generator(paths["generator"], generator.spec, generator.state_dict())
-    save_discriminator(paths["discriminator"], discriminator)
-    save_alpha(paths["alpha"], alpha, generator_fingerprint=None)
-    files = {f"native {kind}": paths[kind].read_bytes() for kind in list(paths)[:3]}
-    trained = make.rosinality_trained(generator, discriminator)
-    ada = make.ada_snapshot(make.ada_generator(generator))
-    tf = make.tf_snapshot(generator, discriminator)
-    writers: dict[str, Callable[[], Path]] = {
-        "rosinality": lambda: make.write_torch(paths["file"], trained),
-        "rosinality legacy": lambda: make.write_torch(paths["file"], trained, legacy=True),
-        "labels4free": lambda: make.write_torch(
-            paths["file"], make.labels4free_snapshot(alpha, lists=True)
-        ),
-        "nvlabs-pytorch": lambda: make.write_pickle(paths["file"], ada),
-        "nvlabs-tensorflow": lambda: make.write_pickle(paths["file"], tf),
-        "nvlabs-tensorflow 2": lambda: make.write_pickle(paths["file"], tf, protocol=2),
+    alpha = make.make_alpha(sides=(8, 16, 32))
+    paths = {
+        **make.every_format(folder, generator),
+        "native discriminator": folder / "discriminator",
+        "native alpha": folder / "alpha",
+        "labels4free": folder / "labels4free",
+        "nvlabs-tensorflow 2": folder / "old pickle",
     }
-    return files | {name: write().read_bytes() for name, write in writers.items()}
+    save_discriminator(paths["native discriminator"], make.make_discriminator())
+    save_alpha(paths["native alpha"], alpha, generator_fingerprint=None)
+    make.write_torch(paths["labels4free"], make.labels4free_snapshot(alpha, lists=True))
+    snapshot = make.tf_snapshot(generator, make.make_discriminator())
+    make.write_pickle(paths["nvlabs-tensorflow 2"], snapshot, protocol=2)
+    return {name: path.read_bytes() for name, path in paths.items()}
 
 
 def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:

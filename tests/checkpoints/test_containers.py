@@ -3,42 +3,22 @@
 import gzip
 import io
 import tarfile
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import CheckpointRefused
 
 
-def _formats(foreign: ModuleType, folder: Path) -> dict[str, Path]:
-    generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
-    converted = foreign.rosinality_converted(generator)
-    native = folder / "native"
-    save_generator(native, generator.spec, generator.state_dict())
-    ada = foreign.ada_snapshot(foreign.ada_generator(generator))
-    return {
-        "l4f-datagen": native,
-        "rosinality": foreign.write_torch(folder / "zip", converted),
-        "rosinality legacy": foreign.write_torch(folder / "old", converted, legacy=True),
-        "nvlabs-pytorch": foreign.write_pickle(folder / "ada", ada),
-        "nvlabs-tensorflow": foreign.write_pickle(
-            folder / "tf", foreign.tf_snapshot(generator, discriminator)
-        ),
-    }
-
-
 @pytest.mark.parametrize("suffix", [".png", ".pt", ".pkl", ".safetensors", ""])
-def test_names_mean_nothing(suffix: str, tmp_path: Path, foreign: ModuleType) -> None:
-    for name, path in _formats(foreign, tmp_path).items():
+def test_names_mean_nothing(suffix, tmp_path, foreign):
+    for name, path in foreign.every_format(tmp_path, foreign.make_generator()).items():
         renamed = path.rename(tmp_path / f"it{suffix}")
         assert open_generator(renamed).format == name.split()[0]
         renamed.rename(path)
 
 
-def _tar() -> bytes:
+def _tar():
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("weights.pt"), io.BytesIO())
@@ -66,7 +46,7 @@ def _tar() -> bytes:
         (bytes(100), "no checkpoint"),
     ],
 )
-def test_other_files_are_told_what_they_are(data: bytes, said: str, tmp_path: Path) -> None:
+def test_other_files_are_told_what_they_are(data, said, tmp_path):
     path = tmp_path / "model.pt"
     path.write_bytes(data)
     with pytest.raises(CheckpointRefused, match=said):
@@ -74,15 +54,15 @@ def test_other_files_are_told_what_they_are(data: bytes, said: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.9, 0.999])
-def test_cut_off_files_are_refused(keep: float, tmp_path: Path, foreign: ModuleType) -> None:
-    for path in _formats(foreign, tmp_path).values():
+def test_cut_off_files_are_refused(keep, tmp_path, foreign):
+    for path in foreign.every_format(tmp_path, foreign.make_generator()).values():
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * keep)])
         with pytest.raises(CheckpointRefused):
             open_generator(path)
 
 
-def test_unknown_layouts_list_their_keys(tmp_path: Path, foreign: ModuleType) -> None:
+def test_unknown_layouts_list_their_keys(tmp_path, foreign):
     value = {f"key{k}": k for k in range(12)}
     path = foreign.write_torch(tmp_path / "x", value)
     shown = ", ".join(f"key{k}" for k in range(8))

@@ -1,8 +1,6 @@
 """Conversion to our files and what is said about a checkpoint."""
 
 import json
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -16,34 +14,13 @@ from l4f_datagen.recipe.catalogue import Licence
 LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
 
 
-def _sources(foreign: ModuleType, folder: Path) -> list[Path]:
-    generator, discriminator = foreign.make_generator(conv_clamp=0.7), foreign.make_discriminator()
-    native = folder / "native"
-    save_generator(native, generator.spec, generator.state_dict())
-    noiseless = {
-        key: value
-        for key, value in foreign.rosinality_state(generator).items()
-        if not key.startswith("noises.")
-    }
-    return [
-        native,
-        foreign.write_torch(folder / "converted", foreign.rosinality_converted(generator)),
-        foreign.write_torch(
-            folder / "trained", foreign.rosinality_trained(generator, discriminator)
-        ),
-        foreign.write_torch(folder / "noiseless", {"g_ema": noiseless}),
-        foreign.write_pickle(
-            folder / "ada", foreign.ada_snapshot(foreign.ada_generator(generator))
-        ),
-        foreign.write_pickle(
-            folder / "tf", foreign.tf_snapshot(generator, discriminator, conv_clamp=0.7)
-        ),
-    ]
-
-
-def test_images_stay_bit_identical(tmp_path: Path, foreign: ModuleType) -> None:
-    z = torch.randn(2, 5)
-    for source in _sources(foreign, tmp_path):
+def test_images_stay_bit_identical(tmp_path, foreign):
+    z, generator = torch.randn(2, 5), foreign.make_generator(conv_clamp=0.7)
+    state = foreign.rosinality_state(generator)
+    noiseless = {key: value for key, value in state.items() if not key.startswith("noises.")}
+    foreign.write_torch(tmp_path / "noiseless", {"g_ema": noiseless})
+    sources = foreign.every_format(tmp_path, generator).values()
+    for source in [*sources, tmp_path / "noiseless"]:
         out = tmp_path / f"{source.name}.safetensors"
         convert(source, out)
         before, after = open_generator(source), open_generator(out)
@@ -57,7 +34,7 @@ def test_images_stay_bit_identical(tmp_path: Path, foreign: ModuleType) -> None:
         assert after.origin == source.name
 
 
-def test_licence_origin_and_training_are_carried(tmp_path: Path, foreign: ModuleType) -> None:
+def test_licence_origin_and_training_are_carried(tmp_path, foreign):
     generator = foreign.make_generator()
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
     save_generator(
@@ -78,7 +55,7 @@ def test_licence_origin_and_training_are_carried(tmp_path: Path, foreign: Module
     assert second.stat().st_size < first.stat().st_size
 
 
-def test_other_networks_are_converted_too(tmp_path: Path, foreign: ModuleType) -> None:
+def test_other_networks_are_converted_too(tmp_path, foreign):
     network = foreign.make_alpha(sides=(8, 16, 32))
     source = foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
     convert(source, tmp_path / "a.safetensors")
@@ -91,7 +68,7 @@ def test_other_networks_are_converted_too(tmp_path: Path, foreign: ModuleType) -
     assert (tmp_path / "e.safetensors").read_bytes() == again
 
 
-def test_targets_that_cannot_be_are_usage_errors(tmp_path: Path, foreign: ModuleType) -> None:
+def test_targets_that_cannot_be_are_usage_errors(tmp_path, foreign):
     value = foreign.rosinality_converted(foreign.make_generator())
     source = foreign.write_torch(tmp_path / "x.pt", value)
     before = source.read_bytes()
@@ -104,14 +81,14 @@ def test_targets_that_cannot_be_are_usage_errors(tmp_path: Path, foreign: Module
     assert source.read_bytes() == before
 
 
-def test_a_refused_source_writes_nothing(tmp_path: Path) -> None:
+def test_a_refused_source_writes_nothing(tmp_path):
     (tmp_path / "x").write_bytes(b"\x89PNG")
     with pytest.raises(CheckpointRefused):
         convert(tmp_path / "x", tmp_path / "y.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_facts_of_a_generator(tmp_path: Path, foreign: ModuleType) -> None:
+def test_facts_of_a_generator(tmp_path, foreign):
     generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
     value = foreign.rosinality_trained(generator, discriminator)
     path = foreign.write_torch(tmp_path / "x.pt", value)
@@ -138,7 +115,7 @@ def test_facts_of_a_generator(tmp_path: Path, foreign: ModuleType) -> None:
     assert len(facts["sha256"]) == len(facts["fingerprint"]) == 64
 
 
-def test_facts_of_the_other_networks(tmp_path: Path, foreign: ModuleType) -> None:
+def test_facts_of_the_other_networks(tmp_path, foreign):
     network = foreign.make_alpha(sides=(8, 16, 32))
     path = foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
     facts = checkpoint_facts(path)

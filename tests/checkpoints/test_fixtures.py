@@ -1,15 +1,11 @@
 """Every reference checkpoint against what the reference implementations make of it."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
-from l4f_datagen.models.generator import Generator, draw_z
+from l4f_datagen.models.generator import draw_z
 
 GENERATORS = {
     "ada_64.pkl": "ada_64_expected.npz",
@@ -23,18 +19,16 @@ BACKGROUNDS = {"l4f_bg_256.pt": ("conv1", 4, 8), "l4f_bg_512.pt": ("const", 8, 1
 ALPHAS = {"l4f_alpha_256.pt": 1, "l4f_alpha_512.pt": 2, "l4f_alpha_1024.pt": 4}
 
 
-def _largest(ours: torch.Tensor, expected: NDArray[Any]) -> float:
+def _largest(ours, expected):
     return float(np.abs(ours.numpy().astype(np.float64) - expected.astype(np.float64)).max())
 
 
-def _z(generator: Generator, seeds: NDArray[Any]) -> torch.Tensor:
+def _z(generator, seeds):
     return torch.from_numpy(draw_z([int(seed) for seed in seeds], generator.spec.z_dim))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_images_and_w_are_those_of_the_reference_code(
-    name: str, reference_dir: Path, manifest: dict[str, Any]
-) -> None:
+def test_images_and_w_are_those_of_the_reference_code(name, reference_dir, manifest):
     tolerance = manifest[name]["tolerance"]["recommended"]
     expected = np.load(reference_dir / GENERATORS[name])
     checkpoint = open_generator(reference_dir / name)
@@ -57,9 +51,7 @@ def test_images_and_w_are_those_of_the_reference_code(
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_features_are_those_of_the_reference_code(
-    name: str, reference_dir: Path, manifest: dict[str, Any]
-) -> None:
+def test_features_are_those_of_the_reference_code(name, reference_dir, manifest):
     tolerance = manifest[name]["tolerance"]["recommended"]["features_float16_atol"]
     expected = np.load(reference_dir / "ada_64_features.npz")
     generator = open_generator(reference_dir / name).build()
@@ -74,7 +66,7 @@ def test_features_are_those_of_the_reference_code(
 
 
 @pytest.mark.parametrize("name", [*GENERATORS, *BACKGROUNDS])
-def test_spec_is_the_manifests(name: str, reference_dir: Path, manifest: dict[str, Any]) -> None:
+def test_spec_is_the_manifests(name, reference_dir, manifest):
     params = manifest[name]["params"]
     spec = open_generator(reference_dir / name).spec
     assert spec.resolution == params["img_resolution"]
@@ -86,9 +78,7 @@ def test_spec_is_the_manifests(name: str, reference_dir: Path, manifest: dict[st
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
-def test_muted_backgrounds_are_those_of_the_authors_code(
-    name: str, reference_dir: Path, manifest: dict[str, Any]
-) -> None:
+def test_muted_backgrounds_are_those_of_the_authors_code(name, reference_dir, manifest):
     mute, stride, lowest = BACKGROUNDS[name]
     tolerance = manifest[name]["tolerance"]["recommended"]
     expected = np.load(reference_dir / name.replace(".pt", "_expected.npz"))
@@ -120,9 +110,7 @@ def test_muted_backgrounds_are_those_of_the_authors_code(
         for name in ALPHAS
     ],
 )
-def test_alpha_is_that_of_the_authors_code(
-    name: str, reference_dir: Path, manifest: dict[str, Any]
-) -> None:
+def test_alpha_is_that_of_the_authors_code(name, reference_dir, manifest):
     tolerance = manifest[name]["tolerance"]["recommended"]
     expected = np.load(reference_dir / name.replace(".pt", "_expected.npz"))
     network = open_alpha(reference_dir / name).build()
@@ -153,7 +141,7 @@ def test_alpha_is_that_of_the_authors_code(
         assert _largest(ours, expected_crop) < tolerance["crops_float32_atol"]
 
 
-def test_both_nvidia_containers_hold_the_same_discriminator(reference_dir: Path) -> None:
+def test_both_nvidia_containers_hold_the_same_discriminator(reference_dir):
     torch.manual_seed(0)
     images = torch.randn(4, 3, 64, 64)
     ada = open_discriminator(reference_dir / "ada_64.pkl").build()
@@ -161,19 +149,19 @@ def test_both_nvidia_containers_hold_the_same_discriminator(reference_dir: Path)
     assert torch.allclose(ada(images), tf(images), atol=1e-5)
 
 
-def test_the_same_weights_have_one_fingerprint_in_every_container(reference_dir: Path) -> None:
+def test_the_same_weights_have_one_fingerprint_in_every_container(reference_dir):
     names = ("ada_64.pkl", "tf_64.pkl", "rosinality_64_converted.pt", "rosinality_64_trained.pt")
     prints = {open_generator(reference_dir / name).fingerprint for name in names}
     assert len(prints) == 1
     assert open_generator(reference_dir / "sg3repo_32.pkl").fingerprint not in prints
 
 
-def test_hashes_are_the_manifests(reference_dir: Path, manifest: dict[str, Any]) -> None:
+def test_hashes_are_the_manifests(reference_dir, manifest):
     for name in GENERATORS:
         assert open_generator(reference_dir / name).sha256 == manifest[name]["sha256"]
 
 
-def test_a_real_trained_network_opens(reference_dir: Path) -> None:
+def test_a_real_trained_network_opens(reference_dir):
     folder = reference_dir.parents[1] / "data" / "mnist_stylegan2"
     for path in sorted(folder.glob("*.pt")):
         generator = open_generator(path).build()

@@ -6,8 +6,6 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -55,7 +53,7 @@ OPENED = {"hostile_module_src.pkl", "no_g_ema.pkl", "no_g_ema.pt"}
 MAX_GROWTH_KIB = 200 * 1024
 
 
-def _open_bounded(paths: list[Path], folder: Path) -> dict[str, dict[str, Any]]:
+def _open_bounded(paths, folder):
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, str(BOUNDED), *map(str, paths)],
@@ -69,9 +67,7 @@ def _open_bounded(paths: list[Path], folder: Path) -> dict[str, dict[str, Any]]:
     return {Path(answer["path"]).name: answer for answer in answers}
 
 
-def test_every_bad_reference_file_is_refused_within_bounds(
-    reference_dir: Path, manifest: dict[str, Any], tmp_path: Path
-) -> None:
+def test_every_bad_reference_file_is_refused_within_bounds(reference_dir, manifest, tmp_path):
     bad = {name: entry for name, entry in manifest.items() if entry["kind"] == "bad"}
     answers = _open_bounded([reference_dir / name for name in bad], tmp_path)
     assert list(tmp_path.iterdir()) == [], "something in a file was executed or written"
@@ -90,18 +86,18 @@ def test_every_bad_reference_file_is_refused_within_bounds(
 
 
 class _Runs:
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return os.system, ("echo x > PWNED",)
 
 
-def _pair_of(index: int) -> bytes:
+def _pair_of(index):
     """Operations for a pair of twice the same remembered thing, remembered as the next."""
     return bytes([ord("h"), index, ord("h"), index, 0x86, 0x94])
 
 
-def _bombs(folder: Path, foreign: ModuleType) -> dict[str, tuple[Path, str]]:
+def _bombs(folder, foreign):
     """Small files that ask for much: file by name, and what the refusal says."""
-    bombs: dict[str, tuple[bytes, str]] = {
+    bombs = {
         # A memo index of 4 billion makes pickle's own machine take 64 GB.
         "memo": (b"\x80\x04Nr\xff\xff\xff\xff.", "NoneType"),
         "bytes": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little"), "ends early"),
@@ -123,7 +119,7 @@ def _bombs(folder: Path, foreign: ModuleType) -> dict[str, tuple[Path, str]]:
         "persistent": (b"\x80\x04NQ.", "persistent id"),
         "underflow": (b"\x80\x04s.", "no valid pickle"),
     }
-    made: dict[str, tuple[Path, str]] = {}
+    made = {}
     for name, (data, said) in bombs.items():
         path = folder / name
         path.write_bytes(data)
@@ -142,9 +138,7 @@ def _bombs(folder: Path, foreign: ModuleType) -> dict[str, tuple[Path, str]]:
     return made
 
 
-def test_small_files_that_ask_for_much_are_refused_within_bounds(
-    tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_small_files_that_ask_for_much_are_refused_within_bounds(tmp_path, foreign):
     files, empty = tmp_path / "files", tmp_path / "empty"
     files.mkdir()
     empty.mkdir()
@@ -158,7 +152,7 @@ def test_small_files_that_ask_for_much_are_refused_within_bounds(
         assert answer["grown_kib"] < MAX_GROWTH_KIB, (name, answer)
 
 
-def test_shared_storages_cannot_multiply_what_is_read(tmp_path: Path, foreign: ModuleType) -> None:
+def test_shared_storages_cannot_multiply_what_is_read(tmp_path, foreign):
     """Thirty mapping layers that are all the same 64 KB would read as 2 MB."""
     generator = foreign.make_generator(z_dim=128, w_dim=128)
     state = foreign.rosinality_state(generator)
@@ -170,7 +164,7 @@ def test_shared_storages_cannot_multiply_what_is_read(tmp_path: Path, foreign: M
         open_generator(path)
 
 
-def test_wide_layers_of_a_small_file_take_no_memory(tmp_path: Path, foreign: ModuleType) -> None:
+def test_wide_layers_of_a_small_file_take_no_memory(tmp_path, foreign):
     """A first column of 100,000 channels: the network it announces would take 360 GB."""
     state = foreign.rosinality_state(foreign.make_generator())
     state["convs.1.conv.weight"] = torch.zeros(1, 100_000, 1, 3, 3)
@@ -179,7 +173,7 @@ def test_wide_layers_of_a_small_file_take_no_memory(tmp_path: Path, foreign: Mod
         open_generator(path)
 
 
-def test_names_in_a_message_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+def test_names_in_a_message_cannot_write_to_the_terminal(tmp_path):
     path = tmp_path / "names"
     path.write_bytes(pickle.dumps({"\x1b[2J\nroot": 1, "x" * 5000: 2}))
     with pytest.raises(CheckpointRefused) as caught:
@@ -196,19 +190,17 @@ def test_names_in_a_message_cannot_write_to_the_terminal(tmp_path: Path) -> None
         (lambda path: os.mkfifo(path), "not a regular file"),
     ],
 )
-def test_what_is_no_file_is_refused(make: Any, said: str, tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused(make, said, tmp_path):
     make(tmp_path / "it")
     with pytest.raises(CheckpointRefused, match=said):
         open_checkpoint(tmp_path / "it")
 
 
-def test_a_file_that_may_not_be_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "secret"
     path.write_bytes(b"x")
 
-    def denied(*_args: object, **_kwargs: object) -> None:
+    def denied(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)

@@ -1,9 +1,6 @@
 """The authors' alpha checkpoints: both class layouts, and what they call things."""
 
 import argparse
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -15,9 +12,7 @@ from l4f_datagen.core.errors import CheckpointRefused
 @pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_both_layouts_come_back(
-    lists: bool, prefix: str, legacy: bool, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_both_layouts_come_back(lists, prefix, legacy, tmp_path, foreign):
     network = foreign.make_alpha(sides=(8, 16, 32, 64, 128, 256))
     value = foreign.labels4free_snapshot(network, lists, prefix)
     checkpoint = open_alpha(foreign.write_torch(tmp_path / "a", value, legacy=legacy))
@@ -29,7 +24,7 @@ def test_both_layouts_come_back(
     assert torch.equal(checkpoint.build()(features), network(features))
 
 
-def test_without_options_the_widths_tell_the_size(tmp_path: Path, foreign: ModuleType) -> None:
+def test_without_options_the_widths_tell_the_size(tmp_path, foreign):
     network = foreign.make_alpha(sides=(16, 32, 64, 128, 256, 512))
     value = foreign.labels4free_snapshot(network)
     del value["args"]
@@ -62,7 +57,7 @@ def test_without_options_the_widths_tell_the_size(tmp_path: Path, foreign: Modul
         ),
     ],
 )
-def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+def test_damage_is_named(change, said, tmp_path, foreign):
     value = foreign.labels4free_snapshot(foreign.make_alpha(sides=(8, 16, 32)))
     change(value)
     value["args"] = argparse.Namespace(size=32 if value.get("bg_extractor_ema") else None)
@@ -70,9 +65,7 @@ def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: Module
         open_alpha(foreign.write_torch(tmp_path / "a", value))
 
 
-def test_an_alpha_file_is_no_generator_and_the_other_way_round(
-    tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_an_alpha_file_is_no_generator_and_the_other_way_round(tmp_path, foreign):
     alpha = foreign.labels4free_snapshot(foreign.make_alpha())
     generator = foreign.rosinality_converted(foreign.make_generator())
     alpha_path = foreign.write_torch(tmp_path / "a", alpha)

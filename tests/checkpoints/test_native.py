@@ -2,8 +2,6 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -29,12 +27,12 @@ from l4f_datagen.recipe.catalogue import NVIDIA_STYLEGAN2, Licence
 LICENCE = Licence("cc0-1.0", "https://example.org/cc0", commercial=True)
 
 
-def _save(path: Path, generator: Any, **options: Any) -> Path:
+def _save(path, generator, **options):
     save_generator(path, generator.spec, generator.state_dict(), **options)
     return path
 
 
-def test_generators_come_back_bit_for_bit(tmp_path: Path, foreign: ModuleType) -> None:
+def test_generators_come_back_bit_for_bit(tmp_path, foreign):
     generator = foreign.make_generator(conv_clamp=256.0)
     path = _save(
         tmp_path / "g.safetensors",
@@ -58,18 +56,18 @@ def test_generators_come_back_bit_for_bit(tmp_path: Path, foreign: ModuleType) -
     assert not any(parameter.requires_grad for parameter in built.parameters())
 
 
-def test_a_licence_may_leave_things_open(tmp_path: Path, foreign: ModuleType) -> None:
+def test_a_licence_may_leave_things_open(tmp_path, foreign):
     path = _save(tmp_path / "g.safetensors", foreign.make_generator(), licence=Licence("mine"))
     assert open_generator(path).licence == Licence("mine", None, None)
 
 
-def test_whom_to_name_stays_with_the_weights(tmp_path: Path, foreign: ModuleType) -> None:
+def test_whom_to_name_stays_with_the_weights(tmp_path, foreign):
     licence = Licence("cc-by-4.0", "https://example.org/by", True, "A. Author, Data in Brief 30")
     path = _save(tmp_path / "g.safetensors", foreign.make_generator(), licence=licence)
     assert open_generator(path).licence == licence
 
 
-def test_the_users_library_reads_our_files(tmp_path: Path, foreign: ModuleType) -> None:
+def test_the_users_library_reads_our_files(tmp_path, foreign):
     generator = foreign.make_generator()
     path = _save(tmp_path / "g.safetensors", generator, licence=NVIDIA_STYLEGAN2, half=True)
     with safe_open(path, "pt") as file:
@@ -86,7 +84,7 @@ def test_the_users_library_reads_our_files(tmp_path: Path, foreign: ModuleType) 
         assert torch.equal(tensor, state[key].to(tensor.dtype))
 
 
-def test_two_saves_give_the_same_bytes(tmp_path: Path, foreign: ModuleType) -> None:
+def test_two_saves_give_the_same_bytes(tmp_path, foreign):
     generator = foreign.make_generator()
     first = _save(tmp_path / "1.safetensors", generator, licence=LICENCE, origin="x")
     state = dict(reversed(generator.state_dict().items()))
@@ -95,7 +93,7 @@ def test_two_saves_give_the_same_bytes(tmp_path: Path, foreign: ModuleType) -> N
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_half_precision_keeps_the_fingerprint(tmp_path: Path, foreign: ModuleType) -> None:
+def test_half_precision_keeps_the_fingerprint(tmp_path, foreign):
     generator = foreign.make_generator()
     half = open_generator(_save(tmp_path / "h.safetensors", generator, half=True))
     assert half.fingerprint == fingerprint(generator.state_dict())
@@ -103,7 +101,7 @@ def test_half_precision_keeps_the_fingerprint(tmp_path: Path, foreign: ModuleTyp
     assert half.fingerprint != fingerprint(other.state_dict())
 
 
-def test_the_fingerprint_is_of_the_weights_alone(foreign: ModuleType) -> None:
+def test_the_fingerprint_is_of_the_weights_alone(foreign):
     state = dict(foreign.make_generator().state_dict())
     whole = fingerprint(state)
     without = {key: value for key, value in state.items() if "noise_const" not in key}
@@ -113,7 +111,7 @@ def test_the_fingerprint_is_of_the_weights_alone(foreign: ModuleType) -> None:
     assert fingerprint(changed) != whole
 
 
-def test_discriminators_and_alpha_networks_come_back(tmp_path: Path, foreign: ModuleType) -> None:
+def test_discriminators_and_alpha_networks_come_back(tmp_path, foreign):
     discriminator, network = foreign.make_discriminator(), foreign.make_alpha(sides=(8, 16, 32))
     save_discriminator(tmp_path / "d.safetensors", discriminator, origin="d")
     save_alpha(
@@ -132,7 +130,7 @@ def test_discriminators_and_alpha_networks_come_back(tmp_path: Path, foreign: Mo
     assert kinds == {"discriminator", "alpha"}
 
 
-def test_one_resolution_alone_comes_back(tmp_path: Path, foreign: ModuleType) -> None:
+def test_one_resolution_alone_comes_back(tmp_path, foreign):
     """The last-layer ablation reads the top resolution only."""
     network = foreign.make_alpha(sides=(16,))
     save_alpha(tmp_path / "a.safetensors", network, generator_fingerprint=None)
@@ -141,7 +139,7 @@ def test_one_resolution_alone_comes_back(tmp_path: Path, foreign: ModuleType) ->
     assert checkpoint.generator_fingerprint is None
 
 
-def test_values_that_are_no_numbers_are_not_written(tmp_path: Path, foreign: ModuleType) -> None:
+def test_values_that_are_no_numbers_are_not_written(tmp_path, foreign):
     generator = foreign.make_generator()
     state = dict(generator.state_dict())
     state["synthesis.b4.const"] = torch.full((6, 4, 4), 1e6)
@@ -151,14 +149,12 @@ def test_values_that_are_no_numbers_are_not_written(tmp_path: Path, foreign: Mod
     assert not (tmp_path / "h.safetensors").exists()
 
 
-def test_a_failed_write_leaves_nothing(
-    tmp_path: Path, foreign: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path, foreign, monkeypatch):
     path = tmp_path / "missing" / "g.safetensors"
     with pytest.raises(L4FError, match=r"cannot be written .No such file"):
         _save(path, foreign.make_generator())
 
-    def full(_self: Path, _target: Path) -> None:
+    def full(_self, _target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
@@ -167,7 +163,7 @@ def test_a_failed_write_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
+def _edited(path, foreign, **metadata):
     _save(path, foreign.make_generator())
     with safe_open(path, "pt") as file:
         known = dict(file.metadata())
@@ -183,17 +179,12 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
     [
         ({"format": "pt"}, r"holds mapping\.fc\.0\.(bias|weight), for which"),
         ({"version": "2"}, "format version '2'; install a newer"),
-        ({"version": None}, "format version 'None'"),
         ({"kind": "alpha"}, "holds 'alpha', expected 'generator'"),
         ({"kind": "else"}, "holds 'else'"),
-        ({"spec": "{"}, "metadata that cannot be read"),
         ({"spec": "[" * 100_000}, "metadata that cannot be read"),
         ({"spec": "3"}, "spec or training is no object"),
         ({"spec": None}, "metadata that cannot be read"),
-        ({"spec": '{"conv_clamp": -1}'}, "conv_clamp -1"),
-        ({"spec": '{"conv_clamp": "x"}'}, "conv_clamp x"),
         ({"spec": '{"conv_clamp": true}'}, "conv_clamp True"),
-        ({"licence": "[]"}, "licence without name"),
         ({"licence": '{"name": "x"}'}, "licence without name"),
         ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "neither true nor false"),
         (
@@ -207,9 +198,7 @@ def _edited(path: Path, foreign: ModuleType, **metadata: str | None) -> Path:
         ({"training": "3"}, "spec or training is no object"),
     ],
 )
-def test_files_that_are_not_ours_are_refused(
-    metadata: dict[str, str | None], said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_files_that_are_not_ours_are_refused(metadata, said, tmp_path, foreign):
     path = _edited(tmp_path / "g.safetensors", foreign, **metadata)
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(path)
@@ -218,27 +207,18 @@ def test_files_that_are_not_ours_are_refused(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state.pop("synthesis.b8.conv0.weight"), "lacks synthesis.b8.conv0.weight"),
-        (lambda state: state.update(extra=torch.zeros(1)), "holds extra, for which"),
-        (lambda state: state.update(w_avg=torch.zeros(3)), r"w_avg as \[3\], expected \[7\]"),
-        (
-            lambda state: state.update({"mapping.fc.0.weight": torch.zeros(7)}),
-            r"mapping.fc.0.weight has the shape \[7\], expected 2 sizes",
-        ),
-        (
-            lambda state: state.update({"synthesis.b8.conv0.bias": torch.full((5,), torch.nan)}),
-            "conv0.bias holds NaN",
-        ),
-        (lambda state: state.update({"synthesis.b4.const": torch.zeros(0, 4, 4)}), "is empty"),
-        (lambda state: state.pop("synthesis.b16.conv1.weight"), "holds|lacks|resolution"),
+        ({"synthesis.b8.conv0.weight": None}, "lacks synthesis.b8.conv0.weight"),
+        ({"extra": torch.zeros(1)}, "holds extra, for which"),
+        ({"mapping.fc.0.weight": torch.zeros(7)}, r"has the shape \[7\], expected 2 sizes"),
+        ({"synthesis.b4.const": torch.zeros(0, 4, 4)}, "is empty"),
+        ({"synthesis.b16.conv1.weight": None}, "holds|lacks|resolution"),
     ],
 )
-def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+def test_damage_is_named(change, said, tmp_path, foreign):
     path = _save(tmp_path / "g.safetensors", foreign.make_generator())
     with safe_open(path, "pt") as file:
         metadata = dict(file.metadata())
-    state = load_file(path)
-    change(state)
+    state = {key: value for key, value in (load_file(path) | change).items() if value is not None}
     write_safetensors(path, state, metadata)
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(path)

@@ -1,13 +1,8 @@
 """NVIDIA's PyTorch pickles: the tree of objects, its attributes, and what is not supported."""
 
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.byte_source import ByteSource
 from l4f_datagen.checkpoints.containers import read_container
@@ -15,18 +10,15 @@ from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
 
 
-def _write(path: Path, foreign: ModuleType, protocol: int = 4, **options: Any) -> Path:
+def _write(path, foreign, protocol=4, **options):
     generator = options.pop("generator", None) or foreign.make_generator()
     g_ema = foreign.ada_generator(generator, **options)
-    written: Path = foreign.write_pickle(path, foreign.ada_snapshot(g_ema), protocol)
-    return written
+    return foreign.write_pickle(path, foreign.ada_snapshot(g_ema), protocol)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_snapshots_come_back(
-    protocol: int, channels_last: bool, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_snapshots_come_back(protocol, channels_last, tmp_path, foreign):
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
     path = _write(
         tmp_path / "a", foreign, protocol, generator=generator, channels_last=channels_last
@@ -39,7 +31,7 @@ def test_snapshots_come_back(
         assert checkpoint.state[key].is_contiguous()
 
 
-def test_layers_really_clip(tmp_path: Path, foreign: ModuleType) -> None:
+def test_layers_really_clip(tmp_path, foreign):
     generator = foreign.make_generator(conv_clamp=0.5)
     z = torch.randn(2, 5)
     built = open_generator(_write(tmp_path / "a", foreign, generator=generator)).build()
@@ -49,13 +41,7 @@ def test_layers_really_clip(tmp_path: Path, foreign: ModuleType) -> None:
     assert float(out.features[16][1].abs().max()) == 0.5
 
 
-def test_without_a_mean_of_w_one_is_estimated(tmp_path: Path, foreign: ModuleType) -> None:
-    checkpoint = open_generator(_write(tmp_path / "a", foreign, w_avg=False))
-    assert not checkpoint.has_w_avg
-    assert float(checkpoint.build().w_avg.abs().sum()) > 0
-
-
-def test_discriminators_come_back(tmp_path: Path, foreign: ModuleType) -> None:
+def test_discriminators_come_back(tmp_path, foreign):
     discriminator = foreign.make_discriminator(resolution=32)
     g_ema = foreign.ada_generator(foreign.make_generator())
     snapshot = foreign.ada_snapshot(g_ema, foreign.ada_discriminator(discriminator))
@@ -69,24 +55,20 @@ def test_discriminators_come_back(tmp_path: Path, foreign: ModuleType) -> None:
     ("options", "said"),
     [
         ({"architecture": "resnet"}, "architecture 'resnet', not 'skip'"),
-        ({"architecture": "orig"}, "architecture 'orig', not 'skip'"),
         ({"activation": "relu"}, "activation = relu, expected lrelu"),
         ({"use_noise": False}, "use_noise = False, expected True"),
         ({"up": 4}, "up = 4, expected"),
         ({"conv_clamp": 9}, "different conv_clamp"),
         ({"conv_clamp": -1.0}, "conv_clamp -1.0"),
         ({"conv_clamp": "x"}, "conv_clamp x"),
-        ({"activation": 3}, "activation = 3, expected lrelu"),
     ],
 )
-def test_other_networks_are_refused(
-    options: dict[str, Any], said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_other_networks_are_refused(options, said, tmp_path, foreign):
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(_write(tmp_path / "a", foreign, **options))
 
 
-def _edited(foreign: ModuleType, *place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _edited(foreign, *place):
     """A snapshot, and the state of one module of its G_ema."""
     snapshot = foreign.ada_snapshot(foreign.ada_generator(foreign.make_generator()))
     state = snapshot["G_ema"].meta["state"]
@@ -115,15 +97,7 @@ LAYER = ("synthesis", "b8", "conv0")
         ((), "_parameters", None, [1], "damaged parameters"),
     ],
 )
-def test_damage_is_named(
-    place: tuple[str, ...],
-    kind: str,
-    name: str | None,
-    value: Any,
-    said: str,
-    tmp_path: Path,
-    foreign: ModuleType,
-) -> None:
+def test_damage_is_named(place, kind, name, value, said, tmp_path, foreign):
     snapshot, state = _edited(foreign, *place)
     if value == "input":
         value = foreign.Persistent("SynthesisInput", {})
@@ -135,7 +109,7 @@ def test_damage_is_named(
         open_generator(foreign.write_pickle(tmp_path / "a", snapshot))
 
 
-def test_a_tree_that_holds_itself_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_a_tree_that_holds_itself_is_refused(tmp_path, foreign):
     snapshot, state = _edited(foreign, "synthesis")
     state["_modules"]["again"] = snapshot["G_ema"]
     snapshot["G_ema"].meta["state"]["_modules"]["again"] = state["_modules"]["b8"]
@@ -143,23 +117,15 @@ def test_a_tree_that_holds_itself_is_refused(tmp_path: Path, foreign: ModuleType
         open_generator(foreign.write_pickle(tmp_path / "a", snapshot))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("G_ema", {"a": 1}, "no StyleGAN2 generator .*in G_ema its keys are a"),
-        ("G_ema", [1], "no StyleGAN2 generator .*in G_ema it is a list"),
-    ],
-)
-def test_a_snapshot_without_its_generator_is_refused(
-    key: str, value: Any, said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+@pytest.mark.parametrize(("value", "said"), [({"a": 1}, "its keys are a"), ([1], "it is a list")])
+def test_a_snapshot_without_its_generator_is_refused(value, said, tmp_path, foreign):
     snapshot, _ = _edited(foreign)
-    snapshot[key] = value
-    with pytest.raises(CheckpointRefused, match=said):
-        open_generator(foreign.write_pickle(tmp_path / "a", snapshot))
+    path = foreign.write_pickle(tmp_path / "a", {**snapshot, "G_ema": value})
+    with pytest.raises(CheckpointRefused, match=f"no StyleGAN2 generator .*in G_ema {said}"):
+        open_generator(path)
 
 
-def test_discriminators_of_other_kinds_are_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_discriminators_of_other_kinds_are_refused(tmp_path, foreign):
     snapshot, _ = _edited(foreign)
     state = snapshot["D"].meta["state"]
     path = tmp_path / "a"
@@ -175,7 +141,7 @@ def test_discriminators_of_other_kinds_are_refused(tmp_path: Path, foreign: Modu
         open_discriminator(foreign.write_pickle(path, snapshot))
 
 
-def test_an_unconditional_network_has_no_classes(tmp_path: Path, foreign: ModuleType) -> None:
+def test_an_unconditional_network_has_no_classes(tmp_path, foreign):
     with pytest.raises(CheckpointRefused, match="no classes to choose from"):
         open_generator(_write(tmp_path / "a", foreign), class_index=0)
 
@@ -185,20 +151,15 @@ def test_an_unconditional_network_has_no_classes(tmp_path: Path, foreign: Module
 Z_DIM, EMBED, CLASSES = 5, 4, 3
 
 
-def _normalised(x: NDArray[Any]) -> NDArray[Any]:
+def _normalised(x):
     return np.asarray(x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8))
 
 
-def _leaky(x: NDArray[Any]) -> NDArray[Any]:
+def _leaky(x):
     return np.asarray(np.where(x < 0, 0.2 * x, x) * np.sqrt(2))
 
 
-def _mapped(
-    z: NDArray[Any],
-    index: int,
-    embed: tuple[NDArray[Any], NDArray[Any]],
-    layers: list[tuple[NDArray[Any], NDArray[Any]]],
-) -> NDArray[Any]:
+def _mapped(z, index, embed, layers):
     """The conditional mapping network in float64, class as a one-hot row."""
     classes = np.zeros((len(z), embed[0].shape[1]))
     classes[:, index] = 1
@@ -209,7 +170,7 @@ def _mapped(
     return x
 
 
-def _conditional(path: Path, foreign: ModuleType) -> tuple[Path, Any, tuple[torch.Tensor, ...]]:
+def _conditional(path, foreign):
     generator = foreign.make_generator()
     torch.manual_seed(3)
     classes = (
@@ -222,7 +183,7 @@ def _conditional(path: Path, foreign: ModuleType) -> tuple[Path, Any, tuple[torc
 
 
 @pytest.mark.parametrize("index", range(CLASSES))
-def test_w_of_a_class(index: int, tmp_path: Path, foreign: ModuleType) -> None:
+def test_w_of_a_class(index, tmp_path, foreign):
     path, generator, (embed, embed_bias, first) = _conditional(tmp_path / "c", foreign)
     state = {key: value.double().numpy() for key, value in generator.state_dict().items()}
     layers = [(first.double().numpy(), state["mapping.fc.0.bias"])]
@@ -241,12 +202,6 @@ def test_w_of_a_class(index: int, tmp_path: Path, foreign: ModuleType) -> None:
     assert torch.equal(built.w_avg, generator.w_avg)
 
 
-def test_classes_differ(tmp_path: Path, foreign: ModuleType) -> None:
-    path, _, _ = _conditional(tmp_path / "c", foreign)
-    first, second = (open_generator(path, class_index=k) for k in (0, 1))
-    assert first.fingerprint != second.fingerprint
-
-
 @pytest.mark.parametrize(
     ("index", "said"),
     [
@@ -255,9 +210,7 @@ def test_classes_differ(tmp_path: Path, foreign: ModuleType) -> None:
         (-1, "class -1 is none of them"),
     ],
 )
-def test_the_class_must_be_one_of_them(
-    index: int | None, said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_the_class_must_be_one_of_them(index, said, tmp_path, foreign):
     path, _, _ = _conditional(tmp_path / "c", foreign)
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(path, class_index=index)
@@ -271,9 +224,7 @@ def test_the_class_must_be_one_of_them(
         ("embed", torch.zeros(EMBED - 1, CLASSES), "does not fit"),
     ],
 )
-def test_embeddings_that_do_not_fit_are_refused(
-    part: str, tensor: torch.Tensor, said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_embeddings_that_do_not_fit_are_refused(part, tensor, said, tmp_path, foreign):
     generator = foreign.make_generator()
     classes = (tensor, torch.zeros(EMBED), torch.zeros(generator.spec.w_dim, Z_DIM + EMBED))
     snapshot = foreign.ada_snapshot(foreign.ada_generator(generator, classes=classes))
@@ -281,13 +232,13 @@ def test_embeddings_that_do_not_fit_are_refused(
         open_generator(foreign.write_pickle(tmp_path / "c", snapshot), class_index=0)
 
 
-def test_the_reference_file(reference_dir: Path) -> None:
+def test_the_reference_file(reference_dir):
     path = reference_dir / "conditional_c10.pkl"
     with ByteSource(path) as source:
-        root: Any = read_container(source).loaded
+        root = read_container(source).loaded
         modules = root["G_ema"].state["_modules"]["mapping"].state["_modules"]
 
-        def read(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        def read(name):
             parts = modules[name].state["_parameters"]
             weight, bias = (parts[key].read().double().numpy() for key in ("weight", "bias"))
             return weight, bias

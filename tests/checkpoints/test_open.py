@@ -1,32 +1,29 @@
 """Opened checkpoints: what they promise beyond their format."""
 
+import hashlib
 import os
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.open import (
-    GeneratorCheckpoint,
-    open_alpha,
-    open_checkpoint,
-    open_generator,
-    open_own_discriminator,
-)
+from l4f_datagen.checkpoints.open import open_alpha, open_generator, open_own_discriminator
 from l4f_datagen.core.errors import CheckpointRefused, NetworkError, UsageError
 from l4f_datagen.models.generator import draw_z
+from l4f_datagen.recipe import catalogue
+from l4f_datagen.recipe.catalogue import NVIDIA_ADA, Weights
 
 
-def _opened(path: Path, foreign: ModuleType) -> GeneratorCheckpoint:
+def _opened(path, foreign):
     value = foreign.rosinality_converted(foreign.make_generator())
     return open_generator(foreign.write_torch(path, value))
 
 
-def test_built_networks_are_frozen_and_share_memory(tmp_path: Path, foreign: ModuleType) -> None:
+def test_built_networks_are_frozen_and_share_memory(tmp_path, foreign):
     checkpoint = _opened(tmp_path / "x", foreign)
+    assert len(repr(checkpoint)) < 1000, "tensors are not printed"
     first, second = checkpoint.build(), checkpoint.build()
+    assert checkpoint.num_parameters == sum(value.numel() for value in first.parameters())
     assert not first.training
     assert not any(parameter.requires_grad for parameter in first.parameters())
     for key, tensor in first.state_dict().items():
@@ -34,7 +31,7 @@ def test_built_networks_are_frozen_and_share_memory(tmp_path: Path, foreign: Mod
         assert tensor.data_ptr() == second.state_dict()[key].data_ptr()
 
 
-def test_building_does_not_touch_the_random_stream(tmp_path: Path, foreign: ModuleType) -> None:
+def test_building_does_not_touch_the_random_stream(tmp_path, foreign):
     checkpoint = _opened(tmp_path / "x", foreign)
     torch.manual_seed(5)
     expected = torch.randn(3)
@@ -43,7 +40,7 @@ def test_building_does_not_touch_the_random_stream(tmp_path: Path, foreign: Modu
     assert torch.equal(torch.randn(3), expected)
 
 
-def test_two_openings_give_the_same_images(tmp_path: Path, foreign: ModuleType) -> None:
+def test_two_openings_give_the_same_images(tmp_path, foreign):
     generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
     value = foreign.rosinality_trained(generator, discriminator)
     path = foreign.write_torch(tmp_path / "x", value)
@@ -52,13 +49,7 @@ def test_two_openings_give_the_same_images(tmp_path: Path, foreign: ModuleType) 
     assert torch.equal(images[0], images[1])
 
 
-def test_parameters_are_counted_without_buffers(tmp_path: Path, foreign: ModuleType) -> None:
-    checkpoint = _opened(tmp_path / "x", foreign)
-    built = checkpoint.build()
-    assert checkpoint.num_parameters == sum(value.numel() for value in built.parameters())
-
-
-def test_the_hash_is_of_the_file_that_was_opened(tmp_path: Path, foreign: ModuleType) -> None:
+def test_the_hash_is_of_the_file_that_was_opened(tmp_path, foreign):
     path = tmp_path / "x"
     changed, gone = _opened(path, foreign), _opened(path, foreign)
     state = path.stat()
@@ -70,14 +61,8 @@ def test_the_hash_is_of_the_file_that_was_opened(tmp_path: Path, foreign: Module
         _ = gone.sha256
 
 
-def test_nothing_is_printed_at_length(tmp_path: Path, foreign: ModuleType) -> None:
-    assert len(repr(_opened(tmp_path / "x", foreign))) < 1000
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_other_precision_become_float32(
-    dtype: torch.dtype, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_weights_of_other_precision_become_float32(dtype, tmp_path, foreign):
     value = foreign.rosinality_converted(foreign.make_generator())
     cast = {key: tensor.to(dtype) for key, tensor in value["g_ema"].items()}
     checkpoint = open_generator(foreign.write_torch(tmp_path / "x", {"g_ema": cast}))
@@ -86,14 +71,14 @@ def test_weights_of_other_precision_become_float32(
     assert torch.equal(const, cast["input.input"][0].float())
 
 
-def test_double_values_beyond_float32_are_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_double_values_beyond_float32_are_refused(tmp_path, foreign):
     value = foreign.rosinality_converted(foreign.make_generator())
     value["latent_avg"] = torch.full((7,), 1e300, dtype=torch.float64)
     with pytest.raises(CheckpointRefused, match="latent_avg holds NaN or infinite"):
         open_generator(foreign.write_torch(tmp_path / "x", value))
 
 
-def test_noise_that_is_drawn_is_the_seeds(tmp_path: Path, foreign: ModuleType) -> None:
+def test_noise_that_is_drawn_is_the_seeds(tmp_path, foreign):
     """The draw is part of the promise: a later version must give the same images."""
     state = foreign.rosinality_state(foreign.make_generator())
     state = {key: value for key, value in state.items() if not key.startswith("noises.")}
@@ -103,14 +88,7 @@ def test_noise_that_is_drawn_is_the_seeds(tmp_path: Path, foreign: ModuleType) -
     assert np.array_equal(drawn.numpy(), expected)
 
 
-def test_a_generator_has_no_class_to_choose(tmp_path: Path, foreign: ModuleType) -> None:
-    path = tmp_path / "x"
-    _opened(path, foreign)
-    with pytest.raises(CheckpointRefused, match="no classes to choose from"):
-        open_checkpoint(path, class_index=1)
-
-
-def test_the_discriminator_beside_a_generator(tmp_path: Path, foreign: ModuleType) -> None:
+def test_the_discriminator_beside_a_generator(tmp_path, foreign):
     generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
     value = foreign.rosinality_trained(generator, discriminator)
     both = foreign.write_torch(tmp_path / "both", value)
@@ -125,7 +103,7 @@ def test_the_discriminator_beside_a_generator(tmp_path: Path, foreign: ModuleTyp
         open_own_discriminator(alone, 16, **words)
 
 
-def test_a_domains_name_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domains_name_is_enough(tmp_path, monkeypatch):
     generator, alpha = open_generator("toy-cars"), open_alpha("toy-cars")
     assert alpha.generator_fingerprint == generator.fingerprint
     assert open_generator("builtin:toy-cars").fingerprint == generator.fingerprint
@@ -138,9 +116,7 @@ def test_a_domains_name_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         open_generator("no-such-domain")
 
 
-def test_an_address_is_fetched_into_the_cache(
-    tmp_path: Path, foreign: ModuleType, serving: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_is_fetched_into_the_cache(tmp_path, foreign, serving, monkeypatch):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     opened = _opened(tmp_path / "x", foreign)
@@ -151,3 +127,16 @@ def test_an_address_is_fetched_into_the_cache(
     assert first.path.parent == tmp_path / "cache" / "checkpoints"
     assert first.path.name.endswith("-weights.pkl")
     assert open_generator(site.url, offline=True).fingerprint == opened.fingerprint
+
+
+def test_a_known_file_lends_its_licence_and_origin(tmp_path, foreign, monkeypatch):
+    value = foreign.rosinality_converted(foreign.make_generator())
+    path = foreign.write_torch(tmp_path / "x", value)
+    unknown, checkpoint = open_generator(path), open_generator(path)
+    assert unknown.licence is None
+    assert unknown.origin is None
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = Weights("https://example.org/x.pkl", 16, NVIDIA_ADA, sha256=sha256)
+    monkeypatch.setitem(catalogue.WEIGHTS, "test", known)
+    assert checkpoint.licence == NVIDIA_ADA
+    assert checkpoint.origin == "https://example.org/x.pkl"

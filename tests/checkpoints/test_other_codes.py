@@ -1,31 +1,26 @@
 """Files of codes and habits beyond the five layouts: opened where unmistakable, else named."""
 
 import pickle
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from l4f_datagen.checkpoints.convert import checkpoint_facts, convert
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
-from l4f_datagen.models.generator import Generator
 
 LAST_NOTE = "it holds no averaged generator, so {} is used, the one last trained"
 
 
-def _z(generator: Generator) -> Tensor:
+def _z(generator):
     z = np.random.RandomState(0).randn(2, generator.spec.z_dim)
     return torch.from_numpy(z.astype(np.float32))
 
 
-def _assert_same(path: Path, generator: Generator, w_avg: bool = True) -> None:
+def _assert_same(path, generator, w_avg=True):
     """Open a file and compare images with the network that it was written from."""
     built = open_generator(path).build()
     if w_avg:
@@ -38,11 +33,11 @@ def _assert_same(path: Path, generator: Generator, w_avg: bool = True) -> None:
 # ------------------------------------------------------------------- the generator, elsewhere
 
 
-def _ada(foreign: ModuleType, generator: Generator) -> Any:
+def _ada(foreign, generator):
     return foreign.ada_generator(generator)
 
 
-PLACES: dict[str, Callable[[ModuleType, Path, Generator], Path]] = {
+PLACES = {
     "a pickle of the generator alone": lambda f, p, g: f.write_pickle(p, _ada(f, g)),
     "torch.save(G) of NVIDIA's code": lambda f, p, g: f.write_torch_module(p, _ada(f, g)),
     "torch.save of a snapshot": lambda f, p, g: f.write_torch_module(p, {"G_ema": _ada(f, g)}),
@@ -77,18 +72,18 @@ PLACES: dict[str, Callable[[ModuleType, Path, Generator], Path]] = {
 }
 
 
-def _inside(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _inside(name, state):
     return {f"{name}.{key}": value for key, value in state.items()}
 
 
-def _safe(path: Path, state: dict[str, Tensor]) -> Path:
+def _safe(path, state):
     tensors = {key: value.contiguous() for key, value in state.items()}
     save_file(tensors, path, metadata={"format": "pt"})
     return path
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_the_generator_is_found(place: str, tmp_path: Path, foreign: ModuleType) -> None:
+def test_the_generator_is_found(place, tmp_path, foreign):
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
     path = PLACES[place](foreign, tmp_path / "x", generator)
     has_w_avg = "w_avg" in open_generator(path).state
@@ -97,7 +92,7 @@ def test_the_generator_is_found(place: str, tmp_path: Path, foreign: ModuleType)
     _assert_same(path, generator, w_avg=has_w_avg)
 
 
-def test_a_whole_module_of_rosinalitys_code(tmp_path: Path, foreign: ModuleType) -> None:
+def test_a_whole_module_of_rosinalitys_code(tmp_path, foreign):
     generator = foreign.make_generator()
     module = foreign.rosinality_module(generator)
     path = foreign.write_foreign_module(tmp_path / "x", module)
@@ -109,9 +104,7 @@ def test_a_whole_module_of_rosinalitys_code(tmp_path: Path, foreign: ModuleType)
 
 
 @pytest.mark.parametrize("key", ["G", "g"])
-def test_without_an_average_the_last_one_is_used_and_said(
-    key: str, tmp_path: Path, foreign: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_average_the_last_one_is_used_and_said(key, tmp_path, foreign, caplog):
     generator = foreign.make_generator()
     if key == "G":
         value = {"G": foreign.ada_generator(generator), "D": None, "G_ema": None}
@@ -123,7 +116,7 @@ def test_without_an_average_the_last_one_is_used_and_said(
     assert checkpoint_facts(path)["notes"] == [LAST_NOTE.format(key)]
 
 
-def test_a_state_dict_does_not_say_where_layers_clip(tmp_path: Path, foreign: ModuleType) -> None:
+def test_a_state_dict_does_not_say_where_layers_clip(tmp_path, foreign):
     path = foreign.write_torch(tmp_path / "x", foreign.nvlabs_state(foreign.make_generator()))
     assert "does not say where its layers clip" in open_generator(path).notes[0]
 
@@ -131,7 +124,7 @@ def test_a_state_dict_does_not_say_where_layers_clip(tmp_path: Path, foreign: Mo
 # ------------------------------------------------------------------------ channels and shapes
 
 
-def _grey(generator: Generator) -> Generator:
+def _grey(generator):
     """Make all layers to RGB give three equal channels."""
     for name, tensor in generator.named_parameters():
         if name.endswith(("torgb.weight", "torgb.bias")):
@@ -139,7 +132,7 @@ def _grey(generator: Generator) -> Generator:
     return generator
 
 
-def _first_channels(state: dict[str, Any], count: int) -> dict[str, Any]:
+def _first_channels(state, count):
     """Cut a rosinality state dict to some image channels, or repeat up to more."""
     state = dict(state)
     for name, tensor in state.items():
@@ -150,9 +143,7 @@ def _first_channels(state: dict[str, Any], count: int) -> dict[str, Any]:
     return state
 
 
-def test_one_channel_is_repeated(
-    tmp_path: Path, foreign: ModuleType, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_channel_is_repeated(tmp_path, foreign, caplog):
     generator = _grey(foreign.make_generator())
     state = _first_channels(foreign.rosinality_state(generator), 1)
     path = foreign.write_torch(tmp_path / "x", {"g_ema": state, "latent_avg": generator.w_avg})
@@ -164,7 +155,7 @@ def test_one_channel_is_repeated(
     _assert_same(tmp_path / "y.safetensors", generator)
 
 
-def test_one_channel_in_nvidias_layout(tmp_path: Path, foreign: ModuleType) -> None:
+def test_one_channel_in_nvidias_layout(tmp_path, foreign):
     generator = _grey(foreign.make_generator())
     g_ema = foreign.ada_generator(generator)
     g_ema.meta["state"]["img_channels"] = 1
@@ -175,7 +166,7 @@ def test_one_channel_in_nvidias_layout(tmp_path: Path, foreign: ModuleType) -> N
     _assert_same(foreign.write_pickle(tmp_path / "x", foreign.ada_snapshot(g_ema)), generator)
 
 
-def test_the_discriminator_of_one_channel(tmp_path: Path, foreign: ModuleType) -> None:
+def test_the_discriminator_of_one_channel(tmp_path, foreign):
     """On three equal channels it answers as on one: its response is a third of each, summed."""
     discriminator = foreign.make_discriminator()
     state = dict(foreign.rosinality_discriminator(discriminator))
@@ -202,9 +193,7 @@ def test_the_discriminator_of_one_channel(tmp_path: Path, foreign: ModuleType) -
         (lambda s: {**s, "input.input": torch.zeros(1, 6, 8, 8)}, "starts at 8 x 8 and not at 4"),
     ],
 )
-def test_other_shapes_are_refused_by_name(
-    change: Any, said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_other_shapes_are_refused_by_name(change, said, tmp_path, foreign):
     state = change(dict(foreign.rosinality_state(foreign.make_generator())))
     path = foreign.write_torch(tmp_path / "x", {"g_ema": state})
     with pytest.raises(CheckpointRefused, match=said):
@@ -233,8 +222,8 @@ def test_other_shapes_are_refused_by_name(
         ({"params_ema": {"stylegan_decoder.style_convs.0.bias": 1}}, "GFPGAN's variant"),
     ],
 )
-def test_known_codes_are_named(value: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
-    def filled(item: Any) -> Any:
+def test_known_codes_are_named(value, said, tmp_path, foreign):
+    def filled(item):
         if isinstance(item, dict):
             return {key: filled(inner) for key, inner in item.items()}
         return torch.zeros(2) if item == 1 else item
@@ -249,7 +238,7 @@ class _Config:
     """A class of somebody's own, as found beside weights."""
 
 
-def test_a_class_of_ones_own_is_not_called_hostile(tmp_path: Path) -> None:
+def test_a_class_of_ones_own_is_not_called_hostile(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(pickle.dumps({"G_ema": _Config()}))
     with pytest.raises(CheckpointRefused, match=r"_Config', which is not among.*state_dict\(\)"):

@@ -1,9 +1,5 @@
 """rosinality's layout: every key has its place, and damage is named as the file names it."""
 
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import pytest
 import torch
 
@@ -16,9 +12,7 @@ from l4f_datagen.models.generator import estimate_w_avg
 @pytest.mark.parametrize(
     "channels", [{4: 6, 8: 5, 16: 3}, {4: 3, 8: 7, 16: 2, 32: 5, 64: 4, 128: 1}]
 )
-def test_converted_files_come_back(
-    legacy: bool, channels: dict[int, int], tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_converted_files_come_back(legacy, channels, tmp_path, foreign):
     generator = foreign.make_generator(channels=channels)
     value = foreign.rosinality_converted(generator)
     checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value, legacy=legacy))
@@ -30,9 +24,7 @@ def test_converted_files_come_back(
         assert torch.equal(checkpoint.state[key], tensor), key
 
 
-def test_trained_files_come_back_with_an_estimated_mean(
-    tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_trained_files_come_back_with_an_estimated_mean(tmp_path, foreign):
     generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
     value = foreign.rosinality_trained(generator, discriminator)
     checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
@@ -45,21 +37,21 @@ def test_trained_files_come_back_with_an_estimated_mean(
     assert read.channels == discriminator.channels
 
 
-def test_distributed_training_leaves_a_prefix(tmp_path: Path, foreign: ModuleType) -> None:
+def test_distributed_training_leaves_a_prefix(tmp_path, foreign):
     generator = foreign.make_generator()
     state = {f"module.{key}": value for key, value in foreign.rosinality_state(generator).items()}
     checkpoint = open_generator(foreign.write_torch(tmp_path / "r", {"g_ema": state}))
     assert torch.equal(checkpoint.state["synthesis.b4.const"], generator.synthesis.b4.const)
 
 
-def test_a_mean_with_a_batch_axis_fits(tmp_path: Path, foreign: ModuleType) -> None:
+def test_a_mean_with_a_batch_axis_fits(tmp_path, foreign):
     generator = foreign.make_generator()
     value = {**foreign.rosinality_converted(generator), "latent_avg": generator.w_avg[None]}
     checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
     assert torch.equal(checkpoint.state["w_avg"], generator.w_avg)
 
 
-def test_without_kernels_and_noise(tmp_path: Path, foreign: ModuleType) -> None:
+def test_without_kernels_and_noise(tmp_path, foreign):
     """Filters are built in; missing noise maps are drawn, the same each time."""
     generator = foreign.make_generator()
     state = foreign.rosinality_state(generator, kernels=False)
@@ -75,9 +67,7 @@ def test_without_kernels_and_noise(tmp_path: Path, foreign: ModuleType) -> None:
     assert not torch.equal(noise[1], noise[2]), "two maps of one size are two draws"
 
 
-def test_one_missing_noise_map_does_not_move_the_others(
-    tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_one_missing_noise_map_does_not_move_the_others(tmp_path, foreign):
     state = foreign.rosinality_state(foreign.make_generator())
     without_all = {key: value for key, value in state.items() if not key.startswith("noises.")}
     without_one = {key: value for key, value in state.items() if key != "noises.noise_3"}
@@ -91,14 +81,14 @@ def test_one_missing_noise_map_does_not_move_the_others(
     )
 
 
-def _changed(foreign: ModuleType, change: Any) -> dict[str, Any]:
-    value: dict[str, Any] = foreign.rosinality_converted(foreign.make_generator())
+def _changed(foreign, change):
+    value = foreign.rosinality_converted(foreign.make_generator())
     value["g_ema"] = dict(value["g_ema"])
     change(value)
     return value
 
 
-def _set(name: str, tensor: torch.Tensor) -> Any:
+def _set(name, tensor):
     return lambda value: value["g_ema"].update({name: tensor})
 
 
@@ -106,39 +96,32 @@ def _set(name: str, tensor: torch.Tensor) -> Any:
     ("change", "said"),
     [
         (_set("extra.weight", torch.zeros(1)), "holds g_ema.extra.weight"),
-        (_set("convs.0.conv.extra", torch.zeros(1)), "holds g_ema.convs.0.conv.extra"),
         (_set("convs.99.noise.weight", torch.zeros(1)), "g_ema.convs.99.noise.weight"),
-        (_set("style.0.weight", torch.zeros(1)), r"g_ema.style.0.weight"),
         (_set("input.input", torch.zeros(2, 6, 4, 4)), r"g_ema.input.input has the shape \[2, 6"),
         (_set("conv1.noise.weight", torch.zeros(2)), "it should be a single value"),
         (_set("to_rgb1.bias", torch.zeros(1, 3, 2, 1)), "it should be a row"),
         (_set("convs.1.conv.weight", torch.zeros(5, 5, 3, 3)), "g_ema.convs.1.conv.weight"),
         (_set("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another resampling filter"),
-        (_set("convs.0.conv.blur.kernel", torch.ones(2, 2)), "another resampling filter"),
         (_set("to_rgbs.0.upsample.kernel", torch.zeros(4, 4)), "another resampling filter"),
         (_set("style.1.bias", torch.full((7,), torch.inf)), "style.1.bias holds NaN or infinite"),
         (_set("style.1.bias", torch.zeros(7, dtype=torch.int64)), "style.1.bias is int64"),
         (lambda value: value["g_ema"].pop("style.2.weight"), "lacks mapping.fc.2.weight|lacks"),
-        (lambda value: value["g_ema"].pop("style.1.weight"), "lacks mapping.fc.0.weight"),
         (lambda value: value["g_ema"].clear(), "in g_ema its keys are"),
         (lambda value: value.update(latent_avg=torch.zeros(3)), r"latent_avg as \[3\]"),
         (lambda value: value.update(latent_avg=0.5), "latent_avg that is no tensor"),
         (lambda value: value.update(g_ema=[1]), "in g_ema it"),
-        (lambda value: value["g_ema"].update(x=1), "in g_ema its keys"),
         (_set("x" * 201, torch.zeros(1)), "in g_ema its keys"),
         (lambda value: value.pop("g_ema"), "its keys are latent_avg"),
     ],
 )
-def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+def test_damage_is_named(change, said, tmp_path, foreign):
     path = foreign.write_torch(tmp_path / "r", _changed(foreign, change))
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(path)
 
 
 @pytest.mark.parametrize("resolution", [8, 2048])
-def test_sizes_that_no_network_here_has_are_refused(
-    resolution: int, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_sizes_that_no_network_here_has_are_refused(resolution, tmp_path, foreign):
     state = dict(foreign.rosinality_state(foreign.make_generator()))
     if resolution == 8:
         state = {
@@ -164,9 +147,7 @@ def test_sizes_that_no_network_here_has_are_refused(
         ({"convs.1.conv2.0.kernel": torch.ones(4, 4)}, "another resampling filter"),
     ],
 )
-def test_discriminators_that_are_none_are_refused(
-    d: dict[str, Any], said: str, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_discriminators_that_are_none_are_refused(d, said, tmp_path, foreign):
     path = foreign.write_torch(tmp_path / "r", {"g_ema": {}, "d": d})
     with pytest.raises(CheckpointRefused, match=said):
         open_discriminator(path)

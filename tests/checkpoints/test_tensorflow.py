@@ -1,9 +1,5 @@
 """NVIDIA's TensorFlow pickles: transposes, the mirrored kernel, the missing one, and refusals."""
 
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,14 +8,14 @@ from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
 
 
-def _snapshot(foreign: ModuleType, **options: Any) -> list[Any]:
+def _snapshot(foreign, **options):
     return list(
         foreign.tf_snapshot(foreign.make_generator(), foreign.make_discriminator(), **options)
     )
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_snapshots_come_back(protocol: int, tmp_path: Path, foreign: ModuleType) -> None:
+def test_snapshots_come_back(protocol, tmp_path, foreign):
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4}, conv_clamp=256.0)
     discriminator = foreign.make_discriminator(resolution=32)
     snapshot = foreign.tf_snapshot(generator, discriminator, conv_clamp=256)
@@ -39,20 +35,16 @@ def test_snapshots_come_back(protocol: int, tmp_path: Path, foreign: ModuleType)
     [
         ({"label_size": 10}, r"class-conditional \(label_size = 10\)"),
         ({"architecture": "resnet"}, "architecture 'resnet', not 'skip'"),
-        ({"architecture": "orig"}, "architecture 'orig', not 'skip'"),
         ({"resample_kernel": [1, 2, 1]}, r"resample_kernel = \[1, 2, 1\]"),
         ({"resample_kernel": [1, 3, 3, 1]}, None),
         ({"nonlinearity": "relu"}, "nonlinearity = relu"),
         ({"mapping_lrmul": 1.0}, "mapping_lrmul = 1.0"),
         ({"normalize_latents": False}, "normalize_latents = False"),
-        ({"conv_clamp": "text"}, "conv_clamp text"),
         ({"conv_clamp": -3}, "conv_clamp -3"),
         ({"conv_clamp": None}, None),
     ],
 )
-def test_options_of_other_networks_are_refused(
-    options: dict[str, Any], said: str | None, tmp_path: Path, foreign: ModuleType
-) -> None:
+def test_options_of_other_networks_are_refused(options, said, tmp_path, foreign):
     snapshot = _snapshot(foreign)
     snapshot[2].static_kwargs.update(options)
     path = foreign.write_pickle(tmp_path / "t", tuple(snapshot))
@@ -63,11 +55,11 @@ def test_options_of_other_networks_are_refused(
         open_generator(path)
 
 
-def _add(name: str, value: Any) -> Any:
+def _add(name, value):
     return lambda network: network.variables.append((name, value))
 
 
-def _set(attribute: str, value: Any) -> Any:
+def _set(attribute, value):
     return lambda network: network.__dict__.update({attribute: value})
 
 
@@ -75,28 +67,26 @@ def _set(attribute: str, value: Any) -> Any:
     ("change", "said"),
     [
         (_add("other/weight", np.zeros(3, np.float32)), "Gs.other/weight, for which"),
-        (_add("4x8/Conv1/weight", np.zeros(3, np.float32)), "Gs.4x8/Conv1/weight"),
         (_add("8x8/Conv1/StyleMod/weight", np.zeros(3, np.float32)), "StyleGAN1"),
         (_add("ToRGB_lod0/weight", np.zeros(3, np.float32)), "StyleGAN1"),
         (_add("LabelConcat/weight", np.zeros(3, np.float32)), "class-conditional"),
         (_add("dlatent_avg", np.zeros(7, np.float32)), "variable 'dlatent_avg' twice"),
         (_add("x" * 201, np.zeros(3, np.float32)), "damaged variable"),
         (_add("noise0", "text"), "'noise0' that is no array"),
-        (lambda network: network.variables.append("text"), "damaged variable"),
         (lambda network: network.components.pop("mapping"), "lacks mapping.fc.0.weight"),
         (lambda network: network.components.update(x=3), "has no Gs"),
         (_set("variables", None), "without options or variables"),
         (_set("static_kwargs", 3), "without options or variables"),
     ],
 )
-def test_damage_is_named(change: Any, said: str, tmp_path: Path, foreign: ModuleType) -> None:
+def test_damage_is_named(change, said, tmp_path, foreign):
     snapshot = _snapshot(foreign)
     change(snapshot[2])
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(foreign.write_pickle(tmp_path / "t", tuple(snapshot)))
 
 
-def test_tuples_of_other_things_are_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_tuples_of_other_things_are_refused(tmp_path, foreign):
     first, second, third = _snapshot(foreign)
     path = tmp_path / "t"
     with pytest.raises(CheckpointRefused, match="has no Gs"):
@@ -109,15 +99,8 @@ def test_tuples_of_other_things_are_refused(tmp_path: Path, foreign: ModuleType)
         open_generator(foreign.write_pickle(path, (1, 2, 3)))
 
 
-def test_discriminators_of_other_kinds_are_refused(tmp_path: Path, foreign: ModuleType) -> None:
+def test_discriminators_of_other_kinds_are_refused(tmp_path, foreign):
     snapshot = _snapshot(foreign)
     snapshot[1].variables.append(("8x8/Other/weight", np.zeros(3, np.float32)))
     with pytest.raises(CheckpointRefused, match=r"D.8x8/Other/weight, for which"):
         open_discriminator(foreign.write_pickle(tmp_path / "t", tuple(snapshot)))
-
-
-def test_a_mean_that_is_no_number_is_refused(tmp_path: Path, foreign: ModuleType) -> None:
-    snapshot = _snapshot(foreign)
-    snapshot[2].variables[1] = ("dlatent_avg", np.full(7, np.nan, np.float32))
-    with pytest.raises(CheckpointRefused, match=r"Gs.dlatent_avg holds NaN"):
-        open_generator(foreign.write_pickle(tmp_path / "t", tuple(snapshot)))

@@ -5,16 +5,11 @@ import io
 import struct
 import zipfile
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from l4f_datagen.checkpoints.byte_source import ByteSource, Span
 from l4f_datagen.checkpoints.containers import load_torch, read_members
@@ -22,22 +17,20 @@ from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record
 from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import CheckpointRefused
 
-Load = Callable[[Path], Any]
-
 
 @pytest.fixture
-def load() -> Iterator[Load]:
+def load():
     """Open torch files that stay readable until the test ends."""
     with ExitStack() as stack:
 
-        def load_one(path: Path) -> Any:
+        def load_one(path):
             source = stack.enter_context(ByteSource(path))
             return load_torch(Span(source, 0, source.size), Budget())
 
         yield load_one
 
 
-def _views() -> dict[str, Tensor]:
+def _views():
     torch.manual_seed(0)
     base = torch.randn(4, 6, 5, 3)
     return {
@@ -55,9 +48,7 @@ def _views() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_tensors_are_those_of_torch_load(
-    legacy: bool, tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_tensors_are_those_of_torch_load(legacy, tmp_path, load, foreign):
     path = foreign.write_torch(tmp_path / "t", _views(), legacy=legacy)
     expected = torch.load(path, weights_only=True)
     loaded = load(path)
@@ -71,9 +62,7 @@ def test_tensors_are_those_of_torch_load(
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_training_state_beside_the_weights_is_read_as_plain_data(
-    legacy: bool, tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_training_state_beside_the_weights_is_read_as_plain_data(legacy, tmp_path, load, foreign):
     numbers = defaultdict(dict)  # type: ignore[var-annotated]
     numbers[0]["step"] = 3
     value = {
@@ -96,9 +85,7 @@ def test_training_state_beside_the_weights_is_read_as_plain_data(
     assert loaded["ordered"] == {"a": 1}
 
 
-def test_nothing_is_read_before_it_is_asked_for(
-    tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_nothing_is_read_before_it_is_asked_for(tmp_path, load, foreign):
     """The values are overwritten between opening and reading: reading sees the new ones."""
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(1000)})
     loaded = load(path)
@@ -107,7 +94,7 @@ def test_nothing_is_read_before_it_is_asked_for(
     assert float(loaded["a"].read().sum()) == 2000
 
 
-def _replaced(path: Path, name: str, data: bytes | None) -> None:
+def _replaced(path, name, data):
     """Replace (or with None leave out) one member of a torch archive."""
     with zipfile.ZipFile(path) as archive:
         members = {item: archive.read(item) for item in archive.namelist()}
@@ -133,23 +120,19 @@ def _replaced(path: Path, name: str, data: bytes | None) -> None:
         ("byteorder", b"b" * 100, "big-endian"),
     ],
 )
-def test_archives_that_do_not_fit_are_refused(
-    name: str, data: bytes | None, said: str, tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_archives_that_do_not_fit_are_refused(name, data, said, tmp_path, load, foreign):
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(10)})
     _replaced(path, name, data)
     with pytest.raises(CheckpointRefused, match=said):
         load(path)
 
 
-def _legacy(tmp_path: Path, foreign: ModuleType) -> tuple[Path, bytes]:
+def _legacy(tmp_path, foreign):
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(10)}, legacy=True)
     return path, path.read_bytes()
 
 
-def test_an_old_stream_with_other_lengths_is_refused(
-    tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_an_old_stream_with_other_lengths_is_refused(tmp_path, load, foreign):
     path, data = _legacy(tmp_path, foreign)
     at = len(data) - 40 - 8
     assert data[at : at + 8] == (10).to_bytes(8, "little")
@@ -165,9 +148,7 @@ def test_an_old_stream_with_other_lengths_is_refused(
         (b"\x80\x02M\xe9\x03.", b"\x80\x02M\xe8\x03.", "unknown version"),
     ],
 )
-def test_old_streams_of_other_kinds_are_refused(
-    old: bytes, new: bytes, said: str, tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_old_streams_of_other_kinds_are_refused(old, new, said, tmp_path, load, foreign):
     path, data = _legacy(tmp_path, foreign)
     assert old in data
     path.write_bytes(data.replace(old, new, 1))
@@ -175,9 +156,7 @@ def test_old_streams_of_other_kinds_are_refused(
         load(path)
 
 
-def test_an_old_stream_that_lists_other_storages_is_refused(
-    tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_an_old_stream_that_lists_other_storages_is_refused(tmp_path, load, foreign):
     path, data = _legacy(tmp_path, foreign)
     start = data.rindex(b"\x80\x02]")
     path.write_bytes(data[:start] + b"\x80\x02]." + data[-48:])
@@ -186,9 +165,7 @@ def test_an_old_stream_that_lists_other_storages_is_refused(
 
 
 @pytest.mark.parametrize("keep", [40, 150, 300, 380])
-def test_old_streams_that_are_cut_off_are_refused(
-    keep: int, tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_old_streams_that_are_cut_off_are_refused(keep, tmp_path, load, foreign):
     path, data = _legacy(tmp_path, foreign)
     assert keep < len(data)
     path.write_bytes(data[:keep])
@@ -212,9 +189,7 @@ def test_old_streams_that_are_cut_off_are_refused(
         ({"shape": (0, 1 << 62), "strides": (1, 1), "offset": 0}, "is empty"),
     ],
 )
-def test_views_are_checked_against_their_storage(
-    tensor: dict[str, Any], said: str | None, tmp_path: Path
-) -> None:
+def test_views_are_checked_against_their_storage(tensor, said, tmp_path):
     path = tmp_path / "values"
     values = np.arange(12, dtype=np.float32)
     path.write_bytes(values.tobytes())
@@ -231,9 +206,7 @@ def test_views_are_checked_against_their_storage(
                 stored.check("it")
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_refused(
-    tmp_path: Path, load: Load, foreign: ModuleType
-) -> None:
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, load, foreign):
     path = foreign.write_torch(tmp_path / "t", {"a": torch.ones(100_000)})
     loaded = load(path)
     with path.open("r+b") as file:
@@ -247,7 +220,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
 MEMBERS = {"a/data.pkl": b"x" * 100, "a/data/0": b"", "a/data/1": bytes(range(256)) * 5}
 
 
-def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def _zip(members, method=zipfile.ZIP_STORED):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, data in members.items():
@@ -255,18 +228,18 @@ def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     return out.getvalue()
 
 
-def _members(data: bytes, path: Path) -> dict[str, bytes]:
+def _members(data, path):
     path.write_bytes(data)
     with ByteSource(path) as source:
         members = read_members(Span(source, 0, source.size))
         return {name: span.read() for name, span in members.items()}
 
 
-def test_members_come_back(tmp_path: Path) -> None:
+def test_members_come_back(tmp_path):
     assert _members(_zip(MEMBERS), tmp_path / "z") == MEMBERS
 
 
-def _changed(field: str, value: int) -> bytes:
+def _changed(field, value):
     data = bytearray(_zip(MEMBERS))
     end, entry = data.rindex(b"PK\x05\x06"), data.index(b"PK\x01\x02")
     places = {
@@ -299,6 +272,6 @@ def _changed(field: str, value: int) -> bytes:
         (_zip({f"a/{k:05d}{'x' * 60_000}": b"" for k in range(90)}), r"directory takes \d+ bytes"),
     ],
 )
-def test_directories_that_lie_are_refused(data: bytes, said: str, tmp_path: Path) -> None:
+def test_directories_that_lie_are_refused(data, said, tmp_path):
     with pytest.raises(CheckpointRefused, match=said):
         _members(data, tmp_path / "z")

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.cli import cli
 from l4f_datagen.core.sample import image_to_uint8
 
 GENERATORS = {
@@ -39,14 +37,10 @@ def refused():
     return [name for name in bad if not name.startswith("no_g_ema")]
 
 
-def run(*words):
-    return CliRunner().invoke(cli, [str(word) for word in words])
-
-
 @pytest.mark.parametrize("name", GENERATORS)
-def test_sample_draws_the_reference_pictures(folder, tmp_path, name):
+def test_sample_draws_the_reference_pictures(cli_run, folder, tmp_path, name):
     words = ("--seeds", "0-3", "--psi", "1", "--out", tmp_path / "out")
-    result = run("sample", "--generator", folder / name, *words)
+    result = cli_run("sample", "--generator", folder / name, *words)
     assert result.exit_code == 0, result.output
     wanted = image_to_uint8(np.load(folder / GENERATORS[name])["img_psi1.0"])
     for seed, picture in enumerate(wanted):
@@ -56,42 +50,42 @@ def test_sample_draws_the_reference_pictures(folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_make_labels_what_any_format_draws(folder, tmp_path, monkeypatch, name):
+def test_make_labels_what_any_format_draws(cli_run, folder, tmp_path, monkeypatch, name):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     words = ["--n", 2, "--out", tmp_path / "out", "--set", "alpha.training.steps=1"]
     words += ["--set", "alpha.training.batch=1", "--set", "filters.coverage=null"]
     words += ["--accept-doubtful-alpha"]  # one step trains nothing
-    result = run("make", "--generator", folder / name, *words)
+    result = cli_run("make", "--generator", folder / name, *words)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 2
 
 
 @pytest.mark.parametrize("name", refused())
-def test_bad_files_are_one_line_and_exit_4(folder, tmp_path, monkeypatch, name):
+def test_bad_files_are_one_line_and_exit_4(cli_run, folder, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    result = run("make", "--generator", folder / name, "--n", 2, "--out", tmp_path / "out")
+    result = cli_run("make", "--generator", folder / name, "--n", 2, "--out", tmp_path / "out")
     assert result.exit_code == 4
     assert result.output.startswith(f"Error: {folder / name}: ")
     assert result.output.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_convert_keeps_every_bit_and_inspect_tells_both(folder, tmp_path):
+def test_convert_keeps_every_bit_and_inspect_tells_both(cli_run, folder, tmp_path):
     target = tmp_path / "g.safetensors"
-    assert run("convert", folder / "ada_64.pkl", target).exit_code == 0
+    assert cli_run("convert", folder / "ada_64.pkl", target).exit_code == 0
     for source, out in ((folder / "ada_64.pkl", "a"), (target, "b")):
         words = ("--seeds", "0-1", "--psi", "0.7", "--out", tmp_path / out)
-        assert run("sample", "--generator", source, *words).exit_code == 0
+        assert cli_run("sample", "--generator", source, *words).exit_code == 0
     names = [path.name for path in (tmp_path / "a").glob("*.png")]
     assert len(names) == 2
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     facts = [
-        json.loads(run("inspect", "checkpoint", path, "--json").output)
+        json.loads(cli_run("inspect", "checkpoint", path, "--json").output)
         for path in (folder / "ada_64.pkl", target)
     ]
     assert facts[0]["resolution"] == facts[1]["resolution"] == 64
     assert facts[0]["format"] != facts[1]["format"]
-    again = run("convert", folder / "ada_64.pkl", target)
+    again = cli_run("convert", folder / "ada_64.pkl", target)
     assert again.exit_code != 0
     assert str(target) in again.output

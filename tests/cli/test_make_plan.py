@@ -5,23 +5,15 @@ import json
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from l4f_datagen.checkpoints.native import save_generator
-from l4f_datagen.cli import cli
+from l4f_datagen.cli.make import _engine_values
+from l4f_datagen.rendering.quota import Share
 
 
 @pytest.fixture
-def run(tmp_path, make_generator):
-    generator = make_generator(16)
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-
-    def call(*flags, number=5):
-        words = ["make", "--generator", tmp_path / "g.safetensors", "--n", number]
-        words += ["--out", tmp_path / "out", *flags]
-        return CliRunner().invoke(cli, [str(word) for word in words])
-
-    return call
+def run(cli_run, tmp_path, generator_file):
+    flags = ("--generator", generator_file, "--n", 5, "--out", tmp_path / "out")
+    return lambda *more: cli_run("make", *flags, *more)
 
 
 def recipe_of(result):
@@ -81,10 +73,10 @@ def test_a_dry_run_refuses_what_the_run_does(run, tmp_path, monkeypatch, flags, 
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_a_recipe_without_weights(tmp_path, dry):
+def test_a_recipe_without_weights(cli_run, tmp_path, dry):
     (tmp_path / "bare.yaml").write_text("domain: bare\n")
     words = ["make", "--recipe", tmp_path / "bare.yaml", "--n", 1, "--out", tmp_path / "out"]
-    result = CliRunner().invoke(cli, [*map(str, words), *(["--dry-run"] if dry else [])])
+    result = cli_run(*words, *(["--dry-run"] if dry else []))
     assert result.exit_code == 2
     assert "generator: the recipe names no weights; give --generator FILE" in result.output
 
@@ -103,8 +95,10 @@ def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(run, tmp_path, mo
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        (["--psi", "0.5:0"], 2, "a share must be from 1 to 1000, got 0"),
-        (["--psi", "-0.1"], 2, "psi must be in [0, 2], got -0.1"),
+        (["--ray-address", "auto"], 2, "--ray-address: given without --engine ray; add --engine"),
+        (["--devices", "cpu", "--engine", "ray"], 2, "--devices: given with --engine ray; a"),
+        (["--shard", "4/4"], 2, "--shard: expected i/n with i from 0 to n - 1, got '4/4'; write"),
+        (["--push", "me/cars", "--shard", "0/4"], 2, "--push: publishes a finished folder, and"),
         (["--psi", ""], 2, "expected numbers such as 0.5,0.7"),
         (["--psi", "0.7,0.7004"], 2, "--psi: two of [0.7, 0.7004] agree to three decimals"),
         (["--seeds", ""], 2, "sampling.seeds: string should match pattern"),
@@ -123,11 +117,7 @@ def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(run, tmp_path, mo
         (["--latents", "nan.npy"], 4, "nan.npy: row 2 holds NaN or infinity"),
         (["--latents", "empty.npy"], 4, "empty.npy: has shape 0 x 8, expected"),
         (["--latents", "good.npy", "--seeds", "0-9"], 2, "--seeds: names row 9, but good.npy has"),
-        (
-            ["--set", "filters.discriminator={min: 0}"],
-            2,
-            "filters.discriminator: ",
-        ),
+        (["--set", "filters.discriminator={min: 0}"], 2, "filters.discriminator: "),
     ],
 )
 def test_what_cannot_be_is_one_line(run, tmp_path, monkeypatch, flags, code, words):
@@ -145,3 +135,24 @@ def test_what_cannot_be_is_one_line(run, tmp_path, monkeypatch, flags, code, wor
     errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_options_become_what_a_job_takes():
+    given = {"devices": "cuda:0,cuda:1", "workers": None, "engine": "local", "ray_address": None}
+    assert _engine_values({**given, "shard": "1/4"}) == {
+        **{"devices": ("cuda:0", "cuda:1"), "workers": None, "engine": "local"},
+        **{"ray_address": None, "share": Share(1, 4)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("a b", "takes one OUT, or PARTS with --out; name --out FOLDER"),
+        ("s3://cars/a --out b", "PARTS must be folders; let the jobs write to one URL"),
+    ],
+)
+def test_a_merge_of_several_folders_needs_a_new_one(cli_run, words, said):
+    result = cli_run("merge", *words.split())
+    assert result.exit_code == 2
+    assert said in result.output

@@ -110,10 +110,7 @@ BAD_REALS = {
         ': cannot be opened (Instruction "train" corresponds to no data!); '
         "name a dataset with images",
     ),
-    "dataset of text": (
-        text_dataset,
-        ": has no image column, only text; name another dataset",
-    ),
+    "dataset of text": (text_dataset, ": has no image column, only text; name another dataset"),
 }
 
 

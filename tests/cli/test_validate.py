@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from l4f_datagen.annotate.examples import open_rerendered
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
-from l4f_datagen.cli import cli
 from l4f_datagen.recipe import check_recipe
 
 # Rows of the paper's custom sets in true meaning: IoU, F1, precision, recall, accuracy.
@@ -31,13 +29,9 @@ GOLDEN = {
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(cli_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-    return call
+    return cli_run
 
 
 @pytest.fixture
@@ -90,12 +84,6 @@ def test_sample_picks_diverse_pictures_and_says_what_drew_them(run, tiny_flags, 
     assert "other images are in" in plain.output
     with (tmp_path / "a" / "keys.csv").open(newline="") as table:
         assert [row["seed"] for row in csv.DictReader(table)] == ["0", "1", "2", "3", "4"]
-
-
-def test_seeds_named_are_the_seeds_drawn(run, tiny_flags, tmp_path):
-    result = run("sample", *tiny_flags[:2], "--seeds", "3-4", "--diverse", "--out", tmp_path / "a")
-    assert result.exit_code == 2
-    assert "--diverse: given together with --seeds" in result.output
 
 
 def test_annotated_keys_are_rendered_anew_and_scored(run, tiny_flags, annotated, tmp_path):
@@ -205,6 +193,9 @@ def test_validate_prints_the_golden_rows_to_four_digits(run, name, compat):
         assert tuple(map(float, printed)) == cells
     assert f"{GOLDEN[name]['object'][0]:.4f}/{GOLDEN[name]['background'][0]:.4f}" in result.output
     assert ("authors: 'fg'" in rows["background"]) == compat
+    below = run("validate", *words, "--min-miou", 0.97)
+    assert below.exit_code == 3
+    assert "is below the asked 0.97" in below.output
 
 
 def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp_path, monkeypatch):
@@ -243,18 +234,13 @@ def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp
 @pytest.mark.parametrize(
     "words", ["--few-shot", "--keys keys.csv", "--format coco", "--pair-by auto", "--offset 0"]
 )
-def test_truth_is_needed_before_anything_is_trained(run, tiny_flags, tmp_path, words):
+def test_truth_is_needed_and_opened_before_anything_is_trained(run, tiny_flags, tmp_path, words):
     flags = ["train", *tiny_flags[:2], "--steps", 1, "--out", tmp_path / "run"]
     result = run(*flags, *words.split())
     assert result.exit_code == 2
     flag = words.split()[0]
     assert f"{flag}: needs annotated images; give --truth EXPORT" in result.output
-    assert not (tmp_path / "run").exists()
-
-
-def test_truth_is_opened_before_anything_is_trained(run, tiny_flags, tmp_path):
-    flags = ["train", *tiny_flags[:2], "--steps", 1, "--out", tmp_path / "run"]
-    missing = run(*flags, "--truth", tmp_path / "nowhere")
+    missing = run(*flags, *words.split(), "--truth", tmp_path / "nowhere")
     assert missing.exit_code == 4
     assert "nowhere: no such file or folder" in missing.output
     assert not (tmp_path / "run").exists()

@@ -12,11 +12,7 @@ logger = logging.getLogger("l4f_datagen.test")
 
 
 @pytest.mark.parametrize(
-    ("level", "shown"),
-    [
-        (logging.INFO, "one\nWarning: two\n"),
-        (logging.WARNING, "Warning: two\n"),
-    ],
+    ("level", "shown"), [(logging.INFO, "one\nWarning: two\n"), (logging.WARNING, "Warning: two\n")]
 )
 def test_messages_from_a_level_on_go_to_standard_error(capsys, level, shown):
     show_logs(logging.INFO)

@@ -141,10 +141,7 @@ def test_a_damaged_shard_is_made_again_and_no_other(discs, tmp_path, undisturbed
 
 @pytest.mark.parametrize(
     ("name", "notes"),
-    [
-        *((name, 0) for name in ("ledger.jsonl", "manifest.json", "annotations")),
-        ("images", 2),
-    ],
+    [*((name, 0) for name in ("ledger.jsonl", "manifest.json", "annotations")), ("images", 2)],
 )
 def test_lost_indexes_and_folders_come_back(discs, tmp_path, undisturbed, name, notes):
     discs.make_dataset(tmp_path / "a", 9)

@@ -21,7 +21,7 @@ SIZES = {
     *("100M<n<1B", "1B<n<10B", "10B<n<100B", "100B<n<1T", "n>1T"),
 }
 CREATORS = {
-    *("found", "crowdsourced", "expert-generated", "machine-generated", "no-annotation", "other"),
+    *("found", "crowdsourced", "expert-generated", "machine-generated", "no-annotation", "other")
 }
 DTYPES = {"string", "image", "int32", "int64", "float64", "bool"}
 

@@ -6,26 +6,14 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
-import pytest
-from click.testing import CliRunner
-
-from l4f_datagen.cli import cli
 
 NAME = "user/discs"
 
 
-@pytest.fixture
-def run():
-    def call(*arguments):
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-    return call
-
-
 def test_dry_run_shows_files_card_and_what_is_there_and_changes_nothing(
-    run, hub, dataset, published, tmp_path
+    cli_run, hub, dataset, published, tmp_path
 ):
-    result = run("push", dataset, NAME)
+    result = cli_run("push", dataset, NAME)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     size = sum(path.stat().st_size for path in dataset.glob("data/*"))
@@ -38,29 +26,29 @@ def test_dry_run_shows_files_card_and_what_is_there_and_changes_nothing(
     assert lines[-1] == "nothing was sent; add --yes to publish"
     assert not [line for line in hub.asked if line.startswith("POST") and "validate" not in line]
     other = published.publishable(tmp_path / "rings", 3, domain="rings")
-    assert run("push", other, NAME, "--yes", "--public").exit_code == 0
-    result = run("push", dataset, NAME)
+    assert cli_run("push", other, NAME, "--yes", "--public").exit_code == 0
+    result = cli_run("push", dataset, NAME)
     lines = result.stdout.splitlines()
     assert "to the public dataset user/discs, revision main" in lines
     assert "replaces 3 samples of rings (recipe " in result.stdout
     assert lines[-1] == "nothing was sent; add --replace --yes to publish"
-    plan = json.loads(run("push", dataset, NAME, "--json").stdout)
+    plan = json.loads(cli_run("push", dataset, NAME, "--json").stdout)
     assert plan["bytes"] == sum(file["bytes"] for file in plan["files"])
     assert (plan["exists"], plan["private"]) == (True, False)
     assert plan["card"] == (dataset / "README.md").read_text()
-    assert run("push", dataset, NAME, "--yes").exit_code == 2
-    assert run("push", dataset, NAME, "--yes", "--replace").exit_code == 0
+    assert cli_run("push", dataset, NAME, "--yes").exit_code == 2
+    assert cli_run("push", dataset, NAME, "--yes", "--replace").exit_code == 0
 
 
-def test_yes_publishes_and_states_the_licence_before(run, hub, serving, dataset):
-    result = run("push", dataset, NAME, "--yes", "--tag", "v1")
+def test_yes_publishes_and_states_the_licence_before(cli_run, hub, serving, dataset):
+    result = cli_run("push", dataset, NAME, "--yes", "--tag", "v1")
     assert result.exit_code == 0, result.output
     assert "licence: nvidia-source-code-license-nc forbids commercial" in result.stderr
     assert result.stdout.startswith(f"{hub.url}/datasets/user/discs (private): ")
     assert hub.repos["dataset", NAME].tags
-    again = run("push", dataset, NAME, "--yes", "--tag", "v1")
+    again = cli_run("push", dataset, NAME, "--yes", "--tag", "v1")
     assert again.stdout == f"{hub.url}/datasets/user/discs: up to date, nothing was sent\n"
-    done = json.loads(run("push", dataset, NAME, "--yes", "--json").stdout)
+    done = json.loads(cli_run("push", dataset, NAME, "--yes", "--json").stdout)
     assert done == {
         **{"url": f"{hub.url}/datasets/user/discs", "private": True},
         **{"files": 0, "size": 0, "removed": 0},
@@ -68,28 +56,28 @@ def test_yes_publishes_and_states_the_licence_before(run, hub, serving, dataset)
     assert serving.TOKEN not in result.output
 
 
-def test_exit_codes(run, hub, dataset, monkeypatch):
-    assert run("push", dataset, "bad--name", "--yes").exit_code == 2
-    assert run("push", dataset.parent / "none", NAME).exit_code == 2
+def test_exit_codes(cli_run, hub, dataset, monkeypatch):
+    assert cli_run("push", dataset, "bad--name", "--yes").exit_code == 2
+    assert cli_run("push", dataset.parent / "none", NAME).exit_code == 2
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     for flags in ((), ("--yes",)):
-        result = run("push", dataset, NAME, *flags)
+        result = cli_run("push", dataset, NAME, *flags)
         assert result.exit_code == 5
         assert "Error: user/discs: the token is not valid (401)" in result.output
         assert "hf_wrong" not in result.output
 
 
-def test_card_command_keeps_the_notes(run, dataset):
+def test_card_command_keeps_the_notes(cli_run, dataset):
     card = dataset / "README.md"
     before = card.read_text()
     card.write_text(before.replace("Noisy discs.", "Edited.") + "My words.\n")
-    assert run("card", dataset).stdout == f"{card}\n"
+    assert cli_run("card", dataset).stdout == f"{card}\n"
     assert card.read_text() == before + "My words.\n"
     card.write_text("no marker")
-    result = run("card", dataset)
+    result = cli_run("card", dataset)
     assert result.exit_code == 2
     assert "its marker line is missing" in result.output
-    assert run("card", dataset / "data").exit_code == 2
+    assert cli_run("card", dataset / "data").exit_code == 2
 
 
 LOAD = """
@@ -105,8 +93,8 @@ assert (shown["image"].mode, shown["mask"].mode, shown["alpha"].mode) == ("RGB",
 """
 
 
-def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
-    assert run("push", dataset, NAME, "--yes", "--public").exit_code == 0
+def test_load_dataset_gives_back_every_byte(cli_run, hub, dataset, tmp_path):
+    assert cli_run("push", dataset, NAME, "--yes", "--public").exit_code == 0
     environment = {
         **os.environ,
         "HF_HOME": str(tmp_path / "home"),
@@ -124,10 +112,10 @@ def test_load_dataset_gives_back_every_byte(run, hub, dataset, tmp_path):
         assert rows
 
 
-def test_make_and_push_in_one_go(run, hub, serving, tiny_flags, tmp_path, monkeypatch):
+def test_make_and_push_in_one_go(cli_run, hub, serving, tiny_flags, tmp_path, monkeypatch):
     def make(*flags, out="new"):
         base = ("--n", 4, "--filters", "none", "--out", tmp_path / out, "--device", "cpu")
-        return run("make", *tiny_flags, *base, "--push", *flags)
+        return cli_run("make", *tiny_flags, *base, "--push", *flags)
 
     result = make(NAME, "--yes", "--private", out="out")
     assert result.exit_code == 0, result.output

@@ -8,8 +8,7 @@ import random
 import socket
 import threading
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,24 +21,24 @@ OTHER = random.Random(1).randbytes(300_000)
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
 
-def _get(url: str, cache: Path, **options: Any) -> tuple[Path, list[float]]:
+def _get(url, cache, **options):
     """Fetch with recorded instead of real pauses."""
-    pauses: list[float] = []
+    pauses = []
     known = {"size": len(DATA), "sha256": SHA256, "pinned": True, **options}
     path = fetch(url, "weights.pkl", cache_dir=cache, pause=pauses.append, **known)
     return path, pauses
 
 
-def _files(cache: Path) -> set[str]:
+def _files(cache):
     return {path.name for path in (cache / "checkpoints").iterdir()}
 
 
-def test_a_file_is_fetched_once(serving: ModuleType, tmp_path: Path) -> None:
+def test_a_file_is_fetched_once(serving, tmp_path):
     with serving.serve(DATA) as site:
         path, pauses = _get(site.url, tmp_path)
         assert path == tmp_path / "checkpoints" / "weights.pkl"
@@ -50,9 +49,7 @@ def test_a_file_is_fetched_once(serving: ModuleType, tmp_path: Path) -> None:
     assert _files(tmp_path) == {"weights.pkl", "weights.pkl.checked.json", "weights.pkl.lock"}
 
 
-def test_dropped_connections_are_resumed_where_they_ended(
-    serving: ModuleType, tmp_path: Path
-) -> None:
+def test_dropped_connections_are_resumed_where_they_ended(serving, tmp_path):
     with serving.serve(DATA) as site:
         site.faults = [lambda handler, _: handler.drop_after(70_000)] * 3
         path, pauses = _get(site.url, tmp_path)
@@ -65,15 +62,13 @@ def test_dropped_connections_are_resumed_where_they_ended(
 @pytest.mark.parametrize(
     ("drops", "each", "ranges"), [(2 * TRIES, 20_000, True), (1, 100_000, False)]
 )
-def test_drops_are_fine_while_bytes_come_and_without_ranges(
-    drops: int, each: int, ranges: bool, serving: ModuleType, tmp_path: Path
-) -> None:
+def test_drops_are_fine_while_bytes_come_and_without_ranges(drops, each, ranges, serving, tmp_path):
     with serving.serve(DATA, ranges=ranges) as site:
         site.faults = [lambda handler, _: handler.drop_after(each)] * drops
         assert _get(site.url, tmp_path)[0].read_bytes() == DATA
 
 
-def test_a_later_run_goes_on_with_what_is_there(serving: ModuleType, tmp_path: Path) -> None:
+def test_a_later_run_goes_on_with_what_is_there(serving, tmp_path):
     with serving.serve(DATA) as site:
         site.faults = [lambda handler, _: handler.drop_after(100_000)]
         site.faults += [lambda handler, _: handler.status(404)]
@@ -86,9 +81,7 @@ def test_a_later_run_goes_on_with_what_is_there(serving: ModuleType, tmp_path: P
     assert site.asked[-1]["if-range"] == '"v1"'
 
 
-def test_a_file_that_changed_on_the_server_starts_again(
-    serving: ModuleType, tmp_path: Path
-) -> None:
+def test_a_file_that_changed_on_the_server_starts_again(serving, tmp_path):
     """The tag no longer matches, so the server sends the new file whole."""
     with serving.serve(OTHER) as site:
         site.faults = [lambda handler, _: handler.drop_after(100_000)]
@@ -111,14 +104,7 @@ def test_a_file_that_changed_on_the_server_starts_again(
     ],
     ids=["noticed by its hash", "neither tag nor hash", "complete", "too long"],
 )
-def test_parts_of_earlier_runs(
-    part: bytes,
-    tag: str | None,
-    options: dict[str, Any],
-    ranges: list[str | None],
-    serving: ModuleType,
-    tmp_path: Path,
-) -> None:
+def test_parts_of_earlier_runs(part, tag, options, ranges, serving, tmp_path):
     path = tmp_path / "checkpoints" / "weights.pkl.part"
     path.parent.mkdir()
     path.write_bytes(part)
@@ -134,14 +120,8 @@ def test_parts_of_earlier_runs(
         ((503,) * 3, ("7", "100000", "soon"), [7, 30, 8]),  # Retry-After, within reason
     ],
 )
-def test_passing_troubles_are_waited_out(
-    codes: tuple[int, ...],
-    waits: tuple[str | None, ...],
-    pauses: list[float],
-    serving: ModuleType,
-    tmp_path: Path,
-) -> None:
-    def fault(code: int, wait: str | None) -> Any:
+def test_passing_troubles_are_waited_out(codes, waits, pauses, serving, tmp_path):
+    def fault(code, wait):
         headers = {"Retry_After": wait} if wait else {}
         return lambda handler, _: handler.status(code, **headers)
 
@@ -152,7 +132,7 @@ def test_passing_troubles_are_waited_out(
     assert paused == pauses
 
 
-def test_lasting_trouble_names_the_way_by_hand(serving: ModuleType, tmp_path: Path) -> None:
+def test_lasting_trouble_names_the_way_by_hand(serving, tmp_path):
     with serving.serve(DATA) as site:
         site.faults = [lambda handler, _: handler.status(503)] * 50
         with pytest.raises(NetworkError) as caught:
@@ -165,9 +145,7 @@ def test_lasting_trouble_names_the_way_by_hand(serving: ModuleType, tmp_path: Pa
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 410])
-def test_a_file_that_is_not_there_is_not_tried_again(
-    code: int, serving: ModuleType, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_there_is_not_tried_again(code, serving, tmp_path):
     with serving.serve(DATA) as site:
         site.faults = [lambda handler, _: handler.status(code)] * 2
         with pytest.raises(NetworkError, match=f"the server answered {code}"):
@@ -175,7 +153,7 @@ def test_a_file_that_is_not_there_is_not_tried_again(
     assert len(site.asked) == 1
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_nobody_answers(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -183,15 +161,13 @@ def test_nobody_answers(tmp_path: Path) -> None:
         _get(f"http://127.0.0.1:{port}/weights.pkl", tmp_path)
 
 
-def test_wrong_bytes_of_a_pinned_file_are_removed(serving: ModuleType, tmp_path: Path) -> None:
+def test_wrong_bytes_of_a_pinned_file_are_removed(serving, tmp_path):
     with serving.serve(OTHER) as site, pytest.raises(NetworkError, match=r"sha256.*\(removed\)"):
         _get(site.url, tmp_path)
     assert _files(tmp_path) == {"weights.pkl.lock"}
 
 
-def test_wrong_bytes_against_a_mirrors_hash_only_warn(
-    serving: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_wrong_bytes_against_a_mirrors_hash_only_warn(serving, tmp_path, caplog):
     with serving.serve(OTHER) as site, caplog.at_level(logging.WARNING):
         path, _ = _get(site.url, tmp_path, pinned=False)
         assert path.read_bytes() == OTHER
@@ -202,16 +178,14 @@ def test_wrong_bytes_against_a_mirrors_hash_only_warn(
 
 
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
-def test_another_size_is_refused_before_it_is_read(
-    size: int, serving: ModuleType, tmp_path: Path
-) -> None:
+def test_another_size_is_refused_before_it_is_read(size, serving, tmp_path):
     said = rf"should have {size} bytes, the server offers {len(DATA)}"
     with serving.serve(DATA) as site, pytest.raises(NetworkError, match=said):
         _get(site.url, tmp_path, size=size)
     assert _files(tmp_path) == {"weights.pkl.lock"}
 
 
-def _endless(handler: Any, site: Any) -> None:
+def _endless(handler, site):
     """Sends chunks without an announced length, more than the file has."""
     handler.send_response(200)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -224,7 +198,7 @@ def _endless(handler: Any, site: Any) -> None:
         handler.close_connection = True
 
 
-def test_a_server_that_sends_more_is_cut_off(serving: ModuleType, tmp_path: Path) -> None:
+def test_a_server_that_sends_more_is_cut_off(serving, tmp_path):
     with serving.serve(DATA) as site:
         site.faults = [_endless]
         with pytest.raises(NetworkError, match="the server sends more"):
@@ -233,10 +207,8 @@ def test_a_server_that_sends_more_is_cut_off(serving: ModuleType, tmp_path: Path
         assert not part.exists() or part.stat().st_size <= len(DATA)
 
 
-def test_a_server_that_sends_another_range_starts_again(
-    serving: ModuleType, tmp_path: Path
-) -> None:
-    def other_range(handler: Any, site: Any) -> None:
+def test_a_server_that_sends_another_range_starts_again(serving, tmp_path):
+    def other_range(handler, site):
         handler.send_response(206)
         handler.send_header("Content-Range", f"bytes 0-9/{len(site.data)}")
         handler.send_header("Content-Length", "10")
@@ -249,7 +221,7 @@ def test_a_server_that_sends_another_range_starts_again(
     assert path.read_bytes() == DATA
 
 
-def test_redirects_stay_on_the_web(serving: ModuleType, tmp_path: Path) -> None:
+def test_redirects_stay_on_the_web(serving, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(DATA)
     with serving.serve(DATA) as site:
@@ -262,14 +234,14 @@ def test_redirects_stay_on_the_web(serving: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/x", "no address"])
-def test_only_the_web_is_asked(url: str, tmp_path: Path) -> None:
+def test_only_the_web_is_asked(url, tmp_path):
     with pytest.raises(NetworkError, match="neither http nor https"):
         _get(url, tmp_path)
 
 
-def test_two_at_once_fetch_once(serving: ModuleType, tmp_path: Path) -> None:
+def test_two_at_once_fetch_once(serving, tmp_path):
     with serving.serve(DATA) as site:
-        got: list[Path] = []
+        got = []
         threads = [
             threading.Thread(target=lambda: got.append(_get(site.url, tmp_path)[0]))
             for _ in range(4)
@@ -283,9 +255,7 @@ def test_two_at_once_fetch_once(serving: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_offline_uses_the_cache_alone(
-    by: str, serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_uses_the_cache_alone(by, serving, tmp_path, monkeypatch):
     offline = by == "argument"
     with serving.serve(DATA) as site:
         if not offline:
@@ -304,13 +274,11 @@ def test_offline_uses_the_cache_alone(
     ("value", "answer"),
     [("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("", False)],
 )
-def test_offline_is_read_as_by_the_hub(value: str, answer: bool) -> None:
+def test_offline_is_read_as_by_the_hub(value, answer):
     assert is_offline({"HF_HUB_OFFLINE": value}) is answer
 
 
-def test_a_full_disk_is_said_before_it_starts(
-    serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_before_it_starts(serving, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1 << 10))
     with (
         serving.serve(DATA) as site,
@@ -320,7 +288,7 @@ def test_a_full_disk_is_said_before_it_starts(
     assert e.value.exit_code == 1
 
 
-def test_a_cache_that_cannot_be_written_is_said(serving: ModuleType, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_said(serving, tmp_path):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with serving.serve(DATA) as site, pytest.raises(L4FError, match="cannot be written") as e:
         _get(site.url, tmp_path)
@@ -337,24 +305,24 @@ def test_a_cache_that_cannot_be_written_is_said(serving: ModuleType, tmp_path: P
         ({"L4F_CACHE": "~/mine"}, Path("~/mine").expanduser()),
     ],
 )
-def test_where_the_cache_is(environ: dict[str, str], folder: Path) -> None:
+def test_where_the_cache_is(environ, folder):
     assert default_cache(environ) == folder
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../b", "/b"])
-def test_names_stay_inside_the_cache(name: str, tmp_path: Path) -> None:
+def test_names_stay_inside_the_cache(name, tmp_path):
     with pytest.raises(ValueError, match="plain file name"):
         target_path(name, tmp_path)
 
 
-def _put(cache: Path, data: bytes) -> Path:
+def _put(cache, data):
     target = target_path("weights.pkl", cache)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return target
 
 
-def _cached(cache: Path) -> Path:
+def _cached(cache):
     return _get("https://example.org/weights.pkl", cache, offline=True)[0]
 
 
@@ -362,14 +330,14 @@ def _cached(cache: Path) -> Path:
     ("data", "said"),
     [(OTHER, "but has the sha256"), (b"short", f"but has 5 bytes, expected {len(DATA)}")],
 )
-def test_another_file_put_there_is_refused_and_kept(data: bytes, said: str, tmp_path: Path) -> None:
+def test_another_file_put_there_is_refused_and_kept(data, said, tmp_path):
     target = _put(tmp_path, data)
     with pytest.raises(NetworkError, match=f"is in the cache, {said}"):
         _cached(tmp_path)
     assert target.read_bytes() == data
 
 
-def test_the_hash_is_kept_until_the_file_changes(tmp_path: Path) -> None:
+def test_the_hash_is_kept_until_the_file_changes(tmp_path):
     target = _put(tmp_path, DATA)
     _cached(tmp_path)
     note = target.with_name("weights.pkl.checked.json")
@@ -382,7 +350,7 @@ def test_the_hash_is_kept_until_the_file_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"sha256": 1}'])
-def test_a_damaged_note_is_made_again(text: str, tmp_path: Path) -> None:
+def test_a_damaged_note_is_made_again(text, tmp_path):
     target = _put(tmp_path, DATA)
     note = target.with_name("weights.pkl.checked.json")
     note.write_text(text)

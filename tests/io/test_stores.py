@@ -18,13 +18,7 @@ from PIL import Image
 
 from l4f_datagen.core.errors import InputRefused, NetworkError, UsageError
 from l4f_datagen.io.hf_store import load_from_hub
-from l4f_datagen.io.stores import (
-    SAMPLED,
-    STORES,
-    listing_sha256,
-    open_store,
-    store_kind,
-)
+from l4f_datagen.io.stores import SAMPLED, STORES, listing_sha256, open_store, store_kind
 
 LEVELS = (50, 100, 150)
 
@@ -128,7 +122,7 @@ def test_hidden_files_are_no_images_and_others_are_counted(tmp_path):
     for path in ("set", "set.zip"):
         store = open_store(str(tmp_path / path))
         assert [store.subject(k).rpartition("/")[2] for k in range(len(store))] == [
-            *("a.png", "b.TIFF", "c.gif"),
+            *("a.png", "b.TIFF", "c.gif")
         ]
         assert store.ignored == {".heic": 2, ".txt": 1, "without ending": 1}
 

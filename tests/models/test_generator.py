@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.models.generator import Generator, Half, draw_z, estimate_w_avg
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec, Half, draw_z, estimate_w_avg
 
 
 def random_ws(generator, batch, seed=0):
@@ -325,3 +324,26 @@ def test_w_avg_is_the_mean_of_ten_thousand_fixed_draws(make_generator, reference
     average = estimate_w_avg(generator.mapping, 8)
     np.testing.assert_allclose(average.numpy(), expected, atol=1e-5)
     assert torch.equal(estimate_w_avg(generator.mapping, 8), average)
+
+
+@pytest.mark.parametrize(("resolution", "num_ws"), [(64, 10), (256, 14), (512, 16), (1024, 18)])
+def test_a_spec_knows_its_resolutions(resolution, num_ws):
+    sides = [2**k for k in range(2, resolution.bit_length())]
+    spec = GeneratorSpec(resolution, dict.fromkeys(sides, 1))
+    assert (spec.resolutions, spec.num_ws) == (sides, num_ws)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        *(({"resolution": r}, f"resolution must be one of .*, got {r}") for r in (0, 8, 24, 2048)),
+        ({"channels": {4: 1, 8: 1}}, r"channels must name \[4, 8, 16\], got \[4, 8\]"),
+        ({"channels": {4: 1, 16: 1}}, r"channels must name \[4, 8, 16\], got \[4, 16\]"),
+        ({"z_dim": 0}, r"widths and depth must be at least 1, got \["),
+        ({"mapping_layers": 0}, r"widths and depth must be at least 1, got \["),
+        ({"channels": {4: 0, 8: 1, 16: 1}}, r"widths and depth must be at least 1, got \["),
+    ],
+)
+def test_specs_of_no_network_are_refused(change, problem):
+    with pytest.raises(ValueError, match=problem):
+        GeneratorSpec(**{"resolution": 16, "channels": {4: 1, 8: 1, 16: 1}, **change})

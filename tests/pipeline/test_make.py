@@ -1,6 +1,5 @@
 """The whole line on a tiny generator: same bytes twice, killed and resumed, other counts."""
 
-import hashlib
 import json
 import random
 import shlex
@@ -22,39 +21,28 @@ from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
 
 
-def digest(folder):
-    """Path -> sha256 of every file of a dataset but its lock."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
 def pixels(path):
     with Image.open(path) as picture:
         return np.asarray(picture)
-
-
-@pytest.fixture
-def recipe_data(tiny_recipe):
-    return tiny_recipe
 
 
 def make(data, out, number=12, **options):
     return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
-def test_refined_mattes_do_not_depend_on_the_number_of_threads(recipe_data, tmp_path):
-    recipe_data["sampling"]["refine"] = "guided"
-    make(recipe_data, tmp_path / "one", workers=1)
-    make(recipe_data, tmp_path / "two", workers=3)
-    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+def test_refined_mattes_do_not_depend_on_the_number_of_threads(tiny_recipe, tmp_path, digests):
+    tiny_recipe["sampling"]["refine"] = "guided"
+    make(tiny_recipe, tmp_path / "one", workers=1)
+    make(tiny_recipe, tmp_path / "two", workers=3)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
     rows = [json.loads(r) for r in (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()]
     assert all({"refined", "refine_iou"} <= row["scores"].keys() for row in rows)
 
 
-def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
-    manifest = make(recipe_data, tmp_path / "one")
-    make(recipe_data, tmp_path / "two")
-    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+def test_two_runs_are_byte_identical_and_counts_add_up(tiny_recipe, tmp_path, digests):
+    manifest = make(tiny_recipe, tmp_path / "one")
+    make(tiny_recipe, tmp_path / "two")
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
     counts = manifest["counts"]
     assert counts["accepted"] == 12
     assert counts["attempted"] == 12 + sum(counts["rejected"].values())
@@ -64,8 +52,8 @@ def test_two_runs_are_byte_identical_and_counts_add_up(recipe_data, tmp_path):
     assert {row["psi"] for row in rows} == {0.5, 1.0}
 
 
-def test_mask_is_alpha_above_the_threshold_and_coco_agrees(recipe_data, tmp_path):
-    make(recipe_data, tmp_path / "out")
+def test_mask_is_alpha_above_the_threshold_and_coco_agrees(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "out")
     coco = COCO(str(tmp_path / "out" / "annotations" / "instances_train.json"))
     assert len(coco.imgs) == 12
     for image in coco.imgs.values():
@@ -75,25 +63,20 @@ def test_mask_is_alpha_above_the_threshold_and_coco_agrees(recipe_data, tmp_path
         assert (coco.annToMask(annotation) * 255 == mask).all()
 
 
-def test_growing_keeps_what_is_there_and_equals_a_fresh_run(recipe_data, tmp_path):
-    make(recipe_data, tmp_path / "grown", number=5)
-    before = digest(tmp_path / "grown")
-    make(recipe_data, tmp_path / "grown", number=20)
-    make(recipe_data, tmp_path / "fresh", number=20)
-    after = digest(tmp_path / "grown")
-    assert after == digest(tmp_path / "fresh")
+def test_growing_keeps_what_is_there_and_equals_a_fresh_run(tiny_recipe, tmp_path, digests):
+    make(tiny_recipe, tmp_path / "grown", number=5)
+    before = digests(tmp_path / "grown")
+    make(tiny_recipe, tmp_path / "grown", number=20)
+    make(tiny_recipe, tmp_path / "fresh", number=20)
+    after = digests(tmp_path / "grown")
+    assert after == digests(tmp_path / "fresh")
     images = {name: value for name, value in before.items() if name.startswith("images/")}
     assert images
     assert images.items() <= after.items()
 
 
-def test_attempts_are_counted_when_asked(recipe_data, tmp_path):
-    manifest = make(recipe_data, tmp_path / "out", number=11, count="attempts")
-    assert manifest["counts"]["attempted"] == 11
-
-
-def test_contact_sheet_and_card_tell_the_dataset(recipe_data, tmp_path):
-    make(recipe_data, tmp_path / "out")
+def test_contact_sheet_and_card_tell_the_dataset(tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["size_categories"] == ["n<1K"]
@@ -103,55 +86,55 @@ def test_contact_sheet_and_card_tell_the_dataset(recipe_data, tmp_path):
     assert pixels(tmp_path / "out" / "contact_sheet.png").shape[1] > 500
 
 
-def test_unreachable_count_stops_with_words(recipe_data, tmp_path):
-    recipe_data["filters"]["coverage"] = {"min": 1.0, "max": 1.0}
-    recipe_data["sampling"] |= {"block_size": 128, "blocks_per_shard": 8}
+def test_unreachable_count_stops_with_words(tiny_recipe, tmp_path):
+    tiny_recipe["filters"]["coverage"] = {"min": 1.0, "max": 1.0}
+    tiny_recipe["sampling"] |= {"block_size": 128, "blocks_per_shard": 8}
     with pytest.raises(L4FError, match=r"of 1024 attempts .* \(rejected: coverage_low"):
-        make(recipe_data, tmp_path / "out")
-    recipe_data["sampling"]["seeds"] = "0-19"
+        make(tiny_recipe, tmp_path / "out")
+    tiny_recipe["sampling"]["seeds"] = "0-19"
     with pytest.raises(L4FError, match="the plan ends with 0 of 12 samples accepted"):
-        make(recipe_data, tmp_path / "out2")
+        make(tiny_recipe, tmp_path / "out2")
     with pytest.raises(UsageError, match="asks for 41, but psi x seeds has 40 positions"):
-        make(recipe_data, tmp_path / "out3", number=41)
+        make(tiny_recipe, tmp_path / "out3", number=41)
 
 
-def test_alpha_of_another_generator_is_refused(recipe_data, tmp_path, make_generator):
+def test_alpha_of_another_generator_is_refused(tiny_recipe, tmp_path, make_generator):
     other = make_generator(16, seed=9)
     save_generator(tmp_path / "g.safetensors", other.spec, other.state_dict())
     with pytest.raises(CheckpointRefused, match="was trained on another generator"):
-        make(recipe_data, tmp_path / "out")
+        make(tiny_recipe, tmp_path / "out")
     larger = make_generator(32)
     save_generator(tmp_path / "g.safetensors", larger.spec, larger.state_dict())
     with pytest.raises(CheckpointRefused, match=r"is for images of 16 px, g\.safetensors makes"):
-        make(recipe_data, tmp_path / "out")
+        make(tiny_recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_alpha_is_trained_on_the_spot_once(recipe_data, tmp_path, monkeypatch, caplog):
+def test_alpha_is_trained_on_the_spot_once(tiny_recipe, tmp_path, monkeypatch, caplog, digests):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
-    recipe_data["alpha"] = {"training": training}
-    recipe_data["filters"]["coverage"] = None
-    recipe, two_steps = check_recipe(recipe_data, "test"), {"accept_doubtful_alpha": True}
+    tiny_recipe["alpha"] = {"training": training}
+    tiny_recipe["filters"]["coverage"] = None
+    recipe, two_steps = check_recipe(tiny_recipe, "test"), {"accept_doubtful_alpha": True}
     make_dataset(MakeConfig(recipe, tmp_path / "one", 3, **two_steps))
     assert any("training one on cpu" in line for line in caplog.messages)
     assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
     caplog.clear()
     make_dataset(MakeConfig(recipe, tmp_path / "two", 3, **two_steps))
     assert not any("training one" in line for line in caplog.messages)
-    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def test_a_finished_dataset_leaves_nothing_to_do(recipe_data, tmp_path, caplog):
+def test_a_finished_dataset_leaves_nothing_to_do(tiny_recipe, tmp_path, caplog):
     words = f"{tmp_path / 'out'} is finished already: nothing was left to do"
-    make(recipe_data, tmp_path / "out")
+    make(tiny_recipe, tmp_path / "out")
     assert words not in caplog.messages
-    make(recipe_data, tmp_path / "out")
+    make(tiny_recipe, tmp_path / "out")
     assert words in caplog.messages
 
 
-def test_a_closed_standard_error_is_no_failure(recipe_data, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe_data))
+def test_a_closed_standard_error_is_no_failure(tiny_recipe, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
     command = [sys.executable, "-m", "l4f_datagen", "make", "--n", "2", "--recipe"]
     command += [str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
     closed = subprocess.run(
@@ -162,32 +145,29 @@ def test_a_closed_standard_error_is_no_failure(recipe_data, tmp_path):
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("crop", [(0, 0, 17, 16), (0, 2, 16, 17)])
-def test_crop_beyond_the_canvas_is_refused(recipe_data, tmp_path, crop):
-    recipe_data["generator"]["crop"] = crop
-    with pytest.raises(UsageError, match="reaches beyond the 16 x 16 px images"):
-        make(recipe_data, tmp_path / "out")
-
-
-def test_crop_cuts_image_and_alpha_alike(recipe_data, tmp_path):
-    recipe_data["generator"]["crop"] = (0, 2, 16, 14)
-    make(recipe_data, tmp_path / "out", number=2)
+def test_crop_cuts_image_and_alpha_alike_and_not_beyond_the_canvas(tiny_recipe, tmp_path):
+    for crop in ((0, 0, 17, 16), (0, 2, 16, 17)):
+        tiny_recipe["generator"]["crop"] = crop
+        with pytest.raises(UsageError, match="reaches beyond the 16 x 16 px images"):
+            make(tiny_recipe, tmp_path / "out")
+    tiny_recipe["generator"]["crop"] = (0, 2, 16, 14)
+    make(tiny_recipe, tmp_path / "out", number=2)
     for part in ("images", "masks", "alpha"):
         for path in (tmp_path / "out" / part).rglob("*.png"):
             assert pixels(path).shape[:2] == (12, 16)
 
 
-def test_unknown_device_is_refused(recipe_data, tmp_path):
+def test_unknown_device_is_refused(tiny_recipe, tmp_path):
     with pytest.raises(UsageError, match="cannot be used here"):
-        make(recipe_data, tmp_path / "out", device="abacus")
+        make(tiny_recipe, tmp_path / "out", device="abacus")
 
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_stop_keeps_what_is_finished(recipe_data, tmp_path, number, code, word):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe_data))
+def test_a_stop_keeps_what_is_finished(tiny_recipe, tmp_path, number, code, word):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
     # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
     start = "import signal, l4f_datagen.cli as c; signal.signal(2, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{start}; c.main()", "make", "--n", "100000"]
@@ -207,13 +187,13 @@ def test_a_stop_keeps_what_is_finished(recipe_data, tmp_path, number, code, word
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_killed_at_fifty_random_moments_and_resumed_gives_the_same_bytes(tmp_path):
+def test_killed_at_fifty_random_moments_and_resumed_gives_the_same_bytes(tmp_path, digests):
     command = [sys.executable, "-m", "l4f_datagen", "make", "--domain", "toy-cars", "--n", "300"]
     command += ["--set", "sampling.blocks_per_shard=2", "--out"]
     started = time.monotonic()
     subprocess.run([*command, str(tmp_path / "calm")], check=True, capture_output=True)
     length = time.monotonic() - started
-    wanted, rng = digest(tmp_path / "calm"), random.Random(0)
+    wanted, rng = digests(tmp_path / "calm"), random.Random(0)
     kills = folders = 0
     while kills < 50:
         folder, ended = tmp_path / f"torn{folders}", False
@@ -228,5 +208,5 @@ def test_killed_at_fifty_random_moments_and_resumed_gives_the_same_bytes(tmp_pat
                 child.kill()
                 child.wait()
                 kills += 1
-        assert digest(folder) == wanted
+        assert digests(folder) == wanted
         folders += 1

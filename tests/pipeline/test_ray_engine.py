@@ -1,4 +1,6 @@
-"""Ray: the bytes of the local engine, with workers killed and with a store in place of a folder."""
+"""The engine of a cluster: with one that runs each task at once, in this process; with Ray itself,
+whose workers are killed.
+"""
 
 import contextlib
 import os
@@ -6,29 +8,189 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.pipeline import ray_engine as ray_engine_module
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
+from l4f_datagen.rendering.quota import Share
 
-ray = pytest.importorskip("ray", reason="needs the extra [ray]")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause):
+        self.cause = cause
+
+
+class Cluster:
+    """Runs tasks when their result is asked for; notes them and what is asked of the cluster."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, **resources):
+        self.resources, self.done, self.cancelled, self.options = resources, [], [], {}
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **options):
+        self.options = options
+        return lambda function: SimpleNamespace(remote=lambda *given: [function, given, True])
+
+    def cancel(self, reference, force):
+        """Kill the task in its midst: what it has staged stays behind."""
+        reference[2] = False
+        order, shard, _ = reference[1]
+        self.cancelled.append(shard)
+        if not order.is_url:
+            for place in (f"images/{shard:05d}.part", f"masks/{shard:05d}"):
+                (Path(order.out) / place).mkdir(parents=True)
+
+    def get(self, reference):
+        function, given, wanted = reference
+        if not wanted:
+            raise RayError("cancelled")
+        self.done.append(given[1:])
+        try:
+            return function(*given)
+        except Exception as error:
+            raise RayTaskError(error) from error
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    cluster = Cluster(CPU=2)
+    monkeypatch.setattr(ray_engine_module, "_import_ray", lambda: cluster)
+    ray_engine_module._open_renderer.cache_clear()
+    return cluster
 
 
 def make(data, out, number=30, **options):
     return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
+@pytest.mark.slow
+def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    make(tiny_recipe, tmp_path / "local")
+    make(tiny_recipe, tmp_path / "ray", engine="ray")
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert cluster.options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 5}
+    *whole, cut = cluster.done
+    assert [shard for shard, _ in whole] == list(range(len(whole)))
+    assert all(wanted is None for _, wanted in whole)
+    assert cut[0] == len(whole) - 1  # the shard where the count ends, rendered once more
+    assert 0 < cut[1] <= 8
+    assert cluster.cancelled  # what was begun behind it
+    make(tiny_recipe, f"file://{tmp_path}/far", engine="ray")
+    assert digests(tmp_path / "far") == digests(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_only_an_incomplete_shard_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    before = digests(tmp_path / "out")
+    next((tmp_path / "out/alpha/00001").iterdir()).unlink()
+    cluster.done.clear()
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert cluster.done == [(1, None)]
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_share_runs_on_a_cluster_too(cluster, tiny_recipe, tmp_path):
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts", share=Share(1, 2))
+    assert [shard for shard, _ in cluster.done] == [1, 3]
+
+
+def test_failures_of_tasks_are_reported(cluster, tiny_recipe, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise L4FError("shard", "refused", "no remedy")
+
+    monkeypatch.setattr(ray_engine_module, "make_shard_of", refuse)
+    with pytest.raises(L4FError, match="shard: refused; no remedy"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+    monkeypatch.setattr(cluster, "get", lambda _: (_ for _ in ()).throw(RayError("node died")))
+    with pytest.raises(L4FError, match=r"shard 0 was lost with its worker 6 times \(node died\)"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+@pytest.mark.slow
+def test_an_interrupted_wait_stops_the_tasks(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+    get = cluster.get
+
+    def interrupted(reference):
+        """Ctrl-C in the wait for shard 1."""
+        if reference[1][1] == 1 and reference[2]:
+            raise KeyboardInterrupt
+        return get(reference)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "get", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert 1 in cluster.cancelled
+    assert not list((tmp_path / "out").rglob("*.part"))
+    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    make(tiny_recipe, tmp_path / "whole", count="attempts")
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_a_cluster_without_cores(cluster, tiny_recipe, tmp_path):
+    cluster.resources = {}
+    with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "match"),
+    [
+        (None, L4FError, r"--engine ray: Ray did not start \(timed out\); start it with"),
+        ("auto", UsageError, r"--ray-address auto: no cluster answers there \(timed out\)"),
+        ("127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+        ("ray://127.0.0.1:1", UsageError, r"127.0.0.1:1: no cluster answers there \(.*refused\)"),
+    ],
+)
+def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
+    cluster, tiny_recipe, tmp_path, monkeypatch, address, error, match
+):
+    def init(**_):
+        raise Exception("timed\nout")  # as bare as Ray's own
+
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "init", init, raising=False)
+    with pytest.raises(error, match=match):
+        make(tiny_recipe, tmp_path / "out", engine="ray", ray_address=address)
+
+
+def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install ray"):
+        make(tiny_recipe, tmp_path / "out", engine="ray")
+
+
+# ---------------------------------------------------------------------------------- Ray itself
+
+
 @pytest.fixture(scope="module")
-def cluster():
+def real_cluster():
     """Two cores: of a node started here, or of the cluster that ``RAY_ADDRESS`` names.
 
     Ray gives a node up whose agents take more than 15 s to start, as they do on a machine that is
     busy with other things; a cluster that was started before goes round that.
     """
+    ray = pytest.importorskip("ray", reason="needs the extra [ray]")
     own = {"num_cpus": 2, "object_store_memory": 200_000_000, "include_dashboard": False}
     options = {} if "RAY_ADDRESS" in os.environ else own
     ray.init(**options, log_to_driver=False, logging_level="ERROR")
@@ -38,6 +200,8 @@ def cluster():
 
 def workers():
     """Process ids of the workers that run our tasks: their parents serve this cluster."""
+    import ray
+
     ours = f"--gcs-address={ray.get_runtime_context().gcs_address}\0".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -52,7 +216,9 @@ def workers():
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("count", ["accepted", "attempts"])
-def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, count):
+def test_ray_gives_the_same_bytes_as_the_local_engine(
+    real_cluster, tiny_recipe, tmp_path, digests, count
+):
     make(tiny_recipe, tmp_path / "local", count=count)
     make(tiny_recipe, tmp_path / "ray", count=count, engine="ray")
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
@@ -60,7 +226,7 @@ def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, dige
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_workers_lose_nothing(cluster, tiny_recipe, tmp_path, digests):
+def test_killed_workers_lose_nothing(real_cluster, tiny_recipe, tmp_path, digests):
     tiny_recipe["sampling"] |= {"block_size": 16, "blocks_per_shard": 16}
     make(tiny_recipe, tmp_path / "local", number=2000)
     killed, over = [], threading.Event()
@@ -81,11 +247,3 @@ def test_killed_workers_lose_nothing(cluster, tiny_recipe, tmp_path, digests):
         killer.join()
     assert killed
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
-
-
-@pytest.mark.slow
-def test_an_address_where_nothing_answers():
-    from l4f_datagen.pipeline.ray_engine import _connect
-
-    with pytest.raises(UsageError, match=r"--ray-address 127\.0\.0\.1:1: no cluster answers there"):
-        _connect(ray, "127.0.0.1:1")

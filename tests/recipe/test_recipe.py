@@ -9,11 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from l4f_datagen.core.errors import RecipeError
-from l4f_datagen.recipe import (
-    Recipe,
-    check_recipe,
-    recipe_hash,
-)
+from l4f_datagen.recipe import check_recipe, recipe_hash
 from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.recipe.recipe import MAX_RECIPE_BYTES, override, read_recipe_file
 
@@ -42,21 +38,14 @@ def leaves(part: BaseModel, path=()):
 
 
 class TestShippedRecipes:
-    def test_there_are_some(self):
-        assert len(FILES) >= 1
-        assert RECIPES / "toy-cars.yaml" in FILES
-
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-    def test_loads_and_is_named_as_its_file(self, path):
-        recipe = load_recipe(path)
+    def test_is_named_as_its_file_and_opens_with_what_one_must_know(self, path):
+        recipe, header = load_recipe(path), header_of(path)
         assert recipe.domain == path.stem
         assert recipe.description
-
-    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-    def test_opens_with_what_one_must_know(self, path):
-        header = header_of(path)
         assert set(header) >= {"Purpose", "Downloads", "Launch", "Override"}
         assert all(header.values())
+        assert header["Override"] != header["Launch"]
 
     @pytest.mark.parametrize("line", ["Launch", "Override"])
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -75,11 +64,6 @@ class TestShippedRecipes:
         assignments = list(values["assignments"])
         changed = load_recipe(path, assignments=assignments)
         assert (changed == load_recipe(path)) == (not assignments)
-
-    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-    def test_the_override_is_another_command(self, path):
-        header = header_of(path)
-        assert header["Override"] != header["Launch"]
 
 
 def header_of(path):
@@ -105,18 +89,8 @@ class TestCheck:
         [
             ({"samplng": {}}, "samplng: unknown key, did you mean sampling?"),
             ({"alpha": {"trainning": 1}}, "alpha.trainning: unknown key, did you mean training?"),
-            (
-                {"alpha": {"training": {"stepz": 3}}},
-                "alpha.training.stepz: unknown key, did you mean steps?",
-            ),
-            (
-                {"filters": {"coverage": {"maxx": 1}}},
-                "filters.coverage.maxx: unknown key, did you mean max?",
-            ),
-            (
-                {"generator": {"licence": {"nam": "x"}}},
-                "generator.licence.nam: unknown key, did you mean name?",
-            ),
+            ({"filters": {"coverage": {"maxx": 1}}}, "maxx: unknown key, did you mean max?"),
+            ({"generator": {"licence": {"nam": "x"}}}, "nam: unknown key, did you mean name?"),
         ],
     )
     def test_unknown_keys_get_the_nearest_name(self, data, text):
@@ -151,9 +125,6 @@ class TestCheck:
             assert part in text
         assert "\n" not in text
 
-    def test_one_problem_is_counted_as_one(self):
-        assert problems_of(description=3).startswith("my.yaml: 1 problem: (1) description: ")
-
     def test_a_missing_domain(self):
         with pytest.raises(RecipeError, match=r"my.yaml: 1 problem: \(1\) domain: is required; "):
             check_recipe({}, "my.yaml")
@@ -163,21 +134,11 @@ class TestCheck:
         [
             ({"alpha": {"training": {"steps": True}}}, "steps: input should be a number, got True"),
             ({"alpha": {"training": {"psi": True}}}, "psi: input should be a number, got True"),
-            ({"generator": {"class_index": True}}, "class_index: input should be a number"),
-            ({"generator": {"class_index": -1}}, "class_index: input should be greater than or"),
             ({"sampling": {"psi": [False]}}, "psi.0: input should be a number, got False"),
             ({"sampling": {"psi": [float("nan")]}}, "sampling.psi.0: input should be"),
             ({"sampling": {"psi": 0.7}}, "sampling.psi: input should be a valid tuple, got 0.7"),
             ({"sampling": None}, "sampling: input should be a valid dictionary"),
-            (
-                {"alpha": {"training": {"mirror": "perhaps"}}},
-                "mirror: input should be a valid bool",
-            ),
-            ({"alpha": {"training": {"steps": 2.5}}}, "steps: input should be a valid integer"),
-            (
-                {"alpha": {"training": {"batch": 65537}}},
-                "batch: input should be less than or equal to 65536",
-            ),
+            ({"alpha": {"training": {"batch": 65537}}}, "batch: input should be less than or"),
             (
                 {"sampling": {"block_size": 4096, "blocks_per_shard": 17}},
                 "sampling: block_size 4096 x blocks_per_shard 17 makes shards of 69632 samples, "
@@ -188,7 +149,6 @@ class TestCheck:
                 "crop: expected 0 <= left < right and 0 <= top < bottom, got [64, 0, 64, 8]",
             ),
             ({"generator": {"crop": [-1, 0, 4, 8]}}, "crop: expected 0 <= left < right"),
-            ({"generator": {"crop": [0, 9, 4, 8]}}, "crop: expected 0 <= left < right"),
             (
                 {"filters": {"coverage": {"min": 0.5, "max": 0.4}}},
                 "coverage: min 0.5 is above max 0.4, which rejects every sample",
@@ -487,15 +447,3 @@ class TestHash:
             "f",
         )
         assert self.named(spelled) == self.named(self.BASE)
-
-
-def test_the_base_recipe_has_every_part():
-    assert list(Recipe.model_fields) == [
-        "domain",
-        "description",
-        "generator",
-        "alpha",
-        "sampling",
-        "filters",
-        "output",
-    ]

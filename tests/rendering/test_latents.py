@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec
 from l4f_datagen.rendering.latents import MAX_BYTES, open_latents
 
 SPEC = GeneratorSpec(16, {4: 6, 8: 5, 16: 4}, z_dim=7, w_dim=8)

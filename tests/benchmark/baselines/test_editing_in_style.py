@@ -8,8 +8,7 @@ from l4f_datagen.benchmark.baselines.editing_in_style import (
     fit_clusters,
     spherical_kmeans,
 )
-from l4f_datagen.models.generator import Generator, draw_z
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
 
 
 def test_features_come_from_the_nearest_resolution(make_generator):

@@ -5,8 +5,6 @@ import math
 import os
 import pickle
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 
 from l4f_datagen.checkpoints.byte_source import WINDOW, ByteSource, Cursor, Span
 from l4f_datagen.checkpoints.pickle_machine import load_pickle
-from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Globals, Record, StandIn, show
+from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record, StandIn, show
 from l4f_datagen.checkpoints.stand_ins import ArrayRecord, find_global
 from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import CheckpointRefused
@@ -33,14 +31,14 @@ DATA = st.recursive(
 )
 
 
-def _load(data: bytes, path: Path, find: Globals = lambda *_name: None) -> object:
+def _load(data, path, find=lambda *_name: None):
     path.write_bytes(data)
     with ByteSource(path) as source:
         cursor = Cursor(Span(source, 0, source.size))
         return _plain(load_pickle(cursor, find, Budget()))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value):
     """Byte strings are spans of the file; read them for the comparison."""
     if isinstance(value, Span):
         return value.read()
@@ -53,38 +51,32 @@ def _plain(value: Any) -> Any:
 
 @given(value=DATA, protocol=st.integers(3, 5))
 @settings(deadline=None, max_examples=30)
-def test_plain_data_comes_back(
-    value: Any, protocol: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_plain_data_comes_back(value, protocol, tmp_path_factory):
     data = pickle.dumps(value, protocol=protocol)
     assert _load(data, tmp_path_factory.getbasetemp() / "value") == value
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
-def test_large_values_cross_the_window(protocol: int, tmp_path: Path) -> None:
+def test_large_values_cross_the_window(protocol, tmp_path):
     value = {"text": "aé" * WINDOW, "bytes": os.urandom(3 * WINDOW), "numbers": list(range(3000))}
     data = pickle.dumps(value, protocol=protocol)
     assert _load(data, tmp_path / "value", find_global) == value
 
 
-def test_old_byte_strings_come_back(tmp_path: Path) -> None:
-    """Protocol 2 writes bytes as a call of _codecs.encode."""
-    data = pickle.dumps({"a": bytes(range(256))}, protocol=2)
-    assert _load(data, tmp_path / "value", find_global) == {"a": bytes(range(256))}
+BYTES, SHARED = {"a": bytes(range(256))}, [1]
 
 
-def test_shared_values_stay_shared(tmp_path: Path) -> None:
-    inner: list[int] = [1]
-    loaded = _load(pickle.dumps([inner, inner]), tmp_path / "value")
-    assert loaded == [[1], [1]]
-
-
-def test_text_numbers_of_old_protocols(tmp_path: Path) -> None:
-    assert _load(b"(I1\nI01\nI00\nL12L\nF1.5\nt.", tmp_path / "v") == (1, True, False, 12, 1.5)
-
-
-def test_infinite_floats(tmp_path: Path) -> None:
-    assert _load(pickle.dumps([math.inf, -math.inf]), tmp_path / "v") == [math.inf, -math.inf]
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (pickle.dumps(BYTES, protocol=2), BYTES),  # written as a call of _codecs.encode
+        (pickle.dumps([SHARED, SHARED]), [[1], [1]]),
+        (b"(I1\nI01\nI00\nL12L\nF1.5\nt.", (1, True, False, 12, 1.5)),
+        (pickle.dumps([math.inf, -math.inf]), [math.inf, -math.inf]),
+    ],
+)
+def test_special_and_old_values_come_back(data, value, tmp_path):
+    assert _load(data, tmp_path / "value", find_global) == value
 
 
 @pytest.mark.parametrize(
@@ -99,9 +91,7 @@ def test_infinite_floats(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_globals_outside_the_table_are_refused_by_name(
-    value: object, said: str, protocol: int, tmp_path: Path
-) -> None:
+def test_globals_outside_the_table_are_refused_by_name(value, said, protocol, tmp_path):
     data = pickle.dumps(value, protocol=protocol, fix_imports=False)
     with pytest.raises(CheckpointRefused, match=said):
         _load(data, tmp_path / "v", find_global)
@@ -131,13 +121,13 @@ def test_globals_outside_the_table_are_refused_by_name(
         (b"L" + b"9" * 100 + b"\n.", "integer too long"),
     ],
 )
-def test_damage_is_named(data: bytes, said: str, tmp_path: Path) -> None:
+def test_damage_is_named(data, said, tmp_path):
     with pytest.raises(CheckpointRefused, match=said):
         _load(data, tmp_path / "v")
 
 
-def test_new_objects_may_not_bring_keywords(tmp_path: Path) -> None:
-    def allowed(*_name: str) -> object:
+def test_new_objects_may_not_bring_keywords(tmp_path):
+    def allowed(*_name):
         return StandIn("a.b", lambda *args: Record("a.b", args))
 
     good = b"\x80\x04\x8c\x01a\x8c\x01b\x93)}\x92."
@@ -147,7 +137,7 @@ def test_new_objects_may_not_bring_keywords(tmp_path: Path) -> None:
         _load(bad, tmp_path / "v", allowed)
 
 
-def test_large_integers_are_no_keys_of_ordered_dicts_either(tmp_path: Path) -> None:
+def test_large_integers_are_no_keys_of_ordered_dicts_either(tmp_path):
     """Any number of them share one hash: a dict of a hundred thousand would take minutes."""
     pairs = [[k * (2**61 - 1) << 61, 0] for k in range(1, 4)]
     assert len({hash(key) for key, _ in pairs}) == 1
@@ -157,7 +147,7 @@ def test_large_integers_are_no_keys_of_ordered_dicts_either(tmp_path: Path) -> N
         _load(data, tmp_path / "v", find_global)
 
 
-def test_calls_with_the_same_long_argument_are_counted(tmp_path: Path) -> None:
+def test_calls_with_the_same_long_argument_are_counted(tmp_path):
     """A list is cheap to mention again; walking it again is not."""
     pairs = [[k, k] for k in range(2_000)]
     again = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93h\x00\x85R" * 300
@@ -166,10 +156,10 @@ def test_calls_with_the_same_long_argument_are_counted(tmp_path: Path) -> None:
         _load(data, tmp_path / "v", find_global)
 
 
-def test_show_never_walks_into_what_may_be_endless() -> None:
-    endless: list[Any] = [1]
+def test_show_never_walks_into_what_may_be_endless():
+    endless = [1]
     endless.append(endless)
-    deep: Any = 1
+    deep = 1
     for _ in range(100_000):
         deep = (deep,)
     assert show(endless) == "[1, ...]"
@@ -183,7 +173,7 @@ def test_show_never_walks_into_what_may_be_endless() -> None:
 # -------------------------------------------------------------------- what NumPy puts into pickles
 
 
-def _numpy(value: Any, path: Path, protocol: int = 4, rename: bool = False) -> Any:
+def _numpy(value, path, protocol=4, rename=False):
     data = pickle.dumps(value, protocol=protocol)
     if rename:  # the module's name in NumPy 1
         data = data.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray")
@@ -202,19 +192,19 @@ def _numpy(value: Any, path: Path, protocol: int = 4, rename: bool = False) -> A
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_arrays_come_back(protocol: int, dtype: str, order: Any, tmp_path: Path) -> None:
+def test_arrays_come_back(protocol, dtype, order, tmp_path):
     array = np.random.RandomState(0).randn(3, 4, 2).astype(dtype, order=order)
     read = _numpy(array, tmp_path / "a", protocol)
     assert read.dtype == np.float32
     assert np.array_equal(read, array.astype(np.float32))
 
 
-def test_arrays_of_numpy_1_come_back(tmp_path: Path) -> None:
+def test_arrays_of_numpy_1_come_back(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert np.array_equal(_numpy(array, tmp_path / "a", rename=True), array)
 
 
-def test_arrays_without_axes(tmp_path: Path) -> None:
+def test_arrays_without_axes(tmp_path):
     assert _numpy(np.array(1.5, np.float32), tmp_path / "a") == 1.5
 
 
@@ -235,7 +225,7 @@ def test_arrays_without_axes(tmp_path: Path) -> None:
         np.bool_(True),
     ],
 )
-def test_scalars_come_back(value: Any, tmp_path: Path) -> None:
+def test_scalars_come_back(value, tmp_path):
     assert _numpy(value, tmp_path / "a") == value.item()
 
 
@@ -250,12 +240,12 @@ def test_scalars_come_back(value: Any, tmp_path: Path) -> None:
         (np.datetime64("2020-01-01"), "are no weights"),
     ],
 )
-def test_other_arrays_are_refused(value: Any, said: str, tmp_path: Path) -> None:
+def test_other_arrays_are_refused(value, said, tmp_path):
     with pytest.raises(CheckpointRefused, match=said):
         _numpy(value, tmp_path / "a")
 
 
-def test_shape_and_bytes_must_agree(tmp_path: Path) -> None:
+def test_shape_and_bytes_must_agree(tmp_path):
     data = pickle.dumps(np.zeros(3, np.float32), protocol=4)
     wide = data.replace(b"K\x01K\x03\x85", b"K\x01K\x09\x85")
     assert wide != data
@@ -265,6 +255,6 @@ def test_shape_and_bytes_must_agree(tmp_path: Path) -> None:
         load_pickle(Cursor(Span(source, 0, source.size)), find_global, Budget())
 
 
-def test_integers_are_no_weights(tmp_path: Path) -> None:
+def test_integers_are_no_weights(tmp_path):
     with pytest.raises(CheckpointRefused, match="it is int64, expected floating point"):
         _numpy(np.arange(3), tmp_path / "a")

@@ -15,8 +15,7 @@ import torch
 
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
-from l4f_datagen.models.generator import Generator
-from l4f_datagen.models.spec import GeneratorSpec
+from l4f_datagen.models.generator import Generator, GeneratorSpec
 
 HERE = Path(__file__).parent
 REFERENCE = runpy.run_path(str(HERE.parents[1] / "reference.py"))
