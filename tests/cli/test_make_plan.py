@@ -72,6 +72,21 @@ def test_a_dry_run_refuses_what_the_run_does(run, tmp_path, monkeypatch, flags, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_smaller_number_is_refused_before_anything_is_deleted(tiny_flags, cli_run, tmp_path, dry):
+    command = ["make", *tiny_flags, "--filters", "none", "--out", tmp_path / "out"]
+    assert cli_run(*command, "--n", 5).exit_code == 0
+    for more in ((), ("--count", "attempts")):
+        result = cli_run(*command, "--n", 3, *more, *dry)
+        assert result.exit_code == 2
+        assert "--n 3 would delete 2 of them" in result.stderr
+    assert cli_run(*command, "--n", 3, "--overwrite", *dry).exit_code == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    command[-1] = tmp_path / "mine"
+    assert cli_run(*command, "--n", 3, *dry).exit_code == 2
+
+
 @pytest.mark.parametrize("dry", [True, False])
 def test_a_recipe_without_weights(cli_run, tmp_path, dry):
     (tmp_path / "bare.yaml").write_text("domain: bare\n")
