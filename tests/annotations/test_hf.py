@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from annotation_exports import SQUARE, png
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
@@ -27,56 +28,55 @@ def dataset(masks, **columns):
     return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
 
 
-def masks_of(square, as_png):
-    return [as_png(np.roll(square, n, axis=1)) for n in range(5)]
+MASKS = [png(np.roll(SQUARE, n, axis=1)) for n in range(5)]
 
 
-def check(truth, square, names):
+def check(truth, names):
     assert truth.format == "hf"
     assert [item.name for item in truth] == names
     for place, item in enumerate(truth):
-        np.testing.assert_array_equal(item.load().mask, np.roll(square, place, axis=1))
+        np.testing.assert_array_equal(item.load().mask, np.roll(SQUARE, place, axis=1))
 
 
-def test_parquet_of_the_datasets_library(tmp_path, square, as_png):
+def test_parquet_of_the_datasets_library(tmp_path):
     keys = [f"psi0700-seed{n:07d}" for n in range(5)]
-    made = dataset(masks_of(square, as_png), key=keys)
+    made = dataset(MASKS, key=keys)
     path = tmp_path / "data" / "train-00000-of-00001.parquet"
     path.parent.mkdir()
     made.to_parquet(path, batch_size=2)  # several row groups
     assert pq.ParquetFile(path).metadata.num_row_groups == 3
-    check(load_annotations(tmp_path), square, keys)
-    check(load_annotations(path), square, keys)
+    check(load_annotations(tmp_path), keys)
+    check(load_annotations(path), keys)
     with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
         archive.write(path, "data/train.parquet")
-    check(load_annotations(tmp_path / "d.zip"), square, keys)
+    check(load_annotations(tmp_path / "d.zip"), keys)
 
 
-def test_names_come_from_the_image_path_or_the_row(tmp_path, square, as_png):
-    made = dataset(masks_of(square, as_png))
+def test_names_come_from_the_image_path_or_the_row(tmp_path):
+    made = dataset(MASKS)
     made.to_parquet(tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), square, [f"{n}.png" for n in range(5)])
-    dataset(masks_of(square, as_png), id=[7, 8, 9, 10, 11]).to_parquet(tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), square, ["7", "8", "9", "10", "11"])
-    plain = pa.table({"label": masks_of(square, as_png)})  # binary column
+    check(load_annotations(tmp_path / "a.parquet"), [f"{n}.png" for n in range(5)])
+    dataset(MASKS, id=[7, 8, 9, 10, 11]).to_parquet(tmp_path / "a.parquet")
+    check(load_annotations(tmp_path / "a.parquet"), ["7", "8", "9", "10", "11"])
+    plain = pa.table({"label": MASKS})  # binary column
     pq.write_table(plain, tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), square, ["1", "2", "3", "4", "5"])
+    check(load_annotations(tmp_path / "a.parquet"), ["1", "2", "3", "4", "5"])
 
 
-def test_saved_to_disk(tmp_path, square, as_png):
-    dataset(masks_of(square, as_png), key=list("abcde")).save_to_disk(tmp_path / "d")
-    check(load_annotations(tmp_path / "d"), square, list("abcde"))
-    dataset(masks_of(square, as_png)).save_to_disk(tmp_path / "e")
-    check(load_annotations(tmp_path / "e"), square, [f"{n}.png" for n in range(5)])
+def test_saved_to_disk(tmp_path):
+    dataset(MASKS, key=list("abcde")).save_to_disk(tmp_path / "d")
+    check(load_annotations(tmp_path / "d"), list("abcde"))
+    dataset(MASKS).save_to_disk(tmp_path / "e")
+    check(load_annotations(tmp_path / "e"), [f"{n}.png" for n in range(5)])
 
 
 @pytest.mark.parametrize("spelling", ["jsonl", "csv"])
-def test_an_image_folder_with_metadata(tmp_path, square, as_png, spelling):
+def test_an_image_folder_with_metadata(tmp_path, spelling):
     folder = tmp_path / "set" / "train"
     (folder / "masks").mkdir(parents=True)
     rows = []
-    for n, data in enumerate(masks_of(square, as_png)):
-        (folder / f"{n}.png").write_bytes(as_png(np.zeros((20, 30, 3), np.uint8) + 7))
+    for n, data in enumerate(MASKS):
+        (folder / f"{n}.png").write_bytes(png(np.zeros((20, 30, 3), np.uint8) + 7))
         (folder / "masks" / f"{n}.png").write_bytes(data)
         rows.append({"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"})
     if spelling == "jsonl":
@@ -84,7 +84,7 @@ def test_an_image_folder_with_metadata(tmp_path, square, as_png, spelling):
     else:
         text = "file_name,mask_file_name\n" + "\n".join(",".join(r.values()) for r in rows)
     (folder / f"metadata.{spelling}").write_text(text)
-    check(load_annotations(tmp_path / "set"), square, [f"{n}.png" for n in range(5)])
+    check(load_annotations(tmp_path / "set"), [f"{n}.png" for n in range(5)])
     (folder / "masks" / "3.png").unlink()
     with pytest.raises(AnnotationRefused, match=r"mask train/masks/3\.png does not exist"):
         load_annotations(tmp_path / "set")
@@ -109,9 +109,9 @@ def test_broken_metadata(tmp_path, line, match):
         load_annotations(tmp_path, format="hf")
 
 
-def test_broken_tables(tmp_path, square, as_png):
+def test_broken_tables(tmp_path):
     path = tmp_path / "a.parquet"
-    dataset(masks_of(square, as_png)).to_parquet(path)
+    dataset(MASKS).to_parquet(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AnnotationRefused, match=r"a\.parquet: broken Parquet"):

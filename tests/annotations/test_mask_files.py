@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from annotation_exports import SQUARE, labelbox_label, labelbox_object, labelbox_row, png
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.annotations import mask_files as download_module
@@ -148,30 +149,11 @@ def test_addresses_that_are_not_allowed_are_never_asked(url, match):
         mask_downloader()(url)
 
 
-def test_a_labelbox_export_with_downloads_end_to_end(service, tmp_path, square, as_png):
+def test_a_labelbox_export_with_downloads_end_to_end(service, tmp_path):
     handler, host = service
-    handler.answers["/key/mask"] = as_png(square)
-    row = {
-        "data_row": {"id": "d", "external_id": "a.jpg"},
-        "media_attributes": {"width": 30, "height": 20},
-        "projects": {
-            "p": {
-                "labels": [
-                    {
-                        "annotations": {
-                            "objects": [
-                                {
-                                    "feature_id": "f",
-                                    "name": "car",
-                                    "mask": {"url": f"http://{host}/key/mask"},
-                                }
-                            ]
-                        }
-                    }
-                ]
-            }
-        },
-    }
+    handler.answers["/key/mask"] = png(SQUARE)
+    found = {"polygon": None, "mask": {"url": f"http://{host}/key/mask"}}
+    row = labelbox_row(labelbox_label(labelbox_object(**found)))
     (tmp_path / "e.ndjson").write_text(json.dumps(row))
     truth = load_annotations(tmp_path / "e.ndjson", download=downloader(host, key="k1"))
-    np.testing.assert_array_equal(truth[0].load().mask, square)
+    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
