@@ -19,6 +19,7 @@ from l4f_datagen.annotations import (
     xml_files,
 )
 from l4f_datagen.annotations.bundle import Bundle, open_bundle
+from l4f_datagen.annotations.records import broken
 from l4f_datagen.annotations.truth import TruthItem as TruthItem
 from l4f_datagen.annotations.truth import TruthMask as TruthMask
 from l4f_datagen.annotations.truth import TruthOptions
@@ -27,30 +28,30 @@ from l4f_datagen.core.errors import AnnotationRefused
 
 
 class Reader(NamedTuple):
-    """Whether a bundle is of a format, and how it is read (malformed: `AnnotationRefused`)."""
+    """What of a bundle a format reads (None or empty: the bundle is of another one), and how."""
 
-    matches: Callable[[Bundle], bool]
-    read: Callable[[Bundle, TruthOptions], TruthSet]
+    find: Callable[[Bundle], Any]
+    read: Callable[[Bundle, Any, TruthOptions], TruthSet]
 
 
 # The first match reads, so the ones that look closest come first.
 READERS: dict[str, Reader] = {
-    "labelbox": Reader(labelbox.matches, labelbox.read),
-    "labelbox-legacy": Reader(labelbox.matches_legacy, labelbox.read_legacy),
-    "coco": Reader(coco.matches, coco.read),
-    "coco-results": Reader(coco.matches_results, coco.read_results),
-    "label-studio": Reader(label_studio.matches, label_studio.read),
-    "via": Reader(unsized.matches_via, unsized.read_via),
-    "createml": Reader(unsized.matches_createml, unsized.read_createml),
-    "cvat": Reader(xml_files.matches_cvat, xml_files.read_cvat),
-    "cvat-masks": Reader(png.matches_label_map, png.read_label_map),
-    "hf": Reader(hf.matches, hf.read),
-    "labelme": Reader(per_image.matches_labelme, per_image.read_labelme),
-    "cityscapes": Reader(per_image.matches_cityscapes, per_image.read_cityscapes),
-    "supervisely": Reader(per_image.matches_supervisely, per_image.read_supervisely),
-    "labelme-xml": Reader(xml_files.matches_labelme, xml_files.read_labelme),
-    "yolo": Reader(unsized.matches_yolo, unsized.read_yolo),
-    "png": Reader(png.matches, png.read),
+    "labelbox": Reader(labelbox.find, labelbox.read),
+    "labelbox-legacy": Reader(labelbox.find_legacy, labelbox.read_legacy),
+    "coco": Reader(coco.find, coco.read),
+    "coco-results": Reader(coco.find_results, coco.read_results),
+    "label-studio": Reader(label_studio.find, label_studio.read),
+    "via": Reader(unsized.find_via, unsized.read_via),
+    "createml": Reader(unsized.find_createml, unsized.read_createml),
+    "cvat": Reader(xml_files.find_cvat, xml_files.read_cvat),
+    "cvat-masks": Reader(png.find_label_map, png.read_label_map),
+    "hf": Reader(hf.find, hf.read),
+    "labelme": Reader(per_image.find_labelme, per_image.read_labelme),
+    "cityscapes": Reader(per_image.find_cityscapes, per_image.read_cityscapes),
+    "supervisely": Reader(per_image.find_supervisely, per_image.read_supervisely),
+    "labelme-xml": Reader(xml_files.find_labelme, xml_files.read_labelme),
+    "yolo": Reader(unsized.find_yolo, unsized.read_yolo),
+    "png": Reader(png.find, png.read),
 }
 
 
@@ -95,29 +96,28 @@ def load_annotations(
         masks_dir=None if masks_dir is None else str(masks_dir),
         **options,
     )
-    reader = READERS.get(format) if format is not None else _sniff(bundle)
-    if reader is None:
-        raise AnnotationRefused(
-            f"annotation format {format!r}", "unknown", f"choose from {', '.join(READERS)}"
-        )
-    return reader.read(bundle, record)
+    if format is not None and format not in READERS:
+        remedy = f"choose from {', '.join(READERS)}"
+        raise broken(f"annotation format {format!r}", "unknown", remedy)
+    for reader in READERS.values() if format is None else (READERS[format],):
+        found = reader.find(bundle)
+        if found:
+            return reader.read(bundle, found, record)
+    raise _unknown(bundle, format)
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
 
 
-def _sniff(bundle: Bundle) -> Reader:
-    for reader in READERS.values():
-        if reader.matches(bundle):
-            return reader
+def _unknown(bundle: Bundle, format: str | None) -> AnnotationRefused:
+    """The error of a bundle in which nothing is found; broken JSON says where it breaks."""
     if bundle.kind == "file" and bundle.head(bundle.names[0], 2) in (b"\xff\xfe", b"\xfe\xff"):
-        raise AnnotationRefused(bundle.source, "UTF-16 text", "save the file as UTF-8")
+        return broken(bundle.source, "UTF-16 text", "save the file as UTF-8")
     document = bundle.document()
     if document is not None:
-        bundle.rows(document)  # broken JSON says where it breaks
-    raise AnnotationRefused(
-        bundle.source,
-        "no known annotation format",
-        f"known are {', '.join(READERS)}; export COCO with outlines, or mask PNGs",
-    )
+        bundle.rows(document)
+    if format is not None:
+        return broken(bundle.source, f"nothing of format {format}", "name its file or folder")
+    remedy = f"known are {', '.join(READERS)}; export COCO with outlines, or mask PNGs"
+    return broken(bundle.source, "no known annotation format", remedy)

@@ -122,13 +122,6 @@ class Bundle:
         names = [name for name in self.names if name.lower().endswith(DOCUMENTS)]
         return names[0] if len(names) == 1 else None
 
-    def needed(self, what: str) -> str:
-        """Name of the one document, for a reader that cannot do without."""
-        name = self.document()
-        if name is None:
-            raise broken(self.source, f"no {what}", "name its file")
-        return name
-
     def peek(self) -> Any:
         """Parsed JSON of the one document for a sniffer; None without one or where it is broken."""
         name = self.document()

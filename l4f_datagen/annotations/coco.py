@@ -28,12 +28,8 @@ MARKED = "masks marked iscrowd read as objects: CVAT and Datumaro mark every mas
 Entry = TypeVar("Entry")
 
 
-def matches(bundle: Bundle) -> bool:
-    """Tell whether one JSON file of the bundle is an object with images and annotations."""
-    return _file(bundle) is not None
-
-
-def _file(bundle: Bundle) -> str | None:
+def find(bundle: Bundle) -> str | None:
+    """The one JSON file of the bundle that is an object with images and annotations."""
     name = bundle.document()
     names = [name] if name else [n for n in bundle.names if n.lower().endswith(".json")]
     found = [name for name in names if _has_images(bundle, name)] if len(names) <= 8 else []
@@ -50,9 +46,8 @@ def _has_images(bundle: Bundle, name: str) -> bool:
     return isinstance(data, dict) and isinstance(data.get("images"), list)
 
 
-def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read a COCO instances file."""
-    name = _file(bundle) or bundle.needed("COCO instances file")
     data = Record.of(bundle.json(name), bundle.subject(name))
     tally: Counter[str] = Counter()
     images: dict[object, ImageShapes] = {}
@@ -155,11 +150,12 @@ def _parts_drawer(parts: list[Any]) -> Drawer:
     return draw
 
 
-def matches_results(bundle: Bundle) -> bool:
-    """Tell whether the document is a list of detections."""
+def find_results(bundle: Bundle) -> str | None:
+    """The document, where it is a list of detections."""
     data = bundle.peek()
     first = data[0] if isinstance(data, list) and data else None
-    return isinstance(first, dict) and {"image_id", "category_id", "score"} <= first.keys()
+    keys = first.keys() if isinstance(first, dict) else set()
+    return bundle.document() if {"image_id", "category_id", "score"} <= keys else None
 
 
 class Detection(NamedTuple):
@@ -170,14 +166,13 @@ class Detection(NamedTuple):
     shape: Shape
 
 
-def read_results(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_results(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read a results file: the union of the detections of each image that score above 0.5.
 
     Images and categories are named by the truth's COCO file (``options.ids``); without it an image
     is named by its id. ``mask_value=">0.3"`` sets another lowest score. The item's score is that of
     its best detection.
     """
-    name = bundle.needed("COCO results file")
     subject, ids, least = bundle.subject(name), options.ids, MIN_SCORE
     if options.mask_value is not None:
         if not options.mask_value.startswith(">"):

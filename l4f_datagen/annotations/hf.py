@@ -25,37 +25,28 @@ MAX_ROWS = 10_000_000  # a choice, far above any set of masks
 BROKEN = "export or copy it again"
 
 
-def matches(bundle: Bundle) -> bool:
-    """Tell whether the bundle holds Parquet, Arrow shards, or metadata with mask file names."""
+def find(bundle: Bundle) -> list[str]:
+    """Parquet files, or else Arrow shards, or else metadata with mask file names."""
     if bundle.kind == "file":
-        return bundle.head(bundle.names[0], 4) == b"PAR1"
-    if any(name.lower().endswith(".parquet") for name in bundle.names) or _arrow_names(bundle):
-        return True
-    return any(b"mask_file_name" in bundle.head(name, 4096) for name in _metadata_names(bundle))
+        return list(bundle.names) if bundle.head(bundle.names[0], 4) == b"PAR1" else []
+    paths = [PurePosixPath(name) for name in bundle.names]
+    for found in (
+        [p for p in paths if p.suffix.lower() == ".parquet"],
+        [p for p in paths if p.suffix.lower() == ".arrow" and not p.name.startswith("cache-")],
+    ):
+        if found:
+            return [path.as_posix() for path in found]
+    metadata = [path.as_posix() for path in paths if path.name in METADATA]
+    named = any(b"mask_file_name" in bundle.head(name, 4096) for name in metadata)
+    return metadata if named else []
 
 
-def _arrow_names(bundle: Bundle) -> list[str]:
-    return [
-        name
-        for name in bundle.names
-        if name.lower().endswith(".arrow") and not PurePosixPath(name).name.startswith("cache-")
-    ]
-
-
-def _metadata_names(bundle: Bundle) -> list[str]:
-    return [name for name in bundle.names if PurePosixPath(name).name in METADATA]
-
-
-def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
     """List the masks of a dataset; each is decoded when it is loaded."""
-    tables = [name for name in bundle.names if name.lower().endswith(".parquet")]
-    if bundle.kind == "file":
-        tables = list(bundle.names)
-    rows = [row for name in tables for row in _parquet_rows(bundle, name)]
-    for name in _arrow_names(bundle) if not tables else []:
-        rows.extend(_arrow_rows(bundle, name))
-    for name in _metadata_names(bundle) if not rows else []:
-        rows.extend(_metadata_rows(bundle, name))
+    rows: list[MaskEntry] = []
+    for name in names:
+        list_rows = ROWS_OF.get(PurePosixPath(name).suffix.lower(), _parquet_rows)
+        rows.extend(list_rows(bundle, name))
     if not rows:
         raise broken(bundle.source, "a dataset without rows", "name another folder")
     if not any(row.masks for row in rows):
@@ -214,3 +205,6 @@ def _metadata_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
             raise broken(where, f"mask {path} does not exist", "copy the dataset again")
         rows.append(MaskEntry(image, where, [(where, bundle.source_of(file)[1])]))
     return rows
+
+
+ROWS_OF = {".arrow": _arrow_rows, ".csv": _metadata_rows, ".jsonl": _metadata_rows}

@@ -38,21 +38,20 @@ NO_AREAS = ("keypoint", "vector", "choices", "text", "rating", "number", "taxono
             "pairwise", "datetime", "ranker", "labels", "hypertext", "reactcode")  # fmt: skip
 
 
-def matches(bundle: Bundle) -> bool:
-    """Tell whether the rows are tasks or flat annotations of Label Studio."""
+def find(bundle: Bundle) -> str | None:
+    """The document, where its rows are tasks or flat annotations of Label Studio."""
     data = bundle.peek()
     rows = data if isinstance(data, list) else [data]
     first = rows[0] if rows else None
     if not isinstance(first, dict):
-        return False
-    if isinstance(first.get("data"), dict) and ("annotations" in first or "completions" in first):
-        return True
-    return isinstance(data, list) and ("annotation_id" in first or bool(_flat_results(first)))
+        return None
+    tasks = isinstance(first.get("data"), dict) and {"annotations", "completions"} & first.keys()
+    flat = isinstance(data, list) and ("annotation_id" in first or _flat_results(first))
+    return bundle.document() if tasks or flat else None
 
 
-def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read an export."""
-    name = bundle.needed("Label Studio export")
     tally: Counter[str] = Counter()
     images: dict[str, ImageShapes] = {}
     data = bundle.json(name)

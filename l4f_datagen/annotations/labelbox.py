@@ -45,16 +45,16 @@ WKT = ("POLYGON", "MULTIPOLYGON")
 FROM_BELOW = "outlines of the form before 2020 read with y from the lower edge"
 
 
-def matches(bundle: Bundle) -> bool:
-    """Tell whether the rows hold `data_row` and `projects`."""
-    return "data_row" in bundle.first_row()
+def find(bundle: Bundle) -> str | None:
+    """The document, where its rows hold `data_row`."""
+    return bundle.document() if "data_row" in bundle.first_row() else None
 
 
-def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read an export of version 2."""
     files = MaskFiles(options.masks_dir, options.download)
     images = []
-    for where, data in bundle.rows(bundle.needed("Labelbox export")):
+    for where, data in bundle.rows(name):
         row = Record.of(data, where)
         if not isinstance(row.get("data_row"), dict):
             raise broken(where, "no `data_row`")
@@ -197,9 +197,11 @@ def _object_shapes(one: Object, files: MaskFiles, on_map: bool) -> list[Shape]:
     return [one.undrawn(("geojson",) if is_line else OTHERS)]
 
 
-def matches_legacy(bundle: Bundle) -> bool:
-    """Tell whether the rows (or the CSV's header) hold `Labeled Data` and `Label`."""
-    return _is_csv(bundle) or {"Labeled Data", "Label"} <= bundle.first_row().keys()
+def find_legacy(bundle: Bundle) -> str | None:
+    """The document or CSV, where its rows or its header hold `Labeled Data` and `Label`."""
+    if _is_csv(bundle):
+        return bundle.names[0]
+    return bundle.document() if {"Labeled Data", "Label"} <= bundle.first_row().keys() else None
 
 
 def _is_csv(bundle: Bundle) -> bool:
@@ -209,12 +211,9 @@ def _is_csv(bundle: Bundle) -> bool:
     return "Labeled Data" in first and "Label" in first and not is_json
 
 
-def read_legacy(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_legacy(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read an export before version 2; several rows of one image are several annotators."""
-    if _is_csv(bundle):
-        rows = bundle.csv_rows(bundle.names[0])
-    else:
-        rows = bundle.rows(bundle.needed("Labelbox export"))
+    rows = bundle.csv_rows(name) if _is_csv(bundle) else bundle.rows(name)
     references = {str(row.get("Benchmark ID")) for _, row in rows if isinstance(row, dict)}
     tally: Counter[str] = Counter()
     files = MaskFiles(options.masks_dir, options.download)

@@ -38,15 +38,15 @@ def _json_names(bundle: Bundle) -> list[str]:
     return [name for name in bundle.names if name.lower().endswith(".json")]
 
 
-def _first_has(bundle: Bundle, names: list[str], *keys: str) -> bool:
-    """Whether the first JSON file is an object with these keys, or broken but with the last."""
+def _found(bundle: Bundle, names: list[str], *keys: str) -> list[str]:
+    """The files, if the first is an object with these keys, or broken but with the last."""
     if not names:
-        return False
+        return []
     try:
         data = bundle.json(names[0])
     except AnnotationRefused:
-        return f'"{keys[-1]}"'.encode() in bundle.head(names[0], 4096)
-    return isinstance(data, dict) and all(key in data for key in keys)
+        return names if f'"{keys[-1]}"'.encode() in bundle.head(names[0], 4096) else []
+    return names if isinstance(data, dict) and data.keys() >= set(keys) else []
 
 
 def _read_each(
@@ -62,14 +62,14 @@ def _read_each(
     return truth_from_shapes(bundle, format_name, images, options, tally, layered=True)
 
 
-def matches_labelme(bundle: Bundle) -> bool:
-    """Tell whether the first JSON has `imagePath` and `shapes`."""
-    return _first_has(bundle, _json_names(bundle), "imagePath", "shapes")
+def find_labelme(bundle: Bundle) -> list[str]:
+    """The JSON files, where the first has `imagePath` and `shapes`."""
+    return _found(bundle, _json_names(bundle), "imagePath", "shapes")
 
 
-def read_labelme(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read every LabelMe JSON of the bundle; a file without shapes is an empty truth."""
-    return _read_each(bundle, "labelme", _json_names(bundle), _labelme, options)
+def read_labelme(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
+    """Read LabelMe's files; one without shapes is an empty truth."""
+    return _read_each(bundle, "labelme", names, _labelme, options)
 
 
 def _labelme(data: Record, file: str, _: Counter[str]) -> ImageShapes:
@@ -135,14 +135,14 @@ def _crop_drawer(record: Record) -> Drawer:
     return draw
 
 
-def matches_cityscapes(bundle: Bundle) -> bool:
-    """Tell whether the first JSON has `imgHeight` and `objects`."""
-    return _first_has(bundle, _json_names(bundle), "imgHeight", "objects")
+def find_cityscapes(bundle: Bundle) -> list[str]:
+    """The JSON files, where the first has `imgHeight` and `objects`."""
+    return _found(bundle, _json_names(bundle), "imgHeight", "objects")
 
 
-def read_cityscapes(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_cityscapes(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
     """Read every ``NAME_gtFine_polygons.json``; a group counts as its class, as in their masks."""
-    return _read_each(bundle, "cityscapes", _json_names(bundle), _cityscapes, options)
+    return _read_each(bundle, "cityscapes", names, _cityscapes, options)
 
 
 def _cityscapes(data: Record, file: str, tally: Counter[str]) -> ImageShapes:
@@ -158,23 +158,18 @@ def _cityscapes(data: Record, file: str, tally: Counter[str]) -> ImageShapes:
     return ImageShapes(checked_name(file, data.where), data.where, size_hw, [Label(shapes)])
 
 
-def matches_supervisely(bundle: Bundle) -> bool:
-    """Tell whether the first annotation file has `size` and `objects`."""
-    names = _supervisely_names(bundle)
-    return _first_has(bundle, names, "size", "objects") or any(
-        b'"classTitle"' in bundle.head(name, 4096) for name in names[:1]
-    )
+def find_supervisely(bundle: Bundle) -> list[str]:
+    """The annotation files, where the first has `size` and `objects`."""
+    files = _json_names(bundle)
+    inside = [name for name in files if "ann" in PurePosixPath(name).parts[:-1]]
+    names = inside or [n for n in files if PurePosixPath(n).name not in SUPERVISELY_OWN]
+    is_own = any(b'"classTitle"' in bundle.head(name, 4096) for name in names[:1])
+    return names if is_own else _found(bundle, names, "size", "objects")
 
 
-def _supervisely_names(bundle: Bundle) -> list[str]:
-    names = _json_names(bundle)
-    inside = [name for name in names if "ann" in PurePosixPath(name).parts[:-1]]
-    return inside or [n for n in names if PurePosixPath(n).name not in SUPERVISELY_OWN]
-
-
-def read_supervisely(bundle: Bundle, options: TruthOptions) -> TruthSet:
-    """Read every annotation file; one without objects and tags counts as not annotated."""
-    return _read_each(bundle, "supervisely", _supervisely_names(bundle), _supervisely, options)
+def read_supervisely(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
+    """Read Supervisely's files; one without objects and tags counts as not annotated."""
+    return _read_each(bundle, "supervisely", names, _supervisely, options)
 
 
 def _supervisely(data: Record, file: str, _: Counter[str]) -> ImageShapes:

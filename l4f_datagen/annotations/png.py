@@ -40,43 +40,39 @@ Colour = tuple[int, int, int]
 Codes = NDArray[np.integer]
 
 
-def matches(bundle: Bundle) -> bool:
-    """Tell whether the bundle holds images."""
+def find(bundle: Bundle) -> list[str]:
+    """The images of a bundle; a single file is told by its content."""
     if bundle.kind == "file":
         head = bundle.head(bundle.names[0])
-        return head.startswith(STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-    return any(name.lower().endswith(SUFFIXES) for name in bundle.names)
+        is_image = head.startswith(STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        return list(bundle.names) if is_image else []
+    return [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
 
 
-def read(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, images: list[str], options: TruthOptions) -> TruthSet:
     """List the mask images of a folder; each is decoded when it is loaded."""
-    images = [name for name in bundle.names if name.lower().endswith(SUFFIXES)]
     labels = [name for name in images if _is_labelme_mask(name)]
     brushes = [name for name in images if BRUSH.search(PurePosixPath(name).stem)]
     if labels and options.mask_value is None:
         return _labelme_folders(bundle, labels, options)
     if brushes and len(brushes) == len(images):
         return _brush_files(bundle, brushes, options)
-    name = bundle.names[0]
-    files = {name: [name]} if bundle.kind == "file" else mask_files(list(bundle.names))
+    files = {images[0]: images} if bundle.kind == "file" else mask_files(images)
     entries = [
         MaskEntry(name, bundle.subject(name), [bundle.source_of(mask) for mask in masks])
         for name, masks in files.items()
     ]
     truth = truth_from_masks(bundle, "png", entries, options)
-    if not files:
-        raise broken(bundle.source, "no mask image", "name the folder of masks")
     unused = len(bundle.names) - sum(map(len, files.values()))
     truth.tally["files beside the masks not read"] += unused
     return truth
 
 
-def mask_files(names: list[str]) -> dict[str, list[str]]:
-    """Masks of each image among the files of a folder, none for an image without a mask.
+def mask_files(images: list[str]) -> dict[str, list[str]]:
+    """Masks of each image among the images of a folder, none for an image without a mask.
 
     A mask of its own folder keeps its name; one beside its image gets the image's.
     """
-    images = [name for name in names if name.lower().endswith(SUFFIXES)]
     folders = {name: [part.lower() for part in PurePosixPath(name).parts[:-1]] for name in images}
     masks: list[str] = []
     for wanted in MASK_FOLDERS:
@@ -193,14 +189,11 @@ def _file_drawer(bundle: Bundle, file: str) -> Drawer:
     return lambda canvas: object_mask(bundle.read(file), canvas.where)
 
 
-def matches_label_map(bundle: Bundle) -> bool:
-    """Tell whether the bundle has a label map and class images."""
-    return _label_map(bundle) is not None and bool(_class_images(bundle))
-
-
-def _label_map(bundle: Bundle) -> str | None:
+def find_label_map(bundle: Bundle) -> str | None:
+    """The one label map, where there are class images."""
     found = [name for name in bundle.names if PurePosixPath(name).name == LABEL_MAP]
-    return found[0] if len(found) == 1 and bundle.kind != "file" else None
+    is_one = len(found) == 1 and bundle.kind != "file" and _class_images(bundle)
+    return found[0] if is_one else None
 
 
 def _class_images(bundle: Bundle) -> list[str]:
@@ -208,11 +201,8 @@ def _class_images(bundle: Bundle) -> list[str]:
     return [name for name in images if "SegmentationClass" in PurePosixPath(name).parts[:-1]]
 
 
-def read_label_map(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_label_map(bundle: Bundle, file: str, options: TruthOptions) -> TruthSet:
     """CVAT's segmentation mask 1.1: the colours of the category are the object."""
-    file = _label_map(bundle)
-    if file is None:
-        raise broken(bundle.source, f"no {LABEL_MAP}", "export segmentation mask 1.1")
     colours = parse_label_map(bundle.text(file), bundle.subject(file))
     codes = {name: int.from_bytes(bytes(colour)) for name, colour in colours.items()}
     codes = {name: code for name, code in codes.items() if code or name.lower() == "background"}

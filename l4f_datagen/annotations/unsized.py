@@ -6,6 +6,7 @@ The size is that of the image file beside the annotations, where there is one, o
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -65,7 +66,7 @@ def _place(name: str) -> list[str]:
     return [part for part in PurePosixPath(name).parts[:-1] if part.lower() not in kinds]
 
 
-def _via_records(bundle: Bundle) -> list[tuple[str, Any]] | None:
+def find_via(bundle: Bundle) -> list[tuple[str, Any]] | None:
     """Records of a VIA project, JSON export or CSV export, None where it is none of them."""
     head = bundle.head(bundle.names[0]).split(b"\n")[0].decode("utf-8", "replace")
     if bundle.kind == "file" and all(key in head for key in VIA_COLUMNS) and head[0] != "{":
@@ -80,16 +81,8 @@ def _via_records(bundle: Bundle) -> list[tuple[str, Any]] | None:
     return [(f"{bundle.source} {key[:60]}", value) for key, value in data.items()]
 
 
-def matches_via(bundle: Bundle) -> bool:
-    """Tell whether the document holds records with `filename` and `regions`."""
-    return _via_records(bundle) is not None
-
-
-def read_via(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_via(bundle: Bundle, found: Sequence[tuple[str, Any]], options: TruthOptions) -> TruthSet:
     """Read a VIA 1 or 2 export; an image without a region counts as not annotated."""
-    found = _via_records(bundle)
-    if found is None:
-        raise broken(bundle.source, "no VIA export", "export JSON or CSV from VIA 2")
     files = _Images(bundle)
     images: dict[tuple[str, str], ImageShapes] = {}
     for where, data in found:
@@ -158,16 +151,17 @@ def _yolo_labels(bundle: Bundle) -> list[str]:
     return inside or [name for name in texts if PurePosixPath(name).name not in YOLO_OTHERS]
 
 
-def matches_yolo(bundle: Bundle) -> bool:
-    """Tell whether the first text file with a line has five numbers or more in it."""
-    for name in _yolo_labels(bundle)[:200]:
+def find_yolo(bundle: Bundle) -> list[str]:
+    """The label files, where the first one with a line has five numbers or more in it."""
+    labels = _yolo_labels(bundle)
+    for name in labels[:200]:
         lines = [line for line in bundle.head(name, 1 << 16).split(b"\n") if line.strip()]
         if lines:
-            return bool(YOLO_LINE.match(lines[0]))
-    return False
+            return labels if YOLO_LINE.match(lines[0]) else []
+    return []
 
 
-def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_yolo(bundle: Bundle, labels: list[str], options: TruthOptions) -> TruthSet:
     """Read YOLO labels (outlines or boxes); an empty file is an image without object.
 
     Classes are named by ``data.yaml`` or ``classes.txt``, else by their numbers. An image without
@@ -175,7 +169,7 @@ def read_yolo(bundle: Bundle, options: TruthOptions) -> TruthSet:
     """
     names, files = _yolo_names(bundle), _Images(bundle)
     images = []
-    for label in _yolo_labels(bundle):
+    for label in labels:
         where = bundle.subject(label)
         lines = bundle.text(label).splitlines() if bundle.head(label, 1) else []
         shapes = [
@@ -234,20 +228,20 @@ def _corner_sides(x: float, y: float, width: float, height: float) -> tuple[floa
     return x - width / 2, y - height / 2, width, height
 
 
-def matches_createml(bundle: Bundle) -> bool:
-    """Tell whether the document lists records with `image` and `annotations` of coordinates."""
+def find_createml(bundle: Bundle) -> str | None:
+    """The document, where it lists records with `image` and `annotations` of coordinates."""
     data = bundle.peek()
-    if not isinstance(data, list):
-        return False
-    first = [record for record in data if isinstance(record, dict) and record.get("annotations")]
+    rows = data if isinstance(data, list) else []
+    first = [record for record in rows if isinstance(record, dict) and record.get("annotations")]
     shapes = first[0]["annotations"] if first and "image" in first[0] else None
-    return isinstance(shapes, list) and isinstance(shapes[0], dict) and "coordinates" in shapes[0]
+    shape = shapes[0] if isinstance(shapes, list) else None
+    return bundle.document() if isinstance(shape, dict) and "coordinates" in shape else None
 
 
-def read_createml(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_createml(bundle: Bundle, name: str, options: TruthOptions) -> TruthSet:
     """Read CreateML's boxes (centre and extent); an image without one counts as not annotated."""
     files, images = _Images(bundle), []
-    for where, data in bundle.rows(bundle.needed("CreateML file")):
+    for where, data in bundle.rows(name):
         record, shapes = Record.of(data, where), []
         for one in record.records("annotations", "box"):
             sides = one.part("coordinates").many("x", "y", "width", "height")

@@ -37,12 +37,8 @@ def parse_xml(text: str, where: str) -> Element:
         raise broken(where, f"broken XML ({error})") from error
 
 
-def matches_cvat(bundle: Bundle) -> bool:
-    """Tell whether the bundle has one XML file whose root is `annotations`."""
-    return _cvat_file(bundle) is not None
-
-
-def _cvat_file(bundle: Bundle) -> str | None:
+def find_cvat(bundle: Bundle) -> str | None:
+    """The one XML file of the bundle whose root may be `annotations`."""
     names = [name for name in bundle.names if name.lower().endswith(".xml")]
     if bundle.kind == "file":
         names = list(bundle.names)
@@ -59,11 +55,8 @@ def _may_be_cvat(head: bytes) -> bool:
     return text.startswith("<") and ("<annotations" in text or text.startswith(("<?xml", "<!")))
 
 
-def read_cvat(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_cvat(bundle: Bundle, file: str, options: TruthOptions) -> TruthSet:
     """Read the XML; an image without a shape or a tag counts as not annotated."""
-    file = bundle.names[0] if bundle.kind == "file" else _cvat_file(bundle)
-    if file is None:
-        raise broken(bundle.source, "no CVAT file", "name the annotations.xml")
     subject = bundle.subject(file)
     root = parse_xml(bundle.text(file), subject)
     if root.tag != "annotations":
@@ -149,23 +142,16 @@ def _mask_drawer(element: Element) -> Drawer:
     return draw
 
 
-def _per_image(bundle: Bundle) -> list[str]:
+def find_labelme(bundle: Bundle) -> list[str]:
+    """The XML files, where the first one is an `annotation`."""
     names = [n for n in bundle.names if n.lower().endswith(".xml") or bundle.kind == "file"]
     return names if names and b"<annotation>" in bundle.head(names[0], 4096) else []
 
 
-def matches_labelme(bundle: Bundle) -> bool:
-    """Tell whether the first XML file is an `annotation`."""
-    return bool(_per_image(bundle))
-
-
-def read_labelme(bundle: Bundle, options: TruthOptions) -> TruthSet:
+def read_labelme(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
     """Read LabelMe 3.0 XML (polygons) and Pascal VOC XML (boxes)."""
     tally: Counter[str] = Counter()
     images = []
-    names = _per_image(bundle)
-    if not names:
-        raise broken(bundle.source, "no XML of LabelMe or VOC", "name its folder")
     for name in names:
         where = bundle.subject(name)
         root = parse_xml(bundle.text(name), where)

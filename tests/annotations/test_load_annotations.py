@@ -8,12 +8,6 @@ from l4f_datagen.core.errors import AnnotationRefused
 FOREIGN = ("ibm_cloud_annotations", "scale_ai", "superannotate", "unity_perception", "vott")
 
 
-def test_every_reader_has_matches_and_read():
-    for reader in READERS.values():
-        assert callable(reader.matches)
-        assert callable(reader.read)
-
-
 @pytest.mark.parametrize("name", FOREIGN)
 def test_formats_nobody_reads_are_refused_with_the_list(fixtures, name):
     with pytest.raises(AnnotationRefused, match="no known annotation format; known are labelbox"):

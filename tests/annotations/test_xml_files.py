@@ -86,7 +86,7 @@ def test_document_types_and_entities_are_refused(tmp_path, text):
 def test_other_encodings_do_not_smuggle_a_document_type(tmp_path):
     path = tmp_path / "annotations.xml"
     path.write_bytes(BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"))
-    with pytest.raises(AnnotationRefused, match="not UTF-8 text"):
+    with pytest.raises(AnnotationRefused, match="UTF-16 text; save the file as UTF-8"):
         load_annotations(path, format="cvat")
 
 
