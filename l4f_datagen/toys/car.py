@@ -109,16 +109,8 @@ class Car:
         blend(canvas, lift(self.paint, 0.03) * light.astype(np.float32), cover(painted, step))
         body_top = painted + np.float32(1.0)
         # Bonnet and boot: the shut lines.
-        nose = (self.cabin_front - self.length / 2) / 2
-        bonnet = rounded_box(
-            side,
-            v,
-            0.0,
-            nose + 0.9,
-            half - 2.6,
-            (self.cabin_front + self.length / 2) / 2 - 1.8,
-            2.0,
-        )
+        nose, reach = (self.cabin_front + end * self.length / 2 for end in (-1, 1))
+        bonnet = rounded_box(side, v, 0.0, nose / 2 + 0.9, half - 2.6, reach / 2 - 1.8, 2.0)
         paint(lift(self.paint, 0.10, 1.08), bonnet, 0.75)
         paint(lift(self.paint, -0.05, 0.6), np.abs(bonnet) - np.float32(0.3), 0.6)
         centre, broad = (0.0, 0.12 * self.width) if self.stripes == 1 else (0.13 * self.width, 1.1)
@@ -126,32 +118,22 @@ class Car:
         if self.stripes:
             paint(self.stripe_paint, np.maximum(stripes, body_top))
         # Cabin: glass all over, the roof and its pillars on top.
-        mid, reach = (
-            (self.cabin_front + self.cabin_rear) / 2,
-            (self.cabin_rear - self.cabin_front) / 2,
-        )
-        cabin = rounded_box(side, v, 0.0, mid, half - 1.5, reach, 2.6)
+        front, rear = self.cabin_front, self.cabin_rear
+        cabin = rounded_box(side, v, 0.0, (front + rear) / 2, half - 1.5, (rear - front) / 2, 2.6)
         paint(lift(self.paint, -0.04, 0.55), cabin - 0.5, 0.8)
         sheen = np.clip((self.cabin_front + self.screen - v) / self.screen, 0, 1) * np.float32(0.22)
         blend(canvas, column(self.glass) + sheen, cover(cabin, step))
-        roof_front, roof_rear = self.cabin_front + self.screen, self.cabin_rear - self.rear_screen
+        roof_front, roof_rear = front + self.screen, rear - self.rear_screen
         roof_mid, roof_reach = (roof_front + roof_rear) / 2, (roof_rear - roof_front) / 2
         roof_half = half - 3.9
         pillar = lift(self.roof_paint, 0.0, 0.85)
-        paint(
-            pillar,
-            segment(side, v, (roof_half - 0.8, roof_front + 0.8), (half - 2, self.cabin_front)),
-        )
-        paint(
-            pillar,
-            segment(side, v, (roof_half - 0.8, roof_rear - 0.8), (half - 2, self.cabin_rear)),
-        )
+        for top, foot in ((roof_front + 0.8, front), (roof_rear - 0.8, rear)):
+            paint(pillar, segment(side, v, (roof_half - 0.8, top), (half - 2, foot)))
         paint(pillar, rounded_box(side, v, half - 2.8, roof_mid + 0.6, 1.3, 0.5, 0.1))
         roof = rounded_box(side, v, 0.0, roof_mid, roof_half, roof_reach, 2.0)
         roof_light = 0.84 + 0.24 * np.clip(roof * np.float32(-1 / 1.8), 0, 1)
-        blend(
-            canvas, lift(self.roof_paint, 0.06) * roof_light.astype(np.float32), cover(roof, step)
-        )
+        roof_colour = lift(self.roof_paint, 0.06) * roof_light.astype(np.float32)
+        blend(canvas, roof_colour, cover(roof, step))
         if self.stripes and self.roof_paint == self.paint:
             paint(self.stripe_paint, np.maximum(stripes, roof + np.float32(0.2)))
         # Lamps.

@@ -35,9 +35,7 @@ class Fish:
     fin: float  # length of a pectoral fin
     paint: Colour  # body colour
     patch_paint: Colour  # colour of the patches
-    patches: tuple[
-        tuple[float, float, float], ...
-    ]  # (``v`` of the centre, ``u`` of the centre, radius) of each patch
+    patches: tuple[tuple[float, float, float], ...]  # centre's ``v`` and ``u``, radius of each
 
     @property
     def reach(self) -> tuple[float, float]:
