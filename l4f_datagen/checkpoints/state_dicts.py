@@ -29,18 +29,11 @@ from .tensors import (
 # Keys under which codes keep the averaged generator (weights averaged over the training; the one
 # to sample from).
 AVERAGED = (
-    "G_ema",
-    "g_ema",
-    "params_ema",
-    "generator_ema",
-    "generator_smooth",
-    "g_running",
-    "netG_ema",
-    "model_ema",
-    "ema",
+    *("G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth", "g_running"),
+    *("netG_ema", "model_ema", "ema"),
 )
 MAX_NAME = 200  # characters; the longest key of a known code has 47
-Parts = Mapping[str, tuple[str, Change]]
+Parts = dict[str, tuple[str, Change]]
 
 # Names that only the generators of one other code have -> what they are, and the way out.
 STYLEGAN2 = "give a StyleGAN2 checkpoint"
@@ -134,11 +127,11 @@ def both_parts(places: Mapping[str, str]) -> Rules:
     }
 
 
-def _layers(name: str, ours: str, parts: Parts) -> dict[str, tuple[str, Change]]:
+def _layers(name: str, ours: str, parts: Parts) -> Parts:
     return {f"{name}.{part}": (f"{ours}.{key}", change) for part, (key, change) in parts.items()}
 
 
-def _mapping(pattern: str, first: int) -> dict[str, tuple[str, Change]]:
+def _mapping(pattern: str, first: int) -> Parts:
     places = {pattern.format(first + k): f"mapping.fc.{k}" for k in range(MAX_MAPPING_LAYERS)}
     return dict(both_parts(places))
 
@@ -152,11 +145,7 @@ def _rosinality_like(
         f"{inner}.modulation.weight": ("affine.weight", KEEP),
         f"{inner}.modulation.bias": ("affine.bias", KEEP),
     }
-    conv: Parts = {
-        **modulated,
-        strength: ("noise_strength", SCALAR),
-        "activate.bias": ("bias", KEEP),
-    }
+    conv = modulated | {strength: ("noise_strength", SCALAR), "activate.bias": ("bias", KEEP)}
     rules = {const: ("synthesis.b4.const", DROP_FIRST)}
     rules |= _mapping(mapping, 1)  # layer 0 is the normalisation of z and holds nothing
     for k, layer in enumerate(LAYERS):
@@ -164,7 +153,7 @@ def _rosinality_like(
         rules |= _layers(theirs, f"synthesis.{layer}", conv)
         rules[f"{noise}{k}"] = (f"synthesis.{layer}.noise_const", DROP_TWO)
     for k, layer in enumerate(RGB_LAYERS):
-        rgb: Parts = {**modulated, "bias": ("bias", FLATTEN)}
+        rgb = modulated | {"bias": ("bias", FLATTEN)}
         rules |= _layers(f"to_rgbs.{k - 1}" if k else "to_rgb1", f"synthesis.{layer}", rgb)
     return rules
 
@@ -227,10 +216,7 @@ DISCRIMINATOR: Rules = {
     "convs.0.1.bias": ("from_rgb.bias", KEEP),
     "final_conv.0.weight": ("conv.weight", KEEP),
     "final_conv.1.bias": ("conv.bias", KEEP),
-    "final_linear.0.weight": ("fc.weight", KEEP),
-    "final_linear.0.bias": ("fc.bias", KEEP),
-    "final_linear.1.weight": ("out.weight", KEEP),
-    "final_linear.1.bias": ("out.bias", KEEP),
+    **both_parts({"final_linear.0": "fc", "final_linear.1": "out"}),
 } | {
     f"convs.{k + 1}.{theirs}": (f"blocks.{k}.{ours}", KEEP)
     for k in range(len(SIDES))
@@ -266,9 +252,7 @@ def alpha_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entrie
     tensors = tensors_of(loaded["bg_extractor_ema"])
     if tensors is None:
         raise source.refuse("has a bg_extractor_ema that is no dict of tensors", ALPHA_REMEDY)
-    counts = [
-        count for count in range(1, len(SIDES) + 1) if set(tensors) <= set(_alpha_rules(count, 0))
-    ]
+    counts = [k for k in range(1, len(SIDES) + 1) if set(tensors) <= set(_alpha_rules(k, 0))]
     count = counts[0] if counts else len(SIDES)
     top = _image_size(source, loaded, tensors, count) if counts else SIDES[-1]
     return rename(source, tensors, _alpha_rules(count, top), "bg_extractor_ema.", ALPHA_REMEDY)
