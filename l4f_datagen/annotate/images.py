@@ -13,6 +13,7 @@ from PIL import Image
 
 from l4f_datagen.annotate.keys import KeyFile, KeyRow, image_facts, write_key_file
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import Sample, image_to_uint8
 from l4f_datagen.io.disk import staged
 from l4f_datagen.models.devices import choose_device, one_thread
@@ -73,9 +74,11 @@ def write_images(
         draws: Iterable[Draw] = map(sweep.draw, range(wanted))
         if diverse:
             draws = diverse_draws(renderer, sweep, wanted)
-        for block in _blocks(draws, sweep.block_size):
-            for sample in renderer.render(block):
-                rows.append(KeyRow(_save(sample, out), sample.psi, sample.seed))
+        with Meter(wanted, "sample", "images") as meter:
+            for block in _blocks(draws, sweep.block_size):
+                for sample in renderer.render(block):
+                    rows.append(KeyRow(_save(sample, out), sample.psi, sample.seed))
+                    meter.advance()
         write_key_file(out, KeyFile(rows, facts))
         others = {path.name for path in out.glob("*.png")} - {row.file for row in rows}
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -144,6 +147,7 @@ def coarse_images(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
     """Render each draw at 16 px with its own ws and noise; uint8 ``draws 768``."""
     coarse = coarse_generator(renderer.generator)
     rows = []
+    meter = Meter(len(draws), "choosing from", "images")
     for start in range(0, len(draws), BATCH):
         batch = draws[start : start + BATCH]
         # By the whole generator: the layer that mixing begins at is drawn among all its rows.
@@ -151,6 +155,8 @@ def coarse_images(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
         streams = [noise_stream(draw.seed) for draw in batch]
         image = coarse.synthesis(ws, coarse.noise(renderer.noise_mode, streams)).image
         rows.append(image_to_uint8(image).cpu().numpy().reshape(len(batch), -1))
+        meter.advance(len(batch))
+    meter.close()
     return np.concatenate(rows)
 
 

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.models.generator import Generator, Synthesis
@@ -142,12 +143,17 @@ class Bench:
     def write_images(self) -> None:
         """Render what is missing of the scored images, as ``images/KEY.png``."""
         (self.config.out / IMAGES).mkdir(exist_ok=True)
-        for psi in self.config.psis:
-            for draws in blocks_of(self.eval_draws(psi)):
-                if all(self._image_path(draw.key).exists() for draw in draws):
-                    continue
+        blocks = [
+            draws
+            for psi in self.config.psis
+            for draws in blocks_of(self.eval_draws(psi))
+            if not all(self._image_path(draw.key).exists() for draw in draws)
+        ]
+        with Meter(sum(map(len, blocks)), "benchmark", "images") as meter:
+            for draws in blocks:
                 for sample in self.renderer.render(draws):
                     save_png(Image.fromarray(sample.image), self._image_path(sample.key))
+                    meter.advance()
 
     def read_block(self, draws: list[Draw]) -> Block:
         """Read scored images.

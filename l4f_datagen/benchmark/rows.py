@@ -13,6 +13,7 @@ from l4f_datagen.annotations.rle import decode_coco_rle
 from l4f_datagen.benchmark.bench import Block, Masks, Prepared
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.masks import mask_to_rle
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.scoring.image_score import confusion
 
@@ -95,9 +96,11 @@ def measure(prepared: Prepared, tested: Tested, **facts: Any) -> Row:
     """Mask all images and count their pixels; ``facts`` are the row's other fields."""
     counts: list[NDArray[np.int64]] = []
     shown: list[dict[str, Any]] = []
-    for block, truth, ignored in tested:
-        for true, mask, ignore in zip(truth, prepared.label(block), ignored, strict=True):
-            counts.append(confusion(true, mask, ignore))
-            if len(shown) < SHOWN:
-                shown.append(mask_to_rle(mask))
+    with Meter(None, str(facts.get("method", "masks")), "images") as meter:
+        for block, truth, ignored in tested:
+            for true, mask, ignore in zip(truth, prepared.label(block), ignored, strict=True):
+                counts.append(confusion(true, mask, ignore))
+                if len(shown) < SHOWN:
+                    shown.append(mask_to_rle(mask))
+                meter.advance()
     return Row(counts=np.stack(counts), shown=shown, collapse=prepared.collapse, **facts)

@@ -23,6 +23,7 @@ from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
+    from l4f_datagen.training.run import TrainedAlpha
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +129,22 @@ def train(
         result = choose_with_truth(
             out, recipe, checkpoint, generator, annotated, fine_tune=few_shot, **judged
         )
-    _say_what_is_next(result, out, source)
+    _say_what_is_next(trained, result, out, source)
     click.echo(str(result))
 
 
-def _say_what_is_next(result: Path, out: Path, source: dict[str, Any]) -> None:
+def _say_what_is_next(
+    trained: "TrainedAlpha", result: Path, out: Path, source: dict[str, Any]
+) -> None:
     """Log the preview to look at and the command that uses the network."""
     from l4f_datagen.training.history import preview_file
 
     preview = preview_file(out, _kept_step(result))
     if preview is not None:
         logger.info("look at: %s", preview)
+    if trained.verdict and trained.verdict.grade == "unusable" and result == trained.path:
+        logger.info("next: train again, in another --out; `make` refuses this network")
+        return
     words = ["l4f-datagen", "make"]
     for flag, name in SOURCES.items():
         if source[name] is not None:

@@ -51,7 +51,11 @@ def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @option("--mask-threshold", CUT, "mask = alpha > this value.")
 @scoring_options
 @option("--sweep", str, "Score over psi, threshold or both.", callback=_axes, metavar="AXES")
-@option("--plot", FILE, "Plot of --sweep, .png or .svg  [default: sweep.png]")
+@option(
+    "--plot",
+    FILE,
+    "Plot of --sweep, .png or .svg  [default: sweep.png, or in the page of --report]",
+)
 @option("--report", FILE, "Write a page: a folder, or a file ending in .html.")
 @option("--record", bool, "Store the score in the dataset, for its card.")
 @JSON

@@ -19,7 +19,7 @@ from l4f_datagen.rendering.refine import Method, refine_alpha
 def refine_files(
     images: Path, masks: Path, out: Path, method: Method, done: Callable[[], object]
 ) -> dict[str, int]:
-    """Refine every mask of a folder by the image of the same name.
+    """Refine every mask of a folder, and of those in it, by the image of the same name.
 
     A mask may be hard or soft, grey or RGB: its brightness is alpha. Writes ``alpha/NAME.png``, 8
     bits, and ``masks/NAME.png``, 255 where the refined alpha is above one half.
@@ -67,12 +67,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(os.fspath(folder), "is not a folder", "name a folder of images")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                problem = f"has two files of one name, {found[path.stem].name} and {path.name}"
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in place.parts):
+            stem = place.with_suffix("").as_posix()
+            if stem in found:
+                problem = f"has two files of one name, {found[stem].name} and {path.name}"
                 raise UsageError(os.fspath(folder), problem, "remove one of them")
-            found[path.stem] = path
+            found[stem] = path
     if not found:
         raise UsageError(os.fspath(folder), "contains no image", "name a folder of images")
     return found

@@ -126,7 +126,7 @@ def _pretrain(
             left = (end - state.step) * plan.batch / rate / 60
             shown = state.step * plan.batch / 1000
             logger.info(
-                "%.1f of %.1f kimg, %.1f images/s, at most %.0f minutes left, augmentation %.2f",
+                "%.3g of %.3g kimg, %.1f images/s, at most %.0f minutes left, augmentation %.2f",
                 shown, end * plan.batch / 1000, rate, left, state.ada.p,
             )  # fmt: skip
         if at_snapshot or now - saved > STATE_SECONDS:

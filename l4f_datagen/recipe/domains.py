@@ -65,7 +65,7 @@ def find_recipe(domain: str) -> Path:
     known = shipped_recipes()
     if domain in known:
         return known[domain]
-    near = difflib.get_close_matches(domain.lower(), known, n=1, cutoff=0.8)  # a misspelling
+    near = difflib.get_close_matches(domain.lower(), known, n=2, cutoff=0.8)  # a misspelling
     if not near:
         wanted = domain.lower().rstrip("s")
         near = [OTHER_WORDS[wanted]] if wanted in OTHER_WORDS else []

@@ -177,6 +177,7 @@ def _describe(problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{name}: is required"
     message = problem["msg"].removeprefix("Value error, ")
+    message = message.replace("a valid tuple", "a list in [brackets]")
     came = "" if isinstance(problem["input"], dict) else f", got {_shown(problem['input'])}"
     return f"{name}: {message[:1].lower()}{message[1:]}{came}"
 

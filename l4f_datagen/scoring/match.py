@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from l4f_datagen.annotations import TruthSet, load_annotations
 from l4f_datagen.annotations.truth import CocoIds, TruthMask
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.photo import SUFFIXES, opened, upright_rgb
 from l4f_datagen.scoring.image_score import Mask
 from l4f_datagen.scoring.pairing import Pairing, Rule, pair_names
@@ -190,7 +191,10 @@ class Match:
     pairing: Pairing
 
     def __iter__(self) -> Iterator[Pair]:
-        return (self.pair(number) for number in range(len(self.pairing.pairs)))
+        with Meter(len(self.pairing.pairs), "scoring", "images") as meter:
+            for number in range(len(self.pairing.pairs)):
+                yield self.pair(number)
+                meter.advance()
 
     def pair(self, number: int) -> Pair:
         """Load one pair, ``number`` in the order of the pairing."""

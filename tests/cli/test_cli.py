@@ -14,6 +14,7 @@ from PIL import Image
 from l4f_datagen.cli import cli
 from l4f_datagen.cli.options import resolve_recipe
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.training.verdict import Verdict
 
 
 def test_help_names_every_command_and_the_exit_codes(cli_run):
@@ -203,7 +204,12 @@ def test_dry_run_prints_the_plan_and_touches_nothing(cli_run, tmp_path, generato
     assert not out.exists()
 
 
-def test_train_writes_network_snapshots_previews_and_log(cli_run, tmp_path, generator_file):
+@pytest.mark.parametrize("grade", ["good", "unusable"])
+def test_train_writes_network_snapshots_previews_and_log(
+    cli_run, tmp_path, generator_file, monkeypatch, grade
+):
+    verdict = Verdict(grade, "so it is", "do", 0.1, 0.3, 0.0, 0.0)
+    monkeypatch.setattr("l4f_datagen.training.run.judge_alpha", lambda *_, **__: verdict)
     out = tmp_path / "run"
     small = [f"--set=alpha.training.{k}" for k in ("batch=2", "snapshot_interval=2")]
     flags = ("train", "--generator", generator_file, "--steps", 3, "--out", out, *small)
@@ -215,6 +221,9 @@ def test_train_writes_network_snapshots_previews_and_log(cli_run, tmp_path, gene
     assert "the alpha network is " in result.stderr
     assert f"look at: {out}/preview-00000" in result.stderr
     [line] = [line for line in result.stderr.splitlines() if line.startswith("next: ")]
+    if grade == "unusable":
+        assert line == "next: train again, in another --out; `make` refuses this network"
+        return
     program, command, *words = shlex.split(line.removeprefix("next: "))
     assert (program, command) == ("l4f-datagen", "make")
     given = cli.commands["make"].make_context(command, words).params

@@ -38,6 +38,7 @@ def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
         ("cars", "lsun-car or toy-cars or lsun-car-paper"),
         ("faces", "ffhq or metfaces"),
         ("horse", "lsun-horse or lsun-horse-paper"),
+        ("lsun-cra", "lsun-cat or lsun-car"),
     ],
 )
 def test_names_alike_are_offered(name, offered):

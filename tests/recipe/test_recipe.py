@@ -136,7 +136,10 @@ class TestCheck:
             ({"alpha": {"training": {"psi": True}}}, "psi: input should be a number, got True"),
             ({"sampling": {"psi": [False]}}, "psi.0: input should be a number, got False"),
             ({"sampling": {"psi": [float("nan")]}}, "sampling.psi.0: input should be"),
-            ({"sampling": {"psi": 0.7}}, "sampling.psi: input should be a valid tuple, got 0.7"),
+            (
+                {"sampling": {"psi": 0.7}},
+                "sampling.psi: input should be a list in [brackets], got 0.7",
+            ),
             ({"sampling": None}, "sampling: input should be a valid dictionary"),
             ({"alpha": {"training": {"batch": 65537}}}, "batch: input should be less than or"),
             (

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,17 @@ def test_the_command_writes_soft_alphas_and_masks(folders):
         assert (mask.mode, a.mode) == ("L", "L")
         assert iou(np.asarray(mask) == 255, disc) > 0.97
         assert len(np.unique(a)) > 10
+
+
+def test_folders_of_shards_are_read_and_kept(folders):
+    folder, _ = folders
+    for name in ("images/a.jpg", "masks/a.png"):
+        deep = (folder / name).parent / "00000"
+        deep.mkdir()
+        (folder / name).rename(deep / Path(name).name)
+    run = refined(folder)
+    assert run.exit_code == 0, run.output
+    assert (folder / "out/masks/00000/a.png").is_file()
 
 
 @pytest.mark.parametrize(
