@@ -29,6 +29,7 @@ from l4f_datagen.benchmark.bench import (
     Prepared,
     blocks_of,
 )
+from l4f_datagen.benchmark.follows import follows_text
 from l4f_datagen.benchmark.methods import METHODS, check_names, choose_methods
 from l4f_datagen.benchmark.rows import SHOWN, Row, load_row, measure, row_path, save_row
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
@@ -273,6 +274,8 @@ def write_results(
     lines = {(name, on): line_of(seeds, psi_of.get(on)) for (name, on), seeds in rows.items()}
     tables = build_tables(lines, config.psis, list(config.external))
     text = tables_text(tables, head)
+    if not config.trial and (follows := follows_text(bench, truth)):
+        text = f"{text}\n\n{follows}"
     write_atomically(config.out / "tables.txt", (text + "\n").encode())
     write_atomically(
         config.out / "tables.csv", tables_csv(tables, "trial" if config.trial else "").encode()

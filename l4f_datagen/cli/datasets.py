@@ -146,7 +146,7 @@ def card(folder: Path) -> None:
     "--method",
     "guided|matting",
     "Colours and guided filter, or closed-form matting (needs pymatting).",
-    "matting",
+    "guided",
 )
 @JSON
 def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool) -> None:

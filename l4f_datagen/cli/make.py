@@ -47,7 +47,7 @@ SAMPLING = (
 )  # fmt: skip
 LABELS = (
     option("--refine", "none|guided|matting",
-           "Draw alphas to the edges of the images: guided is fast, matting is finer."),
+           "Correct alphas by their images: colours and a guided filter, or matting."),
     option("--mask-threshold", CUT, "The mask is where alpha is above this."),
     option("--filters", "none|default|strict",
            "Which samples are rejected. none: no sample; else the recipe's own limits hold too."),

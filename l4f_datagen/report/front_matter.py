@@ -29,6 +29,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "discriminator": ("logit", "what the checkpoint's own discriminator says"),
     "noise_iou": ("", "IoU with the mask under other noise inputs"),
     "flip_iou": ("", "IoU with the mask of the mirrored layout"),
+    "refined": ("", "1 where the image corrected alpha, 0 where alpha stayed as it was"),
+    "refine_iou": ("", "IoU of the masks before and after alpha was refined"),
     "duplicate_distance": ("share of bits", "to the nearest accepted image before, same shard"),
 }
 """Column to its unit and what it is."""

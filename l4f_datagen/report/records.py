@@ -28,6 +28,8 @@ SUSPECT = {
     "discriminator": LOW,
     "noise_iou": LOW,
     "flip_iou": LOW,
+    "refined": LOW,
+    "refine_iou": LOW,
     "duplicate_distance": LOW,
 }
 """Which end of a score is the worse one; of all others, coverage too, it is far from the median."""
