@@ -103,9 +103,9 @@ def with_colours(
     for _ in range(FITS):
         flat = joined.reshape(count, pixels, 1).to(colours.dtype)
         fitted = torch.cholesky_solve(weighted @ flat, inverse).transpose(1, 2) @ colours
-        base = _logit(weights @ flat).view(count, 1, 1, 1)
-        odds = _logit(fitted.view(count, 1, *size)) - BALANCE * base
-        joined = torch.sigmoid(prior + trust * odds.float())
+        likely = fitted.to(images.dtype).view(count, 1, *size)
+        base = _logit(weights @ flat).to(images.dtype).view(count, 1, 1, 1)
+        joined = torch.sigmoid(prior + trust * (_logit(likely) - BALANCE * base))
     return joined
 
 
