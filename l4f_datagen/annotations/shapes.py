@@ -121,8 +121,7 @@ def truth_from_shapes(
     skip = options.unannotated == "skip"
     truth = TruthSet(bundle.source, format_name, (), tally)
     truth.unannotated = len(images) - len(annotated)
-    if skip:
-        truth.left_out = tuple(image.name for image in images if not image.labels)
+    truth.left_out = tuple(image.name for image in images if skip and not image.labels)
     truth.wanted = rules.wanted
     if counted:
         _count_unused(annotated, rules, tally)
@@ -254,9 +253,7 @@ def _item(image: ImageShapes, rules: Rules, truth: TruthSet, options: TruthOptio
 
     def decode(fallback: Size | None) -> TruthMask:
         canvas = Canvas(image.size_hw or fallback, image.where, truth.tally)
-        if not kept:
-            return TruthMask(canvas.empty())
-        votes = [_drawn(shapes, canvas, rules) for shapes in kept]
+        votes = [_drawn(shapes, canvas, rules) for shapes in kept or [[]]]  # nobody: no object
         return truth.joined(votes, image.where, options.annotators)
 
     return TruthItem(image.name, image.size_hw, decode)
@@ -277,7 +274,7 @@ def _used(label: Label, image_name: str, rules: Rules) -> list[Shape]:
 
 def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
     """Draw one annotator's objects, and the areas that are not scored."""
-    mask = ignore = np.zeros((1, 1), np.bool_)  # broadcast to the first shape's size
+    mask = ignore = np.zeros((0, 0), np.bool_)  # until a shape is drawn
     ignored = False
     for shape in shapes:
         if shape.draw is None:
@@ -288,6 +285,8 @@ def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
         if drawn.shape != (height, width):
             held = f"a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels"
             raise broken(shape.where, f"{held} on an image of {width} x {height}")
+        if not mask.size:
+            mask = ignore = canvas.empty()
         if rules.layered:
             mask, ignore = mask & ~drawn, ignore & ~drawn
         if rules.ignores(shape):
@@ -295,6 +294,7 @@ def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
             canvas.tally[f"{'crowd' if shape.kind == 'crowd' else 'void'} regions ignored"] += 1
         elif rules.takes(shape):
             mask = mask | drawn
-    mask, ignore = mask | canvas.empty(), ignore | canvas.empty()
+    if not mask.size:
+        mask = ignore = canvas.empty()
     # An outlined object inside a crowd still counts.
     return TruthMask(mask, ignore & ~mask if ignored else None)
