@@ -18,8 +18,8 @@ Doubts = Literal["refuse", "warn", "ignore"]
 JUDGED_PIXELS = 256
 """Largest image of which a CPU renders the 32 samples of a verdict within seconds."""
 FEW = 4
-"""Samples beyond that size: 1024 px take some seconds each on one core. Grey, empty and full
-networks are so on almost every sample."""
+"""Samples beyond that size: 11 s of one core at 1024 px. Grey, empty and full networks are so on
+almost every sample."""
 ANYWAY = "--accept-doubtful-alpha (in Python, accept_doubtful_alpha=True) labels with it anyway"
 
 

@@ -229,6 +229,21 @@ def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
         score(root / "truth", root / "pred")
 
 
+@pytest.mark.parametrize(
+    ("label", "extra", "match"),
+    [
+        ("0 0,1 0,2 0,3 0,2 0,3 0,4", {}, "write class x y x y"),
+        ("0 .5 .5 .2 .2 .4 .4 .6 .6", {"data.yaml": "kpt_shape: [2, 2]\nnames: [car]\n"}, "key po"),
+    ],
+)
+def test_numbers_that_are_no_outline_are_refused(saved, label, extra, match):
+    """Decimal commas once made masks of the images; key points once made polygons."""
+    files = {"labels/a.txt": label, "images/a.png": PHOTO, **extra}
+    root = saved(truth=files, pred={"a.png": SQUARE})
+    with pytest.raises(AnnotationRefused, match=match):
+        score(root / "truth", root / "pred")
+
+
 def test_a_project_with_other_classes_has_no_vote(saved):
     """One image in two projects, one of cars and one of roads."""
     rows = [exports.labelbox_row(labelbox_label(), name=f"{n}.jpg") for n in "ab"]
