@@ -28,7 +28,7 @@ from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import choose_device, flush_denormals
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator
+from l4f_datagen.models.generator import Generator, Mute
 from l4f_datagen.recipe import AlphaPart, Recipe, TrainingPart
 from l4f_datagen.training.collapse import Collapsed
 from l4f_datagen.training.identity import training_id
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 RESULT = "alpha.safetensors"
 COLLAPSED = "collapsed.safetensors"
 """The network as a training left it that collapsed in every attempt."""
+MUTES: dict[str, Mute] = {"conv1": "conv1", "const": "const"}
+"""Backgrounds that the generator itself draws, by how it is muted."""
 OTHER = "holds the training of another recipe or generator, or on other images"
 
 
@@ -194,7 +196,9 @@ def _train(
         scores = {step: score.total for step, score in trainer.scores.items()}
         log.close(scores, trainer.kept_step)
     threshold = recipe.output.mask_threshold
-    verdict = judge_alpha(network, generator, psi=part.training.psi, threshold=threshold)
+    mute = MUTES.get(part.background)
+    psi = part.training.psi
+    verdict = judge_alpha(network, generator, psi=psi, threshold=threshold, mute=mute)
     outcome: dict[str, Any] = {"step": part.training.steps, "kept_step": trainer.kept_step}
     if trainer.agreements:
         outcome["self_training"] = trainer.agreements

@@ -20,7 +20,7 @@ from torch import Tensor
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Features, Generator
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.rendering.colour_cut import cut_by_colour
+from l4f_datagen.training.colour_cut import cut_by_colour
 from l4f_datagen.training.precision import autocast, synthesize
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from l4f_datagen.training.verdict import judge_alpha, read_verdict, verdict_of
+from l4f_datagen.training.verdict import (
+    judge_alpha,
+    read_verdict,
+    resembles_object,
+    verdict_of,
+)
 
 GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
 
@@ -20,6 +25,7 @@ GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
         ({"full": 0.6}, "unusable", "60 % of the masks fill the image; train with another alpha"),
         ({"full": 0.2, "empty": 0.9}, "unusable", "90 % of the masks are empty, 20 % of the masks"),
         ({"uncertainty": float("nan")}, "unusable", "the mattes are grey"),
+        ({"object_in_ground": 0.4}, "doubtful", "in 40 % of the samples the muted background has"),
     ],
 )
 def test_grades(change, grade, words):
@@ -55,6 +61,17 @@ def test_what_is_measured(make_generator, make_alpha, bias, threshold, expected)
         assert getattr(verdict, name) == pytest.approx(value, abs=1e-6), name
 
 
+def test_a_background_in_the_object_s_colour_is_noticed():
+    images = torch.zeros(3, 3, 8, 8)
+    images[:, 0, 2:6, 2:6] = 1.0  # a red object on black
+    alphas = torch.zeros(3, 1, 8, 8)
+    alphas[:, :, 2:6, 2:6] = 0.9
+    grounds = torch.zeros(3, 3, 8, 8)
+    grounds[1, 0] = 0.9
+    grounds[2, 1] = 0.9  # green: neither
+    assert resembles_object(images, alphas, grounds).tolist() == [0, 1, 0]
+
+
 def test_the_shipped_networks_are_good():
     from l4f_datagen.checkpoints.open import open_alpha, open_generator
     from l4f_datagen.recipe.domains import BUILTIN
@@ -62,7 +79,7 @@ def test_the_shipped_networks_are_good():
     for name, (folder, _) in BUILTIN.items():
         generator = open_generator(folder / "generator.safetensors").build()
         network = open_alpha(folder / "alpha.safetensors").build()
-        verdict = judge_alpha(network, generator)
+        verdict = judge_alpha(network, generator, mute="conv1")
         assert verdict.grade == "good", name
         noise = torch.Generator().manual_seed(0)
         network.out.weight.data = 0.02 * torch.randn(network.out.weight.shape, generator=noise)

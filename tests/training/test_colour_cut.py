@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from l4f_datagen.rendering.colour_cut import colour_density, cut_by_colour
+from l4f_datagen.training.colour_cut import colour_density, cut_by_colour
 
 SIDE = 48
 

@@ -3,7 +3,8 @@
 A mixture of Gaussians learns the colours inside the mask, another those outside; each pixel of a
 band around the outline goes where its colour is likelier, and neighbours of like colour go
 together. In place of the minimal cut a mean field decides (Krähenbühl and Koltun 2011, with the
-eight neighbours alone), so that a batch is cut at once and on any device.
+eight neighbours alone), so that a batch is cut at once and on any device. 13 ms of one core an
+image of 64 px: right for teaching a network; ``rendering.colour_model`` is what `make` can afford.
 """
 
 import math
