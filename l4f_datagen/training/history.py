@@ -11,6 +11,7 @@ from typing import Any
 
 from l4f_datagen.io.disk import staged
 
+FINAL_PREVIEW = "preview-final.png"
 LOG = "log.jsonl"
 
 
@@ -146,7 +147,9 @@ def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def preview_file(run: Path, kept_step: int | None) -> Path | None:
-    """Return the preview sheet of the kept snapshot, or else of the last one there is."""
+    """Return the sheet of the result, or else of the kept snapshot, or of the last there is."""
+    if (final := run / FINAL_PREVIEW).exists():
+        return final
     sheets = sorted(run.glob("preview-*.png"))
     kept = [sheet for sheet in sheets if sheet.stem == f"preview-{kept_step or 0:06d}"]
     return (kept or sheets)[-1] if sheets else None

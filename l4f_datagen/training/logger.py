@@ -17,7 +17,7 @@ from l4f_datagen.io.figures import cut_out, explained, grey, save_png, sheet
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.training.history import CURVES, LOG, read_log, write_curves
+from l4f_datagen.training.history import CURVES, FINAL_PREVIEW, LOG, read_log, write_curves
 from l4f_datagen.training.images import draw_latents, render_batch
 from l4f_datagen.training.losses import composite
 from l4f_datagen.training.sources import Background
@@ -106,8 +106,8 @@ class Previews:
         self.folder = folder
 
     @torch.no_grad()
-    def write(self, alpha_network: AlphaNetwork, step: int) -> None:
-        """Write the sheet of one step, a column for each image.
+    def write(self, alpha_network: AlphaNetwork, step: int | None) -> None:
+        """Write the sheet of one step, or with None of the result; a column for each image.
 
         Rows: image, alpha, background, composite, cut-out.
         """
@@ -118,9 +118,12 @@ class Previews:
         mattes = alpha_to_uint8(alpha[:, 0].cpu().numpy())
         cuts = [cut_out(image, matte) for image, matte in zip(fg, mattes, strict=True)]
         rows = [list(fg), [grey(matte) for matte in mattes], list(bg), list(comp), cuts]
-        title = f"Alpha network after step {step}"
+        title = "Alpha network as it was kept"
+        if step is not None:
+            title = f"Alpha network after step {step}; self-training makes it hard at the end"
         page = explained(sheet(rows), title, PREVIEW_NOTES, rows=PREVIEW_ROWS)
-        save_png(page, self.folder / f"preview-{step:06d}.png")
+        name = FINAL_PREVIEW if step is None else f"preview-{step:06d}.png"
+        save_png(page, self.folder / name)
 
 
 class Events:

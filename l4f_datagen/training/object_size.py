@@ -25,8 +25,9 @@ SIDE = 64
 LEVELS = 256
 GAP = 1 / 32
 """Gaps up to twice this share of the side are closed."""
-LOWER, UPPER = 0.4, 2.0
-MIN_SHARE, MAX_SHARE = 0.02, 0.45
+LOWER, UPPER, MOST_UPPER = 0.4, 2.0, 0.95
+MIN_SHARE, MAX_SHARE = 0.02, 0.75
+"""Real faces cover .687 and cats .566 of the image in the authors' custom set."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def estimated_range(part: AlphaPart, generator: Generator) -> CoverageRange:
     least, outer = config.min_fg_coverage, config.min_bg_coverage
     share = min(max(estimate_coverage(part, generator), MIN_SHARE), MAX_SHARE)
     lower = LOWER * share if least is None else least
-    upper = UPPER * share if outer is None else 1 - outer
+    upper = min(UPPER * share, MOST_UPPER) if outer is None else 1 - outer
     if least is None:
         lower = min(lower, upper)
     if outer is None:

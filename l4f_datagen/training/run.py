@@ -4,6 +4,7 @@
 alpha.safetensors            the network, with the recipe's training part and the verdict
 snapshot-000050.safetensors  the average at that step
 preview-000050.png           the same images at every snapshot
+preview-final.png            and by the network that is kept
 log.jsonl, curves.png        what every step measured
 state.pt                     what a stopped training goes on from
 training-id, lock            whose folder it is, and whether a process trains in it
@@ -186,6 +187,7 @@ def _train(
 
     try:
         network = trainer.run(watch)
+        log.previews.write(network, None)
     except Collapsed as error:
         average = trainer.state.average
         if all(bool(value.isfinite().all()) for value in average.state_dict().values()):

@@ -219,7 +219,7 @@ def test_train_writes_network_snapshots_previews_and_log(
     assert {"alpha.safetensors", "snapshot-000002.safetensors", "preview-000003.png"} <= names
     assert len((out / "log.jsonl").read_text().splitlines()) == 3
     assert "the alpha network is " in result.stderr
-    assert f"look at: {out}/preview-00000" in result.stderr
+    assert f"look at: {out}/preview-final.png" in result.stderr
     [line] = [line for line in result.stderr.splitlines() if line.startswith("next: ")]
     if grade == "unusable":
         assert line == "next: train again, in another --out; `make` refuses this network"
@@ -257,7 +257,7 @@ def test_make_then_validate_scores_the_dataset_against_itself(
     assert "3 samples of 3 attempts" in made.output
     page = (tmp_path / "out" / "report.html").read_bytes()
     assert b"Trained for this dataset, without labels, in 2 steps." in page
-    [preview] = (tmp_path / "cache" / "alpha").glob("*/preview-000002.png")
+    [preview] = (tmp_path / "cache" / "alpha").glob("*/preview-final.png")
     assert (tmp_path / "out" / "training.png").read_bytes() == preview.read_bytes()
     assert cli_run("report", tmp_path / "out").exit_code == 0
     assert (tmp_path / "out" / "report.html").read_bytes() == page

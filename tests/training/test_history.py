@@ -74,6 +74,8 @@ def test_the_preview_is_that_of_the_kept_snapshot_or_the_last(tmp_path):
     assert preview_png(tmp_path, {"kept_step": 100}) == b"100"
     assert preview_png(tmp_path, {"kept_step": 60}) == b"150"
     assert preview_png(tmp_path, {"kept_step": None}) == b"150"
+    (tmp_path / "preview-final.png").write_bytes(b"final")
+    assert preview_png(tmp_path, {"kept_step": 100}) == b"final"
     assert preview_png(tmp_path / "none", {"kept_step": 1}) is None
     assert preview_png(None, None) is None
 

@@ -110,4 +110,6 @@ def test_limits_of_the_recipe_hold_and_never_cross(make_generator, make_part, li
 def test_limits_stays_within_reason(make_generator, make_part):
     generator = make_generator()
     generator.synthesis.forward = Painter(0.75)
-    assert estimated_range(make_part(), generator).upper == 0.9
+    limits = estimated_range(make_part(), generator)
+    assert limits.upper == 0.95
+    assert 0.7 < limits.share <= 0.75

@@ -45,6 +45,7 @@ def test_a_run_leaves_what_people_and_machines_need(checkpoint, make_part, tmp_p
     assert sorted(p.name for p in out.glob("preview-*.png")) == [
         "preview-000003.png",
         "preview-000006.png",
+        "preview-final.png",
     ]
 
 
