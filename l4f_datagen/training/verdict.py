@@ -135,7 +135,8 @@ def resembles_object(
     for weights in (alphas, 1 - alphas):
         colour = (weights * images).sum(dim=(2, 3)) / weights.sum(dim=(2, 3)).clamp(min=1e-3)
         gaps.append((colour - middle).norm(dim=1))
-    return (gaps[0] < gaps[1]).float()
+    nearer: Tensor = gaps[0] < gaps[1]
+    return nearer.float()
 
 
 def verdict_of(
