@@ -18,7 +18,7 @@ SHOWN = 20
 
 @click.command()
 @click.argument("parts", nargs=-1, required=True, type=PLACE, metavar="OUT | PARTS...")
-@option("--out", PLACE, "New dataset folder, to copy PARTS into.")
+@option("--out --outdir", PLACE, "New dataset folder, to copy PARTS into.")
 @option("--fill", bool, "Render missing shards here.")
 @DEVICE
 @OFFLINE

@@ -55,7 +55,7 @@ LABELS = (
            "Label with an alpha network that is judged unusable, too."),
 )  # fmt: skip
 OUTPUT = (
-    option("--formats", FORMAT_LIST,
+    option("--formats --format", FORMAT_LIST,
            "Any of png,coco,hf,imagefolder,webdataset,yolo. Default: the recipe's."),
     option("--image-format", "png|webp|jpeg",
            "Format of images; webp is lossless here. Masks and alphas are always PNG."),

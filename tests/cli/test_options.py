@@ -4,6 +4,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l4f_datagen.cli import cli
 from l4f_datagen.cli.options import FORMAT_LIST, PSI_LIST
 
 
@@ -92,3 +93,10 @@ def test_as_flags_of_a_command():
     refused = runner.invoke(command, ["--psi", "3"])
     assert refused.exit_code == 2
     assert "Invalid value for '--psi': psi must be in [0, 2], got 3" in refused.output
+
+
+def test_both_words_name_the_formats():
+    command = cli.commands["make"]
+    for flag in ("--formats", "--format"):
+        given = command.make_context("make", ["--n", "1", "--out", "x", flag, "coco,png"]).params
+        assert given["formats"] == ("png", "coco")
