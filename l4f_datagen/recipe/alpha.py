@@ -65,8 +65,8 @@ class TrainingPart(Part):
     """Which snapshot: the best by a score that needs no label, or the last."""
     snapshot_interval: Positive = 25
     self_training: Annotated[Whole, Field(le=20)] = 4
-    """Rounds in which the network learns from its own masks, cut anew by the colours of each image;
-    0: none, as the paper."""
+    """Rounds in which the network learns from its own masks, corrected by each image's colours; 0:
+    none, as the paper."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward passes; weights, their average, losses and R1 are fp32 in any case."""
 

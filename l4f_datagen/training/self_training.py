@@ -1,11 +1,16 @@
-"""Self-training: the network learns from its own masks, cut anew by the colours of each image.
+"""Self-training: the network learns from its own masks, corrected by the colours of each image.
 
 The adversarial losses say where the object is and little about where it ends: a composite with most
 of the object looks real, and one with a rim of ground too. The colours of a single image know its
 edges and make mistakes of their own. The network reads features, the same for all images: what it
-learns from many cuts is what they have in common, and their mistakes average out. In each round a
-frozen copy of the network draws the masks, ``cut_by_colour`` cuts them, and the network learns the
-cuts. No label and no real image is used.
+learns from many corrected masks is what they have in common, and their mistakes average out. In
+each round a frozen copy of the network draws the masks, colours correct them, and the network
+learns the result. No label and no real image is used.
+
+In the first round mattes are soft, and colours may move them anywhere near the object
+(``with_colours``); later they decide in a band around the outline (``cut_by_colour``). On the worst
+seed of skin lesions this gives .826 (mIoU of generated images), against .789 with the band alone;
+the first way alone in all rounds takes .03 from blood cells.
 """
 
 import copy
@@ -20,6 +25,7 @@ from torch import Tensor
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Features, Generator
 from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.rendering.colour_model import with_colours
 from l4f_datagen.training.colour_cut import cut_by_colour
 from l4f_datagen.training.precision import autocast, synthesize
 
@@ -31,8 +37,8 @@ LEARNING_RATE = 3e-3
 """Of Adam; it falls to 0 in the second half of each round."""
 STREAM = 17
 """Tells the latents of self-training from those of the adversarial steps."""
-LARGEST_CUT_PX = 128
-"""Larger images are cut at this size."""
+LARGEST_PX = 128
+"""Masks of larger images are corrected at this size."""
 CERTAIN = 1e-4
 """Alphas stay this far from 0 and 1 in the cross-entropy."""
 
@@ -56,14 +62,14 @@ def self_train(
         log: is told of each round.
 
     Returns:
-        The network in eval mode, and for each round the IoU of the masks before and after the cut.
+        The network in eval mode, and for each round the IoU of the masks before and after.
     """
     student = copy.deepcopy(network).requires_grad_(True).train()
     agreements = []
     for number in range(rounds):
         teacher = copy.deepcopy(student).requires_grad_(False).eval()
         agreements.append(_round(student, teacher, part, generator, number))
-        agreed = f"the masks and their cuts by colour agree by {agreements[-1]:.3f} (IoU)"
+        agreed = f"the masks and the colours agree by {agreements[-1]:.3f} (IoU)"
         log(f"self-training, round {number + 1} of {rounds}: {agreed}")
     return student.requires_grad_(False).eval(), agreements
 
@@ -83,15 +89,15 @@ def _round(
         images, features = _render(part, generator, stream)
         with torch.no_grad(), autocast(config.precision, images.device):
             alphas = teacher(features)
-        cuts = cut_targets(images, alphas.float())
-        drawn, cut = alphas > 0.5, cuts > 0.5
-        both, either = both + float((drawn & cut).sum()), either + float((drawn | cut).sum())
+        wanted = corrected_masks(images, alphas.float(), soft=number == 0)
+        drawn, right = alphas > 0.5, wanted > 0.5
+        both, either = both + float((drawn & right).sum()), either + float((drawn | right).sum())
         for group in optim.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / BATCHES))
         for _ in range(REPEATS):
             with autocast(config.precision, images.device):
                 found = student(features)
-            loss = F.binary_cross_entropy(found.float().clamp(CERTAIN, 1 - CERTAIN), cuts)
+            loss = F.binary_cross_entropy(found.float().clamp(CERTAIN, 1 - CERTAIN), wanted)
             optim.zero_grad()
             loss.backward()
             optim.step()
@@ -112,11 +118,16 @@ def _render(
 
 
 @torch.no_grad()
-def cut_targets(images: Tensor, alphas: Tensor) -> Tensor:
-    """Return the masks to learn, ``batch 1 h w``: 0 or 1, soft edges where the cut was smaller."""
-    side = images.shape[-1]
-    if side <= LARGEST_CUT_PX:
-        return (cut_by_colour(images, alphas) > 0.5).float()
-    factor = side // LARGEST_CUT_PX
-    small = cut_by_colour(F.avg_pool2d(images, factor), F.avg_pool2d(alphas, factor))
-    return F.interpolate((small > 0.5).float(), images.shape[2:], mode="bilinear")
+def corrected_masks(images: Tensor, alphas: Tensor, *, soft: bool) -> Tensor:
+    """Return the masks to learn, ``batch 1 h w``: 0 or 1, soft edges where they were smaller.
+
+    Args:
+        images: in [-1, 1].
+        alphas: in [0, 1].
+        soft: whether the mattes are those of the adversarial training, not yet decided.
+    """
+    factor = max(1, images.shape[-1] // LARGEST_PX)
+    small, coarse = (F.avg_pool2d(plane, factor) for plane in (images, alphas))
+    found = with_colours((small + 1) / 2, coarse) if soft else cut_by_colour(small, coarse)
+    masks = (found > 0.5).float()
+    return masks if factor == 1 else F.interpolate(masks, images.shape[2:], mode="bilinear")

@@ -204,6 +204,7 @@ def test_train_with_truth_chooses_and_fine_tunes(run, tiny_flags, annotated, tmp
     out = tmp_path / "run"
     flags = ["train", *tiny_flags[:2], "--steps", 4, "--out", out, "--truth", truth]
     flags += ["--set", "alpha.training.batch=2", "--set", "alpha.training.snapshot_interval=2"]
+    flags += ["--set", "alpha.training.self_training=0"]
     flags += ["--keys", tmp_path / "to-label", "--set", "output.mask_threshold=0.5"]
     result = run(*flags)
     assert result.exit_code == 0, result.output

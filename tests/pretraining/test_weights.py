@@ -31,4 +31,5 @@ def test_they_are_small_and_say_how_they_were_made(builtin):
     for fact in ("l4f-datagen pretrain", "release --run", "kimg", "minutes", "seed"):
         assert fact in words
     licence = open_generator(builtin.folder / "generator.safetensors").licence
-    assert licence.name in ("apache-2.0", "cc0-1.0")
+    assert licence.name in ("apache-2.0", "cc0-1.0", "cc-by-4.0")
+    assert bool(licence.attribution) == (licence.name == "cc-by-4.0")

@@ -214,13 +214,22 @@ def test_the_recipes_renderer(make_generator, make_alpha):
         "f",
     )
     assert renderer_of(recipe, generator, network) == Renderer(
-        generator, network, "random", 0.3, "bf16", (0, 2, 16, 14), split=recipe.output.split
+        generator,
+        network,
+        "random",
+        0.3,
+        "bf16",
+        (0, 2, 16, 14),
+        split=recipe.output.split,
+        refine="guided",
     )
     plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
-    assert plain == Renderer(generator, None, split=SplitPart(train=0.9, val=0.1))
+    defaults = {"mask_threshold": 0.5, "refine": "guided"}
+    assert plain == Renderer(generator, None, split=SplitPart(train=0.9, val=0.1), **defaults)
 
 
 def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator, make_alpha):
+    defaults = {"mask_threshold": 0.5, "refine": "guided"}
     generator = make_generator()
     network = make_alpha(generator)
     data = {
@@ -241,6 +250,7 @@ def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator,
         background="const",
         mask_cleanup=("largest_component", "fill_holes"),
         split=SplitPart(train=0.75, val=0.25),
+        **defaults,
     )
     assert renderer_of(recipe, generator, None).background is None
     del data["output"]["composites"]

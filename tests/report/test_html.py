@@ -55,7 +55,7 @@ def test_the_header_has_the_numbers_of_the_ledger(disc_dataset):
         times = int((records.reason == code).sum())
         assert f"rejected: {reason.replace('_', ' ')} {times} " in re.sub(r"\s+", " ", text)
     assert "16 \N{MULTIPLICATION SIGN} 16 px" in words
-    assert "alpha > 0.9" in words
+    assert "alpha > 0.5" in words
     assert "Discs & <noise>." in text
 
 

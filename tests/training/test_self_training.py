@@ -1,11 +1,11 @@
 """Self-training: a network learns the outline that the colours show."""
 
 import numpy as np
+import pytest
 import torch
 
-from l4f_datagen.core.sample import alpha_to_uint8
 from l4f_datagen.training import self_training
-from l4f_datagen.training.self_training import cut_targets, self_train
+from l4f_datagen.training.self_training import corrected_masks, self_train
 from l4f_datagen.training.state import build_alpha
 
 
@@ -37,10 +37,10 @@ def test_the_network_learns_the_cuts(make_generator, make_part, monkeypatch):
     """The cut is a level of the first network's alpha here: a function that it can learn."""
     generator, part = make_generator(), make_part(batch=4)
 
-    def above_the_mean(images, alphas):
+    def above_the_mean(images, alphas, *, soft=False):
         return (alphas > alphas.mean()).float()
 
-    monkeypatch.setattr(self_training, "cut_targets", above_the_mean)
+    monkeypatch.setattr(self_training, "corrected_masks", above_the_mean)
     network, result, _ = trained(generator, part, 3)
     images, features = self_training._render(part, generator, np.random.RandomState(99))
     with torch.no_grad():
@@ -49,19 +49,33 @@ def test_the_network_learns_the_cuts(make_generator, make_part, monkeypatch):
     assert errors[1] < 0.6 * errors[0]
 
 
-def test_large_images_are_cut_small(monkeypatch):
+@pytest.mark.parametrize("soft", [True, False])
+def test_large_images_are_corrected_small(monkeypatch, soft):
     sides = []
 
-    def cut(images, alphas):
+    def correct(images, alphas):
         sides.append(images.shape[-1])
-        return (alphas > 0.5).float()
+        assert -0.5 < float(images.min()) + (0 if soft else 1) < 0.5
+        return alphas
 
-    monkeypatch.setattr(self_training, "cut_by_colour", cut)
+    monkeypatch.setattr(self_training, "with_colours" if soft else "cut_by_colour", correct)
     for side in (64, 256):
         alphas = torch.zeros(1, 1, side, side)
         alphas[:, :, side // 4 : side // 2, side // 4 : side // 2] = 0.9
-        targets = cut_targets(torch.zeros(1, 3, side, side), alphas)
+        images = torch.zeros(1, 3, side, side)
+        images[:, :, : side // 2] = -1
+        targets = corrected_masks(images, alphas, soft=soft)
         assert targets.shape == alphas.shape
         assert ((targets > 0.5) == (alphas > 0.5)).all()
-        assert alpha_to_uint8(targets[0, 0].numpy()).max() == 255
+        assert float(targets.max()) == 1
     assert sides == [64, 128]
+
+
+def test_soft_mattes_of_the_wrong_size_are_corrected_by_colours():
+    truth, drawn = torch.zeros(2, 1, 1, 64, 64)
+    truth[:, :, 20:44, 20:44] = 1
+    drawn[:, :, 24:40, 24:40] = 1
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.05
+    masks = corrected_masks(truth - 0.5 + noise, 0.4 + 0.2 * drawn, soft=True)
+    union = ((masks > 0.5) | (truth > 0.5)).sum()
+    assert float(((masks > 0.5) & (truth > 0.5)).sum() / union) > 0.95

@@ -15,6 +15,7 @@ from l4f_datagen.dataset.formats.encoding import (
     encode_blocks,
     find_instances,
 )
+from l4f_datagen.dataset.formats.foreground import foreground_rgb
 from l4f_datagen.recipe import OutputPart
 
 PLAIN = Encoder(OutputPart(formats=("png",)))
@@ -62,7 +63,8 @@ def test_image_formats(discs, image_format, kind, worst):
     assert decode(encoded.mask).format == decode(encoded.alpha).format == "PNG"
     cutout = decode(encoded.cutout)
     assert cutout.format == ("WEBP" if image_format == "webp" else "PNG")
-    np.testing.assert_array_equal(np.asarray(cutout)[..., :3], sample.image)
+    colours = foreground_rgb(sample.image, sample.alpha)
+    np.testing.assert_array_equal(np.asarray(cutout)[..., :3], colours)
 
 
 def test_jpeg_keeps_the_colours_of_every_pixel(discs):

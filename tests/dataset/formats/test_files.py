@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from l4f_datagen.dataset.formats.foreground import foreground_rgb
+
 
 def test_every_accepted_sample_has_four_files_of_one_name(discs, tmp_path):
     discs.make_dataset(tmp_path, 10, formats=["png"])
@@ -49,7 +51,8 @@ def test_cutouts_and_composites_lie_beside_the_images(discs, tmp_path):
     }
     disc = discs.make_disc(2)
     with Image.open(tmp_path / found["rgba"]) as rgba:
-        np.testing.assert_array_equal(np.asarray(rgba)[..., :3], disc.image)
+        colours = foreground_rgb(disc.image, disc.alpha)
+        np.testing.assert_array_equal(np.asarray(rgba)[..., :3], colours)
         np.testing.assert_array_equal(np.asarray(rgba)[..., 3], np.rint(disc.alpha * 255))
     with Image.open(tmp_path / found["composites"]) as composite:
         inside, outside = disc.alpha == 1, disc.alpha == 0
