@@ -20,7 +20,7 @@ from l4f_datagen.io.stores import listing_sha256
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.pipeline.networks import alpha_sha256, fitting_alpha
-from l4f_datagen.recipe import AlphaPart
+from l4f_datagen.recipe import AlphaPart, TrainingPart
 from l4f_datagen.recipe.domains import weights_path
 from l4f_datagen.toys.ground import draw_ground
 from l4f_datagen.toys.scene import TOYS
@@ -40,6 +40,11 @@ Change = Callable[[Bench], dict[str, Any]]
 """What an ablation changes of the recipe's alpha part, by dotted name."""
 
 
+def trial_rounds(part: TrainingPart) -> int:
+    """Return how many rounds of self-training fit into a trial: one, where there are any."""
+    return min(1, part.self_training)
+
+
 def changed(part: AlphaPart, values: dict[str, Any]) -> AlphaPart:
     """Return the part with values set by dotted name, checked again."""
     plain = part.model_dump()
@@ -55,6 +60,8 @@ def changed(part: AlphaPart, values: dict[str, Any]) -> AlphaPart:
 def alpha_part(bench: Bench, name: str, seed: int) -> AlphaPart:
     """Return the alpha part of one ablation and training seed."""
     steps = {"training.steps": bench.config.steps} if bench.config.steps else {}
+    if bench.config.trial:
+        steps["training.self_training"] = trial_rounds(bench.recipe.alpha.training)
     part = changed(bench.recipe.alpha, {"weights": None, "training.seed": seed} | steps)
     return changed(part, CHANGES[name](bench))
 

@@ -10,14 +10,14 @@ import torch
 
 from l4f_datagen.benchmark import methods as table
 from l4f_datagen.benchmark import supervised
-from l4f_datagen.benchmark.alphas import CHANGES, EMPTY_GROUNDS, UNRELATED
+from l4f_datagen.benchmark.alphas import CHANGES, EMPTY_GROUNDS, UNRELATED, trial_rounds
 from l4f_datagen.benchmark.baselines import editing_in_style
 from l4f_datagen.benchmark.bench import Bench, Method
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.core.progress import duration_text
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.pipeline.estimate import STEP_RENDERS
+from l4f_datagen.pipeline.estimate import training_renders
 
 TRIAL_SECONDS = 300.0
 PLANNED = 0.7
@@ -99,7 +99,9 @@ def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int
 def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) -> float:
     unets, part = supervised.UNETS, bench.recipe.alpha.training
     if name in CHANGES:
-        renders = FIXED_RENDERS + (steps or part.steps) * part.batch * STEP_RENDERS
+        if bench.config.trial:
+            part = part.model_copy(update={"self_training": trial_rounds(part)})
+        renders = FIXED_RENDERS + training_renders(part, steps)
         grounds = bench.sized(EMPTY_GROUNDS) if name == UNRELATED else 0
         return renders * speed.image + grounds * speed.scene
     if name == "taught":  # each image is generated, and masked by the truth's U-Net

@@ -26,6 +26,7 @@ from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.doubts import Doubts, settle_doubts
 from l4f_datagen.pipeline.local_engine import render_threads
 from l4f_datagen.pipeline.networks import fitting_checkpoint, obtain_generator
+from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.recipe.catalogue import WEIGHTS
 from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.rendering.plan import sweep_of
@@ -33,6 +34,7 @@ from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
 from l4f_datagen.training.identity import cached_training
 from l4f_datagen.training.run import RESULT
+from l4f_datagen.training.self_training import BATCHES
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +43,10 @@ BYTES_A_PIXEL = {
     **{"imagefolder": 3.2, "webdataset": 3.2, "yolo": 3.0},
 }
 """PNG of a noisy image with matte and mask; each format holds the same bytes once more."""
-STEP_RENDERS = 7.0
-"""A training step costs about so many renders for each image of its batch. On toy-cars 250
-steps of 16 images took 5.8 minutes of a core that makes 85 images a second."""
+STEP_RENDERS = {"two-sided": 14.0, "auto": 10.0, "fixed": 10.0}
+BATCH_RENDERS = 7.6
+"""What a step, and a batch of self-training, cost for each image of the batch, in renders of one
+image: CPU time on toy-cars."""
 TERMS = {
     True: "commercial use is allowed",
     False: "no commercial use",
@@ -122,8 +125,7 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
     renderer.render(draws)
     per_image = (time.monotonic() - started) / len(draws)
     if plan["alpha"]["training_steps"]:
-        batch = recipe.alpha.training.batch
-        plan["alpha"]["seconds"] = per_image * STEP_RENDERS * batch * recipe.alpha.training.steps
+        plan["alpha"]["seconds"] = per_image * training_renders(recipe.alpha.training)
     if device.type == "cpu":
         per_image /= len(render_threads([renderer], config.workers))
     plan |= {"images_per_second": 1 / per_image, "seconds": per_image * number}
@@ -207,3 +209,9 @@ def _warnings(plan: Mapping[str, Any]) -> list[str]:
             "jobs with --shard"
         )
     return found
+
+
+def training_renders(part: TrainingPart, steps: int | None = None) -> float:
+    """Return what a training costs, in renders of one image; ``steps`` replaces the recipe's."""
+    adversarial = (steps or part.steps) * STEP_RENDERS[part.balance]
+    return part.batch * (adversarial + part.self_training * BATCHES * BATCH_RENDERS)

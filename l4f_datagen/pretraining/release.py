@@ -54,8 +54,9 @@ random features, `pretraining/distance.py`) of {samples:,} samples to as many tr
 |--:|--:|
 {distances}
 
-Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps,
-{alpha_minutes:.1f} minutes. Its scores are in docs/figures.md.
+Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps and
+{alpha_rounds} rounds of self-training, {alpha_minutes:.1f} minutes. Its scores are in
+docs/figures.md.
 """
 
 
@@ -141,6 +142,7 @@ def main(run: Path, domain: str, photos: str) -> None:
             distances="\n".join(f"| {e['kimg']:g} | {e['frechet']} |" for e in history),
             alpha_seed=recipe.alpha.training.seed,
             alpha_steps=recipe.alpha.training.steps,
+            alpha_rounds=recipe.alpha.training.self_training,
             alpha_minutes=(time.monotonic() - started) / 60,
         )
     )

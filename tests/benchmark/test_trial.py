@@ -45,7 +45,7 @@ def test_the_steps_of_a_trial_fit_its_time(make_config, tmp_path):
         assert trial.trial_steps(bench, METHODS, speed) == steps
         assert trial.trial_steps(bench, METHODS, Speed(1, 1, 1)) == steps  # as kept
         (bench.config.out / trial.FILE).unlink()
-    middle = Speed(0.1, 0.01, 1)
+    middle = Speed(0.03, 0.003, 0.3)
     steps = trial.trial_steps(bench, METHODS, middle)
     assert 2 < steps < trial.MAX_STEPS
     planned = trial.PLANNED * trial.TRIAL_SECONDS
