@@ -29,7 +29,9 @@ MOST_ODDS = 3.0
 PRIOR = 1.0
 """Weight of the given alpha's own log odds."""
 COUPLING = 4.0
-"""Weight of a neighbour of like colour, in log odds."""
+"""Weight of a neighbour of like colour, in log odds. One network each, after three rounds: toy-cars
+.941, toy-fish .883, skin lesions .809 with a prior of 1 and 4 here; .927, .852, .842 with .5 and 2,
+which takes shadows for object."""
 FLOOR = 4e-4
 """Added to variances of colours in [-1, 1]: a hundredth of the range, squared."""
 OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
