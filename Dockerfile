@@ -4,18 +4,22 @@
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" l4f-datagen
 #
 # makes the demo, 200 labelled toy cars, in ./toy. Any other command goes behind the image's name.
-# With CUDA: an empty TORCH_INDEX takes torch from PyPI, which on Linux includes it.
+# PyPI's torch for Linux computes on CPUs and, with CUDA, on NVIDIA's GPUs:
 #
-#   docker build --build-arg TORCH_INDEX= -t l4f-datagen:cuda .
-#   docker run --rm --gpus all -v "$PWD:/data" l4f-datagen:cuda doctor
+#   docker run --rm --gpus all -v "$PWD:/data" l4f-datagen doctor
+#
+# For a CPU alone an index that has CPU builds of torch makes the image smaller:
+#
+#   docker build --build-arg PIP_EXTRA_INDEX_URL=ADDRESS -t l4f-datagen .
 
 FROM python:3.11-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# pip reads it from the environment; a CPU build of the same version goes before PyPI's.
+ARG PIP_EXTRA_INDEX_URL
 
 WORKDIR /src
 COPY constraints.txt ./
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
+RUN pip install --no-cache-dir -c constraints.txt torch
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY recipes recipes
 COPY l4f_datagen l4f_datagen
