@@ -76,8 +76,11 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
 
         rows: list[MaskEntry] = []
         for number, group in enumerate(groups):
-            names = _names(schema, _group_reader(file, number))
-            valid = column(number).is_valid().to_pylist() if _may_hold_null(group, mask) else None
+            load = _group_reader(file, number)
+            names = _names(schema, load)
+            light = _light_column(schema, mask)
+            held = column(number) if light is None else load(light).column(mask)
+            valid = held.is_valid().to_pylist()
             rows.extend(
                 _row(column, number, place, len(rows) + 1, names, valid, subject)
                 for place in range(group.num_rows)
@@ -89,14 +92,15 @@ def _parquet_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
         raise broken(subject, "broken Parquet", BROKEN) from error
 
 
-def _may_hold_null(group: Any, mask: str) -> bool:
-    """Whether a row group may hold a null mask, by its statistics: reading it all would be slow."""
-    for number in range(group.num_columns):
-        chunk = group.column(number)
-        if chunk.path_in_schema in (mask, f"{mask}.bytes"):
-            statistics = chunk.statistics
-            return statistics is None or statistics.null_count != 0
-    return True
+def _light_column(schema: pa.Schema, mask: str) -> str | None:
+    """Name a part of the masks that says which are null without their bytes; None without one.
+
+    Not the statistics of the file, which would say it too: where they are damaged, Arrow ends the
+    process.
+    """
+    kind = schema.field(mask).type
+    named = pa.types.is_struct(kind) and any(field.name == "path" for field in kind)
+    return f"{mask}.path" if named else None
 
 
 def _row(
