@@ -45,11 +45,13 @@ class TrainingPart(Part):
     area_weight: Weight = 0.1
     """Weight of mean alpha; with ``auto`` up to 20 times that while alpha is too large."""
     fg_coverage_weight: Weight | None = None
-    """Of the foreground-coverage hinge; None: 3, or with ``fixed`` the binarisation weight."""
+    """Of the foreground-coverage hinge; None: 3, with ``two-sided`` 1.2, with ``fixed`` the
+    binarisation weight."""
     min_fg_coverage: Share | None = None
-    """None: found from the generator, or with ``fixed`` the paper's 0.25."""
+    """None: 0.05 with ``two-sided``, with ``auto`` found from the generator, with ``fixed`` the
+    paper's 0.25."""
     bg_coverage_weight: Weight | None = None
-    """Of the background-coverage hinge; None: 3, or with ``fixed`` 0."""
+    """Of the background-coverage hinge; None: 3, with ``two-sided`` 6, with ``fixed`` 0."""
     min_bg_coverage: Share | None = None
     r1_gamma: Weight | None = None
     """Of R1. None: the authors' 10; with ``two-sided`` 1 at 64 px, growing with the area to 10."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l4f_datagen.models.generator import Features, Generator
+from l4f_datagen.models.generator import Features, Generator, Synthesis
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.training.precision import synthesize
 from l4f_datagen.training.sources import Background
@@ -47,6 +47,16 @@ def draw_latents(batch: int, generator: Generator, stream: np.random.RandomState
 
 
 @torch.no_grad()
+def render_foreground(
+    part: AlphaPart, generator: Generator, w: Tensor, seeds: Sequence[int]
+) -> Synthesis:
+    """Render w truncated at ``psi``, with noise from the seeds, as the training sees it."""
+    noise = generator.noise("random", [np.random.RandomState(seed) for seed in seeds])
+    ws = generator.truncate(w, part.training.psi)
+    return synthesize(generator, ws, noise, part.training.precision)
+
+
+@torch.no_grad()
 def render_batch(
     part: AlphaPart,
     generator: Generator,
@@ -62,10 +72,7 @@ def render_batch(
     picked = range(len(draws.z)) if picked is None else picked
     rows = torch.as_tensor(list(picked), device=draws.z.device)
     w = generator.mapping(draws.z[rows])
-    streams = [np.random.RandomState(draws.fg_seeds[k]) for k in picked]
-    ws = generator.truncate(w, part.training.psi)
-    noise = generator.noise("random", streams)
-    foreground = synthesize(generator, ws, noise, part.training.precision)
+    foreground = render_foreground(part, generator, w, [draws.fg_seeds[k] for k in picked])
     seeds = [draws.bg_seeds[k] for k in picked]
     two_sided = part.training.balance == "two-sided"
     own = background(w, seeds) if two_sided or not part.background_shuffled else None

@@ -27,7 +27,8 @@ from l4f_datagen.models.generator import Features, Generator
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.rendering.colour_model import with_colours
 from l4f_datagen.training.colour_cut import cut_by_colour
-from l4f_datagen.training.precision import autocast, synthesize
+from l4f_datagen.training.images import render_foreground
+from l4f_datagen.training.precision import autocast
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +112,9 @@ def _render(
 ) -> tuple[Tensor, Features]:
     config = part.training
     z = stream.randn(config.batch, generator.spec.z_dim).astype(np.float32)
-    streams = [np.random.RandomState(stream.randint(2**31)) for _ in range(config.batch)]
-    noise = generator.noise("random", streams)
+    seeds = [int(stream.randint(2**31)) for _ in range(config.batch)]
     w = generator.mapping(torch.from_numpy(z).to(generator.w_avg.device))
-    drawn = synthesize(generator, generator.truncate(w, config.psi), noise, config.precision)
+    drawn = render_foreground(part, generator, w, seeds)
     return drawn.image.float().clamp(-1, 1), drawn.features
 
 
