@@ -10,9 +10,8 @@ import numpy as np
 from l4f_datagen.core.masks import alpha_to_mask, border_contacts, coverage
 from l4f_datagen.core.sample import Sample, sample_key
 from l4f_datagen.dataset.manifest import Facts, Marker
-from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.ownership import Asked
-from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.dataset.store import Dataset, open_dataset
 from l4f_datagen.recipe import OutputPart
 
 BLOCK, PLANNED = 4, 8

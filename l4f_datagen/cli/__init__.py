@@ -12,17 +12,14 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.benchmark import benchmark
-from l4f_datagen.cli.datasets import card, merge, refine, report, verify
+from l4f_datagen.cli.datasets import card, merge, push, refine, report, verify
 from l4f_datagen.cli.first_steps import doctor, quickstart, sample
-from l4f_datagen.cli.inspect import convert, inspect
+from l4f_datagen.cli.inspect import convert, inspect, recipes
 from l4f_datagen.cli.make import make
 from l4f_datagen.cli.pretrain import pretrain
-from l4f_datagen.cli.push import push
-from l4f_datagen.cli.recipes import recipes
+from l4f_datagen.cli.scores import benchmark, validate
 from l4f_datagen.cli.segmenter import segmenter
 from l4f_datagen.cli.train import train
-from l4f_datagen.cli.validate import validate
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL

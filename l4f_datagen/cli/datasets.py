@@ -1,6 +1,9 @@
 """Commands on finished datasets: ``merge``, ``verify``, ``report``, ``card`` and ``refine``."""
 
 import json
+import logging
+import shlex
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, option
+from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from l4f_datagen.hub import Changes, Push, Pushed, Remote
     from l4f_datagen.rendering.refine import Method
 
 SHOWN = 20
@@ -171,3 +176,152 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
     click.echo(f"{counts['masks']} masks in {out}/masks, soft in {out}/alpha")
     if counts["unchanged"]:
         click.echo(f"{counts['unchanged']} of them are as they were")
+
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_LINES = 14
+"""Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
+
+VISIBILITY = option(
+    "--private/--public",
+    bool,
+    "Visibility; default: private if the licence forbids commercial use, else public.",
+)
+REPLACE = option("--replace", bool, "Replace another dataset in the repository.")
+
+
+@click.command()
+@click.argument("folder", type=FILE, metavar="DATASET")
+@click.argument("repo", metavar="[USER/NAME]", required=False)
+@option("--to-folder", FILE, "Copy what would be sent to a folder instead, and ask no Hub.")
+@option("--yes", bool, "Publish; without it nothing is changed on the Hub.")
+@VISIBILITY
+@REPLACE
+@option("--revision", str, "Branch; created if missing.", "main")
+@option("--tag", str, "Tag the result.")
+@option("--also", str, "Also publish png, coco or report.", multiple=True, metavar="FORMAT")
+@option("--no-verify", bool, "Skip comparing all files with their hashes.")
+@JSON
+def push(
+    folder: Path,
+    repo: str | None,
+    to_folder: Path | None,
+    yes: bool,
+    private: bool | None,
+    replace: bool,
+    revision: str,
+    tag: str | None,
+    also: tuple[str, ...],
+    no_verify: bool,
+    as_json: bool,
+) -> None:
+    r"""Publish a finished dataset on the Hugging Face Hub.
+
+    Without --yes it shows what would be sent, replaced and removed, and the card. Then
+    load_dataset("user/name") and the Hub's viewer read it. The token comes from HF_TOKEN or the
+    usual login.
+
+    \b
+    l4f-datagen push cars user/cars          # look at files, bytes, visibility and card
+    l4f-datagen push cars user/cars --yes    # publish; run it again after an interruption
+    l4f-datagen push cars --to-folder copy   # the same files, on this machine
+    """
+    if to_folder is not None:
+        flags = {"--yes": yes, "--private or --public": private is not None, "--tag": tag}
+        flags |= {"USER/NAME": repo, "--replace": replace, "--revision": revision != "main"}
+        _copy(folder, to_folder, also, not no_verify, as_json, [n for n, on in flags.items() if on])
+        return
+    if repo is None:
+        remedy = "name the repository, or --to-folder DIR for a copy on this machine"
+        raise UsageError("USER/NAME", "is not given", remedy)
+    from l4f_datagen.hub import ask_hub, plan_push
+    from l4f_datagen.hub import push as publish
+
+    job = plan_push(
+        folder, repo, private=private, revision=revision, tag=tag, also=also, verify=not no_verify
+    )
+    for note in job.content.notes:
+        logger.warning("%s", note)
+    if not yes:
+        remote, changes = ask_hub(job)
+        plan = _plan(job, remote, changes)
+        click.echo(json.dumps(plan, indent=2) if as_json else _plan_text(job, remote, changes))
+        return
+    done = publish(job, replace=replace)
+    click.echo(json.dumps(vars(done), indent=2) if as_json else result_text(done))
+
+
+def _copy(
+    folder: Path, target: Path, also: tuple[str, ...], verify: bool, as_json: bool, hub: list[str]
+) -> None:
+    from l4f_datagen.hub import push_to_folder
+
+    if hub:
+        problem = f"given together with {', '.join(hub)}, which speak to the Hub"
+        raise UsageError("--to-folder", problem, "name one of them")
+    done = push_to_folder(folder, target, also=also, verify=verify)
+    if as_json:
+        facts = {"folder": done.url, "files": done.files, "size": done.size}
+        click.echo(json.dumps(facts | {"removed": done.removed}, indent=2))
+        return
+    click.echo(f"{done.files} files copied to {target}, {done.size:,} bytes")
+    click.echo(f'load it      datasets.load_dataset("{target}")')
+    click.echo(f"publish it   l4f-datagen push {shlex.quote(str(folder))} USER/NAME")
+
+
+def result_text(done: "Pushed") -> str:
+    """Say what a push did."""
+    if not done.files and not done.removed:
+        return f"{done.url}: up to date, nothing was sent"
+    removed = f", {done.removed} old files removed" if done.removed else ""
+    kind = "private" if done.private else "public"
+    return f"{done.url} ({kind}): {done.files} files sent, {done.size:,} bytes{removed}"
+
+
+def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object]:
+    from l4f_datagen.hub import total_bytes
+
+    return {
+        "repo": job.repo,
+        "revision": job.revision,
+        "exists": remote.exists,
+        "private": remote.private if remote.exists else job.makes_private,
+        "files": [{"path": file.path, "bytes": file.size} for file in job.content.files],
+        "bytes": total_bytes(job.content.files),
+        "send": [file.path for file in changes.files],
+        "send_bytes": total_bytes(changes.files),
+        "remove": changes.remove,
+        "replaces": changes.replaced,
+        "card": changes.card.decode("utf-8", "replace"),
+    }
+
+
+def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
+    """List pages by name and files of samples by folder, then what changes on the Hub."""
+    from l4f_datagen.hub import total_bytes
+
+    folders: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for file in job.content.samples:
+        name = file.path.partition("/")[0] + "/"
+        folders[name] += 1
+        sizes[name] += file.size
+    lines = [f"{sizes[name]:>16,}  {name} ({number} files)" for name, number in folders.items()]
+    lines += [f"{file.size:>16,}  {file.path}" for file in job.content.pages]
+    files, send = job.content.files, changes.files
+    lines += [f"{total_bytes(files):>16,}  bytes in {len(files)} files", "", "card:"]
+    card = changes.card.decode("utf-8", "replace")
+    body = card.split("\n---\n", 1)[-1].strip().splitlines()
+    lines += [f"  | {line}".rstrip() for line in body[:PREVIEW_LINES]]
+    more = len(body) - PREVIEW_LINES
+    lines += [f"  | ... {more} lines more in {job.folder}/README.md"] if more > 0 else []
+    private = remote.private if remote.exists else job.makes_private
+    kind = f"{'' if remote.exists else 'new '}{'private' if private else 'public'} dataset"
+    lines += ["", f"to the {kind} {job.repo}, revision {job.revision}"]
+    there = len(files) - len(send)
+    lines += [f"{len(send)} files to send, {total_bytes(send):,} bytes; {there} are there"]
+    lines += [f"{len(changes.remove)} old files to remove"] if changes.remove else []
+    lines += [f"replaces {what}" for what in changes.replaced]
+    flags = "--replace --yes" if changes.replaced else "--yes"
+    return "\n".join([*lines, f"nothing was sent; add {flags} to publish"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l4f_datagen.cli.datasets import REPLACE, VISIBILITY
 from l4f_datagen.cli.options import (
     CUT,
     FILE,
@@ -25,7 +26,6 @@ from l4f_datagen.cli.options import (
     resolve_recipe,
     source_options,
 )
-from l4f_datagen.cli.push import REPLACE, VISIBILITY
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _check_push(
 
 
 def _push(folder: Path, repo: str, private: bool | None, replace: bool) -> dict[str, Any]:
-    from l4f_datagen.cli.push import result_text
+    from l4f_datagen.cli.datasets import result_text
     from l4f_datagen.hub import plan_push, push
 
     job = plan_push(folder, repo, private=private)

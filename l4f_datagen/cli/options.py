@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.core.formats import order_formats
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
@@ -58,6 +57,8 @@ class FormatList(click.ParamType[tuple[str, ...]]):
         """Return the names in the table's order."""
         if not isinstance(value, str):
             return tuple(value)
+        from l4f_datagen.recipe.parts import order_formats
+
         try:
             return order_formats([name.strip() for name in value.split(",")])
         except ValueError as error:

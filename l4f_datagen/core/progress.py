@@ -5,6 +5,7 @@ library use are silent.
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -188,3 +189,10 @@ class Progress:
         # The last block may hold more accepted samples than are wanted.
         done = min(whole, self._number)
         count(done - self.meter.done, accepted=self.accepted, rejected=self.rejected)
+
+
+def usable_cores() -> int:
+    """Cores this process may use, which a cluster or container may have cut down."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

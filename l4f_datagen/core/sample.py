@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SPLITS = ("train", "val", "test")
+
 
 def image_to_uint8(image: Any) -> Any:
     """Turn floats in [-1, 1] into bytes: clamp, ``(x + 1) * 127.5``, round half to even.

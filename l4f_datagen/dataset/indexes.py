@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any, TextIO
 
-from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path

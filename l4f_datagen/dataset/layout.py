@@ -15,16 +15,16 @@ training.png                                likewise, where the alpha network wa
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.files import REJECTED_PLACES
 from l4f_datagen.dataset.formats.hf import METADATA
 from l4f_datagen.dataset.manifest import MANIFEST, RUN
-from l4f_datagen.dataset.notes import keep_notes
 from l4f_datagen.dataset.staging import FLAT, flat_names
-from l4f_datagen.io.disk import PART, remove
+from l4f_datagen.io.disk import PART, remove, write_atomically
 
 STATE = ".l4f"
 LOCK, MARKER = f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
@@ -121,3 +121,58 @@ def _numbered(folder: Path, place: str) -> list[tuple[int, Path]]:
         return []
     found = ((name.fullmatch(path.name), path) for path in (folder / parent).iterdir())
     return [(int(match[1]), path) for match, path in found if match]
+
+
+CARD = "README.md"
+CARD_MARKER = (
+    "<!-- l4f-datagen: all above is written from manifest.json and replaced when the card is "
+    "written anew; what you write below this line is yours and stays. -->"
+)
+KEPT = ".l4f/notes.md"
+
+
+def split_card(card: str) -> tuple[str, str | None]:
+    """Part a card at its marker into what the tool wrote and what people wrote.
+
+    Returns:
+        All before the marker, and all after it; None where there is no marker.
+    """
+    above, marker, below = card.partition(CARD_MARKER)
+    return above, (below if marker else None)
+
+
+def join_card(above: str, notes: str) -> str:
+    """Put a card together: the inverse of ``split_card``."""
+    return f"{above}{CARD_MARKER}{notes}" if notes else f"{above}{CARD_MARKER}\n"
+
+
+def keep_notes(folder: Path) -> None:
+    """Save the notes of the card before the card is removed; without a card do nothing."""
+    card = _read(folder / CARD)
+    if card is None:
+        return
+    notes = split_card(card)[1]
+    if notes and notes.strip():
+        write_atomically(folder / KEPT, encode_card(notes), durable=True)
+    else:
+        remove(folder / KEPT)
+
+
+def read_notes(folder: Path) -> str:
+    """Return the notes: those of the card, or those saved when it was removed."""
+    card = _read(folder / CARD)
+    notes = None if card is None else split_card(card)[1]
+    if notes is None:
+        notes = _read(folder / KEPT) or ""
+    return notes if notes.strip() else ""
+
+
+def encode_card(card: str) -> bytes:
+    """Return a card as bytes; those of the notes that are no UTF-8 come back as they were."""
+    return card.encode("utf-8", "surrogateescape")
+
+
+def _read(path: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    return None

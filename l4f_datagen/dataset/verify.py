@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from l4f_datagen.core.cores import usable_cores
+from l4f_datagen.core.progress import usable_cores
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import LEDGER, MARKER, STATE
 from l4f_datagen.dataset.manifest import RUN, Marker, file_digests, read_manifest

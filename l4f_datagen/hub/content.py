@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,10 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.layout import LEDGER, PREVIEW, RECIPE, marker_path
+from l4f_datagen.dataset.layout import CARD, CARD_MARKER, LEDGER, PREVIEW, RECIPE, marker_path
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
-from l4f_datagen.dataset.notes import CARD, MARKER
 from l4f_datagen.dataset.verify import count_files, verify_dataset
-from l4f_datagen.io.disk import has_size
+from l4f_datagen.io.disk import disk_failures, has_size, remove, staged
 from l4f_datagen.report.card import card_page, manifest_named
 
 SHEET, REPORT = "contact_sheet.png", "report.html"
@@ -57,6 +57,17 @@ class Content:
     def files(self) -> list[PushFile]:
         """All files, those of the samples first."""
         return [*self.samples, *self.pages]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: the dataset's URL, files and bytes sent, old files removed, visibility."""
+
+    url: str
+    files: int
+    size: int
+    removed: int
+    private: bool
 
 
 def total_bytes(files: Iterable[PushFile]) -> int:
@@ -214,7 +225,7 @@ def _check_card(folder: Path, manifest: bytes) -> list[str]:
         raise UsageError(str(path), str(error), f"repair it, or {rewrite}") from None
     if manifest_named(card) != hashlib.sha256(manifest).hexdigest():
         raise UsageError(str(path), f"was not written for this {MANIFEST}", rewrite)
-    marker = MARKER.encode()
+    marker = CARD_MARKER.encode()
     if data.partition(marker)[0] != card_page(folder)(manifest).partition(marker)[0]:
         return [
             f"{CARD}: differs from what the tool would write now (edited above its marker, or "
@@ -239,3 +250,67 @@ def check_head(card: str) -> None:
         raise ValueError(f"its YAML head is broken ({said})") from None
     if not head.get("license"):
         raise ValueError("its YAML head is missing or has no license")
+
+
+def push_to_folder(
+    folder: Path, target: Path, *, also: Collection[str] = (), verify: bool = True
+) -> Pushed:
+    """Copy the files that a push sends; ``load_dataset`` reads the copy. Run again, it goes on.
+
+    Args:
+        folder: a finished dataset.
+        target: new, empty, or an earlier copy of this dataset.
+        also: further formats, or "report".
+        verify: read every file and compare it with its recorded SHA-256.
+
+    Raises:
+        UsageError: as ``plan_push``; ``target`` holds something else.
+        InputRefused: a damaged manifest.
+        L4FError: ``target`` cannot be written.
+    """
+    content = read_content(folder, also)
+    if verify:
+        check_hashes(folder, content)
+    _check_target(folder, target)
+    named = {file.path for file in content.files}
+    sent = [file for file in content.files if not _is_there(target, file)]
+    places = sample_places()
+    old = [path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()]
+    gone = [path for path in old if places.fullmatch(path) and path not in named]
+    # The recipe first: it tells a copy that was cut short from something else. Card and manifest
+    # last: a copy never claims samples that it lacks.
+    sent.sort(key=lambda file: (file.path != RECIPE, file.path in (CARD, MANIFEST)))
+    with (
+        disk_failures(target, "copying the dataset"),
+        Meter(len(sent), "copying", "files") as meter,
+    ):
+        for name in gone:
+            remove(target / name)
+        for file in sent:
+            path = target / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with (folder / file.path).open("rb") as source, staged(path) as copy:
+                shutil.copyfileobj(source, copy)
+            meter.advance()
+    return Pushed(str(target), len(sent), total_bytes(sent), len(gone), True)
+
+
+def _check_target(folder: Path, target: Path) -> None:
+    subject, remedy = f"--to-folder {target}", "name a new folder"
+    here, there = folder.resolve(), target.resolve()
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        raise UsageError(subject, "is in the dataset, or holds it", remedy)
+    if target.exists() and not target.is_dir():
+        raise UsageError(subject, "is a file", remedy)
+    if target.exists() and any(target.iterdir()):
+        recipe = target / RECIPE
+        if not recipe.is_file() or recipe.read_bytes() != (folder / RECIPE).read_bytes():
+            raise UsageError(subject, "holds something else than a copy of this dataset", remedy)
+
+
+def _is_there(target: Path, file: PushFile) -> bool:
+    path = target / file.path
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256

@@ -13,12 +13,18 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCa
 
 from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.core.progress import size_text
-from l4f_datagen.dataset.layout import LOCK, RECIPE
+from l4f_datagen.dataset.layout import CARD, LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
-from l4f_datagen.dataset.notes import CARD
 from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
-from l4f_datagen.hub.content import Content, PushFile, check_hashes, read_content, total_bytes
+from l4f_datagen.hub.content import (
+    Content,
+    Pushed,
+    PushFile,
+    check_hashes,
+    read_content,
+    total_bytes,
+)
 from l4f_datagen.hub.remote import (
     MAIN,
     Changes,
@@ -61,17 +67,6 @@ class Push:
         """Whether a new repository is made private."""
         research_only = self.content.manifest["provenance"]["licence"]["commercial"] is False
         return research_only if self.private is None else self.private
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """What a push did: the dataset's URL, files and bytes sent, old files removed, visibility."""
-
-    url: str
-    files: int
-    size: int
-    removed: int
-    private: bool
 
 
 def plan_push(

@@ -19,9 +19,8 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validate_repo_id
 
 from l4f_datagen.core.errors import NetworkError, UsageError
-from l4f_datagen.dataset.layout import RECIPE
+from l4f_datagen.dataset.layout import CARD, CARD_MARKER, RECIPE, encode_card, join_card, split_card
 from l4f_datagen.dataset.manifest import MANIFEST
-from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, split_card
 from l4f_datagen.hub.client import TOKENS, retry
 from l4f_datagen.hub.content import Content, PushFile, sample_places
 
@@ -168,7 +167,7 @@ def compare(folder: Path, content: Content, remote: Remote) -> Changes:
     if there is None and RECIPE in tree:  # an earlier push was interrupted
         same = tree[RECIPE].blob_id == blob_sha1((folder / RECIPE).read_bytes())
     samples = [path for path in tree if sample_places().fullmatch(path)]
-    foreign_card = bool(remote.card.strip()) and MARKER.encode() not in remote.card
+    foreign_card = bool(remote.card.strip()) and CARD_MARKER.encode() not in remote.card
     other = not same and bool(there or samples or foreign_card or RECIPE in tree)
     replaced = []
     had, has = (one["counts"]["accepted"] if one else 0 for one in (there, content.manifest))

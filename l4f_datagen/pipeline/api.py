@@ -7,10 +7,9 @@ from typing import Any
 
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.doubts import Doubts
 from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.make import make_dataset as run_make
-from l4f_datagen.pipeline.networks import obtain_networks
+from l4f_datagen.pipeline.networks import Doubts, obtain_networks
 from l4f_datagen.recipe import Recipe, check_recipe
 from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.rendering.plan import sweep_of

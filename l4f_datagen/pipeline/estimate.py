@@ -23,9 +23,13 @@ from l4f_datagen.dataset.ownership import (
 )
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.doubts import Doubts, settle_doubts
 from l4f_datagen.pipeline.local_engine import render_threads
-from l4f_datagen.pipeline.networks import fitting_checkpoint, obtain_generator
+from l4f_datagen.pipeline.networks import (
+    Doubts,
+    fitting_checkpoint,
+    obtain_generator,
+    settle_doubts,
+)
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.recipe.catalogue import WEIGHTS
 from l4f_datagen.recipe.domains import local_weights

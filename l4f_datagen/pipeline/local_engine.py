@@ -13,8 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-from l4f_datagen.core.cores import usable_cores
-from l4f_datagen.core.progress import Progress
+from l4f_datagen.core.progress import Progress, usable_cores
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.dataset.store import Dataset

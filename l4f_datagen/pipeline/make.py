@@ -7,14 +7,12 @@ from typing import Any
 
 from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
-from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.ownership import Asked, JobRecord, refuse_shared_overwrite
-from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.dataset.store import Dataset, open_dataset
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
-from l4f_datagen.pipeline.doubts import Doubts
 from l4f_datagen.pipeline.local_engine import local_engine
-from l4f_datagen.pipeline.networks import obtain_networks
+from l4f_datagen.pipeline.networks import Doubts, obtain_networks
 from l4f_datagen.pipeline.provenance import dataset_facts, provenance
 from l4f_datagen.pipeline.ray_engine import ray_engine
 from l4f_datagen.rendering.plan import sweep_of

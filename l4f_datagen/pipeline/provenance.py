@@ -1,13 +1,24 @@
 """Provenance: what a dataset was made of, in the manifest and the card."""
 
+import os
+from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from l4f_datagen.dataset.formats.backgrounds import Backgrounds
-from l4f_datagen.dataset.manifest import Facts
-from l4f_datagen.pipeline.networks import Networks
-from l4f_datagen.recipe import Licence, Recipe, recipe_hash
+from l4f_datagen.core.errors import CheckpointRefused, InputRefused, UsageError
+from l4f_datagen.dataset.formats.backgrounds import Backgrounds, backgrounds_of
+from l4f_datagen.dataset.formats.encoding import Encoder, image_suffix
+from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.layout import marker_path
+from l4f_datagen.dataset.manifest import Facts, read_manifest
+from l4f_datagen.io.disk import named_place, write_atomically
+from l4f_datagen.pipeline.networks import Networks, obtain_networks
+from l4f_datagen.recipe import Licence, Recipe, check_recipe, recipe_hash
 from l4f_datagen.rendering.latents import open_latents
+from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
+from l4f_datagen.rendering.quota import positions_given
+from l4f_datagen.report.records import Records, read_records
 
 
 def provenance(
@@ -71,3 +82,129 @@ def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:
         description=recipe.description,
         provenance=origin,
     )
+
+
+ELSEWHERE = "name another folder with --out"
+
+
+def make_again(
+    folder: Path,
+    key: str,
+    out: Path,
+    *,
+    named: Mapping[str, Path] | None = None,
+    device: str | None = None,
+    offline: bool = False,
+) -> dict[str, Any]:
+    """Make one sample of a dataset again, accepted or rejected.
+
+    Args:
+        folder: the dataset.
+        key: of the sample, as in the ledger.
+        out: gets ``images/KEY.png``, ``masks/KEY.png`` and ``alpha/KEY.png`` (the image in the
+            dataset's image format).
+        named: files of ``generator``, ``alpha`` and ``latents``, where they lie elsewhere than for
+            the dataset.
+        device: None takes the kind the dataset was made on.
+        offline: fetch nothing.
+
+    Returns:
+        ``files``, the paths written, and ``same``: True where the dataset has these files and
+        they hold the same bytes, False where it has others, None where it has none to compare.
+
+    Raises:
+        UsageError: no finished dataset, no such key in its ledger, or an ``out`` inside of the
+            dataset or that cannot be written.
+        InputRefused: a damaged manifest, ledger or marker.
+        CheckpointRefused: other weights or settings than those of the dataset.
+        L4FError: see ``obtain_networks``.
+    """
+    origin = read_manifest(folder)["provenance"]
+    if out.resolve().is_relative_to(folder.resolve()):
+        problem = "lies in the dataset, which holds its own files alone"
+        raise UsageError(os.fspath(out), problem, ELSEWHERE)
+    records = read_records(folder)
+    position = next((i for i in range(len(records)) if records.key(i) == key), None)
+    if position is None:
+        raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
+    recipe = _recipe(origin, named or {}, os.fspath(folder))
+    backgrounds = backgrounds_of(recipe.output)
+    device = device or str(origin["device"])
+    networks = obtain_networks(recipe, device, offline=offline, doubts="ignore")
+    if provenance(recipe, networks, backgrounds)["recipe_hash"] != origin["recipe_hash"]:
+        problem = "was made with other weights, latents or backgrounds than these"
+        remedy = "name its own ones with --generator, --alpha and --latents"
+        raise CheckpointRefused(os.fspath(folder), problem, remedy)
+    place = int(records.image_id[position]) - 1
+    block = block_around(place, sweep_of(recipe.sampling), plan_end(folder, recipe, records))
+    rendered = networks.renderer.render(block)
+    [sample] = [sample for sample in rendered if sample.key == key]
+    [(_, encoded)] = Encoder(recipe.output, backgrounds).encode([sample])
+    assert encoded is not None
+    files = {
+        f"images/{key}{image_suffix(recipe.output)}": encoded.image,
+        f"masks/{key}.png": encoded.mask,
+        f"alpha/{key}.png": encoded.alpha,
+    }
+    with named_place(out, ELSEWHERE):
+        for name, data in files.items():
+            write_atomically(out / name, data)
+    shard = int(records.shard[position])
+    return {"files": [out / name for name in files], "same": _same(folder, shard, files)}
+
+
+def block_around(place: int, sweep: Sweep, end: int | None) -> list[Draw]:
+    """Return the block of the plan in which a position (from 0) stands.
+
+    Args:
+        place: the position.
+        sweep: the plan.
+        end: positions the run was given, where fewer than the plan has; see ``plan_end``.
+    """
+    first = place // sweep.block_size * sweep.block_size
+    stop = min(first + sweep.block_size, sweep.capacity)
+    return [sweep.draw(k) for k in range(first, stop if end is None else min(stop, end))]
+
+
+def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
+    """Find out where the plan of a finished dataset was cut (see ``positions_given``).
+
+    Raises:
+        InputRefused: the marker of the last shard is damaged.
+    """
+    shard = int(records.shard[-1])
+    planned, path = None, marker_path(folder, shard)
+    if path.exists():
+        try:
+            [marker] = read_markers(folder, [shard])
+        except ValueError as error:
+            problem = f"is no marker of a shard ({error})"
+            remedy = "run the `make` that made the dataset again"
+            raise InputRefused(os.fspath(path), problem, remedy) from error
+        planned = marker.planned
+    return positions_given(
+        sweep_of(recipe.sampling), shard, planned, len(records), bool(records.accepted[-1])
+    )
+
+
+def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
+    data = dict(origin["recipe"])
+    # What older versions did where their recipes do not say.
+    data["sampling"] = {"same_seeds": True, "refine": "none", **data["sampling"]}
+    for name, file in named.items():
+        part, key = ("sampling", name) if name == "latents" else (name, "weights")
+        data[part] = {**data[part], key: os.fspath(file)}
+    return check_recipe(data, source)
+
+
+def _same(folder: Path, shard: int, files: Mapping[str, bytes]) -> bool | None:
+    found = []
+    for name, data in files.items():
+        kind, file = name.split("/")
+        for path in (
+            folder / kind / f"{shard:05d}" / file,
+            folder / "rejected" / f"{shard:05d}" / kind / file,
+        ):
+            if path.is_file():
+                found.append(path.read_bytes() == data)
+    return all(found) if found else None

@@ -20,8 +20,7 @@ from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.dataset.manifest import Marker
-from l4f_datagen.dataset.open import guest_dataset
-from l4f_datagen.dataset.store import Dataset
+from l4f_datagen.dataset.store import Dataset, guest_dataset
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.networks import obtain_networks

@@ -15,9 +15,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.layout import RECIPE
+from l4f_datagen.dataset.layout import CARD, CARD_MARKER, RECIPE, encode_card, join_card, read_notes
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
-from l4f_datagen.dataset.notes import CARD, MARKER, encode_card, join_card, read_notes
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.report.front_matter import (
     describe_columns,
@@ -90,7 +89,7 @@ def rewrite_card(folder: Path) -> Path:
     """
     read_manifest(folder)
     path = folder / CARD
-    if path.exists() and MARKER.encode() not in path.read_bytes():
+    if path.exists() and CARD_MARKER.encode() not in path.read_bytes():
         raise UsageError(
             str(path),
             "its marker line is missing, so your words cannot be told from the tool's",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.core.cores import usable_cores
 from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.core.progress import usable_cores
 from l4f_datagen.dataset.layout import LEDGER, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.io.photo import opened

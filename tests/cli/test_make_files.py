@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.cli import cli
-from l4f_datagen.dataset.formats.foreground import foreground_rgb
+from l4f_datagen.dataset.formats.backgrounds import foreground_rgb
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.plan import Draw

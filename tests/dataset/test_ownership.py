@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.ownership import JobRecord, drop_records, read_records
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share
 

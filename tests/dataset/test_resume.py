@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.dataset.open import open_dataset
 from l4f_datagen.dataset.ownership import Asked
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 
 PNG = OutputPart(formats=("png",))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Facts
-from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import Licence, check_recipe
 from l4f_datagen.rendering.plan import split_of
 from l4f_datagen.rendering.scores import measure_block

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from l4f_datagen.core.errors import NetworkError, UsageError
-from l4f_datagen.dataset.notes import MARKER
+from l4f_datagen.dataset.layout import CARD_MARKER
 from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.hub import ask_hub, plan_push, push
 
@@ -157,12 +157,14 @@ def test_files_of_others_are_replaced_only_when_asked(hub, serving, dataset, pat
 def test_notes_written_on_the_hub_stay(hub, dataset, caplog):
     publish(dataset)
     card = (dataset / "README.md").read_text()
-    (dataset / "README.md").write_text(card.replace(MARKER, f"{MARKER}\nWords from the website."))
+    (dataset / "README.md").write_text(
+        card.replace(CARD_MARKER, f"{CARD_MARKER}\nWords from the website.")
+    )
     publish(dataset)
     (dataset / "README.md").write_text(card)
     assert publish(dataset).files == 0
     assert "Words from the website." in hub.data(NAME, "README.md").decode()
-    (dataset / "README.md").write_text(card.replace(MARKER, f"{MARKER}\nOther words."))
+    (dataset / "README.md").write_text(card.replace(CARD_MARKER, f"{CARD_MARKER}\nOther words."))
     publish(dataset)
     assert "its text below the marker replaces another one" in caplog.text
     assert "Other words." in hub.data(NAME, "README.md").decode()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.dataset.notes import MARKER
+from l4f_datagen.dataset.layout import CARD_MARKER
 from l4f_datagen.hub import plan_push
 from l4f_datagen.hub.content import check_head
 from l4f_datagen.hub.remote import check_ref, check_repo
@@ -135,7 +135,7 @@ def test_edits_above_the_marker_are_told(dataset):
     (dataset / "README.md").write_text(card.replace("Noisy discs.", "Noisy circles."))
     [*_, note] = plan_push(dataset, "user/discs").content.notes
     assert note.startswith("README.md: differs from what the tool would write now")
-    (dataset / "README.md").write_text(card.replace(MARKER, MARKER + "\nwords"))
+    (dataset / "README.md").write_text(card.replace(CARD_MARKER, CARD_MARKER + "\nwords"))
     assert not [n for n in plan_push(dataset, "user/discs").content.notes if n.startswith("README")]
 
 

@@ -1,13 +1,23 @@
 """What a file says of the labels its alpha network has seen goes into the provenance, checked."""
 
+import argparse
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from l4f_datagen.checkpoints.native import save_generator
-from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen import samples
+from l4f_datagen.checkpoints.native import save_alpha, save_generator
+from l4f_datagen.checkpoints.open import open_alpha, open_generator
+from l4f_datagen.core.errors import CheckpointRefused
+from l4f_datagen.pipeline import networks
+from l4f_datagen.pipeline.config import MakeConfig
+from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.networks import UNLABELLED, keep_fitting_alpha, label_facts
+from l4f_datagen.recipe import check_recipe
 from l4f_datagen.recipe.domains import load_recipe
+from l4f_datagen.training.verdict import verdict_of
 
 SAID = {"unsupervised": False, "labels": 8, "supervision": "few-shot: fine-tuned on 8 images"}
 
@@ -41,3 +51,147 @@ def test_the_domains_alpha_network_is_kept_for_its_own_generator_alone(changed, 
     assert (
         "is set aside" if changed else "its alpha network builtin:toy-cars is used"
     ) in caplog.text
+
+
+SPOILT = {
+    "grey": (0.01, 0.0, "the mattes are grey"),
+    "empty": (1.0, -1e4, "100 % of the masks are empty"),
+    "full": (1.0, 1e4, "100 % of the masks fill the image"),
+}
+FOREIGN = Path(__file__).parents[1] / "checkpoints" / "foreign.py"
+GOOD = verdict_of(uncertainty=0.01, coverage=0.3, empty=0.0, full=0.0).to_dict()
+GREY = verdict_of(uncertainty=0.42, coverage=0.5, empty=0.0, full=0.0).to_dict()
+
+
+def spoilt_network(path, how):
+    """The network of a file, its last layer scaled and shifted."""
+    network = open_alpha(path).build()
+    scale, bias, _ = SPOILT[how]
+    network.out.weight.data *= scale
+    network.out.bias.data = network.out.bias.data * scale + bias
+    return network
+
+
+@pytest.fixture
+def spoil(tiny_weights):
+    """Write the tiny alpha network spoilt, into its own file."""
+
+    def write(how="grey", **training):
+        path = Path(tiny_weights["alpha"]["weights"])
+        fingerprint = open_alpha(path).generator_fingerprint
+        network = spoilt_network(path, how)
+        save_alpha(path, network, generator_fingerprint=fingerprint, training=training)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refused_line(cli_run, tmp_path):
+    """Run ``make``, which refuses: one line, exit code 4, nothing written."""
+
+    def run(*arguments):
+        result = cli_run("make", "--n", 2, "--out", tmp_path / "out", *arguments)
+        assert (result.exit_code, result.stdout) == (4, ""), result.output
+        assert not list(tmp_path.glob("out*"))
+        *said, line = result.stderr.splitlines()
+        assert said in ([], ["opening the generator"])
+        return line
+
+    return run
+
+
+@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_file_without_a_verdict_is_judged_and_refused(
+    spoil, tiny_flags, refused_line, cli_run, tmp_path, how, dry
+):
+    path = spoil(how)
+    line = refused_line(*tiny_flags, *dry)
+    assert f"{path}: the alpha network is unusable: {SPOILT[how][2]}" in line
+    assert "--accept-doubtful-alpha" in line
+    flags = (*tiny_flags, "--filters", "none", "--accept-doubtful-alpha", *dry)
+    accepted = cli_run("make", "--n", 2, "--out", tmp_path / "out", *flags)
+    assert accepted.exit_code == 0
+    assert "the alpha network is unusable" in accepted.stderr
+    if how == "empty" and not dry:
+        assert "Warning: 2 of 2 masks are empty" in accepted.stdout
+
+
+@pytest.mark.parametrize(
+    ("training", "refused"),
+    [
+        ({"verdict": GREY}, True),
+        ({"verdict": GOOD}, False),  # what the training measured, with its own settings, counts
+        ({"verdict": {"grade": "good"}}, True),
+        ({"verdict": "good"}, True),
+        ({"step": 3}, True),
+    ],
+)
+def test_what_a_file_says_counts_where_it_can_be_read(
+    spoil, tiny_recipe, tmp_path, training, refused
+):
+    spoil(**training)
+    tiny_recipe["filters"] = {"preset": "none"}
+    recipe = check_recipe(tiny_recipe, "test")
+    if not refused:
+        assert make_dataset(MakeConfig(recipe, tmp_path / "out", 2))["counts"]["accepted"] == 2
+        return
+    with pytest.raises(CheckpointRefused, match="unusable: the mattes are grey"):
+        make_dataset(MakeConfig(recipe, tmp_path / "out", 2))
+    with pytest.raises(CheckpointRefused, match="unusable: the mattes are grey"):
+        samples(recipe)
+    assert not (tmp_path / "out").exists()
+    assert next(samples(recipe, accept_doubtful_alpha=True)).alpha.shape == (16, 16)
+
+
+def test_a_verdict_that_warns_lets_the_network_pass(tiny_recipe, tmp_path, caplog):
+    """The tiny network is decided; less so it is doubtful, and a warning says it."""
+    path = Path(tiny_recipe["alpha"]["weights"])
+    opened = open_alpha(path)
+    network = opened.build()
+    network.out.weight.data *= 0.3
+    network.out.bias.data *= 0.3
+    save_alpha(path, network, generator_fingerprint=opened.generator_fingerprint)
+    make_dataset(MakeConfig(check_recipe(tiny_recipe, "test"), tmp_path / "out", 2))
+    assert any("the alpha network is doubtful: the mattes are grey" in m for m in caplog.messages)
+
+
+def test_a_network_of_the_authors_code_is_judged(tiny_weights, refused_line, tmp_path):
+    foreign = runpy.run_path(str(FOREIGN))
+    network = spoilt_network(tiny_weights["alpha"]["weights"], "grey")
+    value = foreign["labels4free_snapshot"](network)
+    value["args"] = argparse.Namespace(size=16)
+    path = foreign["write_torch"](tmp_path / "theirs.pt", value)
+    assert open_alpha(path).native is None
+    generator = tiny_weights["generator"]["weights"]
+    line = refused_line("--alpha", path, "--generator", generator)
+    assert f"{path}: the alpha network is unusable: the mattes are grey" in line
+
+
+def test_large_images_are_judged_on_few_samples(spoil, tiny_flags, refused_line, monkeypatch):
+    monkeypatch.setattr(networks, "JUDGED_PIXELS", 8)
+    asked = []
+    judge = networks.judge_alpha
+    monkeypatch.setattr(
+        networks, "judge_alpha", lambda *a, **k: asked.append(k["samples"]) or judge(*a, **k)
+    )
+    spoil("grey")
+    assert "the mattes are grey" in refused_line(*tiny_flags)
+    assert asked == [4]
+
+
+def test_a_network_that_make_has_trained(cli_run, generator_file, tmp_path, monkeypatch):
+    """Trained on the spot and grey: refused, at once and from the cache, and kept there."""
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    settings = ("steps=1", "batch=2", "min_fg_coverage=0.01")
+    flags = [f"--set=alpha.training.{setting}" for setting in settings]
+    command = ("make", "--generator", generator_file, "--n", 2, "--out", tmp_path / "out", *flags)
+    for extra in ((), (), ("--dry-run",)):
+        result = cli_run(*command, *extra)
+        assert result.exit_code == 1, result.output
+        said = result.stderr.splitlines()[-1]
+        assert "alpha.safetensors: the alpha network is unusable: the mattes are grey" in said
+        assert not (tmp_path / "out").exists()
+    accepted = cli_run(*command, "--accept-doubtful-alpha", "--filters", "none")
+    assert accepted.exit_code == 0, accepted.output

@@ -10,7 +10,7 @@ from PIL import Image
 
 from l4f_datagen.core.sample import sample_key
 from l4f_datagen.dataset.manifest import Facts
-from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart, check_recipe
 
 RECIPE = check_recipe(

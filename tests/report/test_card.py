@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from l4f_datagen.dataset.notes import MARKER, read_notes, split_card
+from l4f_datagen.dataset.layout import CARD_MARKER, read_notes, split_card
 from l4f_datagen.report.card import REASONS, command, manifest_named, supervision, write_card
 from l4f_datagen.report.front_matter import licence_keys, size_category
 
@@ -253,7 +253,7 @@ def test_notes_survive_regeneration_and_resume(published, dataset, tmp_path):
     card.unlink()  # as after a crash between the old card and the new
     published.publishable(folder, 14)
     assert "Words of mine" in card.read_text()
-    card.write_text(above + MARKER + "\n")
+    card.write_text(above + CARD_MARKER + "\n")
     published.publishable(folder, 16)
     assert "Words of mine" not in card.read_text()
     fresh = published.publishable(tmp_path / "fresh", 16)

@@ -59,7 +59,7 @@ WRITERS: dict[str, Writer] = {
         indexes={objects.YOLO_INDEX: objects.write_data_yaml},
     ),
 }
-"""The formats by name; ``core.formats`` has the names and what they require."""
+"""The formats by name; ``recipe.parts`` has the names and what they require."""
 
 
 def stage_shard(

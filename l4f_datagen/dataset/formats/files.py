@@ -28,8 +28,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.core.formats import SPLITS
-from l4f_datagen.core.sample import alpha_to_uint8
+from l4f_datagen.core.sample import SPLITS, alpha_to_uint8
 from l4f_datagen.dataset.formats.encoding import (
     Encoded,
     ShardWriter,

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from l4f_datagen.core.formats import SPLITS
+from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter, image_suffix
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart

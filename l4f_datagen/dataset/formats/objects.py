@@ -26,8 +26,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from l4f_datagen.core.formats import SPLITS
 from l4f_datagen.core.masks import Instance, Ring
+from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter, image_suffix
 from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging

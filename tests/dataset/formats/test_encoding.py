@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from l4f_datagen.dataset.formats.backgrounds import foreground_rgb
 from l4f_datagen.dataset.formats.encoding import (
     BLOCKS_AHEAD,
     Encoder,
     encode_blocks,
     find_instances,
 )
-from l4f_datagen.dataset.formats.foreground import foreground_rgb
 from l4f_datagen.recipe import OutputPart
 
 PLAIN = Encoder(OutputPart(formats=("png",)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.dataset.formats.foreground import foreground_rgb
+from l4f_datagen.dataset.formats.backgrounds import foreground_rgb
 
 
 def test_every_accepted_sample_has_four_files_of_one_name(discs, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from l4f_datagen.dataset.formats.hf import GROUP_ROWS, hf_configs
-from l4f_datagen.dataset.open import open_dataset
+from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 
 READ = """

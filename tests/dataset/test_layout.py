@@ -2,9 +2,9 @@
 
 import pytest
 
-from l4f_datagen.dataset.notes import (
+from l4f_datagen.dataset.layout import (
+    CARD_MARKER,
     KEPT,
-    MARKER,
     encode_card,
     join_card,
     keep_notes,
@@ -13,7 +13,9 @@ from l4f_datagen.dataset.notes import (
 )
 
 
-@pytest.mark.parametrize("notes", ["", "\n\nWords.\n", "\r\nWindows\r\n", f"\n{MARKER}\ntwice"])
+@pytest.mark.parametrize(
+    "notes", ["", "\n\nWords.\n", "\r\nWindows\r\n", f"\n{CARD_MARKER}\ntwice"]
+)
 def test_split_and_join_are_inverse(notes):
     above, below = split_card(join_card("head\n", notes))
     assert above == "head\n"
@@ -26,7 +28,7 @@ def test_notes_outlive_their_card(tmp_path):
     assert read_notes(tmp_path) == ""
     keep_notes(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    data = MARKER.encode() + b"\n\xff no utf-8\n"
+    data = CARD_MARKER.encode() + b"\n\xff no utf-8\n"
     card.write_bytes(b"head\n" + data)
     keep_notes(tmp_path)
     card.unlink()

@@ -10,7 +10,7 @@ import pytest
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.pipeline.reproduce import block_around, plan_end
+from l4f_datagen.pipeline.provenance import block_around, plan_end
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.report.html import again_command

@@ -8,8 +8,7 @@ from click.testing import CliRunner
 
 from l4f_datagen.cli import cli
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.hub import folder as folder_module
-from l4f_datagen.hub import plan_push, push_to_folder
+from l4f_datagen.hub import content, plan_push, push_to_folder
 
 
 def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
@@ -23,7 +22,7 @@ def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
         written.append(source.name)
         real(source, target)
 
-    monkeypatch.setattr(folder_module.shutil, "copyfileobj", cut)
+    monkeypatch.setattr(content.shutil, "copyfileobj", cut)
     result = CliRunner().invoke(cli, ["push", str(dataset), "--to-folder", str(copy)])
     assert result.exit_code == 1
     assert "no space left on the disk while copying the dataset" in result.output
