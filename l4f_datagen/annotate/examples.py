@@ -60,11 +60,7 @@ class Rerendered:
         return self._sample(place).image
 
     def features(self, place: int) -> Features:
-        """Render one image and return what its alpha network read, as plain float32 tensors.
-
-        Raises:
-            ValueError: there is no alpha network to read anything.
-        """
+        """Render one image and return what its alpha network read, as plain float32 tensors."""
         if self.renderer.alpha is None:
             raise ValueError("there is no alpha network, so no features were read")
         read: list[Features] = []
@@ -108,40 +104,26 @@ def open_rerendered(
 
     The keys are in ``names`` (of ``source``) unless ``keys`` names the key file of `sample` or its
     folder; what that says of the weights is checked.
-
-    Raises:
-        L4FError: from weights or keys, in words.
     """
     key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
     networks = obtain_networks(recipe, device, offline=offline, doubts="warn")
     check_rendered_alike(key_file, recipe, networks.checkpoint)
-    renderer = networks.renderer
-    renderer = replace(renderer, background=None, probes={})  # not used here
+    renderer = replace(networks.renderer, background=None, probes={})  # not used here
     label = f"{recipe.domain} rendered again, alpha > {recipe.output.mask_threshold:g}"
     return Rerendered(renderer, key_file, label)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One annotated image.
+    """One annotated image."""
 
-    Attributes:
-        name: of the image in the truth.
-        truth: its mask, of the size of the image.
-        features: what the alpha network reads, a batch of one, on the device.
-    """
-
-    name: str
-    truth: TruthMask
-    features: Features
+    name: str  # of the image in the truth
+    truth: TruthMask  # of the size of the image
+    features: Features  # what the alpha network reads, a batch of one, on the device
 
 
 class Annotated:
-    """The annotated images of a match, as examples; features are kept up to ``kept_bytes``.
-
-    Raises:
-        ValueError: the prediction is not rendered.
-    """
+    """The annotated images of a match, as examples; features are kept up to ``kept_bytes``."""
 
     def __init__(self, matched: Match, kept_bytes: int = KEPT_BYTES) -> None:
         if not isinstance(matched.prediction, Rerendered):
@@ -161,9 +143,8 @@ class Annotated:
             return self._kept[number]
         truth_place, place = self.matched.pairing.pairs[number]
         features = self.rendered.features(place)
-        example = Example(
-            self.matched.truth[truth_place].name, self._truth(truth_place, features), features
-        )
+        name = self.matched.truth[truth_place].name
+        example = Example(name, self._truth(truth_place, features), features)
         size = sum(t.element_size() * t.numel() for pair in features.values() for t in pair)
         if size <= self._room:
             self._room -= size
@@ -176,10 +157,10 @@ class Annotated:
         item = self.matched.truth[place]
         truth = item.load((bottom - top, right - left))
         if truth.mask.shape != (bottom - top, right - left):
+            held = f"{truth.mask.shape[1]} x {truth.mask.shape[0]} pixels"
             raise AnnotationRefused(
                 f"{self.matched.truth.source} {item.name}",
-                f"{truth.mask.shape[1]} x {truth.mask.shape[0]} pixels, its image "
-                f"{right - left} x {bottom - top}",
+                f"{held}, its image {right - left} x {bottom - top}",
                 "annotate the images as `sample` wrote them",
             )
         return truth
@@ -194,11 +175,7 @@ class Annotated:
 def score_networks(
     annotated: Annotated, networks: Mapping[str, AlphaNetwork], threshold: float
 ) -> dict[str, list[ImageScore]]:
-    """Score alpha networks by name on every annotated image, which is rendered once for all.
-
-    Returns:
-        Name -> a score for each image, in the order of ``annotated``.
-    """
+    """Score alpha networks by name on every annotated image, which is rendered once for all."""
     scores: dict[str, list[ImageScore]] = {name: [] for name in networks}
     for number in range(len(annotated)):
         example = annotated[number]
@@ -214,14 +191,8 @@ def score_example(
     """Score one network on one image."""
     alpha: NDArray[np.float32] = annotated.cut(network(example.features))[0, 0].cpu().numpy()
     truth = example.truth
-    mask, matte = fitted(
-        example.name, truth.mask.shape, alpha_to_mask(alpha, threshold), alpha, "nearest"
-    )
+    mask = alpha_to_mask(alpha, threshold)
+    mask, matte = fitted(example.name, truth.mask.shape, mask, alpha, "nearest")
     return score_image(
-        example.name,
-        truth.mask,
-        mask,
-        ignore=truth.ignore,
-        alpha=matte,
-        truth_alpha=truth.alpha,
+        example.name, truth.mask, mask, ignore=truth.ignore, alpha=matte, truth_alpha=truth.alpha
     )

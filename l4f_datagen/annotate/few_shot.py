@@ -36,33 +36,20 @@ LEARNING_RATE = 2e-3
 
 @dataclass(frozen=True)
 class FewShot:
-    """A fine-tuned network and what the folds say of it.
+    """A fine-tuned network and what the folds say of it."""
 
-    Attributes:
-        network: fitted to all annotated images.
-        before: mIoU of the network it started from.
-        held_out: mIoU where every image is scored by a network that has not seen it.
-        seen: mIoU of ``network`` on the images it was fitted to; flattering.
-        gain: held out less before, on the same images.
-        folds: names of the images held out together.
-    """
-
-    network: AlphaNetwork
-    before: Interval
-    held_out: Interval
-    seen: Interval
-    gain: Difference
-    folds: Sequence[Sequence[str]]
+    network: AlphaNetwork  # fitted to all annotated images
+    before: Interval  # mIoU of the network it started from
+    held_out: Interval  # mIoU where every image is scored by a network that has not seen it
+    seen: Interval  # mIoU of `network` on the images it was fitted to; flattering
+    gain: Difference  # held out less before, on the same images
+    folds: Sequence[Sequence[str]]  # names of the images held out together
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "before": self.before.to_dict(),
-            "held_out": self.held_out.to_dict(),
-            "seen": self.seen.to_dict(),
-            "gain": self.gain.to_dict(),
-            "folds": [list(names) for names in self.folds],
-        }
+        parts = ("before", "held_out", "seen", "gain")
+        scores = {name: getattr(self, name).to_dict() for name in parts}
+        return {**scores, "folds": [list(names) for names in self.folds]}
 
     def to_text(self) -> str:
         """Scores before, held out and seen, and how sure the gain is."""
@@ -115,15 +102,9 @@ def few_shot(
     final = fit(network, annotated, list(range(count)), steps=steps, seed=seed)
     seen = score_networks(annotated, {"seen": final}, threshold)["seen"]
     gain = compare_predictions(held_out, before, np.random.RandomState(0))
-    names = [image.name for image in before]
-    return FewShot(
-        final,
-        miou_interval(before),
-        miou_interval(held_out),
-        miou_interval(seen),
-        gain,
-        [[names[place] for place in part] for part in parts],
-    )
+    names = [[before[place].name for place in part] for part in parts]
+    was, held, learnt = (miou_interval(scores) for scores in (before, held_out, seen))
+    return FewShot(final, was, held, learnt, gain, names)
 
 
 def fit(
@@ -151,9 +132,8 @@ def few_shot_loss(
     """Cross-entropy plus soft IoU loss over the pixels that are not ignored."""
     logits = annotated.cut(network.logits(example.features))[0, 0]
     truth = example.truth
-    target = torch.from_numpy(
-        truth.alpha if truth.alpha is not None else truth.mask.astype(np.float32)
-    ).to(logits)
+    wanted = truth.mask.astype(np.float32) if truth.alpha is None else truth.alpha
+    target = torch.from_numpy(wanted).to(logits)
     if truth.ignore is not None:
         scored = torch.from_numpy(~truth.ignore).to(logits.device)
         logits, target = logits[scored], target[scored]

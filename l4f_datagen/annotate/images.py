@@ -59,13 +59,11 @@ def write_images(
     if diverse is None:
         diverse = number is not None and wanted <= MAX_DIVERSE
         if number is not None and not diverse:
-            logger.info(
-                f"{number} images: the first of the plan; diverse ones are picked up to 1,000"
-            )
+            first = f"{number} images: the first of the plan"
+            logger.info(f"{first}; diverse ones are picked up to 1,000")
     Quota(wanted, "attempts", sweep)  # refuses before weights are opened
-    checkpoint, generator = obtain_generator(
-        recipe.generator, choose_device(device), offline=offline
-    )
+    on = choose_device(device)
+    checkpoint, generator = obtain_generator(recipe.generator, on, offline=offline)
     renderer = renderer_of(recipe, generator, None)
     facts = image_facts(recipe, checkpoint) | {"diverse": diverse}
     rows = []
@@ -109,10 +107,7 @@ def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:
     image is the one least like all chosen before, by its pixels at 16 px.
 
     A function of (checkpoint, plan, styles, noise mode, number); the same pool for every number up
-    to 32.
-
-    Raises:
-        UsageError: more than 1,000, or more than the plan has.
+    to 32. More than 1,000, or than the plan has, is a UsageError.
     """
     if number > MAX_DIVERSE:
         problem = f"asks for {number} diverse images, at most {MAX_DIVERSE}"
@@ -147,16 +142,14 @@ def coarse_images(renderer: Renderer, draws: list[Draw]) -> NDArray[np.uint8]:
     """Render each draw at 16 px with its own ws and noise; uint8 ``draws 768``."""
     coarse = coarse_generator(renderer.generator)
     rows = []
-    meter = Meter(len(draws), "choosing from", "images")
-    for start in range(0, len(draws), BATCH):
-        batch = draws[start : start + BATCH]
-        # By the whole generator: the layer that mixing begins at is drawn among all its rows.
-        ws = renderer.styles.ws(renderer.generator, batch)[:, : coarse.spec.num_ws]
-        streams = [noise_stream(draw.seed) for draw in batch]
-        image = coarse.synthesis(ws, coarse.noise(renderer.noise_mode, streams)).image
-        rows.append(image_to_uint8(image).cpu().numpy().reshape(len(batch), -1))
-        meter.advance(len(batch))
-    meter.close()
+    with Meter(len(draws), "choosing from", "images") as meter:
+        for batch in _blocks(draws, BATCH):
+            # By the whole generator: the layer that mixing begins at is drawn among all its rows.
+            ws = renderer.styles.ws(renderer.generator, batch)[:, : coarse.spec.num_ws]
+            streams = [noise_stream(draw.seed) for draw in batch]
+            image = coarse.synthesis(ws, coarse.noise(renderer.noise_mode, streams)).image
+            rows.append(image_to_uint8(image).cpu().numpy().reshape(len(batch), -1))
+            meter.advance(len(batch))
     return np.concatenate(rows)
 
 
@@ -167,9 +160,7 @@ def farthest_points(
 
     A turn names the group that is chosen from, by ``groups`` (``points``); the first choice is the
     point nearest its group's mean. Distances are whole numbers, so that no rounding decides.
-
-    Returns:
-        Positions of the chosen points, none twice.
+    Returned are the positions of the chosen points, none twice.
     """
     values = points.astype(np.int32)
     free = np.zeros(len(values), np.bool_)

@@ -29,14 +29,8 @@ SCHEMA = 1  # of keys.json
 MAX_BYTES = 1 << 28  # a choice, far above any key file
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
 NO_PIXELS = {
-    "psi",
-    "seeds",
-    "same_seeds",
-    "block_size",
-    "blocks_per_shard",
-    "precision",
-    "mask_cleanup",
-    "refine",
+    *("psi", "seeds", "same_seeds", "block_size", "blocks_per_shard"),
+    *("precision", "mask_cleanup", "refine"),
 }
 """Settings of the sampling that an image of given psi and seed does not depend on."""
 
@@ -52,17 +46,12 @@ class KeyRow:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The images of one call of ``sample``.
-
-    Attributes:
-        rows: one for each image.
-        facts: what rendered them, see ``image_facts``; empty where nothing says.
-        source: where they were read, for errors.
-    """
+    """The images of one call of ``sample``."""
 
     rows: Sequence[KeyRow]
+    # What rendered them, see ``image_facts``; empty where nothing says.
     facts: Mapping[str, Any] = field(default_factory=dict)
-    source: str = "keys"
+    source: str = "keys"  # where they were read, for errors
 
 
 def write_key_file(folder: Path, keys: KeyFile) -> None:
@@ -83,49 +72,42 @@ def read_key_file(path: Path) -> KeyFile:
         AnnotationRefused: missing, malformed, a number out of range, or a key named twice.
     """
     table = path / KEY_FILE if path.is_dir() else path.with_suffix(".csv")
-    rows: list[KeyRow] = []
-    seen: set[str] = set()
+    rows: dict[str, KeyRow] = {}
     reader = csv.DictReader(io.StringIO(_text(table), newline=""))
     if not {"file", "psi", "seed"} <= set(reader.fieldnames or ()):
         remedy = "name the keys.csv that `sample` wrote"
         raise AnnotationRefused(str(table), "no columns file, psi and seed", remedy)
     try:
         for number, row in enumerate(reader, 2):
-            key_row = _row(row, f"{table} line {number}")
+            where = f"{table} line {number}"
+            key_row = _row(row, where)
             key = sample_key(key_row.psi, key_row.seed)
-            if key in seen:
-                problem = f"key {key} is named twice"
-                raise AnnotationRefused(f"{table} line {number}", problem, "remove one")
-            seen.add(key)
-            rows.append(key_row)
+            if key in rows:
+                raise AnnotationRefused(where, f"key {key} is named twice", "remove one")
+            rows[key] = key_row
     except csv.Error as error:
         raise AnnotationRefused(str(table), f"no CSV ({error})", "make it again") from error
     if not rows:
         raise AnnotationRefused(str(table), "names no image", "run `sample` again")
     facts_path = table.with_suffix(".json")
-    return KeyFile(rows, _facts(facts_path) if facts_path.exists() else {}, str(table))
+    facts = _facts(facts_path) if facts_path.exists() else {}
+    return KeyFile(list(rows.values()), facts, str(table))
 
 
 def keys_in_names(names: Sequence[str], source: str) -> KeyFile:
     """Take psi and seed from the names of annotated images (``psi0700-seed0000123``).
 
-    Psi is then what three decimals say.
-
-    Raises:
-        AnnotationRefused: a name without a key.
+    Psi is then what three decimals say. A name without a key is refused.
     """
     rows = []
     for name in names:
-        key = sample_key_in(name)
+        key, where = sample_key_in(name), f"{source} {name}"
         if key is None:
-            raise AnnotationRefused(
-                f"{source} {name}",
-                "its name holds no key such as psi0700-seed0000123",
-                "give --keys with the keys.csv of `sample`, or --pred",
-            )
+            remedy = "give --keys with the keys.csv of `sample`, or --pred"
+            problem = "its name holds no key such as psi0700-seed0000123"
+            raise AnnotationRefused(where, problem, remedy)
         psi, _, seed = key.removeprefix("psi").partition("-seed")
-        row = _row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, f"{source} {name}")
-        rows.append(row)
+        rows.append(_row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, where))
     return KeyFile(rows, {}, source)
 
 
@@ -140,12 +122,11 @@ def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, An
     sampling = recipe.sampling.model_dump(mode="json", exclude=NO_PIXELS)
     if recipe.sampling.latents is not None:
         sampling["latents"] = open_latents(recipe.sampling.latents).sha256
+    made_with = {"generator": fingerprint, "alpha": "none", "latents": sampling["latents"]}
     return {
         "domain": recipe.domain,
         "generator_sha256": checkpoint.sha256,
-        "recipe_hash": recipe_hash(
-            recipe, generator=fingerprint, alpha="none", latents=sampling["latents"]
-        ),
+        "recipe_hash": recipe_hash(recipe, **made_with),
         "drawn_with": {
             "generator.fingerprint": fingerprint,
             **{f"generator.{name}": value for name, value in generator.items()},
@@ -161,8 +142,7 @@ def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, An
 def check_rendered_alike(keys: KeyFile, recipe: Recipe, checkpoint: GeneratorCheckpoint) -> None:
     """Refuse to score images that would be rendered differently today.
 
-    Raises:
-        AnnotationRefused: another generator, noise mode, class, crop ... than the key file says.
+    By another generator, noise mode, class, crop ... than the key file says.
     """
     today = image_facts(recipe, checkpoint)["drawn_with"]
     for name, then in keys.facts.get("drawn_with", {}).items():

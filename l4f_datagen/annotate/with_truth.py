@@ -47,18 +47,11 @@ def choose_with_truth(
     pair_by: Rule = "auto",
     offset: int | None = None,
 ) -> Path:
-    """Choose the best snapshot of a training on annotated images, and fine-tune it if asked.
+    """Choose the best snapshot of a finished training on annotated images; fine-tune it if asked.
 
-    Args:
-        run: folder of a finished training.
-        recipe: that it was trained by; its noise mode, crop and threshold hold here too.
-        checkpoint: of the generator.
-        generator: on its device.
-        truth: the annotated set.
-        keys: key file of the images or its folder; None takes psi and seed from their names.
-        fine_tune: also fit the chosen network to the images.
-        pair_by: see `match_truth`.
-        offset: see `match_truth`.
+    ``recipe`` is the one it was trained by: its noise mode, crop and threshold hold here too.
+    ``keys`` names the key file of the images or its folder; None takes psi and seed from their
+    names. ``pair_by`` and ``offset`` as in `match_truth`.
 
     Returns:
         ``alpha-chosen.safetensors``, or ``alpha-few-shot.safetensors`` where fine-tuned.
@@ -91,34 +84,24 @@ def choose_with_truth(
         return chosen
     tuned = few_shot(start, annotated, threshold=threshold, steps=STEPS)
     logger.info(tuned.to_text())
-    supervision = (
-        f"few-shot: fine-tuned on {evidence.num_images} annotated images ({evidence.truth}); "
-        "no longer unsupervised"
-    )
-    path = run / FEW_SHOT
+    count, path = evidence.num_images, run / FEW_SHOT
+    fit_to = f"few-shot: fine-tuned on {count} annotated images ({evidence.truth})"
+    supervision = f"{fit_to}; no longer unsupervised"
     facts = {"few_shot": {"steps": STEPS, **tuned.to_dict()}, **verdict_on(tuned.network)}
-    count = evidence.num_images
     save_supervised(path, opened, tuned.network, supervision, count, facts, fitted=True)
     return path
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an annotated set says about the snapshots of a training.
+    """What an annotated set says about the snapshots of a training."""
 
-    Attributes:
-        truth: file name of the annotated set.
-        num_images: annotated images.
-        mious: file name -> pooled mIoU with its 95 % interval; the run's own choice first.
-        best: file name of the best; the run's own choice where it is as good.
-        gain: how far the best scores above the run's own choice, on the same images.
-    """
-
-    truth: str
+    truth: str  # file name of the annotated set
     num_images: int
+    # File name -> pooled mIoU with its 95 % interval; the run's own choice first.
     mious: Mapping[str, Interval]
-    best: str
-    gain: Difference
+    best: str  # file name; the run's own choice where it is as good
+    gain: Difference  # of the best over the run's own choice, on the same images
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -143,22 +126,14 @@ class Evidence:
             f"{self.best} gains {interval} mIoU over {DEFAULT_PICK}, chosen without labels; "
             f"it scores higher in {100 * self.gain.share_above:.0f} % of the resamples"
         )
-        verdict = (
-            "the gain is clear of the noise of these images"
-            if self.gain.is_clear
-            else "all of the gain is within the noise of these images"
-        )
-        lines.append(f"{verdict} (95 % interval {width:.4f} wide, {self.num_images} images)")
+        clear = "the gain is clear of" if self.gain.is_clear else "all of the gain is within"
+        size = f"95 % interval {width:.4f} wide, {self.num_images} images"
+        lines.append(f"{clear} the noise of these images ({size})")
         return "\n".join(lines)
 
 
 def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Evidence:
-    """Score the run's own choice and every snapshot on images of its generator; return the best.
-
-    Raises:
-        AnnotationRefused: sizes that differ, or a broken record.
-        CheckpointRefused: a snapshot that cannot be read.
-    """
+    """Score the run's own choice and every snapshot on images of its generator; return the best."""
     paths = [run / DEFAULT_PICK, *sorted(run.glob(SNAPSHOTS))]
     device = annotated.rendered.renderer.generator.w_avg.device
     networks = {path.name: open_alpha(path).build().to(device) for path in paths}
@@ -176,14 +151,10 @@ def keep_choice(run: Path, evidence: Evidence, facts: Mapping[str, Any]) -> Path
     ``alpha.safetensors`` stays the network that was chosen without labels. ``facts`` are further
     ones for the network's file, any JSON.
     """
-    opened = open_alpha(run / evidence.best)
-    path = run / CHOSEN
-    supervision = (
-        f"snapshot chosen on {evidence.num_images} annotated images ({evidence.truth}); "
-        "trained without labels"
-    )
-    facts = {"chosen": evidence.to_dict(), **facts}
-    count = evidence.num_images
+    opened, path = open_alpha(run / evidence.best), run / CHOSEN
+    count, facts = evidence.num_images, {"chosen": evidence.to_dict(), **facts}
+    chosen_on = f"snapshot chosen on {count} annotated images ({evidence.truth})"
+    supervision = f"{chosen_on}; trained without labels"
     save_supervised(path, opened, opened.build(), supervision, count, facts, fitted=False)
     text = json.dumps(evidence.to_dict(), indent=2) + "\n"
     write_atomically(run / EVIDENCE, text.encode())
@@ -202,26 +173,17 @@ def save_supervised(
 ) -> None:
     """Write an alpha network that labels chose or fitted; manifest and card say so.
 
-    Args:
-        path: the file to write.
-        origin: the network it came from; its licence and training are carried along.
-        network: to be written.
-        supervision: what labels did, in words.
-        labels: number of annotated images.
-        facts: more facts, any JSON.
-        fitted: the weights were fitted to the labels: the network is no longer unsupervised.
+    Licence and training of ``origin``, which it came from, are carried along. ``supervision`` says
+    in words what labels did. Where the weights were ``fitted`` to them, the network is no longer
+    unsupervised.
     """
     past = origin.native.training if origin.native else {}
+    unsupervised = past.get("unsupervised", True) and not fitted
+    own = {"unsupervised": unsupervised, "labels": labels, "supervision": supervision}
     save_alpha(
         path,
         network,
         generator_fingerprint=origin.generator_fingerprint,
         licence=origin.licence,
-        training={
-            **past,
-            "unsupervised": past.get("unsupervised", True) and not fitted,
-            "labels": labels,
-            "supervision": supervision,
-            **facts,
-        },
+        training={**past, **own, **facts},
     )
