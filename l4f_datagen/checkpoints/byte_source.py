@@ -23,11 +23,7 @@ WINDOW = 8192
 
 
 class ByteSource:
-    """A regular file opened for bounded reads.
-
-    Raises:
-        CheckpointRefused: there is no such file, it is a folder or device, or it cannot be read.
-    """
+    """A regular file opened for bounded reads; anything else is refused."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,11 +54,7 @@ class ByteSource:
         return CheckpointRefused(str(self.path), shown, remedy)
 
     def read_into(self, start: int, view: memoryview) -> None:
-        """Fill ``view`` from byte ``start`` on.
-
-        Raises:
-            CheckpointRefused: the file ends earlier.
-        """
+        """Fill ``view`` from byte ``start`` on; a file that ends earlier is refused."""
         self._file.seek(start)
         done = 0
         while done < len(view):
@@ -72,11 +64,7 @@ class ByteSource:
             done += count
 
     def read(self, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``start`` on; the range is checked before memory is taken.
-
-        Raises:
-            CheckpointRefused: the range is not inside the file.
-        """
+        """Return ``length`` bytes from ``start`` on, checked before memory is taken."""
         if start < 0 or length < 0 or start + length > self.size:
             raise self.refuse(f"announces {length} bytes at {start}, but has {self.size} in all")
         out = bytearray(length)

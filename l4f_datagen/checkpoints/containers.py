@@ -139,11 +139,7 @@ def _mistake(source: ByteSource, head: bytes) -> CheckpointRefused:
 
 
 def load_torch(span: Span, budget: Budget) -> object:
-    """Return the object of a torch file, or of one nested in another; tensors are unread.
-
-    Raises:
-        CheckpointRefused: damaged, or asking for a global that weights do not need.
-    """
+    """Return the object of a torch file, or of one nested in another; tensors are unread."""
     start = span.read(0, min(span.length, len(LEGACY_START)))
     if start.startswith(ZIP_START):
         return _load_zip(span, budget)
@@ -182,8 +178,7 @@ class _SpanFile:
 def read_members(span: Span, remedy: str = "save them again with torch.save") -> dict[str, Span]:
     """Return member name -> bytes of a zip archive; nothing is unpacked, so no bomb can grow.
 
-    Raises:
-        CheckpointRefused: damaged, or with compressed members (see ``remedy``).
+    A damaged one is refused, and one with compressed members, with ``remedy`` as the way out.
     """
     source = span.source
     members: dict[str, Span] = {}

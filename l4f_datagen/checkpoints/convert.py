@@ -11,11 +11,7 @@ from .open import AlphaCheckpoint, AnyCheckpoint, GeneratorCheckpoint, open_chec
 
 
 def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[str, Any]:
-    """Return what can be said about a checkpoint, as plain values for text or JSON.
-
-    Raises:
-        CheckpointRefused: the file cannot be opened.
-    """
+    """Return what can be said about a checkpoint, as plain values for text or JSON."""
     checkpoint = open_checkpoint(path, class_index)
     facts: dict[str, Any] = {
         "file": str(checkpoint.path),
@@ -65,17 +61,11 @@ def convert(
     half: bool = False,
     overwrite: bool = False,
 ) -> AnyCheckpoint:
-    """Write any checkpoint as one of our files; a generator's images stay bit-identical.
+    """Write any checkpoint as one of our files, ``.safetensors``; images stay bit-identical.
 
     What the source lacks (mean of w, noise maps) is fixed in the file. Licence and origin are
-    carried along, and so is the source's hash.
-
-    Args:
-        path: the file to read.
-        out: the file to write, ``.safetensors``.
-        class_index: the class to fix, for class-conditional networks.
-        half: store in half precision; images then move by about one level.
-        overwrite: replace ``out``.
+    carried along, and so is the source's hash. ``class_index`` fixes the class of a conditional
+    network; in ``half`` precision images move by about one level.
 
     Raises:
         CheckpointRefused: the source cannot be opened.

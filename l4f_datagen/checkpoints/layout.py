@@ -39,11 +39,7 @@ class Layout:
 def generator_layout(
     source: ByteSource, container: Container, class_index: int | None = None
 ) -> Layout:
-    """Find the generator to sample from; ``class_index`` fixes the class of a conditional one.
-
-    Raises:
-        CheckpointRefused: there is none, or one this tool does not support; says why.
-    """
+    """Find the generator to sample from; ``class_index`` fixes the class of a conditional one."""
     loaded = container.loaded
     if _is_native(container):
         layout = _native(source, container, "generator")
@@ -111,11 +107,7 @@ def _find_generator(loaded: object) -> tuple[str, object, tuple[str, ...]]:
 
 
 def discriminator_layout(source: ByteSource, container: Container) -> Layout:
-    """Find the discriminator in a container.
-
-    Raises:
-        CheckpointRefused: there is none, or one this tool does not support; says why.
-    """
+    """Find the discriminator in a container."""
     loaded = container.loaded
     if _is_native(container):
         return _native(source, container, "discriminator")
@@ -133,11 +125,7 @@ def discriminator_layout(source: ByteSource, container: Container) -> Layout:
 
 
 def alpha_layout(source: ByteSource, container: Container) -> Layout:
-    """Find the alpha network in a container.
-
-    Raises:
-        CheckpointRefused: there is none; says what is there.
-    """
+    """Find the alpha network in a container."""
     if _is_native(container):
         return _native(source, container, "alpha")
     if state_dicts.is_labels4free(container.loaded):
@@ -150,11 +138,7 @@ def alpha_layout(source: ByteSource, container: Container) -> Layout:
 
 
 def checkpoint_kind(source: ByteSource, container: Container) -> str:
-    """Return "alpha", "discriminator" or "generator": what the file is for.
-
-    Raises:
-        CheckpointRefused: a safetensors file whose metadata cannot be read.
-    """
+    """Return "alpha", "discriminator" or "generator": what the file is for."""
     if _is_native(container):
         return read_metadata(source, container.metadata or {}, None).kind
     return "alpha" if state_dicts.is_labels4free(container.loaded) else "generator"

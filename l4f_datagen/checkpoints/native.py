@@ -90,14 +90,9 @@ def save_generator(
     half: bool = False,
     **facts: Unpack[Facts],
 ) -> None:
-    """Write a generator with its mean of w and its noise maps.
+    """Write a generator with its mean of w and its noise maps: ``Generator(spec).state_dict()``.
 
-    Args:
-        path: the file to write.
-        spec: shape of the generator.
-        state: ``Generator(spec).state_dict()``, or the state of an opened checkpoint.
-        half: store in half precision (the mapping and w_avg stay float32).
-        facts: see ``Facts``.
+    In ``half`` precision the mapping and w_avg stay float32.
 
     Raises:
         L4FError: the file cannot be written.
@@ -111,7 +106,7 @@ def save_generator(
 def save_discriminator(
     path: Path, discriminator: Discriminator, *, half: bool = False, **facts: Unpack[Facts]
 ) -> None:
-    """Write a discriminator; arguments and errors as in ``save_generator``."""
+    """Write a discriminator; see ``save_generator``."""
     shape = {"resolution": discriminator.resolution, "channels": discriminator.channels}
     _save(path, "discriminator", shape, discriminator.state_dict(), half, facts)
 
@@ -119,10 +114,7 @@ def save_discriminator(
 def save_alpha(
     path: Path, network: AlphaNetwork, *, generator_fingerprint: str | None, **facts: Unpack[Facts]
 ) -> None:
-    """Write an alpha network and the fingerprint of the generator it belongs to.
-
-    Other arguments and errors as in ``save_generator``.
-    """
+    """Write an alpha network and the fingerprint of its generator; see ``save_generator``."""
     shape = {"resolutions": network.resolutions, "channels": network.channels}
     more = {} if generator_fingerprint is None else {"generator_fingerprint": generator_fingerprint}
     _save(path, "alpha", shape, network.state_dict(), False, facts, more)
@@ -166,11 +158,7 @@ def _save(
 
 
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
-    """Return the checked metadata of one of our files (``kind`` None: whatever it holds).
-
-    Raises:
-        CheckpointRefused: it is not ours, of a newer version, or holds something else.
-    """
+    """Return the checked metadata of one of our files (``kind`` None: whatever it holds)."""
     if metadata.get("format") != FORMAT:
         raise source.refuse(
             "is a safetensors file of another program",
@@ -224,9 +212,6 @@ def write_safetensors(
 
     Not by the library, which orders the metadata by a hash that differs from run to run: two files
     of the same weights must be the same bytes.
-
-    Raises:
-        L4FError: the file cannot be written; nothing is left behind.
     """
     # Wide types first, so that every tensor is aligned to its element size.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))

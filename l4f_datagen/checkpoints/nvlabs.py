@@ -54,11 +54,7 @@ class Tree:
 
 
 def take_apart(source: ByteSource, root: ModuleRecord, name: str) -> Tree:
-    """Take the module apart that a file holds under ``name``.
-
-    Raises:
-        CheckpointRefused: its parts are no modules and tensors.
-    """
+    """Take the module apart that a file holds under ``name``."""
     tensors: dict[str, StoredTensor] = {}
     modules: dict[str, Mapping[object, object]] = {}
     classes: set[str] = set()
@@ -98,9 +94,6 @@ def generator_entries(
     """Return our key -> entry of a generator, and the bound that its layers clip at.
 
     ``prefix`` says where in the file it is; ``class_index`` fixes the class of a conditional one.
-
-    Raises:
-        CheckpointRefused: it is of a kind this tool does not support.
     """
     if "SynthesisInput" in tree.classes or "synthesis.input" in tree.modules:
         raise source.refuse("holds a StyleGAN3 generator", "give a StyleGAN2 checkpoint")
@@ -134,7 +127,7 @@ def generator_entries(
 
 
 def discriminator_entries(source: ByteSource, tree: Tree, prefix: str) -> Entries:
-    """Return our key -> entry of a discriminator; arguments and errors as for a generator."""
+    """Return our key -> entry of a discriminator."""
     if _number(tree.modules[""].get("c_dim")) or any(
         name.startswith("mapping.") for name in tree.tensors
     ):
@@ -197,9 +190,6 @@ def fold_class(
     second part is a constant, so it moves into the bias, and the weight keeps the columns of z:
     W [z; e] / sqrt(nz + ne) + b = W_z' z / sqrt(nz) + b', with W_z' = W_z sqrt(nz / (nz + ne)) and
     b' = b + W_e e / sqrt(nz + ne). (The learning rate multiplier scales weight and bias alike.)
-
-    Raises:
-        CheckpointRefused: no class was chosen, there is no such class, or layers do not fit.
     """
     if set(embedding) != {"weight", "bias"} or WEIGHT not in entries or BIAS not in entries:
         raise source.refuse("has classes (c_dim > 0) but lacks layers for them", "get it again")

@@ -71,11 +71,7 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file; read through once, when first asked for.
-
-        Raises:
-            CheckpointRefused: the file is no longer the one that was opened.
-        """
+        """SHA-256 of the file, read through once; refused where it is no longer what was opened."""
         try:
             digest, state = file_hash(self.path), self.path.stat()
             same = (state.st_size, state.st_mtime_ns) == self.stamp
@@ -198,11 +194,9 @@ def open_generator(
 ) -> GeneratorCheckpoint:
     """Open a generator from any of the supported files.
 
-    Args:
-        source: a file, the name of a shipped domain, an http(s) address, ``builtin:NAME`` or
-            ``catalogue:NAME``; a file of that name comes first.
-        class_index: the class to fix, for class-conditional networks of NVIDIA's PyTorch code.
-        offline: fetch nothing that is not in the cache.
+    ``source`` is a file, the name of a shipped domain, an http(s) address, ``builtin:NAME`` or
+    ``catalogue:NAME``; a file of that name comes first. ``class_index`` fixes the class of a
+    class-conditional network of NVIDIA's PyTorch code. ``offline`` fetches nothing.
 
     Raises:
         CheckpointRefused: the file is damaged, hostile, or holds no supported generator.
@@ -214,7 +208,7 @@ def open_generator(
 
 
 def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
-    """Open the discriminator of any of the supported files; errors as in ``open_generator``."""
+    """Open the discriminator of any of the supported files."""
     with ByteSource(Path(path)) as source:
         return _discriminator(source, read_container(source))
 
@@ -229,12 +223,8 @@ def open_own_discriminator(
 ) -> DiscriminatorCheckpoint:
     """Open the discriminator in a generator's own file, for a key of the recipe that asks for it.
 
-    Args:
-        path: the generator's file.
-        resolution: of the generator.
-        setting: the key.
-        instead: what to do without one.
-        refusal: the error where there is none, or one for another size.
+    ``setting`` is that key, and ``instead`` what to do without one, for the ``refusal`` where there
+    is none, or one for another resolution.
     """
     remedy = f"{instead}, or give a checkpoint with both networks"
     try:

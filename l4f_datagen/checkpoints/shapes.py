@@ -80,11 +80,7 @@ def state_shapes(network: nn.Module) -> Shapes:
 
 
 def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
-    """Return the bound that a network's layers clip at, None for none.
-
-    Raises:
-        CheckpointRefused: layers differ, or a bound is no positive number.
-    """
+    """Return the bound that a network's layers clip at, None for none; they must agree."""
     found: set[float | None] = set()
     for clamp in clamps:
         if clamp is None:
@@ -247,11 +243,7 @@ def _repeated(change: Change, axis: int, scale: float = 1.0) -> Change:
 def discriminator_state(
     source: ByteSource, entries: Entries
 ) -> tuple[int, dict[int, int], dict[str, Tensor]]:
-    """Return resolution, channels by resolution and state of a discriminator.
-
-    Raises:
-        CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
-    """
+    """Return resolution, channels by resolution and state of a discriminator."""
     unread = _Unread(source, entries)
     if unread.shapes.get("from_rgb.weight", ())[1:2] == (1,):
         # For three equal channels, each gives a third of the response. Equalised learning rate
@@ -271,11 +263,7 @@ def discriminator_state(
 def alpha_state(
     source: ByteSource, entries: Entries
 ) -> tuple[tuple[int, ...], dict[int, int], dict[str, Tensor]]:
-    """Return resolutions, channels by resolution and state of an alpha network.
-
-    Raises:
-        CheckpointRefused: tensors that are missing, unknown, of wrong shape, or not finite.
-    """
+    """Return resolutions, channels by resolution and state of an alpha network."""
     unread = _Unread(source, entries)
     sides = unread.sides(r"first\.(\d{1,4})\.weight")
     channels = {side: unread.sizes(f"first.{side}.weight", 4)[1] for side in sides}

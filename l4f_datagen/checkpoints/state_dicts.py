@@ -63,11 +63,7 @@ UNSUPPORTED = {
 
 
 def refuse_other_codes(source: ByteSource, names: Sequence[object]) -> None:
-    """Refuse generators of codes that are known and not supported.
-
-    Raises:
-        CheckpointRefused: says which code, and the way out.
-    """
+    """Refuse generators of codes that are known and not supported; say which, and the way out."""
     texts = [name[:MAX_NAME] for name in names if isinstance(name, str)]
     for pattern, (what, remedy) in UNSUPPORTED.items():
         if any(map(re.compile(pattern).fullmatch, texts)):
@@ -94,9 +90,6 @@ def generator_entries(
 
     The generator may be a part of a larger network, as in the state dicts of Lightning, pSp and
     e4e: then an averaged one comes first, and of several others none is taken.
-
-    Raises:
-        CheckpointRefused: a code that is not supported, or a tensor without a place in StyleGAN2.
     """
     refuse_other_codes(source, list(tensors))
     for name, (telling, rules) in CODES.items():
@@ -242,11 +235,7 @@ def is_labels4free(loaded: object) -> bool:
 
 
 def alpha_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entries:
-    """Return our key -> entry of ``bg_extractor_ema``.
-
-    Raises:
-        CheckpointRefused: it is missing, or has tensors that are in neither class layout.
-    """
+    """Return our key -> entry of ``bg_extractor_ema``."""
     if "bg_extractor_ema" not in loaded:
         raise source.refuse("has no bg_extractor_ema, the alpha network to use", ALPHA_REMEDY)
     tensors = tensors_of(loaded["bg_extractor_ema"])

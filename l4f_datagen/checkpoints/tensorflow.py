@@ -64,11 +64,7 @@ def is_tensorflow(loaded: object) -> bool:
 
 
 def generator_entries(source: ByteSource, loaded: object) -> tuple[Entries, float | None]:
-    """Return our key -> entry of Gs, and the bound that its layers clip at.
-
-    Raises:
-        CheckpointRefused: there is no Gs, or it is of a kind this tool does not support.
-    """
+    """Return our key -> entry of Gs, and the bound that its layers clip at."""
     what = "Gs, the averaged generator"
     variables, options = _network(source, loaded, 2, what)
     refuse_other_codes(source, list(variables))
@@ -79,11 +75,7 @@ def generator_entries(source: ByteSource, loaded: object) -> tuple[Entries, floa
 
 
 def discriminator_entries(source: ByteSource, loaded: object) -> Entries:
-    """Return our key -> entry of D.
-
-    Raises:
-        CheckpointRefused: there is none, or it is of a kind this tool does not support.
-    """
+    """Return our key -> entry of D."""
     variables, options = _network(source, loaded, 1, "D, the discriminator")
     _check_options(source, options, "resnet", conditional=False)
     sides = [side for side in SIDES if f"{side}x{side}/Conv0/weight" in variables]

@@ -20,15 +20,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as a file declares it; nothing is read before ``read``.
-
-    Attributes:
-        storage: all bytes of the storage it is a view of, little endian.
-        dtype: element type.
-        shape: sizes.
-        strides: steps in elements, one per size.
-        offset: first element.
-    """
+    """A tensor as a file declares it, little endian; nothing is read before ``read``."""
 
     storage: Span
     dtype: torch.dtype
@@ -47,11 +39,7 @@ class StoredTensor:
         return self.numel * self.dtype.itemsize
 
     def check(self, name: str) -> None:
-        """Check that the view lies inside its storage and is no larger than it.
-
-        Raises:
-            CheckpointRefused: names the tensor.
-        """
+        """Check that the view lies inside its storage and is no larger than it."""
         refuse = self.storage.source.refuse
         if self.dtype not in WEIGHT_DTYPES:
             raise refuse(

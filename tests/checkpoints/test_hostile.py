@@ -1,8 +1,13 @@
-"""Malformed and hostile files: one clear refusal each, at once, in little memory, and no effect."""
+"""Malformed and hostile files: one clear refusal each, at once, in little memory, and no effect.
+
+Run as ``python test_hostile.py FILE...`` in an empty folder it opens each file in a forked child
+that may take 1 GB more memory and 2 s of processor time, and prints what it raised, a JSON line.
+"""
 
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.open import open_checkpoint, open_generator
-from l4f_datagen.core.errors import CheckpointRefused
+from l4f_datagen.checkpoints.open import open_alpha, open_checkpoint, open_generator
+from l4f_datagen.core.errors import CheckpointRefused, L4FError
 
-BOUNDED = Path(__file__).with_name("bounded.py")
+MEMORY, SECONDS = 1 << 30, 2
 # What the refusal has to name, beyond the file.
 NAMED = {
     "hostile_os_system.pkl": "os.system",
@@ -53,10 +58,47 @@ OPENED = {"hostile_module_src.pkl", "no_g_ema.pkl", "no_g_ema.pt"}
 MAX_GROWTH_KIB = 200 * 1024
 
 
+def _virtual_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _open(path: str) -> dict[str, object]:
+    limit = _virtual_bytes() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        opener = open_alpha if "alpha" in Path(path).name else open_generator
+        opener(path).build()
+        out: dict[str, object] = {"result": "opened"}
+    except L4FError as error:
+        out = {"result": type(error).__name__, "code": error.exit_code, "line": str(error)}
+    out["grown_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return out
+
+
+def open_in_children(paths: list[str]) -> None:
+    for path in paths:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writer, json.dumps(_open(path)).encode())
+            except BaseException as error:  # anything that escapes is what the test looks for
+                os.write(writer, json.dumps({"result": f"escaped: {error!r}"}).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(child, 0)
+        answer = json.loads(text) if text else {"result": f"killed: {status}"}
+        print(json.dumps({"path": path, **answer}), flush=True)
+
+
 def _open_bounded(paths, folder):
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, str(BOUNDED), *map(str, paths)],
+        [sys.executable, __file__, *map(str, paths)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root},
         capture_output=True,
@@ -96,7 +138,7 @@ def _pair_of(index):
 
 
 def _bombs(folder, foreign):
-    """Small files that ask for much: file by name, and what the refusal says."""
+    """Write small files that ask for much; return what the refusal says, by name."""
     bombs = {
         # A memo index of 4 billion makes pickle's own machine take 64 GB.
         "memo": (b"\x80\x04Nr\xff\xff\xff\xff.", "NoneType"),
@@ -119,23 +161,15 @@ def _bombs(folder, foreign):
         "persistent": (b"\x80\x04NQ.", "persistent id"),
         "underflow": (b"\x80\x04s.", "no valid pickle"),
     }
-    made = {}
-    for name, (data, said) in bombs.items():
-        path = folder / name
-        path.write_bytes(data)
-        made[name] = (path, said)
+    for name, (data, _) in bombs.items():
+        (folder / name).write_bytes(data)
     state = foreign.rosinality_state(foreign.make_generator())
     state["input.input"] = torch.zeros(1).expand(1 << 20)
-    made["expanded"] = (
-        foreign.write_torch(folder / "expanded", {"g_ema": state}),
-        "storage holds 1 values",
-    )
-    made["runs"] = (foreign.write_torch(folder / "runs", {"g_ema": {}, "args": _Runs()}), "system")
-    made["runs legacy"] = (
-        foreign.write_torch(folder / "runs legacy", {"g_ema": _Runs()}, legacy=True),
-        "system",
-    )
-    return made
+    foreign.write_torch(folder / "expanded", {"g_ema": state})
+    foreign.write_torch(folder / "runs", {"g_ema": {}, "args": _Runs()})
+    foreign.write_torch(folder / "runs legacy", {"g_ema": _Runs()}, legacy=True)
+    said = {name: words for name, (_, words) in bombs.items()}
+    return {**said, "expanded": "storage holds 1 values", "runs": "system", "runs legacy": "system"}
 
 
 def test_small_files_that_ask_for_much_are_refused_within_bounds(tmp_path, foreign):
@@ -143,10 +177,10 @@ def test_small_files_that_ask_for_much_are_refused_within_bounds(tmp_path, forei
     files.mkdir()
     empty.mkdir()
     bombs = _bombs(files, foreign)
-    answers = _open_bounded([path for path, _ in bombs.values()], empty)
+    answers = _open_bounded([files / name for name in bombs], empty)
     assert list(empty.iterdir()) == []
-    for name, (path, said) in bombs.items():
-        answer = answers[path.name]
+    for name, said in bombs.items():
+        answer = answers[name]
         assert answer["result"] == "CheckpointRefused", (name, answer)
         assert said in answer["line"], (name, answer["line"])
         assert answer["grown_kib"] < MAX_GROWTH_KIB, (name, answer)
@@ -206,3 +240,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(CheckpointRefused, match="Permission denied"):
         open_checkpoint(path)
+
+
+if __name__ == "__main__":
+    open_in_children(sys.argv[1:])

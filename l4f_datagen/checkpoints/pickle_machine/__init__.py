@@ -204,11 +204,8 @@ def load_pickle(
 ) -> object:
     """Return the object of the pickle at the cursor, which is left behind it.
 
-    Args:
-        cursor: where the pickle starts.
-        find: module and name of a global -> its stand-in or value, None where it is refused.
-        budget: what the file may still cost.
-        persistent: answers persistent ids (torch's storages); None refuses them.
+    ``find`` gives the stand-in or value of a global by module and name, None where it is refused.
+    ``persistent`` answers persistent ids (torch's storages); None refuses them.
 
     Raises:
         CheckpointRefused: damaged, too large for its budget, or naming a global outside the table.

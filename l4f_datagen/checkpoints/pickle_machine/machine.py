@@ -80,11 +80,7 @@ class Budget:
         self.text_bytes = MAX_TEXT_BYTES
 
     def spend(self, operations: int = 1, text_bytes: int = 0) -> None:
-        """Count work.
-
-        Raises:
-            ValueError: more than any checkpoint needs.
-        """
+        """Count work; ValueError where it is more than any checkpoint needs."""
         self.operations -= operations
         self.text_bytes -= text_bytes
         if self.operations < 0:

@@ -199,30 +199,18 @@ def test_arrays_come_back(protocol, dtype, order, tmp_path):
     assert np.array_equal(read, array.astype(np.float32))
 
 
-def test_arrays_of_numpy_1_come_back(tmp_path):
+def test_arrays_of_numpy_1_and_without_axes_come_back(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert np.array_equal(_numpy(array, tmp_path / "a", rename=True), array)
-
-
-def test_arrays_without_axes(tmp_path):
     assert _numpy(np.array(1.5, np.float32), tmp_path / "a") == 1.5
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        np.float16(1.5),
-        np.float32(-2.5),
-        np.float64(1e300),
-        np.int8(-3),
-        np.int16(-300),
-        np.int32(7),
-        np.int64(-(2**40)),
-        np.uint8(200),
-        np.uint16(60000),
-        np.uint32(2**31),
-        np.uint64(2**63),
-        np.bool_(True),
+        *(np.float16(1.5), np.float32(-2.5), np.float64(1e300), np.bool_(True)),
+        *(np.int8(-3), np.int16(-300), np.int32(7), np.int64(-(2**40))),
+        *(np.uint8(200), np.uint16(60000), np.uint32(2**31), np.uint64(2**63)),
     ],
 )
 def test_scalars_come_back(value, tmp_path):

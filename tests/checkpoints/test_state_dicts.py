@@ -1,9 +1,16 @@
-"""rosinality's layout: every key has its place, and damage is named as the file names it."""
+"""State dicts of rosinality and of the Labels4Free authors: each key has a place, damage a name."""
+
+import argparse
 
 import pytest
 import torch
 
-from l4f_datagen.checkpoints.open import open_discriminator, open_generator
+from l4f_datagen.checkpoints.open import (
+    open_alpha,
+    open_checkpoint,
+    open_discriminator,
+    open_generator,
+)
 from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.models.generator import estimate_w_avg
 
@@ -37,17 +44,12 @@ def test_trained_files_come_back_with_an_estimated_mean(tmp_path, foreign):
     assert read.channels == discriminator.channels
 
 
-def test_distributed_training_leaves_a_prefix(tmp_path, foreign):
+def test_distributed_training_leaves_a_prefix_and_the_mean_may_have_a_batch_axis(tmp_path, foreign):
     generator = foreign.make_generator()
     state = {f"module.{key}": value for key, value in foreign.rosinality_state(generator).items()}
-    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", {"g_ema": state}))
-    assert torch.equal(checkpoint.state["synthesis.b4.const"], generator.synthesis.b4.const)
-
-
-def test_a_mean_with_a_batch_axis_fits(tmp_path, foreign):
-    generator = foreign.make_generator()
-    value = {**foreign.rosinality_converted(generator), "latent_avg": generator.w_avg[None]}
+    value = {"g_ema": state, "latent_avg": generator.w_avg[None]}
     checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
+    assert torch.equal(checkpoint.state["synthesis.b4.const"], generator.synthesis.b4.const)
     assert torch.equal(checkpoint.state["w_avg"], generator.w_avg)
 
 
@@ -88,8 +90,8 @@ def _changed(foreign, change):
     return value
 
 
-def _set(name, tensor):
-    return lambda value: value["g_ema"].update({name: tensor})
+def _set(name, tensor, part="g_ema"):
+    return lambda value: value[part].update({name: tensor})
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,8 @@ def test_damage_is_named(change, said, tmp_path, foreign):
 def test_sizes_that_no_network_here_has_are_refused(resolution, tmp_path, foreign):
     state = dict(foreign.rosinality_state(foreign.make_generator()))
     if resolution == 8:
-        state = {
-            key: value
-            for key, value in state.items()
-            if not key.startswith(
-                ("convs.2", "convs.3", "to_rgbs.1", "noises.noise_3", "noises.noise_4")
-            )
-        }
+        above = ("convs.2", "convs.3", "to_rgbs.1", "noises.noise_3", "noises.noise_4")
+        state = {key: value for key, value in state.items() if not key.startswith(above)}
     else:
         state["convs.17.conv.weight"] = torch.zeros(1, 2, 2, 3, 3)
     path = foreign.write_torch(tmp_path / "r", {"g_ema": state})
@@ -151,3 +148,64 @@ def test_discriminators_that_are_none_are_refused(d, said, tmp_path, foreign):
     path = foreign.write_torch(tmp_path / "r", {"g_ema": {}, "d": d})
     with pytest.raises(CheckpointRefused, match=said):
         open_discriminator(path)
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_both_layouts_of_alpha_networks_come_back(lists, prefix, legacy, tmp_path, foreign):
+    network = foreign.make_alpha(sides=(8, 16, 32, 64, 128, 256))
+    value = foreign.labels4free_snapshot(network, lists, prefix)
+    checkpoint = open_alpha(foreign.write_torch(tmp_path / "a", value, legacy=legacy))
+    assert checkpoint.format == "labels4free"
+    assert checkpoint.resolutions == (8, 16, 32, 64, 128, 256)
+    assert checkpoint.channels == network.channels
+    assert checkpoint.generator_fingerprint is None
+    features = {side: [torch.randn(1, c, side, side)] * 2 for side, c in network.channels.items()}
+    assert torch.equal(checkpoint.build()(features), network(features))
+
+
+def test_without_options_the_widths_tell_the_size_of_alpha_networks(tmp_path, foreign):
+    network = foreign.make_alpha(sides=(16, 32, 64, 128, 256, 512))
+    value = foreign.labels4free_snapshot(network)
+    del value["args"]
+    state = value["bg_extractor_ema"]
+    for name in ("conv11.weight", "conv12.weight"):
+        state[name] = torch.randn(3, 64, 1, 1)
+    checkpoint = open_alpha(foreign.write_torch(tmp_path / "a", value))
+    assert checkpoint.resolutions[-1] == 512
+    state["conv11.weight"] = torch.randn(3, 77, 1, 1)
+    with pytest.raises(CheckpointRefused, match="does not say its image size"):
+        open_alpha(foreign.write_torch(tmp_path / "b", value))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda value: value.pop("bg_extractor_ema"), "has no bg_extractor_ema"),
+        (lambda value: value["bg_extractor_ema"].pop("conv_n.bias"), "lacks out.bias"),
+        (_set("other", torch.zeros(1), "bg_extractor_ema"), "ema.other, for which"),
+        (_set("conv0.weight", torch.zeros(1), "bg_extractor_ema"), "conv0"),
+        (lambda value: value["bg_extractor_ema"].clear(), "no dict of tensors"),
+        (_set("conv1.bias", torch.full((3,), torch.nan), "bg_extractor_ema"), "bias holds NaN"),
+    ],
+)
+def test_damage_of_alpha_networks_is_named(change, said, tmp_path, foreign):
+    value = foreign.labels4free_snapshot(foreign.make_alpha(sides=(8, 16, 32)))
+    change(value)
+    value["args"] = argparse.Namespace(size=32 if value.get("bg_extractor_ema") else None)
+    with pytest.raises(CheckpointRefused, match=said):
+        open_alpha(foreign.write_torch(tmp_path / "a", value))
+
+
+def test_an_alpha_file_is_no_generator_and_the_other_way_round(tmp_path, foreign):
+    alpha = foreign.labels4free_snapshot(foreign.make_alpha())
+    generator = foreign.rosinality_converted(foreign.make_generator())
+    alpha_path = foreign.write_torch(tmp_path / "a", alpha)
+    generator_path = foreign.write_torch(tmp_path / "g", generator)
+    with pytest.raises(CheckpointRefused, match="holds an alpha network"):
+        open_generator(alpha_path)
+    with pytest.raises(CheckpointRefused, match=r"no alpha network .its keys are g_ema"):
+        open_alpha(generator_path)
+    assert open_checkpoint(alpha_path).kind == "alpha"
+    assert open_checkpoint(generator_path).kind == "generator"
