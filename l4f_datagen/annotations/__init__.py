@@ -66,10 +66,10 @@ def load_annotations(
     masks_dir: str | Path | None = None,
     **options: Any,
 ) -> TruthSet:
-    """Open an annotated set of any known format.
+    """Open an annotated set of any known format: a file, a folder or a zip.
 
     Args:
-        path: file, folder or zip.
+        path: of the set.
         format: name of a reader (see `READERS`); None finds it by content.
         category: class or classes that are foreground, ``"*"`` for all; None: the only one.
         mask_value: which pixels of mask images are foreground: ``7``, ``"#ff0000"``, ``">127"``,

@@ -16,14 +16,14 @@ from typing import Any
 
 from l4f_datagen.annotations.records import broken, printable
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.io.zip_reader import ZipLimits, ZipReader
+from l4f_datagen.io.untrusted import ZipReader
 
 DOCUMENTS = (".json", ".ndjson", ".jsonl")
 MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one
 MAX_FILE_BYTES = 512 << 20
 # Of all members unpacked, and of one to its packed size: deflate reaches about 1000 on zeros; a
 # 1-bit mask of one flat colour stays below 400.
-ZIP_LIMITS = ZipLimits(MAX_FILE_BYTES, total_bytes=8 << 30, ratio=400)
+MAX_ZIP_BYTES, MAX_ZIP_RATIO = 8 << 30, 400
 
 
 @dataclass
@@ -187,7 +187,13 @@ def open_bundle(path: Path) -> Bundle:
     if not head:
         raise broken(source, "0 bytes", "export or copy the file again")
     if head in (b"PK\x03\x04", b"PK\x05\x06"):
-        archive = ZipReader(path, ZIP_LIMITS, refusal=AnnotationRefused)
+        archive = ZipReader(
+            path,
+            file_bytes=MAX_FILE_BYTES,
+            total_bytes=MAX_ZIP_BYTES,
+            ratio=MAX_ZIP_RATIO,
+            refusal=AnnotationRefused,
+        )
         return _checked(Bundle(source, archive.names, archive.read, "zip"))
     return Bundle(source, (path.name,), lambda _: _read_path(path), "file")
 

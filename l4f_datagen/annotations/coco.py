@@ -7,10 +7,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.drawing import (
+    Canvas,
+    Drawer,
+    Mask,
+    box,
+    checked_ring,
+    decode_coco_rle,
+    fill_polygon,
+)
 from l4f_datagen.annotations.mask_rule import parse_mask_value
-from l4f_datagen.annotations.polygons import Canvas, Drawer, box, checked_ring, fill_polygon
 from l4f_datagen.annotations.records import Record, Size, broken, checked_name, composed, numbers
-from l4f_datagen.annotations.rle import Mask, decode_coco_rle
 from l4f_datagen.annotations.shapes import (
     ImageShapes,
     Kind,

@@ -9,9 +9,12 @@ from collections import Counter
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.drawing import Drawer, Mask, box, ellipse, outline
 from l4f_datagen.annotations.mask_rule import object_mask
-from l4f_datagen.annotations.polygons import Drawer, box, ellipse, outline
 from l4f_datagen.annotations.records import (
     Record,
     Size,
@@ -19,7 +22,6 @@ from l4f_datagen.annotations.records import (
     checked_name,
     decode_base64,
 )
-from l4f_datagen.annotations.rle import decode_brush
 from l4f_datagen.annotations.shapes import (
     ImageShapes,
     Label,
@@ -203,6 +205,47 @@ def _shape(region: Record, apart: dict[str, list[str]]) -> Shape | None:
     if problem:
         return unread(names, where, problem)
     return Shape(names or ("unlabelled",), where, None, "other")
+
+
+def decode_brush(rle: object, size_hw: Size, where: str) -> Mask:
+    """Decode a brush region: a bit stream over RGBA bytes (thi.ng rle-pack), alpha above 127.
+
+    Big-endian bits: 32 for the number of words, 5 for the word size - 1, four times 4 for the run
+    length sizes - 1. Then, until all words are out: 1 bit "run?", 2 bits that pick a size, that
+    many bits of length - 1; a run repeats one word, anything else lists its words.
+    """
+    if not isinstance(rle, list) or not rle:
+        raise broken(where, "a brush without an RLE")
+    if any(type(byte) is not int or not 0 <= byte <= 255 for byte in rle):
+        raise broken(where, "a brush RLE that is not a list of bytes")
+    height, width = size_hw
+    bits, place = np.unpackbits(np.asarray(rle, np.uint8)), 0
+
+    def take(count: int) -> NDArray[np.uint8]:
+        nonlocal place
+        place += count
+        if place > bits.size:
+            raise broken(where, "a brush RLE that is cut")
+        return bits[place - count : place]
+
+    def number(count: int) -> int:
+        return int("".join(map(str, take(count).tolist())), 2)
+
+    words, word_size = number(32), number(5) + 1
+    sizes = [number(4) + 1 for _ in range(4)]
+    if word_size != 8 or words != height * width * 4:
+        held = f"{words} words of {word_size} bits for {width} x {height} RGBA pixels"
+        raise broken(where, f"a brush RLE of {held}")
+    canvas = np.zeros(words, np.uint8)
+    filled = 0
+    while filled < words:
+        is_run = number(1)
+        length = number(sizes[number(2)]) + 1
+        if filled + length > words:
+            raise broken(where, "a brush RLE that overflows")
+        canvas[filled : filled + length] = np.packbits(take(8 if is_run else 8 * length))
+        filled += length
+    return canvas.reshape(height, width, 4)[:, :, 3] > 127
 
 
 def _is_box(value: dict[str, Any]) -> bool:

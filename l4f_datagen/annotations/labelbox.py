@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from l4f_datagen.annotations.bundle import Bundle, parse_json
 from l4f_datagen.annotations.coco import rle_drawer
+from l4f_datagen.annotations.drawing import Drawer, box, outline, polygons_of
 from l4f_datagen.annotations.mask_files import MaskFiles
-from l4f_datagen.annotations.polygons import Drawer, box, outline, polygons_of
 from l4f_datagen.annotations.records import Record, Size, broken, checked_name, sample_key_in
 from l4f_datagen.annotations.shapes import (
     ImageShapes,

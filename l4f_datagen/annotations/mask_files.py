@@ -16,11 +16,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 
-from l4f_datagen.annotations.bundle import Bundle, open_bundle
+from l4f_datagen.annotations.bundle import open_bundle
+from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask
 from l4f_datagen.annotations.mask_rule import mask_image, object_mask
-from l4f_datagen.annotations.polygons import Canvas, Drawer
 from l4f_datagen.annotations.records import Record, broken, composed
-from l4f_datagen.annotations.rle import Mask
 from l4f_datagen.core.errors import NetworkError
 from l4f_datagen.io.photo import SUFFIXES
 
@@ -39,24 +38,16 @@ PLAIN_WORDS = {
 
 
 class MaskFiles:
-    """Finds the mask image of one object.
-
-    Args:
-        masks_dir: folder or zip of images, or None.
-        download: gives the bytes of a URL, or None: nothing is downloaded.
-    """
+    """Finds the mask image of one object in a folder or zip, or downloads it by its URL."""
 
     def __init__(self, masks_dir: str | None, download: Callable[[str], bytes] | None) -> None:
-        self.masks_dir = masks_dir
-        self.download = download
-        self._bundle: Bundle | None = None
+        self.masks_dir, self.download = masks_dir, download
+        self._bundle = None if masks_dir is None else open_bundle(Path(masks_dir))
         self._names: dict[str, list[str]] = {}
         self._last: tuple[str, bytes] | None = None  # objects of a composite mask share a URL
-        if masks_dir is not None:
-            self._bundle = open_bundle(Path(masks_dir))
-            for name in self._bundle.names:
-                if name.lower().endswith(SUFFIXES):
-                    self._names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
+        for name in self._bundle.names if self._bundle else ():
+            if name.lower().endswith(SUFFIXES):
+                self._names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
 
     def fetch(self, object_id: str | None, url: str | None, where: str) -> bytes:
         """Bytes of the mask image of one object.
@@ -75,10 +66,10 @@ class MaskFiles:
             if self._last is None or self._last[0] != url:
                 self._last = (url, self.download(url))
             return self._last[1]
-        place = (
+        given = (
             f"in {self.masks_dir}" if self.masks_dir else "here, and no folder of masks is given"
         )
-        problem = f"its mask {(object_id or '')[:60]} is not found {place}"
+        problem = f"its mask {(object_id or '')[:60]} is not found {given}"
         raise broken(where, problem, "give --masks-dir with the downloaded masks, or --download")
 
     def drawer(self, object_id: str | None, url: object) -> Drawer:
@@ -130,14 +121,9 @@ def mask_downloader(
     """Make the function that fetches one mask: URL in, bytes out.
 
     It raises `AnnotationRefused` for an address that is not allowed and `NetworkError` for one that
-    does not answer.
-
-    Args:
-        hosts: names (or ``name:port``) that may be asked.
-        key_hosts: those of them that are given the key.
-        key: bearer key; None takes ``LABELBOX_API_KEY`` from the environment.
-        allow_http: also speak plain http (for a server of one's own).
-        timeout_s: of each attempt.
+    does not answer. It asks ``hosts`` (names, or ``name:port``), and gives ``key_hosts`` the bearer
+    key; None takes ``LABELBOX_API_KEY`` from the environment. Plain http is for a server of one's
+    own. The timeout is that of each attempt.
     """
     token = key if key is not None else os.environ.get(KEY_VARIABLE)
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler())

@@ -25,9 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.polygons import Canvas
+from l4f_datagen.annotations.drawing import Canvas, Mask
 from l4f_datagen.annotations.records import Size, broken
-from l4f_datagen.annotations.rle import Mask
 from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.core.masks import alpha_to_mask
@@ -41,13 +40,11 @@ VOID_LEVEL = 255  # of class ids, since VOC 2007
 
 
 class MaskEntry(NamedTuple):
-    """An image of a set: its name, its place for errors, and its masks with the place of each.
-
-    Without a mask nobody annotated the image.
-    """
+    """An image of a set."""
 
     name: str
-    where: str
+    where: str  # its place, for errors
+    # Its masks with the place of each; without a mask nobody annotated the image.
     masks: Sequence[tuple[str, Callable[[], bytes]]]
 
 
@@ -127,12 +124,11 @@ class MaskRule:
         ignore = np.zeros(planes.size_hw, np.bool_)
         for value in void:
             found = _equals(planes, value)
-            if found.any():
-                name = f"level {value.number:g}"
-                if value.kind == "colour":
-                    name = "colour #" + bytes(value.colour).hex()
-                tally[f"void pixels ({name}) ignored"] += int(found.sum())
-                ignore |= found
+            name = f"level {value.number:g}"
+            if value.kind == "colour":
+                name = "colour #" + bytes(value.colour).hex()
+            tally[f"void pixels ({name}) ignored"] += int(found.sum())
+            ignore |= found
         return ignore if ignore.any() else None
 
     def _decode(
@@ -174,10 +170,9 @@ class MaskRule:
         white = int(counts[used == top].sum())
         strays = int(counts[(used != 0) & (used != top)].sum())
         others = used[used != 0]
-        if len(others) == 0:
-            return np.zeros(levels.shape, np.bool_)
         if len(others) == 1:
             self._settle(255 if others[0] == top else int(others[0]), where)
+        if len(others) <= 1:
             return np.asarray(levels != 0)
         few = strays < STRAY_OF_ALL * scored.size and strays < STRAY_OF_WHITE * white
         if few and not planes.is_palette:
@@ -279,9 +274,7 @@ def object_mask(data: bytes, where: str) -> Mask:
         drawn = (planes.colours() > 0).any(axis=2)
     else:
         drawn = planes.grey > 0
-    if planes.opacity is None:
-        return np.asarray(drawn)
-    opaque = planes.opacity > 127
-    if opaque.all():
+    opaque = planes.opacity is None or planes.opacity > 127
+    if np.all(opaque):
         return np.asarray(drawn)
     return np.asarray(drawn & opaque if (drawn & opaque).any() else opaque)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from l4f_datagen.annotations.bundle import Bundle
+from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask, box, ellipse, outline, paste
 from l4f_datagen.annotations.mask_rule import mask_image, object_mask
-from l4f_datagen.annotations.polygons import Canvas, Drawer, box, ellipse, outline, paste
 from l4f_datagen.annotations.records import (
     Record,
     broken,
@@ -18,7 +18,6 @@ from l4f_datagen.annotations.records import (
     decode_base64,
     numbers,
 )
-from l4f_datagen.annotations.rle import Mask
 from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
 from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.polygons import Canvas, Drawer
+from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask
 from l4f_datagen.annotations.records import Size, bare_stem, broken, composed
 from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
@@ -40,21 +40,16 @@ BACKGROUND_NAME = "background"
 class Shape:
     """One object of one annotator.
 
-    Attributes:
-        categories: its class names as the export spells them, mostly one.
-        where: file and record, for errors.
-        draw: gives its mask; None: it has no area.
-        kind: ``area`` (polygon, mask, ellipse), ``box``, ``crowd`` (an area that is not scored),
-            ``other`` (points, lines: counted, never drawn) or ``unread`` (an area that the reader
-            cannot draw: refused where its class is asked for).
-        problem: what an unread area is.
+    Its kind is ``area`` (polygon, mask, ellipse), ``box``, ``crowd`` (an area that is not scored),
+    ``other`` (points, lines: counted, never drawn) or ``unread`` (an area that the reader cannot
+    draw: refused where its class is asked for).
     """
 
-    categories: tuple[str, ...]
-    where: str
-    draw: Drawer | None = None
+    categories: tuple[str, ...]  # its class names as the export spells them, mostly one
+    where: str  # file and record, for errors
+    draw: Drawer | None = None  # None: it has no area
     kind: Kind = "area"
-    problem: str = ""
+    problem: str = ""  # what an unread area is
 
     @property
     def names(self) -> set[str]:
@@ -68,14 +63,11 @@ def unread(categories: tuple[str, ...], where: str, problem: str) -> Shape:
 
 
 class Label(NamedTuple):
-    """What one annotator said of an image; no shapes means that there is no object.
-
-    ``project`` is the one that the annotator worked in, where an export holds several.
-    """
+    """What one annotator said of an image; no shapes means that there is no object."""
 
     shapes: list[Shape]
     status: Status = "plain"
-    project: str = ""
+    project: str = ""  # that the annotator worked in, where an export holds several
 
 
 @dataclass
@@ -119,10 +111,9 @@ def truth_from_shapes(
     _drop_other_projects(annotated, rules, tally)
     annotated = [image for image in images if image.labels]
     skip = options.unannotated == "skip"
-    truth = TruthSet(bundle.source, format_name, (), tally)
+    truth = TruthSet(bundle.source, format_name, (), tally, wanted=rules.wanted)
     truth.unannotated = len(images) - len(annotated)
     truth.left_out = tuple(image.name for image in images if skip and not image.labels)
-    truth.wanted = rules.wanted
     if counted:
         _count_unused(annotated, rules, tally)
     truth.items = [_item(image, rules, truth, options) for image in (annotated if skip else images)]
@@ -156,13 +147,11 @@ def _drop_other_projects(
     images: Sequence[ImageShapes], rules: "Rules", tally: Counter[str]
 ) -> None:
     """Drop the labels of projects that draw other classes alone: they say nothing of the object."""
-    drawn: dict[str, bool] = {}
-    for label in (label for image in images for label in image.labels if label.shapes):
-        drawn[label.project] = drawn.get(label.project, False) or any(
-            map(rules.takes, label.shapes)
-        )
+    labels = [label for image in images for label in image.labels if label.shapes]
+    draws = {label.project for label in labels if any(map(rules.takes, label.shapes))}
+    others = {label.project for label in labels} - draws
     for image in images:
-        kept = [label for label in image.labels if drawn.get(label.project, True)]
+        kept = [label for label in image.labels if label.project not in others]
         tally["labels of projects without the category left out"] += len(image.labels) - len(kept)
         image.labels = kept
 
@@ -183,17 +172,17 @@ class Rules(NamedTuple):
         """Whether the pixels of the shape are not scored."""
         if self.takes(shape):
             return shape.kind == "crowd"
-        return any(is_void(name, self.void) for name in shape.names)
+        return any(_is_void(name, self.void) for name in shape.names)
 
 
-def is_void(name: str, void: frozenset[str]) -> bool:
+def _is_void(name: str, void: frozenset[str]) -> bool:
     """Whether a class is not scored: it was named so, or its name says so."""
-    return name in void or bare_name(name) in VOID_NAMES
+    return name in void or _bare_name(name) in VOID_NAMES
 
 
-def bare_name(name: str) -> str:
+def _bare_name(name: str) -> str:
     """Lower-case letters and digits of a class name: ``__ignore__``, ``Don't care``."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _rules(
@@ -213,8 +202,8 @@ def _rules(
             problem = f"no object of category {missing[0]!r:.60}"
             raise broken(source, problem, f"choose {flag} from {_listed(known)}")
     if not wanted or wanted == {"*"}:
-        shown = (name for name in with_area if not is_void(name, void))
-        objects = frozenset(name for name in shown if bare_name(name) != BACKGROUND_NAME)
+        shown = (name for name in with_area if not _is_void(name, void))
+        objects = frozenset(name for name in shown if _bare_name(name) != BACKGROUND_NAME)
         if len(objects) > 1 and not wanted:
             problem = f"{len(objects)} categories and no choice"
             remedy = f"choose --category from {_listed(objects)}, or '*' for all of them"
@@ -274,8 +263,8 @@ def _used(label: Label, image_name: str, rules: Rules) -> list[Shape]:
 
 def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
     """Draw one annotator's objects, and the areas that are not scored."""
-    mask = ignore = np.zeros((0, 0), np.bool_)  # until a shape is drawn
-    ignored = False
+    mask: Mask | np.bool_ = np.False_  # until a shape is drawn
+    ignore, ignored = mask, False
     for shape in shapes:
         if shape.draw is None:
             continue
@@ -285,8 +274,6 @@ def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
         if drawn.shape != (height, width):
             held = f"a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels"
             raise broken(shape.where, f"{held} on an image of {width} x {height}")
-        if not mask.size:
-            mask = ignore = canvas.empty()
         if rules.layered:
             mask, ignore = mask & ~drawn, ignore & ~drawn
         if rules.ignores(shape):
@@ -294,7 +281,6 @@ def _drawn(shapes: Sequence[Shape], canvas: Canvas, rules: Rules) -> TruthMask:
             canvas.tally[f"{'crowd' if shape.kind == 'crowd' else 'void'} regions ignored"] += 1
         elif rules.takes(shape):
             mask = mask | drawn
-    if not mask.size:
-        mask = ignore = canvas.empty()
+    mask = mask | canvas.empty()
     # An outlined object inside a crowd still counts.
     return TruthMask(mask, ignore & ~mask if ignored else None)

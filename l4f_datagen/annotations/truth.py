@@ -5,47 +5,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import PurePosixPath
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l4f_datagen.annotations.drawing import Mask
 from l4f_datagen.annotations.records import Size, broken
-from l4f_datagen.annotations.rle import Mask
 
 Annotators = Literal["majority", "union", "intersection", "first"]
 
 
 @dataclass(frozen=True)
 class TruthMask:
-    """One decoded mask.
+    """One decoded mask."""
 
-    Attributes:
-        mask: bool ``h w``, True on the object.
-        ignore: bool ``h w``, True where nothing is scored, or None.
-        alpha: float32 ``h w`` in [0, 1] where the source holds soft levels, or None.
-    """
-
-    mask: Mask
-    ignore: Mask | None = None
-    alpha: NDArray[np.float32] | None = None
+    mask: Mask  # True on the object
+    ignore: Mask | None = None  # True where nothing is scored
+    alpha: NDArray[np.float32] | None = None  # h w in [0, 1], where the source holds soft levels
 
 
 @dataclass(frozen=True)
 class TruthItem:
-    """One image of a set.
+    """One image of a set."""
 
-    Attributes:
-        name: the image as its file names it (posix, may hold folders); the stem is what pairs.
-        size_hw: declared height and width, None where the format does not say.
-        decode: called with a size to fall back on, gives the mask.
-        score: confidence of a predicted mask in [0, 1], None where the file gives none.
-    """
-
-    name: str
-    size_hw: Size | None
+    name: str  # as its file names it (posix, may hold folders); the stem is what pairs
+    size_hw: Size | None  # None where the format does not declare it
     decode: Callable[[Size | None], TruthMask]
-    score: float | None = None
+    score: float | None = None  # confidence in [0, 1] of a predicted mask
 
     def load(self, size_hw: Size | None = None) -> TruthMask:
         """Decode the mask; ``size_hw`` is used only where the source declares no size.
@@ -63,31 +51,21 @@ class TruthItem:
 
 @dataclass
 class TruthSet:
-    """A lazy sequence of items; nothing decoded is kept, so memory stays flat.
+    """A lazy sequence of items; nothing decoded is kept, so memory stays flat."""
 
-    Attributes:
-        source: the file or folder, as the user named it.
-        format: name of the reader.
-        items: one an image, in the order of the source.
-        tally: what was read but not used (boxes, clipped polygons, stray grey levels), with its
-            count; grows while items are loaded.
-        agreements: mean pairwise IoU of the annotators, one number for each image with several.
-        left_out: names of the images that nobody annotated and that are not items.
-        unannotated: number of images that nobody annotated, left out or read as empty.
-        wanted: names of the classes that are the object; empty where the format has none.
-        ids: names by id of a COCO file, for results files that hold ids alone.
-        ties: pixels on which annotators tie, and pixels that any of them marked, over all images.
-    """
-
-    source: str
-    format: str
-    items: Sequence[TruthItem]
+    source: str  # the file or folder, as the user named it
+    format: str  # name of the reader
+    items: Sequence[TruthItem]  # one an image, in the order of the source
+    # What was read but not used (boxes, clipped polygons, stray grey levels), with its count; grows
+    # while items are loaded.
     tally: Counter[str] = field(default_factory=Counter)
+    # Mean pairwise IoU of the annotators, one number for each image with several.
     agreements: list[float] = field(default_factory=list)
-    left_out: tuple[str, ...] = ()
-    unannotated: int = 0
-    wanted: frozenset[str] = frozenset()
-    ids: "CocoIds | None" = None
+    left_out: tuple[str, ...] = ()  # names of images that nobody annotated and that are no items
+    unannotated: int = 0  # images that nobody annotated, left out or read as empty
+    wanted: frozenset[str] = frozenset()  # classes that are the object, where the format has some
+    ids: "CocoIds | None" = None  # of a COCO file, for results files that hold ids alone
+    # Over all images, pixels on which annotators tie, and pixels that any of them marked.
     ties: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
@@ -105,11 +83,9 @@ class TruthSet:
         if self.unannotated:
             lines.append(f"{self.unannotated} images without annotation {self.unannotated_rule()}")
         if self.agreements:
-            mean = sum(self.agreements) / len(self.agreements)
-            lines.append(
-                f"{len(self.agreements)} images have several annotators: mean pairwise IoU "
-                f"{mean:.4f}, worst {min(self.agreements):.4f}"
-            )
+            several = f"{len(self.agreements)} images have several annotators"
+            agreement = f"mean pairwise IoU {fmean(self.agreements):.4f}"
+            lines.append(f"{several}: {agreement}, worst {min(self.agreements):.4f}")
         return lines
 
     def unannotated_rule(self) -> str:
@@ -132,10 +108,8 @@ class TruthSet:
             return votes[0]
         self.agreements.append(_agreement(masks))
         count = np.sum(masks, axis=0, dtype=np.int32)
-        ignore = np.zeros(count.shape, np.bool_)
-        for vote in votes:
-            if vote.ignore is not None:
-                ignore |= vote.ignore
+        voids = [vote.ignore for vote in votes if vote.ignore is not None]
+        ignore = np.logical_or.reduce([np.zeros(count.shape, np.bool_), *voids])
         if rule == "majority":
             ties = 2 * count == len(masks)
             tied, marked = int(ties.sum()), int(np.count_nonzero(count))
@@ -167,53 +141,33 @@ def _agreement(masks: Sequence[Mask]) -> float:
 
 @dataclass(frozen=True)
 class CocoIds:
-    """Names by id, which a COCO results file lacks.
+    """Names by id, which a COCO results file lacks."""
 
-    Attributes:
-        images: image id to name and (height, width).
-        categories: category id to name.
-        wanted: names of the categories that are foreground.
-    """
-
-    images: Mapping[object, tuple[str, Size]]
+    images: Mapping[object, tuple[str, Size]]  # with height and width
     categories: Mapping[object, str]
-    wanted: frozenset[str] = frozenset()
+    wanted: frozenset[str] = frozenset()  # names of the categories that are foreground
 
 
 @dataclass(frozen=True)
 class TruthOptions:
-    """Options of every reader.
+    """Options of every reader."""
 
-    Attributes:
-        category: names of the classes that are foreground; empty means the only one there is,
-            ``("*",)`` means all of them.
-        mask_value: which pixels of a mask image are foreground: an id (``"7"``), a colour
-            (``"#ff0000"``), a threshold (``">127"``), ``"alpha"`` (the alpha channel > 127),
-            ``"soft"`` (levels are alpha, > 0.5 the mask) or None for the rules of
-            `l4f_datagen.annotations.mask_rule`.
-        ignore_value: ids or colours of a mask image that are not scored (void, trimap borders).
-        ignore_category: names of the classes whose areas are not scored.
-        unannotated: images that nobody annotated are left out (``skip``) or are images without
-            object (``empty``).
-        crowd: COCO areas marked ``iscrowd`` are not scored (``ignore``), are objects (``object``),
-            or (``auto``) are objects where CVAT or Datumaro wrote the file, which mark every mask.
-        exact_white: only level 255 is foreground, as the authors of the paper count.
-        masks_dir: folder of mask files that an export refers to by id or URL.
-        boxes: ``refuse`` an image that has only boxes of the category, or ``fill`` them.
-        annotators: how several masks of one image become one.
-        download: fetches a mask by URL; None: nothing is downloaded.
-        ids: names by id for a COCO results file, see `CocoIds`.
-    """
-
+    # Classes that are foreground; empty: the only one there is, ("*",): all of them.
     category: tuple[str, ...] = ()
+    # Which pixels of a mask image are foreground: an id ("7"), a colour ("#ff0000"), a threshold
+    # (">127"), "alpha" (the alpha channel > 127) or "soft" (levels are alpha, > 0.5 the mask);
+    # None: the rules of `l4f_datagen.annotations.mask_rule`.
     mask_value: str | None = None
-    ignore_value: tuple[str, ...] = ()
-    ignore_category: tuple[str, ...] = ()
+    ignore_value: tuple[str, ...] = ()  # ids or colours that are not scored (void, trimap borders)
+    ignore_category: tuple[str, ...] = ()  # classes whose areas are not scored
+    # Images that nobody annotated are left out, or are images without object.
     unannotated: Literal["skip", "empty"] = "skip"
+    # COCO areas marked `iscrowd` are not scored or are objects; auto: objects where CVAT or
+    # Datumaro wrote the file, which mark every mask.
     crowd: Literal["auto", "ignore", "object"] = "auto"
-    exact_white: bool = False
-    masks_dir: str | None = None
-    boxes: Literal["refuse", "fill"] = "refuse"
-    annotators: Annotators = "majority"
-    download: Callable[[str], bytes] | None = None
-    ids: CocoIds | None = None
+    exact_white: bool = False  # only level 255 is foreground, as the authors of the paper count
+    masks_dir: str | None = None  # folder of mask files that an export refers to by id or URL
+    boxes: Literal["refuse", "fill"] = "refuse"  # of images that have only boxes of the category
+    annotators: Annotators = "majority"  # how several masks of one image become one
+    download: Callable[[str], bytes] | None = None  # fetches a mask by URL; None: none is fetched
+    ids: CocoIds | None = None  # for a COCO results file

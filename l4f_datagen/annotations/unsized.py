@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from l4f_datagen.annotations.bundle import Bundle, parse_json
-from l4f_datagen.annotations.polygons import box, ellipse, outline
+from l4f_datagen.annotations.drawing import box, ellipse, outline
 from l4f_datagen.annotations.records import Record, broken, checked_name, composed, numbers
 from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
 from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.io.photo import SUFFIXES, upright_size_hw
-from l4f_datagen.io.plain_yaml import plain_yaml
+from l4f_datagen.io.untrusted import plain_yaml
 
 YOLO_LINE = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\d+(?:\s+-?\d*[.,]?\d+(?:[eE][+-]?\d+)?){4,}\s*$")
 YOLO_OTHERS = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.rle import decode_coco_rle
+from l4f_datagen.annotations.drawing import decode_coco_rle
 from l4f_datagen.benchmark.bench import Block, Masks, Prepared
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.masks import mask_to_rle

@@ -23,11 +23,7 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 @contextmanager
 def staged(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """Open a file under its ``.part`` name and rename it once whole; a failure leaves nothing.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Open a file under its ``.part`` name and rename it once whole; a failure leaves nothing."""
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
@@ -74,11 +70,7 @@ def disk_failure(folder: Path, doing: str, error: OSError) -> L4FError:
 
 @contextmanager
 def disk_failures(folder: Path, doing: str) -> Iterator[None]:
-    """Turn failures of the disk inside the block into one line.
-
-    Raises:
-        L4FError: instead of the ``OSError``.
-    """
+    """Turn failures of the disk inside the block into one line, an ``L4FError``."""
     try:
         yield
     except OSError as error:
@@ -86,12 +78,7 @@ def disk_failures(folder: Path, doing: str) -> Iterator[None]:
 
 
 def write_named(path: Path, data: bytes) -> Path:
-    """Write a file, staged and renamed, and return its path; folders above it are made.
-
-    Raises:
-        UsageError: it cannot be written there.
-        OSError: the disk is full or read-only.
-    """
+    """Write a file, staged and renamed, and return its path; errors as in ``named_place``."""
     remedy = "name another file"
     with named_place(path, remedy):
         if not path.name or path.is_dir():

@@ -73,9 +73,12 @@ def name_of_url(url: str) -> str:
     return f"{hashlib.sha256(url.encode()).hexdigest()[:10]}-{last or 'file'}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Wanted:
-    """One file to fetch, and what is known about it; arguments of ``fetch``."""
+    """One file to fetch, and what is known about it, see ``fetch``.
+
+    ``part`` is what came so far, ``tag`` what the server calls the version of it.
+    """
 
     url: str
     size: int | None
@@ -83,21 +86,15 @@ class _Wanted:
     pinned: bool
     target: Path
 
+    def __post_init__(self) -> None:
+        self.part, self.tag = self.beside(".part"), self.beside(".part.etag")
+
     def beside(self, suffix: str) -> Path:
         return self.target.with_name(self.target.name + suffix)
 
     @property
-    def part(self) -> Path:
-        return self.beside(".part")
-
-    @property
     def part_size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
-
-    @property
-    def tag(self) -> Path:
-        """The server's tag for the version of the part."""
-        return self.beside(".part.etag")
 
     def error(self, problem: str) -> NetworkError:
         by_hand = f"fetch {self.url} by hand and put it at {self.target}"
@@ -131,17 +128,11 @@ def fetch(
     cache_dir: Path | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Return a local file, downloading it where the cache does not hold it.
+    """Return a local file, downloading it where the cache does not hold it under ``name``.
 
-    Args:
-        url: http or https address.
-        name: file name in the cache.
-        size: bytes it must have, None where unknown.
-        sha256: hash it must have, None where unknown.
-        pinned: refuse a file with another hash; otherwise warn and use it.
-        offline: use the cache only, as with ``HF_HUB_OFFLINE``.
-        cache_dir: None for the default cache.
-        pause: waits between tries.
+    It must have ``size`` bytes and the hash ``sha256``, where they are known; with another hash it
+    is refused where ``pinned``, and used with a warning otherwise. ``offline`` uses the cache only,
+    as ``HF_HUB_OFFLINE`` does. ``pause`` waits between tries.
 
     Raises:
         NetworkError: no network, no such file, or not the file that was asked for; says how to

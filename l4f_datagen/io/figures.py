@@ -84,14 +84,10 @@ def explained(
     columns: Sequence[str] = (),
     rows: Sequence[str] = (),
 ) -> Image.Image:
-    """Put words around tiles, which end up at the bottom right.
+    """Put words around tiles of one size, which end up at the bottom right.
 
-    Args:
-        tiles: columns of one width and rows of one height.
-        title: what the picture shows.
-        notes: what good looks like; wrapped.
-        columns: a word above each column.
-        rows: a word to the left of each row.
+    ``title`` says what the picture shows, ``notes`` (wrapped) what good looks like; ``columns`` are
+    words above the columns, ``rows`` words to the left of the rows.
     """
     size_px = max(FONT_PX, tiles.width // WIDTH_PER_FONT_PX)
     font, line = ImageFont.load_default(size_px), round(1.4 * size_px)
@@ -129,8 +125,7 @@ def contact_sheet(
 ) -> Image.Image:
     """Show samples in threes: image with mask outline, alpha, cut-out; four samples a row.
 
-    Args:
-        samples: (words above it, image ``h w 3``, alpha ``h w`` 0 to 255, mask ``h w``) each.
+    A sample is (words above it, image ``h w 3``, alpha ``h w`` 0 to 255, mask ``h w``).
     """
     shown = [
         (words, (outline(image, mask), grey(alpha), cut_out(image, alpha)))

@@ -22,27 +22,19 @@ def is_saved_dataset(folder: Path) -> bool:
 def open_hf(path: str, offline: bool) -> Store:
     """The first image column of a dataset's ``train`` split, else of its first split.
 
-    Args:
-        path: ``user/name`` (``hf://`` before it is allowed), a folder of Parquet files, or what
-            ``save_to_disk`` wrote.
-        offline: take a dataset of the Hub from the cache alone, as with ``HF_HUB_OFFLINE``.
-
-    Raises:
-        NetworkError: the Hub cannot be reached, must not be or does not have it.
-        InputRefused: no dataset, or one without an image column.
+    ``path`` is ``user/name`` (``hf://`` before it is allowed), a folder of Parquet files, or what
+    ``save_to_disk`` wrote.
     """
     import datasets
 
     name = path.removeprefix("hf://")
     place = Path(name)
     try:
-        with quiet(offline=offline):
+        with _quiet(offline=offline):
             if is_saved_dataset(place):
                 loaded: Any = datasets.load_from_disk(name)
-            elif place.exists():
-                loaded = datasets.load_dataset(name)
             else:
-                loaded = load_from_hub(name)
+                loaded = datasets.load_dataset(name) if place.exists() else load_from_hub(name)
     except Exception as error:
         problem = f"cannot be opened ({' '.join(str(error).split())[:160]})"
         if isinstance(error, IndexError):  # what the library makes of no rows
@@ -81,7 +73,7 @@ def load_from_hub(name: str) -> Any:
 
 
 @contextmanager
-def quiet(*, offline: bool) -> Iterator[None]:
+def _quiet(*, offline: bool) -> Iterator[None]:
     """Keep the libraries' logs and warnings off stderr, and with ``offline`` off the network."""
     import datasets
     import huggingface_hub

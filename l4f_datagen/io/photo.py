@@ -1,4 +1,4 @@
-"""Image files: the one decoder for photographs, masks and mattes.
+"""Image files: the one decoder for photographs, masks and mattes, and the encoder of PNG.
 
 EXIF orientation is applied to every image. A photograph becomes RGB: 16-bit grey is scaled to 8
 bits, CMYK, palettes and grey are converted, transparent pixels are shown on black. A mask becomes
@@ -7,12 +7,15 @@ counts.
 """
 
 import io
+import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+import deflate
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -44,10 +47,7 @@ def opened(
 ) -> Iterator[Image.Image]:
     """Open an image for the block; its size is checked before any pixel is decoded.
 
-    Args:
-        source: a file or its bytes.
-        subject: names it in the refusal.
-        formats: those of ``FORMATS`` that are read; None: all that Pillow knows.
+    ``subject`` names it in the refusal. Only ``formats`` are read, None: all that Pillow knows.
 
     Raises:
         InputRefused: not an image, one larger than the limits, or a damaged one, as far as the
@@ -84,11 +84,7 @@ def opened(
 
 
 def upright_rgb(image: Image.Image, subject: str) -> Image.Image:
-    """Decode an opened image as RGB, turned as its EXIF says.
-
-    Raises:
-        InputRefused: pixels that are neither RGB nor grey of 8 or 16 bits, nor convertible to it.
-    """
+    """Decode an opened image as RGB, turned as its EXIF says; other kinds of pixels are refused."""
     if image.mode not in (*MODES, *WIDE):
         problem = f"has pixels of kind {image.mode}"
         raise InputRefused(subject, problem, "save it as RGB or grey with 8 or 16 bits")
@@ -110,11 +106,7 @@ def _load_upright(image: Image.Image) -> None:
 
 
 def upright_size_hw(data: bytes, subject: str) -> tuple[int, int]:
-    """Height and width of an image as it is shown, from its header alone.
-
-    Raises:
-        InputRefused: not an image, or larger than the limits.
-    """
+    """Return height and width of an image as it is shown, from its header alone."""
     with opened(data, subject, FORMATS) as image:
         width, height = image.size
         with suppress(Exception):  # broken EXIF holds no orientation
@@ -143,9 +135,7 @@ class Planes:
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width."""
-        plane = self.grey if self.grey is not None else self.rgb
-        if plane is None:
-            raise ValueError("planes hold grey levels or colours")
+        plane = np.asarray(self.grey if self.grey is not None else self.rgb)
         return plane.shape[0], plane.shape[1]
 
     @property
@@ -167,8 +157,7 @@ def mask_planes(data: bytes, subject: str) -> Planes:
     """Decode the bytes of a mask image, turned as its EXIF says.
 
     Raises:
-        InputRefused: not an image, damaged, larger than the limits, or pixels of another kind than
-            grey, palette or RGB.
+        InputRefused: as in ``opened``, or pixels of another kind than grey, palette or RGB.
     """
     with opened(data, subject, FORMATS) as image:
         mode = image.mode
@@ -207,3 +196,73 @@ def _palette_planes(image: Image.Image) -> Planes:
     if np.isin(used, (0, 255)).all() and (used == used[:, :1]).all():
         return Planes(rgb[:, :, 0], rgb, opacity)
     return Planes(ids, rgb, opacity, is_palette=True)
+
+
+Pixels = NDArray[Any]
+Filter = Literal["none", "up", "average"]
+
+FILTER_TYPES: dict[Filter, int] = {"none": 0, "up": 2, "average": 3}
+"""Byte before each row (PNG specification, 9.2)."""
+COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+"""Channels to colour type: grey, RGB, RGBA."""
+LEVEL = 1
+"""On 64 images of toy-cars 58 us an image. Levels 2 and 6 take 94 and 107 us for files 1 % larger,
+level 12 takes 591 us for files 0.5 % smaller."""
+CHUNK_BYTES = 2**18
+"""Filtered at once: the rows and what is computed from them stay in a core's cache."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def encode_pngs(images: Sequence[Pixels] | Pixels, filter_name: Filter) -> list[bytes]:
+    """Encode images of one size and kind as PNG; the same pixels give the same bytes.
+
+    ``images`` are uint8 or uint16 ``h w``, or uint8 ``h w 3`` or ``h w 4``, a list or one array.
+    Of the filters "average" is best for images, "up" for mattes, "none" for masks.
+
+    An encoder that takes small images one by one spends its time on everything but pixels; on large
+    ones deflating takes the time. Both let other threads run. Faster deflaters than libdeflate
+    exist, but their output depends on the CPU and on uninitialised memory; that of one version of
+    libdeflate depends on the pixels alone.
+    """
+    if len(images) == 0:
+        return []
+    height, width, *rest = images[0].shape
+    channels = rest[0] if rest else 1
+    depth = images[0].itemsize
+    head = struct.pack(">IIBBBBB", width, height, 8 * depth, COLOUR_TYPES[channels], 0, 0, 0)
+    before, after = SIGNATURE + _chunk(b"IHDR", head), _chunk(b"IEND", b"")
+    step = max(1, CHUNK_BYTES // images[0].nbytes)
+    files = []
+    for start in range(0, len(images), step):
+        stack = np.stack(list(images[start : start + step]))
+        rows: NDArray[np.uint8] = stack.astype(">u2").view(np.uint8) if depth == 2 else stack
+        rows = rows.reshape(len(stack), height, width * channels * depth)
+        for filtered in _filter_rows(rows, filter_name, channels * depth):
+            data = deflate.zlib_compress(filtered.data, LEVEL)
+            files.append(before + _chunk(b"IDAT", data) + after)
+    return files
+
+
+def _filter_rows(rows: NDArray[np.uint8], name: Filter, pixel_bytes: int) -> NDArray[np.uint8]:
+    """Filter ``n h bytes``; the rows come back with their filter's number: ``n h 1+bytes``."""
+    number, height, length = rows.shape
+    filtered = np.empty((number, height, 1 + length), np.uint8)
+    filtered[:, :, 0] = FILTER_TYPES[name]
+    out = filtered[:, :, 1:]
+    if name == "none":
+        out[:] = rows
+    elif name == "up":
+        out[:, :1] = rows[:, :1]
+        np.subtract(rows[:, 1:], rows[:, :-1], out=out[:, 1:])
+    else:
+        # Less the mean of left and above, rounded down: of bytes, without a carry. Outside is 0.
+        above, left = np.zeros_like(rows), np.zeros_like(rows)
+        above[:, 1:] = rows[:, :-1]
+        left[:, :, pixel_bytes:] = rows[:, :, :-pixel_bytes]
+        np.subtract(rows, (above & left) + ((above ^ left) >> 1), out=out)
+    return filtered
+
+
+def _chunk(kind: bytes, data: bytes | bytearray) -> bytes:
+    checksum = deflate.crc32(data, deflate.crc32(kind))
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))

@@ -1,9 +1,9 @@
 """Photographs of a store, checked before any work begins, and brought to a generator's canvas."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -34,11 +34,10 @@ TURNED = range(5, 9)
 
 @dataclass(frozen=True)
 class Store:
-    """Photographs that can be counted and read by number.
+    """Photographs that can be counted and read by number; errors as in ``photo.opened``.
 
     Attributes:
         source: what the user named.
-        count: photographs.
         subject: number -> name for messages.
         encoded: number -> image file, or its bytes.
         ignored: ending -> number of files that are not read.
@@ -54,24 +53,14 @@ class Store:
         return self.count
 
     def size(self, number: int) -> tuple[int, int]:
-        """Return width and height, upright, from the header alone.
-
-        Raises:
-            InputRefused: no image, or one of more than 64 megapixels.
-        """
-        subject = self.subject(number)
-        with opened(self.encoded(number), subject, FORMATS) as image:
+        """Return width and height, upright, from the header alone."""
+        with opened(self.encoded(number), self.subject(number), FORMATS) as image:
             # A PNG keeps its EXIF anywhere: to find it, all pixels would be decoded.
             stored = image.format != "PNG" and image.getexif().get(ExifTags.Base.Orientation)
-            turned = stored in TURNED
-            return image.size[::-1] if turned else image.size
+            return image.size[::-1] if stored in TURNED else image.size
 
     def read(self, number: int) -> NDArray[np.uint8]:
-        """Return a photograph, ``h w 3`` RGB, upright.
-
-        Raises:
-            InputRefused: no image, a damaged one, or one of more than 64 megapixels.
-        """
+        """Return a photograph, ``h w 3`` RGB, upright."""
         subject = self.subject(number)
         with opened(self.encoded(number), subject, FORMATS) as image:
             return np.asarray(upright_rgb(image, subject))
@@ -82,24 +71,20 @@ def fit_image(
 ) -> NDArray[np.uint8]:
     """Bring a photograph ``h w 3`` to a square canvas, ``side side 3``.
 
-    Args:
-        image: RGB.
-        side: of the canvas, px.
-        crop: part of the canvas that the generator draws in; None: all of it. The rest is black,
-            as in the images of LSUN-Car's generator, which are 4:3.
-        fit: ``crop`` cuts the middle of the photograph to the aspect of ``crop`` and fills it;
-            ``pad`` keeps the photograph whole, centred on black.
+    ``crop`` is the part of the canvas that the generator draws in, None: all of it. The rest is
+    black, as in the images of LSUN-Car's generator, which are 4:3. The fit ``crop`` cuts the middle
+    of the photograph to the aspect of that part and fills it; ``pad`` keeps the photograph whole,
+    centred on black.
     """
     height, width = image.shape[:2]
     left, top, right, bottom = crop or (0, 0, side, side)
+    scale = enlargement((width, height), side, crop, fit)
     if fit == "pad":
-        scale = enlargement((width, height), side, crop, fit)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (side - size[0]) // 2, (side - size[1]) // 2
         middle = (0.0, 0.0, float(width), float(height))
     else:
         size = right - left, bottom - top
-        scale = enlargement((width, height), side, crop, fit)
         x, y = (width - size[0] / scale) / 2, (height - size[1] / scale) / 2
         middle = (x, y, width - x, height - y)
     canvas = Image.new("RGB", (side, side))
@@ -120,14 +105,9 @@ def enlargement(
 
 @dataclass(frozen=True)
 class Photographs:
-    """The usable photographs of a store, on the canvas of a generator.
+    """The usable photographs of a store, on the canvas of a generator; see ``fit_image``.
 
-    Attributes:
-        store: where they come from.
-        numbers: of the usable ones in it.
-        side: of the canvas, px.
-        crop: see ``fit_image``.
-        fit: see ``fit_image``.
+    ``numbers`` are those of the usable ones in the store.
     """
 
     store: Store
@@ -168,12 +148,8 @@ def check_photographs(
 ) -> Photographs:
     """Read the header of every photograph, report what is found, and leave out what is unusable.
 
-    Args:
-        store: from ``open_store``.
-        side: of the generator's canvas, px.
-        crop: see ``fit_image``.
-        fit: see ``fit_image``.
-        batch: photographs of one training step, for the warning where there are fewer.
+    ``side``, ``crop`` and ``fit`` as in ``fit_image``; fewer photographs than a ``batch``, those of
+    one training step, cost a warning.
 
     Raises:
         InputRefused: more than ``UNUSABLE_SHARE`` are unreadable or smaller than half the image.
@@ -204,28 +180,15 @@ def check_photographs(
     for error in errors[:NAMED]:
         logger.warning("%s", error)
     if errors:
-        logger.warning(
-            "%s: %d of %d photographs cannot be used and are skipped",
-            store.source,
-            len(errors),
-            len(store),
-        )
+        skipped = f"{len(errors)} of {len(store)} photographs cannot be used and are skipped"
+        logger.warning("%s: %s", store.source, skipped)
     if store.ignored:
-        logger.warning(
-            "%s: ignored are %s; images end in %s",
-            store.source,
-            counted_endings(store.ignored),
-            " ".join(SUFFIXES),
-        )
+        ignored = f"ignored are {counted_endings(store.ignored)}; images end in"
+        logger.warning("%s: %s %s", store.source, ignored, " ".join(SUFFIXES))
     if len(sizes) < batch:
-        logger.warning(
-            "%s: %d photograph%s, fewer than a batch of %d: "
-            "a discriminator soon knows them by heart; take some hundreds",
-            store.source,
-            len(sizes),
-            "" if len(sizes) == 1 else "s",
-            batch,
-        )
+        few = f"{len(sizes)} photograph{'' if len(sizes) == 1 else 's'}"
+        risk = "a discriminator soon knows them by heart; take some hundreds"
+        logger.warning("%s: %s, fewer than a batch of %d: %s", store.source, few, batch, risk)
     _report_fit(store.source, sizes, side, crop, fit)
     usable = [number for number, size in enumerate(found) if not isinstance(size, InputRefused)]
     return Photographs(store, usable, side, crop, fit)
@@ -242,20 +205,13 @@ def _report_fit(
     if not len(cut):
         return
     count = f"{len(cut)} of {len(sizes)} photographs"
-    mean, most = 100 * float(np.mean(cut)), 100 * float(np.max(cut))
-    shares = f"{mean:.0f} % on average, {most:.0f} % at most"
+    shares = f"{100 * np.mean(cut):.0f} % on average, {100 * np.max(cut):.0f} % at most"
     if fit == "pad":
         logger.warning("%s: %s get black bars (%s of the canvas)", source, count, shares)
         return
-    width, height = right - left, bottom - top
-    aspect = f"{width // math.gcd(width, height)}:{height // math.gcd(width, height)}"
-    logger.info(
-        "%s: the middle of %s is cut to %s (%s of their area); alpha.fit=pad keeps them whole",
-        source,
-        count,
-        aspect,
-        shares,
-    )
+    shape = Fraction(right - left, bottom - top)
+    loss = f"cut to {shape.numerator}:{shape.denominator} ({shares} of their area)"
+    logger.info("%s: the middle of %s is %s; alpha.fit=pad keeps them whole", source, count, loss)
 
 
 def counted_endings(ignored: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.io.hf_store import is_saved_dataset, open_hf
 from l4f_datagen.io.photo import SUFFIXES
 from l4f_datagen.io.photographs import Store, counted_endings
-from l4f_datagen.io.zip_reader import ZipReader
+from l4f_datagen.io.untrusted import ZipReader
 
 STORES = ("folder", "zip", "lmdb", "hf")
 EXPECTED = "name a folder, a whole zip file, an LMDB or a Hugging Face dataset (hf://user/name)"
@@ -31,14 +31,14 @@ SAMPLED, SAMPLE_BYTES = 64, 2**16
 """Files whose first bytes name a store too, spread over all: images may be of one size."""
 
 
-def open_folder(path: str) -> Store:
+def _open_folder(path: str) -> Store:
     """Every image below a folder, in the order of their paths; hidden files are left out."""
     names, ignored = _images(name for name, _ in _files(Path(path)))
     files = [Path(path, name) for name in names]
     return Store(path, len(files), lambda k: str(files[k]), files.__getitem__, ignored)
 
 
-def open_zip(path: str) -> Store:
+def _open_zip(path: str) -> Store:
     """Every image in a zip file, in the order of their names."""
     if not zipfile.is_zipfile(path):
         raise InputRefused(path, "is no zip file", EXPECTED)
@@ -54,22 +54,18 @@ def open_zip(path: str) -> Store:
     return Store(path, len(names), lambda k: f"{path}/{names[k]}", encoded, ignored)
 
 
-def open_lmdb(path: str, side: int | None) -> Store:
+def _open_lmdb(path: str, side: int | None) -> Store:
     """An LMDB of encoded images.
 
     rosinality stores every image in one or more sizes under ``256-00017`` beside ``length``: the
     smallest size that fills ``side`` is read. LSUN has one image under every key.
-
-    Raises:
-        UsageError: the lmdb package is missing.
-        InputRefused: no LMDB, one that is cut off, or one without images.
     """
     try:
         import lmdb
     except ImportError as error:
         raise UsageError(path, "needs the lmdb package", "pip install lmdb") from error
     try:
-        environment = lmdb_environment(Path(path).resolve())
+        environment = _lmdb_environment(Path(path).resolve())
         _check_length(environment, Path(path))
         with environment.begin() as transaction:
             length = transaction.get(b"length")
@@ -93,7 +89,7 @@ def open_lmdb(path: str, side: int | None) -> Store:
 
 
 @lru_cache(maxsize=8)
-def lmdb_environment(path: Path) -> Any:
+def _lmdb_environment(path: Path) -> Any:
     """Open an LMDB folder or file for reading, once a process: lmdb refuses to do it twice."""
     import lmdb
 
@@ -158,26 +154,24 @@ def open_store(
 ) -> Store:
     """Open photographs; no image is decoded yet, see ``check_photographs``.
 
-    Args:
-        path: folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset.
-        kind: a key of ``STORES``; None: what is found there.
-        side: of the canvas, px: an LMDB with several sizes gives the smallest that fills it.
-        offline: fetch nothing.
+    ``path`` is a folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset;
+    ``kind`` is one of ``STORES``, None: what is found there. Of an LMDB with several sizes the
+    smallest that fills a canvas of ``side`` px is read. ``offline`` fetches nothing.
 
     Raises:
-        InputRefused: nothing there, or no image in it.
-        NetworkError: a dataset that cannot be fetched.
+        InputRefused: nothing there, no image in it, or a broken or cut off container.
+        NetworkError: the Hub cannot be reached, must not be or does not have the dataset.
+        UsageError: the lmdb package is missing.
     """
     kind = kind or store_kind(path)
     if kind != "hf" and not Path(path).exists():
         raise InputRefused(path, "is not there", EXPECTED)
-    openers: dict[str, Callable[[], Store]] = {
-        "folder": lambda: open_folder(path),
-        "zip": lambda: open_zip(path),
-        "lmdb": lambda: open_lmdb(path, side),
-        "hf": lambda: open_hf(path, offline),
-    }
-    store = openers[kind]()
+    if kind == "lmdb":
+        store = _open_lmdb(path, side)
+    elif kind == "hf":
+        store = open_hf(path, offline)
+    else:
+        store = _open_zip(path) if kind == "zip" else _open_folder(path)
     if not len(store):
         ignored = f"; ignored are {counted_endings(store.ignored)}" if store.ignored else ""
         problem = f"holds no image ({' '.join(SUFFIXES)}{ignored})"
@@ -192,11 +186,8 @@ def listing_sha256(path: str, kind: str | None = None) -> str | None:
     take hours: names, sizes and the first bytes of a few stand for the content, and checksums where
     the container keeps them. No time of a file counts: a copy of a folder is the same set.
 
-    Arguments as in ``open_store``.
-
-    Returns:
-        None for what cannot be listed here: a dataset of the Hub, which its name stands for, and a
-        store that is absent or broken, which is refused when it is opened.
+    None for what cannot be listed here: a dataset of the Hub, which its name stands for, and a
+    store that is absent or broken, which is refused when it is opened.
     """
     try:
         kind = kind or store_kind(path)
@@ -220,7 +211,7 @@ def _entries(path: str, kind: str) -> Iterator[tuple[str | int, ...]]:
         import lmdb
 
         try:
-            environment = lmdb_environment(Path(path).resolve())
+            environment = _lmdb_environment(Path(path).resolve())
         except lmdb.Error as error:
             raise ValueError("no LMDB") from error
         yield "entries", int(environment.stat()["entries"])
@@ -229,7 +220,7 @@ def _entries(path: str, kind: str) -> Iterator[tuple[str | int, ...]]:
         raise ValueError("not on this disk")
     else:
         files = _files(Path(path))
-        yield from (entry for entry in files if kind == "hf" or _is_image(entry[0]))
+        yield from (entry for entry in files if kind == "hf" or entry[0].lower().endswith(SUFFIXES))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
@@ -247,12 +238,8 @@ def _images(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:
     """Return the names of images, sorted, and ending -> number of the other files."""
     images, ignored = [], Counter[str]()
     for name in names:
-        if _is_image(name):
+        if name.lower().endswith(SUFFIXES):
             images.append(name)
         else:
             ignored[PurePosixPath(name).suffix.lower() or "without ending"] += 1
     return sorted(images), dict(ignored)
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES

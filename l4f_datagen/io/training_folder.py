@@ -26,9 +26,8 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 class FileLock:
     """An exclusive lock on a file, kept by the operating system.
 
-    Args:
-        path: the lock file; made when it is not there, and left there: to remove it would let two
-            processes lock two files of one name.
+    The file is made when it is not there, and left there: to remove it would let two processes lock
+    two files of one name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,9 +38,6 @@ class FileLock:
         """Take the lock unless another process has it; return whether it is ours.
 
         A disk that keeps no locks gives it to everybody, with a warning.
-
-        Raises:
-            OSError: the file cannot be opened for writing.
         """
         if self._file is not None:
             return True
@@ -79,15 +75,11 @@ def is_claimed(out: Path, identity: str) -> bool:
 
 
 def claim_folder(out: Path, identity: str, *, other: str) -> None:
-    """Make ``out`` the folder of what has this identity.
-
-    Args:
-        out: made when it is not there.
-        identity: hash over everything that decides what will be in it.
-        other: what it is when the folder belongs to another identity, in words.
+    """Make ``out`` the folder of what has this identity, a hash over all that decides its content.
 
     Raises:
-        UsageError: it belongs to another, holds foreign files, or cannot be written.
+        UsageError: it belongs to another (``other`` says so in words), holds foreign files, or
+            cannot be written.
         OSError: the disk is full, which is not the folder's fault.
     """
     marker = out / IDENTITY
@@ -119,12 +111,9 @@ def hold_folder(
 ) -> Iterator[None]:
     """Train alone in a claimed folder for the block; wait while another process trains there.
 
-    The lock is the operating system's: it ends with the process that holds it, however it ends.
-
-    Args:
-        out: claimed.
-        leads: whether this process takes the lock, for all that train with it.
-        agree: whether something holds in any of these processes; called by all of them alike.
+    The lock is the operating system's: it ends with the process that holds it, however it ends. Of
+    several processes that train together one ``leads`` and takes it; ``agree``, called by all of
+    them alike, says whether something holds in any.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -149,11 +138,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what a stopped training goes on from, staged and renamed.
-
-    Raises:
-        OSError: it cannot be written; nothing is left behind.
-    """
+    """Write what a stopped training goes on from, staged and renamed."""
     import torch
 
     # Through memory: what torch writes to a full disk ends in a RuntimeError of its own.

@@ -26,7 +26,7 @@ from l4f_datagen.dataset.ownership import (
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
-from l4f_datagen.io.plain_yaml import plain_yaml
+from l4f_datagen.io.untrusted import plain_yaml
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from l4f_datagen.core.errors import RecipeError
-from l4f_datagen.io.plain_yaml import SHOWN_CHARACTERS, plain_yaml
+from l4f_datagen.io.untrusted import SHOWN_CHARACTERS, plain_yaml
 from l4f_datagen.recipe.alpha import AlphaPart
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.recipe.parts import FiltersPart, GeneratorPart, OutputPart, Part, SamplingPart

@@ -158,39 +158,28 @@ def masks_dir(tmp_path_factory):
 
 def survives(path: Path, name: str | None, masks_dir: Path) -> str:
     """Open and load everything; only a refusal of one line may come out."""
+    options = {"category": "*", "boxes": "fill", "masks_dir": masks_dir}
     try:
-        truth = load_annotations(
-            path,
-            format=name,
-            masks_dir=masks_dir,
-            category="*",
-            boxes="fill",
-            annotators="majority",
-        )
+        truth = load_annotations(path, format=name, **options)
         for item in truth:
             loaded = item.load(SIZE)
-            assert loaded.mask.dtype == bool
-            assert loaded.mask.ndim == 2
+            assert (loaded.mask.dtype, loaded.mask.ndim) == (bool, 2)
             assert loaded.ignore is None or loaded.ignore.shape == loaded.mask.shape
         assert truth.notes() is not None
     except AnnotationRefused as error:
         refusal = error
     else:
         return "read"
-    assert "\n" not in str(refusal)
     assert refusal.subject
+    assert "\n" not in str(refusal)
     return "refused"
 
 
 def places(node, path=()):
     """Paths of every value inside a JSON document."""
-    found = [path]
-    keyed = (
-        node if isinstance(node, dict) else dict(enumerate(node if isinstance(node, list) else ()))
-    )
-    for key, child in keyed.items():
-        found.extend(places(child, (*path, key)))
-    return found
+    listed = enumerate(node) if isinstance(node, list) else ()
+    keyed = node.items() if isinstance(node, dict) else listed
+    return [path, *(place for key, child in keyed for place in places(child, (*path, key)))]
 
 
 def mutated(document, edits):
@@ -212,13 +201,8 @@ def mutated(document, edits):
     return document
 
 
-EDITS = st.lists(
-    st.tuples(
-        st.integers(0, 10**6), st.sampled_from(ODD), st.sampled_from(["set", "drop", "double"])
-    ),
-    min_size=1,
-    max_size=4,
-)
+EDIT = (st.integers(0, 10**6), st.sampled_from(ODD), st.sampled_from(["set", "drop", "double"]))
+EDITS = st.lists(st.tuples(*EDIT), min_size=1, max_size=4)
 FLIPS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6)
 CUT = st.integers(0, 10**6)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]

@@ -6,7 +6,7 @@ from annotation_exports import LS_SIDES as SIDES
 from annotation_exports import PERCENT, SQUARE, as_bytes, brush, in_base64, png, region, task
 
 from l4f_datagen.annotations import load_annotations
-from l4f_datagen.annotations.rle import decode_brush
+from l4f_datagen.annotations.label_studio import decode_brush
 from l4f_datagen.core.errors import AnnotationRefused
 
 
@@ -56,6 +56,7 @@ def opened(tmp_path, *tasks, **options):
     return load_annotations(path, **options)
 
 
+@pytest.mark.parametrize("key", ["annotations", "completions"])  # the latter of version 0
 @pytest.mark.parametrize(
     "regions",
     [
@@ -67,8 +68,9 @@ def opened(tmp_path, *tasks, **options):
         [BARE, {**BARE, "type": "labels", "value": {"labels": ["car"]}}],
     ],
 )
-def test_every_spelling_of_a_region(tmp_path, regions):
-    truth = opened(tmp_path, task(*regions))
+def test_every_spelling_of_a_region(tmp_path, regions, key):
+    data = task(*regions)
+    truth = opened(tmp_path, {"data": data["data"], key: data["annotations"]})
     assert (truth.format, truth[0].stem, truth[0].size_hw) == ("label-studio", "a", (20, 30))
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
@@ -114,12 +116,6 @@ def test_json_min_rows(tmp_path):
     assert len(two) == 1
     assert two[0].load().ignore is None
     assert two.agreements == [1.0]
-
-
-def test_old_completions_are_annotations(tmp_path):
-    data = task(region())
-    data["completions"] = data.pop("annotations")
-    np.testing.assert_array_equal(opened(tmp_path, data)[0].load().mask, SQUARE)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from annotation_exports import RING, SIDES, SQUARE, legacy_object, legacy_row, l
 from annotation_exports import labelbox_label as label
 from annotation_exports import labelbox_object as outlined
 from annotation_exports import labelbox_row as row
+from shapely import Polygon
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
@@ -80,6 +81,8 @@ def test_masks_are_found_by_the_tail_of_their_url(tmp_path, masks):
     url = "https://storage.labelbox.com/x/tail77.png?token=secret"
     truth = opened(tmp_path, row(label(mask("other", url=url))), masks_dir=folder)
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
+    record = outlined(polygon=None, mask=rle(SQUARE, compressed=False))
+    np.testing.assert_array_equal(opened(tmp_path, row(label(record)))[0].load().mask, SQUARE)
 
 
 def test_composite_masks_are_split_by_colour(tmp_path, masks):
@@ -95,11 +98,6 @@ def test_composite_masks_are_split_by_colour(tmp_path, masks):
     absent = opened(tmp_path, row(label(composite([1, 2, 3]))), **options)
     with pytest.raises(AnnotationRefused, match=r"no pixel of its colour \[1, 2, 3\]"):
         absent[0].load()
-
-
-def test_run_lengths_are_read_where_they_are_met(tmp_path):
-    record = outlined(polygon=None, mask=rle(SQUARE, compressed=False))
-    np.testing.assert_array_equal(opened(tmp_path, row(label(record)))[0].load().mask, SQUARE)
 
 
 def test_masks_are_downloaded_only_when_asked_and_composites_once(tmp_path):
@@ -169,13 +167,9 @@ def test_broken_rows_are_named(tmp_path, rows, match):
     with pytest.raises(AnnotationRefused, match=match) as caught:
         [item.load() for item in opened(tmp_path, *rows)]
     assert str(caught.value).startswith(str(tmp_path / "export.ndjson"))
-
-
-def test_a_broken_line_is_named(tmp_path):
-    path = tmp_path / "export.ndjson"
-    path.write_text(lines(row(label())) + '\n{"data_row": ')
+    (tmp_path / "export.ndjson").write_text(lines(row(label())) + '\n{"data_row": ')
     with pytest.raises(AnnotationRefused, match=r"line 2: not JSON \(line 1 column 14"):
-        load_annotations(path)
+        load_annotations(tmp_path / "export.ndjson")
 
 
 def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, masks):
@@ -299,10 +293,8 @@ def test_legacy_fixtures(fixtures, tmp_path):
     folder = fixtures / "labelbox_legacy"
     nested = load_annotations(folder / "highly_nested_image.json", category="deer")
     loaded = nested[0].load((200, 200))
-    corners = np.asarray([[71.832, 62.37], [50.636, 90.087], [103.625, 94.571], [104.033, 59.517]])
-    x, y = corners.T
-    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-    assert loaded.mask.sum() == pytest.approx(area, rel=0.02)
+    corners = [[71.832, 62.37], [50.636, 90.087], [103.625, 94.571], [104.033, 59.517]]
+    assert loaded.mask.sum() == pytest.approx(Polygon(corners).area, rel=0.02)
     images = load_annotations(folder / "image_export.json", category="polygon")
     assert images[0].load((1707, 2560)).mask.any()
     assert "objects of other categories" in " ".join(images.notes())

@@ -1,7 +1,5 @@
 import io
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +93,9 @@ def test_a_few_stray_pixels_are_cut_at_127_and_counted(tmp_path):
 def test_exact_white_cuts_at_255_as_the_authors_do(tmp_path):
     picture = levels()
     picture[20, 20] = 254
-    exact, _ = load(save(tmp_path / "m", picture), exact_white=True)
-    assert exact.mask.sum() == DISC.sum() - 1
-    plain, _ = load(tmp_path / "m")
-    assert plain.mask.sum() == DISC.sum()
+    folder = save(tmp_path / "m", picture)
+    assert load(folder, exact_white=True)[0].mask.sum() == DISC.sum() - 1
+    assert load(folder)[0].mask.sum() == DISC.sum()
 
 
 @pytest.mark.parametrize(
@@ -164,26 +161,14 @@ def test_thresholds_are_strict_and_keep_the_soft_alpha(tmp_path):
 
 
 def test_the_object_level_must_agree_over_the_set(tmp_path):
-    save(tmp_path / "m", levels(1), "a.png")
-    save(tmp_path / "m", levels(2), "b.png")
-    opened = load_annotations(tmp_path / "m")
-    opened[0].load()
-    with pytest.raises(AnnotationRefused, match=r"b\.png: the object has level 2 here and 1 in"):
-        opened[1].load()
-
-
-def test_class_names_are_refused_where_there_are_none(tmp_path):
-    folder = save(tmp_path / "m", levels())
+    for name, on in (("a", 0), ("b", 1), ("c", 2)):
+        save(tmp_path / "m", levels(on), f"{name}.png")
+    opened = load_annotations(tmp_path / "m", category="*")
+    assert [opened[k].load().mask.sum() for k in range(2)] == [0, DISC.sum()]
+    with pytest.raises(AnnotationRefused, match=r"c\.png: the object has level 2 here and 1 in"):
+        opened[2].load()
     with pytest.raises(AnnotationRefused, match="mask images have no class names; give --mask-v"):
-        load_annotations(folder, category="car")
-    assert load_annotations(folder, category="*")[0].load().mask.any()
-
-
-def test_an_empty_mask_is_read_as_empty(tmp_path):
-    save(tmp_path / "m", levels(0), "a.png")
-    save(tmp_path / "m", levels(1), "b.png")
-    opened = load_annotations(tmp_path / "m")
-    assert [item.load().mask.sum() for item in opened] == [0, DISC.sum()]
+        load_annotations(tmp_path / "m", category="car")
 
 
 def test_folders_of_masks_are_found_and_images_left_out(tmp_path):
@@ -221,27 +206,6 @@ def test_broken_pictures_are_one_line(tmp_path):
     (folder / "a.png").write_bytes(b"")
     with pytest.raises(AnnotationRefused, match=r"a\.png: 0 bytes"):
         load(folder)
-
-
-def png_of_declared_size(width, height):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize(("width", "height"), [(9000, 9000), (60_000, 60_000), (1 << 20, 1)])
-def test_huge_declared_sizes_are_refused_before_memory_is_taken(width, height):
-    with pytest.raises(
-        AnnotationRefused, match=f"(is {width} x {height} pixels|beyond 64 meg|damaged)"
-    ):
-        mask_image(png_of_declared_size(width, height), "a.png")
 
 
 def test_float_and_print_colour_pictures_are_refused():
@@ -303,23 +267,13 @@ def test_categories_are_chosen_by_name(tmp_path):
         load_annotations(path, category="cat")
 
 
-def test_mask_values_are_refused(tmp_path):
-    path = label_map_export(tmp_path / "t.zip", png(class_colours()))
-    with pytest.raises(AnnotationRefused, match="holds objects, not levels; give --category"):
-        load_annotations(path, mask_value="1")
-
-
-def test_unnamed_colours_are_counted(tmp_path):
+def test_unnamed_colours_are_counted_and_grey_is_a_colour_too(tmp_path):
     path = label_map_export(tmp_path / "t.zip", png(class_colours(extra=(1, 2, 3))))
     truth = load_annotations(path)
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
     assert truth.notes()[0].startswith("50 pixels of a colour the label map does not name")
-
-
-def test_grey_pictures_are_colours_too(tmp_path):
-    path = label_map_export(
-        tmp_path / "t.zip", png(SQUARE), "background:0,0,0::\ncar:255,255,255::\n"
-    )
+    white = "background:0,0,0::\ncar:255,255,255::\n"
+    path = label_map_export(tmp_path / "t.zip", png(SQUARE), white)
     np.testing.assert_array_equal(load_annotations(path)[0].load().mask, SQUARE)
 
 
@@ -339,9 +293,3 @@ def test_grey_pictures_are_colours_too(tmp_path):
 def test_broken_label_maps(text, match):
     with pytest.raises(AnnotationRefused, match=f"labelmap: ?.*{match}|labelmap {match}"):
         parse_label_map(text, "labelmap")
-
-
-def test_broken_pictures_are_named(tmp_path):
-    path = label_map_export(tmp_path / "t.zip", png(class_colours())[:60])
-    with pytest.raises(AnnotationRefused, match=r"t\.zip/SegmentationClass/a\.png: is damaged"):
-        load_annotations(path)[0].load()

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from l4f_datagen.annotations.rle import decode_coco_rle
+from l4f_datagen.annotations.drawing import decode_coco_rle
 from l4f_datagen.core import masks
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # busy machines

@@ -36,10 +36,13 @@ def test_folders_of_others_are_refused(tmp_path, files, problem):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_no_folder_and_what_is_not_there_cannot_be_locked(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UsageError, match=r"deeper: cannot be used \(.+\); name a folder"):
         claim_folder(tmp_path / "run" / "deeper", "abc", other=OTHER)
+    expected = r"none: cannot be locked \(No such file or directory\)"
+    with pytest.raises(UsageError, match=expected), hold_folder(tmp_path / "none"):
+        pass
 
 
 @pytest.mark.parametrize("left", ["training-id", "training-id.part"])
@@ -118,9 +121,3 @@ def test_processes_that_train_together_take_one_lock(tmp_path):
     with hold_folder(tmp_path, leads=False, agree=agree), FileLock(tmp_path / "lock") as lock:
         assert lock.acquire()
     assert asked == [False]
-
-
-def test_a_folder_that_cannot_be_locked(tmp_path):
-    expected = r"none: cannot be locked \(No such file or directory\)"
-    with pytest.raises(UsageError, match=expected), hold_folder(tmp_path / "none"):
-        pass

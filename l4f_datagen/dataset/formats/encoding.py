@@ -16,7 +16,7 @@ from PIL import Image
 from l4f_datagen.core.masks import Instance, coverage, measure_instances, split_components
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, cutout_rgba
-from l4f_datagen.io.png_bytes import encode_pngs
+from l4f_datagen.io.photo import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
 Mask = NDArray[np.bool_]

@@ -38,7 +38,7 @@ from l4f_datagen.dataset.formats.encoding import (
 )
 from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.io.png_bytes import encode_pngs
+from l4f_datagen.io.photo import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
 PNG_FOLDERS = ("images", "masks", "labels", "alpha", "rgba", "composites")
