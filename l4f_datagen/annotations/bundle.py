@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from l4f_datagen.annotations.records import broken, printable
 from l4f_datagen.core.errors import AnnotationRefused
@@ -23,24 +23,17 @@ MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one
 MAX_FILE_BYTES = 512 << 20
 # Of all members unpacked, and of one to its packed size: deflate reaches about 1000 on zeros; a
 # 1-bit mask of one flat colour stays below 400.
-MAX_ZIP_BYTES, MAX_ZIP_RATIO = 8 << 30, 400
+ZIP_LIMITS = {"file_bytes": MAX_FILE_BYTES, "total_bytes": 8 << 30, "ratio": 400}
 
 
 @dataclass
 class Bundle:
-    """Names and bytes of an export.
+    """Names and bytes of an export."""
 
-    Attributes:
-        source: path as the user gave it.
-        names: relative posix names, sorted; one name for a single file.
-        reader: gives the bytes of a name.
-        kind: ``file``, ``folder`` or ``zip``.
-    """
-
-    source: str
-    names: tuple[str, ...]
-    reader: Callable[[str], bytes]
-    kind: str
+    source: str  # path as the user gave it
+    names: tuple[str, ...]  # relative, posix, sorted; one for a single file
+    reader: Callable[[str], bytes]  # gives the bytes of a name
+    kind: str  # file, folder or zip
     _json: dict[str, Any] = field(default_factory=dict)
 
     def path(self, name: str) -> Path | None:
@@ -84,8 +77,7 @@ class Bundle:
         key = f"{name}\0rows"
         if key not in self._json:
             self._json[key] = self._split_rows(name)
-        rows: list[tuple[str, Any]] = self._json[key]
-        return rows
+        return cast(list[tuple[str, Any]], self._json[key])
 
     def _split_rows(self, name: str) -> list[tuple[str, Any]]:
         subject, text = self.subject(name), self.text(name)
@@ -173,9 +165,9 @@ def parse_json(text: str, where: str) -> Any:
 
 def open_bundle(path: Path) -> Bundle:
     """Open a file, folder or zip for reading."""
-    source = str(path)
     if path.is_dir():
         return _folder(path)
+    source = str(path)
     if not path.is_file():
         held = "neither a file nor a folder" if path.exists() else "no such file or folder"
         raise broken(source, held, "check the path")
@@ -187,13 +179,7 @@ def open_bundle(path: Path) -> Bundle:
     if not head:
         raise broken(source, "0 bytes", "export or copy the file again")
     if head in (b"PK\x03\x04", b"PK\x05\x06"):
-        archive = ZipReader(
-            path,
-            file_bytes=MAX_FILE_BYTES,
-            total_bytes=MAX_ZIP_BYTES,
-            ratio=MAX_ZIP_RATIO,
-            refusal=AnnotationRefused,
-        )
+        archive = ZipReader(path, **ZIP_LIMITS, refusal=AnnotationRefused)
         return _checked(Bundle(source, archive.names, archive.read, "zip"))
     return Bundle(source, (path.name,), lambda _: _read_path(path), "file")
 

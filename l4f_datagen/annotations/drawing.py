@@ -230,11 +230,11 @@ def polygons_of(geometry: object, where: str, *, y_up: bool) -> list[Drawer]:
             shape = shapely.from_wkt(geometry, on_invalid="fix")
         else:
             shape = shapely.geometry.shape(geometry)
-        parts = [part for part in shapely.get_parts(shape) if not part.is_empty]
+        kind, parts = shape.geom_type, [p for p in shapely.get_parts(shape) if not p.is_empty]
     except Exception as error:  # shapely raises many kinds on malformed text
         raise broken(where, f"geometry {str(geometry)[:40]!r}") from error
-    if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        raise broken(where, f"a {shape.geom_type}", "draw polygons or masks")
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise broken(where, f"a {kind}", "draw polygons or masks")
     points = [[[list(xy[:2]) for xy in ring.coords] for ring in _rings(part)] for part in parts]
     return [outline(exterior, holes, y_up=y_up) for exterior, *holes in points]
 

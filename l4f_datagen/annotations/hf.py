@@ -4,9 +4,11 @@ Only the mask column is read, one row group at a time. Masks follow the rules of
 `l4f_datagen.annotations.mask_rule`; a row whose mask is null counts as not annotated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +24,6 @@ NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "i
 METADATA = ("metadata.jsonl", "metadata.csv")
 MAX_GROUP_BYTES = 2 << 30  # one row group is held in memory at a time
 MAX_ROWS = 10_000_000  # a choice, far above any set of masks
-BROKEN = "export or copy it again"
 
 
 def find(bundle: Bundle) -> list[str]:
@@ -45,8 +46,15 @@ def read(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
     """List the masks of a dataset; each is decoded when it is loaded."""
     rows: list[MaskEntry] = []
     for name in names:
-        list_rows = ROWS_OF.get(PurePosixPath(name).suffix.lower(), _parquet_rows)
-        rows.extend(list_rows(bundle, name))
+        subject, suffix = bundle.subject(name), PurePosixPath(name).suffix.lower()
+        if suffix in (".csv", ".jsonl"):
+            rows.extend(_metadata_rows(bundle, name))
+        elif suffix == ".arrow":
+            with _refused(subject, "broken Arrow"):
+                rows.extend(_rows(_arrow_parts(bundle, name), subject))
+        else:
+            with _refused(subject, "broken Parquet"):
+                rows.extend(_rows(_parquet_parts(bundle, name), subject))
     if not rows:
         raise broken(bundle.source, "a dataset without rows", "name another folder")
     if not any(row.masks for row in rows):
@@ -54,42 +62,66 @@ def read(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
     return truth_from_masks(bundle, "hf", rows, options)
 
 
-def _parquet_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
-    subject = bundle.subject(name)
-    path = bundle.path(name)
+@contextmanager
+def _refused(where: str, problem: str) -> Iterator[None]:
+    """Refuse a file for all that Arrow raises in the block: many kinds, on foreign bytes."""
     try:
-        file = pq.ParquetFile(path if path is not None else pa.BufferReader(bundle.read(name)))
-        schema = file.schema_arrow
-        groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
-        if sum(group.num_rows for group in groups) > MAX_ROWS:
-            raise broken(subject, f"more than {MAX_ROWS} rows", "name a smaller file")
-        if max((group.total_byte_size for group in groups), default=0) > MAX_GROUP_BYTES:
-            raise broken(subject, "a row group of more than 2 GiB", "write smaller ones")
-        mask = _mask_column(schema, subject)
-        cache: dict[int, Any] = {}
-
-        def column(group: int) -> Any:
-            if group not in cache:
-                cache.clear()  # one row group at a time keeps memory flat
-                cache[group] = file.read_row_group(group, columns=[mask]).column(mask)
-            return cache[group]
-
-        rows: list[MaskEntry] = []
-        for number, group in enumerate(groups):
-            load = _group_reader(file, number)
-            names = _names(schema, load)
-            light = _light_column(schema, mask)
-            held = column(number) if light is None else load(light).column(mask)
-            valid = held.is_valid().to_pylist()
-            rows.extend(
-                _row(column, number, place, len(rows) + 1, names, valid, subject)
-                for place in range(group.num_rows)
-            )
-        return rows
+        yield
     except AnnotationRefused:
         raise
-    except Exception as error:  # Arrow raises many kinds on foreign bytes
-        raise broken(subject, "broken Parquet", BROKEN) from error
+    except Exception as error:
+        raise broken(where, problem, "export or copy it again") from error
+
+
+class Part(NamedTuple):
+    """Rows that are in memory together."""
+
+    masks: Callable[[], Any]  # their column of masks
+    valid: list[bool]  # which rows have a mask
+    names: list[str] | None
+
+
+def _rows(parts: Iterable[Part], subject: str) -> Iterator[MaskEntry]:
+    number = 0
+    for part in parts:
+        for place, is_there in enumerate(part.valid):
+            number += 1
+            where = f"{subject} row {number}"
+            name = checked_name(part.names[place] if part.names else f"{number}", where)
+            fetch = partial(_fetch, part, place, where)
+            yield MaskEntry(name, where, [(where, fetch)] if is_there else ())
+
+
+def _fetch(part: Part, place: int, where: str) -> bytes:
+    with _refused(where, "broken data"):
+        value = part.masks()[place].as_py()
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes) or not data:
+        raise broken(where, "a row without a mask", "embed the masks in the dataset")
+    return data
+
+
+def _parquet_parts(bundle: Bundle, name: str) -> Iterator[Part]:
+    """Row groups; only the last one asked for is held, which keeps memory flat."""
+    subject, path = bundle.subject(name), bundle.path(name)
+    file = pq.ParquetFile(path if path is not None else pa.BufferReader(bundle.read(name)))
+    schema = file.schema_arrow
+    groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+    if sum(group.num_rows for group in groups) > MAX_ROWS:
+        raise broken(subject, f"more than {MAX_ROWS} rows", "name a smaller file")
+    if max((group.total_byte_size for group in groups), default=0) > MAX_GROUP_BYTES:
+        raise broken(subject, "a row group of more than 2 GiB", "write smaller ones")
+    mask = _mask_column(schema, subject)
+    light = _light_column(schema, mask)
+
+    def column(group: int, wanted: str = mask) -> Any:
+        return file.read_row_group(group, columns=[wanted]).column(0)
+
+    held = lru_cache(maxsize=1)(column)
+    for group in range(len(groups)):
+        valid = held(group) if light is None else column(group, light)
+        names = _names(schema, partial(column, group))
+        yield Part(partial(held, group), valid.is_valid().to_pylist(), names)
 
 
 def _light_column(schema: pa.Schema, mask: str) -> str | None:
@@ -103,61 +135,14 @@ def _light_column(schema: pa.Schema, mask: str) -> str | None:
     return f"{mask}.path" if named else None
 
 
-def _row(
-    column: Callable[[int], Any],
-    group: int,
-    place: int,
-    number: int,
-    names: list[str] | None,
-    valid: Sequence[bool] | None,
-    subject: str,
-) -> MaskEntry:
-    where = f"{subject} row {number}"
-    name = checked_name(names[place] if names else f"{number}", where)
-    if valid is not None and not valid[place]:
-        return MaskEntry(name, where, ())
-
-    def fetch() -> bytes:
-        try:
-            value = column(group)[place].as_py()
-        except Exception as error:  # Arrow raises many kinds on foreign bytes
-            raise broken(where, "broken data", BROKEN) from error
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(data, bytes) or not data:
-            raise broken(where, "a row without a mask", "embed the masks in the dataset")
-        return data
-
-    return MaskEntry(name, where, [(where, fetch)])
-
-
-def _group_reader(file: pq.ParquetFile, group: int) -> Callable[[str], pa.Table]:
-    return lambda column: file.read_row_group(group, columns=[column])
-
-
-def _arrow_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
-    subject = bundle.subject(name)
+def _arrow_parts(bundle: Bundle, name: str) -> Iterator[Part]:
     path = bundle.path(name)
-    try:
-        source = pa.memory_map(str(path)) if path is not None else pa.py_buffer(bundle.read(name))
-        table = pa.ipc.open_stream(source).read_all()
-        table.validate(full=True)  # offsets of a foreign file are not to be trusted
-        mask = table.column(_mask_column(table.schema, subject))
-        names = _names(table.schema, lambda c: _select(table, c))
-        valid = mask.is_valid().to_pylist()
-    except AnnotationRefused:
-        raise
-    except Exception as error:  # Arrow raises many kinds on foreign bytes
-        raise broken(subject, "broken Arrow", BROKEN) from error
-    return [
-        _row(lambda _: mask, 0, place, place + 1, names, valid, subject)
-        for place in range(table.num_rows)
-    ]
-
-
-def _select(table: pa.Table, column: str) -> pa.Table:
-    outer, _, inner = column.partition(".")
-    values = table.column(outer)
-    return pa.table({outer: values.combine_chunks()}) if inner else pa.table({outer: values})
+    source = pa.memory_map(str(path)) if path is not None else pa.py_buffer(bundle.read(name))
+    table = pa.ipc.open_stream(source).read_all()
+    table.validate(full=True)  # offsets of a foreign file are not to be trusted
+    mask = table.column(_mask_column(table.schema, bundle.subject(name)))
+    names = _names(table.schema, lambda column: table.column(column.partition(".")[0]))
+    yield Part(lambda: mask, mask.is_valid().to_pylist(), names)
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -175,18 +160,18 @@ def _mask_column(schema: pa.Schema, subject: str) -> str:
     raise broken(subject, problem, f"name it {MASK_COLUMNS[0]!r}")
 
 
-def _names(schema: pa.Schema, load: Callable[[str], pa.Table]) -> list[str] | None:
+def _names(schema: pa.Schema, load: Callable[[str], Any]) -> list[str] | None:
     """Names of rows from a column of names, or from the path the image had; None without."""
     for name in NAME_COLUMNS:
         kind = schema.field(name).type if name in schema.names else None
         if kind is not None and (
             pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
         ):
-            return [str(value) for value in load(name).column(0).to_pylist()]
+            return [str(value) for value in load(name).to_pylist()]
     for name in ("image", *MASK_COLUMNS):
         kind = schema.field(name).type if name in schema.names else None
         if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
-            rows = load(f"{name}.path").column(0).to_pylist()
+            rows = load(f"{name}.path").to_pylist()
             paths = [row.get("path") if isinstance(row, dict) else None for row in rows]
             if all(paths):
                 return [str(path) for path in paths]
@@ -209,6 +194,3 @@ def _metadata_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
             raise broken(where, f"mask {path} does not exist", "copy the dataset again")
         rows.append(MaskEntry(image, where, [(where, bundle.source_of(file)[1])]))
     return rows
-
-
-ROWS_OF = {".arrow": _arrow_rows, ".csv": _metadata_rows, ".jsonl": _metadata_rows}

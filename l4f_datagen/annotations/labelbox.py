@@ -183,10 +183,9 @@ def _object_shapes(one: Object, files: MaskFiles, on_map: bool) -> list[Shape]:
         return one.drawn(files.colour_drawer(record.part("composite_mask")))
     if record.get("mask") is not None:
         mask = record.part("mask")
-        is_rle = "counts" in mask.fields
-        return one.drawn(
-            rle_drawer(mask.fields) if is_rle else files.drawer(one.own_id, mask.get("url"))
-        )
+        if "counts" in mask.fields:
+            return one.drawn(rle_drawer(mask.fields))
+        return one.drawn(files.drawer(one.own_id, mask.get("url")))
     if record.get("bounding_box") is not None:
         return [one.boxed("bounding_box")]
     if isinstance(geometry, dict) and geometry.get("type") in ("Polygon", "MultiPolygon"):
@@ -240,10 +239,8 @@ def _legacy_status(row: Record, references: set[str]) -> Status:
         reviews = parse_json(reviews, "Reviews")
     if _is_rejected(reviews):
         return "rejected"
-    is_reference = row.get("Is Benchmark Reference") in TRUE or (
-        own_id and str(own_id) in references
-    )
-    return "reference" if is_reference else "plain"
+    named = own_id and str(own_id) in references
+    return "reference" if named or row.get("Is Benchmark Reference") in TRUE else "plain"
 
 
 def _legacy_shapes(row: Record, files: MaskFiles, tally: Counter[str]) -> list[Shape] | None:

@@ -74,10 +74,8 @@ class MaskFiles:
 
     def drawer(self, object_id: str | None, url: object) -> Drawer:
         """Drawer of the mask image of one object, see `fetch`."""
-        address = url if isinstance(url, str) else None
-        return lambda canvas: object_mask(
-            self.fetch(object_id, address, canvas.where), canvas.where
-        )
+        place = url if isinstance(url, str) else None
+        return lambda c: object_mask(self.fetch(object_id, place, c.where), c.where)
 
     def colour_drawer(self, composite: Record) -> Drawer:
         """Drawer of the pixels of one colour (``color_rgb``) in a composite mask (``url``)."""

@@ -51,11 +51,10 @@ def find(bundle: Bundle) -> list[str]:
 def read(bundle: Bundle, images: list[str], options: TruthOptions) -> TruthSet:
     """List the mask images of a folder; each is decoded when it is loaded."""
     labels = [name for name in images if _is_labelme_mask(name)]
-    brushes = [name for name in images if BRUSH.search(PurePosixPath(name).stem)]
     if labels and options.mask_value is None:
         return _labelme_folders(bundle, labels, options)
-    if brushes and len(brushes) == len(images):
-        return _brush_files(bundle, brushes, options)
+    if images and all(BRUSH.search(PurePosixPath(name).stem) for name in images):
+        return _brush_files(bundle, images, options)
     files = {images[0]: images} if bundle.kind == "file" else mask_files(images)
     entries = [
         MaskEntry(name, bundle.subject(name), [bundle.source_of(mask) for mask in masks])

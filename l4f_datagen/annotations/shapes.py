@@ -28,7 +28,7 @@ from l4f_datagen.io.photo import SUFFIXES
 Kind = Literal["area", "box", "crowd", "other", "unread"]
 Status = Literal["plain", "reference", "rejected", "skipped"]
 
-# Classes that tools and sets reserve (labelme, VOC, KITTI, Cityscapes), see `bare_name`.
+# Classes that tools and sets reserve (labelme, VOC, KITTI, Cityscapes), see `_bare_name`.
 VOID_NAMES = {
     *("ignore", "ignored", "ignoreregion", "void", "dontcare", "unlabeled", "unlabelled"),
     *("egovehicle", "outofroi", "rectificationborder"),

@@ -187,10 +187,9 @@ def _labelme_shape(element: Element, where: str) -> Shape:
     if not category:
         raise broken(where, "no name", "give the object a name")
     corner_keys = [f"bndbox/{key}" for key in ("xmin", "ymin", "xmax", "ymax")]
+    outlined = element.iterfind("polygon/pt")
     try:
-        points = [
-            [float(pt.findtext(k, "")) for k in "xy"] for pt in element.iterfind("polygon/pt")
-        ]
+        points = [[float(pt.findtext(key, "")) for key in "xy"] for pt in outlined]
         x0, y0, x1, y1 = (float(element.findtext(key, "nan")) for key in corner_keys)
     except ValueError as error:
         raise broken(where, "a coordinate that is not a number") from error

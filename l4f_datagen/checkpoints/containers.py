@@ -69,15 +69,10 @@ SAFE_DTYPES = {
 
 @dataclass(frozen=True)
 class Container:
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        loaded: its object; tensors are ``StoredTensor``, modules ``ModuleRecord``.
-        metadata: of a safetensors file, None for pickles and torch files.
-    """
-
-    loaded: object
-    metadata: dict[str, str] | None = None
+    loaded: object  # tensors are ``StoredTensor``, modules ``ModuleRecord``
+    metadata: dict[str, str] | None = None  # of a safetensors file, None for other containers
 
     @property
     def tensors(self) -> dict[str, StoredTensor]:
@@ -143,9 +138,9 @@ def load_torch(span: Span, budget: Budget) -> object:
     start = span.read(0, min(span.length, len(LEGACY_START)))
     if start.startswith(ZIP_START):
         return _load_zip(span, budget)
-    if start == LEGACY_START:
-        return _load_legacy(span, budget)
-    raise span.source.refuse("is no torch file", "save the weights with torch.save")
+    if start != LEGACY_START:
+        raise span.source.refuse("is no torch file", "save the weights with torch.save")
+    return _load_legacy(span, budget)
 
 
 class _SpanFile:

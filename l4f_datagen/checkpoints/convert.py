@@ -25,14 +25,9 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
         "channels": {str(side): width for side, width in sorted(_channels(checkpoint).items())},
     }
     if isinstance(checkpoint, GeneratorCheckpoint):
-        spec = checkpoint.spec
+        sizes = ("resolution", "z_dim", "w_dim", "num_ws", "mapping_layers", "conv_clamp")
+        facts |= {name: getattr(checkpoint.spec, name) for name in sizes}
         facts |= {
-            "resolution": spec.resolution,
-            "z_dim": spec.z_dim,
-            "w_dim": spec.w_dim,
-            "num_ws": spec.num_ws,
-            "mapping_layers": spec.mapping_layers,
-            "conv_clamp": spec.conv_clamp,
             "class": checkpoint.class_index,
             "image_channels": checkpoint.image_channels,
             "w_avg": checkpoint.has_w_avg,
@@ -86,15 +81,14 @@ def convert(
     }
     # A copy of a copy still names the file that the weights once came in.
     source = native.source_sha256 if native and native.source_sha256 else checkpoint.sha256
+    facts["source_sha256"] = source
     if isinstance(checkpoint, GeneratorCheckpoint):
-        state = checkpoint.complete_state
-        save_generator(out, checkpoint.spec, state, half=half, source_sha256=source, **facts)
+        save_generator(out, checkpoint.spec, checkpoint.complete_state, half=half, **facts)
     elif isinstance(checkpoint, AlphaCheckpoint):
         belongs = checkpoint.generator_fingerprint
-        network = checkpoint.build()
-        save_alpha(out, network, generator_fingerprint=belongs, source_sha256=source, **facts)
+        save_alpha(out, checkpoint.build(), generator_fingerprint=belongs, **facts)
     else:
-        save_discriminator(out, checkpoint.build(), half=half, source_sha256=source, **facts)
+        save_discriminator(out, checkpoint.build(), half=half, **facts)
     return checkpoint
 
 

@@ -18,22 +18,14 @@ LAST_USED = "it holds no averaged generator, so {} is used, the one last trained
 
 @dataclass(frozen=True)
 class Layout:
-    """One network of a file, not yet read.
+    """One network of a file, not yet read."""
 
-    Attributes:
-        format: rosinality, basicsr, genforce, nvlabs-pytorch, nvlabs-tensorflow, labels4free or
-            l4f-datagen.
-        entries: our key -> where its values are.
-        conv_clamp: bound that the generator's layers clip at, None for none.
-        native: the metadata of our own files.
-        notes: what the user has to know about the choice.
-    """
-
+    # rosinality, basicsr, genforce, nvlabs-pytorch, nvlabs-tensorflow, labels4free or l4f-datagen
     format: str
-    entries: Entries
-    conv_clamp: float | None = None
-    native: Native | None = None
-    notes: tuple[str, ...] = ()
+    entries: Entries  # our key -> where its values are
+    conv_clamp: float | None = None  # that the generator's layers clip at, None: they do not
+    native: Native | None = None  # the metadata of our own files
+    notes: tuple[str, ...] = ()  # what the user has to know about the choice
 
 
 def generator_layout(
@@ -67,11 +59,8 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
     if isinstance(network, ModuleRecord):
         tree = nvlabs.take_apart(source, network, key or "network")
         if "input.input" not in tree.tensors:  # rosinality's modules hold a plain state dict
-            return Layout(
-                "nvlabs-pytorch",
-                *nvlabs.generator_entries(source, tree, prefix, class_index),
-                notes=notes,
-            )
+            parts = nvlabs.generator_entries(source, tree, prefix, class_index)
+            return Layout("nvlabs-pytorch", *parts, notes=notes)
         tensors = tree.tensors
     found = state_dicts.generator_entries(source, tensors, prefix) if tensors else None
     if found is None:

@@ -67,19 +67,12 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 class Facts(TypedDict, total=False):
-    """What a file says beside its weights.
+    """What a file says beside its weights."""
 
-    Attributes:
-        licence: of the weights.
-        origin: where they come from, one line.
-        source_sha256: of the file they were converted from.
-        training: facts for the reader; any JSON.
-    """
-
-    licence: Licence | None
-    origin: str | None
-    source_sha256: str | None
-    training: Mapping[str, Any] | None
+    licence: Licence | None  # of the weights
+    origin: str | None  # where they come from, one line
+    source_sha256: str | None  # of the file they were converted from
+    training: Mapping[str, Any] | None  # facts for the reader; any JSON
 
 
 def save_generator(
@@ -131,16 +124,9 @@ def _save(
 ) -> None:
     # Text as keys, which JSON makes of them anyway: they are then sorted as text, as ever.
     channels = {str(side): width for side, width in spec["channels"].items()}
-    spec = {**spec, "channels": channels}
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "kind": kind,
-        "spec": json.dumps(spec, sort_keys=True),
-        **more,
-    }
-    licence = facts.get("licence")
-    if licence is not None:
+    said = json.dumps({**spec, "channels": channels}, sort_keys=True)
+    metadata = {"format": FORMAT, "version": str(VERSION), "kind": kind, "spec": said, **more}
+    if (licence := facts.get("licence")) is not None:
         metadata["licence"] = json.dumps(licence.facts, sort_keys=True)
     for name in ("origin", "source_sha256"):
         if (text := facts.get(name)) is not None:
@@ -160,10 +146,8 @@ def _save(
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
     """Return the checked metadata of one of our files (``kind`` None: whatever it holds)."""
     if metadata.get("format") != FORMAT:
-        raise source.refuse(
-            "is a safetensors file of another program",
-            "give the original checkpoint, or a file that `l4f-datagen convert` wrote",
-        )
+        remedy = "give the original checkpoint, or a file that `l4f-datagen convert` wrote"
+        raise source.refuse("is a safetensors file of another program", remedy)
     if metadata.get("version") != str(VERSION):
         version = str(metadata.get("version"))[:20]
         raise source.refuse(f"has the format version {version!r}", "install a newer l4f-datagen")
@@ -190,11 +174,8 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
 
 
 def _licence(value: object) -> Licence:
-    if not isinstance(value, dict) or set(value) - {"attribution"} != {
-        "name",
-        "link",
-        "commercial",
-    }:
+    needed = {"name", "link", "commercial"}
+    if not isinstance(value, dict) or set(value) - {"attribution"} != needed:
         raise ValueError("a licence without name, link and commercial")
     name, link, commercial = value["name"], value["link"], value["commercial"]
     attribution = value.get("attribution")
@@ -234,8 +215,6 @@ def write_safetensors(
                 values = tensors[name].detach().cpu().contiguous().reshape(-1)
                 file.write(values.view(torch.uint8).numpy().data)
     except OSError as error:
-        raise L4FError(
-            str(path),
-            f"cannot be written ({error.strerror or error})",
-            "check the folder, its permissions and the free space",
-        ) from None
+        problem = f"cannot be written ({error.strerror or error})"
+        remedy = "check the folder, its permissions and the free space"
+        raise L4FError(str(path), problem, remedy) from None

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -100,25 +101,16 @@ def generator_entries(
     refuse_other_codes(source, list(tree.tensors))
     _check_architecture(source, tree, "synthesis", "skip")
     _check_fixed(source, tree)
+    parts = {part: f"mapping.embed.{part}" for part in ("weight", "bias")}
     embedding = {
-        name: Entry(f"{prefix}mapping.embed.{name}", tree.tensors[f"mapping.embed.{name}"])
-        for name in ("weight", "bias")
-        if f"mapping.embed.{name}" in tree.tensors
+        part: Entry(prefix + name, tree.tensors[name])
+        for part, name in parts.items()
+        if name in tree.tensors
     }
-    tensors = {
-        name: stored
-        for name, stored in tree.tensors.items()
-        if not name.startswith("mapping.embed.")
-    }
+    tensors = {k: v for k, v in tree.tensors.items() if not k.startswith("mapping.embed.")}
     entries = rename(source, tensors, nvlabs_rules(), prefix, REMEDY)
-    clamp = agreed_clamp(
-        source,
-        [
-            state["conv_clamp"]
-            for name, state in tree.modules.items()
-            if name.startswith("synthesis.b") and "conv_clamp" in state
-        ],
-    )
+    layers = [state for name, state in tree.modules.items() if name.startswith("synthesis.b")]
+    clamp = agreed_clamp(source, [s["conv_clamp"] for s in layers if "conv_clamp" in s])
     if embedding or _number(tree.modules[""].get("c_dim")):
         return fold_class(source, entries, embedding, class_index), clamp
     if class_index is not None:
@@ -156,15 +148,12 @@ def _check_architecture(source: ByteSource, tree: Tree, part: str, wanted: str) 
 
 
 def _check_fixed(source: ByteSource, tree: Tree) -> None:
-    for pattern, attribute, wanted in FIXED:
-        regex = re.compile(pattern)
-        for name, state in tree.modules.items():
-            if attribute not in state or not regex.fullmatch(name):
-                continue
-            found = state[attribute]
-            if not _same(found, wanted):
-                shown = f"{name}.{attribute}".lstrip(".")
-                raise source.refuse(f"has {shown} = {show(found)}, expected {wanted}", REMEDY)
+    for (pattern, attribute, wanted), (name, state) in product(FIXED, tree.modules.items()):
+        if attribute not in state or not re.fullmatch(pattern, name):
+            continue
+        if not _same(state[attribute], wanted):
+            shown = f"{name}.{attribute} = {show(state[attribute])}"
+            raise source.refuse(f"has {shown}, expected {wanted}", REMEDY)
 
 
 def _same(found: object, wanted: object) -> bool:

@@ -6,6 +6,7 @@ names. Nothing in a file is executed, and nothing but the wanted network is read
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,22 +43,14 @@ NOISE_SEED = 2000  # any fixed one: noise maps that a file lacks must be the sam
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What every opened checkpoint has.
-
-    Attributes:
-        format: whose code wrote it, see ``layout.Layout``.
-        stamp: size and time of the file when it was read.
-        native: metadata, for our own files.
-        notes: what the user has to know about how it was opened; also logged.
-        state: our key -> values, float32.
-    """
+    """What every opened checkpoint has."""
 
     path: Path
-    format: str
-    stamp: tuple[int, int]
-    native: Native | None
-    notes: tuple[str, ...]
-    state: Mapping[str, Tensor] = field(repr=False)
+    format: str  # whose code wrote it, see ``layout.Layout``
+    stamp: tuple[int, int]  # size and time of the file when it was read
+    native: Native | None  # metadata, for our own files
+    notes: tuple[str, ...]  # what the user has to know about how it was opened; also logged
+    state: Mapping[str, Tensor] = field(repr=False)  # our key -> values, float32
 
     @property
     def kind(self) -> str:
@@ -72,15 +65,12 @@ class Checkpoint:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the file, read through once; refused where it is no longer what was opened."""
-        try:
+        with suppress(OSError):
             digest, state = file_hash(self.path), self.path.stat()
-            same = (state.st_size, state.st_mtime_ns) == self.stamp
-        except OSError:
-            same = False
-        if not same:
-            problem = "has changed since it was opened"
-            raise CheckpointRefused(str(self.path), problem, "leave it alone meanwhile")
-        return digest
+            if (state.st_size, state.st_mtime_ns) == self.stamp:
+                return digest
+        problem = "has changed since it was opened"
+        raise CheckpointRefused(str(self.path), problem, "leave it alone meanwhile")
 
     @property
     def licence(self) -> Licence | None:
@@ -99,17 +89,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class GeneratorCheckpoint(Checkpoint):
-    """An opened generator.
-
-    Attributes:
-        class_index: the class that was fixed, for class-conditional networks.
-        image_channels: of the file: 3, or 1, which is then repeated to three equal ones.
-        empty: networks without memory that ``build`` may use.
-    """
+    """An opened generator."""
 
     spec: GeneratorSpec
-    class_index: int | None = None
-    image_channels: int = 3
+    class_index: int | None = None  # that was fixed, for class-conditional networks
+    image_channels: int = 3  # of the file: 3, or 1, which is then repeated to three equal ones
+    # Networks without memory that ``build`` may use.
     empty: list[Generator] = field(default_factory=list, repr=False, compare=False)
 
     @property

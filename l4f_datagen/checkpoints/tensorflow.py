@@ -86,22 +86,18 @@ def _network(
     source: ByteSource, loaded: object, index: int, what: str
 ) -> tuple[dict[str, StoredTensor], list[Options]]:
     """Return the variables of one network and its components, and the options of each."""
-    root = loaded
-    if isinstance(loaded, tuple):
-        root = loaded[index] if len(loaded) == 3 else None
+    parts = loaded if isinstance(loaded, tuple) else (loaded,) * 3
     variables: dict[str, StoredTensor] = {}
     options: list[Options] = []
-    waiting = [(root, 0)]
+    waiting = [(parts[index] if len(parts) == 3 else None, 0)]
     while waiting:
         network, depth = waiting.pop()
         state = network.state if is_tensorflow(network) and isinstance(network, Record) else None
         if not isinstance(state, dict) or depth > MAX_DEPTH:
             raise source.refuse(f"has no {what}", REMEDY)
         kwargs, components = state.get("static_kwargs"), state.get("components", {})
-        values = state.get("variables")
-        if not (
-            isinstance(kwargs, dict) and isinstance(components, dict) and isinstance(values, list)
-        ):
+        values, is_dict = state.get("variables"), isinstance(components, dict)
+        if not (isinstance(kwargs, dict) and is_dict and isinstance(values, list)):
             raise source.refuse(f"has a network without options or variables for {what}", REMEDY)
         options.append(kwargs)
         waiting += [(component, depth + 1) for component in components.values()]
@@ -174,9 +170,7 @@ def _discriminator_rules(top: int) -> Rules:
             places[f"{side}x{side}/{theirs}"] = f"blocks.{k}.{ours}"
     rules: dict[str, tuple[str, Change]] = {}
     for theirs, ours in places.items():
-        rules[f"{theirs}/weight"] = (
-            f"{ours}.weight",
-            TRANSPOSE if theirs in dense else KERNEL_LAST,
-        )
+        change = TRANSPOSE if theirs in dense else KERNEL_LAST
+        rules[f"{theirs}/weight"] = (f"{ours}.weight", change)
         rules[f"{theirs}/bias"] = (f"{ours}.bias", KEEP)
     return rules

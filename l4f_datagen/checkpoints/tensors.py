@@ -7,6 +7,8 @@ tensor is read.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor
@@ -80,12 +82,8 @@ class StoredTensor:
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the row-major strides of ``shape``."""
-    strides: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))
+    steps = accumulate((max(size, 1) for size in reversed(shape)), mul, initial=1)
+    return tuple(steps)[-2::-1]
 
 
 @dataclass(frozen=True)

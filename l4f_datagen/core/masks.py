@@ -107,7 +107,7 @@ def mask_to_rle(mask: Mask) -> dict[str, Any]:
 
     Returns:
         ``{"size": [h, w], "counts": str}``: down the columns, first run background, ready for JSON.
-        ``annotations.rle.decode_coco_rle`` reads it.
+        ``annotations.drawing.decode_coco_rle`` reads it.
     """
     return _plain_rle(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 

@@ -101,29 +101,15 @@ def rosinality_discriminator(discriminator: Discriminator) -> "OrderedDict[str, 
     """``d`` in rosinality's layout."""
     state = discriminator.state_dict()
     out: OrderedDict[str, Tensor] = OrderedDict()
-    names = {
-        "from_rgb.weight": "convs.0.0.weight",
-        "from_rgb.bias": "convs.0.1.bias",
-        "conv.weight": "final_conv.0.weight",
-        "conv.bias": "final_conv.1.bias",
-        "fc.weight": "final_linear.0.weight",
-        "fc.bias": "final_linear.0.bias",
-        "out.weight": "final_linear.1.weight",
-        "out.bias": "final_linear.1.bias",
-    }
-    parts = {
-        "conv0.weight": "conv1.0.weight",
-        "conv0.bias": "conv1.1.bias",
-        "conv1.weight": "conv2.1.weight",
-        "conv1.bias": "conv2.2.bias",
-        "skip.weight": "skip.1.weight",
-    }
+    # Places of weight and bias; a bias may belong to a layer of its own.
+    ends = {"from_rgb": ("convs.0.0", "convs.0.1"), "conv": ("final_conv.0", "final_conv.1")}
+    ends |= {"fc": ("final_linear.0",) * 2, "out": ("final_linear.1",) * 2}
+    parts = {"conv0": ("conv1.0", "conv1.1"), "conv1": ("conv2.1", "conv2.2"), "skip": ("skip.1",)}
     for name, tensor in state.items():
-        if name in names:
-            out[names[name]] = tensor
-        else:
-            _, block, part = name.split(".", 2)
-            out[f"convs.{int(block) + 1}.{parts[part]}"] = tensor
+        *path, layer, kind = name.split(".")
+        places = parts[layer] if path else ends[layer]
+        prefix = f"convs.{int(path[1]) + 1}." if path else ""
+        out[f"{prefix}{places[kind == 'bias']}.{kind}"] = tensor
     for level in range(1, len(discriminator.blocks) + 1):
         out[f"convs.{level}.conv2.0.kernel"] = FILTER
         out[f"convs.{level}.skip.0.kernel"] = FILTER
@@ -275,25 +261,20 @@ def ada_generator(
     *,
     channels_last: bool = False,
     classes: tuple[Tensor, Tensor, Tensor] | None = None,
-    w_avg: bool = True,
     architecture: str = "skip",
     **layer: Any,
 ) -> Persistent:
     """``G_ema`` in NVIDIA's layout.
 
-    Args:
-        generator: the network.
-        channels_last: store convolution weights in that memory format.
-        classes: weight and bias of the embedding, and the first mapping weight with its columns.
-        w_avg: whether it has one.
-        architecture: what the blocks say.
-        layer: attributes to set in all synthesis layers.
+    ``classes`` are weight and bias of the embedding, and the first mapping weight with its columns;
+    ``layer`` are attributes to set in all synthesis layers.
     """
     state, spec = dict(generator.state_dict()), generator.spec
     if channels_last:
         for key, value in state.items():
             if value.dim() == 4:
                 state[key] = value.to(memory_format=torch.channels_last)
+    usual = {"activation": "lrelu", "use_noise": True, "conv_clamp": spec.conv_clamp}
     blocks: dict[str, Persistent] = {}
     for side in spec.resolutions:
         modules: dict[str, Persistent] = {}
@@ -305,13 +286,7 @@ def ada_generator(
                 {part: state[f"{name}.{part}"] for part in ("weight", "noise_strength", "bias")},
                 {"resample_filter": FILTER, "noise_const": state[f"{name}.noise_const"]},
                 {"affine": _dense(state, f"{name}.affine", activation="linear", bias_gain=1)},
-                **{
-                    "activation": "lrelu",
-                    "use_noise": True,
-                    "up": 2 if conv == "conv0" else 1,
-                    "conv_clamp": spec.conv_clamp,
-                    **layer,
-                },
+                **{**usual, "up": 2 if conv == "conv0" else 1, **layer},
             )
         modules["torgb"] = _module(
             "ToRGBLayer",
@@ -330,22 +305,16 @@ def ada_generator(
     }
     if classes:
         embed_weight, embed_bias, first = classes
-        layers["embed"] = _module(
-            "FullyConnectedLayer", {"weight": embed_weight, "bias": embed_bias}
-        )
+        parts = {"weight": embed_weight, "bias": embed_bias}
+        layers["embed"] = _module("FullyConnectedLayer", parts)
         parts = {"weight": first, "bias": state["mapping.fc.0.bias"]}
         layers["fc0"] = _module("FullyConnectedLayer", parts, activation="lrelu", bias_gain=0.01)
-    average = {"w_avg": state["w_avg"]} if w_avg else {}
-    return _module(
-        "Generator",
-        modules={
-            "synthesis": _module("SynthesisNetwork", modules=blocks),
-            "mapping": _module("MappingNetwork", {}, average, layers),
-        },
-        z_dim=spec.z_dim,
-        c_dim=classes[0].shape[1] if classes else 0,
-        img_channels=3,
-    )
+    modules = {
+        "synthesis": _module("SynthesisNetwork", modules=blocks),
+        "mapping": _module("MappingNetwork", {}, {"w_avg": state["w_avg"]}, layers),
+    }
+    c_dim = classes[0].shape[1] if classes else 0
+    return _module("Generator", modules=modules, z_dim=spec.z_dim, c_dim=c_dim, img_channels=3)
 
 
 def ada_discriminator(discriminator: Discriminator) -> Persistent:
@@ -353,9 +322,8 @@ def ada_discriminator(discriminator: Discriminator) -> Persistent:
     state = discriminator.state_dict()
 
     def conv(name: str) -> Persistent:
-        parts = {
-            key: state[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in state
-        }
+        keys = [key for key in ("weight", "bias") if f"{name}.{key}" in state]
+        parts = {key: state[f"{name}.{key}"] for key in keys}
         return _module("Conv2dLayer", parts, {"resample_filter": FILTER})
 
     modules: dict[str, Persistent] = {}
@@ -484,21 +452,17 @@ def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
     """An alpha network in one of the two class layouts of the authors' code."""
     out: dict[str, Tensor] = {}
     for name, tensor in network.state_dict().items():
-        pieces = name.split(".")
-        if pieces[0] == "out":
-            out[f"conv_n.{pieces[1]}"] = tensor
-            continue
-        level = network.resolutions.index(int(pieces[1]))
-        kind = pieces[0]
-        if kind == "merge":
-            place = (
-                f"conv_merge_fns.{level - 1}" if lists else f"conv_next{level if level > 1 else ''}"
-            )
-        elif lists:
-            place = f"conv_fns{int(kind == 'second')}.{level}"
+        kind, *side, part = name.split(".")
+        level = network.resolutions.index(int(side[0])) if side else 0
+        if kind == "out":
+            place = "conv_n"
+        elif kind == "merge":
+            number = level if level > 1 else ""
+            place = f"conv_merge_fns.{level - 1}" if lists else f"conv_next{number}"
         else:
-            place = f"conv{2 * level + 1 + (kind == 'second')}"
-        out[f"{place}.{pieces[2]}"] = tensor
+            second = int(kind == "second")
+            place = f"conv_fns{second}.{level}" if lists else f"conv{2 * level + 1 + second}"
+        out[f"{place}.{part}"] = tensor
     return out
 
 
@@ -536,14 +500,8 @@ def foreign_modules() -> Iterator[None]:
     util.EasyDict = EasyDict
     network: Any = types.ModuleType("dnnlib.tflib.network")
     network.Network = Network
-    made = {
-        "torch_utils": types.ModuleType("torch_utils"),
-        "torch_utils.persistence": persistence,
-        "dnnlib": types.ModuleType("dnnlib"),
-        "dnnlib.util": util,
-        "dnnlib.tflib": types.ModuleType("dnnlib.tflib"),
-        "dnnlib.tflib.network": network,
-    }
+    parents = [types.ModuleType(name) for name in ("torch_utils", "dnnlib", "dnnlib.tflib")]
+    made = {module.__name__: module for module in (*parents, persistence, util, network)}
     sys.modules.update(made)
     try:
         yield

@@ -10,9 +10,8 @@ from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
 
 
-def _write(path, foreign, protocol=4, **options):
-    generator = options.pop("generator", None) or foreign.make_generator()
-    g_ema = foreign.ada_generator(generator, **options)
+def _write(path, foreign, protocol=4, generator=None, **options):
+    g_ema = foreign.ada_generator(generator or foreign.make_generator(), **options)
     return foreign.write_pickle(path, foreign.ada_snapshot(g_ema), protocol)
 
 
@@ -20,9 +19,7 @@ def _write(path, foreign, protocol=4, **options):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_snapshots_come_back(protocol, channels_last, tmp_path, foreign):
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
-    path = _write(
-        tmp_path / "a", foreign, protocol, generator=generator, channels_last=channels_last
-    )
+    path = _write(tmp_path / "a", foreign, protocol, generator, channels_last=channels_last)
     checkpoint = open_generator(path)
     assert checkpoint.format == "nvlabs-pytorch"
     assert checkpoint.spec == generator.spec
@@ -141,11 +138,6 @@ def test_discriminators_of_other_kinds_are_refused(tmp_path, foreign):
         open_discriminator(foreign.write_pickle(path, snapshot))
 
 
-def test_an_unconditional_network_has_no_classes(tmp_path, foreign):
-    with pytest.raises(CheckpointRefused, match="no classes to choose from"):
-        open_generator(_write(tmp_path / "a", foreign), class_index=0)
-
-
 # -------------------------------------------------------- class-conditional, with the class fixed
 
 Z_DIM, EMBED, CLASSES = 5, 4, 3
@@ -214,22 +206,24 @@ def test_the_class_must_be_one_of_them(index, said, tmp_path, foreign):
     path, _, _ = _conditional(tmp_path / "c", foreign)
     with pytest.raises(CheckpointRefused, match=said):
         open_generator(path, class_index=index)
+    with pytest.raises(CheckpointRefused, match="no classes to choose from"):
+        open_generator(_write(tmp_path / "a", foreign), class_index=0)
 
 
 @pytest.mark.parametrize(
-    ("part", "tensor", "said"),
+    ("shape", "said"),
     [
-        ("embed", torch.zeros(EMBED, CLASSES, 1), "unknown shape"),
-        ("embed", torch.zeros(40, CLASSES), "does not fit"),
-        ("embed", torch.zeros(EMBED - 1, CLASSES), "does not fit"),
+        ((EMBED, CLASSES, 1), "unknown shape"),
+        ((40, CLASSES), "does not fit"),
+        ((EMBED - 1, CLASSES), "does not fit"),
     ],
 )
-def test_embeddings_that_do_not_fit_are_refused(part, tensor, said, tmp_path, foreign):
+def test_embeddings_that_do_not_fit_are_refused(shape, said, tmp_path, foreign):
     generator = foreign.make_generator()
-    classes = (tensor, torch.zeros(EMBED), torch.zeros(generator.spec.w_dim, Z_DIM + EMBED))
-    snapshot = foreign.ada_snapshot(foreign.ada_generator(generator, classes=classes))
+    first = torch.zeros(generator.spec.w_dim, Z_DIM + EMBED)
+    classes = (torch.zeros(shape), torch.zeros(EMBED), first)
     with pytest.raises(CheckpointRefused, match=said):
-        open_generator(foreign.write_pickle(tmp_path / "c", snapshot), class_index=0)
+        open_generator(_write(tmp_path / "c", foreign, classes=classes), class_index=0)
 
 
 def test_the_reference_file(reference_dir):
