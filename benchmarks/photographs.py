@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from l4f_datagen.annotations import TruthMask, TruthSet, load_annotations
-from l4f_datagen.benchmark.baselines.colours import otsu_masks
+from l4f_datagen.benchmark.baselines import otsu_masks
 from l4f_datagen.benchmark.tables import seed_interval
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.pipeline.config import MakeConfig

@@ -1,135 +1,31 @@
-"""Methods: the baselines of ``baselines/`` as methods, and the table of all methods."""
+"""The table of all methods: which can run here, how long they take, and a short trial."""
 
 import difflib
-import importlib.util
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from l4f_datagen.benchmark.alphas import ALPHAS
-from l4f_datagen.benchmark.baselines import colours, editing_in_style, redo
+from l4f_datagen.benchmark import baselines, supervised
+from l4f_datagen.benchmark.alphas import ALPHAS, CHANGES, EMPTY_GROUNDS, UNRELATED, trial_rounds
 from l4f_datagen.benchmark.bench import (
     Bench,
-    Block,
-    Masks,
     Method,
-    Prepared,
-    blocks_of,
-    claim_network,
 )
 from l4f_datagen.benchmark.supervised import SUPERVISED
-from l4f_datagen.core.errors import UsageError
-from l4f_datagen.models.generator import Synthesis
-from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.progress import duration_text
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.pipeline.estimate import training_renders
 
 logger = logging.getLogger(__name__)
 
-REDO = redo.RedoPlan()
-REDO_IMAGES = 4_000
-REDO_SIDE = 128
-"""Longer side of the images that ReDO sees, as in its paper; its masks are enlarged again."""
-CLUSTERED_VALUES = 1 << 28
-"""Feature values that are clustered at most: 1 GB of float32."""
-
-
-def prepare_editing(bench: Bench, seed: int) -> Prepared:
-    """Cluster features of samples that are not scored, other ones for every training seed."""
-    side = editing_in_style.feature_resolution(bench.generator)
-    values = 2 * bench.generator.spec.channels[side] * side**2  # two layers a resolution
-    number = max(1, min(bench.sized(editing_in_style.FITTED_SAMPLES), CLUSTERED_VALUES // values))
-    draws = bench.training_draws(number, seed * number)
-
-    def batches() -> Iterator[Synthesis]:
-        for block in blocks_of(draws):
-            yield from map(bench.synthesis, bench.renderer.pieces(block))
-
-    clusters = editing_in_style.fit_clusters(bench.generator, batches(), seed)
-
-    def label(block: Block) -> Masks:
-        parts = []
-        for draws in bench.renderer.pieces(block.draws):
-            masks = editing_in_style.cluster_masks(clusters, bench.synthesis(draws))
-            left, top, right, bottom = bench.recipe.generator.crop or (0, 0, *masks.shape[:0:-1])
-            parts.append(masks[:, top:bottom, left:right])
-        return np.concatenate(parts)
-
-    return Prepared(label)
-
-
-def editing_settings(bench: Bench) -> str:
-    """Name what decides the masks."""
-    samples = bench.sized(editing_in_style.FITTED_SAMPLES)
-    shape = f"{editing_in_style.CLUSTERS} {samples} {CLUSTERED_VALUES}"
-    return f"{shape} psi {bench.recipe.alpha.training.psi}"
-
-
-def redo_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink an image ``h w 3`` to ReDO's side and to multiples of 8; smaller ones stay."""
-    height, width = image.shape[:2]
-    scale = min(1.0, REDO_SIDE / max(height, width))
-    rows, columns = (max(8, round(side * scale / 8) * 8) for side in (height, width))
-    return resize(image, (rows, columns))
-
-
-def prepare_redo(bench: Bench, seed: int) -> Prepared:
-    """Train ReDO on samples that are not scored, or open its mask network."""
-    folder = bench.network_folder("redo", seed)
-    path = folder / "masker.safetensors"
-    claim_network(folder, f"{redo_settings(bench)} seed {seed}")
-    if not path.exists():
-        plan = replace(REDO, seed=seed, steps=bench.config.steps or REDO.steps)
-        blocks = map(
-            bench.renderer.render, blocks_of(bench.training_draws(bench.sized(REDO_IMAGES)))
-        )
-        images = np.stack([redo_image(sample.image) for block in blocks for sample in block])
-        masker = redo.train_redo(images, plan).masker
-        facts = {"inverted": redo.is_inverted(masker, images[:500]), "plan": asdict(plan)}
-        category, licence = bench.recipe.output.category, bench.checkpoint.licence
-        side = max(images.shape[1:3])
-        save_segmenter(path, Segmenter(masker, side, 0.5, category, licence, facts))
-    opened = open_segmenter(path)
-    inverted = opened.training["inverted"] is True
-
-    def label(block: Block) -> Masks:
-        small = np.stack([redo_image(image) for image in block.images])
-        masks = redo.redo_masks(opened.network, small, inverted=inverted)
-        size_hw = block.images.shape[1], block.images.shape[2]
-        return np.stack([resize(mask * np.uint8(255), size_hw) > 127 for mask in masks])
-
-    return Prepared(label)
-
-
-def redo_settings(bench: Bench) -> str:
-    """Name what decides the masks."""
-    images = f"{bench.sized(REDO_IMAGES)} of psi {bench.recipe.alpha.training.psi}, {REDO_SIDE} px"
-    return f"{asdict(REDO)} {images}, steps {bench.config.steps}"
-
-
-def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) -> Method:
-    """Build the table's entry of a method that only looks at each image's colours."""
-
-    def lacking(_: Bench) -> str | None:
-        if importlib.util.find_spec(package):
-            return None
-        return f"needs {package}: pip install scikit-image scikit-learn"
-
-    prepared = Prepared(lambda block: masks_of(block.images))
-    return Method(
-        lambda *_: prepared, lambda _: "", lacking=lacking, seeded=False, takes_renders=True
-    )
-
-
-BASELINES = {
-    "editing-in-style": Method(prepare_editing, editing_settings),
-    "redo": Method(prepare_redo, redo_settings, takes_renders=True),
-    "otsu": colour_method(lambda images: colours.otsu_masks(images), "skimage"),
-    "colour-gmm": colour_method(lambda images: colours.gmm_masks(images), "sklearn"),
-}
-
-METHODS: dict[str, Method] = ALPHAS | BASELINES | SUPERVISED
+METHODS: dict[str, Method] = ALPHAS | baselines.BASELINES | SUPERVISED
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -169,3 +65,157 @@ def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Metho
         else:
             chosen[name] = method
     return chosen
+
+
+TRIAL_SECONDS = 300.0
+PLANNED = 0.7
+"""Share of it that is planned for; another process may take its part of the machine meanwhile."""
+LAST_START = 0.85
+"""Share of it after which no method begins."""
+MIN_STEPS, MAX_STEPS = 2, 50
+FIXED_RENDERS = 260
+"""Of an alpha training besides its steps: 128 for the object's size (``object_size.IMAGES`` and
+their muted twins), 96 for the choice of a snapshot, 32 for the verdict."""
+REDO_UNETS = 1.5
+"""A step of ReDO takes about so many steps of a U-Net, measured at 64 px on two cores."""
+FILE = "trial.json"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds on this machine.
+
+    Attributes:
+        image: to generate one image.
+        scene: to render one scene of a toy domain; 0 for others.
+        unet_step: of a U-Net's training.
+    """
+
+    image: float
+    scene: float
+    unet_step: float
+
+
+def measure_speed(bench: Bench) -> Speed:
+    """Time a few images, scenes and steps: seconds of work."""
+    piece = bench.renderer.pieces(bench.training_draws(8))[0]
+    image = _timed(lambda: bench.renderer.render(piece)) / len(piece)
+    scene, side = 0.0, bench.generator.spec.resolution
+    if bench.is_toy:
+        scenes = range(16)
+        scene = _timed(lambda: supervised.render(scenes, side, bench.recipe.domain)) / len(scenes)
+    plan = supervised.unet_plan(bench, 0, None)
+    height, width = (-(-size // 8) * 8 for size in bench.size_hw)
+    with torch.random.fork_rng(devices=[]):
+        net = UNet(plan.width, plan.depth).to(bench.generator.w_avg.device)
+        batch = torch.zeros(plan.batch, 3, height, width, device=bench.generator.w_avg.device)
+        step = _timed(lambda: net(batch).mean().backward())
+    return Speed(image, scene, step)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    work()  # the first call also pays for kernels that are chosen once
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int | None) -> float:
+    """Estimate a benchmark from an empty folder.
+
+    Args:
+        bench: the domain.
+        chosen: methods by name.
+        speed: of this machine.
+        steps: of every training; None: each method's own.
+    """
+    config, unets = bench.config, supervised.UNETS
+    scored = config.num_images * len(config.psis)
+    total = scored * speed.image
+    if bench.is_toy and config.truth is None:
+        renders = bench.sized(unets.scenes) + bench.sized(unets.eval_scenes)
+        own = bench.sized(unets.steps)
+        if config.trial and steps:
+            own = min(own, supervised.TRUTH_STEPS * steps)
+        total += renders * speed.scene + own * speed.unet_step
+    for name, method in chosen.items():
+        once = _training_seconds(bench, name, speed, steps) + scored * speed.image
+        total += once * (len(config.training_seeds) if method.seeded else 1)
+    return total
+
+
+def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) -> float:
+    unets, part = supervised.UNETS, bench.recipe.alpha.training
+    if name in CHANGES:
+        if bench.config.trial:
+            part = part.model_copy(update={"self_training": trial_rounds(part)})
+        renders = FIXED_RENDERS + training_renders(part, steps)
+        grounds = bench.sized(EMPTY_GROUNDS) if name == UNRELATED else 0
+        return renders * speed.image + grounds * speed.scene
+    if name == "taught":  # each image is generated, and masked by the truth's U-Net
+        return (steps or supervised.TAUGHT.steps) * supervised.TAUGHT.batch * 2 * speed.image
+    if name == "editing-in-style":
+        return 2 * bench.sized(baselines.FITTED_SAMPLES) * speed.image
+    if name == "redo":
+        own = (steps or baselines.REDO.steps) * REDO_UNETS * speed.unet_step
+        return bench.sized(baselines.REDO_IMAGES) * speed.image + own
+    if name == "segmenter":
+        own = (steps or unets.steps) * speed.unet_step
+        return bench.sized(unets.samples) * speed.image + own
+    if name == "supervised":
+        own = (steps or unets.steps) * speed.unet_step
+        return bench.sized(unets.scenes) * speed.scene + own
+    return 0.0
+
+
+def trial_steps(bench: Bench, chosen: Mapping[str, Method], speed: Speed) -> int:
+    """Return how many steps every training of a trial has; kept in its folder for a resumed one.
+
+    Raises:
+        InputRefused: the kept number cannot be read.
+    """
+    file = bench.config.out / FILE
+    if file.exists():
+        try:
+            steps = json.loads(file.read_text())["steps"]
+            if type(steps) is int and steps > 0:
+                return steps
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise InputRefused(str(file), "does not say a number of steps", "name another --out")
+    lower, upper = (seconds(bench, chosen, speed, steps) for steps in (MIN_STEPS, MAX_STEPS))
+    room = (PLANNED * TRIAL_SECONDS - lower) / max(upper - lower, 1e-9)
+    steps = round(float(np.clip(room, 0, 1)) * (MAX_STEPS - MIN_STEPS)) + MIN_STEPS
+    write_atomically(file, json.dumps({"steps": steps}).encode())
+    return steps
+
+
+def estimate_text(
+    bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int | None
+) -> str:
+    """Say what will be done and how long it takes on this machine."""
+    config = bench.config
+    psis = ", ".join(f"{psi:g}" for psi in config.psis)
+    trained = sum(len(config.training_seeds) for method in chosen.values() if method.seeded)
+    length = "" if steps is None else f" of {steps} steps"
+    spent = duration_text(seconds(bench, chosen, speed, steps))
+    words = (
+        f"{len(chosen)} methods, {trained} trainings{length}, {config.num_images:,} images at psi "
+        f"{psis}: about {spent} on this machine, less what is there already"
+    )
+    if config.trial:
+        limit = duration_text(TRIAL_SECONDS)
+        return f"trial: {words}; after {limit} what is missing is left out"
+    return f"{words} (--trial shows in {duration_text(TRIAL_SECONDS)} that everything runs)"
+
+
+def trial_text(bench: Bench, left_out: list[str]) -> str:
+    """Say above the tables of a trial what their numbers are worth."""
+    config = bench.config
+    words = (
+        f"TRIAL: {config.num_images} images, trainings of {config.steps} steps on a twentieth of "
+        "the data.\nIt shows that everything runs; its numbers say nothing of the methods."
+    )
+    if left_out:
+        words += f"\nLeft out, the time was over: {', '.join(left_out)}; run it again to go on."
+    return words

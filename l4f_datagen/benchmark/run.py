@@ -23,15 +23,29 @@ from l4f_datagen.benchmark import supervised
 from l4f_datagen.benchmark.bench import (
     EVAL_SEED,
     IMAGES,
+    SHOWN,
     Bench,
     BenchmarkConfig,
     Method,
     Prepared,
+    Row,
     blocks_of,
+    load_row,
+    measure,
+    row_path,
+    save_row,
 )
-from l4f_datagen.benchmark.follows import follows_text
-from l4f_datagen.benchmark.methods import METHODS, check_names, choose_methods
-from l4f_datagen.benchmark.rows import SHOWN, Row, load_row, measure, row_path, save_row
+from l4f_datagen.benchmark.methods import (
+    LAST_START,
+    METHODS,
+    TRIAL_SECONDS,
+    check_names,
+    choose_methods,
+    estimate_text,
+    measure_speed,
+    trial_steps,
+    trial_text,
+)
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
 from l4f_datagen.benchmark.tables import (
     RENDERS,
@@ -42,15 +56,13 @@ from l4f_datagen.benchmark.tables import (
     tables_csv,
     tables_text,
 )
-from l4f_datagen.benchmark.trial import (
-    LAST_START,
-    TRIAL_SECONDS,
-    estimate_text,
-    measure_speed,
-    trial_steps,
-    trial_text,
+from l4f_datagen.benchmark.truth import (
+    Truth,
+    check_truth,
+    external_method,
+    follows_text,
+    open_truth,
 )
-from l4f_datagen.benchmark.truth import Truth, check_truth, external_method, open_truth
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png

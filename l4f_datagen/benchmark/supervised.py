@@ -28,10 +28,9 @@ from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.unet import UNet
-from l4f_datagen.segmenter.augmentation import Augmentation
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, run_training
-from l4f_datagen.segmenter.training import Arrays, Batch, Plan, predict
+from l4f_datagen.segmenter.training import Arrays, Augmentation, Batch, Plan, predict
 from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
 from l4f_datagen.training.state import build_alpha
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
-from l4f_datagen.benchmark.rows import Row
+from l4f_datagen.benchmark.bench import Row
 from l4f_datagen.io.figures import explained, fit, outline, sheet
 from l4f_datagen.scoring.bootstrap import METRICS, Interval, count_intervals, pooled_metrics
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from l4f_datagen.benchmark import alphas, methods, supervised
-from l4f_datagen.benchmark.baselines import editing_in_style
-from l4f_datagen.benchmark.baselines.redo import RedoPlan
+from l4f_datagen.benchmark import alphas, baselines, supervised
 from l4f_datagen.benchmark.bench import BenchmarkConfig
+from l4f_datagen.benchmark.redo import RedoPlan
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe
@@ -25,9 +24,9 @@ TRAINING = {
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(supervised, "UNETS", supervised.UNetSizes(6, 5, 2, 4))
-    monkeypatch.setattr(methods, "REDO", RedoPlan(steps=2, batch=2, width=4))
-    monkeypatch.setattr(methods, "REDO_IMAGES", 4)
-    monkeypatch.setattr(editing_in_style, "FITTED_SAMPLES", 3)
+    monkeypatch.setattr(baselines, "REDO", RedoPlan(steps=2, batch=2, width=4))
+    monkeypatch.setattr(baselines, "REDO_IMAGES", 4)
+    monkeypatch.setattr(baselines, "FITTED_SAMPLES", 3)
     monkeypatch.setattr(alphas, "EMPTY_GROUNDS", 3)
     monkeypatch.setattr(supervised, "TAUGHT", supervised.TaughtPlan(2, 2))
 

@@ -78,8 +78,8 @@ def test_all_methods_see_the_same_images_and_a_rerun_computes_nothing(
 
     monkeypatch.setattr(alphas, "train_alpha", fails)
     monkeypatch.setattr(alphas, "open_sources", fails)
-    monkeypatch.setattr("l4f_datagen.benchmark.baselines.colours.otsu_masks", fails)
-    monkeypatch.setattr("l4f_datagen.benchmark.baselines.redo.train_redo", fails)
+    monkeypatch.setattr("l4f_datagen.benchmark.baselines.otsu_masks", fails)
+    monkeypatch.setattr("l4f_datagen.benchmark.redo.train_redo", fails)
     assert run_benchmark(config) == text == (config.out / "tables.txt").read_text()[:-1]
     assert bytes_of(config.out / "rows") == before
     truths = {name: json.loads(before[f"{name}-seed0-psi1000.json"])["counts"] for name in names}

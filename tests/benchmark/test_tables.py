@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from l4f_datagen.benchmark.rows import Row
+from l4f_datagen.benchmark.bench import Row
 from l4f_datagen.benchmark.tables import (
     DIMMED,
     TILE_PX,

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.report import html, stored_images
+from l4f_datagen.report import html
 from l4f_datagen.report.charts import charts_of, constant_scores, quantile_rows
 from l4f_datagen.report.html import write_report
-from l4f_datagen.report.page import number, render_page, share
 from l4f_datagen.report.pages import write_contact_sheet, write_page
 from l4f_datagen.report.records import read_records, records_of
 
@@ -130,16 +129,6 @@ def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
     assert len(data["samples"]) < len(read_records(made.folder))
 
 
-@pytest.mark.slow
-def test_pictures_of_noise_cannot_break_the_bound():
-    noise = np.random.RandomState(0).randint(0, 256, (512, 512, 3)).astype(np.uint8)
-    tile = stored_images.encode_tile(
-        stored_images.Stored(noise, noise[..., 0], noise[..., 0] > 127, {"image": "images/a.png"})
-    )
-    largest = sum(len(tile[part]) for part in ("image", "alpha", "outline"))
-    assert largest < 1_000_000  # one more than fits is not taken: 17 MB + scores < 20 MB
-
-
 def test_a_dataset_in_which_nothing_was_accepted():
     rows = [
         {"image_id": 1, "psi": 1.0, "seed": 0, "shard": 0, "status": "rejected",
@@ -204,15 +193,3 @@ class TestFiles:
         made = disc_dataset(4)
         with pytest.raises(UsageError, match="cannot be written"):
             write(made.folder, made.folder / "manifest.json" / "x.html")
-
-
-class TestPage:
-    def test_text_is_escaped_and_no_name_may_lack(self):
-        from jinja2 import UndefinedError
-
-        with pytest.raises(UndefinedError, match="'origin' is undefined"):
-            render_page("report.html")
-
-    def test_numbers_for_people(self):
-        assert [number(v) for v in (50000, 0.12345, 0.7)] == ["50,000", "0.123", "0.7"]
-        assert [share(1, 3), share(0, 0)] == ["33.3 %", "none"]

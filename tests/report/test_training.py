@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.report.html import write_report
+from l4f_datagen.report.html import training_charts, training_section, write_report
 from l4f_datagen.report.pages import write_page
 from l4f_datagen.report.records import read_records
-from l4f_datagen.report.training import training_charts, training_section
 
 
 def page_of(made, origin, preview=None):

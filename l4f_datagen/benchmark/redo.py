@@ -16,7 +16,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.benchmark.baselines.colours import background_groups
 from l4f_datagen.models.unet import UNet
 
 REGIONS = 2
@@ -164,12 +163,3 @@ def redo_masks(
         parts.append(torch.sigmoid(masker(x))[:, 0] > 0.5)
     masks: NDArray[np.bool_] = torch.cat(parts).numpy()
     return np.asarray(~masks) if inverted else masks
-
-
-def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
-    """Whether the region that the network marks is more frequent at the border of ``images``.
-
-    Training treats both regions alike; the one that is rarer at the border is the object.
-    """
-    regions = redo_masks(masker, images).astype(np.int64)
-    return bool(background_groups(regions, REGIONS)[1])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.benchmark.follows import correlations
+from l4f_datagen.benchmark.truth import correlations
 
 
 def test_signs_order_and_constants():

@@ -4,11 +4,10 @@ import re
 
 import pytest
 
+from l4f_datagen.benchmark import methods
 from l4f_datagen.benchmark import run as run_module
-from l4f_datagen.benchmark import trial
-from l4f_datagen.benchmark.methods import METHODS
+from l4f_datagen.benchmark.methods import METHODS, Speed, seconds
 from l4f_datagen.benchmark.run import open_bench, run_benchmark
-from l4f_datagen.benchmark.trial import Speed, seconds
 from l4f_datagen.core.errors import InputRefused
 
 NAMES = ("full", "otsu", "supervised")
@@ -41,18 +40,18 @@ def test_a_trial_estimates_says_what_it_is_and_goes_on(make_config, monkeypatch,
 def test_the_steps_of_a_trial_fit_its_time(make_config, tmp_path):
     bench = open_bench(make_config(trial=True))
     bench.config.out.mkdir()
-    for speed, steps in ((Speed(1e-6, 1e-6, 1e-6), trial.MAX_STEPS), (Speed(9, 9, 9), 2)):
-        assert trial.trial_steps(bench, METHODS, speed) == steps
-        assert trial.trial_steps(bench, METHODS, Speed(1, 1, 1)) == steps  # as kept
-        (bench.config.out / trial.FILE).unlink()
+    for speed, steps in ((Speed(1e-6, 1e-6, 1e-6), methods.MAX_STEPS), (Speed(9, 9, 9), 2)):
+        assert methods.trial_steps(bench, METHODS, speed) == steps
+        assert methods.trial_steps(bench, METHODS, Speed(1, 1, 1)) == steps  # as kept
+        (bench.config.out / methods.FILE).unlink()
     middle = Speed(0.03, 0.003, 0.3)
-    steps = trial.trial_steps(bench, METHODS, middle)
-    assert 2 < steps < trial.MAX_STEPS
-    planned = trial.PLANNED * trial.TRIAL_SECONDS
+    steps = methods.trial_steps(bench, METHODS, middle)
+    assert 2 < steps < methods.MAX_STEPS
+    planned = methods.PLANNED * methods.TRIAL_SECONDS
     assert seconds(bench, METHODS, middle, steps) == pytest.approx(planned, rel=0.1)
-    (bench.config.out / trial.FILE).write_text("{}")
+    (bench.config.out / methods.FILE).write_text("{}")
     with pytest.raises(InputRefused, match="does not say a number of steps; name another --out"):
-        trial.trial_steps(bench, METHODS, middle)
+        methods.trial_steps(bench, METHODS, middle)
 
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("otsu", "colour-gmm")])

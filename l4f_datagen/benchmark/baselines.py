@@ -1,0 +1,277 @@
+"""Other methods that find the object, each small, run on the same images."""
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l4f_datagen.benchmark import redo
+from l4f_datagen.benchmark.bench import (
+    Bench,
+    Block,
+    Masks,
+    Method,
+    Prepared,
+    blocks_of,
+    claim_network,
+)
+from l4f_datagen.models.generator import Generator, Synthesis
+from l4f_datagen.models.unet import UNet
+from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
+
+
+def border(size: tuple[int, ...], width_px: int = 2) -> NDArray[np.bool_]:
+    """Mark the outermost pixels of an image ``h w``."""
+    edge = np.ones(size, bool)
+    edge[width_px:-width_px, width_px:-width_px] = False
+    return edge
+
+
+def background_groups(labels: NDArray[np.integer], groups: int) -> NDArray[np.bool_]:
+    """Say for each group ``groups`` whether it is background.
+
+    Args:
+        labels: ``n h w``, each pixel's group.
+        groups: how many there are.
+    """
+    edge = border(labels.shape[1:])
+    everywhere = np.bincount(labels.ravel(), minlength=groups) / labels.size
+    at_border = np.bincount(labels[:, edge].ravel(), minlength=groups) / labels[:, edge].size
+    found: NDArray[np.bool_] = at_border > everywhere
+    return found
+
+
+def otsu_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Threshold (Otsu 1979) each pixel's distance to the median colour of the border.
+
+    Images are ``n h w 3``, masks ``n h w``.
+    """
+    from skimage.filters import threshold_otsu
+
+    masks = np.zeros(images.shape[:3], bool)
+    for mask, image in zip(masks, images.astype(np.float32), strict=True):
+        ground = np.median(image[border(image.shape[:2])], axis=0)  # 3
+        distance = np.linalg.norm(image - ground, axis=2)  # h w
+        if distance.min() < distance.max():
+            mask[:] = distance > threshold_otsu(distance)
+    return masks
+
+
+def gmm_masks(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.bool_]:
+    """Fit two Gaussians to the colours of each image; the one rarer at the border is the object.
+
+    Images are ``n h w 3``, masks ``n h w``; ``seed`` is that of the mixture's start.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    masks = np.zeros(images.shape[:3], bool)
+    edge = border(images.shape[1:3])
+    for mask, image in zip(masks, images, strict=True):
+        colours = image.reshape(-1, 3) / 255
+        if len(np.unique(colours, axis=0)) < 2:
+            continue
+        mixture = GaussianMixture(2, random_state=seed, reg_covar=1e-4, max_iter=50)
+        groups = mixture.fit_predict(colours).reshape(mask.shape)
+        mask[:] = groups != (groups[edge].mean() > 0.5)
+    return masks
+
+
+CLUSTERS = 6
+CLUSTERED_RESOLUTION = 64
+"""Resolution of the features, or the nearest one that the generator has."""
+FITTED_SAMPLES = 200
+ITERATIONS = 30
+
+
+def feature_resolution(generator: Generator) -> int:
+    """Return the resolution nearest to 64 px, the larger of two."""
+    return min(
+        generator.spec.resolutions, key=lambda side: (abs(side - CLUSTERED_RESOLUTION), -side)
+    )
+
+
+def unit_features(synthesis: Synthesis, resolution: int) -> Float[Tensor, "batch c h w"]:
+    """Concatenate both layers' features of one resolution, normalised to length 1 per pixel."""
+    return F.normalize(torch.cat(synthesis.features[resolution], dim=1).float(), dim=1)
+
+
+def spherical_kmeans(
+    points: Float[Tensor, "n c"], clusters: int, stream: np.random.RandomState
+) -> Float[Tensor, "clusters c"]:
+    """Return unit centres of points of length 1; an empty cluster keeps its centre.
+
+    ``stream`` draws the first centres (k-means++ by angle).
+    """
+    centres = [points[stream.randint(len(points))]]
+    for _ in range(clusters - 1):
+        nearest = torch.stack([points @ centre for centre in centres]).amax(0)
+        weight = (1 - nearest).clamp(min=0).double().numpy() + 1e-12
+        centres.append(points[stream.choice(len(points), p=weight / weight.sum())])
+    found = torch.stack(centres)
+    for _ in range(ITERATIONS):
+        nearest = (points @ found.T).argmax(1)
+        sums = torch.zeros_like(found).index_add_(0, nearest, points)
+        moved = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), found)
+        if torch.equal(moved, found):
+            break
+        found = moved
+    return found
+
+
+class Clusters(NamedTuple):
+    """Clusters of features.
+
+    Attributes:
+        centres: unit vectors ``clusters c``.
+        is_background: bool ``clusters``.
+        resolution: of the features, px.
+    """
+
+    centres: Tensor
+    is_background: Tensor
+    resolution: int
+
+
+@torch.inference_mode()
+def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -> Clusters:
+    """Cluster the features of batches of samples."""
+    side = feature_resolution(generator)
+    stream = np.random.RandomState(seed)
+    parts = [unit_features(batch, side).permute(0, 2, 3, 1).cpu() for batch in fitted]
+    maps = torch.cat(parts)  # n side side c
+    centres = spherical_kmeans(maps.flatten(0, 2), CLUSTERS, stream)
+    labels = (maps @ centres.T).argmax(3).numpy()
+    return Clusters(centres, torch.from_numpy(background_groups(labels, CLUSTERS)), side)
+
+
+@torch.inference_mode()
+def cluster_masks(clusters: Clusters, tested: Synthesis) -> NDArray[np.bool_]:
+    """Mask samples, bool ``n h w`` at the image's size."""
+    features = unit_features(tested, clusters.resolution).cpu()
+    near = torch.einsum("bchw,kc->bkhw", features, clusters.centres)
+    object_ = (~clusters.is_background)[near.argmax(1)].float()[:, None]
+    size = tested.image.shape[2:]
+    masks: NDArray[np.bool_] = (F.interpolate(object_, size, mode="nearest")[:, 0] > 0.5).numpy()
+    return masks
+
+
+def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
+    """Whether the region that the network marks is more frequent at the border of ``images``.
+
+    Training treats both regions alike; the one that is rarer at the border is the object.
+    """
+    regions = redo.redo_masks(masker, images).astype(np.int64)
+    return bool(background_groups(regions, redo.REGIONS)[1])
+
+
+logger = logging.getLogger(__name__)
+
+REDO = redo.RedoPlan()
+REDO_IMAGES = 4_000
+REDO_SIDE = 128
+"""Longer side of the images that ReDO sees, as in its paper; its masks are enlarged again."""
+CLUSTERED_VALUES = 1 << 28
+"""Feature values that are clustered at most: 1 GB of float32."""
+
+
+def prepare_editing(bench: Bench, seed: int) -> Prepared:
+    """Cluster features of samples that are not scored, other ones for every training seed."""
+    side = feature_resolution(bench.generator)
+    values = 2 * bench.generator.spec.channels[side] * side**2  # two layers a resolution
+    number = max(1, min(bench.sized(FITTED_SAMPLES), CLUSTERED_VALUES // values))
+    draws = bench.training_draws(number, seed * number)
+
+    def batches() -> Iterator[Synthesis]:
+        for block in blocks_of(draws):
+            yield from map(bench.synthesis, bench.renderer.pieces(block))
+
+    clusters = fit_clusters(bench.generator, batches(), seed)
+
+    def label(block: Block) -> Masks:
+        parts = []
+        for draws in bench.renderer.pieces(block.draws):
+            masks = cluster_masks(clusters, bench.synthesis(draws))
+            left, top, right, bottom = bench.recipe.generator.crop or (0, 0, *masks.shape[:0:-1])
+            parts.append(masks[:, top:bottom, left:right])
+        return np.concatenate(parts)
+
+    return Prepared(label)
+
+
+def editing_settings(bench: Bench) -> str:
+    """Name what decides the masks."""
+    samples = bench.sized(FITTED_SAMPLES)
+    shape = f"{CLUSTERS} {samples} {CLUSTERED_VALUES}"
+    return f"{shape} psi {bench.recipe.alpha.training.psi}"
+
+
+def redo_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink an image ``h w 3`` to ReDO's side and to multiples of 8; smaller ones stay."""
+    height, width = image.shape[:2]
+    scale = min(1.0, REDO_SIDE / max(height, width))
+    rows, columns = (max(8, round(side * scale / 8) * 8) for side in (height, width))
+    return resize(image, (rows, columns))
+
+
+def prepare_redo(bench: Bench, seed: int) -> Prepared:
+    """Train ReDO on samples that are not scored, or open its mask network."""
+    folder = bench.network_folder("redo", seed)
+    path = folder / "masker.safetensors"
+    claim_network(folder, f"{redo_settings(bench)} seed {seed}")
+    if not path.exists():
+        plan = replace(REDO, seed=seed, steps=bench.config.steps or REDO.steps)
+        blocks = map(
+            bench.renderer.render, blocks_of(bench.training_draws(bench.sized(REDO_IMAGES)))
+        )
+        images = np.stack([redo_image(sample.image) for block in blocks for sample in block])
+        masker = redo.train_redo(images, plan).masker
+        facts = {"inverted": is_inverted(masker, images[:500]), "plan": asdict(plan)}
+        category, licence = bench.recipe.output.category, bench.checkpoint.licence
+        side = max(images.shape[1:3])
+        save_segmenter(path, Segmenter(masker, side, 0.5, category, licence, facts))
+    opened = open_segmenter(path)
+    inverted = opened.training["inverted"] is True
+
+    def label(block: Block) -> Masks:
+        small = np.stack([redo_image(image) for image in block.images])
+        masks = redo.redo_masks(opened.network, small, inverted=inverted)
+        size_hw = block.images.shape[1], block.images.shape[2]
+        return np.stack([resize(mask * np.uint8(255), size_hw) > 127 for mask in masks])
+
+    return Prepared(label)
+
+
+def redo_settings(bench: Bench) -> str:
+    """Name what decides the masks."""
+    images = f"{bench.sized(REDO_IMAGES)} of psi {bench.recipe.alpha.training.psi}, {REDO_SIDE} px"
+    return f"{asdict(REDO)} {images}, steps {bench.config.steps}"
+
+
+def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) -> Method:
+    """Build the table's entry of a method that only looks at each image's colours."""
+
+    def lacking(_: Bench) -> str | None:
+        if importlib.util.find_spec(package):
+            return None
+        return f"needs {package}: pip install scikit-image scikit-learn"
+
+    prepared = Prepared(lambda block: masks_of(block.images))
+    return Method(
+        lambda *_: prepared, lambda _: "", lacking=lacking, seeded=False, takes_renders=True
+    )
+
+
+BASELINES = {
+    "editing-in-style": Method(prepare_editing, editing_settings),
+    "redo": Method(prepare_redo, redo_settings, takes_renders=True),
+    "otsu": colour_method(lambda images: otsu_masks(images), "skimage"),
+    "colour-gmm": colour_method(lambda images: gmm_masks(images), "sklearn"),
+}

@@ -1,1 +1,0 @@
-"""Other methods that find the object, each small, run on the same images."""

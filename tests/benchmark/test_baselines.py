@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from l4f_datagen.benchmark.baselines import (
+    background_groups,
+    border,
+    cluster_masks,
+    feature_resolution,
+    fit_clusters,
+    gmm_masks,
+    is_inverted,
+    otsu_masks,
+    spherical_kmeans,
+)
+from l4f_datagen.benchmark.redo import Redo, RedoPlan, redo_masks
+from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
+
+
+def discs(count=4, side=32):
+    """Discs of one colour on noisy ground of another, with their masks."""
+    stream = np.random.RandomState(0)
+    rows, columns = np.mgrid[:side, :side]
+    images, masks = [], []
+    for _ in range(count):
+        y, x = stream.randint(10, side - 10, 2)
+        mask = (rows - y) ** 2 + (columns - x) ** 2 < 49
+        ground, paint = stream.randint(0, 90, 3), stream.randint(150, 255, 3)
+        image = np.where(mask[..., None], paint, ground) + stream.randint(-8, 9, (side, side, 3))
+        images.append(image.clip(0, 255).astype(np.uint8))
+        masks.append(mask)
+    return np.stack(images), np.stack(masks)
+
+
+@pytest.mark.parametrize("masks_of", [otsu_masks, gmm_masks])
+def test_easy_images_are_split(masks_of):
+    pytest.importorskip("sklearn")
+    images, masks = discs()
+    found = masks_of(images)
+    assert (found & masks).sum() / (found | masks).sum() > 0.95
+    np.testing.assert_array_equal(found, masks_of(images))
+
+
+@pytest.mark.parametrize("masks_of", [otsu_masks, gmm_masks])
+def test_a_flat_image_has_no_object(masks_of):
+    pytest.importorskip("sklearn")
+    assert not masks_of(np.full((1, 16, 16, 3), 80, np.uint8)).any()
+
+
+def test_the_border_is_a_frame():
+    edge = border((6, 8))
+    assert edge.sum() == 6 * 8 - 2 * 4
+    assert not edge[2:-2, 2:-2].any()
+
+
+def test_groups_at_the_border_are_background():
+    labels = np.zeros((2, 12, 12), int)
+    labels[:, 4:8, 4:8] = 1  # never at the border
+    labels[:, :, :3] = 2  # a strip along one side
+    assert background_groups(labels, 4).tolist() == [True, False, True, False]
+
+
+def test_features_come_from_the_nearest_resolution(make_generator):
+    assert feature_resolution(make_generator(16)) == 16
+    widths = dict.fromkeys((4, 8, 16, 32, 64, 128), 2)
+    assert feature_resolution(Generator(GeneratorSpec(128, widths, z_dim=2, w_dim=2))) == 64
+
+
+def test_kmeans_finds_separate_directions():
+    stream = np.random.RandomState(0)
+    axes = torch.eye(3)
+    points = F.normalize(axes.repeat_interleave(50, 0) + 0.05 * torch.randn(150, 3), dim=1)
+    centres = spherical_kmeans(points, 3, stream)
+    assert sorted((centres @ axes).argmax(1).tolist()) == [0, 1, 2]
+    assert torch.allclose(centres.norm(dim=1), torch.ones(3))
+    assert ((points @ centres.T).amax(1) > 0.9).all()
+
+
+def test_masks_are_a_function_of_the_seed(make_generator):
+    generator = make_generator(16)
+
+    def batches(first):
+        z = torch.from_numpy(draw_z(range(first, first + 4), generator.spec.z_dim))
+        with torch.inference_mode():
+            return [generator(z)]
+
+    tested = batches(9)[0]
+    masks = [cluster_masks(fit_clusters(generator, batches(0), seed), tested) for seed in (3, 3)]
+    assert masks[0].shape == (4, 16, 16)
+    assert masks[0].dtype == bool
+    np.testing.assert_array_equal(*masks)
+
+
+def test_the_object_is_what_lies_inside():
+    net = Redo(RedoPlan(width=4)).eval()
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    inside = torch.full((32, 32), -1.0)
+    inside[8:24, 8:24] = 1.0
+    for sign in (1, -1):  # the network may have called the object either region
+        net.masker.forward = lambda x, sign=sign: (sign * inside).expand(len(x), 1, 32, 32)
+        assert is_inverted(net.masker, images) == (sign < 0)
+        masks = redo_masks(net.masker, images, inverted=sign < 0)
+        np.testing.assert_array_equal(masks, np.repeat((inside > 0).numpy()[None], 3, 0))
