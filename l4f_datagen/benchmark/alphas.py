@@ -33,8 +33,7 @@ from l4f_datagen.training.state import build_alpha
 logger = logging.getLogger(__name__)
 
 UNRELATED = "unrelated-backgrounds"
-EMPTY_GROUNDS = 2_000
-"""Images of empty ground that replace the paper's MIT Places in a toy domain."""
+EMPTY_GROUNDS = 2_000  # images that replace the paper's MIT Places in a toy domain
 
 Change = Callable[[Bench], dict[str, Any]]
 """What an ablation changes of the recipe's alpha part, by dotted name."""
@@ -114,7 +113,7 @@ def label(bench: Bench, network: AlphaNetwork, block: Block) -> Masks:
 
 
 def settings(bench: Bench, *, name: str) -> str:
-    """Name what decides the masks; folders by what they hold, not by where they are."""
+    """Name what decides the masks; folders by what they hold."""
     crop = bench.recipe.generator.crop
     if name != UNRELATED:
         return training_id(alpha_part(bench, name, 0), bench.checkpoint, crop)
@@ -160,9 +159,8 @@ def unrelated_name(bench: Bench) -> str:
 
 def lacks_unrelated(bench: Bench) -> str | None:
     """Say if there are no unrelated images."""
-    if bench.config.unrelated is None and not bench.is_toy:
-        return "needs unrelated images: give --unrelated DIR"
-    return None
+    found = bench.config.unrelated is not None or bench.is_toy
+    return None if found else "needs unrelated images: give --unrelated DIR"
 
 
 def open_given(bench: Bench) -> AlphaNetwork:
@@ -175,8 +173,9 @@ def open_given(bench: Bench) -> AlphaNetwork:
 
 def lacks_weights(bench: Bench) -> str | None:
     """Say if the recipe names no alpha network."""
-    named = bench.recipe.alpha.weights
-    return None if named else "needs alpha weights: give --alpha, or name them in the recipe"
+    if bench.recipe.alpha.weights:
+        return None
+    return "needs alpha weights: give --alpha, or name them in the recipe"
 
 
 def alpha_method(name: str) -> Method:
@@ -207,10 +206,7 @@ CHANGES: dict[str, Change] = {
         "background_shuffled": False,
     },
     # No real image: the generator's own samples.
-    "reals-generator": lambda bench: {
-        "training.reals": "generator",
-        "training.reals_folder": None,
-    },
+    "reals-generator": lambda bench: {"training.reals": "generator", "training.reals_folder": None},
     # The authors' two ways to mute the trunk.
     "const-mute": lambda bench: {"background": "const", "background_path": None},
     "conv1-mute": lambda bench: {"background": "conv1", "background_path": None},

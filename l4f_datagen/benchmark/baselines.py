@@ -1,7 +1,10 @@
-"""Other methods that find the object, each small, run on the same images."""
+"""Other methods that find the object, each small, run on the same images.
+
+They group pixels; nobody labels the groups. A group that is more frequent at the border than in the
+image is background.
+"""
 
 import importlib.util
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import NamedTuple
@@ -27,6 +30,16 @@ from l4f_datagen.models.generator import Generator, Synthesis
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
 
+CLUSTERS = 6
+CLUSTERED_RESOLUTION = 64  # of the features, or the nearest one that the generator has
+CLUSTERED_VALUES = 1 << 28  # feature values that are clustered at most: 1 GB of float32
+FITTED_SAMPLES = 200
+ITERATIONS = 30
+REDO = redo.RedoPlan()
+REDO_IMAGES = 4_000
+REDO_SIDE = 128
+"""Longer side of the images that ReDO sees, as in its paper; its masks are enlarged again."""
+
 
 def border(size: tuple[int, ...], width_px: int = 2) -> NDArray[np.bool_]:
     """Mark the outermost pixels of an image ``h w``."""
@@ -36,12 +49,7 @@ def border(size: tuple[int, ...], width_px: int = 2) -> NDArray[np.bool_]:
 
 
 def background_groups(labels: NDArray[np.integer], groups: int) -> NDArray[np.bool_]:
-    """Say for each group ``groups`` whether it is background.
-
-    Args:
-        labels: ``n h w``, each pixel's group.
-        groups: how many there are.
-    """
+    """Say for each group whether it is background; ``labels`` ``n h w`` are the pixels' groups."""
     edge = border(labels.shape[1:])
     everywhere = np.bincount(labels.ravel(), minlength=groups) / labels.size
     at_border = np.bincount(labels[:, edge].ravel(), minlength=groups) / labels[:, edge].size
@@ -50,10 +58,7 @@ def background_groups(labels: NDArray[np.integer], groups: int) -> NDArray[np.bo
 
 
 def otsu_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Threshold (Otsu 1979) each pixel's distance to the median colour of the border.
-
-    Images are ``n h w 3``, masks ``n h w``.
-    """
+    """Threshold (Otsu 1979) each pixel's distance to the median colour of the border."""
     from skimage.filters import threshold_otsu
 
     masks = np.zeros(images.shape[:3], bool)
@@ -65,11 +70,8 @@ def otsu_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return masks
 
 
-def gmm_masks(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.bool_]:
-    """Fit two Gaussians to the colours of each image; the one rarer at the border is the object.
-
-    Images are ``n h w 3``, masks ``n h w``; ``seed`` is that of the mixture's start.
-    """
+def gmm_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Fit two Gaussians to the colours of each image; the one rarer at the border is the object."""
     from sklearn.mixture import GaussianMixture
 
     masks = np.zeros(images.shape[:3], bool)
@@ -78,17 +80,22 @@ def gmm_masks(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.bool_]:
         colours = image.reshape(-1, 3) / 255
         if len(np.unique(colours, axis=0)) < 2:
             continue
-        mixture = GaussianMixture(2, random_state=seed, reg_covar=1e-4, max_iter=50)
+        mixture = GaussianMixture(2, random_state=0, reg_covar=1e-4, max_iter=50)
         groups = mixture.fit_predict(colours).reshape(mask.shape)
         mask[:] = groups != (groups[edge].mean() > 0.5)
     return masks
 
 
-CLUSTERS = 6
-CLUSTERED_RESOLUTION = 64
-"""Resolution of the features, or the nearest one that the generator has."""
-FITTED_SAMPLES = 200
-ITERATIONS = 30
+class Clusters(NamedTuple):
+    """Clusters of features (Editing in Style: Collins, Bala, Price, Suesstrunk, CVPR 2020).
+
+    Spherical k-means over the generator's activations at one resolution groups pixels by what they
+    show.
+    """
+
+    centres: Tensor  # unit vectors ``clusters c``
+    is_background: Tensor  # bool ``clusters``
+    resolution: int  # of the features, px
 
 
 def feature_resolution(generator: Generator) -> int:
@@ -126,20 +133,6 @@ def spherical_kmeans(
     return found
 
 
-class Clusters(NamedTuple):
-    """Clusters of features.
-
-    Attributes:
-        centres: unit vectors ``clusters c``.
-        is_background: bool ``clusters``.
-        resolution: of the features, px.
-    """
-
-    centres: Tensor
-    is_background: Tensor
-    resolution: int
-
-
 @torch.inference_mode()
 def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -> Clusters:
     """Cluster the features of batches of samples."""
@@ -172,16 +165,6 @@ def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
     return bool(background_groups(regions, redo.REGIONS)[1])
 
 
-logger = logging.getLogger(__name__)
-
-REDO = redo.RedoPlan()
-REDO_IMAGES = 4_000
-REDO_SIDE = 128
-"""Longer side of the images that ReDO sees, as in its paper; its masks are enlarged again."""
-CLUSTERED_VALUES = 1 << 28
-"""Feature values that are clustered at most: 1 GB of float32."""
-
-
 def prepare_editing(bench: Bench, seed: int) -> Prepared:
     """Cluster features of samples that are not scored, other ones for every training seed."""
     side = feature_resolution(bench.generator)
@@ -208,8 +191,7 @@ def prepare_editing(bench: Bench, seed: int) -> Prepared:
 
 def editing_settings(bench: Bench) -> str:
     """Name what decides the masks."""
-    samples = bench.sized(FITTED_SAMPLES)
-    shape = f"{CLUSTERS} {samples} {CLUSTERED_VALUES}"
+    shape = f"{CLUSTERS} {bench.sized(FITTED_SAMPLES)} {CLUSTERED_VALUES}"
     return f"{shape} psi {bench.recipe.alpha.training.psi}"
 
 
@@ -228,15 +210,14 @@ def prepare_redo(bench: Bench, seed: int) -> Prepared:
     claim_network(folder, f"{redo_settings(bench)} seed {seed}")
     if not path.exists():
         plan = replace(REDO, seed=seed, steps=bench.config.steps or REDO.steps)
-        blocks = map(
-            bench.renderer.render, blocks_of(bench.training_draws(bench.sized(REDO_IMAGES)))
-        )
-        images = np.stack([redo_image(sample.image) for block in blocks for sample in block])
+        draws = bench.training_draws(bench.sized(REDO_IMAGES))
+        samples = (one for block in blocks_of(draws) for one in bench.renderer.render(block))
+        images = np.stack([redo_image(sample.image) for sample in samples])
         masker = redo.train_redo(images, plan).masker
         facts = {"inverted": is_inverted(masker, images[:500]), "plan": asdict(plan)}
         category, licence = bench.recipe.output.category, bench.checkpoint.licence
-        side = max(images.shape[1:3])
-        save_segmenter(path, Segmenter(masker, side, 0.5, category, licence, facts))
+        segmenter = Segmenter(masker, max(images.shape[1:3]), 0.5, category, licence, facts)
+        save_segmenter(path, segmenter)
     opened = open_segmenter(path)
     inverted = opened.training["inverted"] is True
 
@@ -259,13 +240,15 @@ def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) 
     """Build the table's entry of a method that only looks at each image's colours."""
 
     def lacking(_: Bench) -> str | None:
-        if importlib.util.find_spec(package):
-            return None
-        return f"needs {package}: pip install scikit-image scikit-learn"
+        found = importlib.util.find_spec(package)
+        return None if found else f"needs {package}: pip install scikit-image scikit-learn"
 
-    prepared = Prepared(lambda block: masks_of(block.images))
     return Method(
-        lambda *_: prepared, lambda _: "", lacking=lacking, seeded=False, takes_renders=True
+        lambda *_: Prepared(lambda block: masks_of(block.images)),
+        lambda _: "",
+        lacking=lacking,
+        seeded=False,
+        takes_renders=True,
     )
 
 

@@ -27,12 +27,10 @@ from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
 from l4f_datagen.scoring.image_score import confusion
 from l4f_datagen.toys.scene import MAX_SIZE, MIN_SIZE, TOYS
 
-EVAL_SEED = 500_000
-"""First seed of the images that are scored; far above the seeds of usual datasets."""
-TRAINING_SEED = 600_000
-"""First seed of the images that methods are trained on; no image is in both."""
-BLOCK = 50
-"""Images in memory at once."""
+EVAL_SEED = 500_000  # the first of the images scored; far above the seeds of usual datasets
+TRAINING_SEED = 600_000  # the first of the images that methods learn from; no image is in both
+BLOCK = 50  # images in memory at once
+SHOWN = 8  # images of the figure; their masks are kept in the row
 IMAGES = "images"
 TRIAL_SHARE, TRIAL_LEAST = 20, 50
 """A trial uses a twentieth of the data, but not less than 50 where there are as many."""
@@ -42,69 +40,40 @@ Masks = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What to compare.
+    """What to compare."""
 
-    Attributes:
-        recipe: of the domain.
-        out: the benchmark's folder.
-        methods: names from ``METHODS``; None: all that can run.
-        training_seeds: every trained method is trained once with each.
-        num_images: images at every psi.
-        psis: truncations.
-        steps: length of every method's training; None: each method's own.
-        trial: a short one, on a twentieth of the data; see ``trial``.
-        truth: folder of masks to score against; None: a toy domain's own.
-        unrelated: folder of images for ``unrelated-backgrounds``.
-        external: name -> folder of masks of an external tool.
-        images_only: write the images and stop.
-        device: see ``choose_device``.
-        offline: fetch nothing.
-    """
-
-    recipe: Recipe
-    out: Path
-    methods: tuple[str, ...] | None = None
-    training_seeds: tuple[int, ...] = (0, 1, 2)
-    num_images: int = 1_000
+    recipe: Recipe  # of the domain
+    out: Path  # the benchmark's folder
+    methods: tuple[str, ...] | None = None  # names from ``METHODS``; None: all that can run
+    training_seeds: tuple[int, ...] = (0, 1, 2)  # every trained method is trained once with each
+    num_images: int = 1_000  # at every psi
     psis: tuple[float, ...] = (1.0,)
-    steps: int | None = None
-    trial: bool = False
-    truth: Path | None = None
-    unrelated: Path | None = None
-    external: Mapping[str, Path] = field(default_factory=dict)
-    images_only: bool = False
-    device: str = "auto"
+    steps: int | None = None  # length of every method's training; None: each method's own
+    trial: bool = False  # a short one, on a twentieth of the data; see ``methods``
+    truth: Path | None = None  # folder of masks to score against; None: a toy domain's own
+    unrelated: Path | None = None  # folder of images for ``unrelated-backgrounds``
+    external: Mapping[str, Path] = field(default_factory=dict)  # tool's name -> folder of masks
+    images_only: bool = False  # write the images and stop
+    device: str = "auto"  # see ``choose_device``
     offline: bool = False
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some images to be masked.
+    """Some images to be masked."""
 
-    Attributes:
-        draws: how they were generated; empty for renders of a toy domain.
-        images: uint8 ``n h w 3``.
-    """
-
-    draws: list[Draw]
-    images: NDArray[np.uint8]
+    draws: list[Draw]  # how they were generated; empty for renders of a toy domain
+    images: NDArray[np.uint8]  # ``n h w 3``
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One domain, opened.
-
-    Attributes:
-        config: what to compare.
-        recipe: of the domain, without latents: images come from seeds.
-        checkpoint: of the generator.
-        generator: frozen, on its device.
-    """
+    """One domain, opened."""
 
     config: BenchmarkConfig
-    recipe: Recipe
+    recipe: Recipe  # of the domain, without latents: images come from seeds
     checkpoint: GeneratorCheckpoint
-    generator: Generator
+    generator: Generator  # frozen, on its device
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -162,11 +131,7 @@ class Bench:
                     meter.advance()
 
     def read_block(self, draws: list[Draw]) -> Block:
-        """Read scored images.
-
-        Raises:
-            InputRefused: a file that is no image, or of another size.
-        """
+        """Read scored images; a file that is no image or of another size is refused."""
         return Block(draws, np.stack([self._read_image(draw.key) for draw in draws]))
 
     def _image_path(self, key: str) -> Path:
@@ -203,42 +168,27 @@ def claim_network(folder: Path, identity: str) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method that is ready to mask images.
+    """A method that is ready to mask images."""
 
-    Attributes:
-        label: masks bool ``n h w`` of a block.
-        collapse: how its training ended if it collapsed in every attempt, else None.
-    """
-
-    label: Callable[[Block], Masks]
-    collapse: str | None = None
+    label: Callable[[Block], Masks]  # bool ``n h w``
+    collapse: str | None = None  # how its training ended if it collapsed in every attempt
 
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the tables.
-
-    Attributes:
-        prepare: trains it with a training seed, or opens what is trained.
-        settings: names everything that decides its masks except the seed; any text.
-        lacking: why it cannot run here, None if it can.
-        same_as: name of a method that does exactly the same here, or None.
-        check: refuses what ``prepare`` would refuse, before anything is written or trained.
-        seeded: whether the training seed matters.
-        takes_renders: needs only images, so that it can mask renders too.
-    """
+    """One line of the tables."""
 
     prepare: Callable[[Bench, int], Prepared]
+    """Trains it with a training seed, or opens what is trained."""
     settings: Callable[[Bench], str]
-    lacking: Callable[[Bench], str | None] = lambda bench: None
-    same_as: Callable[[Bench], str | None] = lambda bench: None
+    """Names everything that decides its masks except the seed; any text."""
+    lacking: Callable[[Bench], str | None] = lambda bench: None  # why it cannot run here
+    same_as: Callable[[Bench], str | None] = lambda bench: None  # method that does the same here
     check: Callable[[Bench], object] = lambda bench: None
-    seeded: bool = True
-    takes_renders: bool = False
+    """Refuses what ``prepare`` would refuse, before anything is written or trained."""
+    seeded: bool = True  # whether the training seed matters
+    takes_renders: bool = False  # needs only images, so that it can mask renders too
 
-
-SHOWN = 8
-"""Images of the figure; their masks are kept in the row."""
 
 Tested = Iterable[tuple[Block, Masks, Masks]]
 """Blocks with their truth and their ignored pixels, bool ``n h w`` each."""
@@ -246,27 +196,16 @@ Tested = Iterable[tuple[Block, Masks, Masks]]
 
 @dataclass(frozen=True)
 class Row:
-    """Scores of one method, training seed and set of images.
-
-    Attributes:
-        method: its name.
-        seed: training seed; 0 where there is none.
-        on: the images, ``psi0700`` or ``renders``.
-        settings: digest of everything else that decides the masks.
-        counts: int64 ``images 4``, as ``scoring.image_score.confusion`` counts.
-        shown: masks of the first images, COCO run lengths.
-        collapse: how the training ended if it collapsed in every attempt.
-        training_cpu_s: CPU seconds of the training, 0 if not all of it was run for this row.
-    """
+    """Scores of one method, training seed and set of images; measured once and kept as JSON."""
 
     method: str
-    seed: int
-    on: str
-    settings: str
-    counts: NDArray[np.int64]
-    shown: list[dict[str, Any]]
-    collapse: str | None = None
-    training_cpu_s: float = 0.0
+    seed: int  # of the training; 0 where there is none
+    on: str  # the images, ``psi0700`` or ``renders``
+    settings: str  # digest of everything else that decides the masks
+    counts: NDArray[np.int64]  # ``images 4``, as ``scoring.image_score.confusion`` counts
+    shown: list[dict[str, Any]]  # masks of the first images, COCO run lengths
+    collapse: str | None = None  # how the training ended if it collapsed in every attempt
+    training_cpu_s: float = 0.0  # 0 if not all of the training was run for this row
 
     @property
     def masks(self) -> list[Masks]:
@@ -282,11 +221,7 @@ def row_path(out: Path, method: str, seed: int, on: str) -> Path:
 def load_row(
     out: Path, method: str, seed: int, on: str, settings: str, *, images: int
 ) -> Row | None:
-    """Return a row that was measured before, or None.
-
-    Raises:
-        UsageError: it was measured with other settings or another number of images, or is damaged.
-    """
+    """Return a row that was measured before, or None; refuse one of other settings or images."""
     path = row_path(out, method, seed, on)
     if not path.exists():
         return None
@@ -305,7 +240,7 @@ def load_row(
 
 
 def save_row(out: Path, row: Row) -> None:
-    """Write a row."""
+    """Write a row, see ``load_row``."""
     path = row_path(out, row.method, row.seed, row.on)
     path.parent.mkdir(exist_ok=True)
     plain = vars(row) | {"counts": row.counts.tolist()}

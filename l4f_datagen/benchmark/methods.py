@@ -29,11 +29,7 @@ METHODS: dict[str, Method] = ALPHAS | baselines.BASELINES | SUPERVISED
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check the names of methods.
-
-    Raises:
-        UsageError: an unknown name, or one given twice.
-    """
+    """Refuse an unknown name, and one given twice."""
     for name in names:
         if name not in METHODS:
             near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
@@ -44,11 +40,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Method]:
-    """Return the named methods, or all that can run here; methods left out are logged.
-
-    Raises:
-        UsageError: a named method cannot run here.
-    """
+    """Return the named methods, which must run here, or all that do; those left out are logged."""
     if names is not None:
         for name in names:
             lacking = METHODS[name].lacking(bench)
@@ -68,32 +60,23 @@ def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Metho
 
 
 TRIAL_SECONDS = 300.0
-PLANNED = 0.7
-"""Share of it that is planned for; another process may take its part of the machine meanwhile."""
-LAST_START = 0.85
-"""Share of it after which no method begins."""
+PLANNED = 0.7  # share of it that is planned for: other processes may take part of the machine
+LAST_START = 0.85  # share of it after which no method begins
 MIN_STEPS, MAX_STEPS = 2, 50
 FIXED_RENDERS = 260
 """Of an alpha training besides its steps: 128 for the object's size (``object_size.IMAGES`` and
 their muted twins), 96 for the choice of a snapshot, 32 for the verdict."""
-REDO_UNETS = 1.5
-"""A step of ReDO takes about so many steps of a U-Net, measured at 64 px on two cores."""
+REDO_UNETS = 1.5  # steps of a U-Net that one of ReDO takes, measured at 64 px on two cores
 FILE = "trial.json"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds on this machine.
+    """Seconds on this machine."""
 
-    Attributes:
-        image: to generate one image.
-        scene: to render one scene of a toy domain; 0 for others.
-        unet_step: of a U-Net's training.
-    """
-
-    image: float
-    scene: float
-    unet_step: float
+    image: float  # to generate one image
+    scene: float  # to render one scene of a toy domain; 0 for others
+    unet_step: float  # of a U-Net's training
 
 
 def measure_speed(bench: Bench) -> Speed:
@@ -121,14 +104,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int | None) -> float:
-    """Estimate a benchmark from an empty folder.
-
-    Args:
-        bench: the domain.
-        chosen: methods by name.
-        speed: of this machine.
-        steps: of every training; None: each method's own.
-    """
+    """Estimate a benchmark from an empty folder; ``steps`` None: each method's own."""
     config, unets = bench.config, supervised.UNETS
     scored = config.num_images * len(config.psis)
     total = scored * speed.image
@@ -157,23 +133,18 @@ def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) 
     if name == "editing-in-style":
         return 2 * bench.sized(baselines.FITTED_SAMPLES) * speed.image
     if name == "redo":
-        own = (steps or baselines.REDO.steps) * REDO_UNETS * speed.unet_step
-        return bench.sized(baselines.REDO_IMAGES) * speed.image + own
+        trained = (steps or baselines.REDO.steps) * REDO_UNETS * speed.unet_step
+        return bench.sized(baselines.REDO_IMAGES) * speed.image + trained
+    own = (steps or unets.steps) * speed.unet_step
     if name == "segmenter":
-        own = (steps or unets.steps) * speed.unet_step
         return bench.sized(unets.samples) * speed.image + own
     if name == "supervised":
-        own = (steps or unets.steps) * speed.unet_step
         return bench.sized(unets.scenes) * speed.scene + own
     return 0.0
 
 
 def trial_steps(bench: Bench, chosen: Mapping[str, Method], speed: Speed) -> int:
-    """Return how many steps every training of a trial has; kept in its folder for a resumed one.
-
-    Raises:
-        InputRefused: the kept number cannot be read.
-    """
+    """Return how many steps every training of a trial has; kept in its folder for a resumed one."""
     file = bench.config.out / FILE
     if file.exists():
         try:

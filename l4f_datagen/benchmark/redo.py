@@ -1,4 +1,4 @@
-"""ReDO (Chen, Artieres, Denoyer, NeurIPS 2019): segment by painter_groups one region at a time.
+"""ReDO (Chen, Artieres, Denoyer, NeurIPS 2019): segment by painting one region at a time.
 
 A mask network splits an image into two regions. One of them is redrawn by a generator from a
 latent, and the result must fool a discriminator. A recovery network must find the latent in the
@@ -16,33 +16,24 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from l4f_datagen.models.unet import UNet
+from l4f_datagen.models.unet import UNet, to_tensor
 
 REGIONS = 2
 LATENT = 32
+MASKED_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class RedoPlan:
-    """Everything that decides the trained mask network, except the images.
+    """Everything that decides the trained mask network, except the images."""
 
-    Attributes:
-        seed: of weights, latents and order.
-        steps: steps of both sides.
-        batch: images per step.
-        mask_learning_rate: of the mask network; the paper's 1e-5 is for a far longer training.
-        learning_rate: of the other networks.
-        recovery_weight: of the latent recovery loss (lambda_z, 5 in the paper).
-        width: channels.
-    """
-
-    seed: int = 0
-    steps: int = 600
+    seed: int = 0  # of weights, latents and order
+    steps: int = 600  # of both sides
     batch: int = 16
-    mask_learning_rate: float = 2e-4
-    learning_rate: float = 4e-4
-    recovery_weight: float = 5.0
-    width: int = 32
+    mask_learning_rate: float = 2e-4  # the paper's 1e-5 is for a far longer training
+    learning_rate: float = 4e-4  # of the other networks
+    recovery_weight: float = 5.0  # of the latent recovery loss (lambda_z, 5 in the paper)
+    width: int = 32  # channels
 
 
 class Painter(nn.Module):
@@ -142,24 +133,17 @@ def take(
     picked = images[stream.randint(0, len(images), batch)]
     mirrored = stream.rand(batch) < 0.5
     picked[mirrored] = picked[mirrored, :, ::-1]
-    return torch.from_numpy(picked).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return to_tensor(picked)
 
 
 @torch.inference_mode()
 def redo_masks(
-    masker: UNet, images: NDArray[np.uint8], *, inverted: bool = False, batch: int = 50
+    masker: UNet, images: NDArray[np.uint8], *, inverted: bool = False
 ) -> NDArray[np.bool_]:
-    """Mask images ``n h w 3``, bool ``n h w``.
-
-    Args:
-        masker: the trained mask network.
-        images: uint8.
-        inverted: the network marks the background, see ``is_inverted``.
-        batch: images at once.
-    """
+    """Mask images ``n h w 3``; ``inverted``: the network marks the background."""
     parts = []
-    for start in range(0, len(images), batch):
-        x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    for start in range(0, len(images), MASKED_AT_ONCE):
+        x = to_tensor(images[start : start + MASKED_AT_ONCE])
         parts.append(torch.sigmoid(masker(x))[:, 0] > 0.5)
     masks: NDArray[np.bool_] = torch.cat(parts).numpy()
-    return np.asarray(~masks) if inverted else masks
+    return masks ^ inverted

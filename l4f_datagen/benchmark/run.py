@@ -80,14 +80,7 @@ OTHER = "holds a benchmark of another generator, number of images or way of samp
 def run_benchmark(config: BenchmarkConfig) -> str:
     """Compare methods on one domain; the same command resumes.
 
-    Returns:
-        The tables as text, or with ``images_only`` the folder of the images.
-
-    Raises:
-        UsageError: unknown or impossible methods, no truth, a folder of another benchmark.
-        InputRefused: external masks that are missing, broken or of another size; images or
-            weights of a method that cannot be used.
-        L4FError: a training failed.
+    Returns the tables as text, or with ``images_only`` the folder of the images.
     """
     check_config(config)
     started = time.monotonic()
@@ -134,11 +127,7 @@ def _measured(bench: Bench, chosen: dict[str, Method], started: float) -> str:
 
 
 def check_config(config: BenchmarkConfig) -> None:
-    """Refuse what needs no network to be refused.
-
-    Raises:
-        UsageError: unknown methods, a tool named like a method, or two psi with the same keys.
-    """
+    """Refuse what needs no network to be refused."""
     check_names(config.methods or ())
     for name in config.external:
         if name in METHODS or name == TRUTH:
@@ -176,14 +165,14 @@ def identity(bench: Bench) -> str:
     """Name what decides the images, and how alpha becomes a mask."""
     recipe = bench.recipe
     sampling = recipe.sampling.model_dump(mode="json")
-    kept = (
+    kept = [
         "noise_mode",
         "precision",
         "style_mixing",
         "truncation_cutoff",
         "mask_cleanup",
         "refine",
-    )
+    ]
     return digest_of(
         {
             "generator": bench.checkpoint.fingerprint,
@@ -242,20 +231,18 @@ def measure_all(
 
 def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Truth) -> list[Row]:
     """Return the rows of one training; it is only trained if one of them is missing."""
-    seed = seed if method.seeded else 0
+    seed, images = seed if method.seeded else 0, bench.config.num_images
     wanted: dict[str, tuple[str, float | None]] = {}
     wanted |= {on_psi(psi): (digest, psi) for psi, digest in truth.digests.items()}
     if method.takes_renders and bench.is_toy:
-        wanted[RENDERS] = (f"{bench.recipe.domain} {bench.config.num_images}", None)
+        wanted[RENDERS] = (f"{bench.recipe.domain} {images}", None)
     own = method.settings(bench)
     prepared: Prepared | None = None
     rows, spent_s = [], 0.0
     for on, (against, psi) in wanted.items():
         settings, row = digest_of([own, against]), None
         if name in METHODS:  # an external tool's masks may have changed: they are read again
-            row = load_row(
-                bench.config.out, name, seed, on, settings, images=bench.config.num_images
-            )
+            row = load_row(bench.config.out, name, seed, on, settings, images=images)
         if row is None:
             if prepared is None:
                 fresh = not bench.network_folder(name, seed).exists()
@@ -263,11 +250,7 @@ def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Tr
                 prepared = method.prepare(bench, seed)
                 # The time is only known if nothing of the network was there before.
                 spent_s = round(time.process_time() - started, 1) if fresh else 0.0
-            tested = (
-                eval_renders(bench, bench.config.num_images)
-                if psi is None
-                else truth.tested(bench, psi)
-            )
+            tested = eval_renders(bench, images) if psi is None else truth.tested(bench, psi)
             facts = {"method": name, "seed": seed, "on": on, "settings": settings}
             row = measure(prepared, tested, training_cpu_s=spent_s, **facts)
             save_row(bench.config.out, row)

@@ -35,51 +35,33 @@ from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
 from l4f_datagen.training.state import build_alpha
 
 THRESHOLD = 0.5
-TRUTH = "truth"
-"""Folder of the pseudo-truth, and the name of its row."""
+TRUTH = "truth"  # folder of the pseudo-truth, and the name of its row
 TRUTH_SEED = 0
 NO_SAMPLES = Arrays(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 1, 1), np.float32))
-EPSILON = 1e-5
-"""Alphas stay this far from 0 and 1, where the cross-entropy has no slope."""
+EPSILON = 1e-5  # alphas stay this far from 0 and 1, where the cross-entropy has no slope
 
 
 @dataclass(frozen=True)
 class UNetSizes:
-    """How much the U-Nets are trained and evaluated on.
+    """How much the U-Nets are trained and evaluated on."""
 
-    Attributes:
-        scenes: renders with exact masks to train on, scene seeds from 0.
-        samples: generated images labelled by ``full`` to train on.
-        steps: of AdamW.
-        eval_scenes: other renders for evaluation, scene seeds from ``HELD_OUT_SEED``.
-    """
-
-    scenes: int = 12_000
-    samples: int = 5_000
-    steps: int = 1_000
-    eval_scenes: int = 4_000
-
-
-UNETS = UNetSizes()
-TRUTH_STEPS = 5
-"""In a trial the U-Net that draws the truth has so many times the steps of a method."""
+    scenes: int = 12_000  # renders with exact masks to train on, scene seeds from 0
+    samples: int = 5_000  # generated images labelled by ``full`` to train on
+    steps: int = 1_000  # of AdamW
+    eval_scenes: int = 4_000  # other renders for evaluation, scene seeds from ``HELD_OUT_SEED``
 
 
 @dataclass(frozen=True)
 class TaughtPlan:
-    """How an alpha network is trained on the truth.
+    """How an alpha network is trained on the truth."""
 
-    Attributes:
-        steps: of Adam.
-        batch: images per step; each image is used once.
-        learning_rate: constant for the first half, then falling to 0.
-    """
-
-    steps: int = 300
-    batch: int = 16
-    learning_rate: float = 5e-3
+    steps: int = 300  # of Adam
+    batch: int = 16  # images per step; each image is used once
+    learning_rate: float = 5e-3  # constant for the first half, then falling to 0
 
 
+UNETS = UNetSizes()
+TRUTH_STEPS = 5  # in a trial the truth's U-Net has so many times the steps of a method
 TAUGHT = TaughtPlan()
 
 
@@ -122,16 +104,14 @@ def unet_sizes(bench: Bench) -> UNetSizes:
     """Return how much the U-Nets of a benchmark learn from, less in a trial."""
     sizes = UNetSizes(*(bench.sized(number) for number in astuple(UNETS)))
     if bench.config.trial and bench.config.steps:
-        steps = min(sizes.steps, TRUTH_STEPS * bench.config.steps)
-        return replace(sizes, steps=steps)
+        sizes = replace(sizes, steps=min(sizes.steps, TRUTH_STEPS * bench.config.steps))
     return sizes
 
 
 def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
     """Return the training of a U-Net, without zoom: all images show the object at one scale."""
-    return Plan(
-        seed=seed, steps=steps or unet_sizes(bench).steps, augmentation=Augmentation(moved=0)
-    )
+    own = steps or unet_sizes(bench).steps
+    return Plan(seed=seed, steps=own, augmentation=Augmentation(moved=0))
 
 
 def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
@@ -257,9 +237,8 @@ def lacks_renders(bench: Bench) -> str | None:
 def lacks_stride(bench: Bench) -> str | None:
     """Say if the images do not fit a U-Net."""
     stride = UNet().stride
-    if any(side % stride for side in bench.size_hw):
-        return f"needs images whose sides are multiples of {stride} px"
-    return None
+    fit = not any(side % stride for side in bench.size_hw)
+    return None if fit else f"needs images whose sides are multiples of {stride} px"
 
 
 # The U-Nets stand for what a user would train; ``taught`` shows the limit of the features.
@@ -272,10 +251,7 @@ SUPERVISED = {
         takes_renders=True,
     ),
     "supervised": Method(
-        prepare_supervised,
-        unet_settings,
-        lacking=lacks_renders,
-        takes_renders=True,
+        prepare_supervised, unet_settings, lacking=lacks_renders, takes_renders=True
     ),
     "taught": Method(
         prepare_taught,

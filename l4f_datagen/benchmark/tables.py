@@ -32,33 +32,21 @@ FIGURE_NOTES = (
     "The line is the mask's edge, and what the mask leaves out is dimmed. Good: a row that looks "
     "like the truth. Shown is the first training seed at the largest psi."
 )
-DIMMED = 0.45
-"""Brightness of what the mask leaves out."""
+DIMMED = 0.45  # brightness of what the mask leaves out
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table.
-
-    Attributes:
-        method: its name.
-        psi: of its images, None for renders.
-        seeds: training seeds.
-        num_images: images scored for each seed.
-        scores: metric -> value with its interval.
-        over: what the interval is over, ``seeds`` or ``images``.
-        notes: warnings for the reader.
-        training_cpu_s: mean CPU seconds of a training, 0 if unknown.
-    """
+    """One line of a table."""
 
     method: str
-    psi: float | None
-    seeds: tuple[int, ...]
-    num_images: int
-    scores: Mapping[str, Interval]
-    over: str
-    notes: tuple[str, ...]
-    training_cpu_s: float
+    psi: float | None  # of its images, None for renders
+    seeds: tuple[int, ...]  # of the trainings
+    num_images: int  # scored for each seed
+    scores: Mapping[str, Interval]  # metric -> value with its interval
+    over: str  # what the interval is over, ``seeds`` or ``images``
+    notes: tuple[str, ...]  # warnings for the reader
+    training_cpu_s: float  # mean CPU seconds of a training, 0 if unknown
 
 
 @dataclass(frozen=True)
@@ -72,17 +60,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a table holds.
-
-    Attributes:
-        title: what it compares.
-        methods: names in order, ``*`` for every method and ``external`` for every tool.
-        on: ``psi``, every psi; ``untruncated``, the largest psi; or ``renders``.
-    """
+    """What a table holds."""
 
     title: str
-    methods: str
-    on: str = "untruncated"
+    methods: str  # names in order, ``*`` for every method and ``external`` for every tool
+    on: str = "untruncated"  # the largest psi; ``psi``: every one; or ``renders``
 
 
 SPECS = {
@@ -109,14 +91,11 @@ SPECS = {
 
 def line_of(rows: Sequence[Row], psi: float | None) -> Line:
     """Pool the rows of one method on one set of images, one row per training seed."""
-    pooled = [pooled_metrics(row.counts.sum(axis=0, keepdims=True)) for row in rows]
     if len(rows) > 1:
-        scores = {
-            name: seed_interval([float(values[name][0]) for values in pooled]) for name in METRICS
-        }
+        pooled = pooled_metrics(np.stack([row.counts.sum(axis=0) for row in rows]))
+        scores = {name: seed_interval(pooled[name].tolist()) for name in METRICS}
     else:
-        stream = np.random.RandomState(BOOTSTRAP_SEED)
-        scores = count_intervals(rows[0].counts, stream)
+        scores = count_intervals(rows[0].counts, np.random.RandomState(BOOTSTRAP_SEED))
     trained = [row.training_cpu_s for row in rows if row.training_cpu_s]
     return Line(
         rows[0].method,
@@ -154,10 +133,8 @@ def build_tables(
 ) -> list[Table]:
     """Sort lines into the tables.
 
-    Args:
-        lines: (method, set of images as ``Row.on``) -> line.
-        psis: all psi; the largest stands for "no truncation".
-        external: names of external tools.
+    ``lines`` are by method and set of images as ``Row.on``; the largest psi stands for "no
+    truncation"; ``external`` names external tools.
     """
     tables = []
     every = list(dict.fromkeys(method for method, _ in lines))
@@ -211,11 +188,9 @@ def cells(values: Mapping[str, float]) -> str:
 
 
 def tables_csv(tables: Sequence[Table], note: str = "") -> str:
-    """Format all lines of all tables as CSV, every metric with both ends of its interval.
+    """Format tables as CSV, every metric with both ends of its interval.
 
-    Args:
-        tables: what ``build_tables`` returned.
-        note: stands first among the notes of every line.
+    ``note`` stands first among the notes of every line.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -230,29 +205,15 @@ def tables_csv(tables: Sequence[Table], note: str = "") -> str:
             psi = "" if line.psi is None else f"{line.psi:g}"
             seeds = " ".join(map(str, line.seeds))
             facts = [table.number, line.method, on, psi, line.num_images, seeds, line.over]
-            writer.writerow(
-                [
-                    *facts,
-                    *numbers,
-                    f"{line.training_cpu_s:.1f}",
-                    "; ".join(filter(None, (note, *line.notes))),
-                ]
-            )
+            notes = "; ".join(filter(None, (note, *line.notes)))
+            writer.writerow([*facts, *numbers, f"{line.training_cpu_s:.1f}", notes])
     return buffer.getvalue()
 
 
 def figure(
     images: Sequence[NDArray[np.uint8]], rows: Sequence[tuple[str, Sequence[NDArray[np.bool_]]]]
 ) -> Image.Image:
-    """Draw the images, then one row per method with the mask outlined and the rest dimmed.
-
-    Args:
-        images: uint8 ``h w 3``, one a column.
-        rows: name and masks bool ``h w``, one a column.
-
-    Returns:
-        RGB; words above and to the left of ``1 + len(rows)`` rows of tiles.
-    """
+    """Draw the images, then a row for each name with its masks outlined and the rest dimmed."""
     tiles = [list(images)]
     for _, masks in rows:
         tiles.append([lit(image, mask) for image, mask in zip(images, masks, strict=True)])

@@ -31,16 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 class MaskFolder:
-    """Masks by key.
+    """Masks by key, of images of one size, from ``KEY.png`` or any export that ``validate`` reads.
 
-    Args:
-        path: folder of ``KEY.png``, or any export that ``validate`` reads.
-        size_hw: height and width of the images they belong to, px.
-        soft: grey levels are alpha, above the middle is object; otherwise the plain rules hold.
-
-    Raises:
-        AnnotationRefused: it cannot be read.
-        InputRefused: it holds two masks of one image.
+    ``soft``: grey levels are alpha, above the middle is object; otherwise the plain rules hold.
     """
 
     def __init__(self, path: Path, size_hw: tuple[int, int], *, soft: bool = False) -> None:
@@ -58,8 +51,7 @@ class MaskFolder:
     def check(self, draws: Sequence[Draw]) -> str:
         """Read every mask once and return a digest of them.
 
-        Raises:
-            InputRefused: a mask is missing, broken or of another size, or all of them are empty.
+        A mask that is missing, broken or of another size is refused, and so are empty ones alone.
         """
         missing = [draw.key for draw in draws if draw.key not in self.items]
         if missing:
@@ -115,17 +107,11 @@ class MaskFolder:
 
 @dataclass(frozen=True)
 class Truth:
-    """Masks of every image.
-
-    Attributes:
-        masks: by key.
-        digests: psi -> name of what the images of that psi are scored against.
-        net: the network that drew them, None if they were given.
-    """
+    """Masks of every image."""
 
     masks: MaskFolder
-    digests: dict[float, str]
-    net: UNet | None
+    digests: dict[float, str]  # psi -> name of what the images of that psi are scored against
+    net: UNet | None  # the network that drew them, None if they were given
 
     def tested(self, bench: Bench, psi: float) -> Iterator[tuple[Block, Masks, Masks]]:
         """Yield the images of one psi, their truth and their ignored pixels."""
@@ -134,11 +120,7 @@ class Truth:
 
 
 def check_truth(bench: Bench) -> None:
-    """Refuse a domain without truth before any long work.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Refuse a domain without truth before any long work."""
     if bench.config.truth is None and not bench.is_toy:
         problem = f"nothing says where the object is in images of {bench.recipe.domain}"
         remedy = (
@@ -149,11 +131,7 @@ def check_truth(bench: Bench) -> None:
 
 
 def open_truth(bench: Bench) -> Truth:
-    """Open the given masks, or train the U-Net and let it draw them into ``truth/masks``.
-
-    Raises:
-        InputRefused: a given mask that is missing, broken or of another size.
-    """
+    """Open the given masks, or train the U-Net and let it draw them into ``truth/masks``."""
     psis = bench.config.psis
     if bench.config.truth is not None:
         masks = MaskFolder(bench.config.truth, bench.size_hw)

@@ -75,5 +75,5 @@ def make_dataset(job: MakeConfig) -> dict[str, Any]:
             dataset.record_job(JobRecord(job.share, job.number, job.count))
             return {"counts": dataset.counts().to_dict()}
         preview = preview_png(networks.alpha_run, networks.alpha_course)
-        pages = dataset_pages(dataset, renderer, origin, preview)
+        pages = dataset_pages(dataset, renderer, preview)
         return dataset.finish(dataset_facts(recipe, origin), pages)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.dataset.layout import CARD, CARD_MARKER, RECIPE, encode_card, join_card, read_notes
@@ -24,6 +23,7 @@ from l4f_datagen.report.front_matter import (
     has_labels,
     parquet_files,
 )
+from l4f_datagen.report.page import fill_template
 
 SCORES = "scores.json"
 FACES = ("face", "ffhq", "portrait", "person", "persons")
@@ -50,26 +50,16 @@ REASONS = {
 def write_card(manifest: bytes, *, scores: Mapping[str, Any] | None = None, notes: str = "") -> str:
     """Return the card as Markdown with the YAML head that ``load_dataset`` and the Hub read.
 
-    Args:
-        manifest: content of ``manifest.json``.
-        scores: what ``validate --record`` wrote; left out where it was for another manifest.
-        notes: what people wrote below the marker.
+    ``manifest`` is the content of ``manifest.json``. ``scores`` are left out where ``validate
+    --record`` wrote them for another manifest; ``notes`` stand below the marker.
     """
     facts = json.loads(manifest)
     digest = hashlib.sha256(manifest).hexdigest()
     fitting = scores if scores and scores.get("manifest_sha256") == digest else None
     head = yaml.safe_dump(front_matter(facts), sort_keys=False, allow_unicode=True)
-    environment = Environment(
-        loader=PackageLoader("l4f_datagen.report", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # Markdown, of the user's own words
-    )
-    environment.filters["cell"] = _cell
-    body = environment.get_template("card.md.j2").render(
-        card_facts(facts), manifest_sha256=digest, scores=fitting and score_rows(fitting)
-    )
+    said = {"manifest_sha256": digest, "scores": fitting and score_rows(fitting)}
+    # Not escaped: Markdown, of the user's own words.
+    body = fill_template("card.md.j2", card_facts(facts) | said, escape=False)
     return join_card(f"---\n{head}---\n\n{body.strip()}\n\n", notes)
 
 
@@ -81,20 +71,15 @@ def card_page(folder: Path) -> Callable[[bytes], bytes]:
 
 
 def rewrite_card(folder: Path) -> Path:
-    """Write the card of a finished dataset anew; what people wrote below its marker stays.
-
-    Raises:
-        UsageError: not a finished dataset, or a card whose marker is gone.
-        InputRefused: a damaged manifest.
-    """
+    """Write the card of a finished dataset anew; what people wrote below its marker stays."""
     read_manifest(folder)
     path = folder / CARD
     if path.exists() and CARD_MARKER.encode() not in path.read_bytes():
-        raise UsageError(
-            str(path),
-            "its marker line is missing, so your words cannot be told from the tool's",
-            "move the file away and run the command again, then put your words below the marker",
+        problem = "its marker line is missing, so your words cannot be told from the tool's"
+        remedy = (
+            "move the file away and run the command again, then put your words below the marker"
         )
+        raise UsageError(str(path), problem, remedy)
     write_atomically(path, card_page(folder)((folder / MANIFEST).read_bytes()))
     return path
 
@@ -180,10 +165,9 @@ def command(manifest: Mapping[str, Any]) -> str:
     of attempts says where the dataset ends.
     """
     recipe, counts = manifest["provenance"]["recipe"], manifest["counts"]
-    last = manifest["shards"][-1] if manifest["shards"] else None
-    cut = last is not None and last["attempted"] < last["planned"]
-    count = ["--n", str(counts["accepted"])]
-    if not cut:
+    if any(shard["attempted"] < shard["planned"] for shard in manifest["shards"][-1:]):
+        count = ["--n", str(counts["accepted"])]
+    else:
         count = ["--n", str(counts["attempted"]), "--count", "attempts"]
     words = ["l4f-datagen", "make", "--recipe", RECIPE, *count]
     for part in ("generator", "alpha"):
@@ -198,34 +182,28 @@ def command(manifest: Mapping[str, Any]) -> str:
 
 def filter_rows(filters: Mapping[str, Any], rejected: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return one row a filter: name, limits, and how many attempts it rejected."""
-    rows = []
-    for name, reasons in REASONS.items():
-        limits = filters.get(name)
-        if limits is None:
-            continue
-        rows.append(
-            {
-                "name": name,
-                "limits": ", ".join(f"{key} {value}" for key, value in limits.items()),
-                "rejected": sum(rejected.get(reason, 0) for reason in reasons),
-            }
-        )
-    return rows
+    return [
+        {
+            "name": name,
+            "limits": ", ".join(f"{key} {value}" for key, value in filters[name].items()),
+            "rejected": sum(rejected.get(reason, 0) for reason in reasons),
+        }
+        for name, reasons in REASONS.items()
+        if filters.get(name) is not None
+    ]
 
 
 def score_rows(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Lay recorded scores out for the card's table, shares with four digits."""
     intervals = scores.get("intervals") or {}
-    rows = []
-    for name, value in scores["metrics"].items():
-        low_high = intervals.get(name)
-        rows.append(
-            {
-                "name": name,
-                "value": f"{value:.4f}" if isinstance(value, float) else f"{value}",
-                "interval": f"{low_high[0]:.4f} to {low_high[1]:.4f}" if low_high else "",
-            }
-        )
+    rows = [
+        {
+            "name": name,
+            "value": f"{value:.4f}" if isinstance(value, float) else f"{value}",
+            "interval": " to ".join(f"{end:.4f}" for end in intervals.get(name) or ()),
+        }
+        for name, value in scores["metrics"].items()
+    ]
     return {"n": scores["n"], "truth": scores["truth"], "rows": rows}
 
 
@@ -259,11 +237,6 @@ def _is_local(weights: str | None) -> bool:
 def _named(weights: str | None) -> str:
     """Name weights that others can fetch; a path on somebody's machine helps nobody."""
     return weights if weights is not None and weights.startswith(NAMED) else ""
-
-
-def _cell(text: Any) -> str:
-    """Keep text inside one cell of a Markdown table."""
-    return " ".join(str(text).replace("|", "\\|").split())
 
 
 def manifest_named(card: str) -> str | None:

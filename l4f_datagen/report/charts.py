@@ -6,7 +6,7 @@ are CSS variables of the page, so that light and dark look alike.
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +42,20 @@ would cost as much as the drawing."""
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure and what it says in words.
-
-    Attributes:
-        title: what is plotted.
-        words: the same for those who cannot see it.
-        svg: markup to stand inside a page.
-    """
+    """One figure and what it says in words, for those who cannot see it."""
 
     title: str
     words: str
-    svg: str
+    svg: str  # markup to stand inside a page
 
 
 def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Chart]:
     """Draw coverage against psi, then one histogram for every score that is not the same for all.
 
-    Args:
-        records: the whole ledger.
-        limits: coverage the filter keeps, drawn as two lines; None where it is off.
+    ``limits`` are the coverage that the filter keeps, drawn as two lines; None where it is off.
     """
-    charts = []
-    drawn = [name for name in records.scores if _varies(records.scores[name])]
-    if "coverage" in drawn:
-        charts.append(coverage_chart(records, limits))
+    drawn = [name for name, values in records.scores.items() if _varies(values)]
+    charts = [coverage_chart(records, limits)] if "coverage" in drawn else []
     charts += [histogram(records, name) for name in drawn]
     return [
         Chart(chart.title, chart.words, own_names(chart.svg, f"chart{number}"))
@@ -75,12 +65,8 @@ def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Char
 
 def constant_scores(records: Records) -> dict[str, float]:
     """Name the scores that are the same for all samples, which have no chart."""
-    known = {name: values[~np.isnan(values)] for name, values in records.scores.items()}
-    return {
-        name: float(values[0])
-        for name, values in known.items()
-        if values.size and not _varies(values)
-    }
+    known = {name: _known(values) for name, values in records.scores.items()}
+    return {name: float(v[0]) for name, v in known.items() if v.size and not _varies(v)}
 
 
 def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Chart:
@@ -149,35 +135,32 @@ def histogram(records: Records, name: str) -> Chart:
 
 
 def quantile_rows(records: Records) -> list[dict[str, Any]]:
-    """Sum up every psi: attempts, accepted, and quantiles of each score of the accepted.
+    """Sum up every psi, rising: attempts, accepted, and each accepted score at ``QUANTILES``.
 
-    Returns:
-        One mapping a psi, rising: ``psi``, ``attempted``, ``accepted`` and ``scores``, name to the
-        values at ``QUANTILES`` (None where nothing was accepted).
+    A score has None where nothing was accepted.
     """
     rows = []
     for psi in np.unique(records.psi):
         here = records.psi == psi
         kept = here & records.accepted
-        rows.append(
-            {
-                "psi": float(psi),
-                "attempted": int(here.sum()),
-                "accepted": int(kept.sum()),
-                "scores": {name: _quantiles(v[kept]) for name, v in records.scores.items()},
-            }
-        )
+        scores = {name: _quantiles(values[kept]) for name, values in records.scores.items()}
+        counts = {"attempted": int(here.sum()), "accepted": int(kept.sum())}
+        rows.append({"psi": float(psi), **counts, "scores": scores})
     return rows
 
 
-def _quantiles(values: NDArray[np.float64]) -> Sequence[float] | None:
-    known = values[~np.isnan(values)]
-    return [float(value) for value in np.quantile(known, QUANTILES)] if known.size else None
+def _quantiles(values: NDArray[np.float64]) -> list[float] | None:
+    known = _known(values)
+    return np.quantile(known, QUANTILES).tolist() if known.size else None
 
 
 def _varies(values: NDArray[np.float64]) -> bool:
-    known = values[~np.isnan(values)]
-    return bool(known.size) and float(known.max() - known.min()) > SMALLEST_SPAN
+    known = _known(values)
+    return bool(known.size) and float(np.ptp(known)) > SMALLEST_SPAN
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[~np.isnan(values)]
 
 
 def draw_svg(draw: Callable[[Axes], None]) -> str:
@@ -188,13 +171,8 @@ def draw_svg(draw: Callable[[Axes], None]) -> str:
         axes = figure.add_axes(AXES)
         draw(axes)
         axes.locator_params(axis="y", nbins=5)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
+        buffer, nothing = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg[svg.index("<svg") :], flags=re.S)
     for marker, variable in CSS.items():

@@ -37,9 +37,9 @@ def trgb_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.
     """
     rows = []
     for seed in seeds:
-        synthesis = _synthesis(generator, [seed], psi)
-        maps = [stretch(rgb[0]) for rgb in synthesis.rgb_maps.values()]
-        rows.append([_image(synthesis), *(_bytes(drawn) for drawn in maps)])
+        synthesis = _synthesis(generator, seed, psi)
+        maps = [_bytes(stretch(rgb[0])) for rgb in synthesis.rgb_maps.values()]
+        rows.append([_image(synthesis), *maps])
     return _headed(rows, generator, seeds, f"ToRGB maps at psi {psi:g}", TRGB_NOTES)
 
 
@@ -50,7 +50,7 @@ def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Ima
     The components of a resolution are those of the pixels of all seeds together, and each is
     stretched over all of them, so that one colour means the same in every row.
     """
-    passes = [_synthesis(generator, [seed], psi) for seed in seeds]
+    passes = [_synthesis(generator, seed, psi) for seed in seeds]
     rows = [[_image(synthesis)] for synthesis in passes]
     for resolution in generator.spec.resolutions:
         last = torch.cat([synthesis.features[resolution][-1] for synthesis in passes])
@@ -103,9 +103,8 @@ def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint
     return colours.reshape(batch, height, width, 3)
 
 
-def _synthesis(generator: Generator, seeds: Sequence[int], psi: float) -> Synthesis:
-    device = generator.w_avg.device
-    z = torch.from_numpy(draw_z(seeds, generator.spec.z_dim)).to(device)
+def _synthesis(generator: Generator, seed: int, psi: float) -> Synthesis:
+    z = torch.from_numpy(draw_z([seed], generator.spec.z_dim)).to(generator.w_avg.device)
     synthesis: Synthesis = generator(z, psi)
     return synthesis
 

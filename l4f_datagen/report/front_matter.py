@@ -55,10 +55,8 @@ def has_labels(manifest: Mapping[str, Any]) -> bool:
 def column_types(manifest: Mapping[str, Any]) -> dict[str, pa.DataType]:
     """Return the columns of the Parquet files in their order: the fixed ones, then the scores."""
     scores = sorted(name for name in manifest["scores"] if name not in COLUMNS)
-    fixed = {
-        name: kind for name, kind in COLUMNS.items() if name != "label" or has_labels(manifest)
-    }
-    return {**fixed, **dict.fromkeys(scores, pa.float64())}
+    columns = COLUMNS | dict.fromkeys(scores, pa.float64())
+    return {name: kind for name, kind in columns.items() if name != "label" or has_labels(manifest)}
 
 
 def describe_columns(manifest: Mapping[str, Any], width: int, height: int) -> list[Column]:

@@ -24,7 +24,7 @@ from l4f_datagen.report.charts import (
     own_names,
     quantile_rows,
 )
-from l4f_datagen.report.page import SHOWN_PX, encode_tile, render_page, webp_uri
+from l4f_datagen.report.page import PHOTO_QUALITY, SHOWN_PX, encode_tile, render_page, webp_uri
 from l4f_datagen.report.records import Records
 from l4f_datagen.report.stored_images import read_images
 
@@ -51,9 +51,6 @@ def write_report(
         records: the whole ledger.
         beside: whether the page will lie in the folder, so that it may link to its files.
         preview: preview sheet of the alpha network's training, PNG.
-
-    Raises:
-        InputRefused: an origin whose course of training is none.
     """
     tiles, places = shown_tiles(folder, records)
     if not beside:
@@ -90,9 +87,8 @@ def write_report(
 def shown_tiles(folder: Path, records: Records) -> tuple[dict[str, dict[str, Any]], list[int]]:
     """Encode the samples that are shown, as many as the page has room for.
 
-    Returns:
-        Key to tile, and the shown samples as indices in the order of the plan; those without a
-        tile have no images.
+    Returns key to tile, and the shown samples as indices in the order of the plan; those without a
+    tile have no images.
     """
     chosen = choose_shown(records, MAX_SHOWN)
     accepted = records.accepted
@@ -147,26 +143,20 @@ def choose_shown(records: Records, limit: int) -> list[int]:
 
     Accepted samples get two thirds of the places, rejected ones the rest, and each side what the
     other leaves free. Of each side half the places go to the samples that are worst by any score,
-    half are spread evenly over every psi in the order of the plan.
-
-    Returns:
-        Indices in ``records``, by importance: any beginning of the list is a fair choice too.
+    half are spread evenly over every psi in the order of the plan. Returned are indices in
+    ``records`` by importance: any beginning of the list is a fair choice too.
     """
     accepted, rejected = np.flatnonzero(records.accepted), np.flatnonzero(~records.accepted)
     places = min(len(accepted), max(round(limit * ACCEPTED_SHARE), limit - len(rejected)))
-    worst = records.worst()
-    sides = (
-        _choose(records, accepted, worst, places),
-        _choose(records, rejected, worst, limit - places),
-    )
-    return _interleave(*sides)
+    kept = _choose(records, accepted, places)
+    return _interleave(kept, _choose(records, rejected, limit - places))
 
 
-def _choose(records: Records, side: Indices, worst: NDArray[np.float64], places: int) -> list[int]:
+def _choose(records: Records, side: Indices, places: int) -> list[int]:
     if len(side) <= places:
         return _spread(records, side, len(side))
     # Stable sort: of equal ranks the earlier sample comes first.
-    suspects = side[np.argsort(-worst[side], kind="stable")][: places // 2]
+    suspects = side[np.argsort(-records.worst()[side], kind="stable")][: places // 2]
     others = np.setdiff1d(side, suspects)
     return _interleave([int(i) for i in suspects], _spread(records, others, places - len(suspects)))
 
@@ -198,31 +188,21 @@ def _interleave(first: list[int], second: list[int]) -> list[int]:
 
 
 MAX_PREVIEW_PIXELS = 4_000_000  # a choice, above the sheets of `train`
-QUALITY = 82  # a choice, as for the samples
 ROWS = "foreground, alpha, background, composite and cut-out"
 
 
 def training_section(origin: Mapping[str, Any], preview: bytes | None) -> dict[str, Any]:
-    """Return what the template says of the training; ``preview`` is a sheet of the run, as PNG.
-
-    Raises:
-        InputRefused: a manifest whose course of training is none.
-    """
+    """Return what the template says of the training; ``preview`` is a sheet of the run, as PNG."""
     try:
         run = origin["alpha"].get("run")
         weights = origin["recipe"].get("alpha", {}).get("weights")
-        if run is None:
-            told = (
-                f"None for this dataset: the alpha network was loaded from {_named(weights)}."
-                if weights
-                else "The alpha network was trained on the spot; its log was not kept."
-            )
-            return {"told": told, "charts": [], "preview": None}
-        return {
-            "told": _told(run),
-            "charts": training_charts(run),
-            "preview": preview and _encoded(preview),
-        }
+        if run is not None:
+            told, charts = _told(run), training_charts(run)
+            return {"told": told, "charts": charts, "preview": preview and _encoded(preview)}
+        told = "The alpha network was trained on the spot; its log was not kept."
+        if weights:
+            told = f"None for this dataset: the alpha network was loaded from {_named(weights)}."
+        return {"told": told, "charts": [], "preview": None}
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         problem = f"tells of a training that cannot be read ({error})"
         remedy = "run the `make` that made the dataset again"
@@ -236,18 +216,12 @@ def training_charts(run: Mapping[str, Any]) -> list[Chart]:
     d_loss, realism = (_ends(last[name]) for name in losses)
     alpha, binary = (_ends(last[name]).capitalize() for name in ("alpha_coverage", "binarization"))
     told = f"Solid: discriminator, {d_loss}. Dashed: alpha network, {realism}."
+    coverage = _curves(run, {"alpha_coverage": "-"}, limits=(0, 1))
+    indecision = "Indecision, mean min(alpha, 1 - alpha)"
     charts = [
         ("Losses", told, _curves(run, losses)),
-        (
-            "Mean alpha",
-            f"{alpha}; 1 is all foreground.",
-            _curves(run, {"alpha_coverage": "-"}, limits=(0, 1)),
-        ),
-        (
-            "Indecision, mean min(alpha, 1 - alpha)",
-            f"{binary}; 0 is a hard matte.",
-            _curves(run, {"binarization": "-"}),
-        ),
+        ("Mean alpha", f"{alpha}; 1 is all foreground.", coverage),
+        (indecision, f"{binary}; 0 is a hard matte.", _curves(run, {"binarization": "-"})),
     ]
     return [
         Chart(title, words, own_names(svg, f"training{number}"))
@@ -282,9 +256,8 @@ def _told(run: Mapping[str, Any]) -> str:
     kept = run["kept_step"]
     words = [f"Trained for this dataset, without labels, in {int(run['steps'])} steps."]
     if attempts > 1:
-        words.append(
-            f"Attempt {attempts} went through; faint lines are attempts given up as collapsed."
-        )
+        faint = "faint lines are attempts given up as collapsed"
+        words.append(f"Attempt {attempts} went through; {faint}.")
     if kept is not None:
         words.append(f"The snapshot of step {int(kept)} was kept (dotted line).")
     return " ".join(words)
@@ -311,7 +284,7 @@ def _encoded(preview: bytes) -> dict[str, Any] | None:
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
         return None
     return {
-        "uri": webp_uri(image, QUALITY),
+        "uri": webp_uri(image, PHOTO_QUALITY),
         "width": image.width,
         "height": image.height,
         "rows": ROWS,

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,36 @@ from l4f_datagen.core.masks import polygons_xy
 from l4f_datagen.report.stored_images import Stored
 
 LOSSLESS_PX = 128  # a choice: images of the toys, 64 px, keep every level
+SHOWN_PX = 512  # a choice, as are the next two
+PHOTO_QUALITY = 82
+MAX_PATH_CHARACTERS = 32_000
 
 
 def render_page(template: str, **values: Any) -> bytes:
-    """Fill in a template of this package; text is escaped, names left out are errors.
+    """Fill in a template as an HTML page.
 
-    ``page.css`` in the same folder is the look that all pages share; its colours are variables for
-    light and dark. Templates get the filters ``number`` and ``share``.
+    ``page.css`` beside it is the look that all pages share; its colours are variables for light
+    and dark.
     """
+    return (fill_template(template, values, escape=True).rstrip() + "\n").encode()
+
+
+def fill_template(template: str, values: Mapping[str, Any], *, escape: bool) -> str:
+    """Fill in a template of this package; a name left out is an error."""
     environment = Environment(
         loader=PackageLoader("l4f_datagen.report", "templates"),
-        autoescape=True,
+        autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share}
-    return (environment.get_template(template).render(**values).rstrip() + "\n").encode()
+    environment.filters |= {"number": number, "share": share, "cell": cell}
+    return environment.get_template(template).render(**values)
+
+
+def cell(text: object) -> str:
+    """Keep text inside one cell of a Markdown table."""
+    return " ".join(str(text).replace("|", "\\|").split())
 
 
 def number(value: float) -> str:
@@ -61,43 +75,26 @@ def webp_uri(image: Image.Image, quality: int, *, method: int = 1) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-SHOWN_PX = 512  # a choice, as are the next two
-PHOTO_QUALITY = 82
-MAX_PATH_CHARACTERS = 32_000
-
-
 def encode_tile(stored: Stored) -> dict[str, Any]:
-    """Encode a sample for a page.
-
-    Images above ``SHOWN_PX`` are scaled down; those up to ``LOSSLESS_PX`` keep every level.
-
-    Returns:
-        ``image`` and ``alpha``, WebP as data URIs (alpha in the alpha channel, for CSS masks);
-        ``outline``, an SVG path in pixels of the full image; ``coarse``, by how much the outline
-        had to be coarsened, 1 for exact; ``width`` and ``height`` of the full image in px;
-        ``files``, paths in the dataset.
-    """
+    """Encode a sample for a page; images above ``SHOWN_PX`` are scaled down."""
     height, width = stored.mask.shape
     coarse, path = outline_path(stored.mask)
     return {
-        "image": webp_uri(_shown(Image.fromarray(stored.image)), PHOTO_QUALITY),
-        "alpha": webp_uri(_as_alpha(_shown(Image.fromarray(stored.alpha))), 0),
+        "image": webp_uri(_shown(stored.image), PHOTO_QUALITY),
+        "alpha": webp_uri(_as_alpha(_shown(stored.alpha)), 0),  # as CSS masks want it
         "outline": path,
         "coarse": coarse,
-        "width": width,
+        "width": width,  # of the full image, px
         "height": height,
         "files": dict(stored.files),
     }
 
 
 def outline_path(mask: NDArray[np.bool_]) -> tuple[int, str]:
-    """Trace a mask as an SVG path of relative steps along pixel edges.
+    """Trace a mask as an SVG path of relative steps along pixel edges, empty for no mask.
 
     A mask so ragged that the path would pass ``MAX_PATH_CHARACTERS`` is traced on a grid 2, 4, ...
-    times as coarse, where a cell is mask if any pixel of it is.
-
-    Returns:
-        How coarse the grid is, 1 for the pixels themselves, and the path; empty for no mask.
+    times as coarse, where a cell is mask if any pixel of it is. The factor stands before the path.
     """
     cell = 1
     while True:
@@ -118,7 +115,8 @@ def _ring(points_xy: NDArray[np.int32]) -> str:
     return f"M{x} {y}{''.join(drawn)}z"
 
 
-def _shown(image: Image.Image) -> Image.Image:
+def _shown(pixels: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(pixels)
     longest = max(image.size)
     if longest <= SHOWN_PX:
         return image

@@ -3,9 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,22 +24,18 @@ if TYPE_CHECKING:  # `report` and `card` need no torch
     from l4f_datagen.dataset.store import Dataset
     from l4f_datagen.rendering.render import Renderer
 
-SHEET_SAMPLES = 24
-"""Six rows of four: what fits on one screen."""
-MAX_PREVIEW_BYTES = 16 * 2**20
-"""Sheets of ``train`` have 1 to 2 MB; a larger file is not one of them."""
+SHEET_SAMPLES = 24  # six rows of four: what fits on one screen
+MAX_PREVIEW_BYTES = 16 * 2**20  # sheets of ``train`` have 1 to 2 MB: a larger file is none
 
 
 def dataset_pages(
     dataset: "Dataset",
     renderer: "Renderer",
-    origin: Mapping[str, Any],
     preview: bytes | None = None,
 ) -> dict[str, Page]:
-    """Return the pages for the samples of a dataset whose shards are all done.
+    """Return the pages of a dataset whose shards are all done, and whose samples ``renderer`` made.
 
-    ``renderer`` made its samples, ``origin`` is that of ``provenance.provenance``, and ``preview``
-    the sheet of the alpha network's training, where there was one.
+    ``preview`` is the sheet of the alpha network's training, where there was one.
     """
     records = records_of(dataset.rows())
     chosen = sheet_choice(records)
@@ -60,12 +55,7 @@ def dataset_pages(
 
 
 def write_page(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a dataset to ``out`` (None: ``report.html`` in it) and return its path.
-
-    Raises:
-        UsageError: no finished dataset, or a file that cannot be written.
-        InputRefused: a damaged manifest or ledger.
-    """
+    """Write the report of a dataset to ``out`` (None: ``report.html`` in it); return its path."""
     origin = read_manifest(folder)["provenance"]
     sheet = folder / PREVIEW
     small = sheet.is_file() and sheet.stat().st_size <= MAX_PREVIEW_BYTES
@@ -75,12 +65,7 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
 
 
 def write_contact_sheet(folder: Path, out: Path | None = None) -> Path:
-    """Write the contact sheet to ``out`` (None: ``contact_sheet.png`` in it) and return its path.
-
-    Raises:
-        UsageError: no finished dataset, one without images, or a file that cannot be written.
-        InputRefused: a damaged manifest or ledger.
-    """
+    """Write the contact sheet to ``out`` (None: ``contact_sheet.png`` in it); return its path."""
     read_manifest(folder)
     records = read_records(folder)
     stored = sheet_images(folder, records, sheet_choice(records))

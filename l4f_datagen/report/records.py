@@ -37,25 +37,15 @@ SUSPECT = {
 
 @dataclass(frozen=True)
 class Records:
-    """Every attempted sample, in the order of the plan; columns of one length.
+    """Every attempted sample, in the order of the plan; columns of one length."""
 
-    Attributes:
-        image_id: int64, 1-based position in the plan.
-        psi: float64.
-        seed: int64.
-        shard: int64.
-        reason: int64, index in ``reasons``; 0 for accepted samples.
-        reasons: ``""`` for accepted, then the reasons in alphabetical order.
-        scores: name to float64; NaN where a sample has no such score.
-    """
-
-    image_id: NDArray[np.int64]
+    image_id: NDArray[np.int64]  # position in the plan, from 1
     psi: NDArray[np.float64]
     seed: NDArray[np.int64]
     shard: NDArray[np.int64]
-    reason: NDArray[np.int64]
-    reasons: tuple[str, ...]
-    scores: Mapping[str, NDArray[np.float64]]
+    reason: NDArray[np.int64]  # index in ``reasons``; 0 for accepted samples
+    reasons: tuple[str, ...]  # ``""`` for accepted, then the reasons in alphabetical order
+    scores: Mapping[str, NDArray[np.float64]]  # NaN where a sample has no such score
 
     def __len__(self) -> int:
         """Count the attempts."""
@@ -120,11 +110,7 @@ def records_of(rows: Iterable[Row]) -> Records:
 
 
 def read_records(folder: Path) -> Records:
-    """Read the ledger of a dataset.
-
-    Raises:
-        InputRefused: it is missing, or a line of it is no row.
-    """
+    """Read the ledger of a dataset; refuse one that is missing or damaged."""
     path = folder / LEDGER
     try:
         with path.open("rb") as lines:
@@ -174,18 +160,7 @@ QUANTILES = {"min": 0.0, "median": 0.5, "max": 1.0}
 
 
 def dataset_facts(folder: Path) -> dict[str, Any]:
-    """Sum up a dataset from its manifest and its ledger.
-
-    Returns:
-        ``dataset`` (domain, category, formats, weights, licence, package, device, recipe hash),
-        ``counts`` (accepted, attempted, rejected by reason), ``psi`` (one row a value: attempted,
-        accepted, median coverage of the accepted) and ``scores`` (of the accepted: min, median,
-        max).
-
-    Raises:
-        UsageError: no finished dataset.
-        InputRefused: a damaged manifest or ledger.
-    """
+    """Sum up a dataset from its manifest and its ledger; scores are those of accepted samples."""
     manifest = read_manifest(folder)
     origin, records = manifest["provenance"], read_records(folder)
     accepted = records.accepted
@@ -193,31 +168,23 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
     for psi in np.unique(records.psi):
         here = records.psi == psi
         kept = records.coverage[here & accepted]
-        rows.append(
-            {
-                "psi": float(psi),
-                "attempted": int(here.sum()),
-                "accepted": int((here & accepted).sum()),
-                "median_coverage": float(np.median(kept)) if kept.size else None,
-            }
-        )
+        median = float(np.median(kept)) if kept.size else None
+        counts = {"attempted": int(here.sum()), "accepted": int((here & accepted).sum())}
+        rows.append({"psi": float(psi), **counts, "median_coverage": median})
     scores = {}
     for name, column in records.scores.items():
         kept = column[accepted & ~np.isnan(column)]
         if kept.size:
             scores[name] = {word: float(np.quantile(kept, q)) for word, q in QUANTILES.items()}
+    output = origin["recipe"]["output"]
     return {
         "dataset": {
             "domain": origin["domain"],
-            "category": origin["recipe"]["output"]["category"],
-            "formats": origin["recipe"]["output"]["formats"],
-            "mask_threshold": origin["recipe"]["output"]["mask_threshold"],
+            **{name: output[name] for name in ("category", "formats", "mask_threshold")},
             "generator_sha256": origin["generator"]["sha256"],
             "alpha_sha256": origin["alpha"]["sha256"],
             "licence": origin["licence"]["name"],
-            "package": origin["package"],
-            "device": origin["device"],
-            "recipe_hash": origin["recipe_hash"],
+            **{name: origin[name] for name in ("package", "device", "recipe_hash")},
         },
         "counts": {
             "accepted": int(accepted.sum()),
@@ -231,13 +198,12 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
 
 def facts_text(facts: dict[str, Any]) -> str:
     """Write the facts for a terminal."""
+    rejected = ", ".join(f"{why} {n}" for why, n in facts["counts"]["rejected"].items())
     named = {
         **facts["dataset"],
         "formats": ", ".join(facts["dataset"]["formats"]),
-        "accepted": facts["counts"]["accepted"],
-        "attempted": facts["counts"]["attempted"],
-        "rejected": ", ".join(f"{why} {n}" for why, n in facts["counts"]["rejected"].items())
-        or "none",
+        **facts["counts"],
+        "rejected": rejected or "none",
     }
     lines = [f"{name:18s} {value}" for name, value in named.items()]
     lines += ["", f"{'psi':>8s} {'attempts':>9s} {'accepted':>9s} {'median coverage':>16s}"]

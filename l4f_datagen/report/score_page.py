@@ -31,7 +31,6 @@ OBJECT_LIFT, BACKGROUND_LIFT = 235, 130
 SUFFIXES = (".png", ".svg")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK = "#333333"
-RC = PLAIN_RC
 SIZE_IN = (6.4, 4.0)
 THRESHOLD_NOTES = (
     "Good: a high, flat top. A peak well above the dashed line speaks for its threshold."
@@ -45,9 +44,6 @@ def score_page(
     """Return the page; it asks the network for nothing.
 
     The worst images are loaded once more to be drawn, 40 at most; the rest stand in the table.
-
-    Raises:
-        AnnotationRefused: a file has changed since it was scored.
     """
     numbers = {image.name: number for number, image in enumerate(report.images)}
     worst = report.worst(MAX_ROWS)
@@ -75,17 +71,13 @@ def error_overlay(
 ) -> NDArray[np.uint8]:
     """Paint where a mask errs, over a pale grey image that is lighter on the true object.
 
-    All are ``h w``, the image uint8 ``h w 3``; without one plain grey is painted on.
-
-    Returns:
-        uint8 ``h w 3``: false positives orange, false negatives blue, ignored pixels lilac.
+    False positives are orange, false negatives blue, ignored pixels lilac; without an image
+    ``h w 3`` plain grey is painted on.
     """
-    lift = np.where(truth, OBJECT_LIFT, BACKGROUND_LIFT)
-    if image is None:
-        painted = np.repeat(lift[:, :, None], 3, axis=2).astype(np.uint8)
-    else:
-        grey = image.astype(np.float32).mean(axis=2)
-        painted = np.repeat((0.35 * grey + 0.65 * lift)[:, :, None], 3, axis=2).astype(np.uint8)
+    grey = np.where(truth, OBJECT_LIFT, BACKGROUND_LIFT)
+    if image is not None:
+        grey = 0.35 * image.astype(np.float32).mean(axis=2) + 0.65 * grey
+    painted = np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)
     painted[mask & ~truth] = FALSE_POSITIVE_RGB
     painted[truth & ~mask] = FALSE_NEGATIVE_RGB
     if ignore is not None:
@@ -117,55 +109,36 @@ def _uri(pixels: NDArray[np.uint8]) -> str:
 
 
 def save_page(page: bytes, target: Path) -> Path:
-    """Write the page to a file ending in .html, or as ``score.html`` into a folder.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
+    """Write the page to a file ending in .html, or as ``score.html`` into a folder."""
     named = target.suffix.lower() in (".html", ".htm")
     return write_named(target if named else target / "score.html", page)
 
 
 def save_plot(sweep: ScoreSweep, path: Path) -> None:
-    """Write the plot as PNG or SVG, by the suffix; staged and renamed.
-
-    Raises:
-        UsageError: another suffix, or it cannot be written.
-    """
+    """Write the plot as PNG or SVG, by the suffix; refuse another."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(str(path), f"ends in {suffix or 'nothing'}", "name a .png or .svg file")
-    write_named(path, plot_svg(sweep).encode() if suffix == ".svg" else plot_png(sweep))
+    png = suffix == ".png"
+    write_named(path, _drawn(sweep, "png", {"Software": None}) if png else plot_svg(sweep).encode())
 
 
 def plot_svg(sweep: ScoreSweep) -> str:
     """Return the plot as an SVG element; it carries no clock, so the same sweep gives the same."""
-    buffer = io.StringIO()
-    with style.context(RC):
-        metadata = {"Date": None, "Creator": None}
-        _figure(sweep).savefig(buffer, format="svg", metadata=metadata)
-    text = buffer.getvalue()
+    text = _drawn(sweep, "svg", {"Date": None, "Creator": None}).decode()
     return text[text.index("<svg") :]
 
 
-def plot_png(sweep: ScoreSweep) -> bytes:
-    """Return the plot as a PNG file."""
+def _drawn(sweep: ScoreSweep, format: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
-    with style.context(RC):
-        _figure(sweep).savefig(buffer, format="png", metadata={"Software": None})
+    with style.context(PLAIN_RC):
+        figure = Figure(figsize=SIZE_IN, dpi=150, layout="constrained")
+        axes = figure.add_subplot()
+        (_over_threshold if "threshold" in sweep.axes else _over_psi)(axes, sweep)
+        axes.set_ylabel("mIoU")
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        figure.savefig(buffer, format=format, metadata=metadata)
     return buffer.getvalue()
-
-
-def _figure(sweep: ScoreSweep) -> Figure:
-    figure = Figure(figsize=SIZE_IN, dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    if "threshold" in sweep.axes:
-        _over_threshold(axes, sweep)
-    else:
-        _over_psi(axes, sweep)
-    axes.set_ylabel("mIoU")
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    return figure
 
 
 def _over_threshold(axes: Axes, sweep: ScoreSweep) -> None:

@@ -35,20 +35,12 @@ REJECTED = tuple(f"rejected/{{shard:05d}}/{part}/{{key}}" for part in ("images",
 
 @dataclass(frozen=True)
 class Stored:
-    """One sample as its files have it.
+    """One sample as its files have it."""
 
-    Attributes:
-        image: uint8 ``h w 3``.
-        alpha: uint8 ``h w``, 0 to 255; 16-bit files are rounded to 8.
-        mask: bool ``h w``.
-        files: path of each part in the dataset, by ``image``, ``alpha``, ``mask``; empty where
-            the sample has no files of its own.
-    """
-
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    files: Mapping[str, str]
+    image: NDArray[np.uint8]  # ``h w 3``
+    alpha: NDArray[np.uint8]  # ``h w``; 16-bit files are rounded to 8
+    mask: NDArray[np.bool_]  # ``h w``
+    files: Mapping[str, str]  # part -> path in the dataset; empty without files of its own
 
 
 def read_images(
@@ -87,14 +79,12 @@ def _from_files(folder: Path, key: str, shard: int, accepted: bool) -> Stored | 
 
 
 def _decode_files(folder: Path, files: list[str]) -> Stored | None:
-    blobs = []
-    for name in files:
-        try:
-            if (folder / name).stat().st_size > MAX_FILE_BYTES:
-                return None
-            blobs.append((folder / name).read_bytes())
-        except OSError:
+    try:
+        if any((folder / name).stat().st_size > MAX_FILE_BYTES for name in files):
             return None
+        blobs = [(folder / name).read_bytes() for name in files]
+    except OSError:
+        return None
     return _decode(blobs, dict(zip(PARTS, files, strict=True)))
 
 

@@ -28,7 +28,7 @@ class Interval:
 
     def to_dict(self) -> dict[str, float]:
         """Plain numbers for JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+        return dict(vars(self))
 
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
@@ -36,19 +36,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much prediction A scores above prediction B on the same images.
+    """How much prediction A scores above prediction B on the same images."""
 
-    Attributes:
-        metric: one of `METRICS`.
-        interval: A - B with its 95 % interval.
-        share_above: share of resamples in which A scores above B.
-        num_images: images both were scored on.
-    """
-
-    metric: str
-    interval: Interval
-    share_above: float
-    num_images: int
+    metric: str  # one of `METRICS`
+    interval: Interval  # A - B with its 95 % interval
+    share_above: float  # share of resamples in which A scores above B
+    num_images: int  # images both were scored on
 
     @property
     def is_clear(self) -> bool:
@@ -95,20 +88,20 @@ def _resampled(
 
 
 def score_intervals(
-    images: Sequence[ImageScore], random: np.random.RandomState, *, draws: int = DRAWS
+    images: Sequence[ImageScore], random: np.random.RandomState
 ) -> dict[str, Interval]:
     """95 % intervals over images (at least one) of every pooled metric, from ``random`` draws."""
     if not images:
         raise ValueError("an interval needs at least one image")
-    return count_intervals(np.stack([image.counts for image in images]), random, draws=draws)
+    return count_intervals(np.stack([image.counts for image in images]), random)
 
 
 def count_intervals(
-    counts: NDArray[np.int64], random: np.random.RandomState, *, draws: int = DRAWS
+    counts: NDArray[np.int64], random: np.random.RandomState
 ) -> dict[str, Interval]:
     """Like `score_intervals`, from the pixel counts of the images: int64 ``images 4``."""
     values = pooled_metrics(counts.sum(axis=0, keepdims=True))
-    (pooled,) = _resampled([counts], random, draws)
+    (pooled,) = _resampled([counts], random, DRAWS)
     drawn = pooled_metrics(pooled)
     return {name: _interval(float(values[name][0]), drawn[name]) for name in METRICS}
 
@@ -118,15 +111,13 @@ def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def grid_intervals(
-    counts: NDArray[np.int64], random: np.random.RandomState, *, draws: int = GRID_DRAWS
-) -> list[Interval]:
+def grid_intervals(counts: NDArray[np.int64], random: np.random.RandomState) -> list[Interval]:
     """95 % intervals of mIoU for many cells scored on the same images, under the same draws.
 
     ``counts`` is int64 ``images cells 4``, as `image_score.confusion` counts.
     """
     images, cells, _ = counts.shape
-    (pooled,) = _resampled([counts.reshape(images, -1)], random, draws)
+    (pooled,) = _resampled([counts.reshape(images, -1)], random, GRID_DRAWS)
     drawn = pooled_metrics(pooled.reshape(-1, 4))["miou"].reshape(-1, cells)
     values = pooled_metrics(counts.sum(axis=0))["miou"]
     return [_interval(float(value), drawn[:, cell]) for cell, value in enumerate(values)]
@@ -138,13 +129,8 @@ def compare_predictions(
     random: np.random.RandomState,
     *,
     metric: str = "miou",
-    draws: int = DRAWS,
 ) -> Difference:
-    """Compare two predictions by one of `METRICS`, drawing the same images for both.
-
-    Raises:
-        ValueError: not the same images (in any order), none at all, or an unknown metric.
-    """
+    """Compare two predictions of the same images (in any order), drawing the same for both."""
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is none of {', '.join(METRICS)}")
     others = {image.name: image for image in b}
@@ -153,7 +139,7 @@ def compare_predictions(
     ordered = (a, [others[image.name] for image in a])
     stacks = [np.stack([image.counts for image in images]) for images in ordered]
     values = [pooled_metrics(stack.sum(axis=0, keepdims=True))[metric][0] for stack in stacks]
-    drawn_a, drawn_b = (pooled_metrics(p)[metric] for p in _resampled(stacks, random, draws))
+    drawn_a, drawn_b = (pooled_metrics(p)[metric] for p in _resampled(stacks, random, DRAWS))
     difference = drawn_a - drawn_b
     interval = _interval(float(values[0] - values[1]), difference)
     return Difference(metric, interval, float((difference > 0).mean()), len(a))

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 Mask = NDArray[np.bool_]
 
 PAPER_EPS = 1e-4  # the authors add it to every denominator
-BOUNDARY_TOLERANCE = 0.0075  # of the image diagonal, rounded up to whole pixels
+BOUNDARY_TOLERANCE = 0.0075  # of the diagonal, rounded up to whole pixels (Csurka et al. 2013)
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,13 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """What one image adds to a score.
+    """What one image adds to a score; ``mae`` and ``sad`` are None without a soft prediction."""
 
-    Attributes:
-        name: image name in the truth.
-        counts: int64 ``4``: true positive, false positive, false negative, true negative pixels,
-            positive being the object.
-        boundary_f: boundary F measure in [0, 1].
-        mae: mean |alpha - truth| over the scored pixels, None without a soft prediction.
-        sad: sum of |alpha - truth| in thousands of pixels, None without a soft prediction.
-    """
-
-    name: str
-    counts: NDArray[np.int64]
-    boundary_f: float
-    mae: float | None = None
-    sad: float | None = None
+    name: str  # of the image in the truth
+    counts: NDArray[np.int64]  # see `confusion`
+    boundary_f: float  # in [0, 1]
+    mae: float | None = None  # mean |alpha - truth| over the scored pixels
+    sad: float | None = None  # sum of |alpha - truth|, thousands of pixels
 
     @property
     def object_iou(self) -> float:
@@ -54,15 +45,13 @@ class ImageScore:
     @property
     def miou(self) -> float:
         """Mean IoU of object and background on this image."""
-        background, foreground = class_scores(self.counts)
-        return (background.iou + foreground.iou) / 2
+        return mean_iou(self.counts)
 
 
 def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np.int64]:
-    """Count pixels of masks, bool ``h w``, outside ``ignore``.
+    """Count pixels of masks, bool ``h w``, outside ``ignore``; int64 ``4``.
 
-    Returns:
-        int64 ``4``: true positives, false positives, false negatives, true negatives.
+    True positives, false positives, false negatives, true negatives; positive is the object.
     """
     if ignore is not None:
         truth, mask = truth[~ignore], mask[~ignore]
@@ -89,12 +78,7 @@ def class_ratios(counts: NDArray[np.int64], *, paper_compat: bool = False) -> ND
     denominator, so that it compares with the paper's tables to the fourth digit; a perfect match is
     1 nonetheless. With ``paper_compat`` every denominator gets it, and 0/0 is 0.
 
-    Args:
-        counts: int64 ``... 4`` as `confusion` counts.
-        paper_compat: compute as the authors did.
-
-    Returns:
-        float64 ``2 4 ...``: IoU, F1, precision and recall of background and object.
+    Counts ``... 4`` give float64 ``2 4 ...``: IoU, F1, precision, recall of background and object.
     """
     tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
     hits, false, missed = np.stack([tn, tp]), np.stack([fn, fp]), np.stack([fp, fn])
@@ -110,19 +94,18 @@ def class_ratios(counts: NDArray[np.int64], *, paper_compat: bool = False) -> ND
     return ratios if paper_compat else np.where(perfect, 1.0, ratios)
 
 
+def mean_iou(counts: NDArray[np.int64]) -> float:
+    """Return the mean IoU of background and object from the pixel counts of `confusion`."""
+    return float(class_ratios(counts)[:, 0].mean())
+
+
 def boundary_f(
-    truth: Mask,
-    mask: Mask,
-    ignore: Mask | None = None,
-    tolerance: float = BOUNDARY_TOLERANCE,
+    truth: Mask, mask: Mask, ignore: Mask | None = None, tolerance: float = BOUNDARY_TOLERANCE
 ) -> float:
     """F measure of outlines of masks, bool ``h w``: which share of each lies near the other.
 
-    Outline pixels in ``ignore`` are left out. ``tolerance`` is how near, as a fraction of the
-    diagonal (Csurka et al. 2013 use 0.0075).
-
-    Returns:
-        F in [0, 1]; 1 where neither side has an outline, 0 where only one has.
+    Outline pixels in ``ignore`` are left out. F is 1 where neither side has an outline, 0 where
+    only one has.
     """
     truth_points, points = _outline(truth, ignore), _outline(mask, ignore)
     if not len(truth_points) or not len(points):
@@ -157,11 +140,7 @@ def _share_near(points: NDArray[np.intp], others: NDArray[np.intp], reach: float
 def alpha_errors(
     alpha: NDArray[np.float32], truth: NDArray[np.float32], ignore: Mask | None = None
 ) -> tuple[float, float]:
-    """Matting errors of a soft prediction outside ``ignore``; all are ``h w``, alphas in [0, 1].
-
-    Returns:
-        MAE (mean absolute difference) and SAD (their sum, in thousands of pixels).
-    """
+    """Return MAE and SAD (in thousands of pixels) outside ``ignore``; alphas ``h w`` in [0, 1]."""
     difference = np.abs(alpha - truth)
     if ignore is not None:
         difference = difference[~ignore]

@@ -19,29 +19,18 @@ from l4f_datagen.scoring.pairing import Pairing, Rule, pair_names
 
 
 class Predicted(NamedTuple):
-    """What is predicted for one image.
-
-    Attributes:
-        mask: bool ``h w``.
-        alpha: float32 ``h w`` in [0, 1], None for a hard mask.
-        score: confidence that the file states, in [0, 1], None without.
-    """
+    """What is predicted for one image."""
 
     mask: Mask
-    alpha: NDArray[np.float32] | None = None
-    score: float | None = None
+    alpha: NDArray[np.float32] | None = None  # ``h w`` in [0, 1], None for a hard mask
+    score: float | None = None  # confidence that the file states, in [0, 1]
 
 
 class Prediction(Protocol):
-    """Predicted masks by place; nothing decoded is kept.
+    """Predicted masks by place; nothing decoded is kept."""
 
-    Attributes:
-        source: as the user named it.
-        format: what the masks are read or made from.
-    """
-
-    source: str
-    format: str
+    source: str  # as the user named it
+    format: str  # what the masks are read or made from
 
     @property
     def names(self) -> Sequence[str]:
@@ -86,8 +75,8 @@ class FolderPrediction:
     Args:
         path: anything `load_annotations` reads, COCO results among it, or a dataset folder with
             ``masks/`` (and ``alpha/``).
-        category: class that is foreground, for files with several.
-        mask_value: which pixels are foreground, see `l4f_datagen.annotations.mask_rule`.
+        category: as in `load_annotations`, like the next two.
+        mask_value: which pixels are foreground.
         exact_white: only level 255 is foreground.
         images_dir: where the images are; None looks for ``images/`` beside ``masks/``.
         ids: names of the truth's COCO ids, for a results file.
@@ -134,17 +123,12 @@ class FolderPrediction:
         soft = self._alphas.get(item.stem)
         alpha = soft.load().alpha if soft is not None else decoded.alpha
         if alpha is not None and alpha.shape != decoded.mask.shape:
-            raise AnnotationRefused(
-                f"alpha of {item.name}", "not the size of its mask", "make it again"
-            )
+            problem = "not the size of its mask"
+            raise AnnotationRefused(f"alpha of {item.name}", problem, "make it again")
         return Predicted(decoded.mask, alpha, item.score)
 
     def image(self, place: int) -> NDArray[np.uint8] | None:
-        """Read the image that pairs with the mask.
-
-        Raises:
-            InputRefused: images that do not pair, or a broken one.
-        """
+        """Read the image that pairs with the mask."""
         if self._images is None:
             self._images = self._find_images()
         path = self._images.get(place)

@@ -20,6 +20,7 @@ from l4f_datagen.scoring.image_score import (
     Mask,
     class_scores,
     confusion,
+    mean_iou,
 )
 
 AP_NAMES = ("ap", "ap50", "ap75")  # mean over IoU .50:.95, at .50, at .75
@@ -27,38 +28,21 @@ AP_NAMES = ("ap", "ap50", "ap75")  # mean over IoU .50:.95, at .50, at .75
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of a set of images.
+    """The scores of a set of images; ``mae`` and ``sad`` are None without soft predictions."""
 
-    Attributes:
-        background: pooled scores of the background.
-        foreground: pooled scores of the object.
-        accuracy: share of pixels that agree, the same for both classes.
-        mean_iou_per_image: mean over images of the image's own mIoU (not pooled).
-        worst_object_iou: lowest IoU of the object on one image.
-        boundary_f: mean boundary F over images.
-        mae: mean over images, None without soft predictions.
-        sad: mean over images in thousands of pixels, None without soft predictions.
-        truth_coverage: object share of the scored pixels in the truth.
-        coverage: object share of the scored pixels in the prediction.
-        num_images: images scored.
-        counts: pooled true positive, false positive, false negative, true negative pixels;
-            ignored pixels are in none of them.
-        paper_compat: computed as the authors did.
-    """
-
-    background: ClassScores
-    foreground: ClassScores
-    accuracy: float
-    mean_iou_per_image: float
-    worst_object_iou: float
-    boundary_f: float
-    mae: float | None
-    sad: float | None
-    truth_coverage: float
-    coverage: float
+    background: ClassScores  # pooled
+    foreground: ClassScores  # of the object, pooled
+    accuracy: float  # share of pixels that agree, the same for both classes
+    mean_iou_per_image: float  # mean over images of the image's own mIoU (not pooled)
+    worst_object_iou: float  # lowest IoU of the object on one image
+    boundary_f: float  # mean over images
+    mae: float | None  # mean over images
+    sad: float | None  # mean over images, thousands of pixels
+    truth_coverage: float  # object share of the scored pixels in the truth
+    coverage: float  # object share of the scored pixels in the prediction
     num_images: int
-    counts: tuple[int, int, int, int]
-    paper_compat: bool = False
+    counts: tuple[int, int, int, int]  # pooled, as `confusion` counts, without ignored pixels
+    paper_compat: bool = False  # computed as the authors did
 
     @property
     def num_pixels(self) -> int:
@@ -178,8 +162,7 @@ def collapse_warnings(scores: Scores) -> list[str]:
     whatever the truth: several rows of the paper's ablation show it.
     """
     lines = []
-    signature = abs(scores.recall - 0.5) < 0.005 and abs(scores.miou - scores.accuracy / 2) < 0.005
-    if signature:
+    if abs(scores.recall - 0.5) < 0.005 and abs(scores.miou - scores.accuracy / 2) < 0.005:
         lines.append(
             f"the masks look collapsed: recall {scores.recall:.2f} and mIoU {scores.miou:.2f} = "
             f"accuracy/2 are what one constant mask scores; the numbers say nothing about outlines"
@@ -189,8 +172,7 @@ def collapse_warnings(scores: Scores) -> list[str]:
     if scores.coverage > 0.99:
         lines.append(f"the predicted masks are almost all white (coverage {scores.coverage:.4f})")
     tp, fp, fn, tn = scores.counts
-    inverted = class_scores(np.asarray([fn, tn, tp, fp]))
-    inverted_miou = (inverted[0].iou + inverted[1].iou) / 2
+    inverted_miou = mean_iou(np.asarray([fn, tn, tp, fp]))
     if inverted_miou > scores.miou + 0.2:
         lines.append(
             f"object and background look swapped: the inverted masks would score mIoU "
@@ -228,24 +210,17 @@ class AveragePrecision:
         return {"category_id": 1, "segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
 
     def compute(self) -> dict[str, float]:
-        """AP in [0, 1] by the names of `AP_NAMES`; 0 where nothing was predicted.
-
-        Raises:
-            ValueError: no truth with an object.
-            AnnotationRefused: equal confidences, so that AP depends on the order of the files.
-        """
+        """AP in [0, 1] by the names of `AP_NAMES`; 0 where nothing was predicted."""
         if all(record["iscrowd"] for *_, regions, _ in self._rows for record in regions):
             raise ValueError("average precision needs at least one object in the truth")
         # COCO keeps the given order among equal scores: the best and the worst one must agree.
         best = self._evaluate(sorted(self._rows, key=lambda row: -row[1]))
         worst = self._evaluate(sorted(self._rows, key=lambda row: row[1]))
         if best != worst:
-            raise AnnotationRefused(
-                "average precision",
-                f"predictions of equal confidence: between {worst['ap']:.4f} and {best['ap']:.4f} "
-                "by the order of the files",
-                "score soft alphas or a COCO results file, or leave out --ap",
-            )
+            between = f"between {worst['ap']:.4f} and {best['ap']:.4f} by the order of the files"
+            problem = f"predictions of equal confidence: {between}"
+            remedy = "score soft alphas or a COCO results file, or leave out --ap"
+            raise AnnotationRefused("average precision", problem, remedy)
         return best
 
     def _evaluate(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
@@ -263,12 +238,8 @@ class AveragePrecision:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pycocotools prints its progress and warns of NumPy 2
             truth = COCO()
-            truth.dataset = {
-                "info": {},
-                "images": images,
-                "annotations": truths,
-                "categories": [{"id": 1, "name": "object"}],
-            }
+            truth.dataset = {"info": {}, "images": images, "annotations": truths}
+            truth.dataset["categories"] = [{"id": 1, "name": "object"}]
             truth.createIndex()
             evaluation = COCOeval(truth, truth.loadRes(detections), "segm")
             evaluation.evaluate()

@@ -31,23 +31,14 @@ PLAUSIBLE_MIOU = 0.5  # and must reach: below it both orders are noise
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which prediction goes with which truth.
+    """Which prediction goes with which truth."""
 
-    Attributes:
-        pairs: (position in the truth, position in the prediction).
-        rule: ``key``, ``stem`` or ``number``.
-        offset: truth number minus prediction number, 0 but for ``number``.
-        unused: names of predictions without a truth.
-        example: one pair of names, to be printed.
-        left_out: number of predictions of images that nobody annotated.
-    """
-
-    pairs: tuple[tuple[int, int], ...]
-    rule: str
-    offset: int
-    unused: tuple[str, ...]
-    example: str
-    left_out: int = 0
+    pairs: tuple[tuple[int, int], ...]  # (position in the truth, position in the prediction)
+    rule: str  # ``key``, ``stem`` or ``number``
+    offset: int  # truth number minus prediction number, 0 but for ``number``
+    unused: tuple[str, ...]  # names of predictions without a truth
+    example: str  # one pair of names, to be printed
+    left_out: int = 0  # predictions of images that nobody annotated
 
     def __str__(self) -> str:
         said = f"{len(self.pairs)} pairs by {self.rule}"
@@ -70,10 +61,10 @@ def pair_names(
     offset: int | None = None,
     allow_unused: bool | None = None,
 ) -> Pairing:
-    """Pair two lists of names.
+    """Pair names of annotated images with those of predicted masks; each truth must find one.
 
     Args:
-        truth: names of annotated images, each to be found among the predictions.
+        truth: names of annotated images.
         predicted: names of predicted masks.
         left_out: names of images without annotation: predictions of these may be left over.
         rule: one of the rules of this module, or ``auto``.

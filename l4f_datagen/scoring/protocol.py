@@ -24,9 +24,6 @@ THUMBNAIL_HW = (32, 32)  # a choice: 1 KiB a pair
 MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays flat
 
 
-Watch = Callable[[Pair], None]
-
-
 def score_pairs(
     pairs: Iterable[Pair],
     *,
@@ -36,7 +33,7 @@ def score_pairs(
     resize: Literal["nearest"] | None = None,
     seed: int = 0,
     with_ap: bool = False,
-    watch: Watch | None = None,
+    watch: Callable[[Pair], None] | None = None,
     notes: Sequence[str] = (),
     settings: dict[str, Any] | None = None,
 ) -> ScoreReport:

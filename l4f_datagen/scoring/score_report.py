@@ -20,29 +20,17 @@ SCHEMA = 1  # of scores.json
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """A score with everything one should know beside it.
+    """A score with everything one should know beside it."""
 
-    Attributes:
-        scores: pooled scores.
-        intervals: 95 % intervals over images of each pooled metric.
-        images: score of each image, in the order of the truth.
-        pairing: how truth and prediction were paired, in words.
-        warnings: what looks wrong.
-        notes: what was skipped, clipped, cut or voted on, with counts.
-        settings: what the score depends on.
-        average_precision: COCO AP of the masks as one object an image, None unless asked for.
-        truth: images that were scored and images without annotation, and what was done with them.
-    """
-
-    scores: Scores
-    intervals: dict[str, Interval]
-    images: list[ImageScore]
-    pairing: str
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    average_precision: dict[str, float] | None = None
-    truth: dict[str, Any] = field(default_factory=dict)
+    scores: Scores  # pooled
+    intervals: dict[str, Interval]  # of each pooled metric, 95 % over images
+    images: list[ImageScore]  # in the order of the truth
+    pairing: str  # how truth and prediction were paired, in words
+    warnings: list[str] = field(default_factory=list)  # what looks wrong
+    notes: list[str] = field(default_factory=list)  # what was skipped, clipped or cut, with counts
+    settings: dict[str, Any] = field(default_factory=dict)  # what the score depends on
+    average_precision: dict[str, float] | None = None  # see `AveragePrecision`
+    truth: dict[str, Any] = field(default_factory=dict)  # images scored and without annotation
 
     def add_truth(self, truth: TruthSet) -> None:
         """Add what the truth set says of itself, once it has been read."""
@@ -91,32 +79,31 @@ class ScoreReport:
     def to_text(self, title: str = "", worst: int = 5) -> str:
         """Everything on one screen: table, intervals, worst images, warnings, notes."""
         scores = self.scores
-        lines = [scores.table(title), ""]
         interval = self.intervals["miou"]
-        lines.append(
+        lines = [
+            scores.table(title),
+            "",
             f"mIoU 95 % interval over {scores.num_images} images: "
-            f"{interval.low:.4f} to {interval.high:.4f}"
-        )
-        lines.append(
+            f"{interval.low:.4f} to {interval.high:.4f}",
             f"per image: mean mIoU {scores.mean_iou_per_image:.4f}, worst object IoU "
-            f"{scores.worst_object_iou:.4f}, boundary F {scores.boundary_f:.4f}"
-        )
+            f"{scores.worst_object_iou:.4f}, boundary F {scores.boundary_f:.4f}",
+        ]
         if scores.mae is not None and scores.sad is not None:
             lines.append(f"soft alpha: MAE {scores.mae:.4f}, SAD {scores.sad:.3f} thousand px")
         if self.average_precision is not None:
             cells = (f"{name} {value:.4f}" for name, value in self.average_precision.items())
             lines.append(f"COCO average precision (one object an image): {', '.join(cells)}")
-        lines.append(
-            f"coverage: truth {scores.truth_coverage:.4f}, prediction {scores.coverage:.4f}"
-        )
-        lines.append(f"pairing: {self.pairing}")
-        lines.append("worst images:")
-        lines.extend(
+        lines += [
+            f"coverage: truth {scores.truth_coverage:.4f}, prediction {scores.coverage:.4f}",
+            f"pairing: {self.pairing}",
+            "worst images:",
+        ]
+        lines += [
             f"  {image.name}  mIoU {image.miou:.4f}  object IoU {image.object_iou:.4f}"
             for image in self.worst(worst)
-        )
-        lines.extend(f"warning: {line}" for line in self.warnings)
-        lines.extend(f"note: {line}" for line in self.notes)
+        ]
+        lines += [f"warning: {line}" for line in self.warnings]
+        lines += [f"note: {line}" for line in self.notes]
         return "\n".join(lines)
 
 
@@ -133,7 +120,8 @@ def record_scores(dataset: Path, report: ScoreReport) -> Path:
     target = dataset / SCORES_FILE
     try:
         digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        text = json.dumps(score_record(report, digest), indent=2, ensure_ascii=False)
+        record = _record(report) | {"manifest_sha256": digest}
+        text = json.dumps(record, indent=2, ensure_ascii=False)
         write_atomically(target, f"{text}\n".encode())
     except FileNotFoundError as error:
         problem = f"holds no {MANIFEST}"
@@ -145,12 +133,7 @@ def record_scores(dataset: Path, report: ScoreReport) -> Path:
     return target
 
 
-def score_record(report: ScoreReport, manifest_sha256: str) -> dict[str, Any]:
-    """What is recorded.
-
-    Keys: ``truth``, its file name; ``n``, annotated images; ``metrics``, name to value;
-    ``intervals``, name to [low, high] of 95 % over images; ``warnings``; ``manifest_sha256``.
-    """
+def _record(report: ScoreReport) -> dict[str, Any]:
     scores = report.scores
     metrics = {name: interval.value for name, interval in report.intervals.items()}
     metrics |= {"boundary_f": scores.boundary_f, "worst_object_iou": scores.worst_object_iou}
@@ -160,9 +143,8 @@ def score_record(report: ScoreReport, manifest_sha256: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "truth": Path(str(report.settings.get("truth", "truth"))).name,
         "truth_format": report.settings.get("truth_format"),
-        "n": scores.num_images,
+        "n": scores.num_images,  # annotated
         "metrics": metrics,
         "intervals": {name: [each.low, each.high] for name, each in report.intervals.items()},
         "warnings": report.warnings,
-        "manifest_sha256": manifest_sha256,
     }

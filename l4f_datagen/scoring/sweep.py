@@ -23,23 +23,13 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 0.05 to 0.
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One cell of a sweep.
+    """One cell of a sweep."""
 
-    Attributes:
-        psi: truncation of the images, None for all of them together.
-        threshold: mask = alpha > threshold; None for the masks as they were given.
-        num_images: images in the cell.
-        miou: pooled mIoU with its 95 % interval.
-        iou: pooled IoU of the object.
-        precision: of the object.
-        recall: of the object.
-    """
-
-    psi: float | None
-    threshold: float | None
+    psi: float | None  # truncation of the images, None for all of them together
+    threshold: float | None  # mask = alpha > threshold; None for the masks as they were given
     num_images: int
-    miou: Interval
-    iou: float
+    miou: Interval  # pooled, with its 95 % interval
+    iou: float  # pooled, of the object, as are the next two
     precision: float
     recall: float
 
@@ -50,19 +40,12 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class ScoreSweep:
-    """Scores over truncation, threshold, or both.
+    """Scores over truncation, threshold, or both."""
 
-    Attributes:
-        axes: of `AXES`.
-        rows: by psi (all of them first), then threshold (as given first).
-        best_threshold: the one with the highest mIoU over all images, None without that axis.
-        gain: how far the masks cut there score above the masks as given.
-    """
-
-    axes: tuple[str, ...]
-    rows: Sequence[SweepRow]
-    best_threshold: float | None = None
-    gain: Difference | None = None
+    axes: tuple[str, ...]  # of `AXES`
+    rows: Sequence[SweepRow]  # by psi (all of them first), then threshold (as given first)
+    best_threshold: float | None = None  # of the highest mIoU over all images
+    gain: Difference | None = None  # of the masks cut there over the masks as given
 
     def row(self, psi: float | None = None, threshold: float | None = None) -> SweepRow:
         """The cell of one psi (None: all) and threshold (None: as given); KeyError if none."""
@@ -101,24 +84,18 @@ class ScoreSweep:
             lines.append(f"{name:>15}  {row.miou.value:8.4f}  {interval}  " + "  ".join(cells))
         lines = [line.rstrip() for line in lines]
         if self.gain is not None:
-            lines.append(
-                f"best threshold {self.best_threshold:g}, against the masks as given: {self.gain}"
-            )
+            best = f"best threshold {self.best_threshold:g}"
+            lines.append(f"{best}, against the masks as given: {self.gain}")
             lines.append("(chosen on these same images: the gain on others is smaller)")
         return "\n".join(lines)
 
 
 class SweepCounts:
-    """Collects what a sweep needs, pair by pair; a few hundred bytes an image are kept.
+    """Collects what a sweep over some of `AXES` needs; a few hundred bytes an image are kept."""
 
-    Args:
-        axes: of `AXES`.
-        thresholds: ascending, each in [0, 1).
-    """
-
-    def __init__(self, axes: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> None:
+    def __init__(self, axes: Sequence[str]) -> None:
         self.axes = tuple(name for name in AXES if name in axes)
-        self.thresholds = tuple(thresholds) if "threshold" in self.axes else ()
+        self.thresholds = THRESHOLDS if "threshold" in self.axes else ()
         self._names: list[str] = []
         self._psis: list[float | None] = []
         self._counts: list[NDArray[np.int64]] = []
@@ -170,14 +147,7 @@ class SweepCounts:
 
 
 def threshold_counts(pair: Pair, thresholds: Sequence[float]) -> NDArray[np.int64]:
-    """Confusion counts of an alpha cut at each threshold, strictly above it.
-
-    Returns:
-        int64 ``thresholds 4`` as `confusion` counts.
-
-    Raises:
-        ValueError: the pair has no alpha.
-    """
+    """Counts of an alpha cut strictly above each threshold (ascending); int64 ``thresholds 4``."""
     if pair.alpha is None:
         raise ValueError("the pair has no alpha")
     truth, alpha = pair.truth.mask, pair.alpha
@@ -188,12 +158,5 @@ def threshold_counts(pair: Pair, thresholds: Sequence[float]) -> NDArray[np.int6
     bins = len(thresholds) + 1
     joint = np.bincount(passed + bins * truth.ravel(), minlength=2 * bins).reshape(2, bins)
     above = joint[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
-    false_positive, true_positive = above
-    negatives, positives = joint.sum(axis=1)
-    counts = (
-        true_positive,
-        false_positive,
-        positives - true_positive,
-        negatives - false_positive,
-    )
-    return np.stack(counts, axis=1).astype(np.int64)
+    below = joint.sum(axis=1, keepdims=True) - above
+    return np.stack([above[1], above[0], below[1], below[0]], axis=1).astype(np.int64)

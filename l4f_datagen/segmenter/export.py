@@ -24,8 +24,7 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import Segmenter, pad_to
 
 OPSET = 18  # torch's exporter writes it without a conversion
-TOLERANCE = 1e-4
-"""How far alpha may differ from torch's."""
+TOLERANCE = 1e-4  # how far alpha may differ from torch's
 
 
 class Matte(nn.Module):
@@ -43,9 +42,7 @@ class Matte(nn.Module):
 def export_onnx(segmenter: Segmenter, path: Path, *, overwrite: bool = False) -> float:
     """Write the ONNX file once ONNX Runtime gives what torch gives; return the largest difference.
 
-    Raises:
-        UsageError: the file exists, or the packages of the extra ``onnx`` are not installed.
-        L4FError: ONNX Runtime gives something else, or the file cannot be written.
+    Refuses a file that exists; needs the packages of the extra ``onnx``.
     """
     if path.exists() and not overwrite:
         raise UsageError(str(path), "exists", "name another file or use --overwrite")
@@ -61,9 +58,8 @@ def export_onnx(segmenter: Segmenter, path: Path, *, overwrite: bool = False) ->
     data = onnx_bytes(segmenter)
     difference = largest_difference(segmenter, data)
     if not difference <= TOLERANCE:
-        problem = (
-            f"ONNX Runtime differs from torch by {difference:.1e}, at most {TOLERANCE} is right"
-        )
+        differs = f"ONNX Runtime differs from torch by {difference:.1e}"
+        problem = f"{differs}, at most {TOLERANCE} is right"
         raise L4FError(str(path), problem, "install the versions in constraints.txt")
     try:
         write_atomically(path, data)

@@ -23,30 +23,20 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.training import predict
 
-MAX_WIDTH, MAX_DEPTH, MAX_SIZE = 128, 6, 4096  # a choice, above any use
-COUNTER = "num_batches_tracked"
-"""Batch norm counts batches; the count changes nothing once trained and is not stored."""
+LIMITS = {"width": 128, "depth": 6, "size": 4096}  # a choice, above any use
+COUNTER = "num_batches_tracked"  # of batch norm; changes nothing once trained and is not stored
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A trained network and what is needed to use it.
+    """A trained network and what is needed to use it."""
 
-    Attributes:
-        network: in eval mode, on its device.
-        size: longer side of the images it was trained on, px.
-        threshold: mask where ``alpha > threshold``.
-        category: what it finds.
-        licence: of the generator whose samples it learnt from.
-        training: where it comes from: plan, dataset, scores.
-    """
-
-    network: UNet
-    size: int
-    threshold: float
-    category: str
-    licence: Licence | None
-    training: Mapping[str, Any]
+    network: UNet  # in eval mode, on its device
+    size: int  # longer side of the images it was trained on, px
+    threshold: float  # mask where ``alpha > threshold``
+    category: str  # what it finds
+    licence: Licence | None  # of the generator whose samples it learnt from
+    training: Mapping[str, Any]  # where it comes from: plan, dataset, scores
 
     def alpha(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the soft foreground ``h w`` in [0, 1] of an image ``h w 3`` of any size."""
@@ -80,11 +70,7 @@ def pad_to(pixels: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
 
 
 def save_segmenter(path: Path, segmenter: Segmenter) -> None:
-    """Write a safetensors file that says what it is; the same weights give the same bytes.
-
-    Raises:
-        L4FError: the file cannot be written.
-    """
+    """Write a safetensors file that says what it is; the same weights give the same bytes."""
     network = segmenter.network
     spec = {
         "width": network.width,
@@ -108,11 +94,7 @@ def save_segmenter(path: Path, segmenter: Segmenter) -> None:
 
 
 def open_segmenter(path: Path, device: torch.device | str = "cpu") -> Segmenter:
-    """Open a file of ``save_segmenter``.
-
-    Raises:
-        CheckpointRefused: damaged, hostile, or no segmenter.
-    """
+    """Open a file of ``save_segmenter``; refuse what is damaged, hostile, or no segmenter."""
     with ByteSource(path) as source:
         container = read_container(source)
         if container.metadata is None:
@@ -153,8 +135,7 @@ def open_segmenter(path: Path, device: torch.device | str = "cpu") -> Segmenter:
 
 def _checked_spec(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Check the numbers before they size anything."""
-    limits = {"width": MAX_WIDTH, "depth": MAX_DEPTH, "size": MAX_SIZE}
-    for name, limit in limits.items():
+    for name, limit in LIMITS.items():
         if type(raw[name]) is not int or not 1 <= raw[name] <= limit:
             raise ValueError(f"{name} must be 1 to {limit}")
     threshold, category = raw["threshold"], raw["category"]

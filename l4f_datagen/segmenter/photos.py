@@ -27,68 +27,44 @@ from l4f_datagen.segmenter.model import Segmenter
 logger = logging.getLogger(__name__)
 
 MASKS, ALPHA = "masks", "alpha"
-TURNED = range(5, 9)
-"""EXIF orientations that swap width and height."""
-ENDINGS = " ".join(SUFFIXES)
+TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photograph.
+    """A decoded photograph."""
 
-    Attributes:
-        image: uint8 ``h w 3``, RGB, upright.
-        is_turned: whether the file stores it lying on its side.
-    """
-
-    image: NDArray[np.uint8]
-    is_turned: bool = False
+    image: NDArray[np.uint8]  # ``h w 3``, RGB, upright
+    is_turned: bool  # whether the file stores it lying on its side
 
 
 @dataclass(frozen=True)
 class Photos:
-    """The photographs of a file, a folder or a zip; each is decoded when it is asked for.
+    """The photographs of a file, a folder or a zip; each is decoded when it is asked for."""
 
-    Attributes:
-        names: relative posix names, sorted.
-        bundle: gives their bytes.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # relative posix names, sorted
     bundle: Bundle
 
     def load(self, name: str) -> Photo:
-        """Decode one.
-
-        Raises:
-            InputRefused: it cannot be read, is no image, or is too large.
-        """
+        """Decode one, see ``decode_photo``."""
         return decode_photo(self.bundle.read(name), self.bundle.subject(name))
 
 
 def open_photos(path: Path) -> Photos:
-    """List the photographs of a file, of a folder and those below it, or of a zip.
-
-    Raises:
-        InputRefused: no such file, none in it, or a zip that is not read.
-    """
-    if path.is_dir() and not any(path.iterdir()):
-        raise InputRefused(str(path), f"holds no image ({ENDINGS})", "name a folder of images")
-    bundle = open_bundle(path)
-    names = bundle.names
-    if bundle.kind != "file":
-        names = tuple(name for name in names if name.lower().endswith(SUFFIXES))
-    if not names:
-        raise InputRefused(str(path), f"holds no image ({ENDINGS})", "name a folder of images")
-    return Photos(names, bundle)
+    """List the photographs of a file, of a folder and those below it, or of a zip."""
+    if not path.is_dir() or any(path.iterdir()):
+        bundle = open_bundle(path)
+        names = bundle.names
+        if bundle.kind != "file":
+            names = tuple(name for name in names if name.lower().endswith(SUFFIXES))
+        if names:
+            return Photos(names, bundle)
+    problem = f"holds no image ({' '.join(SUFFIXES)})"
+    raise InputRefused(str(path), problem, "name a folder of images")
 
 
 def stems_of(photos: Photos) -> dict[str, str]:
-    """Return name -> path without suffix, posix, under which its mask is written.
-
-    Raises:
-        InputRefused: two photographs that would share a mask.
-    """
+    """Return name -> path without suffix, posix, under which its mask is written, once each."""
     stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in photos.names}
     seen: dict[str, str] = {}
     for name, stem in stems.items():
@@ -102,21 +78,15 @@ def stems_of(photos: Photos) -> dict[str, str]:
 def decode_photo(data: bytes, subject: str) -> Photo:
     """Decode the bytes of an image file; its size is checked before its pixels are decoded.
 
-    Of the images that a phone stores in one JPEG the first counts.
-
-    Raises:
-        InputRefused: no image, damaged, too large, several images, or of an unknown kind.
+    Of the images that a phone stores in one JPEG (MPO) the first counts; several images in any
+    other file are refused.
     """
     with opened(data, subject, FORMATS) as image:
-        _check(image, subject)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
         is_turned = _is_turned(image)
         return Photo(np.asarray(upright_rgb(image, subject)), is_turned)
-
-
-def _check(image: Image.Image, subject: str) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -129,15 +99,10 @@ def _is_turned(image: Image.Image) -> bool:
 
 @dataclass(frozen=True)
 class Written:
-    """The outcome of a folder of photographs.
+    """The outcome of a folder of photographs."""
 
-    Attributes:
-        masks: photographs whose mask was written.
-        refused: one line for each that could not be read.
-    """
-
-    masks: int
-    refused: tuple[str, ...]
+    masks: int  # photographs whose mask was written
+    refused: tuple[str, ...]  # one line for each that could not be read
 
 
 def write_masks(
@@ -153,10 +118,6 @@ def write_masks(
 
     A photograph that cannot be read is logged and counted, the others go on. ``validate --pred``
     reads ``out``. ``threshold`` None takes the segmenter's.
-
-    Raises:
-        UsageError: masks are there already, or ``out`` cannot be written.
-        InputRefused: two photographs that would share a mask.
     """
     stems = stems_of(photos)
     folders = [out / MASKS, *([out / ALPHA] if with_alpha else [])]
@@ -180,12 +141,7 @@ def write_masks(
 
 
 def check_folder(out: Path, folders: list[Path], source: Path, *, overwrite: bool) -> None:
-    """Make the folders of masks.
-
-    Raises:
-        UsageError: masks are there already, they would lie among the photographs, or the folder
-            cannot be written.
-    """
+    """Make the folders of masks; refuse ones that hold some, or lie among the photographs."""
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         problem = "lies among the photographs, which its masks would be taken for"
         raise UsageError(str(out), problem, "name a folder elsewhere")
@@ -220,9 +176,6 @@ def score_photos(
 
     ``threshold`` None takes the segmenter's; names are paired as in ``pair_names``, and ``options``
     are further ones of ``score_pairs``, such as ``paper_compat``.
-
-    Raises:
-        InputRefused: a photograph, an annotation or a pairing that is not what it must be.
     """
     pairing = pair_names(
         [item.name for item in truth],
@@ -240,11 +193,9 @@ def score_photos(
             height, width = photo.image.shape[:2]
             decoded = item.load((height, width))
             if photo.is_turned and decoded.mask.shape == (width, height) != (height, width):
-                raise AnnotationRefused(
-                    f"truth of {item.name}",
-                    "drawn on the photograph as stored, which its EXIF data turns",
-                    "store the photograph upright and annotate that",
-                )
+                problem = "drawn on the photograph as stored, which its EXIF data turns"
+                remedy = "store the photograph upright and annotate that"
+                raise AnnotationRefused(f"truth of {item.name}", problem, remedy)
             alpha = segmenter.alpha(photo.image)
             yield Pair(item.name, decoded, alpha_to_mask(alpha, cut), alpha)
 

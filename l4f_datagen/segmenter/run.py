@@ -32,7 +32,7 @@ from l4f_datagen.io.training_folder import claim_folder, hold_folder
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.recipe.catalogue import Licence
-from l4f_datagen.scoring.image_score import class_scores, confusion
+from l4f_datagen.scoring.image_score import confusion, mean_iou
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
 from l4f_datagen.segmenter.training import Plan, Source, Subset, Training, new_training, predict
 from l4f_datagen.segmenter.training import train as train_on
@@ -42,9 +42,7 @@ logger = logging.getLogger(__name__)
 
 RESULT, FACTS = "segmenter.safetensors", "segmenter.json"
 LOG, STATE = "log.jsonl", "state.pt"
-HELD_OUT_MOST = 500
-"""Samples of the held-out score: enough for three digits."""
-
+HELD_OUT_MOST = 500  # samples of the held-out score: enough for three digits
 SCORED_AT_ONCE = 50  # a choice
 THRESHOLD = 0.5  # of a network trained by cross-entropy
 DEFAULT_STEPS = 1000  # a choice
@@ -55,31 +53,18 @@ across, and at larger sizes it would see only parts of an object."""
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from.
-
-    Attributes:
-        train: samples to learn from.
-        held_out: samples to be scored on, may be empty.
-        size: longer side of the samples, px.
-        category: what their masks show.
-        licence: of the images, which the network inherits.
-        facts: where they come from, any JSON; decides the identity of the run.
-    """
+    """What a run learns from."""
 
     train: Source
-    held_out: Source
-    size: int
-    category: str
-    licence: Licence | None
-    facts: Mapping[str, Any]
+    held_out: Source  # samples to be scored on, may be empty
+    size: int  # longer side of the samples, px
+    category: str  # what their masks show
+    licence: Licence | None  # of the images, which the network inherits
+    facts: Mapping[str, Any]  # where they come from, any JSON; decides the identity of the run
 
 
 def material_of(samples: TrainingSet) -> Material:
-    """Split a dataset, see ``held_out``, and carry its origin and licence along.
-
-    Raises:
-        InputRefused: no sample is left to learn from.
-    """
+    """Split a dataset, see ``held_out``, and carry its origin and licence along."""
     kept = held_out(samples)
     if kept.all():
         problem = f"holds {len(kept)} samples, too few to learn from"
@@ -110,10 +95,9 @@ def licence_of(manifest: Mapping[str, Any]) -> Licence | None:
     stored = manifest.get("provenance", {}).get("licence") or manifest.get("licence")
     if not isinstance(stored, Mapping) or not stored.get("name"):
         return None
-    link = stored.get("link") or stored.get("url") or ""
-    named = stored.get("attribution")
-    commercial, attribution = stored.get("commercial") is True, str(named) if named else None
-    return Licence(str(stored["name"]), str(link), commercial, attribution)
+    link, named = stored.get("link") or stored.get("url") or "", stored.get("attribution")
+    attribution = str(named) if named else None
+    return Licence(str(stored["name"]), str(link), stored.get("commercial") is True, attribution)
 
 
 def run_training(
@@ -126,10 +110,7 @@ def run_training(
 ) -> Path:
     """Train into ``out``, or resume what stopped there; return the file of the segmenter.
 
-    Raises:
-        UsageError: ``out`` holds a run on other samples or with other options, or is in use.
-        InputRefused: a sample that is damaged.
-        L4FError: the loss is not finite.
+    A folder that holds a run on other samples or with other options is refused.
     """
     identity = {"plan": asdict(plan), "size": material.size, "samples": dict(material.facts)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -178,40 +159,22 @@ def run_training(
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What ``segmenter train`` was asked for.
+    """What ``segmenter train`` was asked for."""
 
-    Attributes:
-        dataset: folder of a finished dataset.
-        out: folder of the run.
-        steps: length; or else
-        epochs: length in passes over the samples; 1,000 steps without either.
-        size: longer side in px; None takes the dataset's, at most 256.
-        batch: images of a step.
-        width: channels of the U-Net at full resolution.
-        seed: of weights, order and augmentation.
-        device: "auto", "cpu", "cuda", "cuda:0", "mps".
-        verify: compare the dataset with the hashes in its manifest first.
-    """
-
-    dataset: Path
-    out: Path
-    steps: int | None = None
-    epochs: float | None = None
-    size: int | None = None
-    batch: int = 32
+    dataset: Path  # folder of a finished dataset
+    out: Path  # folder of the run
+    steps: int | None = None  # length; or else
+    epochs: float | None = None  # passes over the samples; 1,000 steps without either
+    size: int | None = None  # longer side, px; None takes the dataset's, at most 256
+    batch: int = 32  # as in ``Plan``, as are the next two
     width: int = 16
     seed: int = 0
-    device: str = "auto"
-    verify: bool = True
+    device: str = "auto"  # or "cpu", "cuda", "cuda:0", "mps"
+    verify: bool = True  # compare the dataset with the hashes in its manifest first
 
 
 def train_on_dataset(job: TrainingJob) -> Path:
-    """Train on a dataset folder and return the file of the segmenter.
-
-    Raises:
-        UsageError: a dataset that is not finished or foreign, or a folder that cannot be used.
-        InputRefused: a dataset that is empty or damaged.
-    """
+    """Train on a dataset folder and return the file of the segmenter."""
     device = choose_device(job.device)
     read_manifest(job.dataset)  # before a folder is made
     if job.out.resolve().is_relative_to(job.dataset.resolve()):
@@ -241,11 +204,7 @@ def train_on_dataset(job: TrainingJob) -> Path:
 
 
 def refuse_damaged(dataset: Path) -> None:
-    """Compare every file of a dataset with its manifest.
-
-    Raises:
-        InputRefused: files that are missing, damaged or not of the dataset.
-    """
+    """Compare every file of a dataset with its manifest."""
     with Meter(count_files(read_manifest(dataset)), "verify", "files") as meter:
         problems = verify_dataset(dataset, meter.advance)
     if problems:
@@ -263,8 +222,7 @@ def held_out_miou(network: UNet, samples: Source) -> float:
         images, alphas = samples.batch(np.arange(start, min(start + SCORED_AT_ONCE, len(samples))))
         found = alpha_to_mask(predict(network, images, batch=8), THRESHOLD)
         counts += confusion(alpha_to_mask(alphas, THRESHOLD), found)
-    background, foreground = class_scores(counts)
-    return (background.iou + foreground.iou) / 2
+    return mean_iou(counts)
 
 
 def write_facts(path: Path, segmenter: Segmenter) -> None:

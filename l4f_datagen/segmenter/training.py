@@ -22,35 +22,22 @@ from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.io.training_folder import save_state
 from l4f_datagen.models.unet import UNet, to_tensor
 
-WARM_UP = 0.2
-"""Share of the steps in which the learning rate rises."""
-
+WARM_UP = 0.2  # share of the steps in which the learning rate rises
 ORDER = 1  # keeps the stream of an epoch apart from that of a step
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an image may be changed. All values were chosen once and never tuned.
+    """How far an image may be changed. All values were chosen once and never tuned."""
 
-    Attributes:
-        mirror: share of images mirrored left to right.
-        moved: share of images zoomed and shifted; the others stay as sharp as they are.
-        zoom: smallest and largest zoom, below 1 the image is smaller than its frame.
-        shift: largest shift, a share of the side.
-        gain: smallest and largest factor of a colour, about mid-grey (contrast and colour).
-        lift: largest brightness added to a colour, of the range [-1, 1].
-        blurred: share of images blurred a little.
-        grain: largest standard deviation of the noise, of the range [-1, 1].
-    """
-
-    mirror: float = 0.5
-    moved: float = 0.5
-    zoom: tuple[float, float] = (0.75, 1.35)
-    shift: float = 0.08
-    gain: tuple[float, float] = (0.8, 1.2)
-    lift: float = 0.15
-    blurred: float = 0.3
-    grain: float = 0.08
+    mirror: float = 0.5  # share of images mirrored left to right
+    moved: float = 0.5  # share zoomed and shifted; the others stay as sharp as they are
+    zoom: tuple[float, float] = (0.75, 1.35)  # below 1 the image is smaller than its frame
+    shift: float = 0.08  # largest, a share of the side
+    gain: tuple[float, float] = (0.8, 1.2)  # factor of a colour, about mid-grey
+    lift: float = 0.15  # largest brightness added to a colour, of the range [-1, 1]
+    blurred: float = 0.3  # share of images blurred a little
+    grain: float = 0.08  # largest standard deviation of the noise, of the range [-1, 1]
 
 
 def augment(
@@ -140,15 +127,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Samples in memory.
+    """Samples in memory."""
 
-    Attributes:
-        images: ``n h w 3``.
-        alphas: ``n h w`` in [0, 1].
-    """
-
-    images: NDArray[np.uint8]
-    alphas: NDArray[np.float32]
+    images: NDArray[np.uint8]  # ``n h w 3``
+    alphas: NDArray[np.float32]  # ``n h w`` in [0, 1]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -175,25 +157,14 @@ class Subset:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the trained weights, but for the samples.
+    """All that decides the trained weights, but for the samples."""
 
-    Attributes:
-        seed: of weights, order and augmentation.
-        steps: optimiser steps (AdamW).
-        batch: images a step.
-        width: channels of the U-Net at full resolution.
-        depth: levels of the U-Net.
-        learning_rate: the highest; it rises to there in the first fifth and falls as a cosine.
-        weight_decay: of AdamW.
-        augmentation: how far images are changed.
-    """
-
-    seed: int = 0
-    steps: int = 1000
-    batch: int = 32
-    width: int = 16
-    depth: int = 4
-    learning_rate: float = 4e-3
+    seed: int = 0  # of weights, order and augmentation
+    steps: int = 1000  # of AdamW
+    batch: int = 32  # images a step
+    width: int = 16  # channels of the U-Net at full resolution
+    depth: int = 4  # levels of the U-Net
+    learning_rate: float = 4e-3  # the highest; it rises in the first fifth and falls as a cosine
     weight_decay: float = 1e-4
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -219,11 +190,7 @@ class Training:
         save_state(path, payload | {"step": self.step})
 
     def load(self, path: Path) -> None:
-        """Continue from a state that ``save`` wrote.
-
-        Raises:
-            UsageError: not a state of this training.
-        """
+        """Continue from a state that ``save`` wrote; refuse any other."""
         try:
             payload: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             self.network.load_state_dict(payload["network"])
@@ -240,9 +207,8 @@ def new_training(plan: Plan, device: torch.device | str = "cpu") -> Training:
         torch.manual_seed(plan.seed)
         network = UNet(plan.width, plan.depth)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optim = torch.optim.AdamW(
-        network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay
-    )
+    # Every step sets its own learning rate.
+    optim = torch.optim.AdamW(network.parameters(), weight_decay=plan.weight_decay)
     return Training(network, optim)
 
 
@@ -258,11 +224,7 @@ def places_of(plan: Plan, step: int, count: int) -> NDArray[np.int64]:
 
 
 def train_step(training: Training, plan: Plan, samples: Batch) -> float:
-    """One step on a batch; return its loss, the cross-entropy against soft masks in nats a pixel.
-
-    Raises:
-        L4FError: the loss is not finite.
-    """
+    """One step on a batch; return the cross-entropy against soft masks, in nats a pixel."""
     device = training.network.out.weight.device
     images, alphas = samples
     alpha = torch.from_numpy(alphas)[:, None].to(device)
@@ -293,9 +255,6 @@ def train(
     """Train to ``plan.steps`` from wherever ``training`` stands and return the network.
 
     The next batch is read while one is trained on; ``watch`` is called with the loss of every step.
-
-    Raises:
-        L4FError: the loss is not finite.
     """
     with ThreadPoolExecutor(max_workers=1) as ahead:
         waiting = ahead.submit(source.batch, places_of(plan, training.step, len(source)))

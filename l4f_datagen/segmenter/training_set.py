@@ -21,15 +21,10 @@ from l4f_datagen.io.photo import opened
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 
-CACHE_BYTES = 1 << 30
-"""Decoded samples kept in memory; beyond that they are decoded each time."""
-
+CACHE_BYTES = 1 << 30  # decoded samples kept in memory; others are decoded each time
 DAMAGED = "make the dataset again"
-
-IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""What images come as, by their suffix; masks are always PNG."""
-
-KINDS = tuple(sorted(set(IMAGE_KINDS.values())))
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of images; masks are always PNG
+KINDS = ("JPEG", "PNG", "WEBP")
 HELD_OUT_SHARE = 0.1  # a choice
 
 Fetch = Callable[[int], tuple[bytes, bytes]]
@@ -38,31 +33,18 @@ Fetch = Callable[[int], tuple[bytes, bytes]]
 
 @dataclass
 class TrainingSet:
-    """Samples of a dataset at the size they are trained at.
+    """Samples of a dataset at the size they are trained at."""
 
-    Attributes:
-        source: the folder.
-        keys: of the samples, sorted.
-        fetch: place -> image and mask files.
-        manifest: of the dataset.
-        manifest_sha256: names the dataset with all its bytes.
-        recipe: text of the recipe it was made by.
-        splits: key -> split, where the dataset has several.
-        size_hw: of its images, px.
-        size: longer side when trained on, px.
-        stride: both sides are padded to a multiple of it, px.
-    """
-
-    source: str
-    keys: list[str]
+    source: str  # the folder
+    keys: list[str]  # of the samples, sorted
     fetch: Fetch
     manifest: Mapping[str, Any]
-    manifest_sha256: str
-    recipe: str
-    splits: Mapping[str, str] = field(default_factory=dict)
-    size_hw: tuple[int, int] = (0, 0)
-    size: int = 0
-    stride: int = 8
+    manifest_sha256: str  # names the dataset with all its bytes
+    recipe: str  # text of the recipe it was made by
+    splits: Mapping[str, str] = field(default_factory=dict)  # by key, where there are several
+    size_hw: tuple[int, int] = (0, 0)  # of its images, px
+    size: int = 0  # longer side when trained on, px
+    stride: int = 8  # both sides are padded to a multiple of it, px
     _cache: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(min(4, usable_cores()))
@@ -72,11 +54,7 @@ class TrainingSet:
         return len(self.keys)
 
     def batch(self, picked: NDArray[np.int64]) -> Batch:
-        """Return images ``n h w 3`` and masks, softened where they were scaled, ``n h w``.
-
-        Raises:
-            InputRefused: a file that is damaged or of another size than the others.
-        """
+        """Return images ``n h w 3`` and masks, softened where they were scaled, ``n h w``."""
         samples = list(self._pool.map(self.read, picked.tolist()))
         masks = np.stack([mask for _, mask in samples])
         return np.stack([image for image, _ in samples]), masks.astype(np.float32) / np.float32(255)
@@ -106,12 +84,7 @@ class TrainingSet:
 
 
 def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
-    """Open a finished dataset; the Parquet reader may keep its memory map in ``scratch``.
-
-    Raises:
-        UsageError: see ``read_manifest``.
-        InputRefused: empty, damaged, or without images and masks.
-    """
+    """Open a finished dataset; the Parquet reader may keep its memory map in ``scratch``."""
     manifest = read_manifest(folder)
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     accepted = manifest["counts"]["accepted"]
@@ -149,7 +122,7 @@ def _opened(data: bytes, subject: str) -> Iterator[Image.Image]:
 def read_png(folder: Path, _scratch: Path) -> tuple[list[str], Fetch]:
     """Give keys and files of ``images/`` and ``masks/``."""
     files = (folder / "images").rglob("*")
-    images = {path.stem: path for path in files if path.suffix in IMAGE_KINDS}
+    images = {path.stem: path for path in files if path.suffix in SUFFIXES}
     masks = {path.stem: path for path in (folder / "masks").rglob("*.png")}
     keys = sorted(images)
     without = sorted(images.keys() ^ masks.keys())
@@ -177,10 +150,9 @@ def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
     disable_progress_bar()
     files = sorted(str(path) for path in (folder / "data").rglob("*.parquet"))
     try:
-        table = Dataset.from_parquet(
-            files, cache_dir=str(scratch), columns=["key", "image", "mask"]
-        )
-        for name in ("image", "mask"):
+        columns = ["key", "image", "mask"]
+        table = Dataset.from_parquet(files, cache_dir=str(scratch), columns=columns)
+        for name in columns[1:]:
             table = table.cast_column(name, ImageFeature(decode=False))
         keys = list(table["key"])
     except Exception as error:  # Arrow and the library raise many kinds on damaged files
@@ -194,18 +166,11 @@ def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
     return [keys[place] for place in order], fetch
 
 
-FORMATS: dict[str, Callable[[Path, Path], tuple[list[str], Fetch]]] = {
-    "png": read_png,
-    "hf": read_parquet,
-}
+FORMATS = {"png": read_png, "hf": read_parquet}
 
 
 def read_splits(folder: Path) -> dict[str, str]:
-    """Return key -> split from the ledger.
-
-    Raises:
-        InputRefused: the ledger is missing or damaged.
-    """
+    """Return key -> split from the ledger."""
     path = folder / LEDGER
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

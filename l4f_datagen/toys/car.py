@@ -88,11 +88,8 @@ class Car:
     def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
         """Paint the car, ``3 h w`` in [0, 1], outside it too; car frame.
 
-        Args:
-            u: to the right, ``h w``.
-            v: to the rear, ``h w``.
-            step: distance between points, the width of an edge.
-            sun_u: how far the sun is to the right of the car, -1 to 1.
+        ``step`` is the distance between points, the width of an edge; ``sun_u`` says how far the
+        sun is to the right of the car, -1 to 1.
         """
         side = np.abs(u)
         half = self.width / 2
