@@ -12,10 +12,7 @@ import torch
 
 from l4f_datagen.benchmark import baselines, supervised
 from l4f_datagen.benchmark.alphas import ALPHAS, CHANGES, EMPTY_GROUNDS, UNRELATED, trial_rounds
-from l4f_datagen.benchmark.bench import (
-    Bench,
-    Method,
-)
+from l4f_datagen.benchmark.bench import Bench, Method
 from l4f_datagen.benchmark.supervised import SUPERVISED
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.progress import duration_text

@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 
-from l4f_datagen.benchmark import supervised
+from l4f_datagen.benchmark import methods, supervised
 from l4f_datagen.benchmark.bench import (
     EVAL_SEED,
     IMAGES,
@@ -34,17 +34,6 @@ from l4f_datagen.benchmark.bench import (
     measure,
     row_path,
     save_row,
-)
-from l4f_datagen.benchmark.methods import (
-    LAST_START,
-    METHODS,
-    TRIAL_SECONDS,
-    check_names,
-    choose_methods,
-    estimate_text,
-    measure_speed,
-    trial_steps,
-    trial_text,
 )
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
 from l4f_datagen.benchmark.tables import (
@@ -89,7 +78,7 @@ def run_benchmark(config: BenchmarkConfig) -> str:
     if not config.images_only:
         # Everything that can be refused is refused here, not after hours of training.
         check_truth(bench)
-        chosen = choose_methods(bench, config.methods)
+        chosen = methods.choose_methods(bench, config.methods)
         if config.unrelated is not None:
             side = bench.generator.spec.resolution
             store = open_store(str(config.unrelated), side=side, offline=config.offline)
@@ -108,29 +97,29 @@ def _measured(bench: Bench, chosen: dict[str, Method], started: float) -> str:
         logger.info(f"{config.num_images:,} images at psi {psis}")
         bench.write_images()
         return str(config.out / IMAGES)
-    speed, steps = measure_speed(bench), config.steps
+    speed, steps = methods.measure_speed(bench), config.steps
     if config.trial and steps is None:
-        steps = trial_steps(bench, chosen, speed)
+        steps = methods.trial_steps(bench, chosen, speed)
         bench = replace(bench, config=replace(config, steps=steps))
-    logger.info(estimate_text(bench, chosen, speed, steps))
+    logger.info(methods.estimate_text(bench, chosen, speed, steps))
     bench.write_images()
     tools = {name: external_method(bench, path) for name, path in config.external.items()}
     truth = open_truth(bench)
     head = f"{truth_text(bench, truth)}\n{coverage_text(bench, truth)}"
     logger.info(head)
-    last_start = started + LAST_START * TRIAL_SECONDS if config.trial else math.inf
+    last_start = started + methods.LAST_START * methods.TRIAL_SECONDS if config.trial else math.inf
     rows = measure_all(bench, chosen | tools, truth, last_start)
     if config.trial:
         left_out = [name for name in chosen if not any(found == name for found, _ in rows)]
-        head = f"{trial_text(bench, left_out)}\n{head}"
+        head = f"{methods.trial_text(bench, left_out)}\n{head}"
     return write_results(bench, head, rows, truth)
 
 
 def check_config(config: BenchmarkConfig) -> None:
     """Refuse what needs no network to be refused."""
-    check_names(config.methods or ())
+    methods.check_names(config.methods or ())
     for name in config.external:
-        if name in METHODS or name == TRUTH:
+        if name in methods.METHODS or name == TRUTH:
             raise UsageError(f"--pred {name}", "is the name of a method", "choose another name")
     if len({on_psi(psi) for psi in config.psis}) < len(config.psis):
         named = ", ".join(f"{psi:g}" for psi in config.psis)
@@ -147,9 +136,9 @@ def open_bench(config: BenchmarkConfig) -> Bench:
     return Bench(config, recipe, *opened)
 
 
-def check_methods(bench: Bench, methods: Mapping[str, Method]) -> None:
+def check_methods(bench: Bench, chosen: Mapping[str, Method]) -> None:
     """Check every method that still has to be trained; errors as ``Method.check``."""
-    for name, method in methods.items():
+    for name, method in chosen.items():
         seeds = bench.config.training_seeds if method.seeded else (0,)
         if not all(is_measured(bench, name, method, seed) for seed in seeds):
             method.check(bench)
@@ -165,19 +154,12 @@ def identity(bench: Bench) -> str:
     """Name what decides the images, and how alpha becomes a mask."""
     recipe = bench.recipe
     sampling = recipe.sampling.model_dump(mode="json")
-    kept = [
-        "noise_mode",
-        "precision",
-        "style_mixing",
-        "truncation_cutoff",
-        "mask_cleanup",
-        "refine",
-    ]
+    own = ("noise_mode", "precision", "style_mixing", "truncation_cutoff", "mask_cleanup", "refine")
     return digest_of(
         {
             "generator": bench.checkpoint.fingerprint,
             "crop": recipe.generator.crop,
-            "sampling": {name: sampling[name] for name in kept},
+            "sampling": {name: sampling[name] for name in own},
             "mask_threshold": recipe.output.mask_threshold,
             "images": [EVAL_SEED, bench.config.num_images],
         }
@@ -212,7 +194,7 @@ def coverage_text(bench: Bench, truth: Truth) -> str:
 
 
 def measure_all(
-    bench: Bench, methods: Mapping[str, Method], truth: Truth, last_start: float = math.inf
+    bench: Bench, chosen: Mapping[str, Method], truth: Truth, last_start: float = math.inf
 ) -> dict[tuple[str, str], list[Row]]:
     """Return the rows of all methods: (method, images) -> one row per training seed.
 
@@ -221,12 +203,12 @@ def measure_all(
     rows: dict[tuple[str, str], list[Row]] = {}
     seeds = bench.config.training_seeds
     for seed in seeds:  # outside: one whole table early, the others later
-        for name, method in methods.items():
+        for name, method in chosen.items():
             late = time.monotonic() > last_start and not is_measured(bench, name, method, seed)
             if (seed == seeds[0] or method.seeded) and not late:
                 for row in measure_method(bench, name, method, seed, truth):
                     rows.setdefault((name, row.on), []).append(row)
-    return {key: rows[key] for name in methods for key in rows if key[0] == name}
+    return {key: rows[key] for name in chosen for key in rows if key[0] == name}
 
 
 def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Truth) -> list[Row]:
@@ -241,7 +223,7 @@ def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Tr
     rows, spent_s = [], 0.0
     for on, (against, psi) in wanted.items():
         settings, row = digest_of([own, against]), None
-        if name in METHODS:  # an external tool's masks may have changed: they are read again
+        if name in methods.METHODS:  # an external tool's masks may have changed: read again
             row = load_row(bench.config.out, name, seed, on, settings, images=images)
         if row is None:
             if prepared is None:

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from l4f_datagen.benchmark import methods
-from l4f_datagen.benchmark import run as run_module
 from l4f_datagen.benchmark.methods import METHODS, Speed, seconds
 from l4f_datagen.benchmark.run import open_bench, run_benchmark
 from l4f_datagen.core.errors import InputRefused
@@ -16,18 +15,18 @@ NAMES = ("full", "otsu", "supervised")
 def test_a_trial_estimates_says_what_it_is_and_goes_on(make_config, monkeypatch, caplog):
     config = make_config(methods=NAMES, trial=True)
     with monkeypatch.context() as late:
-        late.setattr(run_module, "LAST_START", 0.0)
+        late.setattr(methods, "LAST_START", 0.0)
         text = run_benchmark(config)
     assert "Left out, the time was over: full, otsu, supervised; run it again to go on." in text
     estimate = next(line for line in caplog.messages if line.startswith("trial: "))
     assert re.fullmatch(
-        r"trial: 3 methods, 2 trainings of \d+ steps, 3 images at psi 1: about \d+ s on this "
+        r"trial: 3 methods, 2 trainings of \d+ steps, 3 images at psi 1: about \d+ (s|min) on this "
         r"machine, less what is there already; after 5 min what is missing is left out",
         estimate,
     )
     steps = json.loads((config.out / "trial.json").read_text())["steps"]
     assert 2 <= steps <= 50
-    monkeypatch.setattr(run_module, "measure_speed", lambda bench: Speed(1e3, 1e3, 1e3))  # now slow
+    monkeypatch.setattr(methods, "measure_speed", lambda bench: Speed(1e3, 1e3, 1e3))  # now slow
     text = run_benchmark(config)
     assert text.startswith(f"TRIAL: 3 images, trainings of {steps} steps on a tw")
     assert "Left out" not in text
