@@ -11,14 +11,8 @@ from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe
 
-TRAINING = {
-    "steps": 2,
-    "batch": 2,
-    "reals": "toy-cars",
-    "balance": "fixed",
-    "keep": "last",
-    "snapshot_interval": 2,
-}
+TRAINING = {"steps": 2, "batch": 2, "snapshot_interval": 2}
+TRAINING |= {"reals": "toy-cars", "balance": "fixed", "keep": "last"}
 
 
 @pytest.fixture(autouse=True)

@@ -67,17 +67,13 @@ def test_settings_that_cannot_be(make_config, fields, match):
     [
         ("supervised", "needs renders with exact masks, which toy domains alone have"),
         ("unrelated-backgrounds", "needs unrelated images: give --unrelated DIR"),
+        ("otsu", "needs skimage: pip install scikit-image scikit-learn"),
     ],
 )
-def test_methods_that_cannot_run_here(make_config, write_masks, name, match):
+def test_methods_that_cannot_run_here(make_config, write_masks, monkeypatch, name, match):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     truth = write_masks("truth")
     refused(make_config(domain="custom", methods=(name,), truth=truth), UsageError, match)
-
-
-def test_a_missing_package(make_config, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    match = "needs skimage: pip install scikit-image scikit-learn"
-    refused(make_config(methods=("otsu",)), UsageError, match)
 
 
 def test_masks_of_a_tool_are_scored_and_read_again(make_config, write_masks):

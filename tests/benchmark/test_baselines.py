@@ -5,7 +5,6 @@ import torch.nn.functional as F
 
 from l4f_datagen.benchmark.baselines import (
     background_groups,
-    border,
     cluster_masks,
     feature_resolution,
     fit_clusters,
@@ -34,24 +33,13 @@ def discs(count=4, side=32):
 
 
 @pytest.mark.parametrize("masks_of", [otsu_masks, gmm_masks])
-def test_easy_images_are_split(masks_of):
+def test_easy_images_are_split_and_a_flat_one_has_no_object(masks_of):
     pytest.importorskip("sklearn")
     images, masks = discs()
     found = masks_of(images)
     assert (found & masks).sum() / (found | masks).sum() > 0.95
     np.testing.assert_array_equal(found, masks_of(images))
-
-
-@pytest.mark.parametrize("masks_of", [otsu_masks, gmm_masks])
-def test_a_flat_image_has_no_object(masks_of):
-    pytest.importorskip("sklearn")
     assert not masks_of(np.full((1, 16, 16, 3), 80, np.uint8)).any()
-
-
-def test_the_border_is_a_frame():
-    edge = border((6, 8))
-    assert edge.sum() == 6 * 8 - 2 * 4
-    assert not edge[2:-2, 2:-2].any()
 
 
 def test_groups_at_the_border_are_background():

@@ -36,7 +36,7 @@ def test_a_trial_estimates_says_what_it_is_and_goes_on(make_config, monkeypatch,
     assert all(note.startswith("trial") for note in notes)
 
 
-def test_the_steps_of_a_trial_fit_its_time(make_config, tmp_path):
+def test_the_steps_of_a_trial_fit_its_time(make_config):
     bench = open_bench(make_config(trial=True))
     bench.config.out.mkdir()
     for speed, steps in ((Speed(1e-6, 1e-6, 1e-6), methods.MAX_STEPS), (Speed(9, 9, 9), 2)):

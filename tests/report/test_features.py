@@ -8,7 +8,6 @@ from l4f_datagen.models.generator import draw_z
 from l4f_datagen.report.features import (
     feature_sheet,
     principal_colours,
-    stretch,
     trgb_sheet,
 )
 
@@ -52,15 +51,6 @@ class TestTrgb:
     def test_the_same_seeds_give_the_same_picture(self, make_generator):
         first, second = (trgb_sheet(make_generator(16), [0, 1], 0.7) for _ in range(2))
         assert first.tobytes() == second.tobytes()
-
-
-class TestStretch:
-    def test_reaches_from_0_to_1(self):
-        plane = stretch(torch.tensor([[[-3.0, 1.0]], [[5.0, 0.0]]]))
-        assert plane.flatten().tolist() == [0, 0.5, 1, 0.375]
-
-    def test_of_a_constant_is_zero(self):
-        assert stretch(torch.full((3, 2, 2), 7.0)).abs().max() == 0
 
 
 class TestPrincipalColours:

@@ -36,12 +36,9 @@ def test_pictures_numbered_from_zero_pair_with_masks_numbered_from_one(tmp_path)
         assert prediction.image(place)[0, 0, 0] == 40 + int(name.removesuffix(".png")) - 1
 
 
-def test_masks_alone_have_no_picture(tmp_path):
-    assert FolderPrediction(save(tmp_path / "pred", ["a"])).image(0) is None
-
-
-def test_pictures_that_do_not_pair_are_refused(tmp_path):
+def test_masks_alone_have_no_picture_and_others_must_pair(tmp_path):
     masks = save(tmp_path / "pred", ["a", "b"])
+    assert FolderPrediction(masks).image(0) is None
     images = save(tmp_path / "data", ["a", "c"])
     with pytest.raises(AnnotationRefused, match=r"data: its images do not pair with the masks"):
         FolderPrediction(masks, images_dir=images).image(0)

@@ -38,13 +38,10 @@ def test_the_record_holds_score_intervals_and_the_manifest_it_belongs_to(tmp_pat
     assert path.read_bytes() == before
 
 
-def test_a_folder_without_a_manifest_is_refused(tmp_path):
+def test_a_folder_without_a_manifest_or_not_to_be_written_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"holds no manifest\.json; give --record with --pred"):
         record_scores(tmp_path, report())
     assert not list(tmp_path.iterdir())
-
-
-def test_a_record_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "scores.json.part").mkdir()
     with pytest.raises(UsageError, match=r"scores\.json: cannot be written"):

@@ -84,11 +84,7 @@ def test_psi_alone_needs_no_alpha():
     counts = SweepCounts(("psi",))
     score_pairs([pair._replace(alpha=None) for pair in pairs()], watch=counts)
     swept = counts.sweep(RANDOM(0))
-    assert [(row.psi, row.threshold) for row in swept.rows] == [
-        (None, None),
-        (0.5, None),
-        (1.0, None),
-    ]
+    assert [(row.psi, row.threshold) for row in swept.rows] == [(p, None) for p in (None, 0.5, 1.0)]
     assert swept.row(0.5).miou.value > swept.row(1.0).miou.value
     assert swept.gain is None
     lines = swept.to_text().splitlines()

@@ -172,9 +172,3 @@ def test_export_says_how_well_it_fits(run, model, tmp_path, monkeypatch):
     assert asked == [("light", tmp_path / "model.onnx", True)]
     assert "differ by 2.5e-07 at most" in result.stderr
     assert result.stdout == f"{tmp_path / 'model.onnx'}\n"
-
-
-def test_help_names_the_four_commands(run):
-    said = run("--help").output
-    for name in ("train", "score", "predict", "export"):
-        assert f"\n  {name} " in said

@@ -1,14 +1,19 @@
 """Photographs of anybody: read right, or refused in one line."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.segmenter.photos import decode_photo, open_photos, stems_of
+from l4f_datagen.annotations import load_annotations
+from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
+from l4f_datagen.scoring import score
+from l4f_datagen.segmenter.photos import (
+    decode_photo,
+    open_photos,
+    score_photos,
+    stems_of,
+    write_masks,
+)
 
 GRADIENT = np.stack(np.meshgrid(*[np.arange(0, 240, 20, dtype=np.uint8)] * 2), axis=2)
 PIXELS = np.concatenate([GRADIENT[:8], 255 - GRADIENT[:8, :, :1]], axis=2)  # 8 x 12, no symmetry
@@ -16,13 +21,6 @@ PIXELS = np.concatenate([GRADIENT[:8], 255 - GRADIENT[:8, :, :1]], axis=2)  # 8 
 
 def read(data):
     return decode_photo(data, "holiday.jpg")
-
-
-def test_rgb_comes_as_it_is(encode):
-    photo = read(encode(PIXELS))
-    assert photo.image.dtype == np.uint8
-    assert np.array_equal(photo.image, PIXELS)
-    assert not photo.is_turned
 
 
 @pytest.mark.parametrize(
@@ -46,13 +44,6 @@ def test_broken_exif_turns_nothing_and_damages_nothing(encode):
             assert not photo.is_turned
 
 
-def test_16_bit_grey_is_scaled_not_cut(encode):
-    levels = (np.arange(96, dtype=np.uint16) * 600).reshape(8, 12)
-    for format in ("PNG", "TIFF"):
-        image = read(encode(levels, format)).image
-        assert np.array_equal(image, np.repeat(np.rint(levels / 257)[:, :, None], 3, axis=2))
-
-
 def test_cmyk_grey_and_palette_become_rgb(encode):
     cmyk = Image.fromarray(PIXELS).convert("CMYK")
     assert np.array_equal(read(encode(cmyk, "TIFF")).image, PIXELS)
@@ -61,14 +52,6 @@ def test_cmyk_grey_and_palette_become_rgb(encode):
     assert np.array_equal(grey, np.repeat(PIXELS[:, :, :1], 3, axis=2))
     palette = Image.fromarray(PIXELS).quantize(4)
     assert np.array_equal(read(encode(palette)).image, np.asarray(palette.convert("RGB")))
-
-
-def test_transparent_pixels_are_black(encode):
-    opacity = np.zeros((8, 12, 1), np.uint8)
-    opacity[:4] = 255
-    image = read(encode(np.concatenate([PIXELS, opacity], axis=2))).image
-    assert np.array_equal(image[:4], PIXELS[:4])
-    assert not image[4:].any()
 
 
 def test_the_first_image_of_a_phone_jpeg_counts(encode):
@@ -83,40 +66,6 @@ def test_several_images_in_one_file_are_refused(encode):
         data = encode(pictures[0], format, save_all=True, append_images=pictures[1:])
         with pytest.raises(InputRefused, match=r"holiday.jpg: holds 2 images; save the one"):
             read(data)
-
-
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
-def test_a_file_cut_short_is_refused(encode, format):
-    noise = np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(np.uint8)
-    data = encode(noise, format)
-    with pytest.raises(InputRefused, match=r"holiday.jpg: is damaged.*; remove or replace it"):
-        read(data[: len(data) // 2])
-
-
-def test_floating_point_pixels_are_refused(encode):
-    with pytest.raises(InputRefused, match="has pixels of kind F; save it as RGB or grey"):
-        read(encode(np.zeros((4, 4), np.float32), "TIFF"))
-
-
-@pytest.mark.parametrize("data", [b"GIF89a", b"%PDF-1.7", b"<html>", b"\0\0\0\x18ftypheic" * 9])
-def test_what_is_no_image_is_refused(data):
-    with pytest.raises(InputRefused, match=r"is (damaged|not a readable image)"):
-        read(data)
-
-
-@pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (70_000, 1), (9_000, 8_000)])
-def test_a_huge_declared_size_is_refused_before_memory_is_taken(width, height):
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    with pytest.raises(
-        InputRefused, match=r"at most (64 MP|65536 a side) are read; shrink it|far beyond 64 me"
-    ):
-        read(data)
 
 
 def test_a_folder_lists_its_images_and_those_below(tmp_path, encode):
@@ -148,8 +97,126 @@ def test_a_folder_without_images_is_refused(tmp_path):
         open_photos(tmp_path / "absent")
 
 
-def test_an_empty_file_is_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
-    photos = open_photos(tmp_path)
-    with pytest.raises(InputRefused, match=r"a.png: 0 bytes"):
-        photos.load("a.png")
+@pytest.fixture
+def photos(tmp_path, encode):
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for name, (height, width) in {"a.jpg": (20, 30), "trip/b.png": (16, 16)}.items():
+        image = np.zeros((height, width, 3), np.uint8)
+        image[4:12, 4:12] = 255
+        format = "JPEG" if name.endswith("jpg") else "PNG"
+        (folder / name).write_bytes(encode(image, format))
+    return folder
+
+
+def test_masks_have_name_and_size_of_their_photographs(brightness_segmenter, photos, tmp_path):
+    out = tmp_path / "out"
+    written = write_masks(brightness_segmenter, open_photos(photos), out, with_alpha=True)
+    assert (written.masks, written.refused) == (2, ())
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert files == ["alpha/a.png", "alpha/trip/b.png", "masks/a.png", "masks/trip/b.png"]
+    for name, size in (("a", (30, 20)), ("trip/b", (16, 16))):
+        mask, alpha = (Image.open(out / folder / f"{name}.png") for folder in ("masks", "alpha"))
+        assert mask.mode == alpha.mode == "L"
+        assert mask.size == alpha.size == size
+        assert set(np.unique(np.asarray(mask))) == {0, 255}
+        assert np.array_equal(np.asarray(mask) == 255, np.asarray(alpha) > 127)
+    report = score(out / "masks", out)
+    assert report.scores.miou == 1.0
+    assert report.scores.mae is not None
+
+
+def test_the_threshold_cuts_alpha(brightness_segmenter, photos, tmp_path):
+    write_masks(brightness_segmenter, open_photos(photos), tmp_path / "out", threshold=0.0)
+    assert np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png")).min() == 255
+    assert not (tmp_path / "out" / "alpha").exists()
+
+
+def test_a_broken_photograph_is_counted_and_the_others_go_on(
+    brightness_segmenter, photos, tmp_path, caplog
+):
+    (photos / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    written = write_masks(brightness_segmenter, open_photos(photos), out)
+    assert written.masks == 2
+    assert list(written.refused) == caplog.messages
+    assert "broken.png: is not a readable image" in caplog.messages[0]
+    assert len(list(out.rglob("*.png"))) == 2
+
+
+def test_folders_of_masks_that_cannot_be_used(brightness_segmenter, photos, tmp_path):
+    out, opened = tmp_path / "out", open_photos(photos)
+    write_masks(brightness_segmenter, opened, out)
+    (tmp_path / "file").write_text("a file")
+    for folder, match in (
+        (out, "masks: is not empty; name another --out or --overwrite"),
+        (photos / "out", "lies among the photographs"),
+        (tmp_path / "file", r"cannot be used \(.*; name a folder that can be written"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            write_masks(brightness_segmenter, opened, folder)
+    assert write_masks(brightness_segmenter, opened, out, overwrite=True).masks == 2
+
+
+@pytest.fixture
+def real_set(tmp_path, encode):
+    """Three photographs of a light on black, of a size each, and their masks."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number, (height, width) in enumerate([(16, 16), (64, 32), (40, 56)]):
+        light = np.zeros((height, width), bool)
+        light[height // 4 : height // 2, width // 4 : 3 * width // 4] = True
+        image = np.repeat(light[:, :, None] * np.uint8(255), 3, axis=2)
+        (tmp_path / "images" / f"photo_{number}.png").write_bytes(encode(image))
+        (tmp_path / "masks" / f"photo_{number}.png").write_bytes(encode(light * np.uint8(255)))
+    return tmp_path
+
+
+def scored(segmenter, folder, **options):
+    return score_photos(
+        segmenter, open_photos(folder / "images"), load_annotations(folder / "masks"), **options
+    )
+
+
+def test_a_segmenter_that_is_right_scores_high_at_every_size(brightness_segmenter, real_set):
+    report = scored(brightness_segmenter, real_set)
+    assert [image.name for image in report.images] == [f"photo_{n}.png" for n in range(3)]
+    assert report.images[0].miou == 1.0
+    assert min(image.miou for image in report.images) > 0.8
+    assert "3 pairs" in report.pairing
+    assert report.settings["threshold"] == 0.5
+    assert report.scores.mae is not None
+    assert "paper columns" in report.to_text()
+    assert scored(brightness_segmenter, real_set, threshold=0.0).scores.coverage == 1.0
+
+
+def test_only_the_photographs_with_truth_are_read(brightness_segmenter, real_set):
+    (real_set / "images" / "photo_9.png").write_bytes(b"damaged")
+    with pytest.raises(AnnotationRefused, match=r"photo_9.png: no truth when pairing by"):
+        scored(brightness_segmenter, real_set)
+    report = scored(brightness_segmenter, real_set, allow_unused=True)
+    assert report.scores.num_images == 3
+
+
+def test_a_damaged_photograph_is_refused(brightness_segmenter, real_set):
+    (real_set / "images" / "photo_1.png").write_bytes(b"damaged")
+    with pytest.raises(InputRefused, match=r"photo_1.png: is not a readable image"):
+        scored(brightness_segmenter, real_set)
+
+
+def test_truth_drawn_on_a_lying_photograph_is_refused(brightness_segmenter, real_set, encode):
+    path = real_set / "images" / "photo_1.png"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path.write_bytes(encode(np.asarray(Image.open(path)), exif=exif))
+    with pytest.raises(AnnotationRefused, match=r"truth of photo_1.png: drawn on the photograph"):
+        scored(brightness_segmenter, real_set)
+
+
+def test_truth_of_another_size_is_refused_or_resized(brightness_segmenter, real_set, encode):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4, 2:6] = 255
+    (real_set / "masks" / "photo_0.png").write_bytes(encode(mask))
+    with pytest.raises(AnnotationRefused, match="16 x 16 pixels, its truth 8 x 8"):
+        scored(brightness_segmenter, real_set)
+    assert scored(brightness_segmenter, real_set, resize="nearest").images[0].miou == 1.0

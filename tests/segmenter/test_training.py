@@ -1,13 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.models.unet import to_tensor
 from l4f_datagen.segmenter.training import (
-    Arrays,
     Augmentation,
     Plan,
     add_grain,
@@ -35,16 +31,13 @@ def weights(training):
 
 
 def test_every_epoch_shows_every_sample_once():
+    assert sorted(places_of(small(batch=6), 0, 2)) == [0, 0, 0, 1, 1, 1]  # more than there are
     plan = small(batch=3)
     seen = np.concatenate([places_of(plan, step, 7) for step in range(7)])
     for epoch in range(3):
         assert sorted(seen[epoch * 7 : epoch * 7 + 7]) == list(range(7))
     assert not np.array_equal(seen[:7], seen[7:14])
     assert not np.array_equal(seen[:3], places_of(small(batch=3, seed=1), 0, 7))
-
-
-def test_a_batch_may_be_larger_than_the_set():
-    assert sorted(places_of(small(batch=6), 0, 2)) == [0, 0, 0, 1, 1, 1]
 
 
 def test_the_learning_rate_rises_for_a_fifth_and_falls_to_almost_nothing():
@@ -103,16 +96,14 @@ def test_seeds_give_other_networks_and_leave_the_global_stream_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_damaged_state_is_refused(tmp_path):
-    (tmp_path / "state.pt").write_bytes(b"no state")
+def test_a_state_that_is_damaged_or_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"no state")
     with pytest.raises(UsageError, match="is not a training state of this segmenter"):
-        new_training(small()).load(tmp_path / "state.pt")
-
-
-def test_a_state_of_another_network_is_refused(tmp_path):
-    new_training(small(width=4)).save(tmp_path / "state.pt")
+        new_training(small()).load(path)
+    new_training(small(width=4)).save(path)
     with pytest.raises(UsageError, match=r"not a training state .*RuntimeError.*remove the file"):
-        new_training(small()).load(tmp_path / "state.pt")
+        new_training(small()).load(path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(make_arrays):
@@ -134,12 +125,6 @@ def test_pixels_outside_the_image_do_not_count():
     assert loss == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
 
 
-def test_bytes_become_floats_from_minus_one_to_one():
-    pixels = np.array([[[[0, 128, 255]]]], np.uint8)
-    assert to_tensor(pixels).shape == (1, 3, 1, 1)
-    assert to_tensor(pixels)[0, :, 0, 0].tolist() == pytest.approx([-1, 1 / 255, 1], abs=1e-6)
-
-
 def test_arrays_in_one_call(make_arrays):
     samples = make_arrays(4)
     network = train_segmenter(samples.images, samples.alphas, seed=0, steps=2, batch=2, width=2)
@@ -147,16 +132,6 @@ def test_arrays_in_one_call(make_arrays):
     assert found.shape == (4, 16, 16)
     assert found.dtype == np.float32
     assert not network.training
-
-
-def test_a_plan_is_plain_data():
-    from dataclasses import asdict
-
-    assert json.loads(json.dumps(asdict(Plan())))["steps"] == 1000
-    assert len(Arrays(np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.float32))) == 3
-
-
-NOTHING = Augmentation(0.0, 0.0, (1.0, 1.0), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
 
 
 def stream(seed=0):
@@ -174,7 +149,7 @@ def picture(batch=6, size=16):
 
 def test_nothing_asked_for_changes_nothing():
     image, alpha = picture()
-    changed, moved, weight = augment(image, alpha, stream(), NOTHING)
+    changed, moved, weight = augment(image, alpha, stream(), STILL)
     torch.testing.assert_close(changed, image, atol=1e-5, rtol=0)
     torch.testing.assert_close(moved, alpha, atol=1e-5, rtol=0)
     assert (weight == 1).all()

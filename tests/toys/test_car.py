@@ -28,11 +28,7 @@ def test_measures_are_in_range_and_varied():
     paints = np.array([car.paint for car in cars])
     assert (paints.min(axis=1) > 0.9).any()  # white
     assert (paints.max(axis=1) < 0.25).any()  # black
-    assert {int(hue) for hue in np.argmax(paints[np.ptp(paints, axis=1) > 0.4], axis=1)} == {
-        0,
-        1,
-        2,
-    }
+    assert set(np.argmax(paints[np.ptp(paints, axis=1) > 0.4], axis=1).tolist()) == {0, 1, 2}
 
 
 def test_reach_holds_the_whole_silhouette_inside_the_margin():
@@ -63,16 +59,13 @@ def paint_at(car: Car, u: float, v: float) -> np.ndarray:
 
 def test_parts_lie_where_they_belong():
     for car in make_cars(30):
-        plain = dataclasses.replace(
-            car, paint=(0.1, 0.3, 0.9), roof_paint=(0.1, 0.3, 0.9), stripes=0
-        )
+        blue = (0.1, 0.3, 0.9)
+        plain = dataclasses.replace(car, paint=blue, roof_paint=blue, stripes=0)
         half, lamp = plain.width / 2, 0.64 * plain.width / 2
         for side in (-1, 1):
-            red, green, blue = paint_at(plain, side * lamp, 1.9 - plain.length / 2)
-            assert min(red, green, blue) > 0.7, "headlight"
-            red, green, blue = paint_at(plain, side * lamp, plain.length / 2 - 1.4)
-            assert red > 0.8, "tail light"
-            assert max(green, blue) < 0.1, "tail light"
+            assert min(paint_at(plain, side * lamp, 1.9 - plain.length / 2)) > 0.7, "headlight"
+            red, *others = paint_at(plain, side * lamp, plain.length / 2 - 1.4)
+            assert max(others) < 0.1 < 0.8 < red, "tail light"
             wheel_u = side * (half + plain.wheel_out - 0.3)
             assert max(paint_at(plain, wheel_u, plain.rear_axle)) < 0.1, "wheel"
             side_window = paint_at(plain, side * (half - 2.8), plain.cabin_rear - plain.rear_screen)

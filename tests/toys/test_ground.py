@@ -58,16 +58,10 @@ def test_quadrants_and_border_have_the_statistics_of_the_whole(name):
     brightness = lay_many(name, 200)
     mean, deviation = brightness.mean(), brightness.std()
     steps = np.abs(np.diff(brightness, axis=1)).mean()
-    places = {
-        "top left": (slice(0, 32), slice(0, 32)),
-        "top right": (slice(0, 32), slice(32, 64)),
-        "bottom left": (slice(32, 64), slice(0, 32)),
-        "bottom right": (slice(32, 64), slice(32, 64)),
-        "top edge": (slice(0, 4), slice(0, 64)),
-        "left edge": (slice(0, 64), slice(0, 4)),
-    }
-    for place, (rows, columns) in places.items():
-        part = brightness[:, rows, columns]
+    low, high, whole, edge = slice(0, 32), slice(32, 64), slice(0, 64), slice(0, 4)
+    quadrants = [(rows, columns) for rows in (low, high) for columns in (low, high)]
+    for place in [*quadrants, (edge, whole), (whole, edge)]:
+        part = brightness[:, *place]
         assert part.mean() == pytest.approx(mean, abs=0.1 * deviation), place
         assert part.std() == pytest.approx(deviation, rel=0.1), place
         assert np.abs(np.diff(part, axis=1)).mean() == pytest.approx(steps, rel=0.1), place
@@ -111,15 +105,13 @@ class TestStones:
         np.testing.assert_allclose(wall[32:, 24:], wall[:-32, :-24], atol=1e-9)
         assert np.abs(wall[32:] - wall[:-32]).max() > 0.15
 
-    def test_brightness_is_that_of_joint_and_stone(self):
+    def test_brightness_is_that_of_joint_and_stone_and_grain_scales_them(self):
         wall = self.lay()
         assert wall.min() == pytest.approx(0.8, abs=0.02)
         assert wall.max() == pytest.approx(1.02)
         assert self.lay(joint=2.0).mean() < wall.mean()
-
-    def test_grain_scales_them(self):
-        wall = self.lay(grain=0.5)
-        np.testing.assert_allclose(wall[:, 24:], wall[:, :-24], atol=1e-9)
+        small = self.lay(grain=0.5)
+        np.testing.assert_allclose(small[:, 24:], small[:, :-24], atol=1e-9)
 
     def test_tones_and_jitter_make_them_differ(self):
         tops = np.unique(np.round(self.lay(tones=0.1), 6)[self.lay() > 1.0199])
@@ -133,12 +125,6 @@ def bright(name: str, seed: int = 0, size: int = 64, angle: float = 0.0) -> np.n
     """``h w`` brightness of a ground, about 1."""
     ground = Ground(name, (1.0, 1.0, 1.0), angle, 1.0)
     return KINDS[name].render(ground, np.random.default_rng(seed), size)[0]
-
-
-@pytest.mark.parametrize("name", ["pond", "shallows"])
-def test_mean_brightness_is_that_of_the_colour(name):
-    # Stones are darker by their joints; waves and caustics must not shift the colour.
-    assert np.mean([bright(name, seed) for seed in range(60)]) == pytest.approx(1.0, abs=0.04)
 
 
 def test_the_swell_of_a_pond_runs_along_its_direction():
@@ -184,16 +170,13 @@ def fields(response, count: int = 60, size: int = 64) -> np.ndarray:
 
 @pytest.mark.parametrize("name", RESPONSES)
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_zero_mean_and_unit_variance_at_every_size(name, size):
+def test_noise_has_unit_variance_is_periodic_and_the_same_everywhere(name, size):
     found = fields(RESPONSES[name], size=size)
     assert found.shape == (60, size, size)
     np.testing.assert_allclose(found.mean(axis=(1, 2)), 0, atol=1e-12)
     assert found.var() == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-def test_is_periodic_and_the_same_everywhere(name):
-    found = fields(RESPONSES[name])
+    if size != 64:
+        return
     deviation = found.std(axis=0)
     assert np.abs(deviation - 1).max() < 0.45  # of 60 draws: 0.09 of spread at each pixel
     for axis in (1, 2):
@@ -240,9 +223,3 @@ def test_ripples_have_their_wavelength_and_direction(angle):
     # Second moments: a wave vector and its opposite are the same ripple.
     axis = 0.5 * np.arctan2(2 * (share * fx * fy).sum(), (share * (fx**2 - fy**2)).sum())
     assert axis == pytest.approx(angle, abs=0.05)
-
-
-def test_the_stream_decides():
-    first, again = (noise(np.random.default_rng(5), 32, blobs(1.0)) for _ in "ab")
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - noise(np.random.default_rng(6), 32, blobs(1.0))).mean() > 0.5

@@ -78,22 +78,14 @@ def test_alpha_is_the_covered_area(size, count):
 
 
 @both
-def test_types_shapes_and_range(of_domain, domain):
-    for scene in of_domain[domain][:8]:
-        assert scene.image.shape == (64, 64, 3)
-        assert scene.image.dtype == np.uint8
-        assert scene.image.flags.c_contiguous
-        assert scene.alpha.shape == (64, 64)
-        assert scene.alpha.dtype == np.float32
-        assert (scene.alpha.min(), scene.alpha.max()) == (0, 1)
-
-
-@both
 @pytest.mark.parametrize("size", [32, 96, 128, 256])
 def test_the_same_subject_at_every_size(size, domain):
     for seed in range(3):
         base, other = render_scene(seed, domain=domain), render_scene(seed, size, domain)
-        assert other.image.shape == (size, size, 3)
+        assert (other.image.shape, other.image.dtype) == ((size, size, 3), np.uint8)
+        assert (other.alpha.shape, other.alpha.dtype) == ((size, size), np.float32)
+        assert (other.alpha.min(), other.alpha.max()) == (0, 1)
+        assert other.image.flags.c_contiguous
         assert other.subject == base.subject
         assert other.ground == base.ground
         assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
@@ -137,12 +129,8 @@ def test_the_subject_stays_off_the_border_and_covers_its_share(of_domain, domain
     assert low < coverage.mean() < high
     assert least < coverage.min() < coverage.max() < largest
     assert coverage.std() > 0.1 * coverage.mean()
-
-
-def test_a_car_leaves_the_border_quite_free(scenes):
-    alpha = np.stack([scene.alpha for scene in scenes])
-    assert alpha[:, :2].max() == alpha[:, -2:].max() == 0
-    assert alpha[:, :, :2].max() == alpha[:, :, -2:].max() == 0
+    if domain == "toy-cars":
+        assert max(edge.max() for edge in edges) == 0
 
 
 def test_angle_of_the_mask_is_that_of_the_car(scenes):
@@ -196,12 +184,10 @@ def test_shadow_is_soft_to_one_side_and_not_in_the_mask(scenes):
         brightness = scene.image.mean(axis=2)
         ring, far = (scene.alpha == 0) & (beyond < 4), beyond > 9
         assert scene.alpha[beyond > 3].max() == 0
-        strips = [
-            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u < 0)].mean(),
-            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u > 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v < 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v > 0)].mean(),
-        ]
+        beside = np.abs(v) < 0.4 * scene.subject.length
+        ahead = np.abs(u) < 0.3 * scene.subject.width
+        sides = (beside & (u < 0), beside & (u > 0), ahead & (v < 0), ahead & (v > 0))
+        strips = [brightness[ring & side].mean() for side in sides]
         assert min(strips) < 0.8 * brightness[far].mean()
         assert min(strips) < 0.8 * max(strips)
         darkest_sides.append(int(np.argmin(strips)))

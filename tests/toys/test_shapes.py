@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.toys.shapes import blend, column, cover, lift, rounded_box, segment
+from l4f_datagen.toys.shapes import blend, column, cover, rounded_box, segment
 
 
 def points(count: int = 300) -> np.ndarray:
@@ -20,11 +20,10 @@ def test_rounded_box_is_the_distance_to_its_outline():
     corner_u = np.sign(np.cos(turn)) * (half_u - radius) + radius * np.cos(turn)
     corner_v = np.sign(np.sin(turn)) * (half_v - radius) + radius * np.sin(turn)
     # Between two corners the outline is straight: fill the gaps of the four arcs.
-    share = np.linspace(0, 1, 2000)
-    flat = (2 * share - 1) * (half_u - radius)
-    steep = (2 * share - 1) * (half_v - radius)
-    outline_u = np.concatenate([corner_u, flat, flat, 0 * share - half_u, 0 * share + half_u])
-    outline_v = np.concatenate([corner_v, 0 * share - half_v, 0 * share + half_v, steep, steep])
+    side = np.linspace(-1, 1, 2000)
+    flat, steep, one = side * (half_u - radius), side * (half_v - radius), np.ones(2000)
+    outline_u = np.concatenate([corner_u, flat, flat, -half_u * one, half_u * one])
+    outline_v = np.concatenate([corner_v, -half_v * one, half_v * one, steep, steep])
 
     u, v = points()
     distance = rounded_box(u + 1, v - 2, 1.0, -2.0, half_u, half_v, radius)
@@ -37,15 +36,6 @@ def test_rounded_box_is_the_distance_to_its_outline():
     assert (distance[(np.abs(u) > half_u) | (np.abs(v) > half_v)] > 0).all()
     centre = rounded_box(np.ones(1, np.float32), np.zeros(1, np.float32), 1, 0, 4, 7, 2)
     assert centre[0] == pytest.approx(-4)
-
-
-def test_a_radius_may_differ_from_place_to_place():
-    u, v = points()
-    radius = np.where(v < 0, np.float32(1), np.float32(3))
-    mixed = rounded_box(u, v, 0.0, 0.0, 4.0, 7.0, radius)
-    for part, fixed in ((v < 0, 1.0), (v >= 0, 3.0)):
-        whole = rounded_box(u, v, 0.0, 0.0, 4.0, 7.0, fixed)
-        np.testing.assert_array_equal(mixed[part], whole[part])
 
 
 def test_segment_is_the_distance_to_its_line():
@@ -63,13 +53,6 @@ def test_cover_is_the_share_of_a_cell_beside_an_edge():
     centres = np.arange(-3, 3.1, 0.25, dtype=np.float32)
     expected = np.clip(0 - (centres - 1), 0, 2) / 2
     np.testing.assert_allclose(cover(centres, 2.0), expected, atol=1e-6)
-
-
-def test_colours():
-    assert column((0.1, 0.2, 0.3)).shape == (3, 1, 1)
-    assert column(column((0.1, 0.2, 0.3))).ravel() == pytest.approx([0.1, 0.2, 0.3])
-    assert lift((0.1, 0.5, 0.9), 0.2, 2.0).ravel() == pytest.approx([0.4, 1.0, 1.0])
-    assert lift((0.1, 0.5, 0.9), -0.2).ravel() == pytest.approx([0.0, 0.3, 0.7])
 
 
 def test_blend_lays_paint_over_the_canvas_in_place():
