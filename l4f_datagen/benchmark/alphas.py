@@ -12,7 +12,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, claim_network
+from l4f_datagen.benchmark.bench import (
+    Bench,
+    Block,
+    Masks,
+    Method,
+    Prepared,
+    claim_network,
+    needing,
+)
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import save_png
@@ -157,25 +165,10 @@ def unrelated_name(bench: Bench) -> str:
     return listing_sha256(str(bench.config.unrelated)) or str(bench.config.unrelated)
 
 
-def lacks_unrelated(bench: Bench) -> str | None:
-    """Say if there are no unrelated images."""
-    found = bench.config.unrelated is not None or bench.is_toy
-    return None if found else "needs unrelated images: give --unrelated DIR"
-
-
 def open_given(bench: Bench) -> AlphaNetwork:
     """Open the alpha network that the recipe names; errors as ``networks.fitting_checkpoint``."""
-    named = bench.recipe.alpha.weights or ""
-    return fitting_alpha(
-        weights_path(named, "alpha", offline=bench.config.offline), bench.checkpoint
-    )
-
-
-def lacks_weights(bench: Bench) -> str | None:
-    """Say if the recipe names no alpha network."""
-    if bench.recipe.alpha.weights:
-        return None
-    return "needs alpha weights: give --alpha, or name them in the recipe"
+    named, offline = bench.recipe.alpha.weights or "", bench.config.offline
+    return fitting_alpha(weights_path(named, "alpha", offline=offline), bench.checkpoint)
 
 
 def alpha_method(name: str) -> Method:
@@ -189,7 +182,10 @@ def alpha_method(name: str) -> Method:
     return Method(
         partial(prepare, name=name),
         partial(settings, name=name),
-        lacking=lacks_unrelated if name == UNRELATED else lambda bench: None,
+        lacking=needing(
+            lambda bench: name != UNRELATED or bench.config.unrelated is not None or bench.is_toy,
+            "unrelated images: give --unrelated DIR",
+        ),
         same_as=same_as,
         check=partial(check, name=name),
     )
@@ -217,7 +213,10 @@ ALPHAS = {
     "given-weights": Method(
         lambda bench, seed: Prepared(partial(label, bench, open_given(bench))),
         lambda bench: alpha_sha256(open_given(bench)),
-        lacking=lacks_weights,
+        lacking=needing(
+            lambda bench: bench.recipe.alpha.weights,
+            "alpha weights: give --alpha, or name them in the recipe",
+        ),
         check=open_given,
         seeded=False,
     )

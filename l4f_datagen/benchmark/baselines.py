@@ -25,6 +25,7 @@ from l4f_datagen.benchmark.bench import (
     Prepared,
     blocks_of,
     claim_network,
+    needing,
 )
 from l4f_datagen.models.generator import Generator, Synthesis
 from l4f_datagen.models.unet import UNet
@@ -238,15 +239,13 @@ def redo_settings(bench: Bench) -> str:
 
 def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) -> Method:
     """Build the table's entry of a method that only looks at each image's colours."""
-
-    def lacking(_: Bench) -> str | None:
-        found = importlib.util.find_spec(package)
-        return None if found else f"needs {package}: pip install scikit-image scikit-learn"
-
     return Method(
         lambda *_: Prepared(lambda block: masks_of(block.images)),
         lambda _: "",
-        lacking=lacking,
+        lacking=needing(
+            lambda _: importlib.util.find_spec(package),
+            f"{package}: pip install scikit-image scikit-learn",
+        ),
         seeded=False,
         takes_renders=True,
     )

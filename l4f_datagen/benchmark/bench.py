@@ -174,6 +174,11 @@ class Prepared:
     collapse: str | None = None  # how its training ended if it collapsed in every attempt
 
 
+def needing(has: Callable[[Bench], object], what: str) -> Callable[[Bench], str | None]:
+    """Return a ``Method.lacking`` that says what a method needs where the bench has it not."""
+    return lambda bench: None if has(bench) else f"needs {what}"
+
+
 @dataclass(frozen=True)
 class Method:
     """One line of the tables."""

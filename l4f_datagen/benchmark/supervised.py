@@ -21,6 +21,7 @@ from l4f_datagen.benchmark.bench import (
     Prepared,
     blocks_of,
     claim_network,
+    needing,
 )
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import open_alpha
@@ -229,11 +230,6 @@ def unet_settings(bench: Bench) -> str:
     return f"{asdict(unet_sizes(bench))} {asdict(unet_plan(bench, 0, bench.config.steps))}"
 
 
-def lacks_renders(bench: Bench) -> str | None:
-    """Say if nothing can be rendered with exact masks."""
-    return None if bench.is_toy else "needs renders with exact masks, which toy domains alone have"
-
-
 def lacks_stride(bench: Bench) -> str | None:
     """Say if the images do not fit a U-Net."""
     stride = UNet().stride
@@ -241,6 +237,9 @@ def lacks_stride(bench: Bench) -> str | None:
     return None if fit else f"needs images whose sides are multiples of {stride} px"
 
 
+LACKS_RENDERS = needing(
+    lambda bench: bench.is_toy, "renders with exact masks, which toy domains alone have"
+)
 # The U-Nets stand for what a user would train; ``taught`` shows the limit of the features.
 SUPERVISED = {
     "segmenter": Method(
@@ -251,12 +250,12 @@ SUPERVISED = {
         takes_renders=True,
     ),
     "supervised": Method(
-        prepare_supervised, unet_settings, lacking=lacks_renders, takes_renders=True
+        prepare_supervised, unet_settings, lacking=LACKS_RENDERS, takes_renders=True
     ),
     "taught": Method(
         prepare_taught,
         taught_settings,
-        lacking=lacks_renders,
+        lacking=LACKS_RENDERS,
         check=lambda bench: check_features(bench.recipe.alpha, bench.generator),
     ),
 }

@@ -123,10 +123,8 @@ def check_truth(bench: Bench) -> None:
     """Refuse a domain without truth before any long work."""
     if bench.config.truth is None and not bench.is_toy:
         problem = f"nothing says where the object is in images of {bench.recipe.domain}"
-        remedy = (
-            "give --truth DIR with a mask for every image in images/ (--images-only writes "
-            "them), drawn by hand or by a supervised network as in the paper"
-        )
+        remedy = "give --truth DIR with a mask for every image in images/ (--images-only writes "
+        remedy += "them), drawn by hand or by a supervised network as in the paper"
         raise UsageError("--truth", problem, remedy)
 
 
@@ -166,9 +164,8 @@ LARGER_IS_WORSE = ("num_components", "border_contact", "alpha_uncertainty")
 def follows_text(bench: Bench, truth: Truth) -> str:
     """Return the rank correlation of each score with the true IoU of the object.
 
-    For the alpha network that the recipe names, which masks as ``make`` does, at the largest psi.
-    Scores that should fall with quality are turned round: what follows the truth is above 0.
-    Nothing is returned where the recipe names no alpha network.
+    For the alpha network that the recipe names, if it does, at the largest psi. Scores that should
+    fall with quality are turned round: what follows the truth is above 0.
     """
     if bench.recipe.alpha.weights is None:
         return ""
@@ -195,11 +192,7 @@ def follows_text(bench: Bench, truth: Truth) -> str:
 def correlations(
     scores: Mapping[str, NDArray[np.float64]], ious: NDArray[np.float64] | list[float]
 ) -> dict[str, float]:
-    """Spearman's rank correlation of each score with IoU, highest first; constants are left out.
-
-    >>> correlations({"noise_iou": np.array([1.0, 2, 3])}, [1, 2, 3])
-    {'noise_iou': 1.0}
-    """
+    """Spearman's rank correlation of each score with IoU, highest first; constants are left out."""
     found = {}
     for name, values in scores.items():
         if np.ptp(values) > 0 and np.ptp(ious) > 0:

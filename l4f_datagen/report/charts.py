@@ -6,7 +6,7 @@ are CSS variables of the page, so that light and dark look alike.
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from l4f_datagen.report.records import Records
 
 BINS = 36  # a choice
+IDS = re.compile(r'(\bid="|href="#|url\(#)(?=[^")])')
 SMALLEST_SPAN = 1e-6  # scores are kept to six decimals
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # 90 % and the middle half
 INK, FAINT, ACCEPTED, REJECTED = "#010101", "#020202", "#030303", "#040404"
@@ -57,10 +58,7 @@ def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Char
     drawn = [name for name, values in records.scores.items() if _varies(values)]
     charts = [coverage_chart(records, limits)] if "coverage" in drawn else []
     charts += [histogram(records, name) for name in drawn]
-    return [
-        Chart(chart.title, chart.words, own_names(chart.svg, f"chart{number}"))
-        for number, chart in enumerate(charts)
-    ]
+    return numbered(charts, "chart")
 
 
 def constant_scores(records: Records) -> dict[str, float]:
@@ -180,8 +178,9 @@ def draw_svg(draw: Callable[[Axes], None]) -> str:
     return re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
 
 
-def own_names(svg: str, prefix: str) -> str:
-    """Make the ids of an SVG unique in a page that holds several."""
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+def numbered(charts: Sequence[Chart], prefix: str) -> list[Chart]:
+    """Make the ids of SVGs unique in a page that holds several."""
+    return [
+        Chart(chart.title, chart.words, IDS.sub(rf"\1{prefix}{number}-", chart.svg))
+        for number, chart in enumerate(charts)
+    ]

@@ -155,9 +155,5 @@ def parquet_files(manifest: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def size_category(accepted: int) -> str:
-    """Name the Hub's size class.
-
-    >>> size_category(200)
-    'n<1K'
-    """
+    """Name the Hub's size class, such as ``n<1K``."""
     return next((name for limit, name in SIZES if accepted < limit), "1B<n<10B")

@@ -21,7 +21,7 @@ from l4f_datagen.report.charts import (
     charts_of,
     constant_scores,
     draw_svg,
-    own_names,
+    numbered,
     quantile_rows,
 )
 from l4f_datagen.report.page import PHOTO_QUALITY, SHOWN_PX, encode_tile, render_page, webp_uri
@@ -36,22 +36,14 @@ MAX_TILE_BYTES = 17_000_000
 
 
 def write_report(
-    folder: Path,
-    origin: Mapping[str, Any],
+    folder: Path,  # its finished shards, where images are read from
+    origin: Mapping[str, Any],  # see ``provenance.provenance``
     records: Records,
     *,
-    beside: bool = True,
-    preview: bytes | None = None,
+    beside: bool = True,  # whether the page will lie in the folder and may link to its files
+    preview: bytes | None = None,  # sheet of the alpha network's training, PNG
 ) -> bytes:
-    """Return the page of a dataset; the same dataset gives the same bytes.
-
-    Args:
-        folder: its finished shards, where images are read from.
-        origin: see ``provenance.provenance``.
-        records: the whole ledger.
-        beside: whether the page will lie in the folder, so that it may link to its files.
-        preview: preview sheet of the alpha network's training, PNG.
-    """
+    """Return the page of a dataset; the same dataset gives the same bytes."""
     tiles, places = shown_tiles(folder, records)
     if not beside:
         tiles = {key: tile | {"files": {}} for key, tile in tiles.items()}
@@ -219,14 +211,11 @@ def training_charts(run: Mapping[str, Any]) -> list[Chart]:
     coverage = _curves(run, {"alpha_coverage": "-"}, limits=(0, 1))
     indecision = "Indecision, mean min(alpha, 1 - alpha)"
     charts = [
-        ("Losses", told, _curves(run, losses)),
-        ("Mean alpha", f"{alpha}; 1 is all foreground.", coverage),
-        (indecision, f"{binary}; 0 is a hard matte.", _curves(run, {"binarization": "-"})),
+        Chart("Losses", told, _curves(run, losses)),
+        Chart("Mean alpha", f"{alpha}; 1 is all foreground.", coverage),
+        Chart(indecision, f"{binary}; 0 is a hard matte.", _curves(run, {"binarization": "-"})),
     ]
-    return [
-        Chart(title, words, own_names(svg, f"training{number}"))
-        for number, (title, words, svg) in enumerate(charts)
-    ]
+    return numbered(charts, "training")
 
 
 def _curves(

@@ -47,20 +47,12 @@ def cell(text: object) -> str:
 
 
 def number(value: float) -> str:
-    """Write a count or a measure for a person.
-
-    >>> number(50000), number(0.12345), number(0.7)
-    ('50,000', '0.123', '0.7')
-    """
+    """Write a count or a measure for a person: 50,000 or 0.123."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def share(part: int, whole: int) -> str:
-    """Write a share in per cent; "none" where there is nothing to share.
-
-    >>> share(1, 3), share(0, 0)
-    ('33.3 %', 'none')
-    """
+    """Write a share in per cent; "none" where there is nothing to share."""
     return f"{100 * part / whole:.1f} %" if whole else "none"
 
 

@@ -70,27 +70,20 @@ def _own_flags() -> Iterator[None]:
 class FolderPrediction:
     """Masks on disk and, where they lie beside them, soft alphas and images.
 
-    An image without a predicted object is an empty mask, whatever the format.
-
-    Args:
-        path: anything `load_annotations` reads, COCO results among it, or a dataset folder with
-            ``masks/`` (and ``alpha/``).
-        category: as in `load_annotations`, like the next two.
-        mask_value: which pixels are foreground.
-        exact_white: only level 255 is foreground.
-        images_dir: where the images are; None looks for ``images/`` beside ``masks/``.
-        ids: names of the truth's COCO ids, for a results file.
+    ``path`` is anything `load_annotations` reads, COCO results among it, or a dataset folder with
+    ``masks/`` (and ``alpha/``). An image without a predicted object is an empty mask, whatever the
+    format.
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
-        category: str | Sequence[str] | None = None,
+        category: str | Sequence[str] | None = None,  # as in `load_annotations`, like the next two
         mask_value: str | int | None = None,
         exact_white: bool = False,
-        images_dir: Path | None = None,
-        ids: CocoIds | None = None,
+        images_dir: Path | None = None,  # None looks for ``images/`` beside ``masks/``
+        ids: CocoIds | None = None,  # names of the truth's COCO ids, for a results file
     ) -> None:
         folder = Path(path)
         alphas: TruthSet | None = None

@@ -56,21 +56,15 @@ def pair_names(
     truth: Sequence[str],
     predicted: Sequence[str],
     *,
-    left_out: Sequence[str] = (),
+    left_out: Sequence[str] = (),  # images without annotation: their predictions may be left over
     rule: Rule = "auto",
-    offset: int | None = None,
+    offset: int | None = None,  # truth number minus prediction number: means rule ``number``
     allow_unused: bool | None = None,
 ) -> Pairing:
     """Pair names of annotated images with those of predicted masks; each truth must find one.
 
-    Args:
-        truth: names of annotated images.
-        predicted: names of predicted masks.
-        left_out: names of images without annotation: predictions of these may be left over.
-        rule: one of the rules of this module, or ``auto``.
-        offset: truth number minus prediction number; None finds it. Giving one means ``number``.
-        allow_unused: predictions without truth are fine. None: fine when paired by key, where the
-            truth is a few annotated samples of many, and an error otherwise.
+    Predictions without truth are refused unless ``allow_unused``; None allows them where names are
+    paired by key, where the truth is a few annotated samples of many.
     """
     if not truth or not predicted:
         which = "truth" if not truth else "prediction"

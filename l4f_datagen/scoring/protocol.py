@@ -27,30 +27,19 @@ MAX_THUMBNAILS = 4096  # 1 KiB a pair: enough to see a shift, and memory stays f
 def score_pairs(
     pairs: Iterable[Pair],
     *,
-    source: str = "truth",
-    pairing: str = "as given",
-    paper_compat: bool = False,
-    resize: Literal["nearest"] | None = None,
-    seed: int = 0,
+    source: str = "truth",  # the truth as the user named it, for errors
+    pairing: str = "as given",  # how they were paired, in words
+    paper_compat: bool = False,  # the authors' ratios; the masks must be cut at exactly 255
+    resize: Literal["nearest"] | None = None,  # None: a prediction of another size is refused
+    seed: int = 0,  # of the bootstrap
     with_ap: bool = False,
-    watch: Callable[[Pair], None] | None = None,
-    notes: Sequence[str] = (),
-    settings: dict[str, Any] | None = None,
+    watch: Callable[[Pair], None] | None = None,  # called with every pair, its sizes made equal
+    settings: dict[str, Any] | None = None,  # what the score depends on, for the report
 ) -> ScoreReport:
     """Score pairs as they come; only counts and thumbnails are kept.
 
-    Args:
-        pairs: truth and prediction of each image.
-        source: the truth as the user named it, for errors.
-        pairing: how they were paired, in words.
-        paper_compat: compute ratios as the authors did (the masks must be cut at exactly 255).
-        resize: what to do with a prediction of another size: refuse (None) or ``nearest``.
-        seed: of the bootstrap.
-        with_ap: also compute COCO average precision (keeps run lengths of every pair); a
-            prediction's confidence is its own score, or the mean alpha inside its mask.
-        watch: called with every pair that is scored, its sizes made equal.
-        notes: further notes for the report.
-        settings: what the score depends on, for the report.
+    ``with_ap`` also computes COCO average precision, which keeps run lengths of every pair; a
+    prediction's confidence is its own score, or the mean alpha inside its mask.
     """
     images: list[ImageScore] = []
     thumbs: list[tuple[Mask, ...]] = []
@@ -89,18 +78,15 @@ def score_pairs(
     names = [image.name for image in images[: len(thumbs)]]
     shifted = looks_shifted(names, *(np.stack(side) for side in zip(*thumbs, strict=True)))
     warnings.extend([shifted] if shifted else [])
-    said = list(notes)
-    if resized:
-        said.append(f"{resized} predictions resized to their truth (nearest)")
-    if ignored:
-        said.append(f"{ignored} pixels ignored")
+    notes = [f"{resized} predictions resized to their truth (nearest)"] if resized else []
+    notes += [f"{ignored} pixels ignored"] if ignored else []
     return ScoreReport(
         scores=scores,
         intervals=score_intervals(images, np.random.RandomState(seed)),
         images=images,
         pairing=pairing,
         warnings=warnings,
-        notes=said,
+        notes=notes,
         settings={"paper_compat": paper_compat, "bootstrap_seed": seed, **(settings or {})},
         average_precision=precision.compute() if precision is not None else None,
     )

@@ -151,7 +151,16 @@ def run_training(
         segmenter = Segmenter(
             network, material.size, THRESHOLD, material.category, material.licence, facts
         )
-        write_facts(out / FACTS, segmenter)
+        named = {
+            "category": segmenter.category,
+            "size": segmenter.size,
+            "threshold": segmenter.threshold,
+            "width": network.width,
+            "depth": network.depth,
+            "licence": segmenter.licence.facts if segmenter.licence else None,
+            **facts,
+        }
+        write_atomically(out / FACTS, json.dumps(named, indent=2, sort_keys=True).encode() + b"\n")
         save_segmenter(result, segmenter)
         remove(out / STATE)
         return result
@@ -223,21 +232,6 @@ def held_out_miou(network: UNet, samples: Source) -> float:
         found = alpha_to_mask(predict(network, images, batch=8), THRESHOLD)
         counts += confusion(alpha_to_mask(alphas, THRESHOLD), found)
     return mean_iou(counts)
-
-
-def write_facts(path: Path, segmenter: Segmenter) -> None:
-    """Write what a reader should know about a segmenter beside it, as JSON."""
-    network = segmenter.network
-    facts = {
-        "category": segmenter.category,
-        "size": segmenter.size,
-        "threshold": segmenter.threshold,
-        "width": network.width,
-        "depth": network.depth,
-        "licence": segmenter.licence.facts if segmenter.licence else None,
-        **segmenter.training,
-    }
-    write_atomically(path, json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")
 
 
 class Log:
