@@ -53,11 +53,9 @@ class TestOutline:
         assert cell == 1
         assert np.array_equal(painted(path, mask.shape), mask)
 
-    def test_of_noise_it_is_exact_too(self):
+    def test_of_noise_it_is_exact_too_and_an_empty_mask_has_none(self):
         mask = np.random.RandomState(3).rand(16, 17) < 0.5
         assert np.array_equal(painted(outline_path(mask)[1], mask.shape), mask)
-
-    def test_an_empty_mask_has_none(self):
         assert outline_path(np.zeros((4, 4), bool)) == (1, "")
 
     def test_a_ragged_one_is_coarsened_until_it_fits(self, monkeypatch):

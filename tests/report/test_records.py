@@ -56,24 +56,20 @@ class TestBadness:
         records = records_of([*rows, row(3)])
         assert records.badness()["border_contact"].tolist() == [0.25, 0.25, 0.75, 0.0]
 
-    def test_worst_is_the_worst_of_all(self):
+    def test_worst_is_the_worst_of_all_and_without_scores_nobody_is_suspect(self):
         rows = [row(0, border_contact=0.9, a=1.0), row(1, border_contact=0.0, a=1.0)]
         assert records_of(rows).worst().tolist() == [0.5, 0.0]
-
-    def test_without_scores_nobody_is_suspect(self):
         assert records_of([row(0), row(1)]).worst().tolist() == [0, 0]
 
 
 class TestRefused:
-    def test_no_ledger(self, tmp_path):
-        with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
-            read_records(tmp_path)
-
     @pytest.mark.parametrize(
         "line", ["{", "[]", "{}", '{"image_id": 1}', "9" * 70_000, '{"a":' * 5_000]
     )
     def test_a_line_that_is_no_row(self, disc_dataset, line):
         made = disc_dataset(3)
+        with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
+            read_records(made.folder / "images")
         with (made.folder / "ledger.jsonl").open("a") as ledger:
             ledger.write(line + "\n")
         with pytest.raises(InputRefused, match=r"line \d+ is no row of a ledger"):
