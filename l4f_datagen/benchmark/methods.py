@@ -118,26 +118,23 @@ def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int
 
 
 def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) -> float:
-    unets, part = supervised.UNETS, bench.recipe.alpha.training
-    if name in CHANGES:
-        if bench.config.trial:
-            part = part.model_copy(update={"self_training": trial_rounds(part)})
-        renders = FIXED_RENDERS + training_renders(part, steps)
-        grounds = bench.sized(EMPTY_GROUNDS) if name == UNRELATED else 0
-        return renders * speed.image + grounds * speed.scene
-    if name == "taught":  # each image is generated, and masked by the truth's U-Net
-        return (steps or supervised.TAUGHT.steps) * supervised.TAUGHT.batch * 2 * speed.image
-    if name == "editing-in-style":
-        return 2 * bench.sized(baselines.FITTED_SAMPLES) * speed.image
-    if name == "redo":
-        trained = (steps or baselines.REDO.steps) * REDO_UNETS * speed.unet_step
-        return bench.sized(baselines.REDO_IMAGES) * speed.image + trained
-    own = (steps or unets.steps) * speed.unet_step
-    if name == "segmenter":
-        return bench.sized(unets.samples) * speed.image + own
-    if name == "supervised":
-        return bench.sized(unets.scenes) * speed.scene + own
-    return 0.0
+    unets, part, sized = supervised.UNETS, bench.recipe.alpha.training, bench.sized
+    if bench.config.trial:
+        part = part.model_copy(update={"self_training": trial_rounds(part)})
+    alpha = FIXED_RENDERS + training_renders(part, steps)
+    taught = (steps or supervised.TAUGHT.steps) * supervised.TAUGHT.batch
+    redo = (steps or baselines.REDO.steps) * REDO_UNETS
+    costs: dict[str, tuple[float, float, float]] = {  # images, scenes, steps of a U-Net
+        **dict.fromkeys(CHANGES, (alpha, 0, 0)),
+        UNRELATED: (alpha, sized(EMPTY_GROUNDS), 0),
+        "taught": (2 * taught, 0, 0),  # each is generated, and masked by the truth's U-Net
+        "editing-in-style": (2 * sized(baselines.FITTED_SAMPLES), 0, 0),
+        "redo": (sized(baselines.REDO_IMAGES), 0, redo),
+        "segmenter": (sized(unets.samples), 0, steps or unets.steps),
+        "supervised": (0, sized(unets.scenes), steps or unets.steps),
+    }
+    images, scenes, unet_steps = costs.get(name, (0, 0, 0))
+    return images * speed.image + scenes * speed.scene + unet_steps * speed.unet_step
 
 
 def trial_steps(bench: Bench, chosen: Mapping[str, Method], speed: Speed) -> int:
