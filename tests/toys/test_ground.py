@@ -121,41 +121,6 @@ class TestStones:
         assert np.abs(jittered[64:] - jittered[:-64]).max() > 0.15
 
 
-def bright(name: str, seed: int = 0, size: int = 64, angle: float = 0.0) -> np.ndarray:
-    """``h w`` brightness of a ground, about 1."""
-    ground = Ground(name, (1.0, 1.0, 1.0), angle, 1.0)
-    return KINDS[name].render(ground, np.random.default_rng(seed), size)[0]
-
-
-def test_the_swell_of_a_pond_runs_along_its_direction():
-    def share(axis: int, angle: float) -> float:
-        """How much of the change lies along one axis, of wavelengths beyond 7 units."""
-        low = []
-        for seed in range(20):
-            spectrum = np.abs(np.fft.rfft2(bright("pond", seed, angle=angle))) ** 2
-            low.append((spectrum[5:8, :3].sum(), spectrum[:3, 5:8].sum()))
-        rows, columns = np.sum(low, axis=0)
-        return (rows, columns)[axis] / (rows + columns)
-
-    assert share(1, 0.0) > 0.8
-    assert share(0, np.pi / 2) > 0.8
-
-
-def test_caustics_are_thin_bright_lines():
-    brightness = np.stack([bright("shallows", seed, 128) for seed in range(20)])
-    skew = ((brightness - brightness.mean()) ** 3).mean() / brightness.std() ** 3
-    assert skew > 0.8
-    noise = np.stack([bright("pond", seed, 128) for seed in range(20)])
-    assert abs(((noise - noise.mean()) ** 3).mean() / noise.std() ** 3) < 0.3
-
-
-def test_pebbles_have_dark_joints():
-    brightness = np.stack([bright("pebbles", seed, 128) for seed in range(20)])
-    dark = (brightness < 0.85).mean()
-    assert 0.05 < dark < 0.5
-    assert brightness[brightness > 0.85].std() > 0.05  # and differ among themselves
-
-
 RESPONSES = {
     "blobs": blobs(1.5),
     "streaks": streaks(0.6, 3.0, 0.8),
