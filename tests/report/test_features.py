@@ -44,13 +44,8 @@ class TestTrgb:
         image = synthesis(generator, 3, 1.0).image[0].clamp(-1, 1).permute(1, 2, 0).numpy()
         shown = tile(trgb_sheet(generator, [3], 1.0), 0, 0, rows=1)[::8, ::8]
         assert np.abs(shown.astype(int) - (image + 1) * 127.5).max() <= 0.51
-        assert not np.array_equal(
-            tile(trgb_sheet(generator, [3], 0.2), 0, 0, rows=1)[::8, ::8], shown
-        )
-
-    def test_the_same_seeds_give_the_same_picture(self, make_generator):
-        first, second = (trgb_sheet(make_generator(16), [0, 1], 0.7) for _ in range(2))
-        assert first.tobytes() == second.tobytes()
+        one, again, other = (trgb_sheet(generator, [3], psi).tobytes() for psi in (1.0, 1.0, 0.2))
+        assert one == again != other
 
 
 class TestPrincipalColours:
@@ -66,12 +61,9 @@ class TestPrincipalColours:
             share = (projected - projected.min()) / np.ptp(projected)
             assert np.abs(colours[..., channel].reshape(-1) - share * 255).max() <= 0.51
 
-    def test_fewer_than_three_channels_leave_colours_black(self):
+    def test_constant_features_and_those_of_missing_channels_are_black(self):
         colours = principal_colours(torch.arange(8.0).reshape(1, 2, 2, 2))
-        assert colours[..., 2].max() == 0
-        assert colours[..., 0].max() == 255
-
-    def test_constant_features_are_black(self):
+        assert (colours[..., 0].max(), colours[..., 2].max()) == (255, 0)
         assert principal_colours(torch.ones(1, 4, 2, 2)).max() == 0
 
 
@@ -99,9 +91,7 @@ class TestCommands:
         ("flags", "words"),
         [
             (["--seeds", "0-99"], "names 100; name 64 at most"),
-            (["--seeds", "3-1"], "runs backwards"),
             (["--psi", "nan"], "expected a number from 0 to 2, got nan"),
-            (["--psi", "3"], "3.0 is not in the range"),
         ],
     )
     def test_impossible_asks(self, cli_run, generator_file, tmp_path, flags, words):

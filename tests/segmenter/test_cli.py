@@ -94,24 +94,20 @@ def test_train_refuses_a_damaged_dataset(run, dataset, tmp_path):
     assert run(*flags, "--no-verify").exit_code == 0
 
 
-def test_train_refuses_what_is_no_finished_dataset(run, dataset, tmp_path):
+def test_train_refuses_what_it_cannot_do(run, dataset, tmp_path):
     out = tmp_path / "run"
-    absent = run("train", tmp_path / "absent", "--out", out)
-    assert (absent.exit_code, absent.output.count("\n")) == (2, 1)
-    assert "no such folder" in absent.output
-    both = run("train", dataset, "--out", out, "--steps", 3, "--epochs", 1)
-    assert both.exit_code == 2
-    assert "given together with --epochs" in both.output
-    inside = run("train", dataset, "--out", dataset / "run", *SMALL)
-    assert inside.exit_code == 2
-    assert "lies inside the dataset" in inside.output
+
+    def refused(code, words, *flags):
+        result = run("train", dataset, "--out", out, *flags)
+        assert (result.exit_code, result.output.count("\n")) == (code, 1)
+        assert words in result.output
+
+    refused(2, "given together with --epochs", "--steps", 3, "--epochs", 1)
+    refused(2, "lies inside the dataset", "--out", dataset / "run", *SMALL)
     (dataset / "manifest.json").write_text("{}")
-    damaged = run("train", dataset, "--out", out)
-    assert (damaged.exit_code, damaged.output.count("\n")) == (4, 1)
+    refused(4, "is no manifest of a dataset")
     (dataset / "manifest.json").unlink()
-    unfinished = run("train", dataset, "--out", out)
-    assert (unfinished.exit_code, unfinished.output.count("\n")) == (2, 1)
-    assert "is not finished" in unfinished.output
+    refused(2, "is not finished")
     assert not out.exists()
 
 

@@ -97,14 +97,6 @@ def test_a_folder_belongs_to_one_plan_and_one_set(make_material, tmp_path):
             run_training(material, plan, tmp_path / "run")
 
 
-def test_folders_of_others_are_refused(make_material, tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="is not empty and holds other files; name another --out"):
-        run_training(make_material(), PLAN, tmp_path)
-    with pytest.raises(UsageError, match=r"cannot be used \(.*\); name a folder that can be"):
-        run_training(make_material(), PLAN, tmp_path / "mine.txt")
-
-
 def test_without_held_out_samples_there_is_no_score(make_material, tmp_path):
     file = run_training(make_material(held_out=0), PLAN, tmp_path / "run")
     assert json.loads((file.parent / "segmenter.json").read_text())["held_out_miou"] is None
