@@ -15,8 +15,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME = 64.0  # side of the frame in scene units: one unit is one pixel of a 64 px render
-CONTRAST = 0.42  # distance in RGB at which an object stands out from its ground, chosen by eye
+FRAME = 64.0
+"""Side of the frame in scene units: one unit is one pixel of a 64 px render."""
+
+CONTRAST = 0.42
+"""Distance in RGB at which an object stands out from its ground, chosen by eye."""
 
 Colour = tuple[float, float, float]
 Coat = TypeVar("Coat", bound=tuple[Colour, ...])
@@ -75,7 +78,8 @@ def noise(rng: np.random.Generator, size: int, response: Response) -> FloatArray
     gain = response(cycles[:, None], cycles[None, :])
     gain[0, 0] = 0.0
     spectrum = np.fft.fft2(rng.standard_normal((size, size))) * gain
-    return np.asarray(np.fft.ifft2(spectrum).real / np.sqrt(np.mean(gain * gain)))
+    filtered: FloatArray = np.fft.ifft2(spectrum).real / np.sqrt(np.mean(gain * gain))
+    return filtered
 
 
 def blobs(sigma: float) -> Response:
@@ -148,15 +152,23 @@ def stone_brightness(
     rng: np.random.Generator,
     size: int,
     *,
-    across: float,  # width of a row, scene units
-    joint: float,  # width of the dark joint between two stones, scene units
-    aspect: float,  # length of a stone divided by its width
-    jitter: float,  # largest shift of a centre, as a share of a stone
-    tones: float,  # standard deviation of the stones' brightness
+    across: float,
+    joint: float,
+    aspect: float,
+    jitter: float,
+    tones: float,
 ) -> FloatArray:
     """Return the brightness ``size size`` of stones in rows, about 1 on a stone.
 
-    The ground's ``grain`` scales the stones, its ``angle`` turns the rows.
+    Args:
+        ground: its ``grain`` scales the stones, its ``angle`` turns the rows.
+        rng: draws phase, jitter and tones.
+        size: side in pixels.
+        across: width of a row, scene units.
+        joint: width of the dark joint between two stones, scene units.
+        aspect: length of a stone divided by its width.
+        jitter: largest shift of a centre, as a share of a stone.
+        tones: standard deviation of the stones' brightness.
     """
     stone_across, rows = across * ground.grain, 32
     offsets = rng.uniform(-jitter, jitter, (2, rows, rows))
