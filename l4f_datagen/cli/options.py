@@ -90,12 +90,9 @@ def option(
 ) -> Callable[[Decorated], Decorated]:
     """Return an option of a command, as a decorator.
 
-    Args:
-        flags: its names, such as "--n number".
-        kind: a type; "a|b" for one of these words; bool for a switch.
-        help: one sentence.
-        default: shown in the help; None: the option may be left out.
-        more: of ``click.option``.
+    ``flags`` are names such as "--n number". ``kind`` is a type, "a|b" for one of these words, or
+    bool for a switch. ``default`` None: the option may be left out. ``more`` is of
+    ``click.option``.
     """
     if default is not None:
         more |= {"default": default, "show_default": True}
@@ -198,11 +195,7 @@ def truth_options(
 def open_annotated(
     truth: Path, options: dict[str, Any], *, exact_white: bool = False
 ) -> "TruthSet":
-    """Open an annotated set; the options of ``READING`` are taken out of ``options``.
-
-    Raises:
-        AnnotationRefused: see `load_annotations`.
-    """
+    """Open an annotated set; the options of ``READING`` are taken out of ``options``."""
     from l4f_datagen.annotations import load_annotations
     from l4f_datagen.annotations.mask_files import LABELBOX_HOSTS, mask_downloader
 
@@ -252,19 +245,8 @@ def resolve_recipe(
 ) -> "Recipe":
     """Return the recipe after ``--set`` and flags.
 
-    Args:
-        domain: of a shipped recipe.
-        recipe_file: a file instead.
-        generator: weights instead of the recipe's.
-        alpha: weights instead of the recipe's, or of those that would be trained.
-        assignments: of ``--set``.
-        class_index: class of a conditional generator.
-        flags: recipe key to value, for the flags that are given; they win over ``--set``.
-        uses_alpha: whether the command needs an alpha network.
-
-    Raises:
-        UsageError: no recipe and no generator named, or two recipes.
-        RecipeError: see ``check_recipe``.
+    ``flags`` (recipe key to value) are those that are given; they win over ``--set``.
+    ``uses_alpha`` tells whether the command needs an alpha network.
     """
     from l4f_datagen.recipe.domains import load_recipe
 

@@ -15,13 +15,7 @@ from typing import ClassVar
 
 
 class L4FError(Exception):
-    """Base of every expected failure: one line with subject, problem and remedy.
-
-    Args:
-        subject: the file, flag or thing at fault, as the user knows it.
-        problem: what was expected and what came.
-        remedy: what to do about it.
-    """
+    """Base of every expected failure: one line with subject, problem and remedy."""
 
     exit_code: ClassVar[int] = 1
 

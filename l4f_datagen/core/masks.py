@@ -19,13 +19,10 @@ Mask = NDArray[np.bool_]
 
 
 def alpha_to_mask(alpha: Any, threshold: float) -> Any:
-    """Cut alpha into a mask: ``alpha > threshold``, strictly.
+    """Cut alpha into a mask: ``alpha > threshold``, strictly; NumPy or torch in, the same kind out.
 
-    The only place where an alpha becomes a mask. Works alike on NumPy arrays and torch tensors of
-    any shape and returns the same kind, dtype bool.
-
-    Raises:
-        ValueError: a threshold outside [0, 1), for which the mask could only be full or empty.
+    The only place where an alpha becomes a mask. ValueError for a threshold outside [0, 1), for
+    which the mask could only be full or empty.
     """
     if not 0 <= threshold < 1:
         raise ValueError(f"mask_threshold: expected 0 <= threshold < 1, got {threshold}")
@@ -39,19 +36,14 @@ def coverage(mask: Mask) -> float:
 
 @dataclass(frozen=True)
 class Components:
-    """The connected parts of a mask.
-
-    Attributes:
-        num_components: how many, 8-connected; 0 for an empty mask.
-        largest_share: area of the largest one as a share of the mask, in [0, 1]; 0 when empty.
-    """
+    """The connected parts of a mask: how many, and the area of the largest as a share of all."""
 
     num_components: int
     largest_share: float
 
 
 def components(mask: Mask) -> Components:
-    """Count the 8-connected parts of a mask and weigh the largest."""
+    """Count the 8-connected parts of a mask and weigh the largest; 0 and 0 for an empty mask."""
     labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
     if count == 0:
         return Components(0, 0.0)
@@ -60,11 +52,7 @@ def components(mask: Mask) -> Components:
 
 
 def count_components(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """``components`` of many masks at once, ``n h w``.
-
-    Returns:
-        How many each has, and the share of its largest one; both ``n``.
-    """
+    """Return number of parts and share of the largest, both ``n``, of masks ``n h w`` at once."""
     within = np.zeros((3, 3, 3), np.bool_)
     within[1] = EIGHT_CONNECTED  # nothing connects one mask with the next
     labels, count = ndimage.label(masks, structure=within)
@@ -103,12 +91,7 @@ def border_contacts(masks: Mask) -> NDArray[np.float64]:
 
 
 def mask_to_rle(mask: Mask) -> dict[str, Any]:
-    """Encode a mask as COCO's compressed run lengths.
-
-    Returns:
-        ``{"size": [h, w], "counts": str}``: down the columns, first run background, ready for JSON.
-        ``annotations.drawing.decode_coco_rle`` reads it.
-    """
+    """Encode a mask as COCO's compressed run lengths, ready for JSON."""
     return _plain_rle(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 
 
@@ -118,12 +101,9 @@ def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ring:
-    """One closed outline of a mask.
+    """One closed outline of a mask: int32 ``points 2``, corners in px, first one not repeated.
 
-    Attributes:
-        points_xy: int32 ``points 2``, corners in px, first one not repeated; the mask lies on the
-            right hand (outer rings run clockwise on the screen, holes the other way).
-        is_hole: whether it bounds a hole.
+    The mask lies on the right hand: outer rings run clockwise on the screen, holes the other way.
     """
 
     points_xy: NDArray[np.int32]
@@ -138,10 +118,8 @@ def polygons_xy(mask: Mask) -> list[Ring]:
     """Outline a mask exactly, along the pixels' edges: every part and every hole.
 
     The areas of the outer rings less those of the holes are ``area_px``. Parts that touch at a
-    corner share one ring, as components do; such a ring passes the corner twice.
-
-    Returns:
-        Rings in the order of their topmost, then leftmost edge; none for an empty mask.
+    corner share one ring, as components do; such a ring passes the corner twice. Rings come in the
+    order of their topmost, then leftmost edge.
     """
     leaves = _edges(mask)
     at = np.argwhere(leaves)  # edges as rows (direction, y, x) of their start, in scan order
@@ -197,21 +175,13 @@ def _doubled_area(ring: NDArray[np.int32]) -> int:
 
 @dataclass(frozen=True)
 class Instance:
-    """One object.
-
-    Attributes:
-        area_px: pixels of its mask.
-        bbox_xywh: smallest box around it in px.
-        rle: COCO's compressed run lengths of its mask.
-        outlines: its outer rings, exact along the pixels' edges; empty unless asked for.
-        num_holes: holes the outer rings cannot express; 0 unless outlines are asked for.
-    """
+    """One object: area, box in px, COCO's run lengths, and outer rings where they are asked for."""
 
     area_px: int
     bbox_xywh: tuple[int, int, int, int]
     rle: dict[str, Any]
     outlines: tuple[Ring, ...] = ()
-    num_holes: int = 0
+    num_holes: int = 0  # that the outer rings cannot express
 
 
 def split_components(mask: Mask) -> list[Mask]:

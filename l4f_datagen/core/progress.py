@@ -53,13 +53,7 @@ def size_text(size: float) -> str:
 class Meter:
     """Counts the units of one stage; rate and time left come from what this run does.
 
-    Args:
-        total: units in all, None where unknown.
-        title: names the stage.
-        unit: what is counted, in the plural.
-        initial: units that were there before; they make this run no faster.
-        in_bytes: units are bytes, shown as kB, MB and GB.
-        clock: seconds, for tests.
+    ``initial`` units were there before and make this run no faster. ``clock`` is for tests.
     """
 
     def __init__(
@@ -147,13 +141,7 @@ class Meter:
 
 
 class Progress:
-    """Counts samples of one call of ``make``: rate, time left, accepted and rejected.
-
-    Args:
-        number: samples asked for.
-        count: what ``number`` counts, "accepted" or "attempts".
-        clock: seconds, for tests.
-    """
+    """Counts samples of one call of ``make``; ``count`` is "accepted" or "attempts"."""
 
     def __init__(
         self, number: int, count: str, clock: Callable[[], float] = time.monotonic

@@ -12,8 +12,7 @@ SPLITS = ("train", "val", "test")
 def image_to_uint8(image: Any) -> Any:
     """Turn floats in [-1, 1] into bytes: clamp, ``(x + 1) * 127.5``, round half to even.
 
-    The only place where an image becomes bytes. Works alike on NumPy arrays and torch tensors of
-    any shape and returns the same kind, dtype uint8.
+    The only place where an image becomes bytes; NumPy or torch in, the same kind out.
     """
     levels = ((image.clip(-1, 1) + 1) * 127.5).round()
     return levels.byte() if hasattr(levels, "byte") else levels.astype(np.uint8)

@@ -26,11 +26,7 @@ Page = bytes | Callable[[bytes], bytes]
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
-    """Read the markers of shards, one at a time.
-
-    Raises:
-        ValueError: a damaged one, or a folder in its place.
-    """
+    """Read the markers of shards, one at a time; ValueError for a damaged one or a folder."""
     for shard in shards:
         try:
             data = marker_path(folder, shard).read_bytes()
@@ -47,19 +43,10 @@ def write_indexes(
     counts: Counts,
     pages: Mapping[str, Page],
 ) -> dict[str, Any]:
-    """Write all indexes beside the old ones, then put them in place, the manifest last.
+    """Write all indexes beside the old ones, then put them in place, the manifest last; returns it.
 
-    Args:
-        folder: the dataset.
-        shards: the finished ones, in order.
-        run: the record of the run: recipe, formats, alpha_bits.
-        facts: for COCO and the manifest.
-        counts: of the whole ledger.
-        pages: name to content of files made elsewhere; one that is made from the manifest is a
-            function of its bytes, and so cannot be listed in it.
-
-    Returns:
-        The manifest.
+    ``pages`` are files made elsewhere; one that is made from the manifest is a function of its
+    bytes, and so cannot be listed in it.
     """
     parts: dict[str, Path] = {}
     for name, page in {**pages, RECIPE: run["recipe"].encode()}.items():

@@ -81,9 +81,7 @@ def drop_shard(folder: Path, shard: int) -> None:
 def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
     """Remove what a stopped run left: staged files, and places whose shard has no marker.
 
-    Args:
-        folder: the dataset.
-        owns: which shards to look at, where others are at work on the rest; None: all.
+    ``owns`` tells which shards to look at, where others are at work on the rest.
     """
     marked = marked_shards(folder)
     for place in (MARKER, *PLACES):
@@ -132,11 +130,7 @@ KEPT = ".l4f/notes.md"
 
 
 def split_card(card: str) -> tuple[str, str | None]:
-    """Part a card at its marker into what the tool wrote and what people wrote.
-
-    Returns:
-        All before the marker, and all after it; None where there is no marker.
-    """
+    """Part a card at its marker into what the tool and what people wrote (None: no marker)."""
     above, marker, below = card.partition(CARD_MARKER)
     return above, (below if marker else None)
 

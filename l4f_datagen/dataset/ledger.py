@@ -38,30 +38,18 @@ def is_row(row: Row) -> bool:
 
 @dataclass
 class Counts:
-    """How many samples were attempted, accepted and rejected, with their psi, seeds and splits.
-
-    Attributes:
-        attempted: rows of the ledger.
-        accepted: samples with files.
-        rejected: reason to number.
-        empty_masks: accepted samples whose mask has no pixel; COCO has no annotation for them.
-        filled_holes: holes in masks of accepted samples that polygons fill.
-        psis: the truncation psi values that occur.
-        first_seed: smallest seed tried; None before the first attempt.
-        last_seed: largest seed tried; None before the first attempt.
-        splits: split to number of accepted samples.
-        scores: name to smallest and largest value among the accepted samples.
-    """
+    """How many samples were attempted, accepted and rejected, with their psi, seeds and splits."""
 
     attempted: int = 0
     accepted: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    empty_masks: int = 0
-    filled_holes: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)  # reason to number
+    empty_masks: int = 0  # accepted, without a mask pixel; COCO has no annotation for them
+    filled_holes: int = 0  # holes in accepted masks that polygons fill
     psis: set[float] = field(default_factory=set)
     first_seed: int | None = None
     last_seed: int | None = None
-    splits: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)  # of accepted samples
+    # name to smallest and largest value among the accepted samples
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -117,11 +105,7 @@ class Counts:
 
 
 def empty_masks_note(counts: Mapping[str, Any]) -> str | None:
-    """Say how many accepted samples have an empty mask, and what to do; None where none has.
-
-    Args:
-        counts: of a manifest.
-    """
+    """Say how many accepted samples have an empty mask, by a manifest's counts; None: none has."""
     empty, accepted = counts["empty_masks"], counts["accepted"]
     if not empty:
         return None

@@ -39,39 +39,23 @@ PARTS: Mapping[str, type | UnionType] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the files alone do not say.
+    """What the files alone do not say."""
 
-    Attributes:
-        category: name of the one object class, such as ``car``.
-        mask_threshold: a pixel is mask where ``alpha > mask_threshold``.
-        licence: name of the licence of the generator's checkpoint, which the images inherit.
-        licence_url: of its text, may be empty.
-        description: one line for the ``info`` of COCO.
-        provenance: recipe hash, checkpoint and alpha SHA-256, package version, device: strings,
-            numbers and nested mappings of them; no clock, no host names.
-    """
-
-    category: str
+    category: str  # of the one object class, such as ``car``
     mask_threshold: float
-    licence: str
+    licence: str  # of the generator's checkpoint, which the images inherit
     licence_url: str = ""
-    description: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""  # one line for the ``info`` of COCO
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # see ``pipeline.provenance``
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The finished shards of a dataset.
-
-    Attributes:
-        folder: the dataset.
-        numbers: of the shards, in order.
-        splits: those the index is about: one for an index a split, else all that have samples.
-        facts: what the files alone do not say.
-    """
+    """The finished shards of a dataset, in order."""
 
     folder: Path
     numbers: Sequence[int]
+    # those the index is about: one for an index a split, else all that have samples
     splits: Sequence[str]
     facts: Facts
 
@@ -97,28 +81,16 @@ MergeIndex = Callable[[Shards, TextIO], None]
 
 @dataclass(frozen=True)
 class Marker:
-    """A finished shard: the content of its marker file.
-
-    Attributes:
-        shard: its number, from 0.
-        planned: samples the plan gives it.
-        attempted: samples rendered; fewer than planned where the wanted count was reached.
-        accepted: samples with files.
-        rejected: reason to number.
-        empty_masks: accepted samples without a mask pixel.
-        files: path, size in bytes and SHA-256 of each file, sorted by path.
-        rows: its rows of the ledger.
-        filled_holes: holes in masks of accepted samples that polygons fill.
-    """
+    """A finished shard: the content of its marker file."""
 
     shard: int
-    planned: int
-    attempted: int
+    planned: int  # samples the plan gives it
+    attempted: int  # fewer than planned where the wanted count was reached
     accepted: int
-    rejected: Mapping[str, int]
+    rejected: Mapping[str, int]  # reason to number
     empty_masks: int
-    files: Sequence[FileFact]
-    rows: Sequence[Row]
+    files: Sequence[FileFact]  # sorted by path
+    rows: Sequence[Row]  # of the ledger
     filled_holes: int = 0
 
     @property
@@ -134,8 +106,7 @@ class Marker:
     def from_bytes(cls, data: bytes) -> "Marker":
         """Read a marker file.
 
-        Raises:
-            ValueError: not a marker of this schema, cut short, or one that contradicts itself.
+        ValueError for another schema, a file that was cut short, or one that contradicts itself.
         """
         try:
             values = json.loads(data)
@@ -153,8 +124,7 @@ class Marker:
     def _is_whole(self) -> bool:
         """Whether types and sums are those of a written shard; cheap, as every reader asks.
 
-        Raises:
-            AttributeError, KeyError, TypeError: a part of another type.
+        AttributeError, KeyError and TypeError come from a part of another type.
         """
         numbers = (self.shard, self.planned, self.attempted, self.accepted, self.empty_masks)
         accepted = sum(row["status"] == "accepted" for row in self.rows)
@@ -185,9 +155,8 @@ def dump_json(value: Any) -> bytes:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a finished dataset. The only reader of ``manifest.json``.
 
-    Raises:
-        UsageError: no folder, no dataset, or one that is not finished.
-        InputRefused: the manifest is damaged, lacks a part, or is of another version.
+    UsageError where there is no finished dataset, InputRefused where the manifest is damaged, lacks
+    a part, or is of another version.
     """
     path, subject = folder / MANIFEST, os.fspath(folder)
     if not folder.is_dir():
@@ -230,18 +199,10 @@ def build_manifest(
     formats: Sequence[str],
     alpha_bits: int,
 ) -> dict[str, Any]:
-    """Put together ``manifest.json``.
+    """Put together ``manifest.json``; markers are read one at a time.
 
     A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
     markers in ``.l4f/shards`` have the digest of each file.
-
-    Args:
-        markers: every shard, in order; read one at a time.
-        indexes: final name to the written file.
-        facts: see ``Facts``.
-        counts: of the whole ledger.
-        formats: names of the writers.
-        alpha_bits: 8 or 16.
     """
     return {
         "schema": SCHEMA,

@@ -32,9 +32,7 @@ START_OVER = "choose another folder or start over with --overwrite"
 def folder_lock(path: Path, subject: str, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock file, ``shared`` or alone, until the block ends or the process does.
 
-    Raises:
-        UsageError: another process, or this one, holds it; ``subject`` is what it guards.
-        OSError: the file cannot be opened for writing.
+    UsageError where another process, or this one, holds it; ``subject`` is what it guards.
     """
     with path.open("a") as file:
         try:
@@ -46,11 +44,7 @@ def folder_lock(path: Path, subject: str, *, shared: bool = False) -> Iterator[N
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with files that no run of this tool began.
-
-    Raises:
-        UsageError: a file in its place, or files in it that this tool did not make.
-    """
+    """Refuse (UsageError) a file, or a folder with files that no run of this tool began."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(os.fspath(folder), "expected a folder, got a file", ELSEWHERE)
     if not folder.is_dir() or (folder / RUN).exists():
@@ -71,16 +65,10 @@ def refuse_shared_overwrite(overwrite: bool, share: Share | None) -> None:
 def refuse_other_run(
     folder: Path, run: Mapping[str, Any], subject: str | None = None, remedy: str = START_OVER
 ) -> None:
-    """Refuse a folder whose samples were made in another way than they would be now.
+    """Refuse (UsageError) a folder whose samples were made in another way than they would be now.
 
-    Args:
-        folder: may be new.
-        run: what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
-        subject: named in errors instead of the folder.
-        remedy: of the errors.
-
-    Raises:
-        UsageError: another recipe, other formats, another version or an unreadable record.
+    ``run`` is what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits. ``subject``
+    and ``remedy`` are for the error.
     """
     if not (folder / RUN).exists():
         return
@@ -120,13 +108,10 @@ def recorded_asked(folder: Path, asked: Asked | None) -> dict[str, Any]:
 
 
 def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
-    """Refuse to cut a dataset short, which would delete finished samples.
+    """Refuse (UsageError) to cut a dataset short, which would delete finished samples.
 
     The same command as before is never refused: an engine that renders ahead, and shard jobs, may
     have left more than it asks for.
-
-    Raises:
-        UsageError: more samples are there than are asked for.
     """
     if not (folder / RUN).exists():
         return
@@ -184,11 +169,7 @@ def record_name(share: Share) -> str:
 
 @contextmanager
 def job_locks(folder: Path, lock: Path, share: Share) -> Iterator[None]:
-    """Hold the dataset together with other jobs, and the share alone.
-
-    Raises:
-        UsageError: the dataset is being made or merged, or the same share has another process.
-    """
+    """Hold the dataset together with other jobs, and the share alone."""
     own = folder / f"{record_name(share)}.lock"
     own.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -26,14 +26,7 @@ LOCAL = ("file://", "local://")
 
 
 class Remote:
-    """A place at a URL.
-
-    Args:
-        url: where the dataset is, or will be.
-
-    Raises:
-        UsageError: no whole URL, an unknown kind of one, or one whose package is not installed.
-    """
+    """A place at a URL; UsageError for a broken one, or one whose package is not installed."""
 
     def __init__(self, url: str) -> None:
         protocol, _, place = url.partition("://")
@@ -61,9 +54,7 @@ class Remote:
     def begin(self, folder: Path, *more: str) -> None:
         """Copy the state of the dataset, and ``more`` indexes, to the local folder, emptied first.
 
-        Raises:
-            UsageError: the place holds files that this tool did not make.
-            NetworkError: it cannot be read.
+        UsageError where the place holds files that this tool did not make.
         """
         self.forget(folder)
         with self._failures("reading"):

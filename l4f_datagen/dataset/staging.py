@@ -25,12 +25,7 @@ FileFact = tuple[str, int, str]
 
 
 class Staging:
-    """Collects the files of one shard until they are all there.
-
-    Args:
-        folder: the dataset.
-        shard: number of the shard.
-    """
+    """Collects the files of one shard of a dataset until they are all there."""
 
     def __init__(self, folder: Path, shard: int) -> None:
         self.folder, self.shard = folder, shard
@@ -43,18 +38,13 @@ class Staging:
     def put(self, place: str, name: str, data: bytes) -> None:
         """Write a whole file into a folder place, or into a folder inside it.
 
-        Raises:
-            FileExistsError: the name is taken: two samples of one key.
+        FileExistsError where the name is taken: two samples have one key.
         """
         self._write(place, name, data)
         self._files.append((f"{place}/{name}", len(data), hashlib.sha256(data).hexdigest()))
 
     def put_flat(self, folder: str, name: str, data: bytes) -> None:
-        """Write a whole file that ``publish`` moves to a flat folder.
-
-        Raises:
-            FileExistsError: the name is taken: two samples of one key.
-        """
+        """Write a whole file that ``publish`` moves to a flat folder; errors as in ``put``."""
         path = f"{folder}/{name}"
         self._write(self._flat, path, data)
         self._flat_names.append(path)

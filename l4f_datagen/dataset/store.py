@@ -1,4 +1,4 @@
-"""Store: a dataset folder, shard by shard, such that a crash at any moment loses one shard.
+"""Store: a dataset folder or URL, shard by shard, such that a crash at any moment loses one shard.
 
 The order of writing makes it safe. Of a shard, files are written as ``.part`` and renamed, then its
 marker is written. Indexes are removed before any shard is changed and written last, the manifest
@@ -48,10 +48,7 @@ class Dataset:
     """An open dataset folder, made by ``open_dataset``.
 
     Shards are taken in order: each one is ``finished`` or else ``write``-n; then ``finish``.
-
-    Attributes:
-        folder: of the dataset.
-        notes: what was damaged and is made again, one line each.
+    ``notes`` tell what was damaged and is made again, one line each.
     """
 
     def __init__(
@@ -68,15 +65,10 @@ class Dataset:
         self._shards: list[int] = []
 
     def finished(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
-        """Find a shard done by an earlier run, whole and as this run would make it.
+        """Find a shard done by an earlier run, whole and as this run would make it; else None.
 
-        Args:
-            shard: its number.
-            planned: samples the plan gives it.
-            wanted: accepted samples still wanted from here on; None takes all that are planned.
-
-        Returns:
-            Its marker, or None when it must be written (again).
+        ``planned`` samples are its share of the plan, of which ``wanted`` accepted ones (None: all)
+        are still needed.
         """
         if not layout.marker_path(self.folder, shard).exists():
             return None
@@ -110,18 +102,9 @@ class Dataset:
     ) -> Marker:
         """Write one shard in place of what may be left of it.
 
-        Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted. While
-        one block is rendered the ones before it are encoded, a bounded number of them.
-
-        Args:
-            shard: its number.
-            blocks: its samples, accepted and rejected, in the order of the plan.
-            planned: how many they are.
-            wanted: accepted samples still wanted; None takes all.
-
-        Raises:
-            ValueError: samples out of order, sharing a key, too many or too few.
-            L4FError: no space left or another failure of the disk; finished shards are kept.
+        Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted. While one
+        block is rendered the ones before it are encoded, a bounded number of them. ValueError for
+        samples out of order, sharing a key, too many or too few.
         """
         doing = f"writing shard {shard}"
         with disk_failures(self.folder, doing):
@@ -167,11 +150,7 @@ class Dataset:
             yield from marker.rows
 
     def counts(self) -> Counts:
-        """Add up the ledger of the shards taken so far.
-
-        Raises:
-            L4FError: there are not as many images as accepted samples.
-        """
+        """Add up the ledger of the shards taken so far."""
         total = Counts()
         for marker in read_markers(self.folder, self._shards):
             here = Counts(empty_masks=marker.empty_masks, filled_holes=marker.filled_holes)
@@ -187,19 +166,10 @@ class Dataset:
         return total
 
     def finish(self, facts: Facts, pages: Mapping[str, Page] | None = None) -> dict[str, Any]:
-        """Write all indexes, the manifest last; shards that were not taken are removed.
+        """Write all indexes, the manifest last, and return it; other shards are removed.
 
-        Args:
-            facts: what goes into COCO and the manifest.
-            pages: content of the files named in ``layout.PAGES``, as far as there is one; see
-                ``write_indexes``.
-
-        Returns:
-            The manifest.
-
-        Raises:
-            ValueError: shards left out, or a page of another name.
-            L4FError: counts that do not add up; no space left.
+        ``pages`` are content of the files named in ``layout.PAGES``, see ``write_indexes``.
+        ValueError for shards left out, or a page of another name.
         """
         pages = pages or {}
         if self._shards != list(range(len(self._shards))):
@@ -222,8 +192,7 @@ class Dataset:
     def adopt_shard(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
         """Count in a shard that another process made for this run (see ``guest_dataset``).
 
-        Returns:
-            Its marker, or None where it has more samples than are ``wanted``.
+        None where it has more samples than are ``wanted``.
         """
         if self._remote:
             self._remote.fetch_shard(self.folder, shard)
@@ -239,11 +208,7 @@ class Dataset:
                 layout.drop_shard(self.folder, shard)
 
     def fetch_images(self, keys: Mapping[str, int]) -> None:
-        """Copy the files of some samples to the local folder, where the dataset is at a URL.
-
-        Args:
-            keys: key to shard.
-        """
+        """Copy files of samples (key to shard) to the local folder, if the dataset is at a URL."""
         if self._remote:
             for marker in read_markers(self.folder, sorted(set(keys.values()))):
                 self._remote.fetch_images(self.folder, marker, set(keys))
@@ -277,23 +242,16 @@ def open_dataset(
     workers: int | None = None,
     asked: Asked | None = None,
 ) -> Iterator[Dataset]:
-    """Open a dataset folder to begin or resume it, and lock it for other processes.
+    """Open a dataset folder or URL to begin or resume it, and lock it for other processes.
 
-    Args:
-        out: a folder, made when it is not there, or the URL of a place (see ``Remote``).
-        recipe: text of the resolved recipe, written to ``recipe.yaml``.
-        recipe_hash: of all that decides the bytes of a sample, so not of the number of samples.
-        output: what is written.
-        backgrounds: the user's images for ``composites: folder``.
-        overwrite: delete what an earlier run made here; other files stay.
-        share: which shards are written here, while other jobs write the rest; None: all.
-        workers: threads that encode; None takes one a usable core, at most ``MAX_WORKERS``.
-        asked: how many samples are wanted; None does not check that none would be deleted.
+    ``recipe`` is the text of ``recipe.yaml``, ``recipe_hash`` names all that decides the bytes of a
+    sample, so not their number. A ``share`` is written while other jobs write the rest. ``workers``
+    threads encode (None: one a usable core, at most ``MAX_WORKERS``). ``asked`` checks that no
+    finished sample would be deleted. ``overwrite`` deletes what an earlier run made; other files
+    stay.
 
-    Raises:
-        UsageError: a folder that cannot be written, is not ours, has another recipe, holds more
-            samples than are asked for, or is in use; a share that would overwrite.
-        L4FError: no space left.
+    UsageError for a folder that cannot be written, is not ours, has another recipe, holds more
+    samples than are asked for, or is in use.
     """
     refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}

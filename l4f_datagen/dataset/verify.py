@@ -51,23 +51,15 @@ class _Check:
     path: str
     fact: Mapping[str, Any]
     shard: int | None
+    # of the folder's files those to check, where it has others too
     names: Sequence[str] | None = None
     """Of the folder's files those to check, where it has others too; None: all."""
 
 
 def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Problem]:
-    """Compare every file of a finished dataset with its manifest.
+    """Compare every file of a finished dataset with its manifest; returns problems sorted by path.
 
-    Args:
-        folder: the dataset.
-        done: called with the number of files that were checked since the last call.
-
-    Returns:
-        A problem for each damaged file, sorted by path.
-
-    Raises:
-        UsageError: no finished dataset.
-        InputRefused: a damaged manifest.
+    ``done`` is called with the number of files that were checked since its last call.
     """
     manifest = read_manifest(folder)
     local = (folder / RUN).exists()

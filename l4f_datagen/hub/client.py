@@ -60,10 +60,8 @@ PROBLEMS = {
 def hub_session(subject: str) -> Iterator[HfApi]:
     """Give the client for the Hub of ``HF_ENDPOINT``, with the token of ``HF_TOKEN`` or the login.
 
-    Inside the block the client prints nothing, and its failures become one line without the token.
-
-    Raises:
-        NetworkError: no token, an unusable one, offline mode, or a failure of the Hub.
+    Inside the block the client prints nothing, and its failures become one NetworkError without the
+    token.
     """
     if constants.HF_HUB_OFFLINE:
         raise NetworkError("HF_HUB_OFFLINE", "is set", "unset it to publish")
@@ -97,11 +95,7 @@ def quiet() -> Iterator[None]:
 
 
 def retry(call: Callable[Arguments, T], *args: Arguments.args, **options: Arguments.kwargs) -> T:
-    """Call the Hub, and again after a while where that may help; ``Retry-After`` is honoured.
-
-    Raises:
-        Exception: what the last try raised.
-    """
+    """Call the Hub, and again after a while where that may help; ``Retry-After`` is honoured."""
     for wait in WAITS_S:
         try:
             return _limited(partial(call, *args, **options))
@@ -159,11 +153,7 @@ def _retry_after_s(error: BaseException) -> float:
 
 @contextmanager
 def translate_errors(subject: str, token: str) -> Iterator[None]:
-    """Turn failures of the client into one line, and keep the token out of it.
-
-    Raises:
-        NetworkError: instead of what the client raised.
-    """
+    """Turn failures of the client into one line, and keep the token out of it."""
     try:
         yield
     except L4FError:

@@ -1,4 +1,4 @@
-"""Content: the files of a finished dataset that are published, checked before anything is sent."""
+"""Content: the files of a finished dataset that are published, checked; their copy as a folder."""
 
 import hashlib
 import re
@@ -37,21 +37,13 @@ class PushFile:
 
 @dataclass(frozen=True)
 class Content:
-    """What is published.
-
-    Attributes:
-        samples: files of the samples.
-        pages: card, manifest and the other files that describe the whole dataset.
-        formats: names of the formats whose files they are.
-        manifest: the content of ``manifest.json``.
-        notes: what the user should know before publishing, one line each.
-    """
+    """What is published: files of the samples, and pages that describe the whole dataset."""
 
     samples: list[PushFile]
     pages: list[PushFile]
     formats: list[str]
     manifest: dict[str, Any]
-    notes: list[str]
+    notes: list[str]  # what the user should know before publishing, one line each
 
     @property
     def files(self) -> list[PushFile]:
@@ -78,14 +70,9 @@ def total_bytes(files: Iterable[PushFile]) -> int:
 def read_content(folder: Path, also: Collection[str] = ()) -> Content:
     """List the files of a finished dataset that are published.
 
-    Args:
-        folder: the dataset.
-        also: further formats whose files are published beside the Parquet files, or "report".
-
-    Raises:
-        UsageError: not finished, changed since, without Parquet files, an unknown or absent
-            format, too many files, or a card that is missing, broken or of another state.
-        InputRefused: a damaged manifest.
+    Only the Parquet files of samples are, with those of the formats in ``also``, which may name the
+    "report" too. UsageError where the dataset is not finished, was changed since, or has no such
+    files, and for a card that is missing, broken or of another state.
     """
     manifest = read_manifest(folder)
     data = (folder / MANIFEST).read_bytes()
@@ -118,11 +105,7 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
 
 
 def check_hashes(folder: Path, content: Content) -> None:
-    """Read every file and compare it with its recorded SHA-256.
-
-    Raises:
-        UsageError: names the first that differs.
-    """
+    """Compare every file with its recorded SHA-256; UsageError names the first that differs."""
     with Meter(count_files(content.manifest), "checking hashes", "files") as meter:
         problems = verify_dataset(folder, meter.advance)
     if problems:
@@ -205,11 +188,7 @@ def _path_notes(manifest: dict[str, Any]) -> list[str]:
 
 
 def _check_card(folder: Path, manifest: bytes) -> list[str]:
-    """Check the card against the bytes of the manifest; returns notes for the user.
-
-    Raises:
-        UsageError: no card, broken YAML, or a card of another state of the dataset.
-    """
+    """Check the card against the bytes of the manifest; returns notes for the user."""
     path = folder / CARD
     rewrite = f"write it again with `l4f-datagen card {folder}`: your text below its marker is kept"
     if not path.is_file():
@@ -235,11 +214,7 @@ def _check_card(folder: Path, manifest: bytes) -> list[str]:
 
 
 def check_head(card: str) -> None:
-    """Check the YAML head of a card.
-
-    Raises:
-        ValueError: it is missing or broken, or has no licence.
-    """
+    """Check the YAML head of a card; ValueError where it is missing, broken or has no licence."""
     try:
         head = DatasetCard(card).data
     except yaml.MarkedYAMLError as error:
@@ -257,16 +232,7 @@ def push_to_folder(
 ) -> Pushed:
     """Copy the files that a push sends; ``load_dataset`` reads the copy. Run again, it goes on.
 
-    Args:
-        folder: a finished dataset.
-        target: new, empty, or an earlier copy of this dataset.
-        also: further formats, or "report".
-        verify: read every file and compare it with its recorded SHA-256.
-
-    Raises:
-        UsageError: as ``plan_push``; ``target`` holds something else.
-        InputRefused: a damaged manifest.
-        L4FError: ``target`` cannot be written.
+    ``target`` is new, empty, or an earlier copy of this dataset, else UsageError.
     """
     content = read_content(folder, also)
     if verify:

@@ -48,11 +48,7 @@ DATASET = "dataset"  # the kind of repository
 class Push:
     """A push of a dataset ``folder`` to ``user/name`` that has passed all checks of this machine.
 
-    Attributes:
-        private: the wanted visibility; None: as an existing repository is, else private where
-            the licence forbids commercial use.
-        revision: branch.
-        tag: put on the result, or None.
+    ``private`` None: as an existing repository is, else where the licence forbids commercial use.
     """
 
     folder: Path
@@ -81,19 +77,8 @@ def plan_push(
 ) -> Push:
     """Check all that can be checked without the Hub.
 
-    Args:
-        folder: a finished dataset.
-        repo: ``user/name``.
-        private: see ``Push``, like ``revision`` and ``tag``.
-        revision: a branch.
-        tag: or None.
-        also: further formats to publish, or "report".
-        verify: read every file and compare it with its recorded SHA-256.
-
-    Raises:
-        UsageError: a name the Hub refuses; a dataset that is unfinished, changed or without
-            Parquet files; a card that is missing, broken or of another state.
-        InputRefused: a damaged manifest.
+    ``also`` names further formats to publish, or "report"; ``verify`` reads every file and compares
+    it with its recorded SHA-256. UsageError for a name the Hub refuses, and see ``read_content``.
     """
     name = check_repo(repo)
     check_ref(revision, "--revision")
@@ -110,9 +95,8 @@ def check_destination(
 ) -> None:
     """Check before a dataset is made that it can be published under a name.
 
-    Raises:
-        NetworkError: no valid token, no right to write there, another visibility.
-        UsageError: the repository holds another dataset, and ``replace`` is False.
+    NetworkError where token, rights or visibility do not fit, UsageError where the repository holds
+    another dataset and ``replace`` is False.
     """
     repo = check_repo(repo)
     with hub_session(repo) as api:
@@ -126,9 +110,8 @@ def check_destination(
 def ask_hub(job: Push) -> tuple[Remote, Changes]:
     """Find out what a push would change, and whether the Hub would accept it; changes nothing.
 
-    Raises:
-        NetworkError: no valid token, no right to write there, another visibility, a tag that
-            stands elsewhere, a card that the Hub refuses, or a failure of the Hub.
+    NetworkError for no valid token, no right to write there, another visibility, a tag that stands
+    elsewhere, a card that the Hub refuses, or a failure of the Hub.
     """
     with hub_session(job.repo) as api:
         return _checked(api, job)
@@ -137,12 +120,9 @@ def ask_hub(job: Push) -> tuple[Remote, Changes]:
 def push(job: Push, *, replace: bool = False) -> Pushed:
     """Publish: first the samples, in commits of bounded size, at last card and manifest.
 
-    With ``replace`` another dataset goes, and samples that the folder no longer has.
-
-    Raises:
-        NetworkError: see ``ask_hub``; the same push, run again, sends what is missing.
-        UsageError: another process writes the dataset, or it replaces something without
-            ``replace``.
+    With ``replace`` another dataset goes, and samples that the folder no longer has; without it
+    they are refused (UsageError). After a NetworkError the same push, run again, sends what is
+    missing.
     """
     with hub_session(job.repo) as api, _held(job.folder):
         remote, changes = _checked(api, job)

@@ -30,41 +30,24 @@ REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
 
 @dataclass(frozen=True)
 class Remote:
-    """One branch of a dataset repository.
-
-    Attributes:
-        exists: whether the repository is there.
-        private: its visibility.
-        tree: path to file; empty where the branch does not exist.
-        manifest: of the dataset there; None where there is none that can be read.
-        card: the bytes of its README.md, empty where there is none.
-    """
+    """One branch of a dataset repository, as far as it exists."""
 
     exists: bool = False
     private: bool = False
     tree: Mapping[str, RepoFile] = field(default_factory=dict)
-    manifest: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] | None = None  # None where there is none that can be read
     card: bytes = b""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a push would do to a branch.
-
-    Attributes:
-        samples: files of samples to send.
-        pages: other files to send.
-        remove: paths to remove.
-        replaced: what of value would be gone, one line each; empty for an update.
-        other: whether the repository holds another dataset, or files of another tool.
-        card: the bytes of the card to publish.
-    """
+    """What a push would do to a branch."""
 
     samples: list[PushFile]
     pages: list[PushFile]
     remove: list[str]
-    replaced: list[str]
-    other: bool
+    replaced: list[str]  # what of value would be gone, one line each; empty for an update
+    other: bool  # whether it holds another dataset, or files of another tool
     card: bytes
 
     @property
@@ -74,11 +57,7 @@ class Changes:
 
 
 def check_repo(name: str) -> str:
-    """Return ``user/name``; ``datasets/user/name`` and the dataset's URL are accepted too.
-
-    Raises:
-        UsageError: another form, or a name that the Hub refuses.
-    """
+    """Return ``user/name``; ``datasets/user/name`` and the dataset's URL are accepted too."""
     short = re.sub(r"^https?://[^/]+/(?=datasets/)", "", name).removeprefix("datasets/").rstrip("/")
     kind, _, rest = short.partition("/")
     if kind in ("models", "spaces") and "/" in rest:
@@ -93,11 +72,7 @@ def check_repo(name: str) -> str:
 
 
 def check_ref(name: str, flag: str) -> str:
-    """Return the name of a branch or a tag.
-
-    Raises:
-        UsageError: git would refuse it (git-check-ref-format).
-    """
+    """Return the name of a branch or tag; UsageError where git-check-ref-format would refuse it."""
     bad = ".." in name or "//" in name or name.endswith(("/", ".", ".lock"))
     if bad or not REF.fullmatch(name):
         remedy = "use letters, digits, '.', '-', '_' and '/'"
@@ -106,11 +81,7 @@ def check_ref(name: str, flag: str) -> str:
 
 
 def read_remote(api: HfApi, repo: str, revision: str) -> Remote:
-    """Check that the token may write to a repository, and read what a branch of it holds.
-
-    Raises:
-        NetworkError: a token that may only read, or a name of another owner.
-    """
+    """Check that the token may write to a repository, and read what a branch of it holds."""
     me = retry(api.whoami)
     token = me.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
@@ -147,11 +118,7 @@ def read_tree(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:
 
 
 def check_visibility(remote: Remote, repo: str, private: bool | None) -> None:
-    """Check the wanted visibility against that of an existing repository.
-
-    Raises:
-        NetworkError: it has the other one.
-    """
+    """Check the wanted visibility against that of an existing repository."""
     if remote.exists and private is not None and private != remote.private:
         word, flag = ("private", "--public") if remote.private else ("public", "--private")
         wanted = "private" if private else "public"

@@ -25,14 +25,7 @@ LITTLE_DISK_BYTES = 2 * 10**9
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor.
-
-    Attributes:
-        name: what was looked at.
-        value: what was found, in words.
-        healthy: False where the main job cannot work.
-        advice: what to do, where there is something to do.
-    """
+    """One line of the doctor: not ``healthy`` where the main job cannot work."""
 
     name: str
     value: str
@@ -41,12 +34,7 @@ class Finding:
 
 
 def examine(out: Path, *, render: bool = True) -> list[Finding]:
-    """Look at packages, devices, cache, disk and the embedded domain.
-
-    Args:
-        out: folder whose disk would be written.
-        render: also render a block of the embedded domain.
-    """
+    """Look at packages, devices, cache, the disk of ``out`` and the embedded domain."""
     findings = [
         Finding("l4f-datagen", version("l4f-datagen")),
         Finding("python", platform.python_version()),

@@ -63,13 +63,8 @@ LONG_SECONDS = 24 * 3600.0
 def plan_dataset(config: MakeConfig) -> dict[str, Any]:
     """Return what a call of ``make_dataset`` would take, as plain values for JSON.
 
-    Keys: ``out``, ``samples`` and ``count``, ``psi``, ``first`` and ``last`` (keys), ``shard_size``
-    and ``block_size``; ``generator`` and ``alpha`` (weights, file, what is fetched or trained);
-    ``device``, ``images_per_second``, ``seconds``; ``disk_bytes``, ``free_bytes``; ``formats``;
-    ``warnings``; ``recipe`` (YAML). None where something cannot be known before a download.
-
-    Raises:
-        L4FError: what ``make_dataset`` would refuse before it renders, as far as it shows already.
+    None stands where something cannot be known before a download. Refuses what ``make_dataset``
+    would refuse before it renders, as far as it shows already.
     """
     refuse_shared_overwrite(config.overwrite, config.share)
     if isinstance(config.out, Path):

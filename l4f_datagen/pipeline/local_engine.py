@@ -1,8 +1,4 @@
-"""The engine of one machine: threads render pieces of blocks, a bounded number ahead.
-
-An engine is a context manager: ``engine(job, renderer, dataset, quota)`` gives a function that
-makes one shard. All engines make the same bytes.
-"""
+"""The engine of one machine: threads render pieces of blocks, a bounded number ahead."""
 
 import copy
 import threading
@@ -42,9 +38,7 @@ Needed = Callable[[], float | None]
 def render_threads(renderers: Sequence[Renderer], workers: int | None = None) -> list[Renderer]:
     """Return the renderer of each thread: a thread per core, or four per CUDA device.
 
-    Args:
-        renderers: one per device, all of one kind; several on a CPU get one thread each.
-        workers: threads on a CPU; None: the cores that this process may use.
+    Several renderers on a CPU get one thread each; else ``workers`` (None: the usable cores).
     """
     first = renderers[0]
     if first.device.type == "cuda":
@@ -57,15 +51,10 @@ def render_threads(renderers: Sequence[Renderer], workers: int | None = None) ->
 class LocalEngine:
     """Renders blocks in the order of the plan; the bytes do not depend on the number of threads.
 
-    The next blocks are started before they are asked for, also those of the next shard, so that
-    rendering does not wait while files are encoded and written. The queue is bounded, so memory
-    does not grow with the number of samples.
-
-    Args:
-        threads: the renderer of each thread.
-        blocks: shard number to its blocks, none after the end of the plan.
-        next_shard: shard number to the next one that is likely to be asked for.
-        postprocess: what a thread does with the samples of a piece that it has rendered.
+    The next blocks are started before they are asked for, also those of the shard that
+    ``next_shard`` names, so that rendering does not wait while files are encoded and written. The
+    queue is bounded, so memory does not grow with the number of samples. ``postprocess`` is done in
+    the threads.
     """
 
     def __init__(
@@ -141,11 +130,7 @@ class LocalEngine:
 def local_engine(
     job: MakeConfig, renderer: Renderer, dataset: Dataset, quota: Quota
 ) -> Iterator[MakeShard]:
-    """Make shards in this process; see ``LocalEngine``.
-
-    Raises:
-        UsageError: devices of several kinds, or one that cannot be used here.
-    """
+    """Make shards in this process; see ``LocalEngine``."""
 
     def next_shard(shard: int) -> int:
         shard += quota.step

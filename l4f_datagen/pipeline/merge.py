@@ -41,19 +41,11 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """One call of ``merge``.
+    """One call of ``merge``; ``device`` and ``offline`` as in ``MakeConfig``."""
 
-    Attributes:
-        out: the folder or URL that the jobs shared, or a new folder.
-        parts: folders of jobs that shared none; their shards are copied.
-        fill: render missing shards here.
-        device: see ``MakeConfig``.
-        offline: see ``MakeConfig``.
-    """
-
-    out: Path | str
-    parts: tuple[Path, ...] = ()
-    fill: bool = False
+    out: Path | str  # the folder or URL that the jobs shared, or a new folder
+    parts: tuple[Path, ...] = ()  # folders of jobs that shared none; their shards are copied
+    fill: bool = False  # render missing shards here
     device: str = "auto"
     offline: bool = False
 
@@ -61,9 +53,8 @@ class MergeConfig:
 def merge_dataset(config: MergeConfig) -> dict[str, Any]:
     """Finish a dataset that shard jobs made and return its manifest; a finished one is not changed.
 
-    Raises:
-        UsageError: folders that no shard job wrote, or of different runs, or with foreign files.
-        L4FError: missing shards, by number, with the command that makes them.
+    UsageError for folders that no shard job wrote, or of different runs, or with foreign files;
+    L4FError names missing shards with the command that makes them.
     """
     if config.parts:
         if not isinstance(config.out, Path):
@@ -104,13 +95,7 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
 
 
 def copy_parts(parts: Sequence[Path], out: Path) -> None:
-    """Copy finished shards and job records into one folder, after all parts were checked.
-
-    Raises:
-        UsageError: a part that is no dataset or has another recipe, foreign files in ``out``, or a
-            folder in use.
-        L4FError: no space left.
-    """
+    """Copy finished shards and job records into one folder, after all parts were checked."""
     for part in parts:
         if part.resolve() == out.resolve():
             raise UsageError(str(part), "is both a part and --out", "name a new folder as --out")

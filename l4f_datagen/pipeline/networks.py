@@ -45,23 +45,15 @@ UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision
 
 @dataclass(frozen=True)
 class Networks:
-    """What a dataset is made with.
-
-    Attributes:
-        checkpoint: the opened generator file.
-        renderer: generator and alpha network on their device, with the recipe's settings.
-        alpha_sha256: names the alpha network's weights.
-        alpha_labels: what hand-made labels did to it, see `label_facts`.
-        alpha_run: folder of its training, where it was trained for this recipe.
-        alpha_course: what that folder says, see `training.history.read_history`.
-    """
+    """What a dataset is made with."""
 
     checkpoint: GeneratorCheckpoint
     renderer: Renderer
-    alpha_sha256: str
+    alpha_sha256: str  # names its weights, whatever file they came from
+    # what hand-made labels did to it, see `label_facts`
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
-    alpha_run: Path | None = None
-    alpha_course: Mapping[str, Any] | None = None
+    alpha_run: Path | None = None  # folder of its training, where it was trained for this recipe
+    alpha_course: Mapping[str, Any] | None = None  # what that folder says, see `read_history`
 
     @property
     def generator(self) -> Generator:
@@ -80,10 +72,7 @@ def obtain_generator(
 ) -> tuple[GeneratorCheckpoint, Generator]:
     """Open the recipe's generator and put it on the device.
 
-    Raises:
-        UsageError: the recipe names none, or a crop beyond its canvas.
-        CheckpointRefused: the file cannot be used.
-        NetworkError: the file has to be fetched and cannot be.
+    UsageError where the recipe names none, or a crop beyond its canvas.
     """
     if part.weights is None:
         raise UsageError("generator", "the recipe names no weights", "give --generator FILE")
@@ -106,13 +95,7 @@ def obtain_alpha(
 ) -> tuple[AlphaCheckpoint, bool]:
     """Open the recipe's alpha network, or train it once and keep it in the cache.
 
-    Returns:
-        The network, and whether it was trained now.
-
-    Raises:
-        CheckpointRefused: the file cannot be used, or belongs to another generator.
-        NetworkError: something has to be fetched and cannot be.
-        L4FError: the training collapsed.
+    Returns the network, and whether it was trained now.
     """
     part, fresh = recipe.alpha, False
     if part.weights is not None:
@@ -135,11 +118,7 @@ def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
 
 
 def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaCheckpoint:
-    """Open an alpha network's file and check that it belongs to the generator.
-
-    Raises:
-        CheckpointRefused: the file cannot be used, or belongs to another generator.
-    """
+    """Open an alpha network's file; CheckpointRefused where it belongs to another generator."""
     opened = open_alpha(path)
     spec = checkpoint.spec
     read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
@@ -159,15 +138,8 @@ def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaChec
 def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
     """Keep the alpha network of a recipe whose generator the user replaced, where it fits.
 
-    The same weights in another file, such as a converted one, keep it; other weights make it
-    meaningless. A message tells the user which it is.
-
-    Args:
-        recipe: with the user's generator and no alpha network.
-        own: the recipe's own ``alpha.weights``.
-
-    Raises:
-        CheckpointRefused: the generator cannot be used.
+    The same weights in another file, such as a converted one, keep it (``own``); other weights make
+    it meaningless. A message tells the user which it is.
     """
     file, alpha_file = Path(recipe.generator.weights or ""), local_weights(own, "alpha")
     checkpoint = open_generator(file, recipe.generator.class_index)
@@ -185,17 +157,7 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
 def obtain_networks(
     recipe: Recipe, device: str, *, offline: bool = False, doubts: Doubts = "refuse"
 ) -> Networks:
-    """Open, fetch or train everything a recipe needs.
-
-    Args:
-        recipe: resolved.
-        device: "auto", "cpu", "cuda", "cuda:0", "mps".
-        offline: fetch nothing.
-        doubts: what an unusable alpha network costs, see `settle_doubts`.
-
-    Raises:
-        L4FError: see `obtain_generator` and `obtain_alpha`; or an unusable alpha network.
-    """
+    """Open, fetch or train everything a recipe needs; ``doubts`` as in `settle_doubts`."""
     checkpoint, generator = obtain_generator(
         recipe.generator, choose_device(device), offline=offline
     )
@@ -251,19 +213,9 @@ def settle_doubts(
     """Refuse an alpha network that is unusable, warn of one that is doubtful.
 
     The verdict is the one that the file holds; the network of any other file is judged here. Those
-    that ship are tested.
-
-    Args:
-        recipe: resolved.
-        opened: file of the alpha network.
-        alpha: on the generator's device.
-        generator: frozen.
-        doubts: what an unusable network costs.
-        said: whether its training has just warned of it.
-
-    Raises:
-        CheckpointRefused: an unusable network from a file that the recipe names.
-        L4FError: an unusable network that was trained for this recipe.
+    that ship are tested. ``said``: its training has just warned of it. The error is
+    CheckpointRefused where the recipe names the file, L4FError where the network was trained for
+    this recipe.
     """
     weights = recipe.alpha.weights
     if doubts == "ignore" or (weights or "").startswith("builtin:"):

@@ -1,4 +1,8 @@
-"""Provenance: what a dataset was made of, in the manifest and the card."""
+"""Provenance: what a dataset was made of, and one of its samples made again, byte by byte.
+
+A sample alone would do for eyes, but a batch of another size may move a level here and there. So
+the whole block is rendered in which the sample stood.
+"""
 
 import os
 from collections.abc import Mapping
@@ -26,9 +30,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Return the origin of every pixel: no clock, no host, no path.
 
-    Keys: domain, recipe and its hash, checkpoint, alpha network (with the course of its training
-    where it was trained for this recipe), latents (None where z is drawn), licence, package
-    version, device.
+    With the course of the alpha network's training where it was trained for this recipe;
+    ``latents`` is None where z is drawn.
     """
     named = recipe.sampling.latents
     latents = None if named is None else open_latents(named).sha256
@@ -96,28 +99,14 @@ def make_again(
     device: str | None = None,
     offline: bool = False,
 ) -> dict[str, Any]:
-    """Make one sample of a dataset again, accepted or rejected.
+    """Make one sample of a dataset again, accepted or rejected, as three files below ``out``.
 
-    Args:
-        folder: the dataset.
-        key: of the sample, as in the ledger.
-        out: gets ``images/KEY.png``, ``masks/KEY.png`` and ``alpha/KEY.png`` (the image in the
-            dataset's image format).
-        named: files of ``generator``, ``alpha`` and ``latents``, where they lie elsewhere than for
-            the dataset.
-        device: None takes the kind the dataset was made on.
-        offline: fetch nothing.
+    ``named`` has files of ``generator``, ``alpha`` and ``latents`` that lie elsewhere than for the
+    dataset; ``device`` None takes the kind the dataset was made on. Returns ``files``, the paths
+    written, and ``same``: True where the dataset has these files and they hold the same bytes,
+    False where it has others, None where it has none to compare.
 
-    Returns:
-        ``files``, the paths written, and ``same``: True where the dataset has these files and
-        they hold the same bytes, False where it has others, None where it has none to compare.
-
-    Raises:
-        UsageError: no finished dataset, no such key in its ledger, or an ``out`` inside of the
-            dataset or that cannot be written.
-        InputRefused: a damaged manifest, ledger or marker.
-        CheckpointRefused: other weights or settings than those of the dataset.
-        L4FError: see ``obtain_networks``.
+    CheckpointRefused for other weights or settings than those of the dataset.
     """
     origin = read_manifest(folder)["provenance"]
     if out.resolve().is_relative_to(folder.resolve()):
@@ -154,24 +143,14 @@ def make_again(
 
 
 def block_around(place: int, sweep: Sweep, end: int | None) -> list[Draw]:
-    """Return the block of the plan in which a position (from 0) stands.
-
-    Args:
-        place: the position.
-        sweep: the plan.
-        end: positions the run was given, where fewer than the plan has; see ``plan_end``.
-    """
+    """Return the block of the plan in which a position (from 0) stands; ``end`` of ``plan_end``."""
     first = place // sweep.block_size * sweep.block_size
     stop = min(first + sweep.block_size, sweep.capacity)
     return [sweep.draw(k) for k in range(first, stop if end is None else min(stop, end))]
 
 
 def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
-    """Find out where the plan of a finished dataset was cut (see ``positions_given``).
-
-    Raises:
-        InputRefused: the marker of the last shard is damaged.
-    """
+    """Find out where the plan of a finished dataset was cut (see ``positions_given``)."""
     shard = int(records.shard[-1])
     planned, path = None, marker_path(folder, shard)
     if path.exists():

@@ -37,24 +37,14 @@ CONNECT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What a worker needs to make a shard, as plain values.
+    """What a worker needs to make a shard, as plain values."""
 
-    Attributes:
-        recipe: as JSON.
-        out: folder or URL, as text.
-        is_url: whether ``out`` is a URL.
-        number: see ``Quota``.
-        count: see ``Quota``.
-        device: "cpu", "cuda" or "mps": the kind that the driver uses.
-        offline: fetch nothing.
-    """
-
-    recipe: str
+    recipe: str  # JSON
     out: str
     is_url: bool
     number: int
     count: str
-    device: str
+    device: str  # the kind that the driver uses
     offline: bool
 
 
@@ -83,12 +73,7 @@ def _open_renderer(recipe_json: str, device: str, offline: bool) -> tuple[Recipe
 def ray_engine(
     job: MakeConfig, renderer: Renderer, dataset: Dataset, quota: Quota
 ) -> Iterator[MakeShard]:
-    """Make shards as Ray tasks, as many at once as the cluster has cores or GPUs.
-
-    Raises:
-        UsageError: Ray is not installed, or the cluster cannot be reached or has no GPU.
-        L4FError: Ray does not start here, or the workers of a shard were lost too often.
-    """
+    """Make shards as Ray tasks, as many at once as the cluster has cores or GPUs."""
     ray = _import_ray()
     started = not ray.is_initialized()
     if started:
@@ -185,12 +170,7 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    """Connect to the cluster at an address; None: start one on this machine.
-
-    Raises:
-        UsageError: nothing answers at the address.
-        L4FError: Ray does not start here.
-    """
+    """Connect to the cluster at an address; None: start one on this machine."""
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
         if address:
@@ -207,11 +187,7 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _probe_tcp(address: str) -> None:
-    """Connect once if the address names host and port.
-
-    Raises:
-        OSError: nothing listens there.
-    """
+    """Connect once (OSError) if the address names host and port."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

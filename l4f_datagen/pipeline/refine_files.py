@@ -21,23 +21,13 @@ def refine_files(
 ) -> dict[str, int]:
     """Refine every mask of a folder, and of those in it, by the image of the same name.
 
-    A mask may be hard or soft, grey or RGB: its brightness is alpha. Writes ``alpha/NAME.png``, 8
-    bits, and ``masks/NAME.png``, 255 where the refined alpha is above one half.
+    A mask may be hard or soft, grey or RGB: its brightness is alpha. Images without a mask are left
+    out. Writes ``alpha/NAME.png``, 8 bits, and ``masks/NAME.png``, 255 where the refined alpha is
+    above one half; calls ``done`` after each.
 
-    Args:
-        images: folder of the images.
-        masks: folder of the masks; images without one are left out.
-        out: folder to write.
-        method: "guided" or "matting".
-        done: called after each mask.
-
-    Returns:
-        ``masks``: how many were read; ``unchanged``: those whose refined mask is the one given,
-        such as empty and full ones.
-
-    Raises:
-        UsageError: no folder, a mask without an image, or two files of one name.
-        InputRefused: a file that cannot be read, or a mask of another size than its image.
+    Returns ``masks``, how many were read, and ``unchanged``, those whose refined mask is the one
+    given, such as empty and full ones. UsageError for a mask without an image or two files of one
+    name, InputRefused for a mask of another size than its image.
     """
     pictured, masked = _by_stem(images), _by_stem(masks)
     alone = sorted(masked.keys() - pictured.keys())

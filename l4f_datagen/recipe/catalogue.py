@@ -14,14 +14,7 @@ from pydantic import ConfigDict
 
 @dataclass(frozen=True)
 class Licence:
-    """The terms weights come under; a key of recipes, carried into manifest and card.
-
-    Attributes:
-        name: short name, as a dataset card needs it.
-        link: where its text is.
-        commercial: False where the terms forbid commercial use, None where they are unknown.
-        attribution: whom to name wherever weights or data go, as CC BY asks.
-    """
+    """The terms weights come under; a key of recipes, carried into manifest and card."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -52,24 +45,14 @@ ADA_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
 
 @dataclass(frozen=True)
 class Weights:
-    """One file to fetch.
-
-    Attributes:
-        url: where it is.
-        resolution: side of the network's square image.
-        licence: of the weights.
-        size: bytes, None where unknown.
-        sha256: 64 hex digits, None where unknown.
-        pinned: whether a file with another hash is refused rather than warned about.
-        classes: number of classes of a class-conditional network, 0 for none.
-    """
+    """One file to fetch: a network whose square image has ``resolution`` px."""
 
     url: str
     resolution: int
     licence: Licence
     size: int | None = None
     sha256: str | None = None
-    pinned: bool = False
+    pinned: bool = False  # a file with another hash is refused rather than warned about
     classes: int = 0
 
     @property

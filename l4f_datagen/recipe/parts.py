@@ -256,11 +256,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
 def order_formats(names: Sequence[str]) -> tuple[str, ...]:
     """Sort names of formats in the order of the table, each once.
 
-    >>> order_formats(["coco", "png", "coco"])
-    ('png', 'coco')
-
-    Raises:
-        ValueError: none, an unknown one, or one without a format whose files it lists.
+    ValueError for none, an unknown one, or one without a format whose files it lists.
     """
     known = ", ".join(FORMATS)
     if not names:

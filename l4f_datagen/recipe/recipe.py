@@ -49,12 +49,8 @@ def recipe_hash(
 ) -> str:
     """Return the sha256 that names a dataset's bytes (whatever its number of samples).
 
-    Args:
-        recipe: the resolved recipe; where its files lie does not count, what they are does.
-        generator: sha256 of the generator's tensors.
-        alpha: sha256 of the alpha network's tensors.
-        backgrounds: sha256 of the images for ``composites: folder``.
-        latents: sha256 of the values in ``sampling.latents``.
+    Where files lie does not count, what they are does: the sha256 of the tensors of generator and
+    alpha network, of the images for ``composites: folder``, of the values in ``sampling.latents``.
     """
     values = recipe.model_dump(mode="json")
     values["generator"]["weights"] = generator
@@ -71,11 +67,7 @@ def recipe_hash(
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
-    """Read a recipe file as plain data.
-
-    Raises:
-        RecipeError: unreadable, too large, not plain YAML, or not a mapping.
-    """
+    """Read a recipe file as plain data; RecipeError for what is no mapping in plain YAML."""
     remedy = "compare with `l4f-datagen recipes show toy-cars`"
     try:
         with path.open("rb") as file:
@@ -101,9 +93,6 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
 
     >>> override({"alpha": {"background": "conv1"}}, ["alpha.training.steps=10"])
     {'alpha': {'background': 'conv1', 'training': {'steps': 10}}}
-
-    Raises:
-        RecipeError: an assignment without ``=`` or through a value that is no mapping.
     """
     result: dict[str, Any] = json.loads(json.dumps(data))
     for assignment in assignments:
@@ -120,11 +109,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
 
 
 def assign(data: dict[str, Any], name: str, value: Any, subject: str) -> None:
-    """Set the key ``a.b`` of plain recipe data, in place.
-
-    Raises:
-        RecipeError: ``a`` is no mapping.
-    """
+    """Set the key ``a.b`` of plain recipe data, in place; RecipeError where ``a`` is no mapping."""
     *parents, leaf = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -134,15 +119,10 @@ def assign(data: dict[str, Any], name: str, value: Any, subject: str) -> None:
 
 
 def check_recipe(data: Mapping[str, Any], source: str, given: Sequence[str] = ()) -> Recipe:
-    """Turn plain data into a Recipe.
+    """Turn plain data into a Recipe; ``source`` names the file.
 
-    Args:
-        data: what a file and overrides say.
-        source: names the file.
-        given: keys that overrides set; where all problems are theirs, ``--set`` is the subject.
-
-    Raises:
-        RecipeError: every unknown key (with the nearest name) and every ill-typed value, at once.
+    RecipeError names every unknown key (with the nearest name) and every ill-typed value at once.
+    Where all problems are of keys in ``given``, which overrides set, ``--set`` is the subject.
     """
     try:
         return Recipe.model_validate(data)

@@ -12,11 +12,7 @@ SEEDS_PATTERN = r"^\d{1,20}(-\d{0,20})?(,\d{1,20}(-\d{0,20})?)*$"
 
 @dataclass(frozen=True)
 class Seeds:
-    """An ordered set of seeds.
-
-    Attributes:
-        ranges: half-open ranges in the order of use.
-    """
+    """An ordered set of seeds: half-open ranges in the order of use."""
 
     ranges: tuple[range, ...]
 
@@ -36,12 +32,7 @@ class Seeds:
     def rows_of(self, rows: int, source: str) -> "Seeds":
         """Read the seeds as rows of a file: a range without end stops at its last row.
 
-        Args:
-            rows: how many the file has.
-            source: its name, for the error.
-
-        Raises:
-            UsageError: a row the file does not have.
+        UsageError for a row that the file ``source`` with so many ``rows`` does not have.
         """
         endless = MAX_SEED + 1
         ends = [rows if part.stop == endless else part.stop for part in self.ranges]
@@ -54,14 +45,10 @@ class Seeds:
 
 
 def parse_seeds(text: str, option: str = "--seeds") -> Seeds:
-    """Parse a list of seeds and ranges.
+    """Parse a list of seeds and ranges; UsageError for what is none.
 
     >>> parse_seeds("0-2,9").ranges
     (range(0, 3), range(9, 10))
-
-    Raises:
-        UsageError: not such a list, a range that runs backwards, a seed named twice, or a seed
-            beyond 32 bits.
     """
     remedy = f"write for example {option} 0-99,120"
     if not re.fullmatch(SEEDS_PATTERN, text):

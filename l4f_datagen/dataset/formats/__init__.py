@@ -23,19 +23,12 @@ from l4f_datagen.rendering.quota import cut_after_accepted, until_accepted
 
 @dataclass(frozen=True)
 class Writer:
-    """One format.
-
-    Attributes:
-        open_shard: begins a shard in its staging.
-        places: what a shard has here, templates of ``{shard:05d}``.
-        flat: folders that hold the files of all shards (see ``staging``).
-        indexes: file name to the function that merges all shards into it; a name with
-            ``{split}`` stands for one file for every split that has samples.
-    """
+    """One format: what begins a shard, what it writes, and its indexes over all shards."""
 
     open_shard: Callable[[Staging, OutputPart], ShardWriter]
-    places: tuple[str, ...] = ()
-    flat: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()  # of a shard, templates of ``{shard:05d}``
+    flat: tuple[str, ...] = ()  # folders that hold the files of all shards (see ``staging``)
+    # name, with ``{split}`` for one a split with samples, to what merges it
     indexes: Mapping[str, MergeIndex] = field(default_factory=dict)
 
 
@@ -69,23 +62,10 @@ def stage_shard(
     pool: Executor,
     wanted: int | None,
 ) -> tuple[list[Row], Counts]:
-    """Stage all files of a shard, to be published together.
+    """Stage all files of a shard, to be published together; returns rows of the ledger and sums.
 
-    Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted.
-
-    Args:
-        staging: of the shard.
-        blocks: samples, accepted and rejected, in the order of the plan.
-        encoder: of the dataset.
-        pool: threads that encode.
-        wanted: accepted samples still wanted; None takes all.
-
-    Returns:
-        The rows of the ledger and their sums.
-
-    Raises:
-        ValueError: samples out of order or sharing a key.
-        L4FError: no space left or another failure of the disk.
+    Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted (None: never).
+    ValueError for samples out of order or sharing a key.
     """
     folder, doing = staging.folder, f"writing shard {staging.shard}"
     rows: list[Row] = []

@@ -1,4 +1,9 @@
-"""Backgrounds: the user's images, checked when the folder is opened; cut-outs, composites."""
+"""Cut-outs and composites: the object's own colours, and the user's images behind it.
+
+At a soft edge a pixel mixes object and background. Pasted over another background as it is, it
+carries a rim of the old one. So the colours of both are estimated from the pixels around (blur
+fusion, Forte 2021, "Approximate Fast Foreground Colour Estimation"), with box filters alone.
+"""
 
 import hashlib
 import os
@@ -24,25 +29,17 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """Images that could all be read when the folder was opened.
-
-    Attributes:
-        folder: that holds them.
-        names: paths below the folder, sorted.
-        sha256: of names and contents, part of the recipe's hash.
-    """
+    """Images below a folder that could all be read when it was opened."""
 
     folder: Path
     names: tuple[str, ...]
-    sha256: str
+    sha256: str  # of names and contents, part of the recipe's hash
 
     def image(self, key: str, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the image of a key, uint8 ``h w 3``: scaled to cover ``size_hw``, then cropped.
 
-        Only the key and the number of images decide which one it is.
-
-        Raises:
-            InputRefused: it cannot be read any more.
+        Only the key and the number of images decide which one it is. InputRefused where it cannot
+        be read any more.
         """
         digest = hashlib.sha256(key.encode()).digest()
         name = self.names[int.from_bytes(digest[:8], "big") % len(self.names)]
@@ -52,21 +49,13 @@ class Backgrounds:
 
 
 def backgrounds_of(output: OutputPart) -> Backgrounds | None:
-    """Open the folder the recipe names; None where it asks for none.
-
-    Raises:
-        InputRefused: see ``open_backgrounds``.
-    """
+    """Open the folder of backgrounds that the recipe names; None where it asks for none."""
     folder = output.composites_folder
     return None if folder is None else open_backgrounds(Path(folder))
 
 
 def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
-    """Refuse a dataset whose own images would be backgrounds once it is resumed.
-
-    Raises:
-        UsageError: ``out`` is the folder of backgrounds, or is inside it.
-    """
+    """Refuse (UsageError) a dataset whose own images would be backgrounds once it is resumed."""
     folder = output.composites_folder
     if folder is None:
         return
@@ -80,8 +69,7 @@ def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
 def open_backgrounds(folder: Path) -> Backgrounds:
     """Read every image in a folder and its subfolders once, to the last byte.
 
-    Raises:
-        InputRefused: no folder, no image in it, or one that is broken or above 64 megapixels.
+    InputRefused for no folder, no image in it, or one that is broken or above 64 megapixels.
     """
     # Once for all threads that read the images again: warning filters are shared, and a thread
     # that restores them, as the decoder does, would undo those of the others.
@@ -113,29 +101,16 @@ def _read(path: Path) -> Image.Image:
 
 
 def cutout_rgba(sample: Sample) -> NDArray[np.uint8]:
-    """Return the object with its alpha as fourth channel, uint8 ``h w 4``.
-
-    Straight alpha: the colours are those of the object (see ``foreground``), not multiplied by it.
-    """
+    """Return the object with its alpha as fourth channel, uint8 ``h w 4``: straight alpha."""
     colours = foreground_rgb(sample.image, sample.alpha)
     return np.dstack([colours, alpha_to_uint8(sample.alpha)])
 
 
 def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay the object over a background: ``alpha * object + (1 - alpha) * background``.
+    """Lay the object over a background of its size: ``alpha * object + (1 - alpha) * background``.
 
-    The composite of Labels4Free (sec. 3.1), here of bytes, with the soft matte and with the
-    object's own colours (see ``foreground``) in place of the image's.
-
-    Args:
-        sample: image and matte.
-        background: uint8 ``h w 3``.
-
-    Returns:
-        uint8 ``h w 3``, rounded half to even.
-
-    Raises:
-        ValueError: a background of another dtype or size.
+    The composite of Labels4Free (sec. 3.1), here of bytes rounded half to even, with the soft matte
+    and with the object's own colours in place of the image's.
     """
     image = sample.image
     if background.dtype != np.uint8 or background.shape != image.shape:
@@ -161,16 +136,11 @@ LEAST = 1e-4
 
 
 def foreground_rgb(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Estimate the colours of the object.
+    """Estimate the colours of the object, uint8 ``h w 3``.
 
-    Args:
-        image: uint8 ``h w 3``.
-        alpha: float32 ``h w`` in [0, 1].
-
-    Returns:
-        uint8 ``h w 3``: the image's own colours where alpha is 1, estimated ones where it is less,
-        also just outside of the object, so that scaling a cut-out mixes in no background. Far from
-        the object, and where alpha is nowhere above 0, the image's own.
+    They are the image's own where alpha is 1, estimated where it is less, also just outside of the
+    object, so that scaling a cut-out mixes in no background. Far from the object, and where alpha
+    is nowhere above 0, they are the image's own.
     """
     matte = alpha[:, :, None].astype(np.float64)
     pixels = image.astype(np.float64)

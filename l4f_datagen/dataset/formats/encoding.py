@@ -30,10 +30,7 @@ def needs_outlines(output: OutputPart) -> bool:
 
 
 def find_instances(masks: Sequence[Mask], output: OutputPart) -> list[tuple[Instance, ...]]:
-    """Find the objects of masks of one size ``h w``; none in an empty mask.
-
-    Components come in the order of their topmost, then leftmost pixel.
-    """
+    """Find the objects of masks of one size ``h w``; none in an empty mask."""
     if output.instances == "components":
         parts = [split_components(mask) for mask in masks]
     else:
@@ -86,28 +83,14 @@ def cutout_suffix(output: OutputPart) -> str:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An accepted sample and its files.
-
-    Attributes:
-        sample: the record itself.
-        image: RGB, in the recipe's image format.
-        mask: PNG, mode L, 0 and 255: to be looked at, and for matting.
-        label: PNG, mode L, 0 and 1: class indices, what trainers of segmentation networks take.
-            255 is their usual value for "ignore". No palette: readers that turn a palette into
-            grey or RGB would change the indices.
-        alpha: PNG, mode L (8 bits) or I;16.
-        coverage: share of the image that is mask, in [0, 1].
-        cutout: RGBA in PNG or lossless WebP, straight alpha; None unless asked for.
-        composite: RGB, as ``image``; None unless asked for.
-        instances: the objects of the mask; empty unless a format lists objects.
-    """
+    """An accepted sample and its files in the recipe's formats; what was not asked for is empty."""
 
     sample: Sample
     image: bytes
-    mask: bytes
+    mask: bytes  # PNG, mode L, 0 and 255: to be looked at, and for matting
     label: bytes
-    alpha: bytes
-    coverage: float
+    alpha: bytes  # PNG, mode L or I;16
+    coverage: float  # share of the image that is mask
     cutout: bytes | None = None
     composite: bytes | None = None
     instances: tuple[Instance, ...] = ()
@@ -151,12 +134,7 @@ Attempt = tuple[Sample, Encoded | None]
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns samples into the bytes that the chosen formats need; no state, any thread.
-
-    Attributes:
-        output: what is written.
-        backgrounds: the user's images for ``composites: folder``.
-    """
+    """Turns samples into the bytes that the chosen formats need; no state, any thread."""
 
     output: OutputPart
     backgrounds: Backgrounds | None = None
@@ -164,9 +142,7 @@ class Encoder:
     def encode(self, samples: Sequence[Sample]) -> list[Attempt]:
         """Encode samples of one size, rejected ones where they are kept; same input, same bytes.
 
-        Raises:
-            ValueError: an array of another dtype, rank, size or range than ``Sample`` says.
-            InputRefused: a background image can no longer be read.
+        ValueError for an array of another dtype, rank, size or range than ``Sample`` says.
         """
         keep_all = self.output.keep_rejected
         kept = [sample for sample in samples if keep_all or sample.reason is None]

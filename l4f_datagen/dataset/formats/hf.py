@@ -51,11 +51,7 @@ class HfShard(ShardWriter):
         self._tables: dict[str, SplitTable] = {}
 
     def add(self, samples: Sequence[Encoded]) -> None:
-        """Append rows; a row group is written once it is full.
-
-        Raises:
-            ValueError: a sample with other scores than the first one of its split.
-        """
+        """Append rows; a row group is written once it is full."""
         for encoded in samples:
             split = encoded.sample.split
             if split not in self._tables:
@@ -71,13 +67,7 @@ class HfShard(ShardWriter):
 
 
 class SplitTable:
-    """One Parquet file being written.
-
-    Args:
-        file: where to.
-        scores: names of the filters' scores, which are columns of their own.
-        image_suffix: what the names of images end in.
-    """
+    """One Parquet file being written; the filters' scores are columns of their own."""
 
     def __init__(self, file: BinaryIO, scores: Sequence[str], image_suffix: str) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -96,11 +86,7 @@ class SplitTable:
         )
 
     def add(self, encoded: Encoded) -> None:
-        """Append a row.
-
-        Raises:
-            ValueError: a sample with other scores than the table.
-        """
+        """Append a row; ValueError for a sample with other scores than the first one."""
         scores = _score_names(encoded)
         if scores != self._scores:
             raise ValueError(f"{encoded.sample.key}: expected scores {self._scores}, got {scores}")
@@ -127,16 +113,10 @@ class SplitTable:
 def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> dict[str, Any]:
     """Give the ``configs`` of the card's YAML block, from which ``load_dataset`` takes the files.
 
-    Without them it would guess, and take contact sheets, masks and mattes for images.
-
-    Args:
-        formats: that were written; the first of Parquet, imagefolder, WebDataset and PNG is named.
-        splits: that hold samples; a pattern without files would break the reader.
-
-    Returns:
-        A mapping to merge into the block, empty where there is no sample. Splits have the names
-        they have everywhere in the dataset; PNG files are one split ``samples`` with a column
-        ``split``.
+    Without them it would guess, and take contact sheets, masks and mattes for images. The first of
+    Parquet, imagefolder, WebDataset and PNG among the formats is named, with the splits that hold
+    samples: a pattern without files would break the reader. PNG files are one split ``samples``
+    with a column ``split``. Empty where there is no sample.
     """
     files: list[dict[str, Any]]
     splits = [split for split in SPLITS if split in splits]

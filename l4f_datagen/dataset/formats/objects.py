@@ -150,11 +150,7 @@ def label_line(ring: Ring, width: int, height: int) -> str:
 
 
 def inset_xy(points_xy: NDArray[np.int32]) -> Points:
-    """Draw an outer ring in by ``INSET_PX``, ``points 2``.
-
-    Args:
-        points_xy: corners of pixels, ``points 2``, the mask on the right hand, as in ``Ring``.
-    """
+    """Draw an outer ring of ``Ring`` in by ``INSET_PX``, ``points 2``."""
     arriving = np.sign(points_xy - np.roll(points_xy, 1, axis=0))
     leaving = np.roll(arriving, -1, axis=0)
     # To the right of (x, y) lies (-y, x).
