@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.datasets import card, merge, push, refine, report, verify
-from l4f_datagen.cli.first_steps import doctor, quickstart, sample
-from l4f_datagen.cli.inspect import convert, inspect, recipes
+from l4f_datagen.cli.datasets import card, merge, push, refine, report
+from l4f_datagen.cli.first_steps import doctor, quickstart, recipes, sample
+from l4f_datagen.cli.inspect import convert, inspect, verify
 from l4f_datagen.cli.make import make
 from l4f_datagen.cli.pretrain import pretrain
 from l4f_datagen.cli.scores import benchmark, validate

@@ -1,24 +1,19 @@
-"""Commands on finished datasets: ``merge``, ``verify``, ``report``, ``card`` and ``refine``."""
+"""``merge``, ``report``, ``card``, ``refine`` and ``push``: datasets finished and published."""
 
-import json
 import logging
 import shlex
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, option
+from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, echo_json, option
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.hub import Changes, Push, Pushed, Remote
     from l4f_datagen.rendering.refine import Method
-
-SHOWN = 20
-"""Problems that ``verify`` prints: about a screen."""
 
 
 @click.command()
@@ -46,7 +41,6 @@ def merge(
     l4f-datagen merge cars                        # jobs that shared one folder
     l4f-datagen merge part0 part1 --out cars      # a folder each
     """
-    from l4f_datagen.core.errors import UsageError
     from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
 
     folders = tuple(part for part in parts if isinstance(part, Path))
@@ -58,53 +52,9 @@ def merge(
     manifest = merge_dataset(MergeConfig(place, folders if out else (), fill, device, offline))
     counts = manifest["counts"]
     if as_json:
-        click.echo(json.dumps({"out": str(place), "counts": counts}, indent=2))
+        echo_json({"out": str(place), "counts": counts})
         return
     click.echo(f"{counts['accepted']} samples of {counts['attempted']} attempts in {place}")
-
-
-@click.command()
-@click.argument("dataset", type=FILE)
-@option("--remove-changed", bool, "Delete changed files, so that `make` writes their shards again.")
-@JSON
-def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
-    r"""Compare every file of a finished dataset with the hashes in its manifest.
-
-    Lists each file that is missing, cut short, changed or not part of the dataset, with a remedy.
-    The exit code is 1 if there is one. Works on folders that `make` has finished and on datasets
-    downloaded from the Hugging Face Hub.
-
-    \b
-    Examples:
-      l4f-datagen verify out/cars
-      l4f-datagen verify out/cars --json
-    """
-    from l4f_datagen.core.errors import L4FError
-    from l4f_datagen.core.progress import Meter
-    from l4f_datagen.dataset import verify as checks
-    from l4f_datagen.dataset.manifest import read_manifest
-
-    files = checks.count_files(read_manifest(dataset))
-    with Meter(files, "verify", "files") as meter:
-        problems = checks.verify_dataset(dataset, meter.advance)
-    if remove_changed:
-        checks.remove_changed(dataset, problems)
-    if as_json:
-        told = {"dataset": str(dataset), "files": files, "problems": list(map(asdict, problems))}
-        click.echo(json.dumps(told, indent=2))
-    else:
-        for problem in problems[:SHOWN]:
-            click.echo(str(problem))
-        if len(problems) > SHOWN:
-            click.echo(f"and {len(problems) - SHOWN} more; --json lists all")
-    if problems:
-        raise L4FError(
-            str(dataset),
-            f"{len(problems)} of {files} files are not as manifest.json lists them",
-            "run the same `make` again now" if remove_changed else "do what each line says",
-        )
-    if not as_json:
-        click.echo(f"{files} files are as manifest.json lists them")
 
 
 @click.command()
@@ -171,7 +121,7 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
     with Meter(None, "refine", "masks") as meter:
         counts = refine_files(images, masks, out, method, meter.advance)
     if as_json:
-        click.echo(json.dumps({"out": str(out), **counts}, indent=2))
+        echo_json({"out": str(out), **counts})
         return
     click.echo(f"{counts['masks']} masks in {out}/masks, soft in {out}/alpha")
     if counts["unchanged"]:
@@ -245,11 +195,16 @@ def push(
         logger.warning("%s", note)
     if not yes:
         remote, changes = ask_hub(job)
-        plan = _plan(job, remote, changes)
-        click.echo(json.dumps(plan, indent=2) if as_json else _plan_text(job, remote, changes))
+        if as_json:
+            echo_json(_plan(job, remote, changes))
+        else:
+            click.echo(_plan_text(job, remote, changes))
         return
     done = publish(job, replace=replace)
-    click.echo(json.dumps(vars(done), indent=2) if as_json else result_text(done))
+    if as_json:
+        echo_json(vars(done))
+    else:
+        click.echo(result_text(done))
 
 
 def _copy(
@@ -263,7 +218,7 @@ def _copy(
     done = push_to_folder(folder, target, also=also, verify=verify)
     if as_json:
         facts = {"folder": done.url, "files": done.files, "size": done.size}
-        click.echo(json.dumps(facts | {"removed": done.removed}, indent=2))
+        echo_json(facts | {"removed": done.removed})
         return
     click.echo(f"{done.files} files copied to {target}, {done.size:,} bytes")
     click.echo(f'load it      datasets.load_dataset("{target}")')

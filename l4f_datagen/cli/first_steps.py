@@ -1,6 +1,5 @@
-"""``l4f-datagen quickstart``, ``doctor`` and ``sample``: does it work here, what comes out?"""
+"""First steps: ``quickstart``, ``doctor``, ``sample`` and ``recipes``."""
 
-import json
 import sys
 import webbrowser
 from dataclasses import asdict
@@ -14,11 +13,13 @@ from l4f_datagen.cli.options import (
     FILE,
     JSON,
     PSI_LIST,
+    echo_json,
     given,
     option,
     resolve_recipe,
     source_options,
 )
+from l4f_datagen.core.errors import L4FError, UsageError
 
 
 @click.command()
@@ -60,12 +61,11 @@ def doctor(out: Path, no_render: bool, as_json: bool) -> None:
     l4f-datagen doctor
     l4f-datagen doctor --out /data --json
     """
-    from l4f_datagen.core.errors import L4FError
     from l4f_datagen.pipeline.doctor import examine
 
     findings = examine(out, render=not no_render)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        echo_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             advice = f"  ({finding.advice})" if finding.advice else ""
@@ -110,7 +110,6 @@ def sample(
     export to `validate --truth`.
     """
     from l4f_datagen.annotate.images import write_images
-    from l4f_datagen.core.errors import UsageError
 
     if seeds is None and number is None:
         raise UsageError("--seeds", "neither --seeds nor --n is given", "say which or how many")
@@ -133,3 +132,83 @@ def sample(
         offline=offline,
     )
     click.echo(f"{written} images in {out}")
+
+
+@click.group()
+def recipes() -> None:
+    """List, show, copy and check recipes."""
+
+
+@recipes.command("list")
+@JSON
+def list_recipes(as_json: bool) -> None:
+    r"""List the shipped domains.
+
+    \b
+    l4f-datagen recipes list
+    l4f-datagen recipes list --json
+    """
+    from l4f_datagen.recipe.domains import describe_domains
+
+    rows = describe_domains()
+    if as_json:
+        echo_json(rows)
+        return
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+@recipes.command("show")
+@click.argument("domain")
+def show_recipe(domain: str) -> None:
+    r"""Print a shipped recipe.
+
+    \b
+    l4f-datagen recipes show toy-cars
+    l4f-datagen recipes show ffhq > my.yaml
+    """
+    from l4f_datagen.recipe.domains import find_recipe
+
+    click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command("copy")
+@click.argument("domain")
+@click.argument("target", type=FILE)
+@option("--force", bool, "Replace an existing file.")
+def copy_recipe(domain: str, target: Path, force: bool) -> None:
+    r"""Copy a shipped recipe to TARGET for editing.
+
+    \b
+    l4f-datagen recipes copy toy-cars my.yaml
+    l4f-datagen make --recipe my.yaml --n 100 --out mine
+    """
+    from l4f_datagen.recipe.domains import find_recipe
+
+    text = find_recipe(domain).read_text(encoding="utf-8")
+    if target.exists() and not force:
+        raise UsageError(str(target), "exists", "name another file or use --force")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(target), problem, "name another") from error
+    click.echo(str(target))
+
+
+@recipes.command("check")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+def check_recipes(files: tuple[Path, ...]) -> None:
+    r"""Check recipe files and report all problems at once.
+
+    \b
+    l4f-datagen recipes check my.yaml
+    l4f-datagen recipes check recipes/*.yaml
+    """
+    from l4f_datagen.recipe.domains import load_recipe
+
+    for file in files:
+        recipe = load_recipe(file)
+        click.echo(f"{file}: ok, domain {recipe.domain}")

@@ -1,8 +1,8 @@
-"""``l4f-datagen inspect`` and ``convert``: checkpoints, generators and datasets from inside."""
+"""``inspect``, ``convert`` and ``verify``: checkpoints, generators and datasets from inside."""
 
 import io
-import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from l4f_datagen.cli.options import (
     JSON,
     OFFLINE,
     added,
+    echo_json,
     option,
     resolve_recipe,
     source_options,
 )
+from l4f_datagen.core.errors import L4FError, UsageError
 
 sheet_options = added([
     source_options,
@@ -47,7 +49,7 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
 
     facts = checkpoint_facts(file, class_index)
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        echo_json(facts)
         return
     for name, value in facts.items():
         click.echo(f"{name:18s} {value}")
@@ -66,7 +68,10 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
     from l4f_datagen.report.records import dataset_facts, facts_text
 
     facts = dataset_facts(dataset)
-    click.echo(json.dumps(facts, indent=2) if as_json else facts_text(facts))
+    if as_json:
+        echo_json(facts)
+    else:
+        click.echo(facts_text(facts))
 
 
 @inspect.command("sample")
@@ -90,7 +95,6 @@ def inspect_sample(
     l4f-datagen inspect sample cars psi0700-seed0000012 --out one
     l4f-datagen inspect sample cars psi0700-seed0000012 --out one --generator moved.pkl
     """
-    from l4f_datagen.core.errors import L4FError
     from l4f_datagen.pipeline.provenance import make_again
 
     files = {part: file for part, file in named.items() if file is not None}
@@ -137,7 +141,6 @@ def inspect_features(**options: Any) -> None:
 def _write_sheet(
     draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
 ) -> None:
-    from l4f_datagen.core.errors import UsageError
     from l4f_datagen.io.disk import write_named
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pipeline.networks import obtain_generator
@@ -180,85 +183,48 @@ def convert(
     click.echo(str(target))
 
 
-@click.group()
-def recipes() -> None:
-    """List, show, copy and check recipes."""
+SHOWN = 20
+"""Problems that ``verify`` prints: about a screen."""
 
 
-@recipes.command("list")
+@click.command()
+@click.argument("dataset", type=FILE)
+@option("--remove-changed", bool, "Delete changed files, so that `make` writes their shards again.")
 @JSON
-def list_recipes(as_json: bool) -> None:
-    r"""List the shipped domains.
+def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
+    r"""Compare every file of a finished dataset with the hashes in its manifest.
+
+    Lists each file that is missing, cut short, changed or not part of the dataset, with a remedy.
+    The exit code is 1 if there is one. Works on folders that `make` has finished and on datasets
+    downloaded from the Hugging Face Hub.
 
     \b
-    l4f-datagen recipes list
-    l4f-datagen recipes list --json
+    Examples:
+      l4f-datagen verify out/cars
+      l4f-datagen verify out/cars --json
     """
-    import json
+    from l4f_datagen.core.progress import Meter
+    from l4f_datagen.dataset import verify as checks
+    from l4f_datagen.dataset.manifest import read_manifest
 
-    from l4f_datagen.recipe.domains import describe_domains
-
-    rows = describe_domains()
+    files = checks.count_files(read_manifest(dataset))
+    with Meter(files, "verify", "files") as meter:
+        problems = checks.verify_dataset(dataset, meter.advance)
+    if remove_changed:
+        checks.remove_changed(dataset, problems)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    names = list(rows[0])
-    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
-    click.echo("  ".join(name.ljust(widths[name]) for name in names).rstrip())
-    for row in rows:
-        click.echo("  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip())
-
-
-@recipes.command("show")
-@click.argument("domain")
-def show_recipe(domain: str) -> None:
-    r"""Print a shipped recipe.
-
-    \b
-    l4f-datagen recipes show toy-cars
-    l4f-datagen recipes show ffhq > my.yaml
-    """
-    from l4f_datagen.recipe.domains import find_recipe
-
-    click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
-
-
-@recipes.command("copy")
-@click.argument("domain")
-@click.argument("target", type=FILE)
-@option("--force", bool, "Replace an existing file.")
-def copy_recipe(domain: str, target: Path, force: bool) -> None:
-    r"""Copy a shipped recipe to TARGET for editing.
-
-    \b
-    l4f-datagen recipes copy toy-cars my.yaml
-    l4f-datagen make --recipe my.yaml --n 100 --out mine
-    """
-    from l4f_datagen.core.errors import UsageError
-    from l4f_datagen.recipe.domains import find_recipe
-
-    text = find_recipe(domain).read_text(encoding="utf-8")
-    if target.exists() and not force:
-        raise UsageError(str(target), "exists", "name another file or use --force")
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(str(target), problem, "name another") from error
-    click.echo(str(target))
-
-
-@recipes.command("check")
-@click.argument("files", nargs=-1, required=True, type=FILE)
-def check_recipes(files: tuple[Path, ...]) -> None:
-    r"""Check recipe files and report all problems at once.
-
-    \b
-    l4f-datagen recipes check my.yaml
-    l4f-datagen recipes check recipes/*.yaml
-    """
-    from l4f_datagen.recipe.domains import load_recipe
-
-    for file in files:
-        recipe = load_recipe(file)
-        click.echo(f"{file}: ok, domain {recipe.domain}")
+        problems_json = list(map(asdict, problems))
+        echo_json({"dataset": str(dataset), "files": files, "problems": problems_json})
+    else:
+        for problem in problems[:SHOWN]:
+            click.echo(str(problem))
+        if len(problems) > SHOWN:
+            click.echo(f"and {len(problems) - SHOWN} more; --json lists all")
+    if problems:
+        raise L4FError(
+            str(dataset),
+            f"{len(problems)} of {files} files are not as manifest.json lists them",
+            "run the same `make` again now" if remove_changed else "do what each line says",
+        )
+    if not as_json:
+        click.echo(f"{files} files are as manifest.json lists them")

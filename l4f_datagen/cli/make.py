@@ -1,6 +1,5 @@
 """``l4f-datagen make``: the main job."""
 
-import json
 import logging
 import shlex
 from pathlib import Path
@@ -20,6 +19,7 @@ from l4f_datagen.cli.options import (
     SHARE,
     SectionedCommand,
     added,
+    echo_json,
     given,
     names_of,
     option,
@@ -136,30 +136,24 @@ def make(
 
     from l4f_datagen.pipeline.config import MakeConfig
 
-    config = MakeConfig(
-        recipe,
-        out,
-        number,
-        count,
-        device,
-        overwrite=overwrite,
-        offline=offline,
-        accept_doubtful_alpha=accept_doubtful_alpha,
-        **engine,
-    )
+    engine |= {"overwrite": overwrite, "offline": offline}
+    engine |= {"accept_doubtful_alpha": accept_doubtful_alpha}
+    config = MakeConfig(recipe, out, number, count, device, **engine)
     if dry_run:
         from l4f_datagen.pipeline.estimate import plan_dataset, plan_text
 
         plan = plan_dataset(config)
-        click.echo(json.dumps(plan, indent=2) if as_json else plan_text(plan))
+        if as_json:
+            echo_json(plan)
+        else:
+            click.echo(plan_text(plan))
         return
     from l4f_datagen.pipeline.make import make_dataset
 
     counts = make_dataset(config)["counts"]
     published = None if repo is None else _push(Path(out), repo, private, replace)
     if as_json:
-        told = {"out": str(out), "counts": counts} | ({"push": published} if published else {})
-        click.echo(json.dumps(told, indent=2))
+        echo_json({"out": str(out), "counts": counts} | ({"push": published} if published else {}))
         return
     click.echo(counts_text(out, counts))
     if config.share:

@@ -1,11 +1,13 @@
 """Options that several commands share, how a command writes its own, and what they name."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.types import FuncParamType
 
 from l4f_datagen.core.errors import UsageError
 
@@ -17,68 +19,48 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-class PsiList(click.ParamType[tuple[float, ...]]):
-    """Truncations such as ``0.7`` or ``0.5,0.7,1.0``, with shares as in ``0.5:1,0.7:2``."""
-
-    name = "psi"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Return psi in turn, a psi with share k standing k times."""
-        if not isinstance(value, str):
-            return tuple(value)
-        shares: dict[float, int] = {}
-        for part in value.split(","):
-            text, _, share = part.partition(":")
-            try:
-                psi, times = float(text), int(share or 1)
-            except ValueError:
-                self.fail(f"expected numbers such as 0.5,0.7 or 0.5:1,0.7:2, got {value!r}")
-            if not (math.isfinite(psi) and 0 <= psi <= 2):
-                self.fail(f"psi must be in [0, 2], got {text}")
-            if not 1 <= times <= 1000:
-                self.fail(f"a share must be from 1 to 1000, got {share}")
-            if psi in shares:
-                self.fail(f"psi {text} is named twice; give it a share instead, {text}:2")
-            shares[psi] = times
-        common = math.gcd(*shares.values())  # 2:4 means the same as 1:2 and must give the same plan
-        return tuple(psi for psi, times in shares.items() for _ in range(times // common))
+# Click turns the ValueErrors of these functions into usage errors.
 
 
-class FormatList(click.ParamType[tuple[str, ...]]):
-    """Names such as ``png,coco,hf``; what one requires, the recipe checks."""
-
-    name = "formats"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return the names in the table's order."""
-        if not isinstance(value, str):
-            return tuple(value)
-        from l4f_datagen.recipe.parts import order_formats
-
+def psi(value: Any) -> tuple[float, ...]:
+    """Read truncations in turn: ``0.7`` or ``0.5,0.7,1.0``, with shares as in ``0.5:1,0.7:2``."""
+    if not isinstance(value, str):
+        return tuple(value)
+    shares: dict[float, int] = {}
+    for part in value.split(","):
+        text, _, share = part.partition(":")
         try:
-            return order_formats([name.strip() for name in value.split(",")])
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+            psi, times = float(text), int(share or 1)
+        except ValueError:
+            problem = f"expected numbers such as 0.5,0.7 or 0.5:1,0.7:2, got {value!r}"
+            raise ValueError(problem) from None
+        if not (math.isfinite(psi) and 0 <= psi <= 2):
+            raise ValueError(f"psi must be in [0, 2], got {text}")
+        if not 1 <= times <= 1000:
+            raise ValueError(f"a share must be from 1 to 1000, got {share}")
+        if psi in shares:
+            raise ValueError(f"psi {text} is named twice; give it a share instead, {text}:2")
+        shares[psi] = times
+    common = math.gcd(*shares.values())  # 2:4 means the same as 1:2 and must give the same plan
+    return tuple(psi for psi, times in shares.items() for _ in range(times // common))
 
 
-class Place(click.ParamType["Path | str"]):
-    """A folder, or the URL of one, such as ``s3://bucket/cars``."""
+def formats(value: Any) -> tuple[str, ...]:
+    """Read names such as ``png,coco,hf`` and return them in the table's order."""
+    if not isinstance(value, str):
+        return tuple(value)
+    from l4f_datagen.core.sample import order_formats
 
-    name = "place"
+    return order_formats([name.strip() for name in value.split(",")])
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> "Path | str":
-        """Return a URL as text and anything else as a path."""
-        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+def place(value: Any) -> Path | str:
+    """Read a folder, or the URL of one, such as ``s3://bucket/cars``."""
+    return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
 FILE = click.Path(path_type=Path)
-PLACE, PSI_LIST, FORMAT_LIST = Place(), PsiList(), FormatList()
+PLACE, PSI_LIST, FORMAT_LIST = map(FuncParamType, (place, psi, formats))
 SHARE = click.FloatRange(0, 1)
 CUT = click.FloatRange(0, 1, max_open=True)
 """Thresholds: at 1 every mask would be empty."""
@@ -267,6 +249,11 @@ def resolve_recipe(
 
             return keep_fitting_alpha(recipe, own)
     return recipe
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from l4f_datagen.cli.options import (
     CUT,
     FILE,
     JSON,
+    NATURAL,
     PSI_LIST,
     given,
     open_annotated,
@@ -214,38 +215,30 @@ def _preds(
 
 @click.command()
 @source_options
-@click.option(
-    "--out",
-    "--outdir",
-    type=FILE,
-    required=True,
-    help="Folder of the results; the same command resumes.",
+@option("--out --outdir", FILE, "Folder of the results; the same command resumes.", required=True)
+@option("--methods", str, "Methods to compare; default: all that can run.", metavar="A,B")
+@option(
+    "--training-seeds", str, "One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]"
 )
-@click.option("--methods", metavar="A,B", help="Methods to compare; default: all that can run.")
-@click.option(
-    "--training-seeds", help="One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]"
+@option(
+    "--images num_images",
+    click.IntRange(1, 99_999),
+    "Generated images per psi.  [default: 1000; with --trial 50]",
 )
-@click.option(
-    "--images", "num_images", type=click.IntRange(1, 99_999),
-    help="Generated images per psi.  [default: 1000; with --trial 50]",
-)  # fmt: skip
-@click.option(
-    "--psi",
-    "--trunc",
-    type=PSI_LIST,
-    help="Truncations; default: the recipe's; with --trial the largest.",
+@option("--psi --trunc", PSI_LIST, "Truncations; default: the recipe's; with --trial the largest.")
+@option("--steps", NATURAL, "Shorten every training to this many steps.")
+@option("--trial", bool, "See in five minutes that everything runs, on little data.")
+@option("--truth", FILE, "Masks to score against; toy domains need none.")
+@option("--unrelated", FILE, "Images that do not show the domain.")
+@option(
+    "--pred preds",
+    str,
+    "Masks of an external tool, named like the images.",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=_preds,
 )
-@click.option("--steps", type=click.IntRange(1), help="Shorten every training to this many steps.")
-@click.option(
-    "--trial", is_flag=True, help="See in five minutes that everything runs, on little data."
-)
-@click.option("--truth", type=FILE, help="Masks to score against; toy domains need none.")
-@click.option("--unrelated", type=FILE, help="Images that do not show the domain.")
-@click.option(
-    "--pred", "preds", multiple=True, metavar="NAME=DIR", callback=_preds,
-    help="Masks of an external tool, named like the images.",
-)  # fmt: skip
-@click.option("--images-only", is_flag=True, help="Only write OUT/images, for outside tools.")
+@option("--images-only", bool, "Only write OUT/images, for outside tools.")
 def benchmark(
     out: Path,
     methods: str | None,

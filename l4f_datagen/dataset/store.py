@@ -43,6 +43,11 @@ from l4f_datagen.io.disk import FULL, disk_failure, disk_failures, has_size, wri
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share, ends_where_asked
 
+MAX_WORKERS = 8
+"""Threads that encode; more would only wait for the one that writes."""
+
+Blocks = Iterable[Sequence[Sample]]
+
 
 class Dataset:
     """An open dataset folder, made by ``open_dataset``.
@@ -57,7 +62,7 @@ class Dataset:
         run: Mapping[str, Any],
         pool: Executor,
         encoder: Encoder,
-        remote: Remote | None = None,
+        remote: Remote | None,
     ) -> None:
         self.folder = folder
         self.notes: list[str] = []
@@ -83,22 +88,16 @@ class Dataset:
             lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
         if lost:
             self.notes.append(f"shard {shard}: {lost} files missing or cut short; made again")
-            return None
-        if not ends_where_asked(marker, planned, wanted):
-            self.notes.append(
-                f"shard {shard}: has more or fewer samples than are asked for; made again"
-            )
-            return None
-        self._shards.append(shard)
-        return marker
+        elif not ends_where_asked(marker, planned, wanted):
+            problem = "has more or fewer samples than are asked for"
+            self.notes.append(f"shard {shard}: {problem}; made again")
+        else:
+            self._shards.append(shard)
+            return marker
+        return None
 
     def write(
-        self,
-        shard: int,
-        blocks: Iterable[Sequence[Sample]],
-        *,
-        planned: int,
-        wanted: int | None = None,
+        self, shard: int, blocks: Blocks, *, planned: int, wanted: int | None = None
     ) -> Marker:
         """Write one shard in place of what may be left of it.
 
@@ -118,21 +117,11 @@ class Dataset:
             rows, counts = stage_shard(staging, blocks, self._encoder, self._pool, wanted)
             full = counts.accepted == wanted
             if counts.attempted > planned or (counts.attempted < planned and not full):
-                raise ValueError(
-                    f"shard {shard}: expected {planned} samples, got {counts.attempted}"
-                )
+                problem = f"expected {planned} samples, got {counts.attempted}"
+                raise ValueError(f"shard {shard}: {problem}")
             with disk_failures(self.folder, doing):
-                marker = Marker(
-                    shard=shard,
-                    planned=planned,
-                    attempted=counts.attempted,
-                    accepted=counts.accepted,
-                    rejected=counts.rejected,
-                    empty_masks=counts.empty_masks,
-                    filled_holes=counts.filled_holes,
-                    files=staging.publish(),
-                    rows=rows,
-                )
+                files = staging.publish()
+                marker = Marker(shard, planned, files=files, rows=rows, **counts.to_dict())
                 write_atomically(layout.marker_path(self.folder, shard), marker.to_bytes())
             if self._remote:
                 self._remote.send_shard(self.folder, marker)
@@ -157,11 +146,8 @@ class Dataset:
             here.add(marker.rows)
             images = sum(name.startswith("images/") for name, _, _ in marker.files)
             if "png" in self._run["formats"] and images != marker.accepted:
-                raise L4FError(
-                    os.fspath(self.folder),
-                    f"the counts of shard {marker.shard} do not add up",
-                    "start over with --overwrite",
-                )
+                problem = f"the counts of shard {marker.shard} do not add up"
+                raise L4FError(os.fspath(self.folder), problem, "start over with --overwrite")
             total.merge(here)
         return total
 
@@ -225,10 +211,6 @@ class Dataset:
         return layout.marker_path(self.folder, shard).exists()
 
 
-MAX_WORKERS = 8
-"""Threads that encode; more would only wait for the one that writes."""
-
-
 @contextmanager
 def open_dataset(
     out: Path | str,
@@ -287,9 +269,8 @@ def open_dataset(
         except OSError as error:
             if error.errno in FULL:
                 raise disk_failure(folder, "opening it", error) from error
-            raise UsageError(
-                os.fspath(out), f"cannot be written ({error.strerror})", "choose another folder"
-            ) from error
+            problem = f"cannot be written ({error.strerror})"
+            raise UsageError(os.fspath(out), problem, "choose another folder") from error
         if remote:
             remote.send(folder, [RUN])
         pool = stack.enter_context(ThreadPoolExecutor(workers, "encode"))
@@ -310,14 +291,11 @@ def guest_dataset(
 
 
 def _record(folder: Path, run: bytes, share: Share | None) -> None:
-    # A resumed run need not wait for the disk again.
     path = folder / RUN
-    if path.exists() and path.read_bytes() == run:
-        return
-    if share is None:
-        write_atomically(path, run, durable=True)
+    if path.exists() and path.read_bytes() == run:  # a resumed run need not wait for the disk
         return
     # Jobs begin at the same moment; each renames a file of its own.
-    own = folder / f"{JOBS}/{share.index}-run"
+    own = folder / f"{JOBS}/{share.index}-run" if share else path
     write_atomically(own, run, durable=True)
-    own.replace(path)
+    if share:
+        own.replace(path)

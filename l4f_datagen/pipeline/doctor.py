@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -35,26 +34,48 @@ class Finding:
 
 def examine(out: Path, *, render: bool = True) -> list[Finding]:
     """Look at packages, devices, cache, the disk of ``out`` and the embedded domain."""
+    from huggingface_hub import get_token
+
+    cache = default_cache()
+    writable = os.access(_nearest(cache), os.W_OK)
+    free = shutil.disk_usage(_nearest(out)).free
+    # That there is one is all that is ever said of a token.
+    token = get_token() is not None
     findings = [
         Finding("l4f-datagen", version("l4f-datagen")),
         Finding("python", platform.python_version()),
-        *_torch(),
-        _cache(default_cache()),
-        _disk(out),
+        *_devices(),
+        Finding("cache", f"{cache}")
+        if writable
+        else Finding(
+            "cache",
+            f"{cache} cannot be written",
+            healthy=False,
+            advice="set L4F_CACHE to a folder that can be written",
+        ),
+        Finding(
+            "free disk",
+            f"{free / 1e9:.1f} GB",
+            advice="make room or name another --out" if free < LITTLE_DISK_BYTES else None,
+        ),
         Finding("network", "off: nothing will be fetched" if is_offline() else "used when asked"),
-        _token(),
+        Finding(
+            "hub token",
+            "found" if token else "none",
+            advice=None if token else "only `push` needs one: `hf auth login` or HF_TOKEN",
+        ),
         *(_extra(name, use) for name, use in EXTRAS.items()),
     ]
-    return [*findings, _self_test(render_toy_cars)] if render else findings
+    return [*findings, _self_test()] if render else findings
 
 
-def _torch() -> list[Finding]:
+def _devices() -> list[Finding]:
     import torch
 
-    threads = torch.get_num_threads()
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     found = [
         Finding("torch", torch.__version__),
-        Finding("cpu", f"{os.cpu_count()} cores, {threads} threads, {_instructions()}"),
+        Finding("cpu", f"{cores}, {torch.backends.cpu.get_cpu_capability()}"),
     ]
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
@@ -66,38 +87,9 @@ def _torch() -> list[Finding]:
     return found
 
 
-def _instructions() -> str:
-    import torch
-
-    return torch.backends.cpu.get_cpu_capability()
-
-
-def _cache(folder: Path) -> Finding:
-    nearest = _nearest(folder)
-    if os.access(nearest, os.W_OK):
-        return Finding("cache", f"{folder}")
-    advice = "set L4F_CACHE to a folder that can be written"
-    return Finding("cache", f"{folder} cannot be written", healthy=False, advice=advice)
-
-
-def _disk(out: Path) -> Finding:
-    free = shutil.disk_usage(_nearest(out)).free
-    advice = "make room or name another --out" if free < LITTLE_DISK_BYTES else None
-    return Finding("free disk", f"{free / 1e9:.1f} GB", advice=advice)
-
-
 def _nearest(folder: Path) -> Path:
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _token() -> Finding:
-    from huggingface_hub import get_token
-
-    # That there is one is all that is ever said of a token.
-    found = get_token() is not None
-    advice = None if found else "only `push` needs one: `hf auth login` or HF_TOKEN"
-    return Finding("hub token", "found" if found else "none", advice=advice)
 
 
 def _extra(package: str, use: str) -> Finding:
@@ -109,9 +101,9 @@ def _extra(package: str, use: str) -> Finding:
         return Finding(package, f"installed ({use})")
 
 
-def _self_test(render: Callable[[], list[Any]]) -> Finding:
+def _self_test() -> Finding:
     try:
-        samples = render()
+        samples = render_toy_cars()
     except Exception as error:  # whatever it is, it is what the user came to hear
         advice = "install again with the versions of constraints.txt"
         return Finding("self-test", f"failed: {error}", healthy=False, advice=advice)

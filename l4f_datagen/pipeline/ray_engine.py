@@ -5,13 +5,11 @@ A task whose worker was lost runs again on another one, which first removes what
 """
 
 import functools
-import json
 import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +22,7 @@ from l4f_datagen.dataset.store import Dataset, guest_dataset
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.pipeline.local_engine import filtered
 from l4f_datagen.pipeline.networks import obtain_networks
-from l4f_datagen.recipe import Recipe, check_recipe
+from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer
@@ -35,38 +33,22 @@ CONNECT_SECONDS = 15.0
 """How long a cluster may take to accept a connection; Ray itself tries for minutes."""
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """What a worker needs to make a shard, as plain values."""
-
-    recipe: str  # JSON
-    out: str
-    is_url: bool
-    number: int
-    count: str
-    device: str  # the kind that the driver uses
-    offline: bool
-
-
-def make_shard_of(task: ShardTask, shard: int, wanted: int | None) -> None:
+def make_shard_of(job: MakeConfig, shard: int, wanted: int | None) -> None:
     """Make one shard in a worker."""
     torch.set_num_threads(1)  # Ray reserves one core for a task
-    recipe, renderer = _open_renderer(task.recipe, task.device, task.offline)
-    quota = Quota(task.number, task.count, sweep_of(recipe.sampling))
-    blocks = quota.blocks(shard)
-    out = task.out if task.is_url else Path(task.out)
-    with guest_dataset(out, recipe.output, backgrounds_of(recipe.output)) as dataset:
-        samples = filtered(map(renderer.render, blocks), recipe)
+    renderer = _open_renderer(job.recipe, job.device, job.offline)
+    blocks = Quota(job.number, job.count, sweep_of(job.recipe.sampling)).blocks(shard)
+    output = job.recipe.output
+    with guest_dataset(job.out, output, backgrounds_of(output)) as dataset:
+        samples = filtered(map(renderer.render, blocks), job.recipe)
         dataset.write(shard, samples, planned=sum(map(len, blocks)), wanted=wanted)
 
 
 @functools.lru_cache(maxsize=1)
-def _open_renderer(recipe_json: str, device: str, offline: bool) -> tuple[Recipe, Renderer]:
+def _open_renderer(recipe: Recipe, device: str, offline: bool) -> Renderer:
     """Open the networks once per worker process, which Ray keeps for the next shards."""
-    recipe = check_recipe(json.loads(recipe_json), "recipe")
     # The driver has settled what it thinks of the alpha network.
-    networks = obtain_networks(recipe, device, offline=offline, doubts="ignore")
-    return recipe, networks.renderer
+    return obtain_networks(recipe, device, offline=offline, doubts="ignore").renderer
 
 
 @contextmanager
@@ -84,15 +66,8 @@ def ray_engine(
     if slots < 1:
         remedy = "start the cluster with some, or choose another --device"
         raise UsageError("--engine ray", f"the cluster has no {resource}", remedy)
-    settings = ShardTask(
-        job.recipe.model_dump_json(),
-        job.out if isinstance(job.out, str) else str(job.out.absolute()),
-        isinstance(job.out, str),
-        job.number,
-        job.count,
-        device,
-        job.offline,
-    )
+    out = job.out if isinstance(job.out, str) else job.out.absolute()
+    order = replace(job, out=out, device=device)
     remote_task = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=MAX_RETRIES)(
         make_shard_of
     )
@@ -100,10 +75,10 @@ def ray_engine(
 
     def start_ahead(shard: int) -> None:
         if shard not in running:
-            running[shard] = remote_task.remote(settings, shard, None)
+            running[shard] = remote_task.remote(order, shard, None)
         while len(running) <= slots and quota.blocks(shard):
             if shard not in running and not dataset.marked(shard):
-                running[shard] = remote_task.remote(settings, shard, None)
+                running[shard] = remote_task.remote(order, shard, None)
             shard += quota.step
 
     def fetch(shard: int) -> None:
@@ -124,7 +99,7 @@ def ray_engine(
         marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:  # the dataset ends inside this shard
             _cancel(ray, running, dataset)
-            running[shard] = remote_task.remote(settings, shard, quota.wanted)
+            running[shard] = remote_task.remote(order, shard, quota.wanted)
             fetch(shard)
             marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:

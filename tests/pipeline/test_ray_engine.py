@@ -54,9 +54,9 @@ class Cluster:
         reference[2] = False
         order, shard, _ = reference[1]
         self.cancelled.append(shard)
-        if not order.is_url:
+        if isinstance(order.out, Path):
             for place in (f"images/{shard:05d}.part", f"masks/{shard:05d}"):
-                (Path(order.out) / place).mkdir(parents=True)
+                (order.out / place).mkdir(parents=True)
 
     def get(self, reference):
         function, given, wanted = reference

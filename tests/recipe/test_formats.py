@@ -1,8 +1,8 @@
 import pytest
 
 from l4f_datagen.core.errors import RecipeError
+from l4f_datagen.core.sample import order_formats
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.recipe.parts import order_formats
 
 
 def test_names_come_in_the_order_of_the_table_each_once():

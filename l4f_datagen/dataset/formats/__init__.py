@@ -52,7 +52,7 @@ WRITERS: dict[str, Writer] = {
         indexes={objects.YOLO_INDEX: objects.write_data_yaml},
     ),
 }
-"""The formats by name; ``recipe.parts`` has the names and what they require."""
+"""The formats by name; ``core.sample`` has the names and what they require."""
 
 
 def stage_shard(
