@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.ledger import Counts, Row, is_row
 from l4f_datagen.dataset.staging import FileFact
+from l4f_datagen.io.download import file_hash
 
 SCHEMA = 2
 """Of records, markers and manifests; 2 has index masks, and flat folders for YOLO."""
@@ -230,7 +231,10 @@ def build_manifest(
             }
             for marker in markers
         ],
-        "indexes": {name: _index_fact(path) for name, path in sorted(indexes.items())},
+        "indexes": {
+            name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+            for name, path in sorted(indexes.items())
+        },
     }
 
 
@@ -251,9 +255,3 @@ def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any
                 "sha256": hashlib.sha256(listing.encode()).hexdigest(),
             },
         )
-
-
-def _index_fact(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": digest}

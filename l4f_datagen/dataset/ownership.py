@@ -50,9 +50,8 @@ def refuse_foreign(folder: Path) -> None:
     if not folder.is_dir() or (folder / RUN).exists():
         return
     if any(entry.name != STATE for entry in folder.iterdir()):
-        raise UsageError(
-            os.fspath(folder), "is not empty, and was not made by this tool", ELSEWHERE
-        )
+        problem = "is not empty, and was not made by this tool"
+        raise UsageError(os.fspath(folder), problem, ELSEWHERE)
 
 
 def refuse_shared_overwrite(overwrite: bool, share: Share | None) -> None:
@@ -83,9 +82,9 @@ def refuse_other_run(
         raise UsageError(subject, problem, remedy)
     for name in ("formats", "alpha_bits"):
         if recorded.get(name) != run[name]:
-            label = name.replace("_", " ")
             was, now = _words(recorded.get(name)), _words(run[name])
-            raise UsageError(subject, f"was made with {label} {was}, now {now}", remedy)
+            problem = f"was made with {name.replace('_', ' ')} {was}, now {now}"
+            raise UsageError(subject, problem, remedy)
     if recorded.get("recipe_hash") != run["recipe_hash"]:
         how = _difference(str(recorded.get("recipe")), run["recipe"])
         raise UsageError(subject, f"holds a dataset of another recipe ({how})", remedy)
@@ -126,11 +125,9 @@ def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
             held += marker.accepted if asked.count == "accepted" else marker.attempted
     if held > asked.number:
         what = "accepted samples" if asked.count == "accepted" else "attempts"
-        raise UsageError(
-            subject,
-            f"holds {held} {what}, --n {asked.number} would delete {held - asked.number} of them",
-            f"ask for at least {held}, choose another folder, or start over with --overwrite",
-        )
+        lost = f"--n {asked.number} would delete {held - asked.number} of them"
+        remedy = f"ask for at least {held}, choose another folder, or start over with --overwrite"
+        raise UsageError(subject, f"holds {held} {what}, {lost}", remedy)
 
 
 def _words(value: Any) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from l4f_datagen.io.disk import PART
+from l4f_datagen.io.download import file_hash
 
 FLAT, FLAT_NAMES = ".l4f/flat/{shard:05d}", "names.txt"
 FileFact = tuple[str, int, str]
@@ -61,9 +62,8 @@ class Staging:
         """Give every place its final name and say what was written, sorted by path."""
         for place, stream in self._streams.items():
             stream.close()
-            with (self.folder / (place + PART)).open("rb") as written:
-                digest = hashlib.file_digest(written, "sha256").hexdigest()
-                self._files.append((place, written.tell(), digest))
+            written = self.folder / (place + PART)
+            self._files.append((place, written.stat().st_size, file_hash(written)))
         if self._flat_names:
             self.put(self._flat, FLAT_NAMES, "".join(f"{n}\n" for n in self._flat_names).encode())
         for place in [*self._folders, *self._streams]:
@@ -92,8 +92,10 @@ class Staging:
         except FileNotFoundError:
             Path(f"{staged}/{name}").parent.mkdir(parents=True)
             file = open(f"{staged}/{name}", "xb", buffering=0)  # noqa: PTH123, SIM115
-        with file:
-            _write_all(file, data)
+        with file:  # raw: it may take less than it is given, as the last bytes before a full disk
+            written = file.write(data)
+            while written < len(data):
+                written += file.write(data[written:])
 
 
 def flat_names(folder: Path, shard: int) -> list[str]:
@@ -103,10 +105,3 @@ def flat_names(folder: Path, shard: int) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return text.splitlines()
-
-
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    # A raw file may take less than it is given, as the last bytes before a full disk do.
-    written = file.write(data)
-    while written < len(data):
-        written += file.write(data[written:])

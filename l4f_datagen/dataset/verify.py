@@ -22,6 +22,7 @@ from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import LEDGER, MARKER, STATE
 from l4f_datagen.dataset.manifest import RUN, Marker, file_digests, read_manifest
 from l4f_datagen.dataset.staging import FileFact
+from l4f_datagen.io.download import file_hash
 
 CHANGED = "its content has changed"
 MAX_THREADS = 8
@@ -181,13 +182,11 @@ def _file_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
         size = path.stat().st_size
         if size != fact["bytes"]:
             return f"has {size} bytes, expected {fact['bytes']}"
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return None if file_hash(path) == fact["sha256"] else CHANGED
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None if digest == fact["sha256"] else CHANGED
 
 
 def _folder_problem(path: Path, fact: Mapping[str, Any], names: Sequence[str] | None) -> str | None:
@@ -199,9 +198,7 @@ def _folder_problem(path: Path, fact: Mapping[str, Any], names: Sequence[str] | 
     listing = hashlib.sha256()
     try:
         for name in names:
-            with (path / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            listing.update(f"{digest}  {name}\n".encode())
+            listing.update(f"{file_hash(path / name)}  {name}\n".encode())
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None if listing.hexdigest() == fact["sha256"] else "a file in it has changed"

@@ -19,6 +19,7 @@ from l4f_datagen.dataset.layout import CARD, CARD_MARKER, LEDGER, PREVIEW, RECIP
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.io.disk import disk_failures, has_size, remove, staged
+from l4f_datagen.io.download import file_hash
 from l4f_datagen.report.card import card_page, manifest_named
 
 SHEET, REPORT = "contact_sheet.png", "report.html"
@@ -94,12 +95,9 @@ def read_content(folder: Path, also: Collection[str] = ()) -> Content:
             raise UsageError(str(folder), f"has no {REPORT}", "make it with `l4f-datagen report`")
         pages.append(_on_disk(folder, REPORT))
     notes = [*_licence_notes(manifest), *_path_notes(manifest), *_check_card(folder, data)]
-    pages += [
-        _on_disk(folder, CARD),
-        PushFile(MANIFEST, len(data), hashlib.sha256(data).hexdigest()),
-    ]
-    if len(samples) + len(pages) > MAX_FILES:
-        problem = f"{len(samples) + len(pages)} files, the Hub takes {MAX_FILES} at most"
+    pages += [_on_disk(folder, CARD), _on_disk(folder, MANIFEST)]
+    if (number := len(samples) + len(pages)) > MAX_FILES:
+        problem = f"{number} files, the Hub takes {MAX_FILES} at most"
         raise UsageError(str(folder), problem, "leave out formats with a file for each sample")
     return Content(samples, pages, formats, manifest, notes)
 
@@ -157,9 +155,7 @@ def _chosen(folder: Path, formats: list[str], also: Collection[str]) -> list[str
 
 
 def _on_disk(folder: Path, name: str) -> PushFile:
-    with (folder / name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return PushFile(name, file.tell(), digest)
+    return PushFile(name, (folder / name).stat().st_size, file_hash(folder / name))
 
 
 def _changed(folder: Path, what: str) -> UsageError:
@@ -276,7 +272,4 @@ def _check_target(folder: Path, target: Path) -> None:
 
 def _is_there(target: Path, file: PushFile) -> bool:
     path = target / file.path
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+    return has_size(path, file.size) and file_hash(path) == file.sha256

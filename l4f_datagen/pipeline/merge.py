@@ -74,12 +74,11 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
     missing = missing_shards(state, Quota(asked.number, asked.count, sweep_of(recipe.sampling)))
     unfinished = sorted(set(range(asked.share.of)) - {record.share.index for record in records})
     if missing and unfinished and not config.fill:
-        raise L4FError(
-            str(config.out),
-            f"shards {_listed(missing)} are missing; of {asked.share.of} jobs "
-            f"{_listed(unfinished)} have not finished",
-            f"run make with --shard {unfinished[0]}/{asked.share.of} again, or merge with --fill",
-        )
+        jobs = f"of {asked.share.of} jobs {_listed(unfinished)} have not finished"
+        problem = f"shards {_listed(missing)} are missing; {jobs}"
+        share = f"{unfinished[0]}/{asked.share.of}"
+        remedy = f"run make with --shard {share} again, or merge with --fill"
+        raise L4FError(str(config.out), problem, remedy)
     if missing:
         logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
     job = MakeConfig(

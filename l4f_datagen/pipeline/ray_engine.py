@@ -103,9 +103,8 @@ def ray_engine(
             fetch(shard)
             marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
         if marker is None:
-            raise L4FError(
-                "--engine ray", f"shard {shard} is incomplete", "run the same command again"
-            )
+            problem = f"shard {shard} is incomplete"
+            raise L4FError("--engine ray", problem, "run the same command again")
         progress.settle(quota.accepted + marker.accepted, quota.attempted + marker.attempted)
         return marker
 

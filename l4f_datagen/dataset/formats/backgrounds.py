@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
+from l4f_datagen.io.download import file_hash
 from l4f_datagen.io.photo import opened, upright_rgb
 from l4f_datagen.recipe import OutputPart
 
@@ -57,12 +58,9 @@ def backgrounds_of(output: OutputPart) -> Backgrounds | None:
 def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
     """Refuse (UsageError) a dataset whose own images would be backgrounds once it is resumed."""
     folder = output.composites_folder
-    if folder is None:
-        return
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
-        problem = (
-            f"is inside the folder of backgrounds {folder}: its images would become backgrounds"
-        )
+    if folder and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        where = f"is inside the folder of backgrounds {folder}"
+        problem = f"{where}: its images would become backgrounds"
         raise UsageError(str(out), problem, "choose a folder outside of it")
 
 
@@ -82,16 +80,13 @@ def open_backgrounds(folder: Path) -> Backgrounds:
         if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not names:
-        endings = " ".join(sorted(SUFFIXES))
-        raise InputRefused(
-            str(folder), f"contains no image ({endings})", "name a folder of background images"
-        )
+        problem = f"contains no image ({' '.join(sorted(SUFFIXES))})"
+        raise InputRefused(str(folder), problem, "name a folder of background images")
     digest = hashlib.sha256()
     for name in names:
         _read(folder / name)
-        with (folder / name).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{content}  {name}\n".encode(errors="surrogateescape"))  # any file name
+        line = f"{file_hash(folder / name)}  {name}\n"
+        digest.update(line.encode(errors="surrogateescape"))  # any file name
     return Backgrounds(folder, tuple(names), digest.hexdigest())
 
 
@@ -114,10 +109,8 @@ def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.u
     """
     image = sample.image
     if background.dtype != np.uint8 or background.shape != image.shape:
-        raise ValueError(
-            f"{sample.key}: expected background uint8 {image.shape}, "
-            f"got {background.dtype} {background.shape}"
-        )
+        came = f"{background.dtype} {background.shape}"
+        raise ValueError(f"{sample.key}: expected background uint8 {image.shape}, got {came}")
     alpha = sample.alpha[:, :, None]
     colours = foreground_rgb(image, sample.alpha)
     mixed: NDArray[np.uint8] = np.rint(alpha * colours + (1 - alpha) * background).astype(np.uint8)

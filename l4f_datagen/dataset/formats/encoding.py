@@ -226,10 +226,8 @@ def _check(samples: Sequence[Sample]) -> None:
         for name, (dtype, shape) in wanted.items():
             array = getattr(sample, name)
             if array.dtype != dtype or array.shape != shape or 0 in shape:
-                raise ValueError(
-                    f"{sample.key}: expected {name} {dtype} {shape}, "
-                    f"got {array.dtype} {array.shape}"
-                )
+                came = f"{array.dtype} {array.shape}"
+                raise ValueError(f"{sample.key}: expected {name} {dtype} {shape}, got {came}")
         low, high = sample.alpha.min(), sample.alpha.max()
         if not (low >= 0 and high <= 1):  # written so that NaN fails too
             raise ValueError(f"{sample.key}: expected alpha in [0, 1], got {low} to {high}")
