@@ -39,7 +39,6 @@ FEW = 4
 almost every sample."""
 ANYWAY = "--accept-doubtful-alpha (in Python, accept_doubtful_alpha=True) labels with it anyway"
 
-
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
 
 
@@ -50,7 +49,7 @@ class Networks:
     checkpoint: GeneratorCheckpoint
     renderer: Renderer
     alpha_sha256: str  # names its weights, whatever file they came from
-    # what hand-made labels did to it, see `label_facts`
+    # What hand-made labels did to it, see `label_facts`.
     alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
     alpha_run: Path | None = None  # folder of its training, where it was trained for this recipe
     alpha_course: Mapping[str, Any] | None = None  # what that folder says, see `read_history`
