@@ -77,27 +77,63 @@ def header_of(path):
     return {match[1]: match[2].strip() for match in named if match}
 
 
+PROBLEMS = """
+samplng={} -> samplng: unknown key, did you mean sampling?
+alpha={trainning: 1} -> alpha.trainning: unknown key, did you mean training?
+filters.coverage={maxx: 1} -> maxx: unknown key, did you mean max?
+generator.licence={nam: x} -> nam: unknown key, did you mean name?
+qqqq=1 -> (1) qqqq: unknown key; `l4f-datagen recipes check FILE`
+alpha.training.steps=true -> steps: input should be a number, got True
+alpha.training.psi=true -> psi: input should be a number, got True
+sampling.psi=[false] -> psi.0: input should be a number, got False
+sampling.psi=[.nan] -> sampling.psi.0: input should be
+sampling.psi=0.7 -> sampling.psi: input should be a list in [brackets], got 0.7
+sampling=null -> sampling: input should be a valid dictionary
+alpha.training.batch=65537 -> batch: input should be less than or
+sampling={block_size: 4096, blocks_per_shard: 17} -> 17 makes shards of 69632 samples, at most 65536
+generator.crop=[64, 0, 64, 8] -> crop: expected 0 <= left < right and 0 <= top < bottom, got [64, 0
+generator.crop=[-1, 0, 4, 8] -> crop: expected 0 <= left < right
+filters.coverage={min: 0.5, max: 0.4} -> coverage: min 0.5 is above max 0.4, which rejects every
+alpha.training.reals=folder -> alpha.training: reals: folder and reals_folder go together
+alpha.training.reals_folder=images -> alpha.training: reals: folder and reals_folder go together
+generator.weights='' -> (1) generator.weights: string should have at least 1 character, got ''
+alpha.weights='' -> (1) alpha.weights: string should have at least 1 character
+alpha.background_path='' -> (1) alpha.background_path: string should have at least 1 character
+alpha.training.reals_folder='' -> (1) alpha.training.reals_folder: string should have at least 1
+sampling.latents='' -> (1) sampling.latents: string should have at least 1 character
+output.category='' -> (1) output.category: string should have at least 1 character
+output.composites_folder='' -> (1) output.composites_folder: string should have at least 1 char
+output.formats=[cocoa] -> output.formats: 'cocoa' is not a format, did you mean coco?
+output.formats=[coco] -> output.formats: coco lists files that png writes, add png
+output={formats: [hf], cutouts: true} -> output: cutouts are written by png, add png to formats
+output={formats: [yolo], composites: generated} -> output: composites are written by png, add png
+output.composites=folder -> output: composites: folder and composites_folder go together
+output.composites_folder=x -> composites: folder and composites_folder go together
+output.image_format=tiff -> output.image_format: input should be 'png', 'webp' or 'jpeg'
+output.coco_segmentation=rles -> coco_segmentation: input should be 'rle' or 'polygon'
+output.instances=all -> output.instances: input should be 'image' or 'components'
+output.alpha_bits=12 -> output.alpha_bits: input should be 8 or 16, got 12
+""".strip().splitlines()
+"""An assignment, and words of the problem."""
+
+
 class TestCheck:
     def test_a_domain_is_enough(self):
         recipe = check_recipe({"domain": "x"}, "my.yaml")
+        with pytest.raises(ValueError, match="frozen"):
+            recipe.domain = "y"
         assert recipe.sampling.psi == (0.5, 0.7, 1.0)
         assert recipe.output.formats == ("png", "coco", "hf")
         assert recipe.alpha.training.fg_coverage_weight is None
 
-    @pytest.mark.parametrize(
-        ("data", "text"),
-        [
-            ({"samplng": {}}, "samplng: unknown key, did you mean sampling?"),
-            ({"alpha": {"trainning": 1}}, "alpha.trainning: unknown key, did you mean training?"),
-            ({"filters": {"coverage": {"maxx": 1}}}, "maxx: unknown key, did you mean max?"),
-            ({"generator": {"licence": {"nam": "x"}}}, "nam: unknown key, did you mean name?"),
-        ],
-    )
-    def test_unknown_keys_get_the_nearest_name(self, data, text):
-        assert text in problems_of(**data)
+    @pytest.mark.parametrize("line", PROBLEMS)
+    def test_what_is_wrong_with_a_value(self, line):
+        assignment, _, words = line.partition(" -> ")
+        assert words in problems_of(**override({}, [assignment]))
 
-    def test_a_key_like_no_other_gets_no_name(self):
-        assert "(1) qqqq: unknown key; `l4f-datagen recipes check FILE`" in problems_of(qqqq=1)
+    def test_a_missing_domain(self):
+        with pytest.raises(RecipeError, match=r"my.yaml: 1 problem: \(1\) domain: is required; "):
+            check_recipe({}, "my.yaml")
 
     def test_all_problems_at_once(self):
         text = problems_of(
@@ -125,72 +161,6 @@ class TestCheck:
             assert part in text
         assert "\n" not in text
 
-    def test_a_missing_domain(self):
-        with pytest.raises(RecipeError, match=r"my.yaml: 1 problem: \(1\) domain: is required; "):
-            check_recipe({}, "my.yaml")
-
-    @pytest.mark.parametrize(
-        ("data", "text"),
-        [
-            ({"alpha": {"training": {"steps": True}}}, "steps: input should be a number, got True"),
-            ({"alpha": {"training": {"psi": True}}}, "psi: input should be a number, got True"),
-            ({"sampling": {"psi": [False]}}, "psi.0: input should be a number, got False"),
-            ({"sampling": {"psi": [float("nan")]}}, "sampling.psi.0: input should be"),
-            (
-                {"sampling": {"psi": 0.7}},
-                "sampling.psi: input should be a list in [brackets], got 0.7",
-            ),
-            ({"sampling": None}, "sampling: input should be a valid dictionary"),
-            ({"alpha": {"training": {"batch": 65537}}}, "batch: input should be less than or"),
-            (
-                {"sampling": {"block_size": 4096, "blocks_per_shard": 17}},
-                "sampling: block_size 4096 x blocks_per_shard 17 makes shards of 69632 samples, "
-                "at most 65536 are taken",
-            ),
-            (
-                {"generator": {"crop": [64, 0, 64, 8]}},
-                "crop: expected 0 <= left < right and 0 <= top < bottom, got [64, 0, 64, 8]",
-            ),
-            ({"generator": {"crop": [-1, 0, 4, 8]}}, "crop: expected 0 <= left < right"),
-            (
-                {"filters": {"coverage": {"min": 0.5, "max": 0.4}}},
-                "coverage: min 0.5 is above max 0.4, which rejects every sample",
-            ),
-            (
-                {"alpha": {"training": {"reals": "folder"}}},
-                "alpha.training: reals: folder and reals_folder go together",
-            ),
-            (
-                {"alpha": {"training": {"reals_folder": "pictures"}}},
-                "alpha.training: reals: folder and reals_folder go together",
-            ),
-        ],
-    )
-    def test_ill_typed_and_contradictory_values(self, data, text):
-        assert text in problems_of(**data)
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "generator.weights",
-            "alpha.weights",
-            "alpha.background_path",
-            "alpha.training.reals_folder",
-            "sampling.latents",
-            "output.category",
-            "output.composites_folder",
-        ],
-    )
-    def test_a_name_of_no_letters_is_none(self, name):
-        data = override({"domain": "x"}, [f"{name}=''"])
-        text = f"my.yaml: 1 problem: (1) {name}: string should have at least 1 character, got ''"
-        assert problems_of(**data).startswith(text)
-
-    @pytest.mark.parametrize(("blocks", "samples"), [(16, 1), (1, 4096), (16, 4096)])
-    def test_shards_up_to_the_largest(self, blocks, samples):
-        sizes = {"block_size": samples, "blocks_per_shard": blocks}
-        assert check_recipe({"domain": "x", "sampling": sizes}, "f").sampling.block_size == samples
-
     def test_long_values_are_cut_and_problems_counted(self):
         text = problems_of(description=["word"] * 10_000)
         assert "..." in text
@@ -200,18 +170,13 @@ class TestCheck:
         assert "(50) " in many
         assert "; and 950 more; " in many
 
-    def test_formats_are_a_set(self):
-        recipe = check_recipe({"domain": "x", "output": {"formats": ["hf", "png", "hf"]}}, "f")
+    def test_values_are_made_alike(self):
+        text = ["alpha.training.learning_rate=2e-3", "output.formats=[hf, png, hf]"]
+        recipe = check_recipe(override({"domain": "x"}, text), "f")
+        assert recipe.alpha.training.learning_rate == 0.002  # YAML takes it for words
         assert recipe.output.formats == ("png", "hf")
-
-    def test_yaml_numbers_without_a_dot_are_numbers(self):
-        data = override({"domain": "x"}, ["alpha.training.learning_rate=2e-3"])
-        assert check_recipe(data, "f").alpha.training.learning_rate == 0.002
-
-    def test_a_recipe_is_frozen(self):
-        recipe = check_recipe({"domain": "x"}, "f")
-        with pytest.raises(ValueError, match="frozen"):
-            recipe.domain = "y"
+        sizes = {"block_size": 4096, "blocks_per_shard": 16}  # the largest shard
+        assert check_recipe({"domain": "x", "sampling": sizes}, "f").sampling.block_size == 4096
 
 
 DATA = {"domain": "x", "sampling": {"psi": [0.7], "block_size": 8}}
@@ -268,35 +233,26 @@ class TestFiles:
         [
             (b"- a\n", r"must be a mapping of keys, got list; compare with"),
             (b"", r"must be a mapping of keys, got NoneType"),
-            (b"just words", r"must be a mapping of keys, got str"),
             (b"\x00\xff\xfe\x80", r"is not plain YAML \('utf-8' codec can't decode"),
             (b"domain: [", r"is not plain YAML \("),
             (b"a: &a [1]\nb: [*a, *a]", r"is not plain YAML \(aliases such as"),
-            (
-                b"domain: x\nsampling: {psi: [1]}\nsampling:\n  seeds: 0-9\n",
-                r"is not plain YAML \(the key sampling is given twice, again in line 3\); compare",
-            ),
+            (b"a: 1\na: 2\n", r"is not plain YAML \(the key a is given twice, again in line 2\)"),
             (b"a" * (MAX_RECIPE_BYTES + 1), r"is larger than 100 kB, which no recipe is; compare"),
-            (b"#" * 3_000_000, r"is larger than 100 kB"),
         ],
     )
     def test_what_is_no_recipe_is_refused(self, tmp_path, content, text):
         file = tmp_path / "r.yaml"
         file.write_bytes(content)
-        with pytest.raises(RecipeError, match=text) as caught:
+        with pytest.raises(RecipeError, match=rf"^{file}: {text}"):
             read_recipe_file(file)
-        assert str(caught.value).startswith(f"{file}: ")
 
-    def test_unreadable_paths(self, tmp_path):
+    def test_paths_that_hold_no_file(self, tmp_path):
         with pytest.raises(RecipeError, match=r"cannot be read \(No such file .*\); check the pa"):
             read_recipe_file(tmp_path / "none.yaml")
         with pytest.raises(RecipeError, match=r"cannot be read \(Is a directory\)"):
             read_recipe_file(tmp_path)
-
-    @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without end")
-    def test_a_file_without_end_is_refused(self):
         with pytest.raises(RecipeError, match="is larger than 100 kB"):
-            read_recipe_file(Path("/dev/zero"))
+            read_recipe_file(Path("/dev/zero"))  # a file without end
 
     def test_dump_comes_back(self, tmp_path):
         recipe = check_recipe(
