@@ -22,10 +22,8 @@ Option = Callable[[Any], Any]
 # Click turns the ValueErrors of these functions into usage errors.
 
 
-def psi(value: Any) -> tuple[float, ...]:
+def psi(value: str) -> tuple[float, ...]:
     """Read truncations in turn: ``0.7`` or ``0.5,0.7,1.0``, with shares as in ``0.5:1,0.7:2``."""
-    if not isinstance(value, str):
-        return tuple(value)
     shares: dict[float, int] = {}
     for part in value.split(","):
         text, _, share = part.partition(":")
@@ -45,18 +43,16 @@ def psi(value: Any) -> tuple[float, ...]:
     return tuple(psi for psi, times in shares.items() for _ in range(times // common))
 
 
-def formats(value: Any) -> tuple[str, ...]:
+def formats(value: str) -> tuple[str, ...]:
     """Read names such as ``png,coco,hf`` and return them in the table's order."""
-    if not isinstance(value, str):
-        return tuple(value)
     from l4f_datagen.core.sample import order_formats
 
     return order_formats([name.strip() for name in value.split(",")])
 
 
-def place(value: Any) -> Path | str:
+def place(value: str) -> Path | str:
     """Read a folder, or the URL of one, such as ``s3://bucket/cars``."""
-    return value if isinstance(value, Path) or "://" in value else Path(value)
+    return value if "://" in value else Path(value)
 
 
 FILE = click.Path(path_type=Path)

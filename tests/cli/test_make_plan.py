@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-from l4f_datagen.cli.make import _engine_values
-from l4f_datagen.rendering.quota import Share
-
 
 @pytest.fixture
 def run(cli_run, tmp_path, generator_file):
@@ -150,14 +147,6 @@ def test_what_cannot_be_is_one_line(run, tmp_path, monkeypatch, flags, code, wor
     errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_options_become_what_a_job_takes():
-    given = {"devices": "cuda:0,cuda:1", "workers": None, "engine": "local", "ray_address": None}
-    assert _engine_values({**given, "shard": "1/4"}) == {
-        **{"devices": ("cuda:0", "cuda:1"), "workers": None, "engine": "local"},
-        **{"ray_address": None, "share": Share(1, 4)},
-    }
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import click
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,26 +72,6 @@ def test_formats(text, names):
 def test_formats_that_are_refused(text):
     with pytest.raises(click.BadParameter, match=r"is not a format.* known are png, coco, hf"):
         FORMAT_LIST.convert(text, None, None)
-
-
-def test_finished_values_pass():
-    assert PSI_LIST.convert([0.5, 0.7], None, None) == (0.5, 0.7)
-    assert FORMAT_LIST.convert(("png",), None, None) == ("png",)
-
-
-def test_as_flags_of_a_command():
-    @click.command()
-    @click.option("--psi", type=PSI_LIST)
-    @click.option("--formats", type=FORMAT_LIST)
-    def command(psi, formats):
-        click.echo(f"{psi} {formats}")
-
-    runner = CliRunner()
-    result = runner.invoke(command, ["--psi", "0.5:1,1:3", "--formats", "hf,png"])
-    assert (result.exit_code, result.output) == (0, "(0.5, 1.0, 1.0, 1.0) ('png', 'hf')\n")
-    refused = runner.invoke(command, ["--psi", "3"])
-    assert refused.exit_code == 2
-    assert "Invalid value for '--psi': psi must be in [0, 2], got 3" in refused.output
 
 
 def test_both_words_name_the_formats():

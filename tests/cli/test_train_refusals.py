@@ -1,9 +1,5 @@
 """Pictures and checkpoints that a training cannot use: one line, no folder claimed."""
 
-import struct
-import zipfile
-import zlib
-
 import datasets
 import lmdb
 import numpy as np
@@ -35,39 +31,9 @@ def refused(tmp_path, generator_file):
     return call
 
 
-def bomb(side):
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(bytes(100))),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
-
-
 def small(path):
     path.mkdir()
     Image.new("RGB", (7, 5)).save(path / "a.png")
-
-
-def large(path):
-    path.mkdir()
-    Image.new("1", (10_000, 7_000)).save(path / "a.png")
-
-
-def gigantic(path):
-    path.mkdir()
-    (path / "a.png").write_bytes(bomb(60_000))
-
-
-def words(path):
-    path.mkdir()
-    (path / "a.png").write_text("no image")
-
-
-def empty_zip(path):
-    zipfile.ZipFile(path, "w").close()
 
 
 def empty_lmdb(path):
@@ -98,12 +64,7 @@ BAD_REALS = {
         "/a.png: is 7 x 5 pixels, the generator draws 16 x 16; "
         "take photographs of at least half of either side",
     ),
-    "too large": (large, "/a.png: is 10000 x 7000 pixels, at most 64 MP are read; shrink it"),
-    "gigantic": (gigantic, "/a.png: is far beyond 64 megapixels; shrink it"),
-    "no image": (words, "/a.png: is not a readable image ("),
     "empty folder": (lambda path: path.mkdir(), NONE),
-    "empty zip": (empty_zip, NONE),
-    "empty lmdb": (empty_lmdb, NONE),
     "empty dataset": (empty_dataset, ": holds no rows; name a dataset with images"),
     "empty parquet": (
         empty_parquet,
@@ -117,9 +78,10 @@ BAD_REALS = {
 @pytest.mark.parametrize("name", BAD_REALS)
 def test_reals_that_cannot_be_used(refused, tmp_path, name):
     make, problem = BAD_REALS[name]
-    make(tmp_path / "reals")
-    line = refused("train", "--reals", tmp_path / "reals")
-    assert line.startswith(f"{tmp_path / 'reals'}{problem}")
+    folder = tmp_path / r"my\n 'reals': #1"  # meant as it is spelt
+    make(folder)
+    line = refused("train", "--reals", folder)
+    assert line.startswith(f"{folder}{problem}")
     assert not (tmp_path / "run").exists()
 
 
@@ -173,12 +135,6 @@ def test_backgrounds_of_an_unknown_generator(command, tmp_path, generator_file):
     assert result.exit_code == 2, result.output
     *_, line = result.stderr.splitlines()
     assert line.startswith("Error: alpha.background_path: builtin holds no 'nope'; known: ")
-
-
-def test_a_folder_of_reals_is_meant_as_it_is_spelt(refused, tmp_path):
-    folder = tmp_path / r"my\n 'cats': #1"
-    small(folder)
-    assert refused("train", "--reals", folder).startswith(f"{folder}/a.png: is 7 x 5 pixels")
 
 
 def test_backgrounds_that_cannot_be_used(refused, tmp_path):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.core.errors import UsageError
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
 from l4f_datagen.pipeline.make import make_dataset
@@ -156,11 +155,3 @@ def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
-
-
-def test_devices_of_two_kinds_are_refused(tiny_recipe, tmp_path):
-    job = MakeConfig(
-        check_recipe(tiny_recipe, "test"), tmp_path / "out", 4, devices=("cpu", "meta")
-    )
-    with pytest.raises(UsageError, match="--devices: names cpu and meta, whose images differ"):
-        make_dataset(job)

@@ -14,8 +14,7 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
-from l4f_datagen.checkpoints.native import save_generator
-from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
+from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
@@ -98,18 +97,6 @@ def test_unreachable_count_stops_with_words(tiny_recipe, tmp_path):
         make(tiny_recipe, tmp_path / "out3", number=41)
 
 
-def test_alpha_of_another_generator_is_refused(tiny_recipe, tmp_path, make_generator):
-    other = make_generator(16, seed=9)
-    save_generator(tmp_path / "g.safetensors", other.spec, other.state_dict())
-    with pytest.raises(CheckpointRefused, match="was trained on another generator"):
-        make(tiny_recipe, tmp_path / "out")
-    larger = make_generator(32)
-    save_generator(tmp_path / "g.safetensors", larger.spec, larger.state_dict())
-    with pytest.raises(CheckpointRefused, match=r"is for images of 16 px, g\.safetensors makes"):
-        make(tiny_recipe, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_alpha_is_trained_on_the_spot_once(tiny_recipe, tmp_path, monkeypatch, caplog, digests):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
@@ -155,11 +142,6 @@ def test_crop_cuts_image_and_alpha_alike_and_not_beyond_the_canvas(tiny_recipe, 
     for part in ("images", "masks", "alpha"):
         for path in (tmp_path / "out" / part).rglob("*.png"):
             assert pixels(path).shape[:2] == (12, 16)
-
-
-def test_unknown_device_is_refused(tiny_recipe, tmp_path):
-    with pytest.raises(UsageError, match="cannot be used here"):
-        make(tiny_recipe, tmp_path / "out", device="abacus")
 
 
 @pytest.mark.parametrize(

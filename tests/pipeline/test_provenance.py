@@ -183,10 +183,3 @@ class TestPagesOfMake:
         for name in PAGES:
             assert (grown / name).read_bytes() == (whole / name).read_bytes()
         assert (grown / "report.html").read_bytes() != before
-
-    def test_report_of_no_dataset_is_refused(self, cli_run, tmp_path):
-        for asked in (("report",), ("inspect", "dataset")):
-            result = cli_run(*asked, tmp_path)
-            assert result.exit_code == 2
-            assert "is no finished dataset" in result.output
-        assert list(tmp_path.iterdir()) == []

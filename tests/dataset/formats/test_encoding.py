@@ -72,15 +72,6 @@ def test_jpeg_keeps_the_colours_of_every_pixel(discs):
     assert {part[1:3] for part in image.layer} == {(1, 1)}  # 4:4:4: no channel is halved
 
 
-def test_composites_lie_over_the_generated_background(discs):
-    sample = discs.make_disc(2)
-    grey = np.full_like(sample.image, 77)
-    composite = decode(encode(replace(sample, background=grey), composites="generated").composite)
-    outside, inside = np.asarray(composite)[sample.alpha == 0], sample.alpha == 1
-    assert set(outside.ravel()) == {77}
-    np.testing.assert_array_equal(np.asarray(composite)[inside], sample.image[inside])
-
-
 def test_a_composite_without_a_background(discs):
     with pytest.raises(ValueError, match="seed0000002: expected a background for its composite"):
         encode(discs.make_disc(2), composites="generated")

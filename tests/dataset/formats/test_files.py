@@ -61,12 +61,6 @@ def test_cutouts_and_composites_lie_beside_the_images(discs, tmp_path):
         assert inside.sum() > 5
 
 
-def test_sixteen_bit_alpha_on_request(discs, tmp_path):
-    discs.make_dataset(tmp_path, 3, formats=["png"], output={"alpha_bits": 16})
-    with Image.open(tmp_path / "alpha/00000/psi1000-seed0000000.png") as alpha:
-        assert alpha.mode == "I;16"
-
-
 KEPT = {"keep_rejected": True}
 
 
