@@ -1,7 +1,7 @@
 """``l4f-datagen pretrain``: a generator from photographs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,18 +62,12 @@ def pretrain(
     photos: str,
     out: Path,
     resolution: int,
-    symmetry: str,
     start: str,
-    kimg: float,
-    decay_kimg: float,
-    patience: int,
-    batch: int,
-    accumulate: int,
     precision: str,
     augment: bool,
-    seed: int,
     offline: bool,
     device: str,
+    **settings: Any,
 ) -> None:
     r"""Train a StyleGAN2 generator from PHOTOS; the same command resumes.
 
@@ -101,16 +95,10 @@ def pretrain(
     plan = PretrainPlan(
         images=photos if photos in TOYS else listing_sha256(photos) or photos,
         resolution=resolution,
-        symmetry=symmetry,  # type: ignore[arg-type]  # click has checked it
         start=origin.sha256 if origin else None,
-        seed=seed,
-        kimg=kimg,
-        batch=batch,
-        accumulate=accumulate,
         precision=_precision(precision, chosen.type),
-        decay_kimg=decay_kimg,
         ada_kimg=PretrainPlan.ada_kimg if augment else None,
-        patience=patience,
+        **settings,
     )
     if photos in TOYS:
         gather = partial(render_images, photos, resolution)

@@ -40,18 +40,7 @@ def segmenter() -> None:
 @option("--seed", click.IntRange(0, 2**32 - 1), None, 0)
 @option("--verify/--no-verify", bool, "Check the dataset's hashes first.", True)
 @DEVICE
-def train(
-    dataset: Path,
-    out: Path,
-    steps: int | None,
-    epochs: float | None,
-    size: int | None,
-    batch: int,
-    width: int,
-    seed: int,
-    verify: bool,
-    device: str,
-) -> None:
+def train(dataset: Path, out: Path, **options: Any) -> None:
     r"""Train on a DATASET that `make` has finished; the same command resumes.
 
     \b
@@ -64,12 +53,11 @@ def train(
     """
     from l4f_datagen.core.errors import UsageError
 
-    if steps and epochs:
+    if options["steps"] and options["epochs"]:
         raise UsageError("--steps", "given together with --epochs", "name one of them")
     from l4f_datagen.segmenter.run import TrainingJob, train_on_dataset
 
-    job = TrainingJob(dataset, out, steps, epochs, size, batch, width, seed, device, verify)
-    result = train_on_dataset(job)
+    result = train_on_dataset(TrainingJob(dataset, out, **options))
     words = ["segmenter", "predict", str(result), "PHOTOS", "--out", "masks"]
     logger.info("next: %s", shlex.join(["l4f-datagen", *words]))
     copy = ["l4f-datagen", "push", str(dataset), "--to-folder", f"{dataset}-copy"]
@@ -136,15 +124,7 @@ def score(
 @option("--overwrite", bool, "Replace existing masks.")
 @THRESHOLD
 @DEVICE
-def predict(
-    model: Path,
-    images: Path,
-    out: Path,
-    with_alpha: bool,
-    overwrite: bool,
-    threshold: float | None,
-    device: str,
-) -> None:
+def predict(model: Path, images: Path, out: Path, device: str, **options: Any) -> None:
     r"""Write a mask PNG (0 or 255) for each of IMAGES, a file or a folder, at its own size.
 
     Masks go to OUT/masks, soft alphas to OUT/alpha; `validate --pred OUT` reads both.
@@ -156,14 +136,7 @@ def predict(
     from l4f_datagen.core.errors import InputRefused
     from l4f_datagen.segmenter.photos import open_photos, write_masks
 
-    written = write_masks(
-        _open(model, device),
-        open_photos(images),
-        out,
-        threshold=threshold,
-        with_alpha=with_alpha,
-        overwrite=overwrite,
-    )
+    written = write_masks(_open(model, device), open_photos(images), out, **options)
     click.echo(f"{written.masks} masks in {out}")
     if written.refused:
         problem = f"{len(written.refused)} of {written.masks + len(written.refused)} were refused"

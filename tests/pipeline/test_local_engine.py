@@ -1,5 +1,6 @@
 """The local engine: order, look-ahead and bytes, whatever the number of threads."""
 
+import json
 import os
 import threading
 from itertools import chain
@@ -139,6 +140,7 @@ def test_large_images_are_rendered_in_pieces(renderer, quota, monkeypatch):
 
 
 def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
+    tiny_recipe["sampling"]["refine"] = "guided"
     recipe = check_recipe(tiny_recipe, "test")
     found = []
     before = torch.get_num_threads()
@@ -155,3 +157,5 @@ def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
+    row = json.loads((tmp_path / "one" / "ledger.jsonl").read_text().splitlines()[0])
+    assert {"refined", "refine_iou"} <= row["scores"].keys()

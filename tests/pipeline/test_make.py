@@ -29,15 +29,6 @@ def make(data, out, number=12, **options):
     return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
 
 
-def test_refined_mattes_do_not_depend_on_the_number_of_threads(tiny_recipe, tmp_path, digests):
-    tiny_recipe["sampling"]["refine"] = "guided"
-    make(tiny_recipe, tmp_path / "one", workers=1)
-    make(tiny_recipe, tmp_path / "two", workers=3)
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    rows = [json.loads(r) for r in (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()]
-    assert all({"refined", "refine_iou"} <= row["scores"].keys() for row in rows)
-
-
 def test_two_runs_are_byte_identical_and_counts_add_up(tiny_recipe, tmp_path, digests):
     manifest = make(tiny_recipe, tmp_path / "one")
     make(tiny_recipe, tmp_path / "two")

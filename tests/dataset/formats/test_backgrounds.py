@@ -34,22 +34,19 @@ def pictures(tmp_path):
 
 
 def test_pictures_are_found_scaled_and_cropped(pictures):
-    backgrounds = open_backgrounds(pictures)
+    assert backgrounds_of(OutputPart()) is None
+    wanted = OutputPart(composites="folder", composites_folder=str(pictures))
+    backgrounds, again = open_backgrounds(pictures), backgrounds_of(wanted)
     assert backgrounds.names == ("a.png", "b.JPG", "more/c.webp")
     found = Counter()
     for number in range(90):
         picture = backgrounds.image(f"key{number}", (16, 24))
         assert (picture.shape, picture.dtype) == ((16, 24, 3), np.uint8)
         found[tuple(picture[8, 8].tolist())] += 1
+        # The key alone decides.
+        np.testing.assert_array_equal(again.image(f"key{number}", (16, 24)), picture)
     assert set(found) == {(200, 0, 0), (120, 120, 120), (0, 0, 200)}
     assert min(found.values()) > 15
-
-
-def test_the_choice_hangs_on_the_key_alone(pictures):
-    first, again = open_backgrounds(pictures), open_backgrounds(pictures)
-    for key in ("psi0700-seed0000001", "psi0700-seed0000002"):
-        one, other = first.image(key, (8, 8)), again.image(key, (8, 8))
-        np.testing.assert_array_equal(one, other)
 
 
 def test_scaling_keeps_the_shape_of_things(tmp_path):
@@ -157,12 +154,6 @@ def test_folders_without_pictures(tmp_path):
         open_backgrounds(tmp_path / "nowhere")
     with pytest.raises(InputRefused, match=r"contains no image \(.bmp .jpeg .jpg .png .webp\)"):
         open_backgrounds(tmp_path)
-
-
-def test_only_the_recipe_that_asks_opens_a_folder(pictures):
-    assert backgrounds_of(OutputPart()) is None
-    wanted = OutputPart(composites="folder", composites_folder=str(pictures))
-    assert backgrounds_of(wanted).folder == pictures
 
 
 def test_a_dataset_over_own_pictures(discs, pictures, tmp_path):

@@ -140,19 +140,6 @@ def test_one_file_a_split(discs, tmp_path):
     assert not (tmp_path / "annotations/instances_test.json").exists()
 
 
-def test_file_names_follow_the_image_format(discs, tmp_path):
-    discs.make_dataset(tmp_path, 3, output={"image_format": "jpeg"})
-    for image in open_coco(tmp_path).dataset["images"]:
-        with Image.open(tmp_path / "images" / image["file_name"]) as picture:
-            assert picture.format == "JPEG"
-
-
-def test_image_ids_are_places_in_the_plan_whatever_was_rejected(discs, tmp_path):
-    discs.make_dataset(tmp_path, 8)
-    data = json.loads((tmp_path / INSTANCES).read_bytes())
-    assert [image["id"] for image in data["images"]] == [1, 2, 3, 5, 6, 7, 8, 10]
-
-
 YOLO = OutputPart(formats=("yolo",))
 PARTS = OutputPart(formats=("yolo",), instances="components")
 
