@@ -17,26 +17,13 @@ from typing import Any
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.core.progress import usable_cores
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.dataset import layout
+from l4f_datagen.dataset import layout, ownership
 from l4f_datagen.dataset.formats import stage_shard
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.indexes import Page, read_markers, write_indexes
 from l4f_datagen.dataset.ledger import Counts, Row
 from l4f_datagen.dataset.manifest import RUN, SCHEMA, Facts, Marker, dump_json
-from l4f_datagen.dataset.ownership import (
-    JOBS,
-    Asked,
-    JobRecord,
-    drop_records,
-    folder_lock,
-    job_locks,
-    recorded_asked,
-    refuse_fewer,
-    refuse_foreign,
-    refuse_other_run,
-    refuse_shared_overwrite,
-)
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
@@ -168,10 +155,11 @@ class Dataset:
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
             manifest = write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
-            drop_records(self.folder)  # not before: a merge that is stopped begins from them again
+            # Not before: a merge that is stopped begins from them again.
+            ownership.drop_records(self.folder)
         if self._remote:
             self._remote.send_indexes(self.folder, self._shards)
-            self._remote.drop_folder(JOBS)
+            self._remote.drop_folder(ownership.JOBS)
             self._remote.forget(self.folder)
         return manifest
 
@@ -199,7 +187,7 @@ class Dataset:
             for marker in read_markers(self.folder, sorted(set(keys.values()))):
                 self._remote.fetch_images(self.folder, marker, set(keys))
 
-    def record_job(self, record: JobRecord) -> None:
+    def record_job(self, record: ownership.JobRecord) -> None:
         """Record that a shard job has ended; no index is written."""
         with disk_failures(self.folder, "writing the record of the job"):
             name = record.write(self.folder)
@@ -222,7 +210,7 @@ def open_dataset(
     overwrite: bool = False,
     share: Share | None = None,
     workers: int | None = None,
-    asked: Asked | None = None,
+    asked: ownership.Asked | None = None,
 ) -> Iterator[Dataset]:
     """Open a dataset folder or URL to begin or resume it, and lock it for other processes.
 
@@ -235,7 +223,7 @@ def open_dataset(
     UsageError for a folder that cannot be written, is not ours, has another recipe, holds more
     samples than are asked for, or is in use.
     """
-    refuse_shared_overwrite(overwrite, share)
+    ownership.refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
     workers = workers or min(MAX_WORKERS, usable_cores())
@@ -244,27 +232,29 @@ def open_dataset(
     with ExitStack() as stack:
         try:
             if not remote:
-                refuse_foreign(folder)
-            (folder / layout.LOCK).parent.mkdir(parents=True, exist_ok=True)
+                ownership.refuse_foreign(folder)
             lock = folder / layout.LOCK
-            stack.enter_context(
-                job_locks(folder, lock, share)
-                if share and not remote
-                else folder_lock(lock, os.fspath(out))
-            )
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            if share and not remote:
+                stack.enter_context(ownership.job_locks(folder, lock, share))
+            else:
+                stack.enter_context(ownership.folder_lock(lock, os.fspath(out)))
             if remote:
                 remote.begin(folder)
             if overwrite:
                 layout.clear(folder)
-                drop_records(folder)
+                ownership.drop_records(folder)
                 if remote:
                     remote.clear()
             else:
-                refuse_other_run(folder, run, os.fspath(out))
+                ownership.refuse_other_run(folder, run, os.fspath(out))
                 if asked and not share:  # a share alone deletes nothing
-                    refuse_fewer(folder, asked, os.fspath(out))
+                    ownership.refuse_fewer(folder, asked, os.fspath(out))
                 layout.sweep(folder, share.owns if share else None)
-            run |= recorded_asked(folder, asked) if share else vars(asked) if asked else {}
+            if share:
+                run |= ownership.recorded_asked(folder, asked)
+            elif asked:
+                run |= vars(asked)
             _record(folder, dump_json(run), share)
         except OSError as error:
             if error.errno in FULL:
@@ -295,7 +285,7 @@ def _record(folder: Path, run: bytes, share: Share | None) -> None:
     if path.exists() and path.read_bytes() == run:  # a resumed run need not wait for the disk
         return
     # Jobs begin at the same moment; each renames a file of its own.
-    own = folder / f"{JOBS}/{share.index}-run" if share else path
+    own = folder / f"{ownership.JOBS}/{share.index}-run" if share else path
     write_atomically(own, run, durable=True)
     if share:
         own.replace(path)

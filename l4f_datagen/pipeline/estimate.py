@@ -14,13 +14,8 @@ from typing import Any
 
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.progress import duration_text, size_text
+from l4f_datagen.dataset import ownership
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
-from l4f_datagen.dataset.ownership import (
-    Asked,
-    refuse_fewer,
-    refuse_foreign,
-    refuse_shared_overwrite,
-)
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import render_threads
@@ -66,11 +61,12 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
     None stands where something cannot be known before a download. Refuses what ``make_dataset``
     would refuse before it renders, as far as it shows already.
     """
-    refuse_shared_overwrite(config.overwrite, config.share)
+    ownership.refuse_shared_overwrite(config.overwrite, config.share)
     if isinstance(config.out, Path):
-        refuse_foreign(config.out)
+        ownership.refuse_foreign(config.out)
         if not config.overwrite and not config.share:
-            refuse_fewer(config.out, Asked(config.number, config.count), str(config.out))
+            asked = ownership.Asked(config.number, config.count)
+            ownership.refuse_fewer(config.out, asked, str(config.out))
     recipe, number = config.recipe, config.number
     sweep = sweep_of(recipe.sampling)
     Quota(number, config.count, sweep)

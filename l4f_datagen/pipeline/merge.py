@@ -13,16 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.dataset import layout
+from l4f_datagen.dataset import layout, ownership
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
-from l4f_datagen.dataset.ownership import (
-    JobRecord,
-    folder_lock,
-    read_records,
-    refuse_foreign,
-    refuse_other_run,
-)
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
@@ -66,7 +59,7 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
         state = remote.scratch("merge")
         remote.begin(state, MANIFEST)
     recipe = check_recipe(plain_yaml(_run(state, str(config.out))["recipe"]), str(config.out))
-    records = read_records(state)
+    records = ownership.read_records(state)
     if not records and (state / MANIFEST).exists():
         logger.info(f"{config.out} is already finished")
         return read_manifest(state)
@@ -98,13 +91,13 @@ def copy_parts(parts: Sequence[Path], out: Path) -> None:
     for part in parts:
         if part.resolve() == out.resolve():
             raise UsageError(str(part), "is both a part and --out", "name a new folder as --out")
-    refuse_foreign(out)
+    ownership.refuse_foreign(out)
     first = out if (out / RUN).exists() else parts[0]
     run = _run(first, str(first))
     for part in parts:
         _run(part, str(part))
-        refuse_other_run(part, run, remedy=f"leave it out: {first} has other samples")
-    records = [record for folder in (out, *parts) for record in read_records(folder)]
+        ownership.refuse_other_run(part, run, remedy=f"leave it out: {first} has other samples")
+    records = [record for folder in (out, *parts) for record in ownership.read_records(folder)]
     _agreeing(records, str(out))
     for part in parts:
         with disk_failures(out, f"copying {part}"):
@@ -113,12 +106,15 @@ def copy_parts(parts: Sequence[Path], out: Path) -> None:
 
 def _copy_part(part: Path, out: Path) -> None:
     (out / layout.STATE).mkdir(parents=True, exist_ok=True)
-    with folder_lock(part / layout.LOCK, str(part)), folder_lock(out / layout.LOCK, str(out)):
+    with (
+        ownership.folder_lock(part / layout.LOCK, str(part)),
+        ownership.folder_lock(out / layout.LOCK, str(out)),
+    ):
         if not (out / RUN).exists():
             write_atomically(out / RUN, (part / RUN).read_bytes(), durable=True)
         for shard in sorted(layout.marked_shards(part) - layout.marked_shards(out)):
             _copy_shard(part, out, shard)
-        for record in read_records(part):
+        for record in ownership.read_records(part):
             record.write(out)
 
 
@@ -177,7 +173,9 @@ def _run(folder: Path, subject: str) -> dict[str, Any]:
     return run
 
 
-def _agreeing(records: Sequence[JobRecord], subject: str) -> Sequence[JobRecord]:
+def _agreeing(
+    records: Sequence[ownership.JobRecord], subject: str
+) -> Sequence[ownership.JobRecord]:
     asked = {(record.share.of, record.number, record.count) for record in records}
     if not asked:
         problem = "no shard job has finished here"
