@@ -34,25 +34,11 @@ def coverage(mask: Mask) -> float:
     return int(np.count_nonzero(mask)) / mask.size
 
 
-@dataclass(frozen=True)
-class Components:
-    """The connected parts of a mask: how many, and the area of the largest as a share of all."""
-
-    num_components: int
-    largest_share: float
-
-
-def components(mask: Mask) -> Components:
-    """Count the 8-connected parts of a mask and weigh the largest; 0 and 0 for an empty mask."""
-    labels, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
-    if count == 0:
-        return Components(0, 0.0)
-    areas = np.bincount(labels.ravel())[1:]
-    return Components(int(count), float(areas.max() / areas.sum()))
-
-
 def count_components(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return number of parts and share of the largest, both ``n``, of masks ``n h w`` at once."""
+    """Count the 8-connected parts of masks ``n h w``, and weigh the largest one of each.
+
+    Returns numbers ``n``, and shares ``n`` of each mask in [0, 1]; 0 where it is empty.
+    """
     within = np.zeros((3, 3, 3), np.bool_)
     within[1] = EIGHT_CONNECTED  # nothing connects one mask with the next
     labels, count = ndimage.label(masks, structure=within)
@@ -65,6 +51,20 @@ def count_components(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64
     np.maximum.at(largest, owner[1:], areas[1:])
     total = np.count_nonzero(masks, axis=(1, 2))
     return num_components, largest / np.maximum(total, 1)
+
+
+@dataclass(frozen=True)
+class Components:
+    """The connected parts of a mask: how many, and the area of the largest as a share of all."""
+
+    num_components: int
+    largest_share: float
+
+
+def components(mask: Mask) -> Components:
+    """Return ``count_components`` of one mask."""
+    (number,), (share,) = count_components(mask[None])
+    return Components(int(number), float(share))
 
 
 def largest_component(mask: Mask) -> Mask:

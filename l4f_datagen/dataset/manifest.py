@@ -142,11 +142,6 @@ class Marker:
         )
 
 
-def label_names(category: str) -> list[str]:
-    """Names of the classes of an index mask, by their value."""
-    return ["background", category]
-
-
 def dump_json(value: Any) -> bytes:
     """Write JSON on one line, keys sorted, no NaN: the same bytes for the same value."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -217,7 +212,7 @@ def build_manifest(
         "formats": list(formats),
         "alpha_bits": alpha_bits,
         "category": facts.category,
-        "label_names": label_names(facts.category),
+        "label_names": ["background", facts.category],  # by their value in index masks
         "mask_threshold": facts.mask_threshold,
         "licence": {"name": facts.licence, "url": facts.licence_url},
         "provenance": dict(facts.provenance),

@@ -37,7 +37,9 @@ def provenance(
     latents = None if named is None else open_latents(named).sha256
     checkpoint = networks.checkpoint
     spec = checkpoint.spec
-    licence = licence_of(recipe, networks)
+    licence = recipe.generator.licence
+    if licence == Licence() and checkpoint.licence is not None:
+        licence = checkpoint.licence  # the recipe says nothing, the file itself does
     return {
         "domain": recipe.domain,
         "recipe": recipe.model_dump(mode="json"),
@@ -65,14 +67,6 @@ def provenance(
         "package": f"l4f-datagen {version('l4f-datagen')}",
         "device": networks.generator.w_avg.device.type,
     }
-
-
-def licence_of(recipe: Recipe, networks: Networks) -> Licence:
-    """The recipe's word on the weights' licence, or else what the file itself says."""
-    stored = networks.checkpoint.licence
-    if recipe.generator.licence != Licence() or stored is None:
-        return recipe.generator.licence
-    return stored
 
 
 def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:

@@ -21,7 +21,6 @@ from l4f_datagen.recipe.parts import OutputPart as OutputPart
 from l4f_datagen.recipe.parts import SamplingPart as SamplingPart
 from l4f_datagen.recipe.parts import SplitPart as SplitPart
 from l4f_datagen.recipe.parts import UncertaintyFilter as UncertaintyFilter
-from l4f_datagen.recipe.recipe import MAX_PROBLEMS as MAX_PROBLEMS
 from l4f_datagen.recipe.recipe import Recipe as Recipe
 from l4f_datagen.recipe.recipe import check_recipe as check_recipe
 from l4f_datagen.recipe.recipe import recipe_hash as recipe_hash

@@ -22,20 +22,14 @@ from l4f_datagen.recipe import OutputPart
 Mask = NDArray[np.bool_]
 
 
-def needs_outlines(output: OutputPart) -> bool:
-    """Whether any chosen format draws polygons."""
-    return "yolo" in output.formats or (
-        "coco" in output.formats and output.coco_segmentation == "polygon"
-    )
-
-
 def find_instances(masks: Sequence[Mask], output: OutputPart) -> list[tuple[Instance, ...]]:
     """Find the objects of masks of one size ``h w``; none in an empty mask."""
     if output.instances == "components":
         parts = [split_components(mask) for mask in masks]
     else:
         parts = [[mask] if mask.any() else [] for mask in masks]
-    outlined = needs_outlines(output)
+    polygons = "coco" in output.formats and output.coco_segmentation == "polygon"
+    outlined = polygons or "yolo" in output.formats
     found = iter(measure_instances([one for those in parts for one in those], outlined=outlined))
     return [tuple(next(found) for _ in those) for those in parts]
 
