@@ -126,30 +126,11 @@ def test_offline_fetches_neither_reals_nor_backgrounds(
     assert not (tmp_path / "run" / "alpha.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "make"])
-def test_backgrounds_of_an_unknown_generator(command, tmp_path, generator_file):
-    flags = ["--set=alpha.background=generator", "--set=alpha.background_path=builtin:nope"]
-    flags += ["--n", "2"] if command == "make" else []
-    words = [command, "--generator", str(generator_file), "--out", str(tmp_path / "run"), *flags]
-    result = CliRunner(env={"L4F_CACHE": str(tmp_path / "cache")}).invoke(cli, words)
-    assert result.exit_code == 2, result.output
-    *_, line = result.stderr.splitlines()
-    assert line.startswith("Error: alpha.background_path: builtin holds no 'nope'; known: ")
-
-
 def test_backgrounds_that_cannot_be_used(refused, tmp_path):
     small(tmp_path / "grounds")
     flags = ("alpha.background=pictures", f"alpha.background_path={tmp_path / 'grounds'}")
     line = refused("train", *(f"--set={flag}" for flag in flags))
     assert line.startswith(f"{tmp_path / 'grounds'}/a.png: is 7 x 5 pixels")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_checkpoint_without_discriminator(refused, tmp_path, generator_file):
-    flag = "alpha.training.discriminator=pretrained"
-    line = refused("train", "--set", flag)
-    assert line.startswith(f"alpha.training.discriminator: {generator_file} gives none (")
-    assert "; set alpha.training.discriminator=scratch, or give " in line
     assert not (tmp_path / "run").exists()
 
 

@@ -56,17 +56,6 @@ def test_yes_publishes_and_states_the_licence_before(cli_run, hub, serving, data
     assert serving.TOKEN not in result.output
 
 
-def test_exit_codes(cli_run, hub, dataset, monkeypatch):
-    assert cli_run("push", dataset, "bad--name", "--yes").exit_code == 2
-    assert cli_run("push", dataset.parent / "none", NAME).exit_code == 2
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    for flags in ((), ("--yes",)):
-        result = cli_run("push", dataset, NAME, *flags)
-        assert result.exit_code == 5
-        assert "Error: user/discs: the token is not valid (401)" in result.output
-        assert "hf_wrong" not in result.output
-
-
 def test_card_command_keeps_the_notes(cli_run, dataset):
     card = dataset / "README.md"
     before = card.read_text()
