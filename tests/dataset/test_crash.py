@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -43,35 +42,6 @@ def test_killed_and_resumed(tmp_path, how, more, kills):
     result = run_crashes(how, tmp_path, *more)
     assert result["kills"] >= kills
     assert result["bad"] == []
-
-
-def test_ctrl_c_keeps_finished_shards(discs, tmp_path):
-    run = (
-        "import discs, signal, sys, time\n"
-        "from pathlib import Path\n"
-        # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def blocks(shard):\n"
-        "    for block in discs.plan_blocks(shard):\n"
-        "        yield block\n"
-        "        if shard == 2: print('in shard 2', flush=True); time.sleep(60)\n"
-        "discs.make_dataset(Path(sys.argv[1]), 20, blocks=blocks)\n"
-    )
-    command = [sys.executable, "-c", run, str(tmp_path / "a")]
-    with subprocess.Popen(
-        command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "in shard 2\n"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
-    assert errors.rstrip().endswith("KeyboardInterrupt")
-    names = set(discs.files_of(tmp_path / "a"))
-    assert not any(".part" in name or "/00002" in name or "-00002" in name for name in names)
-    rendered = []
-    discs.make_dataset(tmp_path / "a", 20, blocks=discs.recorded(rendered))
-    discs.make_dataset(tmp_path / "b", 20)
-    assert rendered == [2, 3]
-    assert discs.files_of(tmp_path / "a") == discs.files_of(tmp_path / "b")
 
 
 @contextmanager

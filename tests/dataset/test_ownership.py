@@ -3,7 +3,7 @@ import os
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import pytest
 
@@ -152,18 +152,6 @@ def test_a_second_process_is_refused_and_the_first_goes_on(discs, tmp_path, over
     discs.make_dataset(tmp_path, 15)
 
 
-def test_one_process_cannot_open_it_twice(discs, tmp_path):
-    options = {**discs.RUN, "output": OutputPart(formats=("png",))}
-    with (
-        open_dataset(tmp_path, **options),
-        pytest.raises(UsageError, match="another process is writing here"),
-        open_dataset(tmp_path, **options),
-    ):
-        pass
-    with open_dataset(tmp_path, **options), nullcontext():
-        pass
-
-
 @pytest.fixture
 def opened(discs, tmp_path):
     def of(share=None, **options):
@@ -219,11 +207,3 @@ def test_records_are_read_back_in_order_and_damaged_ones_are_none(tmp_path):
     drop_records(tmp_path)
     assert read_records(tmp_path) == []
     assert not (tmp_path / ".l4f").exists()
-
-
-def test_a_job_cannot_overwrite(opened):
-    with (
-        pytest.raises(UsageError, match="--overwrite: given with --shard, would delete what"),
-        opened(Share(0, 2), overwrite=True),
-    ):
-        pass

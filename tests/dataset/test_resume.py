@@ -150,14 +150,15 @@ def test_lost_indexes_and_folders_come_back(discs, tmp_path, undisturbed, name, 
     assert discs.files_of(tmp_path / "a") == undisturbed(9)
 
 
-def test_a_renderer_that_raises_keeps_finished_shards(discs, tmp_path, undisturbed):
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_renderer_that_raises_keeps_finished_shards(discs, tmp_path, undisturbed, error):
     def failing(shard):
         for block in discs.plan_blocks(shard):
             yield block
             if shard == 2:
-                raise RuntimeError("the generator broke")
+                raise error("the generator broke")
 
-    with pytest.raises(RuntimeError, match="the generator broke"):
+    with pytest.raises(error, match="the generator broke"):
         discs.make_dataset(tmp_path / "a", 20, blocks=failing)
     names = set(discs.files_of(tmp_path / "a"))
     assert not any(".part" in name or "/00002" in name or "-00002" in name for name in names)

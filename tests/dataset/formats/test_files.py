@@ -216,14 +216,3 @@ def test_members_carry_no_clock_and_no_user(discs, tmp_path):
         assert (member.uname, member.gname) == ("", "")
         assert member.mode == 0o644
         assert member.isfile()
-
-
-def test_a_split_is_a_tar_of_its_own(discs, tmp_path):
-    discs.make_dataset(tmp_path, 9, formats=["webdataset"], blocks=discs.split_blocks)
-    for split, in_val in (("train", False), ("val", True)):
-        keys = []
-        for path in sorted((tmp_path / "webdataset").glob(f"{split}-*.tar")):
-            with tarfile.open(path) as tar:
-                keys += [name.split(".")[0] for name in tar.getnames() if name.endswith(".json")]
-        wanted = [disc.key for disc in discs.accepted_discs(9) if (disc.seed % 3 == 0) == in_val]
-        assert keys == wanted

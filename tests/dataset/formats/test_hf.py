@@ -15,7 +15,7 @@ from l4f_datagen.recipe import OutputPart
 
 READ = """
 import json, sys, datasets
-rows = datasets.load_dataset(sys.argv[1], split=sys.argv[2])
+rows = datasets.load_dataset(sys.argv[1], split="train")
 first = rows[0]
 print(json.dumps({
     "columns": rows.column_names,
@@ -31,11 +31,11 @@ print(json.dumps({
 """
 
 
-def load_dataset(folder, home, split="train"):
+def load_dataset(folder, home):
     """Read with ``datasets`` in a process of its own, which looks at the environment on import."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(home)}
     run = subprocess.run(
-        [sys.executable, "-c", READ, str(folder), split], env=env, capture_output=True, text=True
+        [sys.executable, "-c", READ, str(folder)], env=env, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
@@ -122,16 +122,6 @@ def test_scores_must_be_the_same_for_all(discs, tmp_path):
         discs.make_dataset(tmp_path, 2, blocks=blocks)
 
 
-def test_splits_are_splits(discs, tmp_path):
-    discs.make_dataset(tmp_path / "discs", 9, formats=["hf"], blocks=discs.split_blocks)
-    (tmp_path / "discs/README.md").write_text(card(["hf"], ["train", "val"]))
-    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="val")
-    kept = discs.accepted_discs(9)
-    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3 == 0]
-    read = load_dataset(tmp_path / "discs", tmp_path / "home", split="train")
-    assert read["keys"] == [disc.key for disc in kept if disc.seed % 3]
-
-
 READ_ALL = """
 import json, sys, datasets
 told = {}
@@ -159,7 +149,7 @@ def test_load_dataset_reads_the_folder_whatever_the_formats(discs, tmp_path):
         row = [int(level.sum()) for level in levels]
         wanted["train" if disc.seed % 3 else "val"].append(row)
     folders = []
-    for formats in (["png", "coco"], ["imagefolder"], ["webdataset"], ["yolo"]):
+    for formats in (["png", "coco"], ["hf"], ["imagefolder"], ["webdataset"], ["yolo"]):
         folder = tmp_path / formats[0]
         folders.append(str(folder))
         pages = {"README.md": card(formats, ["train", "val"]).encode(), "contact_sheet.png": b"no"}
@@ -170,7 +160,7 @@ def test_load_dataset_reads_the_folder_whatever_the_formats(discs, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     read = json.loads(run.stdout.splitlines()[-1])
-    assert read["imagefolder"] == read["webdataset"] == wanted
+    assert read["hf"] == read["imagefolder"] == read["webdataset"] == wanted
     assert {split: sorted(rows) for split, rows in read["png"].items()} == {
         "samples": sorted([*wanted["train"], *wanted["val"]])
     }
