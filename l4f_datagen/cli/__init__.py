@@ -128,26 +128,9 @@ def cli() -> None:
     """
 
 
-for command in (
-    quickstart,
-    make,
-    merge,
-    pretrain,
-    train,
-    sample,
-    validate,
-    recipes,
-    convert,
-    inspect,
-    report,
-    refine,
-    verify,
-    doctor,
-    segmenter,
-    push,
-    card,
-    benchmark,
-):
+MAKING = (quickstart, make, merge, pretrain, train, sample, validate, recipes, convert)
+LOOKING = (inspect, report, refine, verify, doctor, segmenter, push, card, benchmark)
+for command in (*MAKING, *LOOKING):
     cli.add_command(command)
 finish(cli)
 name_variables(cli, "L4F")

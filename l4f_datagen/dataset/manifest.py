@@ -200,6 +200,7 @@ def build_manifest(
     A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
     markers in ``.l4f/shards`` have the digest of each file.
     """
+    numbers = ("shard", "planned", "attempted", "accepted")
     return {
         "schema": SCHEMA,
         "counts": counts.to_dict(),
@@ -217,13 +218,8 @@ def build_manifest(
         "licence": {"name": facts.licence, "url": facts.licence_url},
         "provenance": dict(facts.provenance),
         "shards": [
-            {
-                "shard": marker.shard,
-                "planned": marker.planned,
-                "attempted": marker.attempted,
-                "accepted": marker.accepted,
-                "files": dict(file_digests(marker.files)),
-            }
+            {name: getattr(marker, name) for name in numbers}
+            | {"files": dict(file_digests(marker.files))}
             for marker in markers
         ],
         "indexes": {
@@ -242,11 +238,5 @@ def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any
                 yield path, {"bytes": size, "sha256": digest}
             continue
         listing = "".join(f"{digest}  {path.rpartition('/')[2]}\n" for path, _, digest in members)
-        yield (
-            parent,
-            {
-                "files": len(members),
-                "bytes": sum(size for _, size, _ in members),
-                "sha256": hashlib.sha256(listing.encode()).hexdigest(),
-            },
-        )
+        sums = {"files": len(members), "bytes": sum(size for _, size, _ in members)}
+        yield parent, sums | {"sha256": hashlib.sha256(listing.encode()).hexdigest()}

@@ -34,23 +34,13 @@ class Writer:
 
 WRITERS: dict[str, Writer] = {
     "png": Writer(files.PngShard, files.PNG_PLACES),
-    "coco": Writer(
-        objects.CocoShard,
-        objects.COCO_PLACES,
-        indexes={objects.COCO_INDEX: objects.write_instances},
-    ),
+    "coco": Writer(objects.CocoShard, objects.COCO_PLACES, indexes=objects.COCO_INDEXES),
     "hf": Writer(hf.HfShard, hf.PLACES),
     "imagefolder": Writer(
-        files.ImageFolderShard,
-        files.IMAGEFOLDER_PLACES,
-        indexes={files.IMAGEFOLDER_INDEX: files.write_metadata},
+        files.ImageFolderShard, files.IMAGEFOLDER_PLACES, indexes=files.IMAGEFOLDER_INDEXES
     ),
     "webdataset": Writer(files.WebDatasetShard, files.TAR_PLACES),
-    "yolo": Writer(
-        objects.YoloShard,
-        flat=objects.YOLO_FLAT,
-        indexes={objects.YOLO_INDEX: objects.write_data_yaml},
-    ),
+    "yolo": Writer(objects.YoloShard, flat=objects.YOLO_FLAT, indexes=objects.YOLO_INDEXES),
 }
 """The formats by name; ``core.sample`` has the names and what they require."""
 

@@ -86,7 +86,6 @@ class RejectedShard(ShardWriter):
 LINES = ".l4f/imagefolder/{shard:05d}.tsv"
 SPLIT_FOLDERS = {split: f"imagefolder/{split}/{{shard:05d}}" for split in SPLITS}
 IMAGEFOLDER_PLACES = (LINES, *SPLIT_FOLDERS.values())
-IMAGEFOLDER_INDEX = "imagefolder/{split}/metadata.jsonl"
 _DUMP = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
@@ -122,6 +121,8 @@ def write_metadata(shards: Shards, out: TextIO) -> None:
     for (row,) in shards.fields(LINES):
         out.write(f"{row}\n")
 
+
+IMAGEFOLDER_INDEXES = {"imagefolder/{split}/metadata.jsonl": write_metadata}
 
 TAR_PLACES = tuple(f"webdataset/{split}-{{shard:05d}}.tar" for split in SPLITS)
 

@@ -33,7 +33,6 @@ from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
-COCO_INDEX = "annotations/instances_{split}.json"
 COCO_PLACES = (".l4f/coco/{shard:05d}.tsv",)
 CATEGORY_ID = 1  # from 1: Ultralytics' converter subtracts one
 COMPONENT_IDS = 1_000_000  # a mask of 1024 px has 262,144 parts at most, every second pixel
@@ -113,10 +112,11 @@ def write_instances(shards: Shards, out: TextIO) -> None:
     out.write("}\n")
 
 
+COCO_INDEXES = {"annotations/instances_{split}.json": write_instances}
+
 IMAGES = {split: f"yolo/images/{split}" for split in SPLITS}
 LABELS = {split: f"yolo/labels/{split}" for split in SPLITS}
 YOLO_FLAT = (*IMAGES.values(), *LABELS.values())
-YOLO_INDEX = "yolo/data.yaml"
 # Ultralytics scales a polygon to its training size (640), cuts the decimals off and paints the edge
 # too. A hundredth of a pixel inside, the last pixel painted is the last of the mask at every whole
 # scale up to 100, and what float32 and six digits lose is far less.
@@ -173,3 +173,6 @@ def write_data_yaml(shards: Shards, out: TextIO) -> None:
     yaml.safe_dump(
         {**folders, "names": {0: shards.facts.category}}, out, sort_keys=False, allow_unicode=True
     )
+
+
+YOLO_INDEXES = {"yolo/data.yaml": write_data_yaml}
