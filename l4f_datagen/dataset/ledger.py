@@ -49,7 +49,7 @@ class Counts:
     first_seed: int | None = None
     last_seed: int | None = None
     splits: Counter[str] = field(default_factory=Counter)  # of accepted samples
-    # name to smallest and largest value among the accepted samples
+    # Name to smallest and largest value among the accepted samples.
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -56,7 +56,7 @@ class Shards:
 
     folder: Path
     numbers: Sequence[int]
-    # those the index is about: one for an index a split, else all that have samples
+    # Those the index is about: one for an index a split, else all that have samples.
     splits: Sequence[str]
     facts: Facts
 

@@ -82,6 +82,8 @@ class Encoded:
     sample: Sample
     image: bytes
     mask: bytes  # PNG, mode L, 0 and 255: to be looked at, and for matting
+    # PNG, mode L, 0 and 1: class indices, what trainers take; 255 is their usual "ignore". No
+    # palette: readers that turn one into grey or RGB would change the indices.
     label: bytes
     alpha: bytes  # PNG, mode L or I;16
     coverage: float  # share of the image that is mask
