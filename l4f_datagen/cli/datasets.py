@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, echo_json, option
+from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, echo, option
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def merge(
     place = parts[0] if out is None else out
     manifest = merge_dataset(MergeConfig(place, folders if out else (), fill, device, offline))
     counts = manifest["counts"]
-    if as_json:
-        echo_json({"out": str(place), "counts": counts})
-        return
-    click.echo(f"{counts['accepted']} samples of {counts['attempted']} attempts in {place}")
+    text = f"{counts['accepted']} samples of {counts['attempted']} attempts in {place}"
+    echo({"out": str(place), "counts": counts} if as_json else text)
 
 
 @click.command()
@@ -121,7 +119,7 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
     with Meter(None, "refine", "masks") as meter:
         counts = refine_files(images, masks, out, method, meter.advance)
     if as_json:
-        echo_json({"out": str(out), **counts})
+        echo({"out": str(out), **counts})
         return
     click.echo(f"{counts['masks']} masks in {out}/masks, soft in {out}/alpha")
     if counts["unchanged"]:
@@ -195,16 +193,11 @@ def push(
         logger.warning("%s", note)
     if not yes:
         remote, changes = ask_hub(job)
-        if as_json:
-            echo_json(_plan(job, remote, changes))
-        else:
-            click.echo(_plan_text(job, remote, changes))
+        shown = _plan if as_json else _plan_text
+        echo(shown(job, remote, changes))
         return
     done = publish(job, replace=replace)
-    if as_json:
-        echo_json(vars(done))
-    else:
-        click.echo(result_text(done))
+    echo(vars(done) if as_json else result_text(done))
 
 
 def _copy(
@@ -218,7 +211,7 @@ def _copy(
     done = push_to_folder(folder, target, also=also, verify=verify)
     if as_json:
         facts = {"folder": done.url, "files": done.files, "size": done.size}
-        echo_json(facts | {"removed": done.removed})
+        echo(facts | {"removed": done.removed})
         return
     click.echo(f"{done.files} files copied to {target}, {done.size:,} bytes")
     click.echo(f'load it      datasets.load_dataset("{target}")')

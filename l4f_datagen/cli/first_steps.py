@@ -13,7 +13,7 @@ from l4f_datagen.cli.options import (
     FILE,
     JSON,
     PSI_LIST,
-    echo_json,
+    echo,
     given,
     option,
     resolve_recipe,
@@ -65,7 +65,7 @@ def doctor(out: Path, no_render: bool, as_json: bool) -> None:
 
     findings = examine(out, render=not no_render)
     if as_json:
-        echo_json([asdict(finding) for finding in findings])
+        echo([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             advice = f"  ({finding.advice})" if finding.advice else ""
@@ -152,7 +152,7 @@ def list_recipes(as_json: bool) -> None:
 
     rows = describe_domains()
     if as_json:
-        echo_json(rows)
+        echo(rows)
         return
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -14,7 +14,7 @@ from l4f_datagen.cli.options import (
     JSON,
     OFFLINE,
     added,
-    echo_json,
+    echo,
     option,
     resolve_recipe,
     source_options,
@@ -48,11 +48,8 @@ def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> No
     from l4f_datagen.checkpoints.convert import checkpoint_facts
 
     facts = checkpoint_facts(file, class_index)
-    if as_json:
-        echo_json(facts)
-        return
-    for name, value in facts.items():
-        click.echo(f"{name:18s} {value}")
+    text = "\n".join(f"{name:18s} {value}" for name, value in facts.items())
+    echo(facts if as_json else text)
 
 
 @inspect.command("dataset")
@@ -68,10 +65,7 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
     from l4f_datagen.report.records import dataset_facts, facts_text
 
     facts = dataset_facts(dataset)
-    if as_json:
-        echo_json(facts)
-    else:
-        click.echo(facts_text(facts))
+    echo(facts if as_json else facts_text(facts))
 
 
 @inspect.command("sample")
@@ -214,7 +208,7 @@ def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
         checks.remove_changed(dataset, problems)
     if as_json:
         problems_json = list(map(asdict, problems))
-        echo_json({"dataset": str(dataset), "files": files, "problems": problems_json})
+        echo({"dataset": str(dataset), "files": files, "problems": problems_json})
     else:
         for problem in problems[:SHOWN]:
             click.echo(str(problem))

@@ -19,7 +19,7 @@ from l4f_datagen.cli.options import (
     SHARE,
     SectionedCommand,
     added,
-    echo_json,
+    echo,
     given,
     names_of,
     option,
@@ -143,17 +143,14 @@ def make(
         from l4f_datagen.pipeline.estimate import plan_dataset, plan_text
 
         plan = plan_dataset(config)
-        if as_json:
-            echo_json(plan)
-        else:
-            click.echo(plan_text(plan))
+        echo(plan if as_json else plan_text(plan))
         return
     from l4f_datagen.pipeline.make import make_dataset
 
     counts = make_dataset(config)["counts"]
     published = None if repo is None else _push(Path(out), repo, private, replace)
     if as_json:
-        echo_json({"out": str(out), "counts": counts} | ({"push": published} if published else {}))
+        echo({"out": str(out), "counts": counts} | ({"push": published} if published else {}))
         return
     click.echo(counts_text(out, counts))
     if config.share:

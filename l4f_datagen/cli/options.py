@@ -247,9 +247,9 @@ def resolve_recipe(
     return recipe
 
 
-def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2))
+def echo(value: Any) -> None:
+    """Print text as it is, and anything else as JSON."""
+    click.echo(value if isinstance(value, str) else json.dumps(value, indent=2))
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
