@@ -1,4 +1,4 @@
-"""Kills a make of discs, again and again, and tells what it left; run by ``store/test_crash.py``.
+"""Kills a make of discs, again and again, and tells what it left; run by ``dataset/test_crash.py``.
 
     python crashes.py fresh FOLDER          before each change of a new folder, in turn
     python crashes.py growing FOLDER        before each change of a finished one that grows
