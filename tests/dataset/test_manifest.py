@@ -1,15 +1,12 @@
 import hashlib
 import json
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 
-from l4f_datagen.cli import cli
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.manifest import Marker, dump_json, read_manifest
 
@@ -94,29 +91,6 @@ def test_a_manifest_that_lacks_a_part_is_refused(manifest, tmp_path, part, value
     (tmp_path / "manifest.json").write_bytes(dump_json(damaged))
     with pytest.raises(InputRefused, match=rf"manifest\.json: is no manifest .*\({told}\)"):
         read_manifest(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("report {0}", "card {0}", "inspect dataset {0}", "verify {0}"),
-        "inspect sample {0} psi1000-seed0000000 --out {1}",
-        "push {0} user/discs",
-        "segmenter train {0} --out {1}",
-    ],
-)
-def test_every_command_says_that_the_provenance_is_missing(folder, manifest, tmp_path, command):
-    broken = tmp_path / "broken"
-    shutil.copytree(folder, broken)
-    (broken / "manifest.json").write_bytes(
-        dump_json({name: part for name, part in manifest.items() if name != "provenance"})
-    )
-    run = CliRunner().invoke(cli, command.format(broken, tmp_path / "out").split())
-    assert run.exit_code == 4, run.output
-    assert run.stderr == (
-        f"Error: {broken}/manifest.json: is no manifest of a dataset (provenance is missing); run "
-        "the `make` that made the dataset again\n"
-    )
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"3", b"[" * 99_999, b"\xff"])

@@ -94,7 +94,11 @@ def test_kinds_are_told_by_content_and_phones_pairs_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "GIF", "DDS", "TGA"])
-def test_other_kinds_are_refused_under_any_name(tmp_path, kind):
+def test_no_picture_and_other_kinds_are_refused_under_any_name(tmp_path, kind):
+    with pytest.raises(InputRefused, match=r"nowhere: is not a folder; name a folder of"):
+        open_backgrounds(tmp_path / "nowhere")
+    with pytest.raises(InputRefused, match=r"contains no image \(.bmp .jpeg .jpg .png .webp\)"):
+        open_backgrounds(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png", kind)
     with pytest.raises(InputRefused, match=r"other.png: is not a readable image \(known are P"):
         open_backgrounds(tmp_path)
@@ -147,13 +151,6 @@ def test_a_dataset_beside_its_backgrounds(pictures, tmp_path, place):
     output = OutputPart(composites="folder", composites_folder=str(pictures))
     refuse_among_backgrounds(output, tmp_path / place)
     refuse_among_backgrounds(OutputPart(), pictures / place)
-
-
-def test_folders_without_pictures(tmp_path):
-    with pytest.raises(InputRefused, match=r"nowhere: is not a folder; name a folder of"):
-        open_backgrounds(tmp_path / "nowhere")
-    with pytest.raises(InputRefused, match=r"contains no image \(.bmp .jpeg .jpg .png .webp\)"):
-        open_backgrounds(tmp_path)
 
 
 def test_a_dataset_over_own_pictures(discs, pictures, tmp_path):
