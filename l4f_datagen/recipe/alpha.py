@@ -22,7 +22,9 @@ class TrainingPart(Part):
     """From this share of the steps on, the alpha network's learning rate falls; 1: never."""
     psi: Psi = 1.0
     """Truncation of the foreground; the background is never truncated in training."""
-    reals: Literal["generator", "folder", "zip", "lmdb", "hf", "toy-cars", "toy-fish"] = "generator"
+    reals: Literal[
+        "generator", "folder", "zip", "lmdb", "hf", "toy-cars", "toy-fish", "toy-portraits"
+    ] = "generator"
     """What the discriminator takes for real."""
     reals_folder: Named | None = None
     """Folder, zip file, LMDB or Hugging Face dataset, for ``reals`` of that kind."""
@@ -66,9 +68,9 @@ class TrainingPart(Part):
     keep: Literal["best", "last"] = "last"
     """Which snapshot: the best by a score that needs no label, or the last."""
     snapshot_interval: Positive = 25
-    self_training: Annotated[Whole, Field(le=20)] = 4
+    self_training: Annotated[Whole, Field(le=20)] = 8
     """Rounds in which the network learns from its own masks, corrected by each image's colours; 0:
-    none, as the paper."""
+    none, as the paper. With 4, toy-fish lose .03 mIoU, skin lesions .008."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the forward passes; weights, their average, losses and R1 are fp32 in any case."""
 

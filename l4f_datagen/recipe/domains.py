@@ -41,7 +41,7 @@ OTHER_WORDS = {
 
 BUILTIN = {
     name: Builtin(PACKAGE / "weights" / name, 64)
-    for name in ("toy-cars", "toy-fish", "skin-lesions", "blood-cells")
+    for name in ("toy-cars", "toy-fish", "toy-portraits", "skin-lesions", "blood-cells")
 }
 
 

@@ -228,6 +228,24 @@ def _pebbles(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
     return tint(ground, bed + 0.03 * noise(rng, size, blobs(0.5)))
 
 
+def _plaster(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    relief = noise(rng, size, blobs(0.9 * ground.grain))
+    clouds = noise(rng, size, blobs(6.0))
+    return tint(ground, 1 + 0.05 * relief + 0.05 * clouds)
+
+
+def _curtain(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    folds = noise(rng, size, ripples(ground.angle, 9.0 * ground.grain))
+    weave = noise(rng, size, blobs(0.5))
+    return tint(ground, 1 + 0.13 * folds + 0.03 * weave)
+
+
+def _foliage(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    leaves = noise(rng, size, blobs(1.7 * ground.grain))
+    glints = np.clip(noise(rng, size, blobs(1.2 * ground.grain)) - 1.2, 0, None)
+    return tint(ground, 1 + 0.16 * leaves + 0.22 * glints)
+
+
 GROUNDS = {
     "asphalt": GroundKind(_asphalt, (0.55, 0.02, 0.30), (0.70, 0.12, 0.52)),
     "grass": GroundKind(_grass, (0.20, 0.45, 0.36), (0.33, 0.70, 0.62)),
@@ -242,3 +260,10 @@ WATERS = {
     "pebbles": GroundKind(_pebbles, (0.42, 0.08, 0.42), (0.60, 0.26, 0.62)),
 }
 """Of toy-fish: blue to green, as no ground of toy-cars is."""
+
+WALLS = {
+    "plaster": GroundKind(_plaster, (0.08, 0.04, 0.66), (0.17, 0.22, 0.90)),
+    "curtain": GroundKind(_curtain, (0.72, 0.35, 0.30), (0.98, 0.65, 0.58)),
+    "foliage": GroundKind(_foliage, (0.24, 0.35, 0.28), (0.40, 0.60, 0.50)),
+}
+"""Of toy-portraits."""

@@ -1,4 +1,4 @@
-"""Toy scenes: one object seen from above on stationary ground, with its exact mask."""
+"""Toy scenes: one object before stationary ground, with its exact mask."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,16 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.toys.car import Car, draw_car
 from l4f_datagen.toys.fish import Fish, draw_fish
-from l4f_datagen.toys.ground import FRAME, GROUNDS, WATERS, Colour, GroundKind, draw_ground
+from l4f_datagen.toys.ground import (
+    FRAME,
+    GROUNDS,
+    WALLS,
+    WATERS,
+    Colour,
+    GroundKind,
+    draw_ground,
+)
+from l4f_datagen.toys.portrait import Portrait, draw_portrait
 from l4f_datagen.toys.shapes import Plane
 
 MIN_SIZE, MAX_SIZE = 32, 256  # a choice: px of a side
@@ -22,7 +31,7 @@ SUPERSAMPLE = 4
 PAINT_SUPERSAMPLE = 2
 """Cells per pixel and axis of the colours: finer ones look the same and take longer."""
 
-Subject = Car | Fish
+Subject = Car | Fish | Portrait
 
 
 class Toy(NamedTuple):
@@ -32,7 +41,11 @@ class Toy(NamedTuple):
     draw: Callable[[np.random.Generator, Colour], Subject]
 
 
-TOYS = {"toy-cars": Toy(GROUNDS, draw_car), "toy-fish": Toy(WATERS, draw_fish)}
+TOYS = {
+    "toy-cars": Toy(GROUNDS, draw_car),
+    "toy-fish": Toy(WATERS, draw_fish),
+    "toy-portraits": Toy(WALLS, draw_portrait),
+}
 
 HELD_OUT_SEED = 1_000_000
 """Scene seeds from here on are never learnt from; what learns from scenes is scored on them."""

@@ -27,7 +27,10 @@ HINGE_WEIGHT = 3.0
 PENALTY_FROM, PENALTY_TO = 1.08, 1.33
 """Mean alpha, by the object's share, where the area penalty starts to rise and is highest."""
 HIGHEST_PENALTY = 20.0
-TWO_SIDED_FG, TWO_SIDED_BG = 0.05, 0.5
+TWO_SIDED_FG, TWO_SIDED_BG = 0.05, 0.2
+"""Least coverage of either side, of every image. Mean alpha rises to the upper limit whatever the
+object's size, so it has to lie above that of the largest objects (faces cover .69, Labels4Free
+sec. 4); where the object ends is found afterwards (``self_training.centred``)."""
 TWO_SIDED_WEIGHTS = {"binarization": 0.6, "area": 0.2, "fg_coverage": 1.2, "bg_coverage": 6.0}
 TWO_SIDED_PULL = 1.6
 """What the two discriminators' gradients by alpha add up to, in absolute value: that of skin

@@ -8,6 +8,7 @@ image of 64 px: right for teaching a network; ``rendering.colour_model`` is what
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,9 @@ COUPLING = 4.0
 """Weight of a neighbour of like colour, in log odds. One network each, after three rounds: toy-cars
 .941, toy-fish .883, skin lesions .809 with a prior of 1 and 4 here; .927, .852, .842 with .5 and 2,
 which takes shadows for object."""
+SHADES, SHADED_SHARE = (0.5, 0.65, 0.8), 0.3
+"""An object may throw a shadow: so much of the ground counts as being as dark as this, of the same
+hue. On toy cars .944 mIoU becomes .946, with a precision of .963 in place of .951."""
 FLOOR = 4e-4
 """Added to variances of colours in [-1, 1]: a hundredth of the range, squared."""
 OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -58,8 +62,8 @@ def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
     own = PRIOR * torch.logit(_smooth(alphas).clamp(0.12, 0.88))
     found = alphas.clamp(0.02, 0.98)
     for _ in range(ROUNDS):
-        inside = colour_density(colours, (found * near).flatten(1))
-        outside = colour_density(colours, (1 - found).flatten(1))
+        inside = fit_colours(colours, (found * near).flatten(1)).density(colours)
+        outside = ground_density(fit_colours(colours, (1 - found).flatten(1)), colours)
         odds = (inside - outside).clamp(-MOST_ODDS, MOST_ODDS).view_as(alphas) + own
         for _ in range(FIELD_STEPS):
             voted = torch.sigmoid(odds + COUPLING * _votes(2 * found - 1, weights))
@@ -67,13 +71,52 @@ def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
     return torch.where(band, found, masks)
 
 
-def colour_density(
-    colours: Float[Tensor, "batch 3 n"], weights: Float[Tensor, "batch n"]
+def ground_density(
+    ground: "ColourMixture", colours: Float[Tensor, "batch 3 n"]
 ) -> Float[Tensor, "batch n"]:
-    """Fit a mixture of ``GAUSSIANS`` to weighted colours and return every pixel's log density.
+    """Return the log density of ground, a share of which lies in shadow.
 
-    The mixture starts with its Gaussians side by side along the axis of the largest variance, so
-    that nothing is drawn; the log density lacks a constant.
+    Colours are in [-1, 1]; a shade multiplies them as seen from black. A colour c of ground in a
+    shade s has the density of c / s, divided by s^3 for the three channels.
+    """
+    shaded = [ground.density((colours + 1) / s - 1) - 3 * math.log(s) for s in SHADES]
+    dark = torch.logsumexp(torch.stack(shaded), dim=0) - math.log(len(SHADES))
+    lit = ground.density(colours) + math.log(1 - SHADED_SHARE)
+    return torch.logaddexp(lit, dark + math.log(SHADED_SHARE))
+
+
+@dataclass(frozen=True)
+class ColourMixture:
+    """A mixture of Gaussians over colours, one for each image of a batch.
+
+    Attributes:
+        means: ``batch k 3``.
+        whiten: ``batch k 3 3``, the inverse of the covariance's Cholesky factor.
+        share: ``batch k``, log of each Gaussian's share, less the log of its volume.
+    """
+
+    means: Tensor
+    whiten: Tensor
+    share: Tensor
+
+    def each(self, colours: Float[Tensor, "batch 3 n"]) -> Float[Tensor, "batch k n"]:
+        """Return every Gaussian's log density, up to one constant."""
+        apart = colours[:, None] - self.means[..., None]  # b k c n
+        distance = torch.einsum("bkcd,bkdn->bkcn", self.whiten, apart).square().sum(2)
+        return self.share[:, :, None] - distance / 2
+
+    def density(self, colours: Float[Tensor, "batch 3 n"]) -> Float[Tensor, "batch n"]:
+        """Return the log density, up to the same constant."""
+        return torch.logsumexp(self.each(colours), dim=1)
+
+
+def fit_colours(
+    colours: Float[Tensor, "batch 3 n"], weights: Float[Tensor, "batch n"]
+) -> ColourMixture:
+    """Fit a mixture of ``GAUSSIANS`` to weighted colours by expectation and maximisation.
+
+    It starts with its Gaussians side by side along the axis of the largest variance, so that
+    nothing is drawn.
     """
     total = weights.sum(1, keepdim=True) + 1e-6
     mean = torch.einsum("bn,bcn->bc", weights / total, colours)
@@ -84,22 +127,23 @@ def colour_density(
     along = torch.einsum("bc,bcn->bn", axis, centred) / size
     places = torch.linspace(-1.3, 1.3, GAUSSIANS, device=colours.device)
     shares = torch.softmax(-2 * (along[:, None] - places[:, None]) ** 2, dim=1)  # b k n
-    density: Tensor = along
-    for _ in range(EM_STEPS):
-        held = shares * weights[:, None]
-        mass = held.sum(2) + 1e-4  # b k
-        means = torch.einsum("bkn,bcn->bkc", held, colours) / mass[:, :, None]
-        apart = colours[:, None] - means[..., None]  # b k c n
-        spread = torch.einsum("bkn,bkcn,bkdn->bkcd", held, apart, apart) / mass[..., None, None]
-        factor = torch.linalg.cholesky(_with_floor(spread).cpu())
-        whiten = torch.linalg.inv(factor).to(colours)
-        volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1).to(colours)
-        distance = torch.einsum("bkcd,bkdn->bkcn", whiten, apart).square().sum(2)
-        share = torch.log(mass / mass.sum(1, keepdim=True)) - volume
-        each = share[:, :, None] - distance / 2
-        density = torch.logsumexp(each, dim=1)
-        shares = torch.softmax(each, dim=1)
-    return density
+    mixture = _maximise(colours, weights, shares)
+    for _ in range(EM_STEPS - 1):
+        shares = torch.softmax(mixture.each(colours), dim=1)
+        mixture = _maximise(colours, weights, shares)
+    return mixture
+
+
+def _maximise(colours: Tensor, weights: Tensor, shares: Tensor) -> ColourMixture:
+    held = shares * weights[:, None]
+    mass = held.sum(2) + 1e-4  # b k
+    means = torch.einsum("bkn,bcn->bkc", held, colours) / mass[:, :, None]
+    apart = colours[:, None] - means[..., None]
+    spread = torch.einsum("bkn,bkcn,bkdn->bkcd", held, apart, apart) / mass[..., None, None]
+    factor = torch.linalg.cholesky(_with_floor(spread).cpu())
+    volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1).to(colours)
+    share = torch.log(mass / mass.sum(1, keepdim=True)) - volume
+    return ColourMixture(means, torch.linalg.inv(factor).to(colours), share)
 
 
 def _with_floor(spread: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from l4f_datagen.training.collapse import KINDS, collapsed, diagnose, scales_aft
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.ranks import ALONE, Ranks
 from l4f_datagen.training.selection import Score, best_of, score_snapshots
-from l4f_datagen.training.self_training import self_train
+from l4f_datagen.training.self_training import centred, self_train
 from l4f_datagen.training.sources import Sources
 from l4f_datagen.training.state import StepFacts, TrainingState, new_state
 from l4f_datagen.training.steps import StepContext, train_step
@@ -116,6 +116,8 @@ class AlphaTrainer:
             )
             self.state.average.load_state_dict(self.state.snapshots[self.kept_step])
         chosen = self.state.average.eval()
+        if config.balance == "two-sided":
+            chosen = centred(chosen, self.part, self.generator)
         if not config.self_training:
             return chosen
         # Short, and a function of the seed: every rank repeats it, and a stopped one begins anew.

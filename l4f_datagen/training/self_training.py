@@ -7,6 +7,11 @@ learns from many corrected masks is what they have in common, and their mistakes
 each round a frozen copy of the network draws the masks, colours correct them, and the network
 learns the result. No label and no real image is used.
 
+The adversarial mattes say which pixel is more of an object than which, and little about how much:
+their mean lies at the limit of coverage, whatever the object's size. So first the level that parts
+them best in two becomes 0.5 (``centred``). With the limit at .2 of background in place of .5 and
+this, drawn portraits that fill .6 of the image go from .60 mIoU to .78, and toy cars stay at .947.
+
 In the first round mattes are soft, and colours may move them anywhere near the object
 (``with_colours``); later they decide in a band around the outline (``cut_by_colour``). On the worst
 seed of skin lesions this gives .826 (mIoU of generated images), against .789 with the band alone;
@@ -39,6 +44,9 @@ LEARNING_RATE = 3e-3
 """Of Adam, half more than in the adversarial training; it falls to 0 in a round's second half."""
 STREAM = 17
 """Tells the latents of self-training from those of the adversarial steps."""
+CENTRE_BATCHES = 4
+"""64 images for one number; two halves of them differ by less than .01."""
+LEVELS = 256
 LARGEST_PX = 128
 """Masks of larger images are corrected at this size."""
 CERTAIN = 1e-4
@@ -74,6 +82,44 @@ def self_train(
         agreed = f"the masks and the colours agree by {agreements[-1]:.3f} (IoU)"
         log(f"self-training, round {number + 1} of {rounds}: {agreed}")
     return student.requires_grad_(False).eval(), agreements
+
+
+@torch.no_grad()
+def centred(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> AlphaNetwork:
+    """Return a copy whose alphas are 0.5 where those of ``network`` part best in two (Otsu 1979).
+
+    Order and slope of the mattes stay: one number is added before the sigmoid.
+    """
+    config = part.training
+    stream = np.random.RandomState([config.seed % 2**32, STREAM, 2**16])
+    found = []
+    for _ in range(CENTRE_BATCHES):
+        images, features = _render(part, generator, stream)
+        with autocast(config.precision, images.device):
+            found.append(network(features).float().cpu())
+    middle = parting_level(torch.cat(found))
+    moved = copy.deepcopy(network)
+    bias = moved.out.bias
+    assert bias is not None
+    bias -= torch.logit(torch.tensor(middle, device=bias.device))
+    return moved
+
+
+def parting_level(alphas: Tensor) -> float:
+    """Return the level with the largest variance between the values below and above (Otsu 1979).
+
+    Args:
+        alphas: in [0, 1], of any shape; 0.5 is returned where all are alike.
+    """
+    counts = torch.histc(alphas, LEVELS, 0, 1).double()
+    levels = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
+    below, mass = counts.cumsum(0), (counts * levels).cumsum(0)
+    above = below[-1] - below
+    apart = (mass * below[-1] - mass[-1] * below).square() / (below * above).clamp(min=1)
+    if float(apart.max()) == 0:
+        return 0.5
+    best = apart == apart.max()  # several levels, where none lies between the two groups
+    return float((levels[best].mean() + 0.5 / LEVELS).clamp(0.01, 0.99))
 
 
 def _round(

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -218,7 +217,7 @@ def rest_step(
     bare, rests = [], []
     for share, alpha in zip(shares, alphas, strict=True):
         assert share.bare is not None
-        bare.append(F.avg_pool2d(share.bare, 2))
+        bare.append(losses.seen_as_ground(share.bare))
         rests.append(losses.rest_image(share.images.fg_image, share.images.own_bg_image, alpha))
     return discriminator_step(
         state, config, bare, rests, [False] * len(shares), ranks, learner=state.rest

@@ -37,19 +37,19 @@ def test_flags_reach_the_recipe(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("preset", "coverage", "noise"),
+    ("preset", "coverage", "uncertainty"),
     [
         ("none", None, None),
         ("default", {"min": 0.3, "max": 0.95}, None),
-        ("strict", {"min": 0.3, "max": 0.8}, {"min_iou": 0.9}),
+        ("strict", {"min": 0.3, "max": 0.8}, {"max": 0.05}),
     ],
 )
-def test_presets(run, preset, coverage, noise):
+def test_presets(run, preset, coverage, uncertainty):
     plan = run("--set", "filters.coverage.min=0.3", "--filters", preset, "--dry-run", "--json")
     filters = recipe_of(plan)["filters"]
     assert filters["preset"] == preset
     assert filters["coverage"] == coverage
-    assert filters["noise"] == noise
+    assert filters["uncertainty"] == uncertainty
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,11 @@ class TestLatents:
 
 def test_strict_measures_and_rejects_and_bytes_come_again(data, tmp_path):
     data["filters"] = {"preset": "strict", "coverage": None, "uncertainty": None, "border": None}
-    data["filters"] |= {"flip": {"min_iou": 0}, "components": {"min_largest_share": 0.3}}
+    data["filters"] |= {
+        "noise": {"min_iou": 0.9},
+        "flip": {"min_iou": 0},
+        "components": {"min_largest_share": 0.3},
+    }
     manifest = make(data, tmp_path / "one", number=10, count="attempts")
     rows = rows_of(tmp_path / "one")
     measured = {"noise_iou", "flip_iou", "duplicate_distance", "num_components"}

@@ -209,20 +209,20 @@ class TestPresets:
         assert strict.coverage.min > default.coverage.min
         assert strict.coverage.max < default.coverage.max
         assert strict.border.max < default.border.max
-        assert None not in (strict.components, strict.noise, strict.duplicates)
-        # Asked for by name alone: not every checkpoint has one.
-        assert strict.discriminator is None
+        assert None not in (strict.components, strict.uncertainty, strict.duplicates)
+        # Asked for by name alone: not every checkpoint has one, and scores that need a rendering.
+        assert strict.discriminator is strict.noise is strict.flip is None
 
     def test_the_recipes_own_words_go_before_the_preset(self):
-        part = FiltersPart(preset="strict", coverage={"min": 0.3}, noise=None, flip={})
+        part = FiltersPart(preset="strict", coverage={"min": 0.3}, uncertainty=None, flip={})
         assert (part.coverage.min, part.coverage.max) == (0.3, 0.8)
-        assert part.noise is None
+        assert part.uncertainty is None
         assert part.flip is not None
         assert part.components is not None
         assert FiltersPart(preset="none", border={"max": 0.1}).border == BorderFilter(max=0.1)
 
     def test_a_dump_comes_back(self):
-        part = FiltersPart(preset="strict", noise=None)
+        part = FiltersPart(preset="strict", uncertainty=None)
         assert FiltersPart.model_validate(part.model_dump()) == part
 
     def test_an_unknown_preset_is_named(self):

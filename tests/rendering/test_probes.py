@@ -167,7 +167,7 @@ def test_only_what_is_on_is_measured(networks, tmp_path, make_discriminator):
         "noise_iou",
         "flip_iou",
     ]
-    recipe = check_recipe({"domain": "x", "filters": {"preset": "strict"}}, "f")
+    recipe = check_recipe({"domain": "x", "filters": {"preset": "strict", "noise": {}}}, "f")
     assert list(renderer_of(recipe, generator, alpha).probes) == ["noise_iou"]
     assert renderer_of(recipe, generator, None).probes == {}
 

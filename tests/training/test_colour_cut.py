@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from l4f_datagen.training.colour_cut import colour_density, cut_by_colour
+from l4f_datagen.training import colour_cut
+from l4f_datagen.training.colour_cut import cut_by_colour, fit_colours, ground_density
 
 SIDE = 48
 
@@ -68,10 +69,36 @@ def test_an_image_of_one_colour_keeps_its_mask():
 def test_density_against_scikit_learn():
     rng = np.random.RandomState(0)
     colours = np.concatenate([rng.randn(300, 3) * 0.1 + c for c in (-0.7, -0.2, 0.3, 0.8)])
-    found = colour_density(torch.from_numpy(colours.T[None]).float(), torch.ones(1, len(colours)))[
-        0
-    ].numpy()
+    planes = torch.from_numpy(colours.T[None]).float()
+    found = fit_colours(planes, torch.ones(1, len(colours))).density(planes)[0].numpy()
     fitted = GaussianMixture(4, random_state=0, reg_covar=4e-4).fit(colours)
     known = fitted.score_samples(colours)
     offset = found - known
     assert np.abs(offset - offset.mean()).mean() < 0.1  # a constant is left out
+
+
+def test_ground_has_shadows_and_still_is_a_density():
+    """Integrated over a grid of colours it gives what the plain mixture gives."""
+    ground = torch.tensor([0.4, 0.1, -0.1])
+    colours = (ground + 0.05 * torch.randn(400, 3, generator=torch.Generator().manual_seed(0))).T
+    mixture = fit_colours(colours[None], torch.ones(1, 400))
+    axis = torch.linspace(-1.2, 1.2, 81)
+    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).reshape(1, 3, -1)
+    plain, shaded = mixture.density(grid).exp().sum(), ground_density(mixture, grid).exp().sum()
+    assert float(shaded / plain) == pytest.approx(1, rel=0.02)
+
+    dark = (0.65 * (ground + 1) - 1)[None, :, None]
+    bluish = torch.tensor([-0.3, -0.2, 0.3])[None, :, None]
+    assert ground_density(mixture, dark) > ground_density(mixture, bluish) + 5
+
+
+def test_an_undecided_shadow_beside_the_object_goes_to_the_ground(monkeypatch):
+    truth = disc(13)
+    image = photograph(truth, noise=0.05)
+    shadow = torch.roll(truth, 3, 3) & ~truth
+    image = torch.where(shadow, 0.6 * (image + 1) - 1, image)
+    alpha = torch.where(shadow, 0.5, 0.1 + 0.8 * truth.float())
+    cut = cut_by_colour(image, alpha) > 0.5
+    monkeypatch.setattr(colour_cut, "ground_density", lambda ground, at: ground.density(at))
+    without = cut_by_colour(image, alpha) > 0.5
+    assert iou(cut, truth) > iou(without, truth) + 0.03

@@ -116,7 +116,7 @@ def test_weights_are_the_measured_setting_and_a_recipes_are_factors(make_generat
     plain = {"area_weight": 0.1, "binarization_weight": 0.6}
     part = make_part(**TWO_SIDED, **plain)
     coverage = range_of(part, make_generator())
-    assert (coverage.lower, coverage.upper) == (0.05, 0.5)
+    assert (coverage.lower, coverage.upper) == (0.05, 0.8)
     weights = weights_at(part.training, coverage, 0, LossBalance(0.4, 1.0), UNCHANGED)
     for name, value in TWO_SIDED_WEIGHTS.items():
         assert getattr(weights, name) == pytest.approx(value)
