@@ -25,7 +25,7 @@ docs: install  ## the documentation as a site in ./site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test: install check  ## what has to pass before a change lands
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 test-all: install check  ## also fuzzing, browser, cloud storage, Ray, torchrun
 	$(PY) -m pytest -m ''

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from skimage.filters import threshold_otsu
 
 from l4f_datagen.training import self_training
-from l4f_datagen.training.self_training import corrected_masks, self_train
+from l4f_datagen.training.self_training import (
+    centred,
+    corrected_masks,
+    parting_level,
+    self_train,
+)
 from l4f_datagen.training.state import build_alpha
 
 
@@ -79,3 +85,36 @@ def test_soft_mattes_of_the_wrong_size_are_corrected_by_colours():
     masks = corrected_masks(truth - 0.5 + noise, 0.4 + 0.2 * drawn, soft=True)
     union = ((masks > 0.5) | (truth > 0.5)).sum()
     assert float(((masks > 0.5) & (truth > 0.5)).sum() / union) > 0.95
+
+
+def test_the_parting_level_is_otsus():
+    rng = np.random.default_rng(0)
+    for low, high, share in ((0.6, 0.9, 0.3), (0.45, 0.55, 0.5), (0.1, 0.8, 0.05)):
+        large = rng.normal(high, 0.03, int(4000 * share))
+        alphas = np.concatenate([rng.normal(low, 0.03, 4000 - len(large)), large]).clip(0, 1)
+        alphas = alphas.astype(np.float32).reshape(4, 1, 25, 40)
+        found = parting_level(torch.from_numpy(alphas))
+        known = threshold_otsu(alphas, nbins=256)
+        assert ((alphas > found) == (alphas > known)).mean() > 0.995
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
+def test_mattes_of_one_level_have_no_parting(level):
+    assert parting_level(torch.full((1, 1, 4, 4), level)) == 0.5
+
+
+def test_a_full_matte_is_centred_and_keeps_its_order(make_generator, make_part):
+    """As after the adversarial steps: all of the image above 0.5, the object most."""
+    generator, part = make_generator(), make_part(batch=4)
+    torch.manual_seed(0)
+    network = build_alpha(part, generator).eval().requires_grad_(False)
+    network.out.weight *= 20
+    network.out.bias += 2
+    moved = centred(network, part, generator)
+    _, features = self_training._render(part, generator, np.random.RandomState(5))
+    before, after = network.logits(features).flatten(), moved.logits(features).flatten()
+    torch.testing.assert_close(after - before, (after - before).mean().expand_as(after))
+    known = threshold_otsu(torch.sigmoid(before).numpy())
+    agreed = (torch.sigmoid(before) > float(known)) == (after > 0)
+    assert float(agreed.float().mean()) > 0.9
+    assert network.out.bias != moved.out.bias

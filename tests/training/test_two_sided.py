@@ -40,6 +40,17 @@ def test_the_rest_is_the_image_with_background_in_the_objects_place():
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
 
+def test_the_second_discriminator_sees_half_the_side_and_no_border():
+    image = torch.ones(1, 3, 64, 64, requires_grad=True)
+    seen = losses.seen_as_ground(image)
+    assert seen.shape == (1, 3, 32, 32)
+    assert (seen[..., 2:-2, 2:-2] == 1).all()
+    assert float(seen.detach().sum()) == 3 * 28**2
+    seen.sum().backward()
+    assert not image.grad[..., :4].any()
+    assert image.grad[..., 4:-4, 4:-4].all()
+
+
 def test_a_resumed_training_ends_bit_for_bit_alike(
     make_trainer, make_generator, make_part, tmp_path
 ):
