@@ -20,7 +20,7 @@ from l4f_datagen.models.generator import Generator, GeneratorSpec
 from l4f_datagen.recipe import AlphaPart
 
 torch.set_num_threads(1)
-# Commands in processes of their own too: two test workers of two threads each share two cores badly.
+# Commands in processes of their own too: two workers of two threads each share two cores badly.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FULL_DISK = Path("/dev/full")
