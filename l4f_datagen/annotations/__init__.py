@@ -8,23 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from l4f_datagen.annotations import (
-    coco,
-    hf,
-    label_studio,
-    labelbox,
-    per_image,
-    png,
-    unsized,
-    xml_files,
-)
-from l4f_datagen.annotations.bundle import Bundle, open_bundle
-from l4f_datagen.annotations.records import broken
-from l4f_datagen.annotations.truth import TruthItem as TruthItem
-from l4f_datagen.annotations.truth import TruthMask as TruthMask
-from l4f_datagen.annotations.truth import TruthOptions
-from l4f_datagen.annotations.truth import TruthSet as TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
+
+from . import coco, hf, label_studio, labelbox, per_image, png, unsized, xml_files
+from .bundle import Bundle, open_bundle
+from .records import broken
+from .truth import TruthItem as TruthItem
+from .truth import TruthMask as TruthMask
+from .truth import TruthOptions
+from .truth import TruthSet as TruthSet
 
 
 class Reader(NamedTuple):

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from l4f_datagen.annotations.records import broken, printable
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.io.untrusted import ZipReader
+
+from .records import broken, printable
 
 DOCUMENTS = (".json", ".ndjson", ".jsonl")
 MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one

@@ -6,28 +6,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import (
-    Canvas,
-    Drawer,
-    Mask,
-    box,
-    checked_ring,
-    decode_coco_rle,
-    fill_polygon,
-)
-from l4f_datagen.annotations.mask_rule import parse_mask_value
-from l4f_datagen.annotations.records import Record, Size, broken, checked_name, composed, numbers
-from l4f_datagen.annotations.shapes import (
-    ImageShapes,
-    Kind,
-    Label,
-    Shape,
-    truth_from_shapes,
-    unread,
-)
-from l4f_datagen.annotations.truth import CocoIds, TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
+
+from .bundle import Bundle
+from .drawing import Canvas, Drawer, Mask, box, checked_ring, decode_coco_rle, fill_polygon
+from .mask_rule import parse_mask_value
+from .records import Record, Size, broken, checked_name, composed, numbers
+from .shapes import ImageShapes, Kind, Label, Shape, truth_from_shapes, unread
+from .truth import CocoIds, TruthItem, TruthMask, TruthOptions, TruthSet
 
 MIN_SCORE = 0.5  # of a detection that counts as predicted, as in most detectors' own demos
 MARKED = "masks marked iscrowd read as objects: CVAT and Datumaro mark every mask"

@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pycocotools import mask as coco_mask
 
-from l4f_datagen.annotations.records import Size, broken, checked_size, numbers
+from .records import Size, broken, checked_size, numbers
 
 MAX_PERIMETER_PX = 8e6
 """pycocotools walks the outline in steps of 0.2 px and keeps every step: some 320 MB at this."""

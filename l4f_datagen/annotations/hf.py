@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.mask_rule import MaskEntry, truth_from_masks
-from l4f_datagen.annotations.records import Record, broken, checked_name, composed
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
+
+from .bundle import Bundle
+from .mask_rule import MaskEntry, truth_from_masks
+from .records import Record, broken, checked_name, composed
+from .truth import TruthOptions, TruthSet
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
 NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "id", "image_id")

@@ -12,26 +12,14 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import Drawer, Mask, box, ellipse, outline
-from l4f_datagen.annotations.mask_rule import object_mask
-from l4f_datagen.annotations.records import (
-    Record,
-    Size,
-    broken,
-    checked_name,
-    decode_base64,
-)
-from l4f_datagen.annotations.shapes import (
-    ImageShapes,
-    Label,
-    Shape,
-    Status,
-    truth_from_shapes,
-    unread,
-)
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
+
+from .bundle import Bundle
+from .drawing import Drawer, Mask, box, ellipse, outline
+from .mask_rule import object_mask
+from .records import Record, Size, broken, checked_name, decode_base64
+from .shapes import ImageShapes, Label, Shape, Status, truth_from_shapes, unread
+from .truth import TruthOptions, TruthSet
 
 UPLOAD = re.compile(r"(upload/(?:\d+/)?)[0-9a-f]{8}-")  # the server's prefix of uploaded files
 AREA_KEYS = ("points", "vertices", "rle", "imageDataURL", "radiusX", "width")

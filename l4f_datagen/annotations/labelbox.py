@@ -15,20 +15,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from l4f_datagen.annotations.bundle import Bundle, parse_json
-from l4f_datagen.annotations.coco import rle_drawer
-from l4f_datagen.annotations.drawing import Drawer, box, outline, polygons_of
-from l4f_datagen.annotations.mask_files import MaskFiles
-from l4f_datagen.annotations.records import Record, Size, broken, checked_name, sample_key_in
-from l4f_datagen.annotations.shapes import (
-    ImageShapes,
-    Label,
-    Shape,
-    Status,
-    truth_from_shapes,
-    unread,
-)
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
+from .bundle import Bundle, parse_json
+from .coco import rle_drawer
+from .drawing import Drawer, box, outline, polygons_of
+from .mask_files import MaskFiles
+from .records import Record, Size, broken, checked_name, sample_key_in
+from .shapes import ImageShapes, Label, Shape, Status, truth_from_shapes, unread
+from .truth import TruthOptions, TruthSet
 
 # Keys that say that an object has no area; the last ones are of documents, text and video.
 OTHERS = ("point", "line", "location", "frames", "page", "data", "message_id")

@@ -16,12 +16,13 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 
-from l4f_datagen.annotations.bundle import open_bundle
-from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask
-from l4f_datagen.annotations.mask_rule import mask_image, object_mask
-from l4f_datagen.annotations.records import Record, broken, composed
 from l4f_datagen.core.errors import NetworkError
 from l4f_datagen.io.photo import SUFFIXES
+
+from .bundle import open_bundle
+from .drawing import Canvas, Drawer, Mask
+from .mask_rule import mask_image, object_mask
+from .records import Record, broken, composed
 
 LABELBOX_HOSTS = frozenset(("api.labelbox.com", "storage.labelbox.com", "storage.googleapis.com"))
 KEY_HOSTS = frozenset(("api.labelbox.com",))

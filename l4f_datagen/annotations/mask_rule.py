@@ -24,13 +24,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import Canvas, Mask
-from l4f_datagen.annotations.records import Size, broken
-from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.io.photo import Planes, mask_planes
+
+from .bundle import Bundle
+from .drawing import Canvas, Mask
+from .records import Size, broken
+from .truth import TruthItem, TruthMask, TruthOptions, TruthSet
 
 # The paper's own truth has up to 60 such pixels of 262,144, some 0.06 % of the white ones.
 STRAY_OF_ALL = 0.005

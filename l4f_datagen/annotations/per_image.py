@@ -8,19 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask, box, ellipse, outline, paste
-from l4f_datagen.annotations.mask_rule import mask_image, object_mask
-from l4f_datagen.annotations.records import (
-    Record,
-    broken,
-    checked_name,
-    decode_base64,
-    numbers,
-)
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused
+
+from .bundle import Bundle
+from .drawing import Canvas, Drawer, Mask, box, ellipse, outline, paste
+from .mask_rule import mask_image, object_mask
+from .records import Record, broken, checked_name, decode_base64, numbers
+from .shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
+from .truth import TruthOptions, TruthSet
 
 MAX_PNG_BYTES = 64 << 20  # of one unpacked bitmap: as many as the pixels that are read
 POLYGONS = ("polygon", "oriented_rectangle", "", None)

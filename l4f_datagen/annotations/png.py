@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask
-from l4f_datagen.annotations.mask_rule import MaskEntry, mask_image, object_mask, truth_from_masks
-from l4f_datagen.annotations.records import bare_stem, broken
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
+
+from .bundle import Bundle
+from .drawing import Canvas, Drawer, Mask
+from .mask_rule import MaskEntry, mask_image, object_mask, truth_from_masks
+from .records import bare_stem, broken
+from .shapes import ImageShapes, Label, Shape, truth_from_shapes
+from .truth import TruthOptions, TruthSet
 
 MASK_FOLDERS = ("segmentationclass", "masks", "mask", "labels", "gt", "annotations")
 IMAGE_FOLDERS = ("images", "image", "img", "imgs", "data", "jpegimages")

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.io.photo import MAX_PIXELS, MAX_SIDE
 
+MAX_BASE64 = 1 << 28  # characters, of an image
 MAX_NAME = 1024  # characters; a longer name is a broken file and would flood every message
 SAMPLE_KEY = re.compile(r"psi\d{4,}-seed\d{7,}")
 # Words around a name that say what the file is, not which image it belongs to.
@@ -141,9 +142,9 @@ def checked_name(raw: object, where: str, *, parents: bool = False) -> str:
     return "/".join(parts)
 
 
-def decode_base64(text: object, where: str, limit: int = 1 << 28) -> bytes:
+def decode_base64(text: object, where: str) -> bytes:
     """Decode base64, with or without a ``data:`` prefix."""
-    if not isinstance(text, str) or not text or len(text) > limit:
+    if not isinstance(text, str) or not text or len(text) > MAX_BASE64:
         raise broken(where, "no base64 image")
     try:
         return base64.b64decode(text.rsplit(",", 1)[-1], validate=True)

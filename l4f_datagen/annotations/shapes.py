@@ -19,11 +19,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import Canvas, Drawer, Mask
-from l4f_datagen.annotations.records import Size, bare_stem, broken, composed
-from l4f_datagen.annotations.truth import TruthItem, TruthMask, TruthOptions, TruthSet
 from l4f_datagen.io.photo import SUFFIXES
+
+from .bundle import Bundle
+from .drawing import Canvas, Drawer, Mask
+from .records import Size, bare_stem, broken, composed
+from .truth import TruthItem, TruthMask, TruthOptions, TruthSet
 
 Kind = Literal["area", "box", "crowd", "other", "unread"]
 Status = Literal["plain", "reference", "rejected", "skipped"]

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.annotations.drawing import Mask
-from l4f_datagen.annotations.records import Size, broken
+from .drawing import Mask
+from .records import Size, broken
 
 Annotators = Literal["majority", "union", "intersection", "first"]
 

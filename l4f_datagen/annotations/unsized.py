@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from l4f_datagen.annotations.bundle import Bundle, parse_json
-from l4f_datagen.annotations.drawing import box, ellipse, outline
-from l4f_datagen.annotations.records import Record, broken, checked_name, composed, numbers
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused
 from l4f_datagen.io.photo import SUFFIXES, upright_size_hw
 from l4f_datagen.io.untrusted import plain_yaml
+
+from .bundle import Bundle, parse_json
+from .drawing import box, ellipse, outline
+from .records import Record, broken, checked_name, composed, numbers
+from .shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
+from .truth import TruthOptions, TruthSet
 
 YOLO_LINE = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\d+(?:\s+-?\d*[.,]?\d+(?:[eE][+-]?\d+)?){4,}\s*$")
 YOLO_OTHERS = (

@@ -13,20 +13,11 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from l4f_datagen.annotations.bundle import Bundle
-from l4f_datagen.annotations.drawing import (
-    Canvas,
-    Drawer,
-    Mask,
-    box,
-    ellipse,
-    outline,
-    paste,
-    runs_to_mask,
-)
-from l4f_datagen.annotations.records import Size, broken, checked_name, checked_size
-from l4f_datagen.annotations.shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
-from l4f_datagen.annotations.truth import TruthOptions, TruthSet
+from .bundle import Bundle
+from .drawing import Canvas, Drawer, Mask, box, ellipse, outline, paste, runs_to_mask
+from .records import Size, broken, checked_name, checked_size
+from .shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
+from .truth import TruthOptions, TruthSet
 
 BANNED = re.compile(r"<!\s*(DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
 OTHERS = ("points", "polyline", "cuboid", "skeleton")

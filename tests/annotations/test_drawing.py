@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from annotation_exports import RING, SQUARE, rle, runs
 from pycocotools import mask as coco_mask
 
 from l4f_datagen.annotations.drawing import (
@@ -21,12 +22,14 @@ def fill(points, size=(20, 30), **more):
     return fill_polygon(checked_ring(points, "r"), Canvas(size, "r", tally), **more), tally
 
 
-def test_a_rectangle_fills_its_pixels():
-    mask, tally = fill([[2, 3], [9, 3], [9, 8], [2, 8]])
-    expected = np.zeros((20, 30), bool)
-    expected[3:8, 2:9] = True
-    np.testing.assert_array_equal(mask, expected)
+def test_a_rectangle_fills_its_pixels_less_its_holes():
+    mask, tally = fill(RING)
+    np.testing.assert_array_equal(mask, SQUARE)
     assert not tally
+    hole = checked_ring([[4, 4], [6, 4], [6, 6], [4, 6]], "r")
+    mask, _ = fill(RING, interiors=[hole])
+    assert mask.sum() == SQUARE.sum() - 4
+    assert not mask[4:6, 4:6].any()
 
 
 def even_odd(ring, size):
@@ -62,11 +65,14 @@ def test_inside_the_image_nothing_differs_from_pycocotools():
     np.testing.assert_array_equal(mask, coco_mask.decode(rle)[:, :, 0].astype(bool))
 
 
-def test_a_polygon_over_the_border_is_cut_and_counted():
-    mask, tally = fill([[-3, -3], [10, -3], [10, 10], [-3, 10]], (20, 30))
+def test_polygons_over_the_border_or_without_a_pixel_are_counted():
+    mask, tally = fill([[-3, -3], [10, -3], [10, 10], [-3, 10]])
     assert mask.sum() == 100
     assert mask[:10, :10].all()
     assert tally == {"polygons clipped at the image border": 1}
+    mask, tally = fill([[3.1, 3.1], [3.2, 3.1], [3.2, 3.2]])
+    assert not mask.any()
+    assert tally == {"polygons cover no pixel": 1}
 
 
 def test_clipping_keeps_the_true_area():
@@ -77,25 +83,12 @@ def test_clipping_keeps_the_true_area():
     assert (mask ^ inside).sum() < 0.02 * inside.sum()
 
 
-def test_holes_are_cut_out():
-    hole = checked_ring([[4, 4], [6, 4], [6, 6], [4, 6]], "r")
-    mask, _ = fill([[2, 2], [9, 2], [9, 9], [2, 9]], interiors=[hole])
-    assert mask.sum() == 49 - 4
-    assert not mask[4:6, 4:6].any()
-
-
 def test_a_keyhole_that_touches_itself_is_read():
     # outer square, bridge along x = 2, inner square backwards, bridge back
     ring = [[2, 2], [12, 2], [12, 12], [2, 12], [2, 2], [5, 5], [5, 9], [9, 9], [9, 5], [5, 5]]
     mask, _ = fill(ring)
     assert mask.sum() == pytest.approx(100 - 16, abs=12)
     assert not mask[6:8, 6:8].any()
-
-
-def test_a_sliver_that_covers_no_pixel_is_counted():
-    mask, tally = fill([[3.1, 3.1], [3.2, 3.1], [3.2, 3.2]])
-    assert not mask.any()
-    assert tally == {"polygons cover no pixel": 1}
 
 
 @pytest.mark.parametrize(
@@ -116,10 +109,7 @@ def test_a_sliver_that_covers_no_pixel_is_counted():
         ([[40, 40], [60, 40], [60, 60]], r"\(40, 40\) to \(60, 60\) lies outside .* 30 x 20"),
         ([[20, 10], [90, 10], [90, 60], [20, 60]], "lies outside its image"),
         ([[2, 2], [18, 18], [18, 2], [2, 18]], "crosses itself"),
-        (
-            [[2, 2], [18, 2], [18, 18], [2, 18], [2, 2], [18, 2], [18, 18], [2, 18]],
-            "crosses itself",
-        ),
+        ([[2, 2], [18, 2], [18, 18], [2, 18]] * 2, "crosses itself"),
     ],
 )
 def test_broken_polygons_are_refused(points, match):
@@ -158,11 +148,8 @@ def test_well_known_text_and_geojson(geometry, y_up, area):
     "geometry",
     [
         *("POLYGON", "POLYGON ((1 2, 3 4", "LINESTRING (1 2, 3 4)", "POLYGON ((1 2, a b))", 7, {}),
-        *(
-            "MULTIPOLYGON ((((1 2))))",
-            {"type": "Point", "coordinates": [1, 2]},
-            "POLYGON ((1 2, 3))",
-        ),
+        *("MULTIPOLYGON ((((1 2))))", "POLYGON ((1 2, 3))"),
+        {"type": "Point", "coordinates": [1, 2]},
     ],
 )
 def test_broken_geometry_is_refused(geometry):
@@ -179,32 +166,26 @@ def random_mask(seed: int):
 @pytest.mark.parametrize("seed", range(40))
 def test_compressed_strings_decode_as_pycocotools_wrote_them(seed):
     mask = random_mask(seed)
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    record = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-    np.testing.assert_array_equal(decode_coco_rle(record, mask.shape, "r"), mask)
+    np.testing.assert_array_equal(decode_coco_rle(rle(mask), mask.shape, "r"), mask)
 
 
 def test_long_runs_and_negative_differences_survive():
     mask = np.zeros((3000, 2000), bool)
     mask[5:2900:3, 7] = True
     mask[:, 900:1700] = True
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    record = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-    np.testing.assert_array_equal(decode_coco_rle(record, None, "r"), mask)
+    np.testing.assert_array_equal(decode_coco_rle(rle(mask), None, "r"), mask)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_lists_run_down_the_columns_for_coco_and_along_the_rows_for_cvat(seed):
     mask = random_mask(seed)
     for order in "FC":
-        flat = mask.ravel(order)
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], flat)))) if flat.size else []
-        runs = np.diff(np.concatenate(([0], edges, [flat.size]))).astype(np.int64)
-        np.testing.assert_array_equal(runs_to_mask(runs, mask.shape, "r", order=order), mask)
+        lengths = np.asarray(runs(mask, order))
+        np.testing.assert_array_equal(runs_to_mask(lengths, mask.shape, "r", order=order), mask)
 
 
 @pytest.mark.parametrize(
-    ("rle", "match"),
+    ("record", "match"),
     [
         ({"size": [2, 2], "counts": [1, 2]}, "cover 3 of 2 x 2 = 4 pixels"),
         ({"size": [2, 2], "counts": [5, -1]}, "below 0 or above the image"),
@@ -224,9 +205,9 @@ def test_lists_run_down_the_columns_for_coco_and_along_the_rows_for_cvat(seed):
         ({"size": [1 << 14, 1 << 14], "counts": [1 << 28]}, "16384 x 16384 pixels"),
     ],
 )
-def test_malformed_rle_is_refused_with_its_record(rle, match):
+def test_malformed_rle_is_refused_with_its_record(record, match):
     with pytest.raises(AnnotationRefused, match=f"file annotation 7: .*({match})"):
-        decode_coco_rle(rle, (2, 2), "file annotation 7")
+        decode_coco_rle(record, (2, 2), "file annotation 7")
 
 
 def test_a_string_of_continuations_never_reads_beyond_its_end():

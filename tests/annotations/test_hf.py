@@ -70,20 +70,21 @@ def test_saved_to_disk(tmp_path):
     check(load_annotations(tmp_path / "e"), [f"{n}.png" for n in range(5)])
 
 
-@pytest.mark.parametrize("spelling", ["jsonl", "csv"])
+ROWS = [{"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"} for n in range(5)]
+METADATA = {
+    "jsonl": "\n".join(json.dumps(row) for row in ROWS),
+    "csv": "file_name,mask_file_name\n" + "\n".join(",".join(row.values()) for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("spelling", METADATA)
 def test_an_image_folder_with_metadata(tmp_path, spelling):
     folder = tmp_path / "set" / "train"
     (folder / "masks").mkdir(parents=True)
-    rows = []
     for n, data in enumerate(MASKS):
         (folder / f"{n}.png").write_bytes(png(np.zeros((20, 30, 3), np.uint8) + 7))
         (folder / "masks" / f"{n}.png").write_bytes(data)
-        rows.append({"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"})
-    if spelling == "jsonl":
-        text = "\n".join(json.dumps(row) for row in rows)
-    else:
-        text = "file_name,mask_file_name\n" + "\n".join(",".join(r.values()) for r in rows)
-    (folder / f"metadata.{spelling}").write_text(text)
+    (folder / f"metadata.{spelling}").write_text(METADATA[spelling])
     check(load_annotations(tmp_path / "set"), [f"{n}.png" for n in range(5)])
     (folder / "masks" / "3.png").unlink()
     with pytest.raises(AnnotationRefused, match=r"mask train/masks/3\.png does not exist"):
@@ -116,15 +117,14 @@ def test_broken_tables(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AnnotationRefused, match=r"a\.parquet: broken Parquet"):
         load_annotations(path)
-    pq.write_table(pa.table({"image": [b"x"], "other": [1]}), path)
-    with pytest.raises(AnnotationRefused, match="no mask column among image, other"):
-        load_annotations(path)
-    pq.write_table(pa.table({"mask": pa.array([], pa.binary())}), path)
-    with pytest.raises(AnnotationRefused, match="a dataset without rows"):
-        load_annotations(path)
-    pq.write_table(pa.table({"mask": pa.array([None], pa.binary())}), path)
-    with pytest.raises(AnnotationRefused, match="no row with a mask"):
-        load_annotations(path)
+    for columns, said in (
+        ({"image": [b"x"], "other": [1]}, "no mask column among image, other"),
+        ({"mask": pa.array([], pa.binary())}, "a dataset without rows"),
+        ({"mask": pa.array([None], pa.binary())}, "no row with a mask"),
+    ):
+        pq.write_table(pa.table(columns), path)
+        with pytest.raises(AnnotationRefused, match=said):
+            load_annotations(path)
     pq.write_table(pa.table({"mask": [b"no image"]}), path)
     with pytest.raises(AnnotationRefused, match=r"a\.parquet row 1: is not a readable image"):
         load_annotations(path)[0].load()

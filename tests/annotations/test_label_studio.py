@@ -143,13 +143,10 @@ def test_fixtures(fixtures):
     for name in ("valid", "rotated", "legacy_completions"):
         with pytest.raises(AnnotationRefused, match="boxes or points only"):
             load_annotations(folder / f"sample_{name}.label_studio.json")
-    filled = load_annotations(
-        folder / "sample_valid.label_studio.json", boxes="fill", category=["cat", "dog"]
-    )
-    assert {item.stem: int(item.load().mask.sum()) for item in filled} == {
-        "img_a": 50 * 50,
-        "img_b": 60 * 40,
-    }
+    valid, both = folder / "sample_valid.label_studio.json", ["cat", "dog"]
+    filled = load_annotations(valid, boxes="fill", category=both)
+    sizes = {item.stem: int(item.load().mask.sum()) for item in filled}
+    assert sizes == {"img_a": 50 * 50, "img_b": 60 * 40}
     with pytest.raises(AnnotationRefused, match="no object at all"):
         load_annotations(folder / "sample_invalid_result_type.label_studio.json", boxes="fill")
     several = folder / "sample_invalid_multi_annotation_sets.label_studio.json"

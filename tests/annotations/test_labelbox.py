@@ -185,10 +185,8 @@ def test_masks_found_twice_or_of_another_size_are_refused(tmp_path, masks):
 
 def test_fixture(fixtures):
     truth = load_annotations(fixtures / "panlabel" / "sample_valid.labelbox.ndjson")
-    assert [(item.name, item.size_hw) for item in truth] == [
-        ("img1.jpg", (80, 100)),
-        ("img2.jpg", (90, 120)),
-    ]
+    sizes = {item.name: item.size_hw for item in truth}
+    assert sizes == {"img1.jpg": (80, 100), "img2.jpg": (90, 120)}
     assert not truth[0].load().mask.any()
     triangle = abs((30 - 5) * (40 - 8) - (20 - 5) * (4 - 8)) / 2
     assert truth[1].load().mask.sum() == pytest.approx(triangle, rel=0.05)
@@ -229,15 +227,10 @@ def test_legacy_masks_by_uri_come_from_the_folder(tmp_path, masks):
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
 
 
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        [{"geometry": BELOW}],
-        [BELOW],
-        WKT,
-        [{"geometry": WKT.replace("MULTIPOLYGON (", "POLYGON ")[:-1]}],
-    ],
-)
+POLYGON = WKT.replace("MULTIPOLYGON (", "POLYGON ")[:-1]
+
+
+@pytest.mark.parametrize("geometry", [[{"geometry": BELOW}], [BELOW], WKT, [{"geometry": POLYGON}]])
 def test_the_form_before_2020_counts_y_from_below(tmp_path, geometry):
     truth = old_export(tmp_path, legacy_row(Label={"car": geometry, "weather": "sunny"}))
     np.testing.assert_array_equal(truth[0].load((20, 30)).mask, SQUARE)
@@ -260,9 +253,7 @@ def test_csv_holds_the_same_json(tmp_path):
     skipped = legacy_row(Label="Skip", **{"External ID": "b.jpg"})
     rows = [legacy_row(Label=json.dumps({"objects": [big]})), skipped]
     with path.open("w", newline="", encoding="utf-8-sig") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+        csv.writer(stream).writerows([rows[0], *(row.values() for row in rows)])
     limit = csv.field_size_limit()
     truth = load_annotations(path)
     assert csv.field_size_limit() == limit
@@ -300,13 +291,11 @@ def test_legacy_fixtures(fixtures, tmp_path):
     assert "objects of other categories" in " ".join(images.notes())
     eye = np.zeros((1707, 2560), bool)
     eye[40:50, 60:70] = True
-    records = json.loads((folder / "image_export.json").read_text())["Label"]["objects"]
-    for one in records:
+    path, options = folder / "image_export.json", {"category": "segmentation"}
+    for one in json.loads(path.read_text())["Label"]["objects"]:
         if one["title"] == "segmentation":
             (tmp_path / f"{one['featureId']}.png").write_bytes(png(eye))
-    masks = load_annotations(
-        folder / "image_export.json", category="segmentation", masks_dir=tmp_path
-    )
+    masks = load_annotations(path, masks_dir=tmp_path, **options)
     np.testing.assert_array_equal(masks[0].load().mask, eye)
     unknown = load_annotations(folder / "unkown_media_type_export.json")
     assert unknown[0].stem == "im1"

@@ -71,10 +71,7 @@ NO_POINTS = {"points": [[0, 0], [1, 1]], "shape_type": "mask"}
         (labelme(shape(points=[[1, 2], [3, float("nan")], [4, 5]])), "coordinate nan"),
         (labelme(shape(**NO_POINTS)), "no base64 image"),
         (labelme(shape(mask="AAAA", **NO_POINTS)), "is not a readable image"),
-        (
-            labelme(shape(mask=in_base64(png(SQUARE)), **CROP)),
-            r"30 x 20 pixels for points \(2, 3\) to \(8, 7\)",
-        ),
+        (labelme(shape(mask=in_base64(png(SQUARE)), **CROP)), r"30 x 20 pixels for points \(2, 3"),
         (labelme(shape(), imageHeight="20"), "height '20'"),
         (labelme(shape(), imagePath="../.."), "leads out"),
         (labelme(shapes={}), "`shapes` is not a list"),
@@ -83,10 +80,7 @@ NO_POINTS = {"points": [[0, 0], [1, 1]], "shape_type": "mask"}
         (supervisely({"classTitle": "c", "geometryType": "bitmap"}), "origin None"),
         (supervisely(sly_bitmap(b"\0\0\0")), "neither zlib nor PNG"),
         (supervisely(sly_bitmap(zlib.compress(b"no png"))), "is not a readable image"),
-        (
-            supervisely(sly_bitmap(png(np.ones((4, 4), bool)), (100, 3))),
-            r"4 x 4 pixels at \(100, 3\) lies outside",
-        ),
+        (supervisely(sly_bitmap(png(SQUARE[:4, :4]), (100, 3))), r"at \(100, 3\) lies outside"),
         (supervisely(sly_polygon(), size={"height": 10**6, "width": 10**6}), "1000000 x 1000000"),
     ],
 )
@@ -141,11 +135,9 @@ def test_supervisely_bitmaps_lie_at_their_origin(tmp_path, spelling):
     crop = np.random.RandomState(0).rand(5, 7) < 0.5
     crop[0, 0], crop[0, 1] = True, False
     white = np.full(crop.shape, 255, np.uint8)
-    data = {
-        "grey": png(crop),
-        "rgba": png(np.stack([white, white, white, crop * white], -1)),
-        "palette": palette_png(crop, tmp_path),
-    }[spelling]
+    rgba = np.stack([white, white, white, crop * white], -1)
+    data = palette_png(crop, tmp_path) if spelling == "palette" else png(crop)
+    data = png(rgba) if spelling == "rgba" else data
     expected = np.zeros((20, 30), bool)
     expected[10:15, 20:27] = crop
     truth = project(tmp_path, sly_bitmap(zlib.compress(data), (20, 10)))

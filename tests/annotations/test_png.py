@@ -36,9 +36,8 @@ def stacked(*planes):
 
 
 def palette(colours, ids):
-    image = Image.fromarray(ids.astype(np.uint8), mode=None).convert("L")
-    image = Image.frombytes("P", image.size, image.tobytes())
-    image.putpalette([part for colour in colours for part in colour])
+    image = Image.frombytes("P", ids.shape[::-1], ids.astype(np.uint8).tobytes())
+    image.putpalette(np.ravel(colours).tolist())
     return image
 
 
@@ -71,7 +70,7 @@ def test_every_spelling_of_one_mask_is_read_without_a_choice(tmp_path, variant):
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif"])
 def test_other_lossless_files_are_read_by_content(tmp_path, suffix):
-    folder = save(tmp_path / "m", levels(), f"a.{suffix}", **({"lossless": True}))
+    folder = save(tmp_path / "m", levels(), f"a.{suffix}", lossless=True)
     np.testing.assert_array_equal(load(folder)[0].mask, DISC)
     np.testing.assert_array_equal(load(folder / f"a.{suffix}")[0].mask, DISC)
 
@@ -134,10 +133,8 @@ def test_ids_may_be_chosen_and_255_is_void(tmp_path):
 
 
 def test_colours_and_alpha_may_be_chosen(tmp_path):
-    red = stacked(
-        np.where(DISC, 200, 10), np.full(DISC.shape, 10), np.full(DISC.shape, 30), levels()
-    )
-    folder = save(tmp_path / "m", red.astype(np.uint8))
+    red = stacked(levels(200, 10), levels(10, 10), levels(30, 30), levels())
+    folder = save(tmp_path / "m", red)
     np.testing.assert_array_equal(load(folder, mask_value="#C80A1E")[0].mask, DISC)
     np.testing.assert_array_equal(load(folder, mask_value="alpha")[0].mask, DISC)
     grey = save(tmp_path / "g", levels(200))
@@ -263,8 +260,6 @@ def test_categories_are_chosen_by_name(tmp_path):
     np.testing.assert_array_equal(load_annotations(path, category="car")[0].load().mask, SQUARE)
     assert load_annotations(path, category="dog")[0].load().mask.sum() == 50
     assert load_annotations(path, category="*")[0].load().mask.sum() == 35 + 50
-    with pytest.raises(AnnotationRefused, match="no object of category 'cat'"):
-        load_annotations(path, category="cat")
 
 
 def test_unnamed_colours_are_counted_and_grey_is_a_colour_too(tmp_path):

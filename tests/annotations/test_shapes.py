@@ -29,9 +29,13 @@ def truth_of(*annotators, size_hw=(20, 24), **options):
     return truth_from_shapes(BUNDLE, "test", [image], TruthOptions(**options), Counter())
 
 
-def test_objects_of_one_annotator_are_joined():
-    loaded = truth_of([shape(disc(6)), shape(disc(16))])[0].load()
-    np.testing.assert_array_equal(loaded.mask, disc(6) | disc(16))
+def test_objects_of_one_annotator_are_joined_and_points_are_only_counted():
+    point = Shape(("car",), "r", None, "other")
+    truth = truth_of([shape(disc(6)), shape(disc(16)), point])
+    np.testing.assert_array_equal(truth[0].load().mask, disc(6) | disc(16))
+    assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
+    with pytest.raises(AnnotationRefused, match="boxes or points only: an empty truth"):
+        truth_of([point])
 
 
 def test_three_annotators_vote_by_majority():
@@ -73,17 +77,6 @@ def test_an_annotator_who_saw_nothing_votes_too():
     assert truth.agreements == [pytest.approx(1 / 3)]  # 0, 0 and two empty masks agree: 1
 
 
-def test_points_are_counted_and_never_drawn():
-    truth = truth_of([shape(disc()), Shape(("car",), "r", None, "other")])
-    np.testing.assert_array_equal(truth[0].load().mask, disc())
-    assert truth.notes() == ["1 points, lines or other objects without an area skipped"]
-
-
-def test_only_points_is_an_empty_truth():
-    with pytest.raises(AnnotationRefused, match="boxes or points only: an empty truth"):
-        truth_of([Shape(("car",), "r", None, "other")])
-
-
 def test_sizes_come_from_the_mask_or_the_caller():
     np.testing.assert_array_equal(truth_of([shape(disc())], size_hw=None)[0].load().mask, disc())
     truth = truth_of([shape(disc())], [], size_hw=None)
@@ -92,20 +85,14 @@ def test_sizes_come_from_the_mask_or_the_caller():
         truth[0].load()
     with pytest.raises(AnnotationRefused, match="a mask of 24 x 20 pixels on an image of 20 x 20"):
         truth_of([shape(disc())], size_hw=(20, 20))[0].load()
-
-
-def test_annotators_with_different_sizes_are_refused():
-    truth = truth_of([shape(disc())], [shape(disc(size=(30, 30)))], size_hw=None)
+    two = truth_of([shape(disc())], [shape(disc(size=(30, 30)))], size_hw=None)
     with pytest.raises(AnnotationRefused, match="annotators drew on images of different sizes"):
-        truth[0].load()
+        two[0].load()
 
 
-def test_mask_values_are_refused_where_there_are_no_levels():
+def test_mask_values_are_refused_and_many_categories_listed_briefly():
     with pytest.raises(AnnotationRefused, match="a test export holds objects, not levels"):
         truth_of([shape(disc())], mask_value="1")
-
-
-def test_many_categories_are_listed_briefly():
     shapes = [shape(disc(), category=f"class {n:02d}") for n in range(20)]
     with pytest.raises(AnnotationRefused, match=r"20 categories .* 'class 11' and 8 more, or '\*'"):
         truth_of(shapes)
