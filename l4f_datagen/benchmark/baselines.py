@@ -190,12 +190,6 @@ def prepare_editing(bench: Bench, seed: int) -> Prepared:
     return Prepared(label)
 
 
-def editing_settings(bench: Bench) -> str:
-    """Name what decides the masks."""
-    shape = f"{CLUSTERS} {bench.sized(FITTED_SAMPLES)} {CLUSTERED_VALUES}"
-    return f"{shape} psi {bench.recipe.alpha.training.psi}"
-
-
 def redo_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Shrink an image ``h w 3`` to ReDO's side and to multiples of 8; smaller ones stay."""
     height, width = image.shape[:2]
@@ -252,7 +246,13 @@ def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) 
 
 
 BASELINES = {
-    "editing-in-style": Method(prepare_editing, editing_settings),
+    "editing-in-style": Method(
+        prepare_editing,
+        lambda bench: (
+            f"{CLUSTERS} {bench.sized(FITTED_SAMPLES)} {CLUSTERED_VALUES} psi "
+            f"{bench.recipe.alpha.training.psi}"
+        ),
+    ),
     "redo": Method(prepare_redo, redo_settings, takes_renders=True),
     "otsu": colour_method(lambda images: otsu_masks(images), "skimage"),
     "colour-gmm": colour_method(lambda images: gmm_masks(images), "sklearn"),

@@ -1,7 +1,6 @@
 """Tables 1 to 5 of the paper's appendix in its columns, and one over psi: text, CSV and figure.
 
-A line with several training seeds shows their mean and the 95 % interval of Student's t over seeds;
-a line with one seed shows its value and the 95 % bootstrap interval over images.
+Intervals are 95 %: Student's t over several training seeds, or bootstrap over the images of one.
 """
 
 import csv

@@ -112,7 +112,9 @@ def sample_rows(
                 "image_id": int(records.image_id[i]),
                 "reason": records.reasons[records.reason[i]],
                 "worst": round(float(worst[i]), 4),
-                "scores": [_finite(column[i]) for column in records.scores.values()],
+                "scores": [
+                    None if np.isnan(v[i]) else float(v[i]) for v in records.scores.values()
+                ],
                 "ranks": [round(float(ranks[name][i]), 4) for name in records.scores],
                 "command": again_command(key),
                 "tile": tiles.get(key),
@@ -124,10 +126,6 @@ def sample_rows(
 def again_command(key: str) -> str:
     """Give the command that makes one sample again, byte for byte, in the dataset's folder."""
     return f"l4f-datagen inspect sample . {key} --out ../again"
-
-
-def _finite(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def choose_shown(records: Records, limit: int) -> list[int]:

@@ -71,9 +71,11 @@ def encode_tile(stored: Stored) -> dict[str, Any]:
     """Encode a sample for a page; images above ``SHOWN_PX`` are scaled down."""
     height, width = stored.mask.shape
     coarse, path = outline_path(stored.mask)
+    matte = _shown(stored.alpha)
+    white = Image.new("L", matte.size, 255)
     return {
         "image": webp_uri(_shown(stored.image), PHOTO_QUALITY),
-        "alpha": webp_uri(_as_alpha(_shown(stored.alpha)), 0),  # as CSS masks want it
+        "alpha": webp_uri(Image.merge("RGBA", [white] * 3 + [matte]), 0),  # as CSS masks want it
         "outline": path,
         "coarse": coarse,
         "width": width,  # of the full image, px
@@ -114,8 +116,3 @@ def _shown(pixels: NDArray[np.uint8]) -> Image.Image:
         return image
     size = [max(1, round(side * SHOWN_PX / longest)) for side in image.size]
     return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-
-
-def _as_alpha(matte: Image.Image) -> Image.Image:
-    white = Image.new("L", matte.size, 255)
-    return Image.merge("RGBA", (white, white, white, matte))

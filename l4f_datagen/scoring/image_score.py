@@ -1,8 +1,7 @@
 """The paper's metrics on one image: pixel counts, class scores, outlines and matting errors.
 
-All pixel scores come from one confusion matrix, summed over the images where several are scored
-(pooled, "micro" over images, "macro" over the two classes), as in the paper's evaluation. Names are
-true: *object* is what the masks mark, whatever the authors' tables call it.
+All pixel scores come from one confusion matrix, summed over images ("micro") and averaged over the
+two classes ("macro"). *Object* is what the masks mark, whatever the authors' tables call it.
 """
 
 from dataclasses import dataclass

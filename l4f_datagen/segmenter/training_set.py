@@ -62,16 +62,14 @@ class TrainingSet:
     def read(self, place: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return image ``h w 3`` and mask ``h w`` of one sample, levels 0 to 255."""
         if place not in self._cache:
+            size_hw = scaled_to(self.size_hw, self.size)
             planes = zip(self.fetch(place), ("RGB", "L"), strict=True)
-            image, mask = (self._fitted(data, mode, place) for data, mode in planes)
+            decoded = (self._decoded(data, mode, place) for data, mode in planes)
+            image, mask = (pad_to(resize(plane, size_hw), self.stride) for plane in decoded)
             if (len(self._cache) + 1) * (image.nbytes + mask.nbytes) > CACHE_BYTES:
                 return image, mask
             self._cache[place] = image, mask
         return self._cache[place]
-
-    def _fitted(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
-        pixels = self._decoded(data, mode, place)
-        return pad_to(resize(pixels, scaled_to(self.size_hw, self.size)), self.stride)
 
     def _decoded(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
         subject = f"{self.source} {self.keys[place]}"
