@@ -15,11 +15,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME = 64.0
-"""Side of the frame in scene units: one unit is one pixel of a 64 px render."""
-
-CONTRAST = 0.42
-"""Distance in RGB at which an object stands out from its ground, chosen by eye."""
+FRAME = 64.0  # side of the frame in scene units: one unit is one pixel of a 64 px render
+CONTRAST = 0.42  # distance in RGB at which an object stands out from its ground, chosen by eye
 
 Colour = tuple[float, float, float]
 Coat = TypeVar("Coat", bound=tuple[Colour, ...])
@@ -78,8 +75,7 @@ def noise(rng: np.random.Generator, size: int, response: Response) -> FloatArray
     gain = response(cycles[:, None], cycles[None, :])
     gain[0, 0] = 0.0
     spectrum = np.fft.fft2(rng.standard_normal((size, size))) * gain
-    filtered: FloatArray = np.fft.ifft2(spectrum).real / np.sqrt(np.mean(gain * gain))
-    return filtered
+    return np.asarray(np.fft.ifft2(spectrum).real / np.sqrt(np.mean(gain * gain)))
 
 
 def blobs(sigma: float) -> Response:
@@ -152,23 +148,15 @@ def stone_brightness(
     rng: np.random.Generator,
     size: int,
     *,
-    across: float,
-    joint: float,
-    aspect: float,
-    jitter: float,
-    tones: float,
+    across: float,  # width of a row, scene units
+    joint: float,  # width of the dark joint between two stones, scene units
+    aspect: float,  # length of a stone divided by its width
+    jitter: float,  # largest shift of a centre, as a share of a stone
+    tones: float,  # standard deviation of the stones' brightness
 ) -> FloatArray:
     """Return the brightness ``size size`` of stones in rows, about 1 on a stone.
 
-    Args:
-        ground: its ``grain`` scales the stones, its ``angle`` turns the rows.
-        rng: draws phase, jitter and tones.
-        size: side in pixels.
-        across: width of a row, scene units.
-        joint: width of the dark joint between two stones, scene units.
-        aspect: length of a stone divided by its width.
-        jitter: largest shift of a centre, as a share of a stone.
-        tones: standard deviation of the stones' brightness.
+    The ground's ``grain`` scales the stones, its ``angle`` turns the rows.
     """
     stone_across, rows = across * ground.grain, 32
     offsets = rng.uniform(-jitter, jitter, (2, rows, rows))

@@ -26,10 +26,8 @@ from l4f_datagen.toys.portrait import Portrait, draw_portrait
 from l4f_datagen.toys.shapes import Plane
 
 MIN_SIZE, MAX_SIZE = 32, 256  # a choice: px of a side
-SUPERSAMPLE = 4
-"""Cells per pixel and axis of the mask; with 4 the edge is right to .015 on average."""
-PAINT_SUPERSAMPLE = 2
-"""Cells per pixel and axis of the colours: finer ones look the same and take longer."""
+SUPERSAMPLE = 4  # cells per pixel and axis of the mask: the edge is right to .015 on average
+PAINT_SUPERSAMPLE = 2  # of the colours: finer ones look the same and take longer
 
 Subject = Car | Fish | Portrait
 
@@ -53,20 +51,12 @@ HELD_OUT_SEED = 1_000_000
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene and its true mask.
+    """One scene and its true mask: the share of each pixel that the object covers, no shadow."""
 
-    Attributes:
-        image: uint8 ``h w 3``, RGB.
-        alpha: float32 ``h w`` in [0, 1], the share of each pixel that the object covers; its
-            shadow does not count.
-        ground: name of the ground, a key of ``Toy.grounds``.
-        subject: measures, position and colours of the object, independent of the size.
-    """
-
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.float32]
-    ground: str
-    subject: Subject
+    image: NDArray[np.uint8]  # ``h w 3``, RGB
+    alpha: NDArray[np.float32]  # ``h w`` in [0, 1]
+    ground: str  # a key of ``Toy.grounds``
+    subject: Subject  # measures, position and colours, independent of the size
 
 
 def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
@@ -102,16 +92,9 @@ def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
 def render_scenes(
     seeds: Sequence[int], size: int = 64, workers: int = 1, domain: str = "toy-cars"
 ) -> Iterator[Scene]:
-    """Render scenes in the order of their seeds; the number of workers changes nothing.
+    """Render scenes in the order of their seeds, in ``workers`` processes, which change nothing.
 
-    Args:
-        seeds: each at least 0.
-        size: as in ``render_scene``.
-        workers: number of processes; 1 renders in this process.
-        domain: a key of ``TOYS``.
-
-    Raises:
-        UsageError: as ``render_scene``, or workers below 1.
+    Everything is checked at once, as in ``render_scene``.
     """
     if workers < 1:
         raise UsageError("workers", f"expected at least 1, got {workers}", "give 1 or more")
@@ -134,11 +117,8 @@ def _check(seed: int, size: int, domain: str) -> None:
     if seed < 0:
         raise UsageError("seed", f"expected 0 or more, got {seed}", "give a non-negative seed")
     if not MIN_SIZE <= size <= MAX_SIZE:
-        raise UsageError(
-            "size",
-            f"expected {MIN_SIZE} to {MAX_SIZE} pixels, got {size}",
-            "choose a size in that range",
-        )
+        problem = f"expected {MIN_SIZE} to {MAX_SIZE} pixels, got {size}"
+        raise UsageError("size", problem, "choose a size in that range")
     if domain not in TOYS:
         raise UsageError("domain", f"no toy domain {domain!r}", f"choose from {', '.join(TOYS)}")
 

@@ -11,15 +11,15 @@ from l4f_datagen.toys.car import Car
 from l4f_datagen.toys.scene import TOYS, Scene, render_scene, render_scenes
 
 PINNED = {
-    ("toy-cars", 0): ("paving", (120.07, 80.36, 91.74), 0.21618),
-    ("toy-cars", 1): ("asphalt", (95.48, 98.17, 101.30), 0.22647),
-    ("toy-cars", 3): ("sand", (178.79, 136.04, 110.91), 0.23268),
-    ("toy-cars", 7): ("grass", (107.76, 136.24, 80.38), 0.21605),
-    ("toy-fish", 0): ("pebbles", (83.39, 102.96, 99.93), 0.06740),
-    ("toy-fish", 1): ("pond", (49.36, 79.34, 61.54), 0.06947),
-    ("toy-fish", 3): ("shallows", (82.52, 177.65, 168.93), 0.07407),
+    ("toy-cars", 0): ("paving", (120.07, 80.36, 91.74), 0.21618, (9.377, 12.472)),
+    ("toy-cars", 1): ("asphalt", (95.48, 98.17, 101.30), 0.22647, (10.147, 11.683)),
+    ("toy-cars", 3): ("sand", (178.79, 136.04, 110.91), 0.23268, (10.200, 12.802)),
+    ("toy-cars", 7): ("grass", (107.76, 136.24, 80.38), 0.21605, (14.210, 11.772)),
+    ("toy-fish", 0): ("pebbles", (83.39, 102.96, 99.93), 0.06740, (9.291, 8.640)),
+    ("toy-fish", 1): ("pond", (49.36, 79.34, 61.54), 0.06947, (2.761, 3.260)),
+    ("toy-fish", 3): ("shallows", (82.52, 177.65, 168.93), 0.07407, (8.705, 7.747)),
 }
-"""Domain and seed: ground, mean RGB, coverage."""
+"""Domain and seed: ground, mean RGB, coverage, mean step of brightness down and across."""
 COVERAGE = {
     "toy-cars": (0.17, 0.22, 0.28, 0.33),
     "toy-fish": (0.05, 0.07, 0.085, 0.103),
@@ -88,22 +88,14 @@ def test_alpha_is_the_covered_area(size, count):
 
 
 @every_domain
-def test_types_shapes_and_range(of_domain, domain):
-    for scene in of_domain[domain][:8]:
-        assert scene.image.shape == (64, 64, 3)
-        assert scene.image.dtype == np.uint8
-        assert scene.image.flags.c_contiguous
-        assert scene.alpha.shape == (64, 64)
-        assert scene.alpha.dtype == np.float32
-        assert (scene.alpha.min(), scene.alpha.max()) == (0, 1)
-
-
-@every_domain
 @pytest.mark.parametrize("size", [32, 96, 128, 256])
 def test_the_same_subject_at_every_size(size, domain):
     for seed in range(3):
         base, other = render_scene(seed, domain=domain), render_scene(seed, size, domain)
-        assert other.image.shape == (size, size, 3)
+        assert (other.image.shape, other.image.dtype) == ((size, size, 3), np.uint8)
+        assert (other.alpha.shape, other.alpha.dtype) == ((size, size), np.float32)
+        assert (other.alpha.min(), other.alpha.max()) == (0, 1)
+        assert other.image.flags.c_contiguous
         assert other.subject == base.subject
         assert other.ground == base.ground
         assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
@@ -151,12 +143,8 @@ def test_the_subject_stays_off_the_border(of_domain, domain):
     assert max(edge.max() for edge in edges) < 0.5  # no pixel of the mask
     assert alpha[:, [0, -1]].max() < 0.25
     assert alpha[:, :, [0, -1]].max() < 0.25
-
-
-def test_a_car_leaves_the_border_quite_free(scenes):
-    alpha = np.stack([scene.alpha for scene in scenes])
-    assert alpha[:, :2].max() == alpha[:, -2:].max() == 0
-    assert alpha[:, :, :2].max() == alpha[:, :, -2:].max() == 0
+    if domain == "toy-cars":
+        assert max(edge.max() for edge in edges) == 0
 
 
 def test_angle_of_the_mask_is_that_of_the_car(scenes):
@@ -210,12 +198,10 @@ def test_shadow_is_soft_to_one_side_and_not_in_the_mask(scenes):
         brightness = scene.image.mean(axis=2)
         ring, far = (scene.alpha == 0) & (beyond < 4), beyond > 9
         assert scene.alpha[beyond > 3].max() == 0
-        strips = [
-            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u < 0)].mean(),
-            brightness[ring & (np.abs(v) < 0.4 * scene.subject.length) & (u > 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v < 0)].mean(),
-            brightness[ring & (np.abs(u) < 0.3 * scene.subject.width) & (v > 0)].mean(),
-        ]
+        beside = np.abs(v) < 0.4 * scene.subject.length
+        ahead = np.abs(u) < 0.3 * scene.subject.width
+        sides = (beside & (u < 0), beside & (u > 0), ahead & (v < 0), ahead & (v > 0))
+        strips = [brightness[ring & side].mean() for side in sides]
         assert min(strips) < 0.8 * brightness[far].mean()
         assert min(strips) < 0.8 * max(strips)
         darkest_sides.append(int(np.argmin(strips)))
@@ -245,11 +231,14 @@ def test_the_shadow_of_a_fish_is_not_in_the_mask(fish):
 
 def test_the_images_the_shipped_weights_were_trained_on():
     # Pinned loosely, so that another FFT or CPU passes and another renderer does not.
-    for (domain, seed), (ground, colour, coverage) in PINNED.items():
+    for (domain, seed), (ground, colour, coverage, steps) in PINNED.items():
         scene = render_scene(seed, domain=domain)
         assert scene.ground == ground
         assert scene.image.mean(axis=(0, 1)) == pytest.approx(colour, abs=0.1)
         assert scene.alpha.mean() == pytest.approx(coverage, abs=1e-4)
+        grey = scene.image.mean(axis=2)
+        found = [np.abs(np.diff(grey, axis=axis)).mean() for axis in (0, 1)]
+        assert found == pytest.approx(steps, abs=0.02)
 
 
 @pytest.mark.parametrize(
