@@ -32,7 +32,7 @@ from l4f_datagen.rendering.refine import Method, refine_alpha
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.training import predict
 
-DOMAINS = ("toy-cars", "toy-fish", "skin-lesions", "blood-cells")
+DOMAINS = ("toy-cars", "toy-fish", "toy-portraits", "skin-lesions", "blood-cells")
 CUSTOM = {"Faces": ("face", "Face"), "Cats": ("cat", "Cat")}
 CUSTOM_PX = 256
 SIDES = (64, 256, 512, 1024)

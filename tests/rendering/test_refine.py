@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from l4f_datagen.cli import cli
+from l4f_datagen.rendering import colour_model
 from l4f_datagen.rendering.colour_model import box
 from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.refine import guided, matting, refine_alpha
@@ -99,6 +100,17 @@ def test_colours_bring_back_what_the_matte_misses():
     refined = refine_alpha(image, blob / blob.max(), "guided")
     assert iou(blob / blob.max() > 0.5, true) < 0.9
     assert iou(refined > 0.5, true) > 0.97
+
+
+def test_ground_in_the_shadow_of_the_object_is_left_out(monkeypatch):
+    image, disc = make_disc(64, 14)
+    shadow = np.roll(disc, 4, axis=1) & ~disc
+    image[shadow] = image[shadow] * 0.6
+    alpha = ndimage.gaussian_filter((disc | shadow).astype(np.float32), 1.5)
+    refined = refine_alpha(image, alpha / alpha.max(), "guided") > 0.5
+    monkeypatch.setattr(colour_model, "SHADED_SHARE", 0.0)
+    without = refine_alpha(image, alpha / alpha.max(), "guided") > 0.5
+    assert iou(refined, disc) > iou(without, disc) + 0.02
 
 
 def test_a_large_image_is_fitted_small_and_keeps_its_edges():
