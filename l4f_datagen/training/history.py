@@ -41,6 +41,24 @@ PANELS = (
         {"binarization": "indecision"},
     ),
 )
+TWO_SIDED_PANELS = (
+    PANELS[0],
+    Panel(
+        "Adversarial losses of what is left without the object",
+        "Good: both level off. Bad: the discriminator's falls to 0 and the other one climbs.",
+        {"rest_d_loss": "second discriminator", "rest_realism": "alpha network (realism)"},
+    ),
+    Panel(
+        "Coverage: mean alpha",
+        "Rises to its limit (0.8), whatever the object's size: the level is found at the end.",
+        {"alpha_coverage": "mean alpha"},
+    ),
+    Panel(
+        "Indecision: mean min(alpha, 1 - alpha)",
+        "Stays high: self-training, after these steps, decides what is object.",
+        {"binarization": "indecision"},
+    ),
+)
 SCORES = Panel(
     "Score of every snapshot, without labels: stable, agreed on, realistic and hard",
     "1 is the best possible. The snapshot with the highest score is kept.",
@@ -80,7 +98,9 @@ def write_curves(
     from matplotlib.figure import Figure
 
     attempts = sorted({row["attempt"] for row in rows})
-    panels = (*PANELS, SCORES) if scores else PANELS
+    two_sided = any(row.get("rest_d_loss") for row in rows)
+    panels = TWO_SIDED_PANELS if two_sided else PANELS
+    panels = (*panels, SCORES) if scores else panels
     with style.context("default"):  # whatever the user's matplotlibrc says
         figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(panels)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -102,8 +122,9 @@ def write_curves(
             axes.annotate(panel.good, (0, 1), (0, 5), **place, fontsize="small", color="#555555")
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
-        for axes in drawn[1::2]:  # shares, and scores
-            axes.set_ylim(0, 1)
+        for axes, panel in zip(drawn, panels, strict=True):
+            if panel is SCORES or "alpha_coverage" in panel.curves:
+                axes.set_ylim(0, 1)
         drawn[-1].set_xlabel("training step")
         figure.suptitle(_headline(rows, attempts), fontsize="large")
         with staged(path) as file:

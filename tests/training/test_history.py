@@ -107,3 +107,12 @@ def test_curves_show_the_scores_of_snapshots_and_which_was_kept(tmp_path):
             heights.append((image.height, image.tobytes()))
     assert heights[1][0] > heights[0][0]
     assert heights[2][1] != heights[1][1]
+
+
+def test_curves_show_the_second_discriminator_where_there_is_one(tmp_path):
+    heights = []
+    for more in ({}, {"rest_d_loss": 1.2, "rest_realism": 0.4}):
+        write_curves([row(step, **more) for step in range(1, 7)], tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as image:
+            heights.append(image.height)
+    assert heights[1] == pytest.approx(heights[0] * 4 / 3, rel=0.02)
