@@ -77,10 +77,11 @@ def test_large_images_are_corrected_small(monkeypatch, soft):
     assert sides == [64, 128]
 
 
-def test_soft_mattes_of_the_wrong_size_are_corrected_by_colours():
+@pytest.mark.parametrize(("start", "stop"), [(22, 42), (14, 50)], ids=["too small", "too large"])
+def test_soft_mattes_of_the_wrong_size_are_corrected_by_colours(start, stop):
     truth, drawn = torch.zeros(2, 1, 1, 64, 64)
     truth[:, :, 20:44, 20:44] = 1
-    drawn[:, :, 24:40, 24:40] = 1
+    drawn[:, :, start:stop, start:stop] = 1
     noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.05
     masks = corrected_masks(truth - 0.5 + noise, 0.4 + 0.2 * drawn, soft=True)
     union = ((masks > 0.5) | (truth > 0.5)).sum()
