@@ -93,15 +93,10 @@ def test_amounts_read_as_people_write_them():
     assert [size_text(s) for s in (12, 364_027_523, 2e12)] == ["12 bytes", "364 MB", "2 TB"]
 
 
-def test_a_process_confined_to_some_cores_counts_those(monkeypatch):
+def test_a_process_confined_to_some_cores_counts_those_else_all(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 6}, raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert usable_cores() == 3
-
-
-def test_a_system_that_confines_none_counts_all(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert usable_cores() == 7
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert usable_cores() == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for told, counted in ((7, 7), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda told=told: told)
+        assert usable_cores() == counted

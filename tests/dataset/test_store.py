@@ -120,12 +120,6 @@ def test_a_page_left_out_goes(discs, dataset):
     assert "contact_sheet.png" not in manifest["indexes"]
 
 
-def test_one_format_alone(discs, tmp_path):
-    discs.make_dataset(tmp_path, 5, formats=["hf"])
-    tops = {path.name for path in tmp_path.iterdir()}
-    assert tops == {*(".l4f", "README.md", "data", "ledger.jsonl", "manifest.json", "recipe.yaml")}
-
-
 def test_nothing_accepted_still_adds_up(discs, tmp_path):
     with open_dataset(tmp_path, output=OutputPart(), **discs.RUN) as dataset:
         dataset.write(0, [[discs.make_disc(3), discs.make_disc(8)]], planned=2)
