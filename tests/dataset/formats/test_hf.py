@@ -20,7 +20,8 @@ scalars = ("key", "psi", "seed", "coverage", "width", "height")
 told = {}
 for folder in sys.argv[1:]:
     parts = told[folder] = {}
-    where = ["imagefolder", None, folder] if folder.endswith("r/imagefolder") else [folder]
+    alone = folder.endswith("imagefolder/imagefolder")
+    where = ["imagefolder", None, folder] if alone else [folder]
     for split, rows in datasets.load_dataset(*where).items():
         names = ["image", "mask", "label", "alpha"]
         if "png" in rows.column_names:
