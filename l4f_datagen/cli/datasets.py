@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from l4f_datagen.hub import Changes, Push, Pushed, Remote
     from l4f_datagen.rendering.refine import Method
 
+logger = logging.getLogger(__name__)
+
 
 @click.command()
 @click.argument("parts", nargs=-1, required=True, type=PLACE, metavar="OUT | PARTS...")
@@ -125,8 +127,6 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
     if counts["unchanged"]:
         click.echo(f"{counts['unchanged']} of them are as they were")
 
-
-logger = logging.getLogger(__name__)
 
 PREVIEW_LINES = 14
 """Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
