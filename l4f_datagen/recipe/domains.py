@@ -19,12 +19,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 class Builtin(NamedTuple):
-    """Weights that ship with the package.
-
-    Attributes:
-        folder: holds ``generator``, ``discriminator`` and ``alpha`` as safetensors.
-        resolution: side of the square image.
-    """
+    """Weights that ship: a folder with safetensors of generator, discriminator and alpha."""
 
     folder: Path
     resolution: int
@@ -57,11 +52,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(domain: str) -> Path:
-    """Return the recipe file of a domain.
-
-    Raises:
-        RecipeError: no such domain; names that look or sound alike are offered.
-    """
+    """Return the recipe file of a domain; RecipeError offers names that look or sound alike."""
     known = shipped_recipes()
     if domain in known:
         return known[domain]
@@ -140,13 +131,8 @@ WEB = ("http", "https")
 def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     """Where the weights of a recipe lie, or will lie once fetched.
 
-    Args:
-        weights: ``builtin:NAME``, ``catalogue:NAME``, an http(s) address or a file name.
-        part: "generator", "discriminator" or "alpha".
-        key: of the recipe that names them; None: ``part.weights``.
-
-    Raises:
-        RecipeError: no such built-in or catalogue entry.
+    ``weights`` is ``builtin:NAME``, ``catalogue:NAME``, an http(s) address or a file name; ``part``
+    is "generator", "discriminator" or "alpha"; errors name ``key`` (None: ``part.weights``).
     """
     kind, _, name = weights.partition(":")
     key = key or f"{part}.weights"
@@ -168,10 +154,6 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
     """Return the weights' file, fetched into the cache where it names the catalogue or the web.
 
     Arguments as in ``local_weights``; ``offline`` fetches nothing.
-
-    Raises:
-        RecipeError: no such built-in or catalogue entry.
-        NetworkError: it cannot be fetched, or is not what it must be.
     """
     kind, _, name = weights.partition(":")
     path = local_weights(weights, part, key=key)
@@ -185,13 +167,7 @@ def weights_path(weights: str, part: str, *, offline: bool = False, key: str | N
 def network_path(
     source: Path | str, part: Literal["generator", "alpha"], *, offline: bool = False
 ) -> Path:
-    """Return the file of a network that a path, a domain, an address or the catalogue names.
-
-    Raises:
-        UsageError: the domain's recipe names no alpha network.
-        RecipeError: as in ``weights_path``.
-        NetworkError: as in ``weights_path``.
-    """
+    """Return the file of a network that a path, a domain, an address or the catalogue names."""
     if isinstance(source, Path) or Path(source).expanduser().is_file():
         return Path(source).expanduser()
     if source in shipped_recipes():
