@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_generator
-from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.errors import UsageError
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.recipe import check_recipe
@@ -76,19 +76,6 @@ class TestLatents:
         with pytest.raises(UsageError, match="holds a dataset of another recipe"):
             make(data, tmp_path / "out", number=8)
 
-    def test_more_than_the_file_has(self, data, tmp_path, drawn_w):
-        data["sampling"]["latents"] = str(drawn_w)
-        with pytest.raises(UsageError, match="asks for 13, but psi x seeds has 12 positions"):
-            make(data, tmp_path / "out", number=13)
-        assert not (tmp_path / "out").exists()
-
-    def test_latents_of_another_generator(self, data, tmp_path):
-        np.save(tmp_path / "w.npy", np.zeros((9, 7), np.float32))
-        data["sampling"]["latents"] = str(tmp_path / "w.npy")
-        with pytest.raises(InputRefused, match="has shape 9 x 7, this generator takes n x 8 or n"):
-            make(data, tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-
 
 def test_strict_measures_and_rejects_and_bytes_come_again(data, tmp_path):
     data["filters"] = {"preset": "strict", "coverage": None, "uncertainty": None, "border": None}
@@ -131,10 +118,3 @@ def test_style_mixing_and_cutoff_change_pictures_of_the_same_keys(data, tmp_path
         assert len([f for f in differing if f.startswith("images")]) == (
             6 if name == "mixed" else 3
         )
-
-
-def test_a_discriminator_that_is_not_there(data, tmp_path):
-    data["filters"]["discriminator"] = {"min": -5}
-    with pytest.raises(UsageError, match=r"filters\.discriminator: .* gives none"):
-        make(data, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
