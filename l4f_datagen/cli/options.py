@@ -45,7 +45,7 @@ def psi(value: str) -> tuple[float, ...]:
 
 def formats(value: str) -> tuple[str, ...]:
     """Read names such as ``png,coco,hf`` and return them in the table's order."""
-    from l4f_datagen.recipe.parts import order_formats
+    from l4f_datagen.core.sample import order_formats
 
     return order_formats([name.strip() for name in value.split(",")])
 

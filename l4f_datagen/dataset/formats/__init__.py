@@ -42,7 +42,7 @@ WRITERS: dict[str, Writer] = {
     "webdataset": Writer(files.WebDatasetShard, files.TAR_PLACES),
     "yolo": Writer(objects.YoloShard, flat=objects.YOLO_FLAT, indexes=objects.YOLO_INDEXES),
 }
-"""The formats by name; ``recipe.parts`` has the names and what they require."""
+"""The formats by name; ``core.sample`` has the names and what they require."""
 
 
 def stage_shard(

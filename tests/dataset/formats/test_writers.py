@@ -2,11 +2,10 @@ import json
 
 import pytest
 
-from l4f_datagen.core.sample import SPLITS
+from l4f_datagen.core.sample import FORMATS, SPLITS
 from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.encoding import IMAGE_ENCODERS, SUFFIXES
-from l4f_datagen.recipe.parts import FORMATS
 
 
 def test_the_table_has_every_name_in_the_same_order():
