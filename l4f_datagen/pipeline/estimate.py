@@ -209,4 +209,6 @@ def _warnings(plan: Mapping[str, Any]) -> list[str]:
 def training_renders(part: TrainingPart, steps: int | None = None) -> float:
     """Return what a training costs, in renders of one image; ``steps`` replaces the recipe's."""
     adversarial = (steps or part.steps) * STEP_RENDERS[part.balance]
+    if part.balance == "two-sided" and part.min_bg_coverage is None:
+        adversarial *= 2  # the first attempt measures the object; large ones need no second
     return part.batch * (adversarial + part.self_training * BATCHES * BATCH_RENDERS)

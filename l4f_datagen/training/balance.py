@@ -12,7 +12,7 @@ Without it the matte goes on growing after the object is found: shadow and surro
 composite a little more real.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -29,8 +29,8 @@ PENALTY_FROM, PENALTY_TO = 1.08, 1.33
 HIGHEST_PENALTY = 20.0
 TWO_SIDED_FG, TWO_SIDED_BG = 0.05, 0.2
 """Least coverage of either side, of every image. Mean alpha rises to the upper limit whatever the
-object's size, so it has to lie above that of the largest objects (faces cover .69, Labels4Free
-sec. 4); where the object ends is found afterwards (``self_training.centred``)."""
+object's size, so that lies above the largest objects' (faces cover .69, Labels4Free sec. 4). Where
+the object turns out smaller, the training starts again with .5 (``collapse.SMALLER``)."""
 TWO_SIDED_WEIGHTS = {"binarization": 0.6, "area": 0.2, "fg_coverage": 1.2, "bg_coverage": 6.0}
 TWO_SIDED_PULL = 1.6
 """What the two discriminators' gradients by alpha add up to, in absolute value: that of skin
@@ -52,6 +52,7 @@ class RestartScales:
     binarization: float = 1.0
     learning_rate: float = 1.0
     d_learning_rate: float = 1.0
+    coverage_limit: float = 1.0
 
 
 UNCHANGED = RestartScales()
@@ -180,7 +181,7 @@ def two_sided_weights(
         area=own["area"] * area * scales.area,
         fg_coverage=own["fg_coverage"] if fg is None else fg,
         bg_coverage=own["bg_coverage"] if bg is None else bg,
-        coverage=coverage,
+        coverage=replace(coverage, upper=coverage.upper * scales.coverage_limit),
         rest=config.rest_weight * pull,
     )
 

@@ -84,7 +84,17 @@ KINDS: dict[str, Kind] = {
         2.0,
         "raise alpha.training.binarization_weight in the recipe",
     ),
+    # No failure: the first attempt has measured the object. With a limit of .8 x .625 its pixels
+    # compete for the area: at their best level the mattes of skin lesions then have mIoU .80
+    # against .69, those of toy cars .940 against .932.
+    "smaller": Kind("the object fills less than half of the image", "coverage_limit", 0.625, ""),
 }
+
+
+SMALLER = "smaller"
+LARGE = 0.45
+"""Share of the image from which an object is large: those of toy portraits cover .60, as parted at
+a limit of .8, and those of toys, lesions and blood cells .18 to .37."""
 
 
 def diagnose(

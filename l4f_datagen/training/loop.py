@@ -17,17 +17,26 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart, TrainingPart
 from l4f_datagen.training.balance import coverage_range
-from l4f_datagen.training.collapse import KINDS, collapsed, diagnose, scales_after
+from l4f_datagen.training.collapse import (
+    KINDS,
+    LARGE,
+    SMALLER,
+    collapsed,
+    diagnose,
+    scales_after,
+)
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.ranks import ALONE, Ranks
 from l4f_datagen.training.selection import Score, best_of, score_snapshots
-from l4f_datagen.training.self_training import centred, self_train
+from l4f_datagen.training.self_training import centred, parted, self_train
 from l4f_datagen.training.sources import Sources
 from l4f_datagen.training.state import StepFacts, TrainingState, new_state
 from l4f_datagen.training.steps import StepContext, train_step
 
 logger = logging.getLogger(__name__)
 
+HALF = 0.5
+"""With this limit or a lower one, mattes part at 0.5 by themselves."""
 Watch = Callable[[TrainingState, StepFacts], None]
 """Called after every step: log, snapshots, previews, progress."""
 
@@ -102,7 +111,11 @@ class AlphaTrainer:
                 context = self.context()
                 continue
             if self.state.step >= config.steps:
-                break
+                if not self._is_smaller():
+                    break
+                self._restart(SMALLER)
+                context = self.context()
+                continue
             facts = train_step(self.state, context)
             if is_snapshot(config, self.state.step):
                 self.state.keep_snapshot()
@@ -116,7 +129,7 @@ class AlphaTrainer:
             )
             self.state.average.load_state_dict(self.state.snapshots[self.kept_step])
         chosen = self.state.average.eval()
-        if config.balance == "two-sided":
+        if config.balance == "two-sided" and self.upper_limit > HALF:
             chosen = centred(chosen, self.part, self.generator)
         if not config.self_training:
             return chosen
@@ -126,6 +139,21 @@ class AlphaTrainer:
         )
         return chosen
 
+    @property
+    def upper_limit(self) -> float:
+        """The largest mean alpha that this attempt allows an image."""
+        return self.coverage.upper * scales_after(self.state.failures).coverage_limit
+
+    def _is_smaller(self) -> bool:
+        """Whether the object, as parted at the widest limit, deserves a narrower one."""
+        config, failures = self.part.training, self.state.failures
+        measured = config.balance == "two-sided" and config.min_bg_coverage is None
+        if not measured or SMALLER in failures:
+            return False
+        _, covered = parted(self.state.average.eval(), self.part, self.generator)
+        self._log(f"the object covers about {covered:.2f} of the image")
+        return covered < LARGE
+
     def _restart(self, failure: str) -> None:
         """Start again with a changed setting.
 
@@ -134,9 +162,10 @@ class AlphaTrainer:
         """
         config, kind = self.part.training, KINDS[failure]
         failures = (*self.state.failures, failure)
-        if len(failures) >= config.attempts:
+        collapses = [name for name in failures if name != SMALLER]
+        if len(collapses) >= config.attempts:
             coverage = self.state.recent[-1].alpha_coverage
-            raise collapsed(failures, coverage, photographs=config.reals_folder)
+            raise collapsed(collapses, coverage, photographs=config.reals_folder)
         setting = kind.setting.replace("_", " ")
         self._log(
             f"{kind.words} at step {self.state.step}; "

@@ -8,10 +8,10 @@ each round a frozen copy of the network draws the masks, colours correct them, a
 learns the result. No label and no real image is used.
 
 The adversarial mattes say which pixel is more of an object than which, and little about how much:
-their mean lies at the limit of coverage, whatever the object's size. So first the level that parts
-them best in two becomes 0.5 (``centred``). With the limit at .2 of background in place of .5 and
-this, drawn portraits that fill .6 of the image go from .60 mIoU to .78,
-and toy cars stay at .947 (one seed each, four rounds).
+their mean lies at the limit of coverage, whatever the object's size. With a limit of .5 they part
+at 0.5. Where objects are large and the limit is higher, the level that parts them best in two
+becomes 0.5 first (``centred``). Drawn portraits that fill .6 of the image have mIoU .60 with the
+limit at .5, and .78 so (one seed, four rounds).
 
 In the first round mattes are soft, and colours may move them anywhere near the object
 (``with_colours``); later they decide in a band around the outline (``cut_by_colour``). With a limit
@@ -91,6 +91,17 @@ def centred(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> Alp
 
     Order and slope of the mattes stay: one number is added before the sigmoid.
     """
+    middle, _ = parted(network, part, generator)
+    moved = copy.deepcopy(network)
+    bias = moved.out.bias
+    assert bias is not None
+    bias -= torch.logit(torch.tensor(middle, device=bias.device))
+    return moved
+
+
+@torch.no_grad()
+def parted(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> tuple[float, float]:
+    """Return the level that parts the network's alphas best in two, and the share above it."""
     config = part.training
     stream = np.random.RandomState([config.seed % 2**32, STREAM, 2**16])
     found = []
@@ -98,12 +109,9 @@ def centred(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> Alp
         images, features = _render(part, generator, stream)
         with autocast(config.precision, images.device):
             found.append(network(features).float().cpu())
-    middle = parting_level(torch.cat(found))
-    moved = copy.deepcopy(network)
-    bias = moved.out.bias
-    assert bias is not None
-    bias -= torch.logit(torch.tensor(middle, device=bias.device))
-    return moved
+    alphas = torch.cat(found)
+    level = parting_level(alphas)
+    return level, float((alphas > level).float().mean())
 
 
 def parting_level(alphas: Tensor) -> float:
