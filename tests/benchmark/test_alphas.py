@@ -70,7 +70,8 @@ def test_a_empty_ground_is_a_scene_without_its_subject():
         assert ground.shape == (64, 64, 3)
         # Far from the subject, and from its shadow, both are the same.
         same = (scene.image == ground).all(axis=2)
-        assert same[0].mean() > 0.9
+        # Hair reaches the upper border, no subject the upper corners.
+        assert same[0].mean() > (0.5 if domain == "toy-portraits" else 0.9)
         assert not same[scene.alpha > 0.5].any()
 
 

@@ -184,7 +184,7 @@ def test_large_images_are_judged_on_few_samples(spoil, tiny_flags, refused_line,
 def test_a_network_that_make_has_trained(cli_run, generator_file, tmp_path, monkeypatch):
     """Trained on the spot and grey: refused, at once and from the cache, and kept there."""
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
-    settings = ("steps=1", "batch=2", "min_fg_coverage=0.01")
+    settings = ("steps=1", "batch=2", "min_bg_coverage=0.5", "self_training=0")
     flags = [f"--set=alpha.training.{setting}" for setting in settings]
     command = ("make", "--generator", generator_file, "--n", 2, "--out", tmp_path / "out", *flags)
     for extra in ((), (), ("--dry-run",)):

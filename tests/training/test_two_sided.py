@@ -6,7 +6,7 @@ import torch
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.training import losses, steps
+from l4f_datagen.training import loop, losses, steps
 from l4f_datagen.training.balance import (
     TWO_SIDED_PULL,
     TWO_SIDED_WEIGHTS,
@@ -143,3 +143,75 @@ def test_r1_is_the_authors_or_grows_with_the_image():
     two_sided = TrainingPart(balance="two-sided")
     assert [r1_gamma(two_sided, side) for side in (64, 128, 1024)] == [1, 4, 10]
     assert r1_gamma(TrainingPart(balance="two-sided", r1_gamma=3), 64) == 3
+
+
+class TestSizeOfTheObject:
+    """The first attempt has a wide limit and measures the object; a small one gets another."""
+
+    @pytest.fixture
+    def measured(self, monkeypatch):
+        def measure(covered):
+            monkeypatch.setattr(loop, "parted", lambda *_: (0.7, covered))
+
+        return measure
+
+    def train(self, make_trainer, make_generator, make_part, **more):
+        part = make_part(steps=2, self_training=0, **TWO_SIDED, **more)
+        trainer, attempts = make_trainer(part, make_generator()), []
+        network = trainer.run(lambda state, facts: attempts.append(facts.attempt))
+        return trainer, attempts, network
+
+    def test_a_small_object_starts_again_with_a_narrow_limit(
+        self, make_trainer, make_generator, make_part, measured, caplog
+    ):
+        measured(0.3)
+        trainer, attempts, network = self.train(make_trainer, make_generator, make_part, attempts=1)
+        assert attempts == [1, 1, 2, 2]
+        assert trainer.upper_limit == pytest.approx(0.5)
+        weights = weights_at(
+            trainer.part.training,
+            trainer.coverage,
+            0,
+            LossBalance(1.0, 1.0),
+            trainer.context().scales,
+        )
+        assert weights.coverage.upper == pytest.approx(0.5)
+        assert network is trainer.state.average
+        assert "the object covers about 0.30 of the image" in caplog.text
+        assert "less than half of the image at step 2; starting again" in caplog.text
+
+    def test_a_large_object_keeps_the_limit_and_is_centred(
+        self, make_trainer, make_generator, make_part, measured
+    ):
+        measured(0.6)
+        trainer, attempts, network = self.train(make_trainer, make_generator, make_part)
+        assert attempts == [1, 1]
+        assert trainer.upper_limit == pytest.approx(0.8)
+        assert network.out.bias != trainer.state.average.out.bias
+
+    def test_a_recipes_own_limit_is_kept(
+        self, make_trainer, make_generator, make_part, monkeypatch
+    ):
+        monkeypatch.setattr(loop, "parted", None)
+        own = {"min_bg_coverage": 0.4}
+        trainer, attempts, _ = self.train(make_trainer, make_generator, make_part, **own)
+        assert attempts == [1, 1]
+        assert trainer.upper_limit == pytest.approx(0.6)
+
+    def test_a_training_stopped_between_the_attempts_goes_on_alike(
+        self, make_trainer, make_generator, make_part, measured, tmp_path
+    ):
+        measured(0.3)
+        part = make_part(steps=2, self_training=0, **TWO_SIDED)
+        whole = make_trainer(part, make_generator())
+
+        def keep(state, facts):
+            if (facts.attempt, facts.step) == (1, 2):
+                state.save(tmp_path / "state.pt")
+
+        whole.run(keep)
+        again = make_trainer(part, make_generator())
+        again.state.load(tmp_path / "state.pt")
+        again.run()
+        first, second = tensors(whole.state), tensors(again.state)
+        assert all(torch.equal(first[name], second[name]) for name in first)
