@@ -50,7 +50,7 @@ TWO_SIDED_PANELS = (
     ),
     Panel(
         "Coverage: mean alpha",
-        "Rises to its limit (0.8), whatever the object's size: the level is found at the end.",
+        "Rises to its limit: 0.8 in attempt 1, which measures the object, 0.5 after that.",
         {"alpha_coverage": "mean alpha"},
     ),
     Panel(
