@@ -10,12 +10,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l4f_datagen.annotate.keys import (
-    KeyFile,
-    check_rendered_alike,
-    keys_in_names,
-    read_key_file,
-)
 from l4f_datagen.annotations.truth import TruthMask
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.core.masks import alpha_to_mask
@@ -29,6 +23,8 @@ from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.scoring.image_score import ImageScore, score_image
 from l4f_datagen.scoring.match import Match, Predicted
 from l4f_datagen.scoring.protocol import fitted
+
+from .keys import KeyFile, check_rendered_alike, keys_in_names, read_key_file
 
 KEPT_BYTES = 2 << 30
 """Of features in memory; those of one 1024 px image (config-f) take 0.6 GB. The rest is rendered
@@ -157,12 +153,10 @@ class Annotated:
         item = self.matched.truth[place]
         truth = item.load((bottom - top, right - left))
         if truth.mask.shape != (bottom - top, right - left):
-            held = f"{truth.mask.shape[1]} x {truth.mask.shape[0]} pixels"
-            raise AnnotationRefused(
-                f"{self.matched.truth.source} {item.name}",
-                f"{held}, its image {right - left} x {bottom - top}",
-                "annotate the images as `sample` wrote them",
-            )
+            height, width = truth.mask.shape
+            problem = f"{width} x {height} pixels, its image {right - left} x {bottom - top}"
+            remedy = "annotate the images as `sample` wrote them"
+            raise AnnotationRefused(f"{self.matched.truth.source} {item.name}", problem, remedy)
         return truth
 
     def cut(self, canvas: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h2 w2"]:

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from l4f_datagen.annotate.examples import Annotated, Example, score_example, score_networks
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, score_intervals
 from l4f_datagen.scoring.image_score import ImageScore
+
+from .examples import Annotated, Example, score_example, score_networks
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +54,14 @@ class FewShot:
 
     def to_text(self) -> str:
         """Scores before, held out and seen, and how sure the gain is."""
-        return "\n".join(
-            [
-                f"before fine-tuning            mIoU {self.before}",
-                f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}",
-                f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)",
-                f"gain, held out: {self.gain}",
-                "a network fine-tuned on labels is no longer unsupervised; its file says so",
-            ]
-        )
+        lines = [
+            f"before fine-tuning            mIoU {self.before}",
+            f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}",
+            f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)",
+            f"gain, held out: {self.gain}",
+            "a network fine-tuned on labels is no longer unsupervised; its file says so",
+        ]
+        return "\n".join(lines)
 
 
 def few_shot(
@@ -83,11 +83,9 @@ def few_shot(
     """
     count = len(annotated)
     if count < LEAST_IMAGES:
-        raise AnnotationRefused(
-            annotated.matched.truth.source,
-            f"{count} images to fine-tune on, at least {LEAST_IMAGES} are needed",
-            "annotate more, or drop --few-shot",
-        )
+        problem = f"{count} images to fine-tune on, at least {LEAST_IMAGES} are needed"
+        remedy = "annotate more, or drop --few-shot"
+        raise AnnotationRefused(annotated.matched.truth.source, problem, remedy)
     order = np.random.RandomState(seed).permutation(count).tolist()
     parts = [sorted(order[k :: min(folds, count)]) for k in range(min(folds, count))]
     before = score_networks(annotated, {"before": network}, threshold)["before"]

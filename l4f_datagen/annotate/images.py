@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.annotate.keys import KeyFile, KeyRow, image_facts, write_key_file
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import Sample, image_to_uint8
@@ -23,6 +22,8 @@ from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, noise_stream, renderer_of
+
+from .keys import KeyFile, KeyRow, image_facts, write_key_file
 
 logger = logging.getLogger(__name__)
 
@@ -123,14 +124,14 @@ def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:
     return [pool[place] for place in farthest_points(points, psis, turns)]
 
 
-def coarse_generator(generator: Generator, side: int = COARSE_PX) -> Generator:
-    """The first blocks of a generator as a generator of ``side`` px; it shares the weights.
+def coarse_generator(generator: Generator) -> Generator:
+    """The first blocks of a generator as a generator of 16 px; it shares the weights.
 
     In the skip architecture the sum of the first ToRGB maps is an image already.
     """
-    channels = {px: width for px, width in generator.spec.channels.items() if px <= side}
+    channels = {px: width for px, width in generator.spec.channels.items() if px <= COARSE_PX}
     with torch.device("meta"):
-        coarse = Generator(replace(generator.spec, resolution=side, channels=channels))
+        coarse = Generator(replace(generator.spec, resolution=COARSE_PX, channels=channels))
     state = generator.state_dict()
     coarse.load_state_dict({name: state[name] for name in coarse.state_dict()}, assign=True)
     return coarse.eval().requires_grad_(False)

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from l4f_datagen.annotate.examples import Annotated, Rerendered, score_networks
-from l4f_datagen.annotate.few_shot import STEPS, few_shot, miou_interval
-from l4f_datagen.annotate.keys import check_rendered_alike, keys_in_names, read_key_file
 from l4f_datagen.annotations.truth import TruthSet
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import AlphaCheckpoint, GeneratorCheckpoint, open_alpha
@@ -25,6 +22,10 @@ from l4f_datagen.scoring.match import match_truth
 from l4f_datagen.scoring.pairing import Rule
 from l4f_datagen.scoring.protocol import score_match
 from l4f_datagen.training.verdict import judge_alpha
+
+from .examples import Annotated, Rerendered, score_networks
+from .few_shot import STEPS, few_shot, miou_interval
+from .keys import check_rendered_alike, keys_in_names, read_key_file
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from .byte_source import ByteSource, Cursor, Span
 from .pickle_machine import load_pickle
 from .pickle_machine.machine import Budget
 from .stand_ins import Storage, find_global, find_global_of_pickle
-from .tensors import StoredTensor, contiguous_strides
+from .tensors import DTYPES, StoredTensor, contiguous_strides
 
 DOWNLOAD = "download the checkpoint itself"
 OPENED = "docs/checkpoints.md lists what can be opened"
@@ -53,18 +53,7 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError)
 # Headers of our 1024 px files have 20 kB.
 MAX_HEADER_BYTES = 1 << 24
-SAFE_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+SAFE_DTYPES = {name: dtype for dtype, name, *_ in DTYPES if name}
 
 
 @dataclass(frozen=True)

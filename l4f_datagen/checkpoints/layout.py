@@ -120,10 +120,8 @@ def alpha_layout(source: ByteSource, container: Container) -> Layout:
     if state_dicts.is_labels4free(container.loaded):
         assert isinstance(container.loaded, dict)
         return Layout("labels4free", state_dicts.alpha_entries(source, container.loaded))
-    raise source.refuse(
-        f"holds no alpha network ({describe(container.loaded)})",
-        "give a file of `l4f-datagen train`, or one with bg_extractor_ema",
-    )
+    remedy = "give a file of `l4f-datagen train`, or one with bg_extractor_ema"
+    raise source.refuse(f"holds no alpha network ({describe(container.loaded)})", remedy)
 
 
 def checkpoint_kind(source: ByteSource, container: Container) -> str:

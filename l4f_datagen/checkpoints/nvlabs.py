@@ -120,9 +120,8 @@ def generator_entries(
 
 def discriminator_entries(source: ByteSource, tree: Tree, prefix: str) -> Entries:
     """Return our key -> entry of a discriminator."""
-    if _number(tree.modules[""].get("c_dim")) or any(
-        name.startswith("mapping.") for name in tree.tensors
-    ):
+    mapped = any(name.startswith("mapping.") for name in tree.tensors)
+    if mapped or _number(tree.modules[""].get("c_dim")):
         raise source.refuse("has a class-conditional discriminator (c_dim > 0)", REMEDY)
     _check_architecture(source, tree, "", "resnet")
     _check_fixed(source, tree)
@@ -194,10 +193,8 @@ def fold_class(
         raise source.refuse("has a class embedding that does not fit", "get it again")
     if class_index is None or not 0 <= class_index < count:
         chosen = "" if class_index is None else f", class {class_index} is none of them"
-        raise source.refuse(
-            f"is class-conditional with {count} classes (c_dim = {count}){chosen}",
-            f"choose one with --class 0 to --class {count - 1}",
-        )
+        problem = f"is class-conditional with {count} classes (c_dim = {count}){chosen}"
+        raise source.refuse(problem, f"choose one with --class 0 to --class {count - 1}")
     index = class_index
 
     def columns(shape: Shape) -> Shape:

@@ -14,35 +14,11 @@ import torch
 
 from .byte_source import Span
 from .pickle_machine.machine import Globals, Record, StandIn, is_plain_key, show
-from .tensors import StoredTensor, contiguous_strides
+from .tensors import DTYPES, StoredTensor, contiguous_strides
 
-STORAGE_TYPES = {
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
+STORAGE_TYPES = {f"{name}Storage": dtype for dtype, _, name, *_ in DTYPES if name}
 # NumPy's codes of plain numbers, and struct's letter for one of them.
-NUMBERS = {
-    "f2": (torch.float16, "e"),
-    "f4": (torch.float32, "f"),
-    "f8": (torch.float64, "d"),
-    "i1": (torch.int8, "b"),
-    "i2": (torch.int16, "h"),
-    "i4": (torch.int32, "i"),
-    "i8": (torch.int64, "q"),
-    "u1": (torch.uint8, "B"),
-    "u2": (torch.uint16, "H"),
-    "u4": (torch.uint32, "I"),
-    "u8": (torch.uint64, "Q"),
-    "b1": (torch.bool, "?"),
-}
+NUMBERS = {code: (dtype, letter) for dtype, *_, code, letter in DTYPES if code}
 MAX_DIMS = 32  # NumPy's own limit before version 2
 # Classes of rosinality's and NVIDIA's networks and their forks, which live in packages of any name.
 NETWORK_CLASSES = re.compile(

@@ -280,8 +280,6 @@ def _image_size(
     widths = [tensors[name].shape[1:2] for name in names if name in tensors]
     size = ALPHA_SIZES.get(widths[0][0]) if widths and widths[0] else None
     if size is None:
-        raise source.refuse(
-            f"does not say its image size, and a top width of {widths} tells none",
-            "give a file with args.size, or one of a config-f generator",
-        )
+        problem = f"does not say its image size, and a top width of {widths} tells none"
+        raise source.refuse(problem, "give a file with args.size, or one of a config-f generator")
     return size

@@ -15,6 +15,22 @@ from torch import Tensor
 
 from .byte_source import ByteSource, Span
 
+# A type of torch, its names in safetensors, torch storages and NumPy, and the letter of struct.
+DTYPES = (
+    (torch.float64, "F64", "Double", "f8", "d"),
+    (torch.float32, "F32", "Float", "f4", "f"),
+    (torch.float16, "F16", "Half", "f2", "e"),
+    (torch.bfloat16, "BF16", "BFloat16", "", ""),
+    (torch.int64, "I64", "Long", "i8", "q"),
+    (torch.int32, "I32", "Int", "i4", "i"),
+    (torch.int16, "I16", "Short", "i2", "h"),
+    (torch.int8, "I8", "Char", "i1", "b"),
+    (torch.uint8, "U8", "Byte", "u1", "B"),
+    (torch.bool, "BOOL", "Bool", "b1", "?"),
+    (torch.uint16, "", "", "u2", "H"),
+    (torch.uint32, "", "", "u4", "I"),
+    (torch.uint64, "", "", "u8", "Q"),
+)
 MAX_DIMS = 8  # rosinality's convolutions have five
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 Shape = tuple[int, ...]
@@ -44,10 +60,8 @@ class StoredTensor:
         """Check that the view lies inside its storage and is no larger than it."""
         refuse = self.storage.source.refuse
         if self.dtype not in WEIGHT_DTYPES:
-            raise refuse(
-                f"{name} is {str(self.dtype).removeprefix('torch.')}, expected floating point",
-                "convert the weights to float32",
-            )
+            problem = f"{name} is {str(self.dtype).removeprefix('torch.')}, expected floating point"
+            raise refuse(problem, "convert the weights to float32")
         if len(self.shape) > MAX_DIMS or len(self.strides) != len(self.shape):
             raise refuse(f"{name} has {len(self.shape)} sizes and {len(self.strides)} strides")
         if min((*self.shape, *self.strides, self.offset), default=0) < 0:
@@ -202,7 +216,5 @@ def _check_filter(source: ByteSource, name: str, stored: StoredTensor) -> None:
         wanted = torch.outer(ROW, ROW)
         matches = torch.allclose(kernel / kernel.sum(), wanted, atol=FILTER_TOLERANCE)
     if not matches:
-        raise source.refuse(
-            f"{name} is another resampling filter than [1, 3, 3, 1]",
-            "only networks with the standard filter can be opened",
-        )
+        problem = f"{name} is another resampling filter than [1, 3, 3, 1]"
+        raise source.refuse(problem, "only networks with the standard filter can be opened")

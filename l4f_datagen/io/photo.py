@@ -117,20 +117,13 @@ def upright_size_hw(data: bytes, subject: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Planes:
-    """A decoded mask image: its levels, colours and alpha channel, nothing scaled or blended.
+    """A decoded mask image: its levels, colours and alpha channel, nothing scaled or blended."""
 
-    Attributes:
-        grey: ``h w`` levels or palette ids, uint8, or uint16 of a 16-bit file; None where the image
-            has colours.
-        rgb: uint8 ``h w 3``; None where it is plainly grey.
-        opacity: uint8 ``h w`` alpha channel, None without one.
-        is_palette: the grey levels are palette ids.
-    """
-
+    # ``h w`` levels or palette ids, uint16 of a 16-bit file; None where the image has colours.
     grey: NDArray[np.uint8] | NDArray[np.uint16] | None
-    rgb: NDArray[np.uint8] | None = None
-    opacity: NDArray[np.uint8] | None = None
-    is_palette: bool = False
+    rgb: NDArray[np.uint8] | None = None  # ``h w 3``; None where it is plainly grey
+    opacity: NDArray[np.uint8] | None = None  # ``h w`` alpha channel
+    is_palette: bool = False  # the grey levels are palette ids
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -34,20 +34,13 @@ TURNED = range(5, 9)
 
 @dataclass(frozen=True)
 class Store:
-    """Photographs that can be counted and read by number; errors as in ``photo.opened``.
+    """Photographs that can be counted and read by number; errors as in ``photo.opened``."""
 
-    Attributes:
-        source: what the user named.
-        subject: number -> name for messages.
-        encoded: number -> image file, or its bytes.
-        ignored: ending -> number of files that are not read.
-    """
-
-    source: str
+    source: str  # what the user named
     count: int
-    subject: Callable[[int], str]
-    encoded: Callable[[int], Path | bytes]
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    subject: Callable[[int], str]  # number -> name for messages
+    encoded: Callable[[int], Path | bytes]  # number -> image file, or its bytes
+    ignored: Mapping[str, int] = field(default_factory=dict)  # ending -> files that are not read
 
     def __len__(self) -> int:
         return self.count

@@ -90,13 +90,10 @@ def test_muted_backgrounds_are_those_of_the_authors_code(name, reference_dir, ma
             out = generator(z, psi, mute=mute if kind == "bg" else None)
             image, key = out.image, f"{kind}_psi{psi}"
             atol = tolerance["image_atol"]
-            assert (
-                _largest(image[:, :, ::stride, ::stride], expected[f"{key}_stride{stride}"]) < atol
-            )
-            assert _largest(image[:, :, :48, :48], expected[f"{key}_crop_tl"]) < atol
-            assert _largest(image[:, :, -48:, -48:], expected[f"{key}_crop_br"]) < atol
-            box = slice(middle, middle + 48)
-            assert _largest(image[:, :, box, box], expected[f"{key}_crop_mid"]) < atol
+            parts = {f"stride{stride}": slice(None, None, stride), "crop_tl": slice(48)}
+            parts |= {"crop_br": slice(-48, None), "crop_mid": slice(middle, middle + 48)}
+            for part, box in parts.items():
+                assert _largest(image[:, :, box, box], expected[f"{key}_{part}"]) < atol
             if psi == 1.0:
                 for k in (0, 1):
                     ours = out.features[lowest][k]
@@ -129,15 +126,11 @@ def test_alpha_is_that_of_the_authors_code(name, reference_dir, manifest):
     assert _largest(grid, expected[f"alpha_stride{stride}"]) < tolerance["grid_float16_atol"]
     means = alpha.mean(dim=(1, 2, 3))
     assert _largest(means, expected["mean"].reshape(-1)) < tolerance["mean_atol"]
-    corners = {
-        "crop_tl": alpha[0, 0, :48, :48],
-        "crop_tr": alpha[0, 0, :48, -48:],
-        "crop_bl": alpha[0, 0, -48:, :48],
-        "crop_br": alpha[0, 0, -48:, -48:],
-        "crop_mid": alpha[0, 0, middle : middle + 48, middle : middle + 48],
-    }
-    for key, ours in corners.items():
-        expected_crop = expected[key].reshape(ours.shape)
+    first, last, mid = slice(48), slice(-48, None), slice(middle, middle + 48)
+    corners = {"tl": (first, first), "tr": (first, last), "bl": (last, first), "br": (last, last)}
+    for key, (rows, columns) in (corners | {"mid": (mid, mid)}).items():
+        ours = alpha[0, 0, rows, columns]
+        expected_crop = expected[f"crop_{key}"].reshape(ours.shape)
         assert _largest(ours, expected_crop) < tolerance["crops_float32_atol"]
 
 
