@@ -20,6 +20,11 @@ BEATEN = 0.05
 """Of the logistic loss: the discriminator is certain of every image."""
 GREY = 0.8
 """Share of the largest possible indecision, min(mean, 1 - mean)."""
+SMALLER = "smaller"
+"""Why a training starts again that has not collapsed: its object needs a narrower limit."""
+LARGE = 0.45
+"""Share of the image from which an object is large: those of toy portraits cover .60, as parted at
+a limit of .8, and those of toys, lesions and blood cells .18 to .37 (a training logs its own)."""
 
 
 class Collapsed(L4FError):
@@ -32,7 +37,7 @@ class PhotographsRefused(Collapsed, InputRefused):
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to fail.
+    """One reason to start again.
 
     Attributes:
         words: completes "collapsed: ".
@@ -87,14 +92,8 @@ KINDS: dict[str, Kind] = {
     # No failure: the first attempt has measured the object. With a limit of .8 x .625 its pixels
     # compete for the area: at their best level the mattes of skin lesions then have mIoU .80
     # against .69, those of toy cars .940 against .932.
-    "smaller": Kind("the object fills less than half of the image", "coverage_limit", 0.625, ""),
+    SMALLER: Kind("the object fills less than half of the image", "coverage_limit", 0.625, ""),
 }
-
-
-SMALLER = "smaller"
-LARGE = 0.45
-"""Share of the image from which an object is large: those of toy portraits cover .60, as parted at
-a limit of .8, and those of toys, lesions and blood cells .18 to .37."""
 
 
 def diagnose(
