@@ -35,6 +35,7 @@ from l4f_datagen.benchmark.bench import (
     row_path,
     save_row,
 )
+from l4f_datagen.benchmark.follows import follows_text
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
 from l4f_datagen.benchmark.tables import (
     RENDERS,
@@ -49,7 +50,6 @@ from l4f_datagen.benchmark.truth import (
     Truth,
     check_truth,
     external_method,
-    follows_text,
     open_truth,
 )
 from l4f_datagen.core.errors import UsageError

@@ -6,26 +6,21 @@ Detectron2 in the paper; for any other domain a folder of masks that the user br
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from scipy import stats
 
 from l4f_datagen.annotations import TruthItem, TruthMask, load_annotations
-from l4f_datagen.benchmark.alphas import open_given
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
 from l4f_datagen.benchmark.supervised import TRUTH, mask, truth_name, truth_net
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.rendering.plan import Draw
-from l4f_datagen.rendering.probes import noise_iou
-from l4f_datagen.rendering.scores import measure_block
 
 logger = logging.getLogger(__name__)
 
@@ -156,46 +151,3 @@ def external_method(bench: Bench, path: Path) -> Method:
     masks.log_notes()
     prepared = Prepared(lambda block: masks.block(block.draws)[0])
     return Method(lambda *_: prepared, lambda _: digest, seeded=False)
-
-
-LARGER_IS_WORSE = ("num_components", "border_contact", "alpha_uncertainty")
-
-
-def follows_text(bench: Bench, truth: Truth) -> str:
-    """Return the rank correlation of each score with the true IoU of the object.
-
-    For the alpha network that the recipe names, if it does, at the largest psi. Scores that should
-    fall with quality are turned round: what follows the truth is above 0.
-    """
-    if bench.recipe.alpha.weights is None:
-        return ""
-    psi = max(bench.config.psis)
-    network = open_given(bench).to(bench.generator.w_avg.device)
-    renderer = replace(bench.renderer, alpha=network, probes={"noise_iou": noise_iou})
-    ious: list[float] = []
-    columns: dict[str, list[float]] = {}
-    for draws in blocks_of(bench.eval_draws(psi)):
-        samples = renderer.render(draws)
-        true, ignored = truth.masks.block(draws)
-        for sample, right, ignore in zip(samples, true, ignored, strict=True):
-            both, either = sample.mask & right & ~ignore, (sample.mask | right) & ~ignore
-            ious.append(both.sum() / max(1, either.sum()))
-        for scores in measure_block(samples):
-            for name, value in scores.items():
-                columns.setdefault(name, []).append(value)
-    found = correlations({name: np.array(values) for name, values in columns.items()}, ious)
-    lines = [f"  {name:18s} {value:+.2f}" for name, value in found.items()]
-    head = f"Scores without labels against true IoU (Spearman, {len(ious):,} samples, psi {psi:g})"
-    return "\n".join([head, *lines])
-
-
-def correlations(
-    scores: Mapping[str, NDArray[np.float64]], ious: NDArray[np.float64] | list[float]
-) -> dict[str, float]:
-    """Spearman's rank correlation of each score with IoU, highest first; constants are left out."""
-    found = {}
-    for name, values in scores.items():
-        if np.ptp(values) > 0 and np.ptp(ious) > 0:
-            sign = -1 if name in LARGER_IS_WORSE else 1
-            found[name] = round(sign * float(stats.spearmanr(values, ious).statistic), 4)
-    return dict(sorted(found.items(), key=lambda of: -of[1]))

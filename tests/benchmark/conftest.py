@@ -12,7 +12,7 @@ from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.recipe import Recipe
 
 TRAINING = {"steps": 2, "batch": 2, "snapshot_interval": 2}
-TRAINING |= {"reals": "toy-cars", "balance": "fixed", "keep": "last"}
+TRAINING |= {"reals": "toy-cars", "balance": "fixed", "keep": "last", "self_training": 1}
 
 
 @pytest.fixture(autouse=True)
