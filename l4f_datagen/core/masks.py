@@ -82,6 +82,17 @@ def fill_holes(mask: Mask) -> Mask:
     return filled
 
 
+def edge_pixels(mask: Mask) -> Mask:
+    """Return the object's pixels with a 4-neighbour outside, ``h w``; the border is no edge."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    edge: Mask = mask & ~inner
+    return edge
+
+
 def border_contacts(masks: Mask) -> NDArray[np.float64]:
     """Share of each image's outermost ring of pixels that is mask, ``n h w`` to ``n``."""
     ring = np.ones(masks.shape[1:], np.bool_)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from l4f_datagen.core.masks import edge_pixels
 from l4f_datagen.io.disk import staged
 
 Picture = NDArray[np.uint8]
@@ -27,13 +28,8 @@ CONTACT_NOTES = (
 
 def outline(image: Picture, mask: NDArray[np.bool_]) -> Picture:
     """Draw the mask's inner contour on a copy of the image, ``h w 3``."""
-    inner = mask.copy()
-    inner[1:] &= mask[:-1]
-    inner[:-1] &= mask[1:]
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
     drawn = image.copy()
-    drawn[mask & ~inner] = OUTLINE_RGB
+    drawn[edge_pixels(mask)] = OUTLINE_RGB
     return drawn
 
 
