@@ -85,7 +85,7 @@ def save_generator(
 ) -> None:
     """Write a generator with its mean of w and its noise maps: ``Generator(spec).state_dict()``.
 
-    In ``half`` precision the mapping and w_avg stay float32.
+    In ``half`` precision the mapping, w_avg, biases and constants stay float32.
 
     Raises:
         L4FError: the file cannot be written.
@@ -135,8 +135,10 @@ def _save(
         metadata["training"] = json.dumps(training, sort_keys=True)
     ready: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        # Rounding in the mapping network moves w, and with it every pixel: it stays whole.
-        rounded = half and not key.startswith(("mapping.", "w_avg"))
+        # Rounding in the mapping network moves w, and with it every pixel: it stays whole, and so
+        # does what is small and added to every pixel.
+        whole = key.startswith(("mapping.", "w_avg")) or key.endswith(("bias", "const"))
+        rounded = half and not whole
         ready[key] = tensor.to(torch.float16) if rounded else tensor.float()
         if not torch.isfinite(ready[key]).all():
             raise ValueError(f"{key} is not finite as {ready[key].dtype}")

@@ -114,6 +114,7 @@ def pretrain(
 
 def _open_start(name: str, resolution: int) -> "Start | None":
     """Open what ``--start`` names: a shipped domain or a file; None for none."""
+    from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR
     from l4f_datagen.pretraining.state import open_start
     from l4f_datagen.recipe.domains import BUILTIN, weights_path
 
@@ -127,7 +128,9 @@ def _open_start(name: str, resolution: int) -> "Start | None":
     if not Path(name).exists():
         known = ", ".join(["auto", "none", *BUILTIN])
         raise UsageError("--start", f"{name} is not there", f"name a checkpoint, or {known}")
-    return open_start(Path(name), None)
+    path, judge = Path(name), Path(name).with_name(DISCRIMINATOR)
+    # A run's own generator goes on with the discriminator that lies beside it.
+    return open_start(path, judge if path.name == GENERATOR and judge.exists() else None)
 
 
 def _precision(asked: str, device: str) -> "Precision":

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from l4f_datagen.checkpoints.open import open_discriminator
 from l4f_datagen.cli import cli
+from l4f_datagen.cli.pretrain import _open_start
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.pretraining.photographs import FEWEST, gather_images, render_images
 from l4f_datagen.pretraining.plan import PretrainPlan
@@ -66,6 +69,12 @@ def test_the_command_makes_a_generator_that_make_takes(write_photos, tmp_path, s
     assert result.exit_code == 0
     assert result.stdout.strip() == str(out / "generator.safetensors")
     assert "make --generator" in result.stderr
+    # Another run from it takes the discriminator that lies beside.
+    started = _open_start(str(out / "generator.safetensors"), 32)
+    judge = open_discriminator(out / "discriminator.safetensors").build().state_dict()
+    assert all(torch.equal(started.discriminator[key], value) for key, value in judge.items())
+    (out / "discriminator.safetensors").unlink()
+    assert _open_start(str(out / "generator.safetensors"), 32).discriminator is None
     checked = CliRunner().invoke(
         cli, ["inspect", "checkpoint", str(out / "generator.safetensors")], catch_exceptions=False
     )
