@@ -184,9 +184,6 @@ def corrected_masks(images: Tensor, alphas: Tensor, *, soft: bool) -> Tensor:
     """
     factor = max(1, images.shape[-1] // LARGEST_PX)
     small, coarse = (F.avg_pool2d(plane, factor) for plane in (images, alphas))
-    if soft:
-        found = with_colours((small + 1) / 2, coarse, any_fit=True)
-    else:
-        found = cut_by_colour(small, coarse)
+    found = with_colours((small + 1) / 2, coarse) if soft else cut_by_colour(small, coarse)
     masks = (found > 0.5).float()
     return masks if factor == 1 else F.interpolate(masks, images.shape[2:], mode="bilinear")

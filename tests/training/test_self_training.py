@@ -59,7 +59,7 @@ def test_the_network_learns_the_cuts(make_generator, make_part, monkeypatch):
 def test_large_images_are_corrected_small(monkeypatch, soft):
     sides = []
 
-    def correct(images, alphas, **_):
+    def correct(images, alphas):
         sides.append(images.shape[-1])
         assert -0.5 < float(images.min()) + (0 if soft else 1) < 0.5
         return alphas
