@@ -6,6 +6,11 @@ answer joins the matte as evidence, and the fit is repeated on the result. The s
 less it knows of the place, and the more colour counts. Ground in shadow counts as ground. One
 setting for all domains and sizes: what grabs the missing fins of a fish leaves the hard masks of
 faces nearly alone.
+
+Counting colours less where they explain little of the matte (R^2 to the fourth power) was tried:
+toy cars then lose .0015 by refining in place of .005, and single images half as much, but a
+segmenter learns less from skin lesions (mIoU on photographs .862 and .852 in place of .870 and
+.861, two seeds).
 """
 
 import torch

@@ -190,6 +190,7 @@ def test_train_writes_network_snapshots_previews_and_log(
     monkeypatch.setattr("l4f_datagen.training.run.judge_alpha", lambda *_, **__: verdict)
     out = tmp_path / "run"
     small = [f"--set=alpha.training.{k}" for k in ("batch=2", "snapshot_interval=2")]
+    small += ["--set=alpha.training.self_training=1"]
     flags = ("train", "--generator", generator_file, "--steps", 3, "--out", out, *small)
     result = cli_run(*flags)
     assert result.exit_code == 0, result.output
@@ -220,7 +221,8 @@ def test_make_then_validate_scores_the_dataset_against_itself(
 ):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     flags = ["make", "--generator", generator_file, "--n", 3, "--out", tmp_path / "out"]
-    flags += ["--set", "alpha.training.steps=2", "--set", "alpha.training.batch=2"]
+    small = ("steps=2", "batch=2", "self_training=1")
+    flags += [f"--set=alpha.training.{value}" for value in small]
     flags += ["--set", "filters.coverage=null", "--mask-threshold", "0.5"]
     flags += ["--accept-doubtful-alpha"]  # two steps train nothing
     made = cli_run(*flags)

@@ -201,8 +201,9 @@ def test_sample_draws_the_reference_pictures(cli_run, folder, tmp_path, name):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_make_labels_what_any_format_draws(cli_run, folder, tmp_path, monkeypatch, name):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
-    words = ["--n", 2, "--out", tmp_path / "out", "--set", "alpha.training.steps=1"]
-    words += ["--set", "alpha.training.batch=1", "--set", "filters.coverage=null"]
+    small = ("training.steps=1", "training.batch=1", "training.self_training=0")
+    words = ["--n", 2, "--out", tmp_path / "out", *(f"--set=alpha.{value}" for value in small)]
+    words += ["--set", "filters.coverage=null"]
     words += ["--accept-doubtful-alpha"]  # one step trains nothing
     result = cli_run("make", "--generator", folder / name, *words)
     assert result.exit_code == 0, result.output

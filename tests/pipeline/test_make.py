@@ -76,7 +76,7 @@ def test_unreachable_count_stops_with_words(tiny_recipe, tmp_path):
 
 def test_alpha_is_trained_on_the_spot_once(tiny_recipe, tmp_path, monkeypatch, caplog, digests):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
-    training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2}
+    training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2, "self_training": 1}
     tiny_recipe["alpha"] = {"training": training}
     tiny_recipe["filters"]["coverage"] = None
     recipe, two_steps = check_recipe(tiny_recipe, "test"), {"accept_doubtful_alpha": True}
