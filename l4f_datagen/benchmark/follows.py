@@ -1,5 +1,6 @@
 """Whether scores without labels follow the truth: rank correlation over samples and snapshots."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -86,10 +87,12 @@ def _scored_snapshots(
     bench: Bench, truth: Truth, seed: int
 ) -> tuple[dict[str, list[float]], list[float]]:
     """Return the scores of a training's snapshots by name, and their true mIoU, if enough."""
-    path = state_path(bench.network_folder("full", seed))
-    if not path.exists():
-        return {}, []
     part = alpha_part(bench, "full", seed)
+    path = state_path(bench.network_folder("full", seed))
+    # Known before reals are opened, which may be many photographs.
+    planned = math.ceil(part.training.steps / part.training.snapshot_interval)
+    if planned < FEWEST_SNAPSHOTS or not path.exists():
+        return {}, []
     sources = open_sources(
         SourceContext(part, bench.generator, bench.recipe.generator.crop, bench.config.offline)
     )
@@ -97,7 +100,7 @@ def _scored_snapshots(
         part, bench.generator, sources, pretrained=pretrained(part, bench.checkpoint)
     )
     trainer.state.load(path)
-    if len(trainer.state.snapshots) < FEWEST_SNAPSHOTS:
+    if len(trainer.state.snapshots) < FEWEST_SNAPSHOTS:  # it collapsed before
         return {}, []
     columns: dict[str, list[float]] = {}
     for score in score_snapshots(trainer.state, trainer.context()).values():

@@ -50,6 +50,7 @@ LEGACY_VERSION = 1001
 # training checkpoint, times forty. ``zipfile`` builds an object of 1 kB for each entry.
 MAX_DIRECTORY_BYTES = 1 << 22
 LOCAL_HEADER = struct.Struct("<4s22xHH")
+# What ``zipfile`` and the lines around it raise at a damaged archive; each becomes a refusal.
 BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError)
 # Headers of our 1024 px files have 20 kB.
 MAX_HEADER_BYTES = 1 << 24

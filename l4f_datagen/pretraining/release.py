@@ -42,7 +42,7 @@ python -m l4f_datagen.pretraining.release --run RUN --domain {domain}
 | file | what | parameters | stored as |
 |---|---|---|---|
 | generator.safetensors | averaged generator, {side} px | {generator_parameters:,} | {stored} |
-| discriminator.safetensors | its discriminator | {discriminator_parameters:,} | fp16 |
+| discriminator.safetensors | its discriminator | {discriminator_parameters:,} | fp16, biases fp32 |
 | alpha.safetensors | alpha network of `recipes/{domain}.yaml` | {alpha_parameters:,} | fp32 |
 
 Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
@@ -131,7 +131,7 @@ def main(run: Path, domain: str, photos: str) -> None:
             generator_parameters=parameters(network),
             discriminator_parameters=parameters(judge.build()),
             alpha_parameters=sum(int(np.prod(t.shape)) for t in open_alpha(trained).state.values()),
-            stored="fp16, its mapping network fp32" if half else "fp32",
+            stored="fp16; its mapping network, biases and constants fp32" if half else "fp32",
             checked=len(CHECKED),
             levels=levels,
             seed=facts["seed"],
