@@ -26,13 +26,14 @@ from l4f_datagen.benchmark.tables import seed_interval
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.make import make_dataset
+from l4f_datagen.pretraining.plan import Symmetry
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.recipe.domains import load_recipe
 from l4f_datagen.scoring import Pair, Scores, score_pairs
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize
 from l4f_datagen.segmenter.photos import Photos, open_photos
 from l4f_datagen.segmenter.run import Material, material_of, run_training
-from l4f_datagen.segmenter.training import Arrays, Plan
+from l4f_datagen.segmenter.training import Arrays, Augmentation, Plan
 from l4f_datagen.segmenter.training_set import open_training_set
 from l4f_datagen.training.run import train_alpha
 
@@ -144,6 +145,7 @@ def find_masks(folder: Path) -> Any:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--samples", default=3_000, show_default=True, help="That a segmenter learns from.")
 @click.option("--steps", default=300, show_default=True, help="Of every segmenter.")
+@click.option("--symmetry", default="mirror", show_default=True, help="As in segmenter train.")
 @click.option("--set", "assignments", multiple=True, help="Change a value of the recipe.")
 def main(
     domain: str,
@@ -156,6 +158,7 @@ def main(
     seeds: str,
     samples: int,
     steps: int,
+    symmetry: Symmetry,
     assignments: tuple[str, ...],
 ) -> None:
     """Print the table, and write it with all values to OUT."""
@@ -180,7 +183,7 @@ def main(
         note(name, tests[""].score(find_masks(Path(folder))))
     people = None
     for seed in map(int, seeds.split(",")):
-        plan = Plan(seed=seed, steps=steps)
+        plan = Plan(seed=seed, steps=steps, augmentation=Augmentation(symmetry=symmetry))
         ours = learn_labels(domain, assignments, out, seed, samples, plan)
         note_segmenter("learnt from our labels", ours)
         if photos is not None and masks is not None:
@@ -191,7 +194,8 @@ def main(
             note("our labels of generated images", score_labels(taught, out / f"dataset-{seed}"))
     text = table(rows)
     (out / "table.txt").write_text(text + "\n")
-    facts = {"domain": domain, "samples": samples, "steps": steps, "set": assignments, "rows": rows}
+    facts: dict[str, Any] = {"domain": domain, "samples": samples, "steps": steps}
+    facts |= {"symmetry": symmetry, "set": assignments, "rows": rows}
     (out / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
     click.echo(text)
 

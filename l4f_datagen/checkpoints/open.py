@@ -39,6 +39,8 @@ from .shapes import (
 logger = logging.getLogger(__name__)
 
 NOISE_SEED = 2000  # any fixed one: noise maps that a file lacks must be the same each time
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+"""Names of both networks in the folder of a pretraining, and in those of the weights that ship."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,14 @@ def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
     """Open the discriminator of any of the supported files."""
     with ByteSource(Path(path)) as source:
         return _discriminator(source, read_container(source))
+
+
+def discriminator_beside(generator: Path) -> Path | None:
+    """Return the discriminator's file that ``pretrain`` wrote beside a generator's; None: none."""
+    if generator.name != GENERATOR:
+        return None
+    beside = generator.with_name(DISCRIMINATOR)
+    return beside if beside.is_file() else None
 
 
 def open_own_discriminator(

@@ -35,19 +35,23 @@ def inspect() -> None:
 
 
 @inspect.command("checkpoint")
-@click.argument("file", type=FILE)
+@click.argument("source", metavar="FILE|URL")
 @JSON
 @CLASS
-def inspect_checkpoint(file: Path, as_json: bool, class_index: int | None) -> None:
-    r"""Print what a checkpoint holds.
+@OFFLINE
+def inspect_checkpoint(source: str, as_json: bool, class_index: int | None, offline: bool) -> None:
+    r"""Print what a checkpoint holds: a file, or an address as `make --generator` takes it.
 
     \b
     l4f-datagen inspect checkpoint network.pkl
     l4f-datagen inspect checkpoint alpha.safetensors --json
+    l4f-datagen inspect checkpoint catalogue:ada-metfaces
     """
     from l4f_datagen.checkpoints.convert import checkpoint_facts
+    from l4f_datagen.recipe.domains import weights_path
 
-    facts = checkpoint_facts(file, class_index)
+    path = weights_path(source, "generator", offline=offline, key=f"inspect checkpoint {source}")
+    facts = checkpoint_facts(path, class_index)
     text = "\n".join(f"{name:18s} {value}" for name, value in facts.items())
     echo(facts if as_json else text)
 

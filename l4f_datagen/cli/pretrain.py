@@ -114,7 +114,7 @@ def pretrain(
 
 def _open_start(name: str, resolution: int) -> "Start | None":
     """Open what ``--start`` names: a shipped domain or a file; None for none."""
-    from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR
+    from l4f_datagen.checkpoints.open import discriminator_beside
     from l4f_datagen.pretraining.state import open_start
     from l4f_datagen.recipe.domains import BUILTIN, weights_path
 
@@ -123,14 +123,13 @@ def _open_start(name: str, resolution: int) -> "Start | None":
     if name == "none":
         return None
     if name in BUILTIN:
-        files = [weights_path(f"builtin:{name}", part) for part in ("generator", "discriminator")]
-        return open_start(*files)
-    if not Path(name).exists():
+        path = weights_path(f"builtin:{name}", "generator")
+    elif Path(name).exists():
+        path = Path(name)
+    else:
         known = ", ".join(["auto", "none", *BUILTIN])
         raise UsageError("--start", f"{name} is not there", f"name a checkpoint, or {known}")
-    path, judge = Path(name), Path(name).with_name(DISCRIMINATOR)
-    # A run's own generator goes on with the discriminator that lies beside it.
-    return open_start(path, judge if path.name == GENERATOR and judge.exists() else None)
+    return open_start(path, discriminator_beside(path))
 
 
 def _precision(asked: str, device: str) -> "Precision":

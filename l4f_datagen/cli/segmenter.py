@@ -38,6 +38,12 @@ def segmenter() -> None:
 @option("--batch", click.IntRange(1, 1024), None, 32)
 @option("--width", click.IntRange(1, 128), None, 16)
 @option("--seed", click.IntRange(0, 2**32 - 1), None, 0)
+@option(
+    "--symmetry",
+    "none|mirror|square",
+    "Show images mirrored too, or in all eight turns and flips where they have no upright.",
+    "mirror",
+)
 @option("--verify/--no-verify", bool, "Check the dataset's hashes first.", True)
 @DEVICE
 def train(dataset: Path, out: Path, **options: Any) -> None:

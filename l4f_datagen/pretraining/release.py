@@ -17,11 +17,17 @@ import numpy as np
 import torch
 
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
-from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
+from l4f_datagen.checkpoints.open import (
+    DISCRIMINATOR,
+    GENERATOR,
+    open_alpha,
+    open_discriminator,
+    open_generator,
+)
 from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.generator import Generator, draw_z
-from l4f_datagen.pretraining.run import DISCRIMINATOR, GENERATOR, LOG, ORIGIN
+from l4f_datagen.pretraining.run import LOG, ORIGIN
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.recipe.domains import BUILTIN, load_recipe
 from l4f_datagen.training.run import train_alpha
@@ -153,7 +159,8 @@ def command_line(facts: dict[str, Any], photos: str) -> str:
     """Return the command that makes the run again."""
     flags = [f"--{name} {facts[name]}" for name in ("resolution", "symmetry", "batch", "seed")]
     flags += [f"--kimg {facts['planned_kimg']:g} --decay-kimg {facts['decay_kimg']:g}"]
-    flags += ["--start none"] if facts["start"] is None else []
+    # What a run started from is recorded by its fingerprint: its name is for the reader to fill in.
+    flags += ["--start none" if facts["start"] is None else "--start START"]
     flags += ["--patience 0"] if not facts["patience"] else []
     flags += ["--no-augment"] if facts["ada_kimg"] is None else []
     return f"l4f-datagen pretrain {photos} --out RUN {' '.join(flags)}"

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
+from l4f_datagen.checkpoints.open import DISCRIMINATOR, GENERATOR
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.io.training_folder import claim_folder, hold_folder
 from l4f_datagen.pretraining.distance import Features, frechet_distance
@@ -27,7 +28,6 @@ from l4f_datagen.training.ranks import ALONE, Ranks
 logger = logging.getLogger(__name__)
 
 STATE, LOG, NEAREST, IMAGES = "state.pt", "progress.jsonl", "nearest.png", "images.npy"
-GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 STATE_SECONDS = 300
 """A stop costs at most so much of the training."""
 TELL_SECONDS = 30

@@ -141,7 +141,12 @@ def local_weights(weights: str, part: str, *, key: str | None = None) -> Path:
     if kind == "catalogue":
         return target_path(_known(WEIGHTS, kind, name, key).filename)
     if kind.lower() in WEB:
-        return target_path(name_of_url(weights))
+        try:
+            return target_path(name_of_url(weights))
+        except ValueError as error:
+            raise RecipeError(
+                key, f"{weights[:80]} is no address ({error})", "copy it from the browser"
+            ) from error
     if "://" in weights and not Path(weights).exists():
         remedy = "give an https:// address, or download the file and name its path"
         raise RecipeError(

@@ -31,10 +31,19 @@ from l4f_datagen.io.disk import remove, write_atomically
 from l4f_datagen.io.training_folder import claim_folder, hold_folder
 from l4f_datagen.models.devices import choose_device
 from l4f_datagen.models.unet import UNet
+from l4f_datagen.pretraining.plan import Symmetry
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import confusion, mean_iou
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
-from l4f_datagen.segmenter.training import Plan, Source, Subset, Training, new_training, predict
+from l4f_datagen.segmenter.training import (
+    Augmentation,
+    Plan,
+    Source,
+    Subset,
+    Training,
+    new_training,
+    predict,
+)
 from l4f_datagen.segmenter.training import train as train_on
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out, open_training_set
 
@@ -178,6 +187,7 @@ class TrainingJob:
     batch: int = 32  # as in ``Plan``, as are the next two
     width: int = 16
     seed: int = 0
+    symmetry: Symmetry = "mirror"  # as in ``Augmentation``
     device: str = "auto"  # or "cpu", "cuda", "cuda:0", "mps"
     verify: bool = True  # compare the dataset with the hashes in its manifest first
 
@@ -197,7 +207,8 @@ def train_on_dataset(job: TrainingJob) -> Path:
         steps = job.steps or DEFAULT_STEPS
         if job.epochs is not None:
             steps = max(1, math.ceil(job.epochs * len(material.train) / job.batch))
-        plan = Plan(job.seed, steps, job.batch, job.width)
+        how = Augmentation(symmetry=job.symmetry)
+        plan = Plan(job.seed, steps, job.batch, job.width, augmentation=how)
         logger.info(
             f"{len(material.train)} samples to learn from, {len(material.held_out)} held out, "
             f"{samples.size} px, {steps} steps of {job.batch} on {device}"

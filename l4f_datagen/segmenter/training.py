@@ -21,8 +21,11 @@ from torch import Tensor
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.io.training_folder import save_state
 from l4f_datagen.models.unet import UNet, to_tensor
+from l4f_datagen.pretraining.plan import Symmetry
 
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
+# Turns by no, one, two and three right angles.
+QUARTERS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
 ORDER = 1  # keeps the stream of an epoch apart from that of a step
 
 
@@ -30,7 +33,7 @@ ORDER = 1  # keeps the stream of an epoch apart from that of a step
 class Augmentation:
     """How far an image may be changed. All values were chosen once and never tuned."""
 
-    mirror: float = 0.5  # share of images mirrored left to right
+    symmetry: Symmetry = "mirror"  # half of the images are mirrored, or all turned and flipped too
     moved: float = 0.5  # share zoomed and shifted; the others stay as sharp as they are
     zoom: tuple[float, float] = (0.75, 1.35)  # below 1 the image is smaller than its frame
     shift: float = 0.08  # largest, a share of the side
@@ -61,9 +64,9 @@ def move(
     stream: np.random.RandomState,
     how: Augmentation,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, zoom and shift; beyond the image its edge is repeated, with weight 0."""
+    """Mirror, turn, zoom and shift; beyond the image its edge is repeated, with weight 0."""
     batch = len(image)
-    mirrored = stream.rand(batch) < how.mirror
+    mirrored = (stream.rand(batch) < 0.5) & (how.symmetry != "none")
     moved = stream.rand(batch) < how.moved
     low, high = np.log(how.zoom)
     zoom = np.where(moved, np.exp(stream.uniform(low, high, batch)), 1.0)
@@ -72,6 +75,10 @@ def move(
     theta = np.zeros((batch, 2, 3), np.float32)
     theta[:, 0, 0] = np.where(mirrored, -1, 1) / zoom
     theta[:, 1, 1] = 1 / zoom
+    if how.symmetry == "square":
+        # Images that are not square stay upright or stand on their head.
+        quarters = stream.randint(4, size=batch) * (1 if image.shape[2] == image.shape[3] else 2)
+        theta[:, :, :2] = QUARTERS[quarters % 4] @ theta[:, :, :2]
     theta[:, :, 2] = shift.T
     grid = F.affine_grid(
         torch.from_numpy(theta).to(image.device), list(image.shape), align_corners=False

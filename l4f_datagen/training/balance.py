@@ -53,6 +53,7 @@ class RestartScales:
     learning_rate: float = 1.0
     d_learning_rate: float = 1.0
     coverage_limit: float = 1.0
+    at_once: bool = False  # no ramp: alpha has chosen before
 
 
 UNCHANGED = RestartScales()
@@ -154,7 +155,7 @@ def weights_at(
     area = 1.0 if fixed else area_penalty(balance, coverage)
     return Weights(
         adversarial=config.adversarial_weight * adversarial,
-        binarization=config.binarization_weight * scales.binarization * ramp(config, step),
+        binarization=config.binarization_weight * scales.binarization * ramp(config, step, scales),
         area=config.area_weight * scales.area * area,
         fg_coverage=fg_default if fg is None else fg,
         bg_coverage=bg_default if bg is None else bg,
@@ -177,7 +178,10 @@ def two_sided_weights(
     area = config.area_weight / TrainingPart().area_weight
     return Weights(
         adversarial=config.adversarial_weight * pull,
-        binarization=own["binarization"] * hardening * scales.binarization * ramp(config, step),
+        binarization=own["binarization"]
+        * hardening
+        * scales.binarization
+        * ramp(config, step, scales),
         area=own["area"] * area * scales.area,
         fg_coverage=own["fg_coverage"] if fg is None else fg,
         bg_coverage=own["bg_coverage"] if bg is None else bg,
@@ -195,9 +199,11 @@ def r1_gamma(config: TrainingPart, side: int) -> float:
     return min(PAPER_R1_GAMMA, TWO_SIDED_R1_GAMMA * (side / 64) ** 2)
 
 
-def ramp(config: TrainingPart, step: int) -> float:
+def ramp(config: TrainingPart, step: int, scales: RestartScales = UNCHANGED) -> float:
     """Share of the binarisation weight at a step: alpha chooses before it hardens."""
-    return min(1.0, (step + 1) / config.binarization_ramp) if config.binarization_ramp else 1.0
+    if scales.at_once or not config.binarization_ramp:
+        return 1.0
+    return min(1.0, (step + 1) / config.binarization_ramp)
 
 
 def learning_rate_share(config: TrainingPart, step: int) -> float:

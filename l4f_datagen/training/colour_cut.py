@@ -2,8 +2,9 @@
 
 A mixture of Gaussians learns the colours inside the mask, another those outside; each pixel of a
 band around the outline goes where its colour is likelier, and neighbours of like colour go
-together. In place of the minimal cut a mean field decides (Krähenbühl and Koltun 2011, with the
-eight neighbours alone), so that a batch is cut at once and on any device. 13 ms of one core an
+together. What the mask leaves out of the band may be the object's rim: ground is learnt mostly
+beyond the band. In place of the minimal cut a mean field decides (Krähenbühl and Koltun 2011, with
+the eight neighbours alone), so that a batch is cut at once and on any device. 13 ms of one core an
 image of 64 px: right for teaching a network; ``rendering.colour_model`` is what `make` can afford.
 """
 
@@ -29,6 +30,10 @@ MOST_ODDS = 3.0
 """A colour's log odds are clipped there, so that a colour of few pixels does not outvote all."""
 PRIOR = 1.0
 """Weight of the given alpha's own log odds."""
+BAND_AS_GROUND = 0.2
+"""Weight of the band's pixels outside the mask when ground is learnt; 1 in GrabCut. Refined labels
+of skin lesions (seed 0) have .816 mIoU with 1, .829 with .5, .837 with .2 and .849 with 0; toy cars
+.952 with 1 and .2; portraits, whose masks start too large, .957 with 1, .5 and .2, .903 with 0."""
 COUPLING = 4.0
 """Weight of a neighbour of like colour, in log odds. One network each, after three rounds: toy-cars
 .941, toy-fish .883, skin lesions .809 with a prior of 1 and 4 here; .927, .852, .842 with .5 and 2,
@@ -60,10 +65,11 @@ def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
     band = (near > 0) & (inner == 0)
     weights = _likeness(images)
     own = PRIOR * torch.logit(_smooth(alphas).clamp(0.12, 0.88))
+    known = torch.where(band, BAND_AS_GROUND, 1.0)
     found = alphas.clamp(0.02, 0.98)
     for _ in range(ROUNDS):
         inside = fit_colours(colours, (found * near).flatten(1)).density(colours)
-        outside = ground_density(fit_colours(colours, (1 - found).flatten(1)), colours)
+        outside = ground_density(fit_colours(colours, ((1 - found) * known).flatten(1)), colours)
         odds = (inside - outside).clamp(-MOST_ODDS, MOST_ODDS).view_as(alphas) + own
         for _ in range(FIELD_STEPS):
             voted = torch.sigmoid(odds + COUPLING * _votes(2 * found - 1, weights))

@@ -50,7 +50,7 @@ TWO_SIDED_PANELS = (
     ),
     Panel(
         "Coverage: mean alpha",
-        "Rises to its limit, by default 0.8 in attempt 1, which measures the object, then 0.5.",
+        "Rises to its limit, by default 0.8 in attempt 1, which measures the object; 0.5 if small.",
         {"alpha_coverage": "mean alpha"},
     ),
     Panel(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from l4f_datagen.checkpoints.open import GeneratorCheckpoint
+from l4f_datagen.checkpoints.open import GeneratorCheckpoint, discriminator_beside
 from l4f_datagen.io.download import default_cache, file_hash
 from l4f_datagen.io.photographs import Box
 from l4f_datagen.io.stores import STORES, listing_sha256
@@ -28,8 +28,9 @@ def training_id(part: AlphaPart, checkpoint: GeneratorCheckpoint, crop: Box | No
         values["crop"] = list(crop) if crop else None
     else:
         values.pop("fit")
-    if training.discriminator == "pretrained":  # it lies in the generator's file
-        values["discriminator"] = checkpoint.sha256
+    if training.discriminator == "pretrained":
+        beside = discriminator_beside(checkpoint.path)
+        values["discriminator"] = file_hash(beside) if beside else checkpoint.sha256
     images = images_of(part)
     # What lies at a path names it, wherever the path leads.
     if "reals" in images:

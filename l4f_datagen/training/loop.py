@@ -10,6 +10,7 @@ masks (``self_training``).
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 from l4f_datagen.models.alpha_network import AlphaNetwork
@@ -20,9 +21,11 @@ from l4f_datagen.training.balance import coverage_range
 from l4f_datagen.training.collapse import (
     KINDS,
     LARGE,
+    LARGER,
     SMALLER,
     collapsed,
     diagnose,
+    is_measured,
     scales_after,
 )
 from l4f_datagen.training.object_size import CoverageRange
@@ -111,9 +114,10 @@ class AlphaTrainer:
                 context = self.context()
                 continue
             if self.state.step >= config.steps:
-                if not self._is_smaller():
+                size = self._measure()
+                if size is None:
                     break
-                self._restart(SMALLER)
+                self._restart(size)
                 context = self.context()
                 continue
             facts = train_step(self.state, context)
@@ -144,33 +148,39 @@ class AlphaTrainer:
         """The largest mean alpha that this attempt allows an image."""
         return self.coverage.upper * scales_after(self.state.failures).coverage_limit
 
-    def _is_smaller(self) -> bool:
-        """Whether the object, as parted at the widest limit, deserves a narrower one."""
+    def _measure(self) -> str | None:
+        """Name the object's size, as parted at the widest limit; None where the training ends."""
         config, failures = self.part.training, self.state.failures
-        measured = config.balance == "two-sided" and config.min_bg_coverage is None
-        if not measured or SMALLER in failures:
-            return False
+        asked = config.balance == "two-sided" and config.min_bg_coverage is None
+        if not asked or is_measured(failures):
+            return None
+        if failures[-1:] == [LARGER]:
+            return LARGER
         _, covered = parted(self.state.average.eval(), self.part, self.generator)
         self._log(f"the object covers about {covered:.2f} of the image")
-        return covered < LARGE
+        return SMALLER if covered < LARGE else LARGER
 
     def _restart(self, failure: str) -> None:
-        """Start again with a changed setting.
+        """Start again with a changed setting, from the mattes so far where an object is large.
 
         Raises:
             Collapsed: this was the last attempt.
         """
         config, kind = self.part.training, KINDS[failure]
         failures = (*self.state.failures, failure)
-        collapses = [name for name in failures if name != SMALLER]
+        collapses = [name for name in failures if name not in (SMALLER, LARGER)]
         if len(collapses) >= config.attempts:
             coverage = self.state.recent[-1].alpha_coverage
             raise collapsed(collapses, coverage, photographs=config.reals_folder)
         setting = kind.setting.replace("_", " ")
         self._log(
             f"{kind.words} at step {self.state.step}; "
-            f"starting again with {setting} x {kind.factor:g}"
+            f"{'going on' if failure == LARGER else 'starting again'} "
+            f"with {setting} x {kind.factor:g}"
         )
+        if failure == LARGER:
+            self._go_on(failures)
+            return
         self.state = new_state(
             self.part,
             self.generator,
@@ -178,6 +188,14 @@ class AlphaTrainer:
             failures=failures,
             scales=scales_after(failures),
         )
+
+    def _go_on(self, failures: tuple[str, ...]) -> None:
+        """Begin the next attempt with these networks, their mattes parted at 0.5."""
+        state = self.state
+        mattes = centred(state.average.eval(), self.part, self.generator).state_dict()
+        state.alpha.load_state_dict(mattes)
+        state.average.load_state_dict(mattes)
+        self.state = replace(state, step=0, recent=[], snapshots={}, failures=list(failures))
 
     def _log(self, message: str) -> None:
         logger.log(self._log_level, "alpha training: %s", message)

@@ -21,6 +21,7 @@ import torch
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import (
     GeneratorCheckpoint,
+    discriminator_beside,
     open_alpha,
     open_own_discriminator,
 )
@@ -244,13 +245,15 @@ def is_whole(path: Path) -> bool:
 def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminator | None:
     """Open the discriminator that a training starts with, where it asks for the checkpoint's.
 
+    It lies beside the generator, as ``pretrain`` writes it, or in the same file.
+
     Raises:
         CheckpointRefused: there is none that fits.
     """
     if part.training.discriminator != "pretrained":
         return None
     opened = open_own_discriminator(
-        checkpoint.path,
+        discriminator_beside(checkpoint.path) or checkpoint.path,
         checkpoint.spec.resolution,
         setting="alpha.training.discriminator",
         instead="set alpha.training.discriminator=scratch",

@@ -10,8 +10,7 @@ learns the result. No label and no real image is used.
 The adversarial mattes say which pixel is more of an object than which, and little about how much:
 their mean lies at the limit of coverage, whatever the object's size. With a limit of .5 they part
 at 0.5. Where objects are large and the limit is higher, the level that parts them best in two
-becomes 0.5 first (``centred``). Drawn portraits that fill .6 of the image have mIoU .60 with the
-limit at .5, and .78 so (one seed, four rounds).
+becomes 0.5 first (``centred``).
 
 In the first round mattes are soft, and colours may move them anywhere near the object
 (``with_colours``); later they decide in a band around the outline (``cut_by_colour``). With a limit

@@ -57,18 +57,15 @@ def test_unchecked_keys_are_said(rendered):
     assert rendered.notes() == []
 
 
-def drawn(**sampling):
+def drawn(fingerprint="f" * 64, **sampling):
     recipe = check_recipe({"domain": "x", "sampling": sampling}, "test")
-    checkpoint = SimpleNamespace(fingerprint="f" * 64, sha256="s" * 64, path="g.pt")
-    return recipe, checkpoint
+    return recipe, SimpleNamespace(fingerprint=fingerprint, sha256="s" * 64, path="g.pt")
 
 
 def test_the_same_settings_are_drawn_alike_whatever_psi_and_batch():
-    recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
-    other, _ = drawn(psi=[0.3], seeds="5-9", block_size=2, precision="bf16")
-    check_rendered_alike(keys, other, checkpoint)
-    check_rendered_alike(KeyFile(ROWS), other, checkpoint)
+    other = drawn(psi=[0.3], seeds="5-9", block_size=2, precision="bf16")
+    check_rendered_alike(KeyFile(ROWS, image_facts(*drawn()), "keys.csv"), *other)
+    check_rendered_alike(KeyFile(ROWS), *other)
 
 
 @pytest.mark.parametrize(
@@ -77,18 +74,10 @@ def test_the_same_settings_are_drawn_alike_whatever_psi_and_batch():
         ({"noise_mode": "random"}, r"sampling.noise_mode 'const', now it is 'random'; give --set "
          r"sampling\.noise_mode=const"),
         ({"truncation_cutoff": 4}, r"cutoff None, now it is 4; .*truncation_cutoff=null"),
+        ({"fingerprint": "0" * 64}, r"another generator\.fingerprint than this recipe"),
     ],
 )  # fmt: skip
 def test_images_drawn_otherwise_are_refused(now, match):
-    recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
+    keys = KeyFile(ROWS, image_facts(*drawn()), "keys.csv")
     with pytest.raises(AnnotationRefused, match=match):
-        check_rendered_alike(keys, drawn(**now)[0], checkpoint)
-
-
-def test_images_of_another_generator_are_refused():
-    recipe, checkpoint = drawn()
-    keys = KeyFile(ROWS, image_facts(recipe, checkpoint), "keys.csv")
-    checkpoint.fingerprint = "0" * 64
-    with pytest.raises(AnnotationRefused, match=r"another generator\.fingerprint than this recipe"):
-        check_rendered_alike(keys, recipe, checkpoint)
+        check_rendered_alike(keys, *drawn(**now))

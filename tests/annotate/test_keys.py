@@ -2,13 +2,7 @@ import json
 
 import pytest
 
-from l4f_datagen.annotate.keys import (
-    KeyFile,
-    KeyRow,
-    keys_in_names,
-    read_key_file,
-    write_key_file,
-)
+from l4f_datagen.annotate.keys import KeyFile, KeyRow, keys_in_names, read_key_file, write_key_file
 from l4f_datagen.core.errors import AnnotationRefused
 
 ROWS = [

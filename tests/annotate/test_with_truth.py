@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -30,6 +31,10 @@ def tilted(network, amount, seed=9):
         noise = torch.from_numpy(stream.randn(*parameter.shape)).float()
         parameter.data += amount * parameter.detach().abs().mean() * noise
     return moved
+
+
+def assert_same(state, other):
+    torch.testing.assert_close(dict(state), dict(other), rtol=0, atol=0)
 
 
 def centred(network, rendered):
@@ -82,9 +87,7 @@ def test_features_that_do_not_fit_are_rendered_again(scene):
     kept = Annotated(matched)
     assert few[3] is not few[3]
     assert kept[3] is kept[3]
-    for side, tensors in kept[3].features.items():
-        for one, other in zip(tensors, few[3].features[side], strict=True):
-            torch.testing.assert_close(one, other)
+    torch.testing.assert_close(few[3].features, kept[3].features)
     with pytest.raises(IndexError):
         kept[8]
 
@@ -107,25 +110,19 @@ def run_folder(tmp_path, networks):
 
 def test_the_best_snapshot_is_chosen_and_the_gain_told(scene, tmp_path):
     true, matched = scene
-    run = run_folder(
-        tmp_path,
-        {
-            "alpha.safetensors": tilted(true, 0.6),
-            "snapshot-000002.safetensors": tilted(true, 0.02),
-            "snapshot-000004.safetensors": tilted(true, 0.6),
-        },
-    )
+    names = "alpha", "snapshot-000002", "snapshot-000004"
+    own, best, late = (f"{name}.safetensors" for name in names)
+    networks = {own: tilted(true, 0.6), best: tilted(true, 0.02), late: tilted(true, 0.6)}
+    run = run_folder(tmp_path, networks)
     evidence = choose_snapshot(run, Annotated(matched), 0.5)
-    assert evidence.best == "snapshot-000002.safetensors"
-    mious = {name: interval.value for name, interval in evidence.mious.items()}
-    assert evidence.gain.interval.value == pytest.approx(
-        mious["snapshot-000002.safetensors"] - mious["alpha.safetensors"]
-    )
+    assert evidence.best == best
+    gain = evidence.mious[best].value - evidence.mious[own].value
+    assert evidence.gain.interval.value == pytest.approx(gain)
     assert "the gain is clear of the noise of these images" in evidence.to_text()
-    assert "snapshot-000002.safetensors gains" in evidence.to_text()
-    before = (run / "alpha.safetensors").read_bytes()
+    assert f"{best} gains" in evidence.to_text()
+    before = (run / own).read_bytes()
     chosen = open_alpha(keep_choice(run, evidence, {}))
-    assert (run / "alpha.safetensors").read_bytes() == before
+    assert (run / own).read_bytes() == before
     assert chosen.generator_fingerprint == "f"
     said = chosen.native.training
     assert said["supervision"] == (
@@ -134,9 +131,7 @@ def test_the_best_snapshot_is_chosen_and_the_gain_told(scene, tmp_path):
     assert (said["unsupervised"], said["labels"]) == (True, 8)
     assert said["recipe"] == {"steps": 3}
     assert json.loads((run / "evidence.json").read_text()) == evidence.to_dict()
-    best = open_alpha(run / evidence.best)
-    for name, tensor in chosen.state.items():
-        torch.testing.assert_close(tensor, best.state[name], rtol=0, atol=0)
+    assert_same(chosen.state, open_alpha(run / evidence.best).state)
 
 
 def test_the_own_pick_wins_a_draw(scene, tmp_path):
@@ -162,19 +157,16 @@ def test_a_gain_within_the_noise_is_said_to_be():
 def test_few_shot_learns_from_the_images_and_holds_some_out(scene, caplog):
     true, matched = scene
     start = tilted(true, 0.6)
-    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    before = deepcopy(start.state_dict())
     result = few_shot(start, Annotated(matched), threshold=0.5, steps=60, folds=4)
     assert result.gain.interval.value > 0.02
     assert result.gain.is_clear
     assert result.before.value < result.held_out.value <= result.seen.value + 0.02
-    assert sorted(name for part in result.folds for name in part) == [
-        item.name for item in matched.truth
-    ]
+    assert sorted(chain(*result.folds)) == [item.name for item in matched.truth]
     assert [len(part) for part in result.folds] == [2, 2, 2, 2]
     assert caplog.messages[-1] == "few-shot: fit to all images"
     assert "no longer unsupervised" in result.to_text()
-    for name, tensor in start.state_dict().items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    assert_same(start.state_dict(), before)
     generator = matched.prediction.renderer.generator
     assert all(not p.requires_grad and p.grad is None for p in generator.parameters())
     assert json.loads(json.dumps(result.to_dict()))["gain"]["is_clear"]
@@ -188,8 +180,7 @@ def test_a_held_out_image_has_no_say(scene):
     matched.truth.items[0] = TruthItem(matched.truth[0].name, None, lambda _: white)
     same = fit(start, Annotated(matched), places, steps=5, seed=3)
     other = fit(start, Annotated(matched), [0, *places], steps=5, seed=3)
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(tensor, same.state_dict()[name], rtol=0, atol=0)
+    assert_same(one.state_dict(), same.state_dict())
     assert not torch.equal(one.out.weight, other.out.weight)
 
 

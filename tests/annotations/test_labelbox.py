@@ -134,8 +134,8 @@ def test_rows_without_labels_are_counted_and_empty_labels_are_truth(tmp_path):
 
 @pytest.mark.parametrize("field", ["external_id", "global_key", "row_data"])
 def test_the_field_with_a_sample_key_names_the_image(tmp_path, field):
-    fields = {"id": "dr1", "external_id": "a.jpg"}
-    fields[field] = "https://host/x/psi0700-seed0000012.png?sig=1"
+    address = "https://host/x/psi0700-seed0000012.png?sig=1"
+    fields = {"id": "dr1", "external_id": "a.jpg", field: address}
     truth = opened(tmp_path, row(label(), data_row=fields))
     assert truth[0].stem == "psi0700-seed0000012"
 
@@ -291,11 +291,11 @@ def test_legacy_fixtures(fixtures, tmp_path):
     assert "objects of other categories" in " ".join(images.notes())
     eye = np.zeros((1707, 2560), bool)
     eye[40:50, 60:70] = True
-    path, options = folder / "image_export.json", {"category": "segmentation"}
+    path = folder / "image_export.json"
     for one in json.loads(path.read_text())["Label"]["objects"]:
         if one["title"] == "segmentation":
             (tmp_path / f"{one['featureId']}.png").write_bytes(png(eye))
-    masks = load_annotations(path, masks_dir=tmp_path, **options)
+    masks = load_annotations(path, masks_dir=tmp_path, category="segmentation")
     np.testing.assert_array_equal(masks[0].load().mask, eye)
     unknown = load_annotations(folder / "unkown_media_type_export.json")
     assert unknown[0].stem == "im1"

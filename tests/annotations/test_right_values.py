@@ -16,6 +16,8 @@ from l4f_datagen.cli import cli
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.scoring import score
 
+DECOMPOSED = unicodedata.normalize("NFD", "K\u00e4fer")
+
 
 @pytest.fixture
 def saved(tmp_path):
@@ -149,9 +151,8 @@ def test_masks_are_turned_as_their_exif_says(saved, orientation):
     turned = np.rot90(SQUARE, {3: 2, 6: 1, 8: 3}[orientation])
     stored = png(np.ascontiguousarray(turned), exif=exif)
     root = saved(truth={"a.png": stored}, pred={"a.png": SQUARE}, other={"a.png": stored})
-    assert score(root / "truth", root / "pred").scores.miou == 1.0
-    assert score(root / "pred", root / "truth").scores.miou == 1.0
-    assert score(root / "other", root / "truth").scores.miou == 1.0
+    for truth, predicted in (("truth", "pred"), ("pred", "truth"), ("other", "truth")):
+        assert score(root / truth, root / predicted).scores.miou == 1.0
 
 
 def test_a_region_belongs_to_all_of_its_labels_and_relations_are_none(iou):
@@ -194,12 +195,6 @@ def test_two_images_of_one_name_are_never_one_with_two_annotators(iou, case):
         iou("t.json", SAME_NAMED[case], {"a.png": SQUARE, "image.png": SQUARE}, **options)
 
 
-def test_regions_on_several_images_of_one_task_are_refused(iou):
-    two = [{**region(), "to_name": "left"}, {**region(FAR_RING), "to_name": "right"}]
-    with pytest.raises(AnnotationRefused, match=r"several images of one task .*left, right"):
-        iou("t.json", [task(*two)], {"a.png": SQUARE})
-
-
 def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
     large = np.zeros((2 * H, 2 * W), bool)
     images = {"images/val/a.png": SQUARE, "images/train/a.png": large}
@@ -239,22 +234,18 @@ def test_a_project_with_other_classes_has_no_vote(saved):
     assert "2 labels of projects without the category left out" in truth.notes()
 
 
-def test_void_classes_are_not_scored(iou):
-    export = labelme(("person", RING), ("__ignore__", FAR_RING))
-    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="person") == 1.0
-    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}) == 1.0
-    export = labelme(("person", RING), ("smoke", FAR_RING))
-    options = {"category": "person", "ignore_category": "smoke"}
-    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, **options) == 1.0
-    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}, category="person") == 0.5
+USUAL_VOIDS = ["__ignore__", "Ignore", "VOID", "__void__", "_ignored_", "DontCare", "out_of_roi"]
 
 
-@pytest.mark.parametrize(
-    "name", ["Ignore", "VOID", "__void__", "_ignored_", "DontCare", "don\u2019t care", "out_of_roi"]
-)
-def test_void_classes_by_their_usual_spellings(iou, name):
-    export = labelme(("person", RING), (name, FAR_RING))
-    assert iou("t.json", export, {"a.png": SQUARE | RIGHT}) == 1.0
+@pytest.mark.parametrize("name", [*USUAL_VOIDS, "don\u2019t care", "smoke"])
+def test_void_classes_are_not_scored(iou, name):
+    export, both = labelme(("person", RING), (name, FAR_RING)), {"a.png": SQUARE | RIGHT}
+    if name == "smoke":  # none unless it is named
+        assert iou("t.json", export, both, category="person") == 0.5
+        assert iou("t.json", export, both, category="person", ignore_category="smoke") == 1.0
+    else:
+        assert iou("t.json", export, both) == 1.0
+        assert iou("t.json", export, both, category="person") == 1.0
 
 
 def test_objects_that_are_all_crowds_are_refused_with_what_reads_them(iou):
@@ -279,7 +270,7 @@ def test_hashes_in_names_are_no_numbers(saved):
 @pytest.mark.parametrize(
     ("truth_name", "name"),
     [
-        ("K\u00e4fer.png", unicodedata.normalize("NFD", "K\u00e4fer.png")),
+        ("K\u00e4fer.png", f"{DECOMPOSED}.png"),
         ("my%20car.png", "my car.png"),
         ("0a1b2c3d-a.png", "a.png"),
         ("aachen_000000_000019_gtFine_labelIds.png", "aachen_000000_000019_leftImg8bit.png"),
@@ -292,24 +283,17 @@ def test_names_pair_by_what_they_say(saved, truth_name, name):
     assert score(root / "truth", root / "pred").scores.miou == 1.0
 
 
-def test_composed_and_decomposed_class_names_are_the_same(iou):
-    name = "K\u00e4fer"
-    export = labelme((unicodedata.normalize("NFD", name), RING), ("other", FAR_RING))
-    assert iou("t.json", export, {"a.png": SQUARE}, category=name) == 1.0
-
-
 def test_geojson_and_closed_vectors_are_outlines(iou):
-    label = labelbox_label()
+    def of_geojson(geometry):
+        outlined = exports.labelbox_object(polygon=None, geojson=geometry)
+        export = labelbox(("a.jpg", [exports.labelbox_label(outlined)]))
+        return iou("t.ndjson", export, {"a.png": SQUARE})
+
     geometry = {"type": "Polygon", "coordinates": [[*RING, RING[0]]]}
-    label["annotations"]["objects"] = [exports.labelbox_object(polygon=None, geojson=geometry)]
-    assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
-    feature = {"type": "Feature", "geometry": geometry, "properties": {}}
-    label["annotations"]["objects"][0]["geojson"] = feature
-    assert iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE}) == 1.0
-    several = {"type": "GeometryCollection", "geometries": [geometry]}
-    label["annotations"]["objects"][0]["geojson"] = several
+    assert of_geojson(geometry) == 1.0
+    assert of_geojson({"type": "Feature", "geometry": geometry, "properties": {}}) == 1.0
     with pytest.raises(AnnotationRefused, match="an object of kind 'geojson'"):
-        iou("t.ndjson", labelbox(("a.jpg", [label])), {"a.png": SQUARE})
+        of_geojson({"type": "GeometryCollection", "geometries": [geometry]})
     vertices = [{"id": str(n), "x": x, "y": y} for n, (x, y) in enumerate(exports.PERCENT)]
     vector = region(None, kind="vectorlabels", vertices=vertices, closed=True)
     assert iou("t.json", [task(vector)], {"a.png": SQUARE}) == 1.0
@@ -318,24 +302,25 @@ def test_geojson_and_closed_vectors_are_outlines(iou):
         iou("t.json", [task(vector)], {"a.png": SQUARE})
 
 
+IN_FRACTIONS = [0.1, 0.2, 0.4, 0.2, 0.4, 0.5]
+TWO_IMAGES = [region() | {"to_name": "left"}, region(FAR_RING) | {"to_name": "right"}]
+
+
 @pytest.mark.parametrize(
-    ("changes", "match"),
+    ("export", "match"),
     [
-        ({"segmentation": []}, "annotation id 1: an object without outline and box"),
-        ({"segmentation": [[0.1, 0.2, 0.4, 0.2, 0.4, 0.5]]}, "coordinates from 0 to 1 .* pixels"),
+        (exports.coco(exports.annotation([])), "annotation id 1: an object without outline and b"),
+        (exports.coco(exports.annotation([IN_FRACTIONS])), "coordinates from 0 to 1 .* pixels"),
+        ([task(*TWO_IMAGES)], r"several images of one task .*left, right"),
     ],
 )
-def test_objects_that_cannot_be_drawn_are_refused(iou, changes, match):
-    export = coco(RING)
-    export["annotations"][0].update(changes)
+def test_objects_that_cannot_be_drawn_are_refused(iou, export, match):
     with pytest.raises(AnnotationRefused, match=match):
         iou("t.json", export, {"a.png": SQUARE})
 
 
-def test_one_polygon_of_two_points_does_not_block_the_file(iou, saved):
-    export = coco(RING, FAR_RING)
-    export["annotations"][1]["segmentation"] = [[1, 1, 5, 5]]
-    assert iou("t.json", export, {"a.png": SQUARE}) == 1.0
+def test_one_polygon_of_two_points_does_not_block_the_file(iou):
+    assert iou("t.json", coco(RING, [[1, 1], [5, 5]]), {"a.png": SQUARE}) == 1.0
 
 
 def test_shapes_cover_each_other_as_in_the_tools_own_masks(saved):
@@ -375,9 +360,8 @@ def test_opaque_black_on_transparent_white_is_refused_with_both_ways_out(iou):
 def test_the_border_of_a_trimap_is_void(iou):
     trimap = np.full((H, W), 2, np.uint8)
     trimap[2:9, 1:10], trimap[SQUARE] = 3, 1
-    options = {"mask_value": 1, "ignore_value": 3}
-    assert iou("m/a.png", trimap, {"a.png": SQUARE}, **options) == 1.0
-    assert iou("m/a.png", trimap, {"a.png": trimap != 2}, **options) == 1.0
+    for predicted in (SQUARE, trimap != 2):
+        assert iou("m/a.png", trimap, {"a.png": predicted}, mask_value=1, ignore_value=3) == 1.0
     assert iou("m/a.png", trimap, {"a.png": trimap != 2}, mask_value=1) < 0.6
 
 
@@ -387,6 +371,16 @@ def test_annotators_who_disagree_are_warned_about(saved):
     root = saved(truth={"t.ndjson": f"{export}\n{both}"}, pred={"a.png": SQUARE, "b.png": SQUARE})
     report = score(root / "truth" / "t.ndjson", root / "pred")
     assert any("annotators tie on 70 pixels, 100% of what" in line for line in report.warnings)
+
+
+def test_composed_and_decomposed_class_names_are_the_same(iou):
+    export = labelme((DECOMPOSED, RING), ("other", FAR_RING))
+    assert iou("t.json", export, {"a.png": SQUARE}, category="K\u00e4fer") == 1.0
+
+
+def test_supervisely_bitmaps_may_be_plain_png(iou):
+    export = exports.supervisely(exports.sly_bitmap(png(SQUARE)))
+    assert iou("ann/a.jpg.json", export, {"a.jpg.png": SQUARE}) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -400,11 +394,6 @@ def test_annotators_who_disagree_are_warned_about(saved):
 def test_images_are_named_by_their_decoded_path(saved, address, name):
     root = saved(truth={"t.json": [task(region(), image=address)]})
     assert load_annotations(root / "truth" / "t.json")[0].name == name
-
-
-def test_supervisely_bitmaps_may_be_plain_png(iou):
-    export = exports.supervisely(exports.sly_bitmap(png(SQUARE)))
-    assert iou("ann/a.jpg.json", export, {"a.jpg.png": SQUARE}) == 1.0
 
 
 CARS = {f"task-{t}-annotation-7-by-1-tag-Car-{n}.png": m

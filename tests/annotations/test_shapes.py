@@ -22,9 +22,8 @@ def shape(mask, kind="area", category="car"):
 
 
 def truth_of(*annotators, size_hw=(20, 24), **options):
-    image = ImageShapes(
-        "a.png", "export.json row 1", size_hw, [Label(list(one)) for one in annotators]
-    )
+    labels = [Label(list(one)) for one in annotators]
+    image = ImageShapes("a.png", "export.json row 1", size_hw, labels)
     options.setdefault("category", ())
     return truth_from_shapes(BUNDLE, "test", [image], TruthOptions(**options), Counter())
 

@@ -29,7 +29,7 @@ def short(monkeypatch):
 def make_config(tmp_path, make_generator, make_alpha):
     """Factory: (folder, recipe's domain, **fields) -> BenchmarkConfig on the CPU."""
 
-    def make(folder=None, domain="toy-cars", training=None, **fields):
+    def make(folder=None, domain="toy-cars", training=None, alpha=None, **fields):
         home = folder or tmp_path
         weights, given = home / "generator.safetensors", home / "alpha.safetensors"
         if not weights.exists():
@@ -41,7 +41,8 @@ def make_config(tmp_path, make_generator, make_alpha):
             {
                 "domain": domain,
                 "generator": {"weights": str(weights)},
-                "alpha": {"weights": str(given), "training": TRAINING | (training or {})},
+                "alpha": {"weights": str(given), "training": TRAINING | (training or {})}
+                | (alpha or {}),
                 "output": {"mask_threshold": 0.5},
             }
         )

@@ -1,12 +1,10 @@
 """Ablations: their backgrounds, and refusals before a folder is claimed or anything is measured."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.benchmark.alphas import changed, empty_ground, unrelated_folder, unrelated_name
+from l4f_datagen.benchmark.alphas import empty_ground, unrelated_folder, unrelated_name
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import open_bench, run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
@@ -23,9 +21,7 @@ def refused(config, kind, match):
 
 @pytest.mark.parametrize("name", ["full", "reals-generator", "segmenter", "taught"])
 def test_a_resolution_that_the_generator_lacks(make_config, name):
-    config = make_config(methods=("otsu", name))
-    part = changed(config.recipe.alpha, {"lowest_resolution": 100})
-    config = replace(config, recipe=config.recipe.model_copy(update={"alpha": part}))
+    config = make_config(methods=("otsu", name), alpha={"lowest_resolution": 100})
     refused(config, UsageError, "lowest_resolution: must be one of 8, 16, 32, got 100")
 
 
@@ -49,18 +45,15 @@ def test_trainings_that_cannot_be(make_config, tmp_path, name, training, kind, m
 
 def test_backgrounds_that_are_none(make_config, tmp_path):
     (tmp_path / "none").mkdir()
-    config = make_config(methods=("otsu", "full"))
     backgrounds = {"background": "pictures", "background_path": str(tmp_path / "none")}
-    part = changed(config.recipe.alpha, backgrounds)
-    config = replace(config, recipe=config.recipe.model_copy(update={"alpha": part}))
+    config = make_config(methods=("otsu", "full"), alpha=backgrounds)
     refused(config, InputRefused, "none: holds no image")
 
 
 def test_given_weights_of_another_generator(make_config, make_alpha, tmp_path):
     config = make_config(methods=("otsu", "given-weights"))
-    generator = open_generator(tmp_path / "generator.safetensors").build()
-    given = tmp_path / "alpha.safetensors"
-    save_alpha(given, make_alpha(generator), generator_fingerprint="0" * 64)
+    network = make_alpha(open_generator(tmp_path / "generator.safetensors").build())
+    save_alpha(tmp_path / "alpha.safetensors", network, generator_fingerprint="0" * 64)
     refused(config, CheckpointRefused, "was trained on another generator than")
 
 

@@ -104,27 +104,24 @@ def twice(folder):
     Image.open(folder / f"{KEYS[0]}.png").save(folder / f"{KEYS[0]}.bmp")
 
 
-def nothing(folder):
-    pass
-
-
 @pytest.mark.parametrize(
     ("shape", "spoil", "kind", "match"),
     [
         ({}, cut_outs, AnnotationRefused, f"a coloured .*; {REMEDY} " r"\(rembg: -om\)$"),
         ({}, broken, AnnotationRefused, f"{KEYS[2]}.png: is damaged"),
         ({}, twice, InputRefused, f"tool: holds two masks of {KEYS[0]}"),
-        ({"keys": KEYS[:1]}, nothing, InputRefused,
+        ({"keys": KEYS[:1]}, None, InputRefused,
          f"tool: lacks 2 of 3 masks, the first {KEYS[1]}.png; make one for every image"),
-        ({"size": 30}, nothing, InputRefused,
+        ({"size": 30}, None, InputRefused,
          f"tool: {KEYS[0]}: is 30 x 30 pixels, its image 32 x 32"),
-        ({"level": 1}, nothing, InputRefused,
+        ({"level": 1}, None, InputRefused,
          "none of 3 masks has an object; write the object as 255, the rest as 0"),
     ],
 )  # fmt: skip
 def test_masks_of_a_tool_that_cannot_be_used(make_config, write_masks, shape, spoil, kind, match):
     folder = write_masks("tool", **shape)
-    spoil(folder)
+    if spoil:
+        spoil(folder)
     refused(make_config(external={"rembg": folder}), kind, match)
 
 

@@ -15,15 +15,8 @@ from l4f_datagen.benchmark.truth import open_truth
 
 def test_signs_order_and_constants():
     ious = np.array([0.1, 0.9, 0.5, 0.7])
-    found = correlations(
-        {
-            "refine_iou": ious**3,
-            "alpha_uncertainty": 1 - ious,
-            "coverage": np.array([0.4, 0.1, 0.3, 0.2]),
-            "num_components": np.ones(4),
-        },
-        ious,
-    )
+    scores = {"refine_iou": ious**3, "alpha_uncertainty": 1 - ious, "num_components": np.ones(4)}
+    found = correlations(scores | {"coverage": np.array([0.4, 0.1, 0.3, 0.2])}, ious)
     assert found == {"refine_iou": 1.0, "alpha_uncertainty": 1.0, "coverage": -1.0}
     assert list(found)[-1] == "coverage"
     assert correlations({"coverage": ious}, np.ones(4)) == {}
@@ -39,8 +32,7 @@ def test_agrees_with_ranks_by_hand():
 
 def test_snapshots_are_ordered_by_scores_and_truth(make_config, monkeypatch):
     monkeypatch.setattr(follows, "SNAPSHOT_IMAGES", 2)
-    training = {"steps": 6, "snapshot_interval": 1}
-    config = make_config(methods=("full",), training=training)
+    config = make_config(methods=("full",), training={"steps": 6, "snapshot_interval": 1})
     head = "Scores of snapshots against true mIoU (Spearman, mean over seeds, 6 snapshots)"
     assert head in run_benchmark(config)
     # Fewer say nothing, and the samples' part stays.

@@ -1,12 +1,7 @@
 import numpy as np
 import torch
 
-from l4f_datagen.benchmark.redo import (
-    LATENT,
-    Redo,
-    RedoPlan,
-    train_redo,
-)
+from l4f_datagen.benchmark.redo import LATENT, Redo, RedoPlan, train_redo
 
 PLAN = RedoPlan(steps=3, batch=4, width=4)
 

@@ -8,11 +8,28 @@ from types import SimpleNamespace
 
 import pytest
 
+from l4f_datagen.checkpoints.open import open_generator
+from l4f_datagen.core.errors import CheckpointRefused
+
 
 @pytest.fixture(scope="session")
 def foreign():
     """The factory of checkpoints in foreign layouts."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("foreign.py"))))
+
+
+@pytest.fixture
+def refused(tmp_path, foreign):
+    """Checks that a value, as torch.save or pickle writes it, is refused with these words."""
+
+    def check(value, said, opener=open_generator, *, pickled=False, **options):
+        write = foreign.write_pickle if pickled else foreign.write_torch
+        path = write(tmp_path / "refused", value)
+        with pytest.raises(CheckpointRefused, match=said) as caught:
+            opener(path, **options)
+        return str(caught.value)
+
+    return check
 
 
 @pytest.fixture(scope="session")

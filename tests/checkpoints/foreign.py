@@ -9,14 +9,11 @@ import pickle
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.nn import Parameter
 
 from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.models.alpha_network import AlphaNetwork
@@ -27,26 +24,22 @@ FILTER = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0,
 UNEVEN = {4: 6, 8: 5, 16: 3}
 
 
-def make_spec(**changes: Any) -> GeneratorSpec:
-    """A spec that no default fits: uneven widths, z and w of different size, three layers."""
+def make_generator(seed=0, **changes):
+    """A generator that no default fits, with every tensor drawn, also those that start at zero."""
     fields = {"channels": UNEVEN, "z_dim": 5, "w_dim": 7, "mapping_layers": 3, **changes}
-    return GeneratorSpec(max(fields["channels"]), **fields)
-
-
-def make_generator(seed: int = 0, **changes: Any) -> Generator:
-    """A generator with every tensor drawn, also those that start at zero."""
+    spec = GeneratorSpec(max(fields["channels"]), **fields)
     torch.manual_seed(seed)
-    generator = Generator(make_spec(**changes)).eval().requires_grad_(False)
+    generator = Generator(spec).eval().requires_grad_(False)
     for name, tensor in generator.state_dict().items():
-        if name.endswith("bias") or name in ("w_avg",):
+        if name.endswith(("bias", "w_avg")):
             tensor += torch.randn(tensor.shape)
         if name.endswith("noise_strength"):
             tensor += 0.5 + torch.rand(())
     return generator
 
 
-def make_discriminator(seed: int = 0, resolution: int = 16) -> Discriminator:
-    torch.manual_seed(seed)
+def make_discriminator(resolution=16):
+    torch.manual_seed(0)
     channels = {4 << k: 3 + k for k in range(resolution.bit_length() - 2)}
     discriminator = Discriminator(resolution, channels).eval().requires_grad_(False)
     for name, tensor in discriminator.state_dict().items():
@@ -55,52 +48,54 @@ def make_discriminator(seed: int = 0, resolution: int = 16) -> Discriminator:
     return discriminator
 
 
-def make_alpha(seed: int = 0, sides: tuple[int, ...] = (8, 16)) -> AlphaNetwork:
+def make_alpha(seed=0, sides=(8, 16)):
     torch.manual_seed(seed)
     channels = {side: 2 + k for k, side in enumerate(sides)}
     return AlphaNetwork(channels, list(sides)).eval().requires_grad_(False)
 
 
+def synthesis_layers(generator):
+    """Level, part, how many convolutions come before, and our name, of every layer in turn."""
+    index = 0
+    for level, side in enumerate(generator.spec.resolutions):
+        for part in ("conv0", "conv1", "torgb") if level else ("conv1", "torgb"):
+            yield level, part, index, f"synthesis.b{side}.{part}"
+            index += part != "torgb"
+
+
 # ---------------------------------------------------------------------------------- rosinality
 
 
-def rosinality_state(generator: Generator, kernels: bool = True) -> "OrderedDict[str, Tensor]":
+def rosinality_state(generator, kernels=True):
     """``g_ema`` in rosinality's layout."""
     state = generator.state_dict()
-    out: OrderedDict[str, Tensor] = OrderedDict()
+    out = OrderedDict()
     for k in range(generator.spec.mapping_layers):
         for part in ("weight", "bias"):
             out[f"style.{k + 1}.{part}"] = state[f"mapping.fc.{k}.{part}"]
     out["input.input"] = state["synthesis.b4.const"][None]
-    index = 0
-    for level, side in enumerate(generator.spec.resolutions):
-        for conv in ("conv0", "conv1") if level else ("conv1",):
-            ours = f"synthesis.b{side}.{conv}"
-            theirs = f"convs.{2 * (level - 1) + (conv == 'conv1')}" if level else "conv1"
-            out[f"{theirs}.conv.weight"] = state[f"{ours}.weight"][None]
-            out[f"{theirs}.conv.modulation.weight"] = state[f"{ours}.affine.weight"]
-            out[f"{theirs}.conv.modulation.bias"] = state[f"{ours}.affine.bias"]
+    for level, part, index, ours in synthesis_layers(generator):
+        if part == "torgb":
+            theirs, kernel = (f"to_rgbs.{level - 1}", "upsample") if level else ("to_rgb1", None)
+            out[f"{theirs}.bias"] = state[f"{ours}.bias"].reshape(1, 3, 1, 1)
+        else:
+            theirs = f"convs.{index - 1}" if level else "conv1"
+            kernel = "conv.blur" if part == "conv0" else None
             out[f"{theirs}.noise.weight"] = state[f"{ours}.noise_strength"].reshape(1)
             out[f"{theirs}.activate.bias"] = state[f"{ours}.bias"]
-            if conv == "conv0" and kernels:
-                out[f"{theirs}.conv.blur.kernel"] = FILTER * 4
             out[f"noises.noise_{index}"] = state[f"{ours}.noise_const"][None, None]
-            index += 1
-        ours = f"synthesis.b{side}.torgb"
-        theirs = f"to_rgbs.{level - 1}" if level else "to_rgb1"
         out[f"{theirs}.conv.weight"] = state[f"{ours}.weight"][None]
         out[f"{theirs}.conv.modulation.weight"] = state[f"{ours}.affine.weight"]
         out[f"{theirs}.conv.modulation.bias"] = state[f"{ours}.affine.bias"]
-        out[f"{theirs}.bias"] = state[f"{ours}.bias"].reshape(1, 3, 1, 1)
-        if level and kernels:
-            out[f"{theirs}.upsample.kernel"] = FILTER * 4
+        if kernels and kernel:
+            out[f"{theirs}.{kernel}.kernel"] = FILTER * 4
     return out
 
 
-def rosinality_discriminator(discriminator: Discriminator) -> "OrderedDict[str, Tensor]":
+def rosinality_discriminator(discriminator):
     """``d`` in rosinality's layout."""
     state = discriminator.state_dict()
-    out: OrderedDict[str, Tensor] = OrderedDict()
+    out = OrderedDict()
     # Places of weight and bias; a bias may belong to a layer of its own.
     ends = {"from_rgb": ("convs.0.0", "convs.0.1"), "conv": ("final_conv.0", "final_conv.1")}
     ends |= {"fc": ("final_linear.0",) * 2, "out": ("final_linear.1",) * 2}
@@ -116,14 +111,14 @@ def rosinality_discriminator(discriminator: Discriminator) -> "OrderedDict[str, 
     return out
 
 
-def rosinality_converted(generator: Generator) -> dict[str, Any]:
+def rosinality_converted(generator):
     return {"g_ema": rosinality_state(generator), "latent_avg": generator.w_avg}
 
 
-def rosinality_trained(generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
+def rosinality_trained(generator, discriminator):
     """What a training run saves: optimizers, options, no mean of w."""
     other = make_generator(seed=99, channels=dict(generator.spec.channels))
-    weight = torch.nn.Parameter(torch.randn(4, 4))
+    weight = Parameter(torch.randn(4, 4))
     optimizer = torch.optim.Adam([weight], lr=0.002, betas=(0.0, 0.99))
     weight.sum().backward()
     optimizer.step()
@@ -138,21 +133,19 @@ def rosinality_trained(generator: Generator, discriminator: Discriminator) -> di
     }
 
 
-def basicsr_state(generator: Generator) -> dict[str, Tensor]:
+def basicsr_state(generator):
     """The state of BasicSR's code: rosinality's with other names."""
-    out: dict[str, Tensor] = {}
+    out = {}
     for name, tensor in rosinality_state(generator, kernels=False).items():
         name = name.replace("style.", "style_mlp.").replace("input.input", "constant_input.weight")
         name = name.replace("noises.noise_", "noises.noise").replace("noise.weight", "weight")
         if not name.startswith("style_mlp"):
             name = name.replace("conv.", "modulated_conv.")
-        if name.startswith("conv"):
-            name = f"style_{name}"
-        out[name] = tensor
+        out[f"style_{name}" if name.startswith("conv") else name] = tensor
     return out
 
 
-def genforce_state(generator: Generator) -> dict[str, Tensor]:
+def genforce_state(generator):
     """The state of genforce's code: TensorFlow's conventions, mirrored kernels and bias - 1."""
     state = generator.state_dict()
     out = {
@@ -160,32 +153,26 @@ def genforce_state(generator: Generator) -> dict[str, Tensor]:
         "synthesis.upsample.kernel": FILTER[None, None] * 4,
         "truncation.w_avg": state["w_avg"],
     }
-    index = 0
-    for level, side in enumerate(generator.spec.resolutions):
-        for part in ("conv0", "conv1", "torgb") if level else ("conv1", "torgb"):
-            ours, rgb = f"synthesis.b{side}.{part}", part == "torgb"
-            theirs = f"synthesis.output{level}" if rgb else f"synthesis.layer{index}"
-            weight = state[f"{ours}.weight"]
-            out[f"{theirs}.weight"] = weight.flip(2, 3) if part == "conv0" else weight
-            out[f"{theirs}.bias"] = state[f"{ours}.bias"]
-            out[f"{theirs}.style.weight"] = state[f"{ours}.affine.weight"]
-            out[f"{theirs}.style.bias"] = state[f"{ours}.affine.bias"] - 1
-            if not rgb:
-                out[f"{theirs}.noise_strength"] = state[f"{ours}.noise_strength"]
-                out[f"{theirs}.noise"] = state[f"{ours}.noise_const"][None, None]
-                index += 1
+    for level, part, index, ours in synthesis_layers(generator):
+        theirs = f"synthesis.output{level}" if part == "torgb" else f"synthesis.layer{index}"
+        weight = state[f"{ours}.weight"]
+        out[f"{theirs}.weight"] = weight.flip(2, 3) if part == "conv0" else weight
+        out[f"{theirs}.bias"] = state[f"{ours}.bias"]
+        out[f"{theirs}.style.weight"] = state[f"{ours}.affine.weight"]
+        out[f"{theirs}.style.bias"] = state[f"{ours}.affine.bias"] - 1
+        if part != "torgb":
+            out[f"{theirs}.noise_strength"] = state[f"{ours}.noise_strength"]
+            out[f"{theirs}.noise"] = state[f"{ours}.noise_const"][None, None]
     for k in range(generator.spec.mapping_layers):
         for part in ("weight", "bias"):
             out[f"mapping.dense{k}.{part}"] = state[f"mapping.fc.{k}.{part}"]
     return out
 
 
-def nvlabs_state(generator: Generator) -> dict[str, Tensor]:
+def nvlabs_state(generator):
     """The state dict of a network of NVIDIA's PyTorch code."""
-    state = {
-        key.replace("mapping.fc.", "mapping.fc"): value
-        for key, value in generator.state_dict().items()
-    }
+    state = generator.state_dict()
+    state = {key.replace("mapping.fc.", "mapping.fc"): value for key, value in state.items()}
     state["mapping.w_avg"] = state.pop("w_avg")
     return {**state, "synthesis.b8.conv0.resample_filter": FILTER}
 
@@ -193,8 +180,10 @@ def nvlabs_state(generator: Generator) -> dict[str, Tensor]:
 class _Part(torch.nn.Module):
     """A module of rosinality's code, whatever its class: it only holds parts."""
 
+    __module__, __qualname__ = "model", "Generator"
 
-def rosinality_module(generator: Generator) -> torch.nn.Module:
+
+def rosinality_module(generator):
     """The whole generator as modules, as ``torch.save(g_ema)`` of rosinality's code stores it."""
     root = _Part()
     for name, tensor in rosinality_state(generator).items():
@@ -206,7 +195,7 @@ def rosinality_module(generator: Generator) -> torch.nn.Module:
         if name.startswith("noises.") or leaf == "kernel":
             place.register_buffer(leaf, tensor)
         else:
-            place.register_parameter(leaf, torch.nn.Parameter(tensor, False))
+            place.register_parameter(leaf, Parameter(tensor, False))
     return root
 
 
@@ -216,7 +205,7 @@ def rosinality_module(generator: Generator) -> torch.nn.Module:
 class Persistent:
     """Pickles like an object of NVIDIA's persistent classes."""
 
-    def __init__(self, class_name: str, state: dict[str, Any]) -> None:
+    def __init__(self, class_name, state):
         self.meta = {
             "type": "class",
             "version": 6,
@@ -225,22 +214,22 @@ class Persistent:
             "state": state,
         }
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        module = sys.modules["torch_utils.persistence"]
-        return module._reconstruct_persistent_obj, (self.meta,)
+    def __reduce__(self):
+        return _reconstruct_persistent_obj, (self.meta,)
 
 
-def _module(
-    class_name: str,
-    parameters: dict[str, Tensor] | None = None,
-    buffers: dict[str, Tensor] | None = None,
-    modules: dict[str, Persistent] | None = None,
-    **attributes: Any,
-) -> Persistent:
-    wrapped = {key: torch.nn.Parameter(value, False) for key, value in (parameters or {}).items()}
+def _reconstruct_persistent_obj(meta):
+    raise RuntimeError("never to be called")
+
+
+_reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+
+
+def _module(class_name, parameters=None, buffers=None, modules=None, **attributes):
+    parameters = {key: Parameter(value, False) for key, value in (parameters or {}).items()}
     state = {
         "training": False,
-        "_parameters": OrderedDict(wrapped),
+        "_parameters": OrderedDict(parameters),
         "_buffers": OrderedDict(buffers or {}),
         "_non_persistent_buffers_set": set(),
         "_modules": OrderedDict(modules or {}),
@@ -251,19 +240,11 @@ def _module(
     return Persistent(class_name, state)
 
 
-def _dense(state: dict[str, Tensor], name: str, **attributes: Any) -> Persistent:
-    parts = {"weight": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
-    return _module("FullyConnectedLayer", parts, **attributes)
+def _dense(weight, bias, **attributes):
+    return _module("FullyConnectedLayer", {"weight": weight, "bias": bias}, **attributes)
 
 
-def ada_generator(
-    generator: Generator,
-    *,
-    channels_last: bool = False,
-    classes: tuple[Tensor, Tensor, Tensor] | None = None,
-    architecture: str = "skip",
-    **layer: Any,
-) -> Persistent:
+def ada_generator(generator, *, channels_last=False, classes=None, architecture="skip", **layer):
     """``G_ema`` in NVIDIA's layout.
 
     ``classes`` are weight and bias of the embedding, and the first mapping weight with its columns;
@@ -275,40 +256,34 @@ def ada_generator(
             if value.dim() == 4:
                 state[key] = value.to(memory_format=torch.channels_last)
     usual = {"activation": "lrelu", "use_noise": True, "conv_clamp": spec.conv_clamp}
-    blocks: dict[str, Persistent] = {}
-    for side in spec.resolutions:
-        modules: dict[str, Persistent] = {}
-        block = f"synthesis.b{side}"
-        for conv in ("conv0", "conv1") if side > 4 else ("conv1",):
-            name = f"{block}.{conv}"
-            modules[conv] = _module(
-                "SynthesisLayer",
-                {part: state[f"{name}.{part}"] for part in ("weight", "noise_strength", "bias")},
-                {"resample_filter": FILTER, "noise_const": state[f"{name}.noise_const"]},
-                {"affine": _dense(state, f"{name}.affine", activation="linear", bias_gain=1)},
-                **{**usual, "up": 2 if conv == "conv0" else 1, **layer},
-            )
-        modules["torgb"] = _module(
-            "ToRGBLayer",
-            {part: state[f"{block}.torgb.{part}"] for part in ("weight", "bias")},
-            {},
-            {"affine": _dense(state, f"{block}.torgb.affine", activation="linear", bias_gain=1)},
-            conv_clamp=spec.conv_clamp,
-        )
-        const = {"const": state[f"{block}.const"]} if side == 4 else {}
+    parts = {side: {} for side in spec.resolutions}
+    for level, part, _, name in synthesis_layers(generator):
+        affine = (state[f"{name}.affine.weight"], state[f"{name}.affine.bias"])
+        own = {key: state[f"{name}.{key}"] for key in ("weight", "bias")}
+        modules = {"affine": _dense(*affine, activation="linear", bias_gain=1)}
+        if part == "torgb":
+            kind, buffers, attributes = "ToRGBLayer", {}, {"conv_clamp": spec.conv_clamp}
+        else:
+            kind = "SynthesisLayer"
+            own["noise_strength"] = state[f"{name}.noise_strength"]
+            buffers = {"resample_filter": FILTER, "noise_const": state[f"{name}.noise_const"]}
+            attributes = {**usual, "up": 2 if part == "conv0" else 1, **layer}
+        parts[4 << level][part] = _module(kind, own, buffers, modules, **attributes)
+    blocks = {}
+    for side, modules in parts.items():
+        const = {"const": state["synthesis.b4.const"]} if side == 4 else {}
         blocks[f"b{side}"] = _module(
             "SynthesisBlock", const, {"resample_filter": FILTER}, modules, architecture=architecture
         )
+    weights = [state[f"mapping.fc.{k}.weight"] for k in range(spec.mapping_layers)]
+    if classes:
+        embed_weight, embed_bias, weights[0] = classes
     layers = {
-        f"fc{k}": _dense(state, f"mapping.fc.{k}", activation="lrelu", bias_gain=0.01)
-        for k in range(spec.mapping_layers)
+        f"fc{k}": _dense(weight, state[f"mapping.fc.{k}.bias"], activation="lrelu", bias_gain=0.01)
+        for k, weight in enumerate(weights)
     }
     if classes:
-        embed_weight, embed_bias, first = classes
-        parts = {"weight": embed_weight, "bias": embed_bias}
-        layers["embed"] = _module("FullyConnectedLayer", parts)
-        parts = {"weight": first, "bias": state["mapping.fc.0.bias"]}
-        layers["fc0"] = _module("FullyConnectedLayer", parts, activation="lrelu", bias_gain=0.01)
+        layers["embed"] = _dense(embed_weight, embed_bias)
     modules = {
         "synthesis": _module("SynthesisNetwork", modules=blocks),
         "mapping": _module("MappingNetwork", {}, {"w_avg": state["w_avg"]}, layers),
@@ -317,16 +292,16 @@ def ada_generator(
     return _module("Generator", modules=modules, z_dim=spec.z_dim, c_dim=c_dim, img_channels=3)
 
 
-def ada_discriminator(discriminator: Discriminator) -> Persistent:
+def ada_discriminator(discriminator):
     """``D`` in NVIDIA's layout."""
     state = discriminator.state_dict()
 
-    def conv(name: str) -> Persistent:
+    def conv(name):
         keys = [key for key in ("weight", "bias") if f"{name}.{key}" in state]
         parts = {key: state[f"{name}.{key}"] for key in keys}
         return _module("Conv2dLayer", parts, {"resample_filter": FILTER})
 
-    modules: dict[str, Persistent] = {}
+    modules = {}
     for block in range(len(discriminator.blocks)):
         side = discriminator.resolution >> block
         layers = {part: conv(f"blocks.{block}.{part}") for part in ("conv0", "conv1", "skip")}
@@ -335,16 +310,16 @@ def ada_discriminator(discriminator: Discriminator) -> Persistent:
         modules[f"b{side}"] = _module(
             "DiscriminatorBlock", {}, {"resample_filter": FILTER}, layers, architecture="resnet"
         )
-    end = {"conv": conv("conv"), "fc": _dense(dict(state), "fc"), "out": _dense(dict(state), "out")}
+    end = {"conv": conv("conv")}
+    end |= {name: _dense(state[f"{name}.weight"], state[f"{name}.bias"]) for name in ("fc", "out")}
     modules["b4"] = _module("DiscriminatorEpilogue", modules=end, architecture="resnet")
     return _module("Discriminator", modules=modules, c_dim=0, img_channels=3)
 
 
-def ada_snapshot(g_ema: Persistent, d: Persistent | None = None) -> dict[str, Any]:
-    other = ada_generator(make_generator(seed=77))
+def ada_snapshot(g_ema, d=None):
     return {
         "training_set_kwargs": {"class_name": "training.dataset.ImageFolderDataset", "max_size": 9},
-        "G": other,
+        "G": ada_generator(make_generator(seed=77)),
         "D": d or ada_discriminator(make_discriminator()),
         "G_ema": g_ema,
         "augment_pipe": None,
@@ -354,7 +329,7 @@ def ada_snapshot(g_ema: Persistent, d: Persistent | None = None) -> dict[str, An
 # ----------------------------------------------------------------------- NVIDIA, TensorFlow
 
 
-class EasyDict(dict[str, Any]):
+class EasyDict(dict):
     """Pickles as a subclass of dict of NVIDIA's code."""
 
     __module__ = "dnnlib.util"
@@ -365,7 +340,7 @@ class Network:
 
     __module__ = "dnnlib.tflib.network"
 
-    def __init__(self, name: str, variables: dict[str, Any], **more: Any) -> None:
+    def __init__(self, name, variables, **more):
         self.__dict__ = {
             "version": 4,
             "name": name,
@@ -377,32 +352,24 @@ class Network:
         }
 
 
-def tf_generator(generator: Generator, **options: Any) -> Network:
+def tf_generator(generator, **options):
     """Gs in TensorFlow's layout: dense (in, out), kernels (h, w, in, out), Conv0_up mirrored."""
     state = {key: value.numpy() for key, value in generator.state_dict().items()}
-    spec = generator.spec
-    variables: dict[str, Any] = {}
-    index = 0
-    for side in spec.resolutions:
-        block = f"synthesis.b{side}"
-        names = {"conv0": "Conv0_up", "conv1": "Conv1" if side > 4 else "Conv", "torgb": "ToRGB"}
-        for ours, theirs in names.items():
-            if f"{block}.{ours}.weight" not in state:
-                continue
-            weight = state[f"{block}.{ours}.weight"]
-            weight = weight[:, :, ::-1, ::-1] if ours == "conv0" else weight
-            place = f"{side}x{side}/{theirs}"
-            variables[f"{place}/weight"] = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
-            variables[f"{place}/mod_weight"] = state[f"{block}.{ours}.affine.weight"].T.copy()
-            variables[f"{place}/mod_bias"] = state[f"{block}.{ours}.affine.bias"] - 1
-            variables[f"{place}/bias"] = state[f"{block}.{ours}.bias"]
-            if ours != "torgb":
-                strength = state[f"{block}.{ours}.noise_strength"]
-                variables[f"{place}/noise_strength"] = np.float32(strength)
-                variables[f"noise{index}"] = state[f"{block}.{ours}.noise_const"][None, None]
-                index += 1
+    spec, variables, dense = generator.spec, {}, {}
+    names = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB"}
+    for level, part, index, ours in synthesis_layers(generator):
+        weight = state[f"{ours}.weight"]
+        weight = weight[:, :, ::-1, ::-1] if part == "conv0" else weight
+        theirs = names[part] if level or part == "torgb" else "Conv"
+        place = f"{4 << level}x{4 << level}/{theirs}"
+        variables[f"{place}/weight"] = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+        variables[f"{place}/mod_weight"] = state[f"{ours}.affine.weight"].T.copy()
+        variables[f"{place}/mod_bias"] = state[f"{ours}.affine.bias"] - 1
+        variables[f"{place}/bias"] = state[f"{ours}.bias"]
+        if part != "torgb":
+            variables[f"{place}/noise_strength"] = np.float32(state[f"{ours}.noise_strength"])
+            variables[f"noise{index}"] = state[f"{ours}.noise_const"][None, None]
     variables["4x4/Const/const"] = state["synthesis.b4.const"][None]
-    dense: dict[str, Any] = {}
     for k in range(spec.mapping_layers):
         dense[f"Dense{k}/weight"] = state[f"mapping.fc.{k}.weight"].T.copy()
         dense[f"Dense{k}/bias"] = state[f"mapping.fc.{k}.bias"]
@@ -415,29 +382,23 @@ def tf_generator(generator: Generator, **options: Any) -> Network:
     return Network("Gs", own, components=components, options=options)
 
 
-def tf_discriminator(discriminator: Discriminator, **options: Any) -> Network:
+def tf_discriminator(discriminator):
     """D in TensorFlow's layout."""
     state = {key: value.numpy() for key, value in discriminator.state_dict().items()}
     parts = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip"}
     ends = {"conv": "4x4/Conv", "fc": "4x4/Dense0", "out": "Output"}
-    variables: dict[str, Any] = {}
+    ends["from_rgb"] = f"{discriminator.resolution}x{discriminator.resolution}/FromRGB"
+    variables = {}
     for name, value in state.items():
         stored = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        pieces = name.split(".")
-        if pieces[0] == "blocks":
-            side = discriminator.resolution >> int(pieces[1])
-            place = f"{side}x{side}/{parts[pieces[2]]}"
-        elif pieces[0] == "from_rgb":
-            place = f"{discriminator.resolution}x{discriminator.resolution}/FromRGB"
-        else:
-            place = ends[pieces[0]]
-        variables[f"{place}/{pieces[-1]}"] = np.ascontiguousarray(stored)
-    return Network("D", variables, options=options)
+        *block, layer, kind = name.split(".")
+        side = discriminator.resolution >> int(block[1]) if block else None
+        place = f"{side}x{side}/{parts[layer]}" if block else ends[layer]
+        variables[f"{place}/{kind}"] = np.ascontiguousarray(stored)
+    return Network("D", variables)
 
 
-def tf_snapshot(
-    generator: Generator, discriminator: Discriminator, **options: Any
-) -> tuple[Any, ...]:
+def tf_snapshot(generator, discriminator, **options):
     return (
         tf_generator(make_generator(seed=55)),
         tf_discriminator(discriminator),
@@ -448,9 +409,9 @@ def tf_snapshot(
 # --------------------------------------------------------------------------- Labels4Free
 
 
-def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
+def labels4free_state(network, lists):
     """An alpha network in one of the two class layouts of the authors' code."""
-    out: dict[str, Tensor] = {}
+    out = {}
     for name, tensor in network.state_dict().items():
         kind, *side, part = name.split(".")
         level = network.resolutions.index(int(side[0])) if side else 0
@@ -466,9 +427,7 @@ def labels4free_state(network: AlphaNetwork, lists: bool) -> dict[str, Tensor]:
     return out
 
 
-def labels4free_snapshot(
-    network: AlphaNetwork, lists: bool = False, prefix: str = ""
-) -> dict[str, Any]:
+def labels4free_snapshot(network, lists=False, prefix=""):
     live = labels4free_state(make_alpha(seed=9, sides=tuple(network.resolutions)), lists)
     state = labels4free_state(network, lists)
     return {
@@ -486,22 +445,12 @@ def labels4free_snapshot(
 
 
 @contextmanager
-def foreign_modules() -> Iterator[None]:
+def foreign_modules():
     """Pretend that the foreign packages are importable, which pickle wants of what it writes."""
-    persistence: Any = types.ModuleType("torch_utils.persistence")
-
-    def _reconstruct_persistent_obj(meta: Any) -> None:
-        raise RuntimeError("never to be called")
-
-    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj
-    util: Any = types.ModuleType("dnnlib.util")
-    util.EasyDict = EasyDict
-    network: Any = types.ModuleType("dnnlib.tflib.network")
-    network.Network = Network
-    parents = [types.ModuleType(name) for name in ("torch_utils", "dnnlib", "dnnlib.tflib")]
-    made = {module.__name__: module for module in (*parents, persistence, util, network)}
+    made = {name: types.ModuleType(name) for name in ("torch_utils", "dnnlib", "dnnlib.tflib")}
+    for one in (_reconstruct_persistent_obj, EasyDict, Network, _Part):
+        module = made.setdefault(one.__module__, types.ModuleType(one.__module__))
+        setattr(module, one.__qualname__, one)
     sys.modules.update(made)
     try:
         yield
@@ -510,38 +459,19 @@ def foreign_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-def write_pickle(path: Path, value: Any, protocol: int = 4) -> Path:
+def write_pickle(path, value, protocol=4):
     with foreign_modules(), path.open("wb") as file:
         pickle.dump(value, file, protocol=protocol)
     return path
 
 
-def write_torch(path: Path, value: Any, legacy: bool = False) -> Path:
-    torch.save(value, path, _use_new_zipfile_serialization=not legacy)
-    return path
-
-
-def write_torch_module(path: Path, value: Any) -> Path:
-    """``torch.save`` of objects of NVIDIA's code."""
+def write_torch(path, value, legacy=False):
     with foreign_modules():
-        torch.save(value, path)
+        torch.save(value, path, _use_new_zipfile_serialization=not legacy)
     return path
 
 
-def write_foreign_module(path: Path, value: Any) -> Path:
-    """``torch.save`` of modules whose class is then called ``model.Generator``."""
-    model: Any = types.ModuleType("model")
-    _Part.__module__, _Part.__qualname__, _Part.__name__ = "model", "Generator", "Generator"
-    model.Generator = _Part
-    sys.modules["model"] = model
-    try:
-        torch.save(value, path)
-    finally:
-        del sys.modules["model"]
-    return path
-
-
-def every_format(folder: Path, generator: Generator) -> dict[str, Path]:
+def every_format(folder, generator):
     """Write a generator in every format that `make` opens: name, which begins with it -> file."""
     discriminator = make_discriminator()
     trained = rosinality_trained(generator, discriminator)

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.core.errors import CheckpointRefused
 
 
 def _snapshot(foreign):
-    return list(foreign.tf_snapshot(foreign.make_generator(), foreign.make_discriminator()))
+    return foreign.tf_snapshot(foreign.make_generator(), foreign.make_discriminator())
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -42,15 +41,13 @@ def test_snapshots_come_back(protocol, tmp_path, foreign):
         ({"conv_clamp": None}, None),
     ],
 )
-def test_options_of_other_networks_are_refused(options, said, tmp_path, foreign):
+def test_options_of_other_networks_are_refused(options, said, tmp_path, foreign, refused):
     snapshot = _snapshot(foreign)
     snapshot[2].static_kwargs.update(options)
-    path = foreign.write_pickle(tmp_path / "t", tuple(snapshot))
     if said is None:
-        open_generator(path)
-        return
-    with pytest.raises(CheckpointRefused, match=said):
-        open_generator(path)
+        open_generator(foreign.write_pickle(tmp_path / "t", snapshot))
+    else:
+        refused(snapshot, said, pickled=True)
 
 
 def _add(name, value):
@@ -77,24 +74,20 @@ def _set(attribute, value):
         (_set("static_kwargs", 3), "without options or variables"),
     ],
 )
-def test_damage_is_named(change, said, tmp_path, foreign):
+def test_damage_is_named(change, said, foreign, refused):
     snapshot = _snapshot(foreign)
     change(snapshot[2])
-    with pytest.raises(CheckpointRefused, match=said):
-        open_generator(foreign.write_pickle(tmp_path / "t", tuple(snapshot)))
+    refused(snapshot, said, pickled=True)
 
 
-def test_tuples_of_other_things_are_refused(tmp_path, foreign):
+def test_tuples_of_other_things_are_refused(tmp_path, foreign, refused):
     first, second, third = _snapshot(foreign)
-    path = tmp_path / "t"
-    with pytest.raises(CheckpointRefused, match="has no Gs"):
-        open_generator(foreign.write_pickle(path, (first, second)))
-    used = open_generator(foreign.write_pickle(path, (first, second, None)))
+    refused((first, second), "has no Gs", pickled=True)
+    used = open_generator(foreign.write_pickle(tmp_path / "t", (first, second, None)))
     assert used.notes == ("it holds no averaged generator, so G is used, the one last trained",)
-    with pytest.raises(CheckpointRefused, match="has no D, the discriminator"):
-        open_discriminator(foreign.write_pickle(path, (first, None, third)))
-    with pytest.raises(CheckpointRefused, match="it is a tuple"):
-        open_generator(foreign.write_pickle(path, (1, 2, 3)))
+    words = "has no D, the discriminator"
+    refused((first, None, third), words, open_discriminator, pickled=True)
+    refused((1, 2, 3), "it is a tuple", pickled=True)
     second.variables.append(("8x8/Other/weight", np.zeros(3, np.float32)))
-    with pytest.raises(CheckpointRefused, match=r"D.8x8/Other/weight, for which"):
-        open_discriminator(foreign.write_pickle(path, (first, second, third)))
+    words = r"D.8x8/Other/weight, for which"
+    refused((first, second, third), words, open_discriminator, pickled=True)

@@ -4,7 +4,6 @@ import shlex
 
 import click
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,13 +46,10 @@ def test_shares_are_exact_and_in_lowest_terms(shares):
     [
         ("", "expected numbers such as 0.5,0.7 or 0.5:1,0.7:2, got ''"),
         ("0.5,", "expected numbers such as"),
-        ("0.5;0.7", "expected numbers such as"),
         ("0.5:1.5", "expected numbers such as"),
-        ("0.5:1:2", "expected numbers such as"),
         ("2.1", "psi must be in [0, 2], got 2.1"),
         ("-0.1", "psi must be in [0, 2], got -0.1"),
         ("nan", "psi must be in [0, 2], got nan"),
-        ("inf", "psi must be in [0, 2], got inf"),
         ("0.5:0", "a share must be from 1 to 1000, got 0"),
         ("0.5:1001", "a share must be from 1 to 1000, got 1001"),
         ("0.5,0.50", "psi 0.50 is named twice; give it a share instead, 0.50:2"),
@@ -101,7 +97,7 @@ def examples(command):
 
 
 @pytest.mark.parametrize(("names", "command"), list(commands(cli)))
-def test_a_command_opens_with_what_it_is_for_and_two_examples(names, command):
+def test_a_command_opens_with_what_it_is_for_and_two_examples(cli_run, names, command):
     first = command.help.splitlines()[0]
     assert first[0].isupper()
     assert first.endswith((".", ":"))
@@ -113,20 +109,20 @@ def test_a_command_opens_with_what_it_is_for_and_two_examples(names, command):
             group = group.commands[words.pop(0)]
         group.make_context("example", words)  # raises where it does not parse
     for short in ("-h", "-v", "-q"):
-        result = CliRunner().invoke(cli, [*names, short, "--help"])
+        result = cli_run(*names, short, "--help")
         assert result.exit_code == 0, result.output
     assert f"Usage: cli {' '.join(names)}" in result.stdout
 
 
 @pytest.mark.parametrize("names", [[], ["recipes"], ["inspect"], ["segmenter"]])
-def test_a_group_lists_its_commands(names):
-    result = CliRunner().invoke(cli, [*names, "-h"])
+def test_a_group_lists_its_commands(cli_run, names):
+    result = cli_run(*names, "-h")
     assert result.exit_code == 0
     assert "Commands:" in result.stdout
 
 
-def test_make_groups_its_options():
-    lines = CliRunner().invoke(cli, ["make", "--help"]).stdout.splitlines()
+def test_make_groups_its_options(cli_run):
+    lines = cli_run("make", "--help").stdout.splitlines()
     sections = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert sections == [
         *("Options:", "Sampling:", "Labels:", "Output:", "Devices and jobs:", "Publishing:")

@@ -18,7 +18,7 @@ from l4f_datagen.training.state import StepFacts
 def refused(tmp_path, generator_file):
     """Run a command that has to be refused, and return the one line it says."""
 
-    def call(command, *flags, exit_code=4):
+    def call(command, *flags, exit_code=4, claims=False):
         words = [command, "--generator", generator_file, "--out", tmp_path / "run", *flags]
         env = {"L4F_CACHE": str(tmp_path / "cache")}
         result = CliRunner(env=env).invoke(cli, [str(word) for word in words])
@@ -26,6 +26,7 @@ def refused(tmp_path, generator_file):
         *before, line = result.stderr.splitlines()
         assert not any(text.startswith(("Error", "Traceback")) for text in before)
         assert line.startswith("Error: ")
+        assert (tmp_path / "run").exists() == claims
         return line.removeprefix("Error: ")
 
     return call
@@ -36,20 +37,18 @@ def small(path):
     Image.new("RGB", (7, 5)).save(path / "a.png")
 
 
-def empty_lmdb(path):
-    lmdb.open(str(path), map_size=2**20).close()
+def no_rows():
+    features = datasets.Features(image=datasets.Image())
+    return datasets.Dataset.from_dict({"image": []}, features=features)
 
 
 def empty_dataset(path):
-    features = datasets.Features(image=datasets.Image())
-    datasets.Dataset.from_dict({"image": []}, features=features).save_to_disk(str(path))
+    no_rows().save_to_disk(str(path))
 
 
 def empty_parquet(path):
     path.mkdir()
-    features = datasets.Features(image=datasets.Image())
-    table = datasets.Dataset.from_dict({"image": []}, features=features)
-    table.to_parquet(str(path / "train-00000.parquet"))
+    no_rows().to_parquet(str(path / "train-00000.parquet"))
 
 
 def text_dataset(path):
@@ -80,24 +79,13 @@ def test_reals_that_cannot_be_used(refused, tmp_path, name):
     make, problem = BAD_REALS[name]
     folder = tmp_path / r"my\n 'reals': #1"  # meant as it is spelt
     make(folder)
-    line = refused("train", "--reals", folder)
-    assert line.startswith(f"{folder}{problem}")
-    assert not (tmp_path / "run").exists()
+    assert refused("train", "--reals", folder).startswith(f"{folder}{problem}")
 
 
-def test_reals_of_no_name(refused, tmp_path):
+def test_reals_of_no_name(refused):
     """An unset variable of the shell does not stand for the folder one happens to be in."""
     line = refused("train", "--reals", "", exit_code=2)
     assert line == "--reals: is empty; name photographs of the domain"
-    assert not (tmp_path / "run").exists()
-
-
-def test_reals_that_are_not_there(refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    for typo in ("photos/cats", tmp_path / "photos" / "cats"):
-        line = refused("train", "--reals", typo)
-        assert line.startswith(f"{typo}: is not there; name a folder, a whole zip file, an LMDB or")
 
 
 OFFLINE = {
@@ -131,15 +119,13 @@ def test_backgrounds_that_cannot_be_used(refused, tmp_path):
     flags = ("alpha.background=pictures", f"alpha.background_path={tmp_path / 'grounds'}")
     line = refused("train", *(f"--set={flag}" for flag in flags))
     assert line.startswith(f"{tmp_path / 'grounds'}/a.png: is 7 x 5 pixels")
-    assert not (tmp_path / "run").exists()
 
 
 def test_make_refuses_the_same_before_it_trains(refused, tmp_path):
-    empty_lmdb(tmp_path / "reals")
+    lmdb.open(str(tmp_path / "reals"), map_size=2**20).close()
     flags = ("alpha.training.reals=lmdb", f"alpha.training.reals_folder={tmp_path / 'reals'}")
     line = refused("make", "--n", 2, *(f"--set={flag}" for flag in flags))
     assert line == f"{tmp_path / 'reals'}{NONE}"
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("resolution", "seed"), [(16, 9), (32, 0)])
@@ -172,7 +158,7 @@ def test_photographs_of_another_class(refused, tmp_path, monkeypatch):
     noise = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "cats" / "a.png")
     flags = ("--set=alpha.training.batch=2", "--set=alpha.training.attempts=2")
-    line = refused("train", "--steps", 60, "--reals", tmp_path / "cats", *flags)
+    line = refused("train", "--steps", 60, "--reals", tmp_path / "cats", *flags, claims=True)
     assert line == (
         f"{tmp_path / 'cats'}: the discriminator recognises every composite beside these "
         "photographs: they show another class, or do not look like the generator's images; "

@@ -15,23 +15,14 @@ EXIT_CODES = {
 }
 
 
-def public_errors():
-    return {
-        name: kind
-        for name, kind in vars(errors).items()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    }
-
-
-def test_every_error_has_its_exit_code():
-    assert {name: kind.exit_code for name, kind in public_errors().items()} == EXIT_CODES
-
-
-def test_narrow_errors_are_caught_as_broad_ones():
+def test_every_error_has_its_exit_code_and_narrow_ones_are_caught_as_broad_ones():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    public = [kind for kind in kinds if issubclass(kind, Exception)]
+    assert {kind.__name__: kind.exit_code for kind in public} == EXIT_CODES
+    assert all(issubclass(kind, errors.L4FError) for kind in public)
     assert issubclass(errors.RecipeError, errors.UsageError)
     assert issubclass(errors.CheckpointRefused, errors.InputRefused)
     assert issubclass(errors.AnnotationRefused, errors.InputRefused)
-    assert all(issubclass(kind, errors.L4FError) for kind in public_errors().values())
 
 
 def test_the_text_is_one_line_whatever_was_put_in():

@@ -84,13 +84,10 @@ def test_no_standard_error_is_no_failure(monkeypatch, stream):
 
 
 def test_amounts_read_as_people_write_them():
-    assert [duration_text(s) for s in (5, 200, 4000, 3e5)] == [
-        "5 s",
-        "3 min",
-        "1 h 7 min",
-        "3.5 days",
-    ]
-    assert [size_text(s) for s in (12, 364_027_523, 2e12)] == ["12 bytes", "364 MB", "2 TB"]
+    durations = {5: "5 s", 200: "3 min", 4000: "1 h 7 min", 3e5: "3.5 days"}
+    assert {seconds: duration_text(seconds) for seconds in durations} == durations
+    sizes = {12: "12 bytes", 364_027_523: "364 MB", 2e12: "2 TB"}
+    assert {size: size_text(size) for size in sizes} == sizes
 
 
 def test_a_process_confined_to_some_cores_counts_those_else_all(monkeypatch):

@@ -16,16 +16,11 @@ def test_every_byte_comes_back():
 
 def test_numpy_and_torch_agree_with_python():
     floats = np.random.RandomState(0).uniform(-1.5, 1.5, (3, 5, 7)).astype(np.float32)
-    as_torch = image_to_uint8(torch.from_numpy(floats))
-    as_numpy = image_to_uint8(floats)
+    as_torch, as_numpy = image_to_uint8(torch.from_numpy(floats)), image_to_uint8(floats)
     # The same single-precision steps, one number at a time; Python's round is half to even.
-    one = np.float32(1)
-    expected = [
-        round(float((min(max(x, -one), one) + one) * np.float32(127.5))) for x in floats.ravel()
-    ]
-    assert as_torch.dtype == torch.uint8
-    assert as_numpy.dtype == np.uint8
-    assert as_numpy.ravel().tolist() == expected
+    shifted = [np.float32(min(max(x, -1), 1)) + np.float32(1) for x in floats.ravel()]
+    assert (as_torch.dtype, as_numpy.dtype) == (torch.uint8, np.uint8)
+    assert as_numpy.ravel().tolist() == [round(float(x * np.float32(127.5))) for x in shifted]
     assert np.array_equal(as_torch.numpy(), as_numpy)
 
 
@@ -35,8 +30,7 @@ def test_out_of_range_is_clamped_and_half_goes_to_even():
 
 
 def test_alpha_levels():
-    alpha = np.array([0, 0.25, 0.5, 0.9, 1], np.float32)
-    levels = alpha_to_uint8(alpha)
+    levels = alpha_to_uint8(np.array([0, 0.25, 0.5, 0.9, 1], np.float32))
     assert levels.dtype == np.uint8
     assert levels.tolist() == [0, 64, 128, 230, 255]  # 63.75, 127.5 to even, 229.5 less a bit up
     every = np.arange(256, dtype=np.uint8)

@@ -18,11 +18,9 @@ PLACES = (Path(l4f_datagen.__file__).parents[1], TESTS)
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))}
 
 
-def run_crashes(*args):
-    command = [sys.executable, str(TESTS / "crashes.py"), *map(str, args)]
-    run = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+def run_python(*args):
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
 
 
 OTHERS = "imagefolder,webdataset,yolo"
@@ -39,7 +37,9 @@ OTHERS = "imagefolder,webdataset,yolo"
     ],
 )
 def test_killed_and_resumed(tmp_path, how, more, kills):
-    result = run_crashes(how, tmp_path, *more)
+    run = run_python(TESTS / "crashes.py", how, tmp_path, *more)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
     assert result["kills"] >= kills
     assert result["bad"] == []
 
@@ -66,27 +66,23 @@ def small_disk(folder):
 def test_a_full_disk_at_every_stage(discs, tmp_path):
     """From no room at all, one page more each time, until it is enough."""
     discs.make_dataset(tmp_path / "undisturbed", 9)
-    wanted = discs.files_of(tmp_path / "undisturbed")
-    failures = []
+    folder, stages = tmp_path / "disk/out", set()
+    remedy = "make room and run the same command again: it goes on after the last finished shard"
     with small_disk(tmp_path / "disk") as resize:
-        folder = tmp_path / "disk/out"
         for pages in range(1, 1000):
             resize(f"{4 * pages}k")
             try:
                 discs.make_dataset(folder, 9)
                 break
             except L4FError as error:
-                failures.append(error)
-        assert discs.files_of(folder) == wanted
-    stages = set()
-    for error in failures:
-        line = re.fullmatch(
-            rf"{folder}: no space left on the disk while (.*); make room and run the same command "
-            "again: it goes on after the last finished shard",
-            str(error),
-        )
-        assert (type(error), error.exit_code) == (L4FError, 1)
-        stages.add(line[1])
+                failure = error
+            assert (type(failure), failure.exit_code) == (L4FError, 1)
+            words = f"{folder}: no space left on the disk while (.*); {remedy}"
+            stage = re.fullmatch(words, str(failure))[1]
+            stages.add(stage)
+            if stage == "writing shard 0":  # no part and no half shard
+                assert set(discs.files_of(folder)) == {".l4f/lock", ".l4f/run.json"}
+        assert discs.files_of(folder) == discs.files_of(tmp_path / "undisturbed")
     assert stages >= {"writing shard 0", "writing shard 1", "writing the indexes"}
 
 
@@ -102,27 +98,19 @@ def test_a_disk_full_from_the_start(discs, tmp_path):
         discs.make_dataset(tmp_path / "disk/out", 9)
 
 
-def test_a_full_disk_leaves_no_part_and_no_half_shard(discs, tmp_path):
-    with small_disk(tmp_path / "disk") as resize:
-        resize("80k")
-        with pytest.raises(L4FError, match="no space left on the disk while writing shard 0"):
-            discs.make_dataset(tmp_path / "disk" / "out", 9)
-        assert set(discs.files_of(tmp_path / "disk" / "out")) == {".l4f/lock", ".l4f/run.json"}
-
-
 def test_a_limit_on_file_sizes_is_a_full_disk(discs, tmp_path):
-    run = (
+    code = (
         "import discs, resource, sys\n"
         "from pathlib import Path\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
         "discs.make_dataset(Path(sys.argv[1]), 20)\n"
     )
-    command = [sys.executable, "-c", run, str(tmp_path / "a")]
-    process = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
-    assert process.returncode == 1
-    assert "L4FError" in process.stderr.splitlines()[-1]
-    assert "no space left on the disk while writing shard 0" in process.stderr.splitlines()[-1]
-    assert "Exception ignored" not in process.stderr
+    run = run_python("-c", code, tmp_path / "a")
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert "L4FError" in last
+    assert "no space left on the disk while writing shard 0" in last
+    assert "Exception ignored" not in run.stderr
     discs.make_dataset(tmp_path / "a", 20)
     discs.make_dataset(tmp_path / "b", 20)
     assert discs.files_of(tmp_path / "a") == discs.files_of(tmp_path / "b")

@@ -38,9 +38,8 @@ def test_what_it_tells(folder, manifest):
     assert manifest["category"] == "disc"
     assert manifest["licence"] == {"name": "Apache-2.0", "url": ""}
     assert manifest["provenance"] == discs.PROVENANCE
-    assert [(one["attempted"], one["accepted"]) for one in manifest["shards"]] == [
-        *((8, 7), (8, 6), (2, 2))
-    ]
+    shards = [(shard["attempted"], shard["accepted"]) for shard in manifest["shards"]]
+    assert shards == [(8, 7), (8, 6), (2, 2)]
 
 
 def test_digests_are_those_of_sha256sum(folder, manifest):

@@ -22,9 +22,12 @@ def server():
     server.stop()
 
 
+OUT = "s3://cars/out"
+
+
 @pytest.fixture
-def bucket(server, monkeypatch, request):
-    """URL of an empty bucket of a local S3."""
+def bucket(server, monkeypatch):
+    """The empty bucket ``cars`` of a local S3."""
     import boto3
 
     for name, value in {
@@ -34,20 +37,16 @@ def bucket(server, monkeypatch, request):
         "AWS_ENDPOINT_URL": server,
     }.items():
         monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="cars")
-    yield "s3://cars"
-    content = boto3.resource("s3").Bucket("cars")
-    content.objects.all().delete()
-    content.delete()
+    bucket = boto3.resource("s3").create_bucket(Bucket="cars")
+    yield bucket
+    bucket.objects.all().delete()
+    bucket.delete()
 
 
-def objects(url, under="out"):
-    """Name -> bytes of what lies in the bucket."""
-    import boto3
-
-    bucket = boto3.resource("s3").Bucket("cars")
-    found = bucket.objects.filter(Prefix=f"{under}/")
-    return {one.key.removeprefix(f"{under}/"): one.get()["Body"].read() for one in found}
+def objects(bucket):
+    """Name -> bytes of what lies at ``OUT``."""
+    found = bucket.objects.filter(Prefix="out/")
+    return {one.key.removeprefix("out/"): one.get()["Body"].read() for one in found}
 
 
 def files(discs, folder):
@@ -63,7 +62,7 @@ def test_a_file_url_holds_what_a_folder_does(discs, tmp_path):
 @pytest.mark.slow
 def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
     discs.make_dataset(tmp_path / "local", 15)
-    discs.make_dataset(f"{bucket}/out", 15)
+    discs.make_dataset(OUT, 15)
     assert objects(bucket) == files(discs, tmp_path / "local")
     # The local disk need not hold the dataset.
     assert list((tmp_path / "cache").rglob("*.png")) == []
@@ -72,9 +71,9 @@ def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
 @pytest.mark.parametrize(("number", "rendered"), [(20, [2, 3]), (5, [0])])
 @pytest.mark.slow
 def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, rendered):
-    discs.make_dataset(f"{bucket}/out", 15)
+    discs.make_dataset(OUT, 15)
     again = []
-    discs.make_dataset(f"{bucket}/out", number, blocks=discs.recorded(again))
+    discs.make_dataset(OUT, number, blocks=discs.recorded(again))
     discs.make_dataset(tmp_path / "local", number)
     assert again == rendered
     assert objects(bucket) == files(discs, tmp_path / "local")
@@ -86,14 +85,12 @@ def test_a_bucket_is_resumed_grown_and_shrunk(discs, tmp_path, bucket, number, r
 )
 @pytest.mark.slow
 def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
-    import boto3
-
-    discs.make_dataset(f"{bucket}/out", 18)
+    discs.make_dataset(OUT, 18)
     before = objects(bucket)
-    lost = boto3.resource("s3").Object("cars", f"out/{name}")
+    lost = bucket.Object(f"out/{name}")
     lost.delete() if how == "deleted" else lost.put(Body=b"cut")
     again = []
-    notes = discs.make_dataset(f"{bucket}/out", 18, blocks=discs.recorded(again))
+    notes = discs.make_dataset(OUT, 18, blocks=discs.recorded(again))
     assert again == [1]
     assert notes == ["shard 1: 1 files missing or cut short; made again"]
     assert objects(bucket) == before
@@ -107,11 +104,11 @@ def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
         return discs.plan_blocks(shard)
 
     with pytest.raises(KeyboardInterrupt):
-        discs.make_dataset(f"{bucket}/out", 15, blocks=stopped)
+        discs.make_dataset(OUT, 15, blocks=stopped)
     assert "manifest.json" not in objects(bucket)
     assert ".l4f/shards/00000.json" in objects(bucket)
     again = []
-    discs.make_dataset(f"{bucket}/out", 15, blocks=discs.recorded(again))
+    discs.make_dataset(OUT, 15, blocks=discs.recorded(again))
     assert again == [1, 2]
     discs.make_dataset(tmp_path / "local", 15)
     assert objects(bucket) == files(discs, tmp_path / "local")
@@ -119,31 +116,26 @@ def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
 
 @pytest.mark.slow
 def test_a_place_with_files_of_others_is_refused(discs, bucket):
-    import boto3
-
-    boto3.resource("s3").Object("cars", "out/thesis.tex").put(Body=b"years of work")
+    bucket.put_object(Key="out/thesis.tex", Body=b"years of work")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="s3://cars/out: is not empty, and was not made by"):
-            discs.make_dataset(f"{bucket}/out", 2, overwrite=overwrite)
+            discs.make_dataset(OUT, 2, overwrite=overwrite)
     assert objects(bucket) == {"thesis.tex": b"years of work"}
 
 
 @pytest.mark.slow
 def test_overwriting_leaves_files_of_others(discs, tmp_path, bucket):
-    import boto3
-
-    discs.make_dataset(f"{bucket}/out", 15)
-    boto3.resource("s3").Object("cars", "out/notes.txt").put(Body=b"mine")
-    discs.make_dataset(f"{bucket}/out", 4, overwrite=True)
+    discs.make_dataset(OUT, 15)
+    bucket.put_object(Key="out/notes.txt", Body=b"mine")
+    discs.make_dataset(OUT, 4, overwrite=True)
     discs.make_dataset(tmp_path / "local", 4)
     assert objects(bucket) == files(discs, tmp_path / "local") | {"notes.txt": b"mine"}
 
 
 @pytest.mark.slow
 def test_a_bucket_that_is_not_there(discs, bucket):
-    with pytest.raises(
-        NetworkError, match=r"s3://nowhere/out: \w+ failed .*; check the connection"
-    ):
+    words = r"s3://nowhere/out: \w+ failed .*; check the connection"
+    with pytest.raises(NetworkError, match=words):
         discs.make_dataset("s3://nowhere/out", 2)
 
 

@@ -59,7 +59,6 @@ def test_a_finished_dataset_is_left_as_it_is(discs, tmp_path, undisturbed):
         (15, 20, [2, 3]),  # the shards hold 7, 6, 6, 7 accepted discs: the third was cut
         (13, 20, [2, 3]),  # the second was full
         (12, 20, [1, 2, 3]),
-        (15, 15, []),
     ],
 )
 def test_growing(discs, tmp_path, undisturbed, before, after, rendered):

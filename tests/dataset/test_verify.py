@@ -4,9 +4,7 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
 
-from l4f_datagen.cli import cli
 from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.dataset.verify import count_files, verify_dataset
 
@@ -53,7 +51,7 @@ def damages(folder):
     }
 
 
-def test_every_damage_is_named_and_mended_as_told(discs, folder, tmp_path):
+def test_every_damage_is_named_and_mended_as_told(cli_run, discs, folder):
     undisturbed = discs.files_of(folder)
     wanted = damages(folder)
     found = verify_dataset(folder)
@@ -64,7 +62,7 @@ def test_every_damage_is_named_and_mended_as_told(discs, folder, tmp_path):
     assert told["data/train-00002.parquet"] == (
         "delete it and run the same `make` again: it writes shard 2 anew"
     )
-    run = CliRunner().invoke(cli, ["verify", str(folder), "--json", "--remove-changed"])
+    run = cli_run("verify", folder, "--json", "--remove-changed")
     assert run.exit_code == 1
     assert [one["path"] for one in json.loads(run.stdout)["problems"]] == sorted(wanted)
     assert "6 of" in run.stderr
@@ -107,14 +105,14 @@ def test_a_download_of_one_format_is_checked_as_far_as_it_goes(folder, tmp_path)
     ]
 
 
-def test_the_command(folder, tmp_path):
-    run = CliRunner().invoke(cli, ["verify", str(folder)])
+def test_the_command(cli_run, folder, tmp_path):
+    run = cli_run("verify", folder)
     assert run.exit_code == 0
     assert "files are as manifest.json lists them" in run.stdout
     flip(folder / "ledger.jsonl")
-    run = CliRunner().invoke(cli, ["verify", str(folder)])
+    run = cli_run("verify", folder)
     assert run.exit_code == 1
     assert run.stdout.startswith(
         "ledger.jsonl: its content has changed; run the same `make` again: it writes it anew\n"
     )
-    assert CliRunner().invoke(cli, ["verify", str(tmp_path / "none")]).exit_code == 2
+    assert cli_run("verify", tmp_path / "none").exit_code == 2

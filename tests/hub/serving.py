@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, abort, request
+from werkzeug.routing import BaseConverter
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 broken_rules = runpy.run_path(str(Path(__file__).with_name("card_rules.py")))["broken_rules"]
@@ -45,7 +46,6 @@ class Repo:
     tags: dict[str, str] = field(default_factory=dict)
 
     def at(self, revision: str) -> tuple[str, dict[str, Blob]] | None:
-        """Commit and files of a branch, tag or commit."""
         revision = self.tags.get(revision, revision)
         for name, commits in self.branches.items():
             for oid, _, files in reversed(commits):
@@ -56,60 +56,42 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong for requests that match.
+    """What goes wrong for requests that match."""
 
-    Attributes:
-        match: regular expression on "METHOD /path".
-        act: does it, in place of the answer; returns None to answer all the same.
-        times: how often.
-        after: matching requests that are answered before.
-    """
-
-    match: str
-    act: Callable[[], Response | None]
+    match: str  # regular expression on "METHOD /path"
+    act: Callable[[], Response | None]  # in place of the answer; None: answer all the same
     times: int = 1
-    after: int = 0
+    after: int = 0  # matching requests that are answered before
 
 
 @dataclass
 class Hub:
-    """The state of the server, and what it was asked.
+    """The state of the server, and what it was asked."""
 
-    Attributes:
-        objects: folder of LFS objects and small files.
-        xet: folder of a local Xet store; None: LFS only.
-        faults: see ``Fault``.
-        asked: "METHOD /path" of every request.
-        received: bytes of LFS objects that came in, one entry a file.
-    """
-
-    objects: Path
-    xet: Path | None = None
+    objects: Path  # folder of LFS objects and small files
+    xet: Path | None = None  # folder of a local Xet store; None: LFS only
     url: str = ""
-    repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
+    repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    received: list[int] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # "METHOD /path"
+    received: list[int] = field(default_factory=list)  # bytes of each LFS object that came in
     lock: Any = field(default_factory=threading.Lock)
 
-    def files(self, name: str, revision: str = "main") -> dict[str, Blob]:
-        """Files of a dataset."""
-        found = self.repos["dataset", name].at(revision)
+    def files(self, name: str) -> dict[str, Blob]:
+        found = self.repos[name].at("main")
         assert found is not None
         return found[1]
 
-    def commits(self, name: str, revision: str = "main") -> list[str]:
+    def commits(self, name: str) -> list[str]:
         """Messages of the commits that were made."""
-        return [message for _, message, _ in self.repos["dataset", name].branches[revision][1:]]
+        return [message for _, message, _ in self.repos[name].branches["main"][1:]]
 
-    def data(self, name: str, path: str, revision: str = "main") -> bytes:
-        """Bytes of a file."""
-        blob = self.files(name, revision)[path]
+    def data(self, name: str, path: str) -> bytes:
+        blob = self.files(name)[path]
         return (self.objects / (blob.sha256 or blob.sha1)).read_bytes()
 
 
 def answer(value: Any, code: int = 200, **headers: str) -> Response:
-    """Answer with JSON."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Response(json.dumps(value), code, named, mimetype="application/json")
 
@@ -138,9 +120,15 @@ def user_of_request(*, needed: bool = False) -> str | None:
     return USERS.get(token)
 
 
+class RepoName(BaseConverter):
+    """An owner and a name."""
+
+    regex, part_isolating = "[^/]+/[^/]+", False
+
+
 def create_app(hub: Hub) -> Flask:
-    """Return the application that serves a Hub."""
     app = Flask(__name__)
+    app.url_map.converters["repo"] = RepoName
 
     @app.before_request
     def go_wrong() -> Response | None:
@@ -149,26 +137,27 @@ def create_app(hub: Hub) -> Flask:
         with hub.lock:
             hub.asked.append(asked)
             fault = next((f for f in hub.faults if re.search(f.match, asked)), None)
-            if fault is not None and fault.after:
+            if fault is None:
+                return None
+            if fault.after:
                 fault.after -= 1
-                fault = None
-            if fault is not None:
-                fault.times -= 1
-                if not fault.times:
-                    hub.faults.remove(fault)
-        return fault.act() if fault is not None else None
+                return None
+            fault.times -= 1
+            if not fault.times:
+                hub.faults.remove(fault)
+        return fault.act()
 
     def opened(
-        kind: str, name: str, revision: str | None, *, write: bool = False
+        name: str, revision: str = "main", *, write: bool = False
     ) -> tuple[Repo, str, dict[str, Blob]]:
         """Find repository, commit and files for the one who asks, or refuse."""
         user = user_of_request(needed=write)
-        repo, owner = hub.repos.get((kind, name)), name.partition("/")[0]
+        repo, owner = hub.repos.get(name), name.partition("/")[0]
         if repo is None or (repo.private and user != owner):
             abort(answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound"))
         if write and user != owner:
             abort(answer({"error": "your token has no write access"}, 403))
-        found = repo.at((revision or "main").replace("%2F", "/"))
+        found = repo.at(revision.replace("%2F", "/"))
         if found is None:
             abort(answer({}, 404, X_Error_Code="RevisionNotFound"))
         return repo, *found
@@ -179,22 +168,22 @@ def create_app(hub: Hub) -> Flask:
         role = "read" if user == "reader" else "write"
         return answer({"name": user, "orgs": [], "auth": {"accessToken": {"role": role}}})
 
-    @app.get("/api/<kind>s/<owner>/<name>/auth-check/write")
-    def may_write(kind: str, owner: str, name: str) -> Response:
-        opened(kind, f"{owner}/{name}", None, write=True)
+    @app.get("/api/datasets/<repo:name>/auth-check/write")
+    def may_write(name: str) -> Response:
+        opened(name, write=True)
         return answer({})
 
-    @app.get("/api/<kind>s/<owner>/<name>")
-    @app.get("/api/<kind>s/<owner>/<name>/revision/<path:revision>")
-    def info(kind: str, owner: str, name: str, revision: str | None = None) -> Response:
-        repo, oid, files = opened(kind, f"{owner}/{name}", revision)
+    @app.get("/api/datasets/<repo:name>")
+    @app.get("/api/datasets/<repo:name>/revision/<path:revision>")
+    def info(name: str, revision: str = "main") -> Response:
+        repo, oid, files = opened(name, revision)
         siblings = [{"rfilename": path} for path in files]
-        told = {"id": f"{owner}/{name}", "sha": oid, "private": repo.private}
+        told = {"id": name, "sha": oid, "private": repo.private}
         return answer({**told, "siblings": siblings})
 
-    @app.get("/api/<kind>s/<owner>/<name>/refs")
-    def refs(kind: str, owner: str, name: str) -> Response:
-        repo = opened(kind, f"{owner}/{name}", None)[0]
+    @app.get("/api/datasets/<repo:name>/refs")
+    def refs(name: str) -> Response:
+        repo = opened(name)[0]
         heads = {branch: commits[-1][0] for branch, commits in repo.branches.items()}
         parts = {"branches": heads, "tags": repo.tags}.items()
         listed = {
@@ -203,10 +192,10 @@ def create_app(hub: Hub) -> Flask:
         }
         return answer({**listed, "converts": []})
 
-    @app.get("/api/<kind>s/<owner>/<name>/tree/<revision>")
-    @app.get("/api/<kind>s/<owner>/<name>/tree/<revision>/<path:folder>")
-    def tree(kind: str, owner: str, name: str, revision: str, folder: str = "") -> Response:
-        files = opened(kind, f"{owner}/{name}", revision)[2]
+    @app.get("/api/datasets/<repo:name>/tree/<revision>")
+    @app.get("/api/datasets/<repo:name>/tree/<revision>/<path:folder>")
+    def tree(name: str, revision: str, folder: str = "") -> Response:
+        files = opened(name, revision)[2]
         prefix = f"{folder}/" if folder else ""
         recursive = request.args.get("recursive", "false").lower() == "true"
         entries: dict[str, dict[str, Any]] = {}
@@ -224,9 +213,9 @@ def create_app(hub: Hub) -> Flask:
             return answer({}, 404, X_Error_Code="EntryNotFound")
         return answer(list(entries.values()))
 
-    @app.get("/<kind>s/<owner>/<name>/resolve/<revision>/<path:path>")
-    def resolve(kind: str, owner: str, name: str, revision: str, path: str) -> Response:
-        _, oid, files = opened(kind, f"{owner}/{name}", revision)
+    @app.get("/datasets/<repo:name>/resolve/<revision>/<path:path>")
+    def resolve(name: str, revision: str, path: str) -> Response:
+        _, oid, files = opened(name, revision)
         if path not in files:
             return answer({}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=oid)
         stored = files[path].sha256 or files[path].sha1
@@ -240,12 +229,12 @@ def create_app(hub: Hub) -> Flask:
         owner = wanted.get("organization") or user
         if owner != user:
             return answer({"error": f"You have no right to create a dataset of {owner}"}, 403)
-        key = (wanted["type"], f"{owner}/{wanted['name']}")
-        url = f"{hub.url}/{wanted['type']}s/{key[1]}"
-        if key in hub.repos:
+        name = f"{owner}/{wanted['name']}"
+        url = f"{hub.url}/datasets/{name}"
+        if name in hub.repos:
             return answer({"error": "You already created this", "url": url}, 409)
         private = wanted.get("private", False) or wanted.get("visibility") == "private"
-        hub.repos[key] = Repo(private)
+        hub.repos[name] = Repo(private)
         return answer({"url": url})
 
     @app.post("/api/validate-yaml")
@@ -253,25 +242,25 @@ def create_app(hub: Hub) -> Flask:
         errors = [{"message": words} for words in broken_rules(request.get_json()["content"])]
         return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
-    @app.post("/api/<kind>s/<owner>/<name>/branch/<branch>")
-    def branch(kind: str, owner: str, name: str, branch: str) -> Response:
-        repo = opened(kind, f"{owner}/{name}", "main", write=True)[0]
+    @app.post("/api/datasets/<repo:name>/branch/<branch>")
+    def branch(name: str, branch: str) -> Response:
+        repo = opened(name, write=True)[0]
         if branch in repo.branches:
             return answer({"error": "Reference already exists"}, 409)
         repo.branches[branch] = [repo.branches["main"][0]]
         return answer({})
 
-    @app.post("/api/<kind>s/<owner>/<name>/tag/<revision>")
-    def tag(kind: str, owner: str, name: str, revision: str) -> Response:
-        repo, oid, _ = opened(kind, f"{owner}/{name}", revision, write=True)
+    @app.post("/api/datasets/<repo:name>/tag/<revision>")
+    def tag(name: str, revision: str) -> Response:
+        repo, oid, _ = opened(name, revision, write=True)
         if request.get_json()["tag"] in repo.tags:
             return answer({"error": "Tag already exists"}, 409)
         repo.tags[request.get_json()["tag"]] = oid
         return answer({})
 
-    @app.post("/api/<kind>s/<owner>/<name>/preupload/<revision>")
-    def preupload(kind: str, owner: str, name: str, revision: str) -> Response:
-        files = opened(kind, f"{owner}/{name}", revision, write=True)[2]
+    @app.post("/api/datasets/<repo:name>/preupload/<revision>")
+    def preupload(name: str, revision: str) -> Response:
+        files = opened(name, revision, write=True)[2]
         modes = []
         for path in (file["path"] for file in request.get_json()["files"]):
             mode = "lfs" if path.endswith(BIG) else "regular"
@@ -280,17 +269,17 @@ def create_app(hub: Hub) -> Flask:
             modes.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return answer({"files": modes})
 
-    @app.get("/api/<kind>s/<owner>/<name>/xet-write-token/<revision>")
-    def xet_token(kind: str, owner: str, name: str, revision: str) -> Response:
-        opened(kind, f"{owner}/{name}", revision, write=True)
+    @app.get("/api/datasets/<repo:name>/xet-write-token/<revision>")
+    def xet_token(name: str, revision: str) -> Response:
+        opened(name, revision, write=True)
         if hub.xet is None:
             return answer({"error": "no Xet here"}, 404)
         expires = int(time.time()) + 3600
         return answer({"accessToken": "xet", "exp": expires, "casUrl": f"local://{hub.xet}"})
 
-    @app.post("/<kind>s/<owner>/<name>.git/info/lfs/objects/batch")
-    def batch(kind: str, owner: str, name: str) -> Response:
-        opened(kind, f"{owner}/{name}", "main", write=True)
+    @app.post("/datasets/<repo:name>.git/info/lfs/objects/batch")
+    def batch(name: str) -> Response:
+        opened(name, write=True)
         objects = []
         for wanted in request.get_json(force=True)["objects"]:
             entry = {"oid": wanted["oid"], "size": wanted["size"]}
@@ -314,9 +303,9 @@ def create_app(hub: Hub) -> Flask:
         there = (hub.objects / request.get_json(force=True)["oid"]).exists()
         return answer({}, 200 if there else 404)
 
-    @app.post("/api/<kind>s/<owner>/<name>/commit/<revision>")
-    def commit(kind: str, owner: str, name: str, revision: str) -> Response:
-        repo, _, before = opened(kind, f"{owner}/{name}", revision, write=True)
+    @app.post("/api/datasets/<repo:name>/commit/<revision>")
+    def commit(name: str, revision: str) -> Response:
+        repo, _, before = opened(name, revision, write=True)
         files, message = dict(before), ""
         for line in map(json.loads, request.get_data().splitlines()):
             value = line["value"]
@@ -337,15 +326,13 @@ def create_app(hub: Hub) -> Flask:
         commits = repo.branches[revision.replace("%2F", "/")]
         oid = hashlib.sha1(f"{message}{len(commits)}{sorted(files)}".encode()).hexdigest()
         commits.append((oid, message, files))
-        url = f"{hub.url}/datasets/{owner}/{name}/commit/{oid}"
+        url = f"{hub.url}/datasets/{name}/commit/{oid}"
         return answer({"commitUrl": url, "commitOid": oid})
 
     return app
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Serves without a line on the terminal."""
-
     def log(self, type: str, message: str, *args: object) -> None:
         """Drop the message."""
 

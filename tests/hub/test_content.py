@@ -4,15 +4,13 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
 
-from l4f_datagen.cli import cli
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.hub import content, plan_push, push_to_folder
 
 
 def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
-    dataset, tmp_path, monkeypatch
+    cli_run, dataset, tmp_path, monkeypatch
 ):
     copy, real, written = tmp_path / "a" / "copy", shutil.copyfileobj, []
 
@@ -23,13 +21,13 @@ def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
         real(source, target)
 
     monkeypatch.setattr(content.shutil, "copyfileobj", cut)
-    result = CliRunner().invoke(cli, ["push", str(dataset), "--to-folder", str(copy)])
+    result = cli_run("push", dataset, "--to-folder", copy)
     assert result.exit_code == 1
     assert "no space left on the disk while copying the dataset" in result.output
     assert not (copy / "README.md").exists()
     assert not (copy / "manifest.json").exists()
     monkeypatch.undo()
-    result = CliRunner().invoke(cli, ["push", str(dataset), "--to-folder", str(copy), "--json"])
+    result = cli_run("push", dataset, "--to-folder", copy, "--json")
     assert result.exit_code == 0, result.output
     wanted = plan_push(dataset, "user/discs").content.files
     assert json.loads(result.stdout)["files"] == len(wanted) - 3
@@ -58,11 +56,3 @@ def test_what_is_refused(dataset, tmp_path):
         with pytest.raises(UsageError, match=words):
             push_to_folder(dataset, target)
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
-    for words, given in (
-        ("USER/NAME: is not given; name the repository, or --to-folder DIR", []),
-        ("given together with USER/NAME, which speak to the Hub", ["a/b", "--to-folder", "x"]),
-        ("given together with --yes, which speak", ["--to-folder", "x", "--yes"]),
-    ):
-        result = CliRunner().invoke(cli, ["push", str(dataset), *given])
-        assert result.exit_code == 2
-        assert words in result.output

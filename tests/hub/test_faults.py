@@ -125,7 +125,7 @@ def test_tokens(hub, serving, dataset, monkeypatch, tmp_path):
 def test_names_of_other_owners(hub, serving, dataset):
     with pytest.raises(NetworkError, match=r"other/discs: other is not among user; use a name of"):
         publish(dataset, "other/discs")
-    hub.repos["dataset", "other/discs"] = serving.Repo()
+    hub.repos["other/discs"] = serving.Repo()
     with pytest.raises(NetworkError, match=r"other/discs: this token may not write there .403"):
         publish(dataset, "other/discs")
     assert not [line for line in hub.asked if line.startswith("POST")]

@@ -43,7 +43,7 @@ def test_every_byte_arrives_and_card_and_manifest_come_last(hub, dataset):
     publish(dataset)
     for path in hub.files(NAME):
         assert hub.data(NAME, path) == (dataset / path).read_bytes()
-    *early, last = hub.repos["dataset", NAME].branches["main"]
+    *early, last = hub.repos[NAME].branches["main"]
     assert all(not {"README.md", "manifest.json"} & set(files) for _, _, files in early)
     assert {"README.md", "manifest.json"} <= set(last[2])
     head = yaml.safe_load(hub.data(NAME, "README.md").split(b"---")[1])
@@ -69,7 +69,7 @@ def test_an_interrupted_push_sends_what_is_missing(hub, serving, dataset):
 
 def test_revision_and_tag(hub, dataset):
     done = publish(dataset, revision="v2", tag="first")
-    repo = hub.repos["dataset", NAME]
+    repo = hub.repos[NAME]
     assert repo.tags == {"first": repo.branches["v2"][-1][0]}
     assert len(repo.branches["main"]) == 1
     assert done.url.endswith("/datasets/user/discs/tree/v2")
@@ -90,7 +90,7 @@ def test_visibility_follows_the_licence_unless_asked(
         free = {"weights": "builtin:x", "licence": published.APACHE}
         dataset = published.publishable(tmp_path / "free", 3, generator=free)
     assert publish(dataset, private=asked).private is private
-    assert hub.repos["dataset", NAME].private is private
+    assert hub.repos[NAME].private is private
     assert publish(dataset).private is private  # an existing repository stays as it is
     flag = "--public" if private else "--private"
     with pytest.raises(NetworkError, match=rf"exists and is .*or leave out {flag}"):
@@ -143,7 +143,7 @@ def test_fewer_samples_replace_more_only_when_asked(hub, published, dataset, tmp
     ],
 )
 def test_files_of_others_are_replaced_only_when_asked(hub, serving, dataset, path, words):
-    repo = hub.repos["dataset", NAME] = serving.Repo()
+    repo = hub.repos[NAME] = serving.Repo()
     (hub.objects / ("0" * 40)).write_bytes(b"---\nlicense: mit\n---\n")
     blob = serving.Blob(21, "0" * 40)
     repo.branches["main"].append(("1" * 40, "theirs", {path: blob}))

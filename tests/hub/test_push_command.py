@@ -45,7 +45,7 @@ def test_yes_publishes_and_states_the_licence_before(cli_run, hub, serving, data
     assert result.exit_code == 0, result.output
     assert "licence: nvidia-source-code-license-nc forbids commercial" in result.stderr
     assert result.stdout.startswith(f"{hub.url}/datasets/user/discs (private): ")
-    assert hub.repos["dataset", NAME].tags
+    assert hub.repos[NAME].tags
     again = cli_run("push", dataset, NAME, "--yes", "--tag", "v1")
     assert again.stdout == f"{hub.url}/datasets/user/discs: up to date, nothing was sent\n"
     done = json.loads(cli_run("push", dataset, NAME, "--yes", "--json").stdout)

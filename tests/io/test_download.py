@@ -17,10 +17,8 @@ from l4f_datagen.io.download import TRIES, default_cache, fetch, is_offline, tar
 DATA = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 OTHER = random.Random(1).randbytes(300_000)
-
-
 WEIGHTS = "checkpoints/weights.pkl"
-PART = f"{WEIGHTS}.part"
+PART, NOTE = f"{WEIGHTS}.part", f"{WEIGHTS}.checked.json"
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +109,7 @@ def test_a_later_run_goes_on_or_starts_again_where_the_file_changed(changed, sit
     ids=["noticed by its hash", "neither tag nor hash", "complete", "too long"],
 )
 def test_parts_of_earlier_runs(part, tag, options, ranges, site, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / PART).write_bytes(part)
+    put(tmp_path, part, PART)
     site.tag = tag
     assert get(site.url, tmp_path, **options)[0].read_bytes() == DATA
     assert ranges_of(site) == ranges
@@ -257,17 +254,14 @@ def test_offline_is_read_as_by_the_hub(value, answer):
     assert is_offline({"HF_HUB_OFFLINE": value}) is answer
 
 
-def test_a_full_disk_is_said_before_it_starts(site, tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1 << 10))
-    with pytest.raises(L4FError, match=r"0 MiB free, weights\.pkl") as caught:
-        get(site.url, tmp_path)
-    assert caught.value.exit_code == 1
-
-
-def test_a_cache_that_cannot_be_written_is_said(site, tmp_path):
+def test_a_full_disk_and_a_cache_that_cannot_be_written_are_said(site, tmp_path, monkeypatch):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(L4FError, match=r"cannot be written.*L4F_CACHE"):
         get(site.url, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=1 << 10))
+    with pytest.raises(L4FError, match=r"0 MiB free, weights\.pkl") as caught:
+        get(site.url, tmp_path / "full")
+    assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -290,8 +284,8 @@ def test_names_stay_inside_the_cache(name, tmp_path):
         target_path(name, tmp_path)
 
 
-def put(cache, data):
-    target = target_path("weights.pkl", cache)
+def put(cache, data, name=WEIGHTS):
+    target = cache / name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return target
@@ -315,8 +309,7 @@ def test_another_file_put_there_is_refused_and_kept(data, said, tmp_path):
 def test_the_hash_is_kept_until_the_file_changes(tmp_path):
     target = put(tmp_path, DATA)
     cached(tmp_path)
-    note = target.with_name("weights.pkl.checked.json")
-    assert json.loads(note.read_text())["sha256"] == SHA256
+    assert json.loads((tmp_path / NOTE).read_text())["sha256"] == SHA256
     state = target.stat()
     target.write_bytes(OTHER)
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
@@ -327,7 +320,6 @@ def test_the_hash_is_kept_until_the_file_changes(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"sha256": 1}'])
 def test_a_damaged_note_is_made_again(text, tmp_path):
     target = put(tmp_path, DATA)
-    note = target.with_name("weights.pkl.checked.json")
-    note.write_text(text)
+    (tmp_path / NOTE).write_text(text)
     assert cached(tmp_path) == target
-    assert json.loads(note.read_text())["sha256"] == SHA256
+    assert json.loads((tmp_path / NOTE).read_text())["sha256"] == SHA256

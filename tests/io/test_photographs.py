@@ -20,12 +20,6 @@ def fill(folder, count=40, size=(16, 16)):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def messages(caplog):
-    """All of them, whatever the level of the process."""
-    caplog.set_level("INFO")
-
-
 def by_hand(image, side):
     """The whole image, centred on black."""
     scale = side / max(image.shape[:2])

@@ -228,21 +228,17 @@ def elsewhere(tmp_path, monkeypatch):
     load_from_hub.cache_clear()
 
 
+LOUD = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+
+
 @pytest.fixture
-def records():
-    """What the libraries log."""
-    kept = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            kept.append(record.getMessage())
-
-    loggers, handler = [logging.getLogger(k) for k in ("datasets", "huggingface_hub")], Keep()
-    for logger in loggers:
-        logger.addHandler(handler)
-    yield kept
-    for logger in loggers:
-        logger.removeHandler(handler)
+def records(caplog):
+    """What the libraries log, which they keep from the root."""
+    for logger in LOUD:
+        logger.addHandler(caplog.handler)
+    yield caplog.records
+    for logger in LOUD:
+        logger.removeHandler(caplog.handler)
 
 
 def test_a_dataset_that_is_not_there_is_one_line(monkeypatch, records, elsewhere):
@@ -253,13 +249,13 @@ def test_a_dataset_that_is_not_there_is_one_line(monkeypatch, records, elsewhere
         raise ConnectionError("no route")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    levels = [logging.getLogger(name).level for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in LOUD]
     expected = r"user/cats: cannot be opened \(no route\); check the name and the network"
     with pytest.raises(NetworkError, match=expected) as caught:
         open_store("user/cats")
     assert caught.value.exit_code == 5
     assert not records
-    assert levels == [logging.getLogger(name).level for name in ("datasets", "huggingface_hub")]
+    assert levels == [logger.level for logger in LOUD]
 
 
 def test_broken_parquet_is_one_line(tmp_path, records, capfd, elsewhere):

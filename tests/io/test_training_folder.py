@@ -75,7 +75,6 @@ def hold_elsewhere(folder):
 
 
 def test_a_second_process_waits_until_the_first_is_gone(tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO")
     claim_folder(tmp_path, "abc", other=OTHER)
     other, waits = hold_elsewhere(tmp_path), []
 

@@ -1,3 +1,5 @@
+"""Layer by layer against float64 NumPy: scipy's convolutions and ``reference.py``."""
+
 import numpy as np
 import pytest
 import torch
@@ -27,41 +29,25 @@ def tensor(array):
     return torch.from_numpy(np.asarray(array, np.float64))
 
 
-def zeros_between(plane):
-    """``h w`` -> ``2h 2w``: a zero to the right of and below every value."""
-    spread = np.zeros((2 * plane.shape[0], 2 * plane.shape[1]))
-    spread[::2, ::2] = plane
-    return spread
-
-
-def naive_modulated_conv(x, weight, styles, *, demodulate, up):
-    """Each sample with a kernel of its own, each pair of channels on its own (eq. 1 and 3)."""
-    planes = []
-    for sample, style in zip(x, styles, strict=True):
-        kernels = weight * style[None, :, None, None]
-        if demodulate:
-            power = (kernels**2).sum(axis=(1, 2, 3), keepdims=True)
-            kernels = kernels / np.sqrt(power + 1e-8)
-        for kernel in kernels:
-            plane = 0
-            for channel, taps in zip(sample, kernel, strict=True):
-                if up:
-                    spread = zeros_between(channel)[:-1, :-1]
-                    wide = signal.convolve2d(spread, taps)  # 2h+1 2w+1
-                    plane = plane + signal.convolve2d(np.pad(wide, 1), 4 * KERNEL, "valid")
-                else:
-                    plane = plane + signal.correlate2d(channel, taps, "same")
-            planes.append(plane)
-    return np.stack(planes).reshape(len(x), len(weight), *planes[0].shape)
+def plane_by_plane(function, x):
+    return np.asarray([[function(plane) for plane in planes] for planes in x])
 
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize(("c_in", "c_out", "side"), [(3, 2, 5), (1, 4, 4), (5, 1, 8)])
-def test_modulated_conv_is_one_kernel_a_sample(c_in, c_out, side, demodulate, up):
+def test_modulated_conv_is_one_kernel_a_sample(reference, c_in, c_out, side, demodulate, up):
+    """Each sample with a kernel of its own, each pair of channels on its own (eq. 1 and 3)."""
     x, weight = draw(3, c_in, side, side), draw(c_out, c_in, 3, 3, seed=1)
     styles = draw(3, c_in, seed=2) * 2 + 1
-    expected = naive_modulated_conv(x, weight, styles, demodulate=demodulate, up=up)
+    kernels = weight * styles[:, None, :, None, None]
+    if demodulate:
+        kernels /= np.sqrt((kernels**2).sum(axis=(2, 3, 4), keepdims=True) + 1e-8)
+    conv = reference.conv_up if up else reference.conv
+    expected = [
+        [sum(map(conv, sample, kernel)) for kernel in own]
+        for sample, own in zip(x, kernels, strict=True)
+    ]
     out = modulated_conv2d(
         tensor(x), tensor(weight), tensor(styles), demodulate=demodulate, up=up
     ).numpy()
@@ -89,26 +75,20 @@ def test_low_pass_keeps_a_constant():
 def test_blur(pad, stride):
     x = draw(2, 3, 6, 8)
     out = blur(tensor(x), low_pass(1.0).double(), pad, stride).numpy()
-    for planes, blurred in zip(x, out, strict=True):
-        for plane, result in zip(planes, blurred, strict=True):
-            whole = signal.correlate2d(np.pad(plane, pad), KERNEL, "valid")
-            np.testing.assert_allclose(result, whole[::stride, ::stride], atol=1e-7)
+    whole = plane_by_plane(lambda p: signal.correlate2d(np.pad(p, pad), KERNEL, "valid"), x)
+    np.testing.assert_allclose(out, whole[:, :, ::stride, ::stride], atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 8)])
-def test_rgb_is_doubled_by_zero_insertion_and_filter(shape):
+def test_rgb_is_doubled_by_zero_insertion_and_filter(reference, shape):
     x = draw(2, 3, *shape)
     out = upsample_rgb(tensor(x)).numpy()
     assert out.shape == (2, 3, 2 * shape[0], 2 * shape[1])
-    for planes, doubled in zip(x, out, strict=True):
-        for plane, result in zip(planes, doubled, strict=True):
-            spread = np.pad(zeros_between(plane), ((2, 1), (2, 1)))
-            expected = signal.convolve2d(spread, 4 * KERNEL, "valid")
-            np.testing.assert_allclose(result, expected, atol=1e-6)
+    np.testing.assert_allclose(out, plane_by_plane(reference.double, x), atol=1e-6)
 
 
 @pytest.mark.parametrize("activate", [False, True])
-def test_equal_linear(activate):
+def test_equal_linear(reference, activate):
     layer = EqualLinear(7, 3, bias_init=1.0, lr_multiplier=0.01, activate=activate)
     assert torch.allclose(layer.bias, torch.full((3,), 100.0))
     assert 30 < layer.weight.std() < 300  # unit variance over the learning-rate multiplier
@@ -117,38 +97,33 @@ def test_equal_linear(activate):
     weight = layer.weight.detach().double().numpy()
     expected = x @ (weight * 0.01 / np.sqrt(7)).T + [0.5, -2.0, 1.0]
     if activate:
-        expected = np.where(expected > 0, expected, 0.2 * expected) * np.sqrt(2)
         assert (expected < 0).any()
+        expected = reference.activate(expected)
     out = layer(tensor(x).float()).detach().numpy()
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
 
 
-def synthesis_layer(up, conv_clamp):
-    torch.manual_seed(0)
-    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=up, conv_clamp=conv_clamp)
-    layer.noise_strength.data.fill_(0.7)
-    layer.bias.data = torch.tensor([0.5, -0.5, 0.1, 0.0])
-    return layer.requires_grad_(False)
+def naive(reference, layer, conv_clamp):
+    """The same layer in the reference, where it is called `layer`."""
+    state = {f"layer.{key}": value for key, value in layer.state_dict().items()}
+    return reference.Generator(state, conv_clamp)
 
 
 @pytest.mark.parametrize("conv_clamp", [None, 0.8])
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("noise_batch", [0, 1, 2])
-def test_synthesis_layer(up, conv_clamp, noise_batch):
-    layer = synthesis_layer(up, conv_clamp)
+def test_synthesis_layer(reference, up, conv_clamp, noise_batch):
+    torch.manual_seed(0)
+    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=up, conv_clamp=conv_clamp)
+    layer.requires_grad_(False).noise_strength.fill_(0.7)
+    layer.bias.data = torch.tensor([0.5, -0.5, 0.1, 0.0])
     x, w = draw(2, 3, 8 // (1 + up), 8 // (1 + up)), draw(2, 6, seed=1)
     noise = draw(noise_batch, 1, 8, 8, seed=2) if noise_batch else None
-    styles = w @ layer.affine.weight.double().numpy().T / np.sqrt(6) + 1
-    expected = naive_modulated_conv(
-        x, layer.weight.double().numpy(), styles, demodulate=True, up=up
-    )
-    expected += np.array([0.5, -0.5, 0.1, 0.0])[:, None, None]
-    if noise is not None:
-        expected = expected + 0.7 * noise
-    expected = np.where(expected > 0, expected, 0.2 * expected) * np.sqrt(2)
+    one = naive(reference, layer, conv_clamp).layer
+    maps = np.zeros((2, 8, 8)) if noise is None else [noise[0, 0], noise[-1, 0]]
+    expected = np.stack([one("layer", x[k], w[k], maps[k], up=up) for k in (0, 1)])
     if conv_clamp is not None:
-        assert np.abs(expected).max() > conv_clamp
-        expected = expected.clip(-conv_clamp, conv_clamp)
+        assert np.abs(expected).max() == conv_clamp, "the clamp is reached"
     given = None if noise is None else tensor(noise).float()
     out = layer(tensor(x).float(), tensor(w).float(), given).numpy()
     np.testing.assert_allclose(out, expected, atol=2e-5)
@@ -163,18 +138,15 @@ def test_a_new_layer_adds_no_noise_and_stores_its_map():
 
 
 @pytest.mark.parametrize("conv_clamp", [None, 0.5])
-def test_to_rgb(conv_clamp):
+def test_to_rgb(reference, conv_clamp):
     torch.manual_seed(0)
     layer = ToRGB(5, w_dim=6, conv_clamp=conv_clamp).requires_grad_(False)
     layer.bias.data = torch.tensor([0.1, -0.2, 0.3])
     x, w = draw(2, 5, 4, 4), draw(2, 6, seed=1)
-    styles = (w @ layer.affine.weight.double().numpy().T / np.sqrt(6) + 1) / np.sqrt(5)
-    weight = layer.weight[:, :, 0, 0].double().numpy()
-    expected = np.einsum("bchw,oc,bc->bohw", x, weight, styles)
-    expected += np.array([0.1, -0.2, 0.3])[:, None, None]
+    rgb = naive(reference, layer, conv_clamp).rgb
+    expected = np.stack([rgb("layer", x[k], w[k]) for k in (0, 1)])
     if conv_clamp is not None:
-        assert np.abs(expected).max() > conv_clamp
-        expected = expected.clip(-conv_clamp, conv_clamp)
+        assert np.abs(expected).max() == conv_clamp, "the clamp is reached"
     out = layer(tensor(x).float(), tensor(w).float()).numpy()
     np.testing.assert_allclose(out, expected, atol=1e-5)
 

@@ -1,4 +1,4 @@
-import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,13 +9,11 @@ from l4f_datagen.pipeline.api import make_dataset, samples
 from l4f_datagen.recipe import check_recipe
 
 
-def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path):
+def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path, rows_of):
     recipe = check_recipe(tiny_recipe, "test")
     out = tmp_path / "out"
     make_dataset(recipe, out, 20, count="attempts", device="cpu")
-    rows = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
-    found = samples(recipe, device="cpu")
-    for row, sample in zip(rows, found, strict=False):
+    for row, sample in zip(rows_of(out), samples(recipe, device="cpu"), strict=False):
         assert (sample.key, sample.status) == (row["key"], row["status"])
         assert sample.scores == row["scores"]
         if sample.reason is None:
@@ -25,11 +23,9 @@ def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path):
 
 @pytest.mark.parametrize("seeds", ["3-4,9", [3, 4, 9], range(3, 5)])
 def test_seeds_are_for_every_psi(tiny_recipe, seeds):
-    found = list(samples(check_recipe(tiny_recipe, "test"), seeds, (0.5, 0.7), device="cpu"))
+    found = samples(check_recipe(tiny_recipe, "test"), seeds, (0.5, 0.7), device="cpu")
     wanted = [3, 4] if isinstance(seeds, range) else [3, 4, 9]
-    assert [(one.seed, one.psi) for one in found] == [
-        (s, psi) for s in wanted for psi in (0.5, 0.7)
-    ]
+    assert [(one.seed, one.psi) for one in found] == list(product(wanted, (0.5, 0.7)))
 
 
 def test_one_psi_is_a_number(tiny_recipe):

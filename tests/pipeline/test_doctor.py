@@ -3,9 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from l4f_datagen.cli import cli
 from l4f_datagen.pipeline import doctor
 
 
@@ -38,23 +36,24 @@ def test_collapsed_masks_are_no_health(tmp_path, monkeypatch, coverage):
     assert test.advice == "install again; the weights are off"
 
 
-def test_a_failing_render_is_told_and_ends_with_1(monkeypatch):
+def test_a_failing_render_is_told_and_ends_with_1(cli_run, monkeypatch):
     def fail():
         raise OSError("weights are gone")
 
     monkeypatch.setattr(doctor, "render_toy_cars", fail)
-    result = CliRunner().invoke(cli, ["doctor"])
+    result = cli_run("doctor")
     assert result.exit_code == 1
     assert "! self-test      failed: weights are gone  (install again" in result.output
     assert "Error: doctor: needs attention: self-test; follow the advice above" in result.output
 
 
-def test_a_token_is_found_but_never_shown(monkeypatch):
+def test_a_token_is_found_but_never_shown(cli_run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
-    result = CliRunner().invoke(cli, ["doctor", "--no-render", "--json"])
+    result = cli_run("doctor", "--no-render", "--json")
     assert result.exit_code == 0
     assert "secret" not in result.output
-    assert named_json(result.output)["hub token"]["value"] == "found"
+    [token] = [row for row in json.loads(result.output) if row["name"] == "hub token"]
+    assert token["value"] == "found"
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
@@ -74,7 +73,3 @@ def test_the_embedded_domain_really_renders():
     samples = doctor.render_toy_cars()
     assert {sample.image.shape for sample in samples} == {(64, 64, 3)}
     assert 0.05 < np.mean([sample.mask.mean() for sample in samples]) < 0.6
-
-
-def named_json(text):
-    return {row["name"]: row for row in json.loads(text)}

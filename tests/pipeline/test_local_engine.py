@@ -1,6 +1,5 @@
 """The local engine: order, look-ahead and bytes, whatever the number of threads."""
 
-import json
 import os
 import threading
 from itertools import chain
@@ -9,10 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import LocalEngine, render_threads
-from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.recipe import check_recipe
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering import render as render_module
 from l4f_datagen.rendering.plan import Sweep
@@ -31,6 +27,19 @@ def quota():
     return Quota(20, "attempts", Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2))
 
 
+@pytest.fixture
+def begun(monkeypatch):
+    """The image ids of every piece whose rendering was started."""
+    begun, start = [], Renderer.start
+
+    def watched(self, draws):
+        begun.append([draw.image_id for draw in draws])
+        return start(self, draws)
+
+    monkeypatch.setattr(Renderer, "start", watched)
+    return begun
+
+
 def after(shard):
     return shard + 1
 
@@ -38,7 +47,7 @@ def after(shard):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_blocks_come_in_order_and_alike_for_any_number_of_threads(renderer, quota, threads):
     with LocalEngine([renderer] * threads, quota.blocks, after) as engine:
-        found = [engine_block for shard in range(3) for engine_block in engine.render(shard)]
+        found = [block for shard in range(3) for block in engine.render(shard)]
     wanted = [renderer.render(block) for shard in range(3) for block in quota.blocks(shard)]
     for block, other in zip(found, wanted, strict=True):
         for sample, same in zip(block, other, strict=True):
@@ -56,20 +65,12 @@ def test_rendering_runs_ahead_over_the_end_of_a_shard_but_not_far(renderer, quot
 
     with LocalEngine([renderer], blocks, after) as engine:
         first = engine.render(0)
-        next(first)
-        assert set(asked) == {0}
-        next(first)
-        assert set(asked) == {0, 1}
+        for shards in ({0}, {0, 1}):
+            next(first)
+            assert set(asked) == shards
 
 
-def test_nothing_unneeded_is_started_ahead(renderer, quota, monkeypatch):
-    begun, start = [], Renderer.start
-
-    def watched(self, draws):
-        begun.append([draw.image_id for draw in draws])
-        return start(self, draws)
-
-    monkeypatch.setattr(Renderer, "start", watched)
+def test_nothing_unneeded_is_started_ahead(renderer, quota, begun):
     left = iter((8, 4, 0))
     with LocalEngine([renderer] * 2, quota.blocks, after) as engine:
         found = list(engine.render(0, lambda: next(left)))
@@ -90,18 +91,11 @@ def test_the_thread_that_rendered_goes_on_with_the_samples(renderer, quota):
     assert threads == {"render"}
 
 
-def test_make_renders_no_block_beyond_its_count(tiny_recipe, tmp_path, monkeypatch):
+def test_make_renders_no_block_beyond_its_count(make, tiny_recipe, begun):
     tiny_recipe["filters"] = {"preset": "none"}
-    rendered, start = [], Renderer.start
-
-    def watched(self, draws):
-        rendered.extend(draw.image_id for draw in draws)
-        return start(self, draws)
-
-    monkeypatch.setattr(Renderer, "start", watched)
-    recipe = check_recipe(tiny_recipe, "test")
-    make_dataset(MakeConfig(recipe, tmp_path / "out", 11, workers=3))
-    assert sorted(rendered) == list(range(1, 13))  # three blocks of four, two shards
+    make("out", 11, workers=3)
+    # Three blocks of four, two shards.
+    assert sorted(chain.from_iterable(begun)) == list(range(1, 13))
 
 
 def test_a_shard_out_of_turn_is_rendered_too(renderer, quota):
@@ -131,17 +125,15 @@ def test_a_cpu_has_a_thread_a_core_and_each_named_device_one(renderer):
 
 def test_large_images_are_rendered_in_pieces(renderer, quota, monkeypatch):
     [block, _] = quota.blocks(0)
-    monkeypatch.setattr(render_module, "CPU_PIXELS", 2 * 16**2)
-    pieces = renderer.pieces(block)
-    assert [draw for piece in pieces for draw in piece] == block
-    assert [len(piece) for piece in pieces] == [2, 2]
-    monkeypatch.setattr(render_module, "CPU_PIXELS", 1)
-    assert [len(piece) for piece in renderer.pieces(block)] == [1] * 4
+    for pixels, lengths in ((2 * 16**2, [2, 2]), (1, [1] * 4)):
+        monkeypatch.setattr(render_module, "CPU_PIXELS", pixels)
+        pieces = renderer.pieces(block)
+        assert list(chain.from_iterable(pieces)) == block
+        assert [len(piece) for piece in pieces] == lengths
 
 
-def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
+def test_threads_and_devices_change_no_byte(made, tiny_recipe, rows_of):
     tiny_recipe["sampling"]["refine"] = "guided"
-    recipe = check_recipe(tiny_recipe, "test")
     found = []
     before = torch.get_num_threads()
     try:
@@ -151,11 +143,9 @@ def test_threads_and_devices_change_no_byte(tiny_recipe, tmp_path, digests):
             ("devices", 2, {"devices": ("cpu", "cpu")}),
         ):
             torch.set_num_threads(torch_threads)
-            make_dataset(MakeConfig(recipe, tmp_path / name, 20, **options))
+            found.append(made(name, 20, **options))
             assert torch.get_num_threads() == torch_threads
-            found.append(digests(tmp_path / name))
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
-    row = json.loads((tmp_path / "one" / "ledger.jsonl").read_text().splitlines()[0])
-    assert {"refined", "refine_iou"} <= row["scores"].keys()
+    assert {"refined", "refine_iou"} <= rows_of("one")[0]["scores"].keys()

@@ -1,6 +1,5 @@
 """The whole line on a tiny generator: same bytes twice, killed and resumed, other counts."""
 
-import json
 import random
 import shlex
 import signal
@@ -14,9 +13,6 @@ import yaml
 from PIL import Image
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.recipe import check_recipe
 
 
 def pixels(path):
@@ -24,37 +20,27 @@ def pixels(path):
         return np.asarray(picture)
 
 
-def make(data, out, number=12, **options):
-    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
-
-
-def test_two_runs_are_byte_identical_and_counts_add_up(tiny_recipe, tmp_path, digests):
-    manifest = make(tiny_recipe, tmp_path / "one")
-    make(tiny_recipe, tmp_path / "two")
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    counts = manifest["counts"]
+def test_two_runs_are_byte_identical_and_counts_add_up(make, made, rows_of, tmp_path, digests):
+    counts = make("one")["counts"]
+    assert digests(tmp_path / "one") == made("two")
     assert counts["accepted"] == 12
     assert counts["attempted"] == 12 + sum(counts["rejected"].values())
     assert counts["rejected"]["coverage_low"] > 0  # else the filter was not put to work
-    rows = [json.loads(r) for r in (tmp_path / "one" / "ledger.jsonl").read_text().splitlines()]
+    rows = rows_of("one")
     assert len(rows) == counts["attempted"]
     assert {row["psi"] for row in rows} == {0.5, 1.0}
 
 
-def test_growing_keeps_what_is_there_and_equals_a_fresh_run(tiny_recipe, tmp_path, digests):
-    make(tiny_recipe, tmp_path / "grown", number=5)
-    before = digests(tmp_path / "grown")
-    make(tiny_recipe, tmp_path / "grown", number=20)
-    make(tiny_recipe, tmp_path / "fresh", number=20)
-    after = digests(tmp_path / "grown")
-    assert after == digests(tmp_path / "fresh")
+def test_growing_keeps_what_is_there_and_equals_a_fresh_run(made):
+    before, after = made("grown", 5), made("grown", 20)
+    assert after == made("fresh", 20)
     images = {name: value for name, value in before.items() if name.startswith("images/")}
     assert images
     assert images.items() <= after.items()
 
 
-def test_contact_sheet_and_card_tell_the_dataset(tiny_recipe, tmp_path):
-    make(tiny_recipe, tmp_path / "out")
+def test_contact_sheet_and_card_tell_the_dataset(make, tmp_path):
+    make("out")
     card = (tmp_path / "out" / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["size_categories"] == ["n<1K"]
@@ -64,43 +50,46 @@ def test_contact_sheet_and_card_tell_the_dataset(tiny_recipe, tmp_path):
     assert pixels(tmp_path / "out" / "contact_sheet.png").shape[1] > 500
 
 
-def test_unreachable_count_stops_with_words(tiny_recipe, tmp_path):
+def test_unreachable_count_stops_with_words(make, tiny_recipe):
     tiny_recipe["filters"]["coverage"] = {"min": 1.0, "max": 1.0}
     tiny_recipe["sampling"] |= {"block_size": 128, "blocks_per_shard": 8}
     with pytest.raises(L4FError, match=r"of 1024 attempts .* \(rejected: coverage_low"):
-        make(tiny_recipe, tmp_path / "out")
+        make("out")
     tiny_recipe["sampling"]["seeds"] = "0-19"
     with pytest.raises(L4FError, match="the plan ends with 0 of 12 samples accepted"):
-        make(tiny_recipe, tmp_path / "out2")
+        make("out2")
 
 
-def test_alpha_is_trained_on_the_spot_once(tiny_recipe, tmp_path, monkeypatch, caplog, digests):
+def test_alpha_is_trained_on_the_spot_once(made, tiny_recipe, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     training = {"steps": 2, "batch": 2, "min_fg_coverage": 0.2, "self_training": 1}
     tiny_recipe["alpha"] = {"training": training}
     tiny_recipe["filters"]["coverage"] = None
-    recipe, two_steps = check_recipe(tiny_recipe, "test"), {"accept_doubtful_alpha": True}
-    make_dataset(MakeConfig(recipe, tmp_path / "one", 3, **two_steps))
+    first = made("one", 3, accept_doubtful_alpha=True)  # two steps train nothing
     assert any("training one on cpu" in line for line in caplog.messages)
     assert len(list((tmp_path / "cache" / "alpha").glob("*/alpha.safetensors"))) == 1
     caplog.clear()
-    make_dataset(MakeConfig(recipe, tmp_path / "two", 3, **two_steps))
+    assert made("two", 3, accept_doubtful_alpha=True) == first
     assert not any("training one" in line for line in caplog.messages)
-    assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def test_a_finished_dataset_leaves_nothing_to_do(tiny_recipe, tmp_path, caplog):
+def test_a_finished_dataset_leaves_nothing_to_do(make, tmp_path, caplog):
     words = f"{tmp_path / 'out'} is finished already: nothing was left to do"
-    make(tiny_recipe, tmp_path / "out")
+    make("out")
     assert words not in caplog.messages
-    make(tiny_recipe, tmp_path / "out")
+    make("out")
     assert words in caplog.messages
 
 
-def test_a_closed_standard_error_is_no_failure(tiny_recipe, tmp_path):
+@pytest.fixture
+def flags(tiny_recipe, tmp_path):
+    """Those of a ``make`` in a process of its own."""
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
-    command = [sys.executable, "-m", "l4f_datagen", "make", "--n", "2", "--recipe"]
-    command += [str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    return ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+
+
+def test_a_closed_standard_error_is_no_failure(flags, tmp_path):
+    command = [sys.executable, "-m", "l4f_datagen", "make", "--n", "2", *flags]
     closed = subprocess.run(
         ["sh", "-c", f"{shlex.join(command)} 2>&-"], stdout=subprocess.PIPE, check=False
     )
@@ -109,13 +98,13 @@ def test_a_closed_standard_error_is_no_failure(tiny_recipe, tmp_path):
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_crop_cuts_image_and_alpha_alike_and_not_beyond_the_canvas(tiny_recipe, tmp_path):
+def test_crop_cuts_image_and_alpha_alike_and_not_beyond_the_canvas(make, tiny_recipe, tmp_path):
     for crop in ((0, 0, 17, 16), (0, 2, 16, 17)):
         tiny_recipe["generator"]["crop"] = crop
         with pytest.raises(UsageError, match="reaches beyond the 16 x 16 px images"):
-            make(tiny_recipe, tmp_path / "out")
+            make("out")
     tiny_recipe["generator"]["crop"] = (0, 2, 16, 14)
-    make(tiny_recipe, tmp_path / "out", number=2)
+    make("out", 2)
     for part in ("images", "masks", "alpha"):
         for path in (tmp_path / "out" / part).rglob("*.png"):
             assert pixels(path).shape[:2] == (12, 16)
@@ -125,12 +114,10 @@ def test_crop_cuts_image_and_alpha_alike_and_not_beyond_the_canvas(tiny_recipe, 
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_stop_keeps_what_is_finished(tiny_recipe, tmp_path, number, code, word):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_recipe))
+def test_a_stop_keeps_what_is_finished(flags, tmp_path, number, code, word):
     # Background jobs of a shell, as these tests may be, start with Ctrl-C ignored.
     start = "import signal, l4f_datagen.cli as c; signal.signal(2, signal.default_int_handler)"
-    command = [sys.executable, "-c", f"{start}; c.main()", "make", "--n", "100000"]
-    command += ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-c", f"{start}; c.main()", "make", "--n", "100000", *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         while not (tmp_path / "out/.l4f/shards/00002.json").exists():
             assert child.poll() is None

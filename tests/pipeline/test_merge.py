@@ -6,17 +6,11 @@ import shutil
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
-from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Share
 
 RENDERED = "the needed ones are rendered here"
-
-
-def make(data, out, number=30, **options):
-    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
+NUMBER = 30
 
 
 def merge(out, *parts, **options):
@@ -24,92 +18,91 @@ def merge(out, *parts, **options):
 
 
 @pytest.fixture
-def whole(tiny_recipe, tmp_path, digests):
-    def of(**options):
-        folder = tmp_path / f"whole-{len(list(tmp_path.iterdir()))}"
-        make(tiny_recipe, folder, **options)
-        return digests(folder)
+def run_job(make):
+    """Run job ``index`` of so many."""
 
-    return of
+    def call(out, index, jobs=2, *, number=NUMBER, **options):
+        make(out, number, share=Share(index, jobs), **options)
+
+    return call
+
+
+@pytest.fixture
+def whole(made):
+    """The digests of one run."""
+    return lambda number=NUMBER, **options: made("whole", number, **options)
 
 
 @pytest.mark.parametrize("count", ["accepted", pytest.param("attempts", marks=pytest.mark.slow)])
-def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(
-    tiny_recipe, tmp_path, digests, whole, count
-):
+def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(run_job, tmp_path, digests, whole, count):
     for index in (2, 0, 1):
-        make(tiny_recipe, tmp_path / "out", count=count, share=Share(index, 3))
+        run_job("out", index, 3, count=count)
     assert not (tmp_path / "out/manifest.json").exists()
     merge(tmp_path / "out")
     assert digests(tmp_path / "out") == whole(count=count)
 
 
-def test_jobs_in_folders_of_their_own(tiny_recipe, tmp_path, digests, whole):
+def test_jobs_in_folders_of_their_own(run_job, tmp_path, digests, whole):
     parts = [tmp_path / f"part{index}" for index in range(2)]
     for index, part in enumerate(parts):
-        make(tiny_recipe, part, share=Share(index, 2))
+        run_job(part, index)
     before = [digests(part) for part in parts]
     merge(tmp_path / "out", *parts)
     assert digests(tmp_path / "out") == whole()
     assert [digests(part) for part in parts] == before
 
 
-def test_what_is_missing_is_named_and_filled_when_asked(
-    tiny_recipe, tmp_path, digests, whole, caplog
-):
+def test_what_is_missing_is_named_and_filled_when_asked(run_job, tmp_path, digests, whole, caplog):
     out = tmp_path / "out"
-    make(tiny_recipe, out, share=Share(0, 2), count="attempts")
-    with pytest.raises(
-        L4FError,
-        match=r"out: shards 1, 3 are missing; of 2 jobs 1 have not finished; run make with --shard "
-        "1/2 again, or merge with --fill",
-    ):
+    run_job(out, 0, count="attempts")
+    missing = "shards 1, 3 are missing; of 2 jobs 1 have not finished"
+    remedy = "run make with --shard 1/2 again, or merge with --fill"
+    with pytest.raises(L4FError, match=f"out: {missing}; {remedy}"):
         merge(out)
     merge(out, fill=True)
     assert f"shards 1, 3 are missing; {RENDERED}" in caplog.messages
     assert digests(out) == whole(count="attempts")
 
 
-def test_a_shard_cut_short_between_job_and_merge(tiny_recipe, tmp_path, digests, whole, caplog):
+def test_a_shard_cut_short_between_job_and_merge(run_job, tmp_path, digests, whole, caplog):
     out = tmp_path / "out"
     for index in range(2):
-        make(tiny_recipe, out, share=Share(index, 2))
+        run_job(out, index)
     next((out / "images/00001").iterdir()).write_bytes(b"torn")
     merge(out)
     assert "shard 1: 1 files missing or cut short; made again" in caplog.messages
     assert digests(out) == whole()
 
 
-def test_an_incomplete_shard_is_not_copied(tiny_recipe, tmp_path, digests, whole):
-    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
-    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+def test_an_incomplete_shard_is_not_copied(run_job, tmp_path, digests, whole):
+    run_job("a", 0)
+    run_job("b", 1)
     shutil.rmtree(tmp_path / "b/masks/00001")
     merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
     assert digests(tmp_path / "out") == whole()
 
 
-def test_jobs_that_do_not_belong_together_are_refused(tiny_recipe, tmp_path):
-    make(tiny_recipe, tmp_path / "a", share=Share(0, 2))
-    make(tiny_recipe, tmp_path / "a", share=Share(1, 2), number=12)
-    with pytest.raises(
-        UsageError, match=r"jobs were started with different numbers \(--n 12 --count"
-    ):
+def test_jobs_that_do_not_belong_together_are_refused(run_job, tiny_recipe, tmp_path):
+    run_job("a", 0)
+    run_job("a", 1, number=12)
+    different = "jobs were started with different numbers"
+    with pytest.raises(UsageError, match=rf"{different} \(--n 12 --count"):
         merge(tmp_path / "a")
     tiny_recipe["output"]["mask_threshold"] = 0.6
-    make(tiny_recipe, tmp_path / "b", share=Share(1, 2))
+    run_job("b", 1)
     with pytest.raises(
         UsageError,
         match=r"b: holds a dataset of another recipe \('mask_threshold: 0.6', now 'mask_threshold: "
         r"0.5'\); leave it out: .*/a has other samples",
     ):
         merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
-    with pytest.raises(UsageError, match=r"out: jobs were started with different numbers"):
+    with pytest.raises(UsageError, match=f"out: {different}"):
         merge(tmp_path / "out", tmp_path / "a")
     assert not (tmp_path / "out").exists()
 
 
-def test_foreign_files_are_not_touched(tiny_recipe, tmp_path):
-    make(tiny_recipe, tmp_path / "part", share=Share(0, 1))
+def test_foreign_files_are_not_touched(run_job, tmp_path):
+    run_job("part", 0, 1)
     others = tmp_path / "others/images/00000/holiday.jpg"
     others.parent.mkdir(parents=True)
     others.write_bytes(b"precious")
@@ -122,32 +115,29 @@ def test_foreign_files_are_not_touched(tiny_recipe, tmp_path):
     assert [path for path in (tmp_path / "others").rglob("*") if path.is_file()] == [others]
 
 
-def test_one_bad_part_and_nothing_is_copied(tiny_recipe, tmp_path):
-    make(tiny_recipe, tmp_path / "part", share=Share(0, 1))
+def test_one_bad_part_and_nothing_is_copied(run_job, tmp_path):
+    run_job("part", 0, 1)
     with pytest.raises(UsageError, match="nothere: holds no shards of a dataset; name the --out"):
         merge(tmp_path / "out", tmp_path / "part", tmp_path / "nothere")
     record = tmp_path / "part/.l4f/run.json"
     whole = json.loads(record.read_bytes())
-    for damaged in (
-        "[",
-        "{}",
-        json.dumps(whole | {"recipe": 5}),
-        json.dumps(whole | {"recipe": "["}),
-    ):
+    wrong_recipes = [json.dumps(whole | {"recipe": recipe}) for recipe in (5, "[")]
+    for damaged in ("[", "{}", *wrong_recipes):
         record.write_text(damaged)
-        with pytest.raises(
-            UsageError, match=r"part: its record .l4f/run.json is damaged; make its"
-        ):
+        with pytest.raises(UsageError, match=r"part: its record .l4f/run.json is damaged; make it"):
             merge(tmp_path / "out", tmp_path / "part")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_merge_stopped_while_it_writes_the_indexes_goes_on(
-    tiny_recipe, tmp_path, digests, whole, monkeypatch
+    run_job, tmp_path, digests, whole, monkeypatch
 ):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
     out = tmp_path / "out"
     for index in range(2):
-        make(tiny_recipe, out, share=Share(index, 2))
+        run_job(out, index)
     with monkeypatch.context() as patch:
         patch.setattr("l4f_datagen.dataset.store.write_indexes", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -157,14 +147,10 @@ def test_a_merge_stopped_while_it_writes_the_indexes_goes_on(
     assert digests(out) == whole()
 
 
-def stop(*_, **__):
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("place", ["folder", pytest.param("url", marks=pytest.mark.slow)])
-def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place, caplog):
+def test_a_second_merge_has_nothing_to_do(run_job, tmp_path, digests, place, caplog):
     out = tmp_path / "out" if place == "folder" else f"file://{tmp_path}/out"
-    make(tiny_recipe, out, share=Share(0, 1))
+    run_job(out, 0, 1)
     merge(out)
     before = digests(tmp_path / "out")
     caplog.clear()
@@ -174,18 +160,13 @@ def test_a_second_merge_has_nothing_to_do(tiny_recipe, tmp_path, digests, place,
 
 
 @pytest.mark.parametrize(
-    "where",
-    [
-        "shared",
-        pytest.param("part", marks=pytest.mark.slow),
-        pytest.param("url", marks=pytest.mark.slow),
-    ],
+    "where", ["shared", *(pytest.param(where, marks=pytest.mark.slow) for where in ("part", "url"))]
 )
-def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole, where, caplog):
+def test_a_damaged_marker_counts_for_none(run_job, tmp_path, digests, whole, where, caplog):
     folder = tmp_path / "made"
     out = f"file://{folder}" if where == "url" else folder
     for index in range(2):
-        make(tiny_recipe, out, share=Share(index, 2))
+        run_job(out, index)
     marker = folder / ".l4f/shards/00001.json"
     marker.write_bytes(marker.read_bytes()[:99])
     merge(tmp_path / "out", folder) if where == "part" else merge(out)
@@ -195,12 +176,11 @@ def test_a_damaged_marker_counts_for_none(tiny_recipe, tmp_path, digests, whole,
 
 
 def test_a_plan_with_an_end_and_a_job_that_did_not_run(
-    tiny_recipe, tmp_path, digests, whole, caplog
+    run_job, tiny_recipe, tmp_path, digests, whole, caplog
 ):
-    tiny_recipe["sampling"]["seeds"] = "0-29"
-    tiny_recipe["sampling"]["psi"] = [0.7]
+    tiny_recipe["sampling"] |= {"seeds": "0-29", "psi": [0.7]}
     out = tmp_path / "out"
-    make(tiny_recipe, out, number=12, share=Share(1, 2))
+    run_job(out, 1, number=12)
     missing = r"shards 0, 2.* are missing; of 2 jobs 0 have not finished; run make with --shard 0/2"
     with pytest.raises(L4FError, match=missing):
         merge(out)
@@ -209,10 +189,10 @@ def test_a_plan_with_an_end_and_a_job_that_did_not_run(
     assert digests(out) == whole(number=12)
 
 
-def test_folders_without_jobs_are_refused(tiny_recipe, tmp_path):
+def test_folders_without_jobs_are_refused(make, tmp_path):
     with pytest.raises(UsageError, match="nothing: holds no shards of a dataset; name the --out"):
         merge(tmp_path / "nothing")
-    make(tiny_recipe, tmp_path / "whole", number=3)
+    make("whole", 3)
     (tmp_path / "whole/manifest.json").unlink()
     with pytest.raises(UsageError, match=r"no shard job has finished here; run make with"):
         merge(tmp_path / "whole")

@@ -12,8 +12,6 @@ from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
 from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.pipeline import networks
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.networks import UNLABELLED, keep_fitting_alpha, label_facts
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.recipe.domains import load_recipe
@@ -129,23 +127,22 @@ def test_a_file_without_a_verdict_is_judged_and_refused(
     ],
 )
 def test_what_a_file_says_counts_where_it_can_be_read(
-    spoil, tiny_recipe, tmp_path, training, refused
+    make, spoil, tiny_recipe, tmp_path, training, refused
 ):
     spoil(**training)
     tiny_recipe["filters"] = {"preset": "none"}
-    recipe = check_recipe(tiny_recipe, "test")
     if not refused:
-        assert make_dataset(MakeConfig(recipe, tmp_path / "out", 2))["counts"]["accepted"] == 2
+        assert make("out", 2)["counts"]["accepted"] == 2
         return
-    with pytest.raises(CheckpointRefused, match="unusable: the mattes are grey"):
-        make_dataset(MakeConfig(recipe, tmp_path / "out", 2))
-    with pytest.raises(CheckpointRefused, match="unusable: the mattes are grey"):
-        samples(recipe)
+    recipe = check_recipe(tiny_recipe, "test")
+    for work in (lambda: make("out", 2), lambda: samples(recipe)):
+        with pytest.raises(CheckpointRefused, match="unusable: the mattes are grey"):
+            work()
     assert not (tmp_path / "out").exists()
     assert next(samples(recipe, accept_doubtful_alpha=True)).alpha.shape == (16, 16)
 
 
-def test_a_verdict_that_warns_lets_the_network_pass(tiny_recipe, tmp_path, caplog):
+def test_a_verdict_that_warns_lets_the_network_pass(make, tiny_recipe, caplog):
     """The tiny network is decided; less so it is doubtful, and a warning says it."""
     path = Path(tiny_recipe["alpha"]["weights"])
     opened = open_alpha(path)
@@ -153,7 +150,7 @@ def test_a_verdict_that_warns_lets_the_network_pass(tiny_recipe, tmp_path, caplo
     network.out.weight.data *= 0.3
     network.out.bias.data *= 0.3
     save_alpha(path, network, generator_fingerprint=opened.generator_fingerprint)
-    make_dataset(MakeConfig(check_recipe(tiny_recipe, "test"), tmp_path / "out", 2))
+    make("out", 2)
     assert any("the alpha network is doubtful: the mattes are grey" in m for m in caplog.messages)
 
 

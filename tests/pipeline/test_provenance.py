@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
 from l4f_datagen.pipeline.provenance import block_around, plan_end
 from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.plan import sweep_of
@@ -18,17 +16,14 @@ from l4f_datagen.report.records import read_records
 
 
 @pytest.fixture
-def job(tiny_recipe, tmp_path):
+def job(make, tiny_recipe, tmp_path):
     tiny_recipe["sampling"]["block_size"] = 5
 
-    def make(name="set", number=13, **options):
-        recipe = check_recipe(tiny_recipe, "test")
-        folder = tmp_path / name
-        job = MakeConfig(recipe, folder, number, device="cpu", **options)
-        make_dataset(job)
-        return folder
+    def call(name="set", number=13, **options):
+        make(name, number, device="cpu", **options)
+        return tmp_path / name
 
-    return make
+    return call
 
 
 def rows_of(folder, status):
@@ -69,9 +64,8 @@ def test_a_rejected_sample_is_made_too(job, cli_run, monkeypatch):
 
 def test_a_plan_cut_inside_a_block_is_cut_again(job, cli_run, monkeypatch):
     folder = job(number=19, count="attempts")
-    records = read_records(folder)
-    recipe = check_recipe(json.loads((folder / "manifest.json").read_text())
-                          ["provenance"]["recipe"], "test")  # fmt: skip
+    records, manifest = read_records(folder), json.loads((folder / "manifest.json").read_text())
+    recipe = check_recipe(manifest["provenance"]["recipe"], "test")
     assert plan_end(folder, recipe, records) == 19
     sweep = sweep_of(recipe.sampling)
     assert [draw.image_id for draw in block_around(16, sweep, 19)] == [16, 17, 18, 19]

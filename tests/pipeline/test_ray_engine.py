@@ -14,9 +14,6 @@ import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.pipeline import ray_engine as ray_engine_module
-from l4f_datagen.pipeline.config import MakeConfig
-from l4f_datagen.pipeline.make import make_dataset
-from l4f_datagen.recipe import check_recipe
 from l4f_datagen.rendering.quota import Share
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
@@ -77,16 +74,11 @@ def cluster(monkeypatch):
     return cluster
 
 
-def make(data, out, number=30, **options):
-    return make_dataset(MakeConfig(check_recipe(data, "test"), out, number, **options))
-
-
 @pytest.mark.slow
-def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+def test_the_same_bytes_as_the_local_engine(cluster, make, made, tmp_path, digests, monkeypatch):
     monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
-    make(tiny_recipe, tmp_path / "local")
-    make(tiny_recipe, tmp_path / "ray", engine="ray")
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    local = made("local", 30)
+    assert made("ray", 30, engine="ray") == local
     assert cluster.options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 5}
     *whole, cut = cluster.done
     assert [shard for shard, _ in whole] == list(range(len(whole)))
@@ -94,40 +86,38 @@ def test_the_same_bytes_as_the_local_engine(cluster, tiny_recipe, tmp_path, dige
     assert cut[0] == len(whole) - 1  # the shard where the count ends, rendered once more
     assert 0 < cut[1] <= 8
     assert cluster.cancelled  # what was begun behind it
-    make(tiny_recipe, f"file://{tmp_path}/far", engine="ray")
-    assert digests(tmp_path / "far") == digests(tmp_path / "local")
+    make(f"file://{tmp_path}/far", 30, engine="ray")
+    assert digests(tmp_path / "far") == local
 
 
 @pytest.mark.slow
-def test_only_an_incomplete_shard_is_rendered_again(cluster, tiny_recipe, tmp_path, digests):
-    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
-    before = digests(tmp_path / "out")
+def test_only_an_incomplete_shard_is_rendered_again(cluster, made, tmp_path):
+    before = made("out", 30, engine="ray", count="attempts")
     next((tmp_path / "out/alpha/00001").iterdir()).unlink()
     cluster.done.clear()
-    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+    assert made("out", 30, engine="ray", count="attempts") == before
     assert cluster.done == [(1, None)]
-    assert digests(tmp_path / "out") == before
 
 
-def test_a_share_runs_on_a_cluster_too(cluster, tiny_recipe, tmp_path):
-    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts", share=Share(1, 2))
+def test_a_share_runs_on_a_cluster_too(cluster, make):
+    make("out", 30, engine="ray", count="attempts", share=Share(1, 2))
     assert [shard for shard, _ in cluster.done] == [1, 3]
 
 
-def test_failures_of_tasks_are_reported(cluster, tiny_recipe, tmp_path, monkeypatch):
+def test_failures_of_tasks_are_reported(cluster, make, monkeypatch):
     def refuse(*_):
         raise L4FError("shard", "refused", "no remedy")
 
     monkeypatch.setattr(ray_engine_module, "make_shard_of", refuse)
     with pytest.raises(L4FError, match="shard: refused; no remedy"):
-        make(tiny_recipe, tmp_path / "out", engine="ray")
+        make("out", 30, engine="ray")
     monkeypatch.setattr(cluster, "get", lambda _: (_ for _ in ()).throw(RayError("node died")))
     with pytest.raises(L4FError, match=r"shard 0 was lost with its worker 6 times \(node died\)"):
-        make(tiny_recipe, tmp_path / "out", engine="ray")
+        make("out", 30, engine="ray")
 
 
 @pytest.mark.slow
-def test_an_interrupted_wait_stops_the_tasks(cluster, tiny_recipe, tmp_path, digests, monkeypatch):
+def test_an_interrupted_wait_stops_the_tasks(cluster, make, made, tmp_path, monkeypatch):
     get = cluster.get
 
     def interrupted(reference):
@@ -139,18 +129,17 @@ def test_an_interrupted_wait_stops_the_tasks(cluster, tiny_recipe, tmp_path, dig
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "get", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
+            make("out", 30, engine="ray", count="attempts")
     assert 1 in cluster.cancelled
     assert not list((tmp_path / "out").rglob("*.part"))
-    make(tiny_recipe, tmp_path / "out", engine="ray", count="attempts")
-    make(tiny_recipe, tmp_path / "whole", count="attempts")
-    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    resumed = made("out", 30, engine="ray", count="attempts")
+    assert resumed == made("whole", 30, count="attempts")
 
 
-def test_a_cluster_without_cores(cluster, tiny_recipe, tmp_path):
+def test_a_cluster_without_cores(cluster, make):
     cluster.resources = {}
     with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
-        make(tiny_recipe, tmp_path / "out", engine="ray")
+        make("out", 30, engine="ray")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +152,7 @@ def test_a_cluster_without_cores(cluster, tiny_recipe, tmp_path):
     ],
 )
 def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
-    cluster, tiny_recipe, tmp_path, monkeypatch, address, error, match
+    cluster, make, monkeypatch, address, error, match
 ):
     def init(**_):
         raise Exception("timed\nout")  # as bare as Ray's own
@@ -171,13 +160,13 @@ def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
     monkeypatch.setattr(cluster, "is_initialized", lambda: False)
     monkeypatch.setattr(cluster, "init", init, raising=False)
     with pytest.raises(error, match=match):
-        make(tiny_recipe, tmp_path / "out", engine="ray", ray_address=address)
+        make("out", 30, engine="ray", ray_address=address)
 
 
-def test_ray_that_is_not_installed(tiny_recipe, tmp_path, monkeypatch):
+def test_ray_that_is_not_installed(make, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install ray"):
-        make(tiny_recipe, tmp_path / "out", engine="ray")
+        make("out", 30, engine="ray")
 
 
 # ---------------------------------------------------------------------------------- Ray itself
@@ -216,19 +205,16 @@ def workers():
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("count", ["accepted", "attempts"])
-def test_ray_gives_the_same_bytes_as_the_local_engine(
-    real_cluster, tiny_recipe, tmp_path, digests, count
-):
-    make(tiny_recipe, tmp_path / "local", count=count)
-    make(tiny_recipe, tmp_path / "ray", count=count, engine="ray")
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+def test_ray_gives_the_same_bytes_as_the_local_engine(real_cluster, made, count):
+    local = made("local", 30, count=count)
+    assert made("ray", 30, count=count, engine="ray") == local
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_workers_lose_nothing(real_cluster, tiny_recipe, tmp_path, digests):
+def test_killed_workers_lose_nothing(real_cluster, made, tiny_recipe):
     tiny_recipe["sampling"] |= {"block_size": 16, "blocks_per_shard": 16}
-    make(tiny_recipe, tmp_path / "local", number=2000)
+    local = made("local", 2000)
     killed, over = [], threading.Event()
 
     def kill():
@@ -241,9 +227,9 @@ def test_killed_workers_lose_nothing(real_cluster, tiny_recipe, tmp_path, digest
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        make(tiny_recipe, tmp_path / "ray", number=2000, engine="ray")
+        on_ray = made("ray", 2000, engine="ray")
     finally:
         over.set()
         killer.join()
     assert killed
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert on_ray == local

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from l4f_datagen.checkpoints.open import open_discriminator
-from l4f_datagen.cli import cli
 from l4f_datagen.cli.pretrain import _open_start
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.pretraining.photographs import FEWEST, gather_images, render_images
@@ -56,38 +54,37 @@ def test_plans_that_cannot_be_are_refused(changes, said):
 
 
 def test_the_length_of_a_run_is_not_its_name():
-    assert PretrainPlan("x").identity == PretrainPlan("x", kimg=90, decay_kimg=1).identity
-    assert PretrainPlan("x").identity != PretrainPlan("x", seed=1).identity
-    assert PretrainPlan("x").identity != PretrainPlan("y").identity
+    identity = PretrainPlan("x").identity
+    assert PretrainPlan("x", kimg=90, decay_kimg=1).identity == identity
+    assert identity not in (PretrainPlan("x", seed=1).identity, PretrainPlan("y").identity)
 
 
-def test_the_command_makes_a_generator_that_make_takes(write_photos, tmp_path, small):
-    folder, out = write_photos(18), tmp_path / "run"
-    arguments = ["pretrain", str(folder), "--out", str(out), "--resolution", "32"]
+def test_the_command_makes_a_generator_that_make_takes(write_photos, tmp_path, small, cli_run):
+    out = tmp_path / "run"
+    made = out / "generator.safetensors"
     short = ["--start", "none", "--kimg", "0.016", "--decay-kimg", "0", "--device", "cpu"]
-    result = CliRunner().invoke(cli, [*arguments, *short], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert result.stdout.strip() == str(out / "generator.safetensors")
+    result = cli_run("pretrain", write_photos(18), "--out", out, "--resolution", 32, *short)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(made)
     assert "make --generator" in result.stderr
     # Another run from it takes the discriminator that lies beside.
-    started = _open_start(str(out / "generator.safetensors"), 32)
     judge = open_discriminator(out / "discriminator.safetensors").build().state_dict()
-    assert all(torch.equal(started.discriminator[key], value) for key, value in judge.items())
+    started = _open_start(str(made), 32).discriminator
+    assert all(torch.equal(started[key], value) for key, value in judge.items())
     (out / "discriminator.safetensors").unlink()
-    assert _open_start(str(out / "generator.safetensors"), 32).discriminator is None
-    checked = CliRunner().invoke(
-        cli, ["inspect", "checkpoint", str(out / "generator.safetensors")], catch_exceptions=False
-    )
-    assert checked.exit_code == 0
+    assert _open_start(str(made), 32).discriminator is None
+    assert cli_run("inspect", "checkpoint", made).exit_code == 0
 
 
-def test_the_command_says_what_is_wrong_before_it_begins(write_photos, tmp_path):
-    arguments = ["pretrain", str(write_photos(18)), "--out", str(tmp_path / "run")]
-    for flags, code in (
-        (["--resolution", "48"], 2),
-        (["--start", "nowhere.pt"], 2),
-        (["--resolution", "256", "--start", "toy-cars"], 2),
-    ):
-        result = CliRunner().invoke(cli, [*arguments, *flags], catch_exceptions=False)
-        assert result.exit_code == code
-        assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--resolution", "48"],
+        ["--start", "nowhere.pt"],
+        ["--resolution", "256", "--start", "toy-cars"],
+    ],
+)
+def test_the_command_says_what_is_wrong_before_it_begins(write_photos, tmp_path, cli_run, flags):
+    result = cli_run("pretrain", write_photos(18), "--out", tmp_path / "run", *flags)
+    assert result.exit_code == 2
+    assert not (tmp_path / "run").exists()

@@ -26,9 +26,7 @@ def test_entries_are_whole(name):
     assert weights.resolution in [2**k for k in range(4, 11)]
     assert weights.licence.link.startswith("https://")
     assert weights.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
-    if weights.pinned:
-        assert weights.sha256 is not None
-        assert weights.size is not None
+    assert not weights.pinned or None not in (weights.sha256, weights.size)
 
 
 def test_files_and_hashes_are_told_apart():

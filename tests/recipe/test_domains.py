@@ -60,16 +60,15 @@ def test_keywords_name_keys_of_the_recipe():
 
 
 @pytest.mark.parametrize(
-    ("assignment", "subject"),
+    ("assignment", "problem"),
     [
-        ("sampling.psy=1", "--set: 1 problem: (0) sampling.psy: unknown key, did you mean psi?"),
-        ("output.composites=folder", "--set: 1 problem: (0) output: composites: folder and com"),
+        ("sampling.psy=1", r"sampling\.psy: unknown key, did you mean psi\?"),
+        ("output.composites=folder", "output: composites: folder and com"),
     ],
 )
-def test_what_set_got_wrong_is_blamed_on_set(assignment, subject):
-    with pytest.raises(RecipeError) as caught:
+def test_what_set_got_wrong_is_blamed_on_set(assignment, problem):
+    with pytest.raises(RecipeError, match=rf"^--set: 1 problem: \(1\) {problem}"):
         load_recipe("toy-cars", assignments=[assignment])
-    assert str(caught.value).replace("(1)", "(0)").startswith(subject)
 
 
 @pytest.mark.parametrize(
@@ -108,18 +107,17 @@ def test_addresses_that_are_not_fetched(address):
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        ("builtin:", "alpha.weights: builtin holds no ''; known: builtin:toy-cars"),
-        ("builtin:boats", "alpha.weights: builtin holds no 'boats'; known: builtin:toy-cars"),
-        ("builtin:../toy-cars", "alpha.weights: builtin holds no '../toy-cars'; known: "),
-        ("catalogue:boats", "alpha.weights: catalogue holds no 'boats'; known: catalogue:"),
+        ("builtin:", "builtin holds no ''; known: builtin:toy-cars"),
+        ("builtin:boats", "builtin holds no 'boats'; known: builtin:toy-cars"),
+        ("builtin:../toy-cars", "builtin holds no '../toy-cars'; known: "),
+        ("catalogue:boats", "catalogue holds no 'boats'; known: catalogue:"),
     ],
 )
 @pytest.mark.parametrize("find", [local_weights, weights_path])
 def test_names_that_are_not_there(find, weights, text):
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises(RecipeError, match=f"^alpha.weights: {text}"):
         find(weights, "alpha")
-    assert str(caught.value).startswith(text)
-    with pytest.raises(RecipeError, match=r"^alpha.background_path: "):
+    with pytest.raises(RecipeError, match=f"^alpha.background_path: {text}"):
         find(weights, "generator", key="alpha.background_path")
 
 

@@ -37,12 +37,9 @@ def test_an_open_end_goes_to_the_last_32_bit_seed():
 
 
 @settings(deadline=None)  # busy machines
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=8, unique=True))
+@given(st.lists(st.integers(0, 300), min_size=2, max_size=8, unique=True).map(sorted))
 def test_any_cut_into_ranges_reads_back(bounds):
-    bounds = sorted(bounds) if len(bounds) % 2 == 0 else sorted(bounds)[1:]
-    ranges = [(bounds[k], bounds[k + 1]) for k in range(0, len(bounds) - 1, 2)]
-    if not ranges:
-        return
+    ranges = list(zip(bounds[::2], bounds[1::2], strict=False))
     ranges = ranges[1:] + ranges[:1]  # order is kept, not sorted
     parsed = parse_seeds(",".join(f"{first}-{last}" for first, last in ranges))
     expected = list(itertools.chain(*(range(first, last + 1) for first, last in ranges)))
@@ -63,20 +60,18 @@ def test_what_is_no_list(text):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("9-3", "--seeds: 9-3 runs backwards; write for example --seeds 0-99,120"),
-        (f"{2**32}", f"--seeds: {2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
-        (f"0-{2**32}", f"--seeds: 0-{2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
-        (f"{2**32}-", f"--seeds: {2**32}- runs backwards"),
-        ("0-5,5", "--seeds: names seed 5 twice; write"),
-        ("5,0-9", "--seeds: names seed 5 twice; write"),
-        ("0-,7", "--seeds: names seed 7 twice; write"),
+        ("9-3", "9-3 runs backwards; write for example --seeds 0-99,120"),
+        (f"{2**32}", f"{2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
+        (f"0-{2**32}", f"0-{2**32} goes beyond {MAX_SEED}; seeds are 32-bit"),
+        (f"{2**32}-", f"{2**32}- runs backwards"),
+        ("0-5,5", "names seed 5 twice; write"),
+        ("5,0-9", "names seed 5 twice; write"),
+        ("0-,7", "names seed 7 twice; write"),
     ],
 )
 def test_lists_that_are_refused(text, problem):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=f"^--seeds: {problem}"):
         parse_seeds(text)
-    assert str(caught.value).startswith(problem)
-    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -99,6 +94,5 @@ def test_seeds_as_rows_of_a_file(text, rows, taken):
 def test_rows_that_are_not_there(text, row):
     with pytest.raises(UsageError) as caught:
         parse_seeds(text).rows_of(5, "ws.npy")
-    assert str(caught.value) == (
-        f"--seeds: names row {row}, but ws.npy has 5; rows count from 0 to 4"
-    )
+    told = f"--seeds: names row {row}, but ws.npy has 5; rows count from 0 to 4"
+    assert str(caught.value) == told

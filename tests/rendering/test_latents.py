@@ -1,4 +1,5 @@
 import pickle
+import re
 import struct
 
 import numpy as np
@@ -39,23 +40,26 @@ def npy(header, body=b""):
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
 
 
+def floats(shape, body=b"", kind="<f4"):
+    """A .npy file that announces floats of this shape."""
+    return npy(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}", body)
+
+
 class TestFiles:
     @pytest.mark.parametrize("shape", [(5, 8), (5, 6, 8), (1, 7)])
     def test_all_files_with_the_same_values_are_the_same_latents(self, save, shape):
         values = rows(*shape)
         tensor = torch.from_numpy(values)
         files = [
-            save(values),
             save(values, "c.npy"),
             save(np.asfortranarray(values), "f.npy"),
             save(values.astype(">f4"), "big.npy"),
             save(values.astype(np.float64), "double.npy"),
-            save(tensor, "ws.pt"),
+            save(tensor, "no_suffix_matters"),
             save({"ws": tensor}, "dict.pt"),
             save(torch.nn.Parameter(tensor), "parameter.pt"),
             save(tensor.transpose(0, 1).contiguous().transpose(0, 1), "strided.pt"),
             save(values, "ws.safetensors"),
-            save(values, "no_suffix_matters.npy"),
         ]
         opened = [open_latents(file) for file in files]
         assert len({latents.sha256 for latents in opened}) == 1
@@ -76,12 +80,8 @@ class TestFiles:
         values = rows(6, 8)
         other = values.copy()
         other[5, 7] += 1e-6
-        named = {
-            open_latents(save(each, f"{k}.npy")).sha256
-            for k, each in enumerate(
-                [values, other, values.reshape(12, 4), values.reshape(1, 6, 8)]
-            )
-        }
+        arrays = values, other, values.reshape(12, 4), values.reshape(1, 6, 8)
+        named = {open_latents(save(each, f"{k}.npy")).sha256 for k, each in enumerate(arrays)}
         assert len(named) == 4
 
     def test_a_file_changed_meanwhile_is_read_again(self, save):
@@ -102,10 +102,6 @@ class Evil:
         return os.system, ("echo pwned",)
 
 
-def objects():
-    return np.array([{"a": 1}], dtype=object)
-
-
 class TestRefused:
     @pytest.mark.parametrize(
         ("values", "text"),
@@ -118,7 +114,7 @@ class TestRefused:
             (np.zeros((3, 8), bool), "holds bool, expected floating point"),
             (np.zeros((3, 8), np.complex64), "holds complex64, expected floating point"),
             (np.zeros((3, 8), np.longdouble), "expected floating point"),
-            (objects(), "holds object, expected floating point"),
+            (np.array([{}], dtype=object), "holds object, expected floating point"),
             (np.array([["a"]]), "expected floating point"),
             (np.float32([[0, 1], [np.nan, 2]]), "row 1 holds NaN or infinity; make the latents a"),
             (np.float32([[0, np.inf]]), "row 0 holds NaN or infinity"),
@@ -126,16 +122,13 @@ class TestRefused:
         ],
     )
     def test_arrays_that_are_no_latents(self, save, values, text):
-        with pytest.raises(InputRefused, match=text) as caught:
+        with pytest.raises(InputRefused, match=text):
             open_latents(save(values))
-        assert caught.value.exit_code == 4
-        assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("value", "text"),
         [
             (torch.zeros(5), "has shape 5, expected n x dim"),
-            (torch.zeros(0, 8), "has shape 0 x 8, expected"),
             (torch.zeros(3, 8, dtype=torch.int64), "the tensor is int64, expected floating point"),
             (torch.full((2, 8), float("nan")), "row 0 holds NaN or infinity"),
             ({"a": torch.zeros(3, 8), "b": torch.zeros(3, 8)}, "holds no single tensor; save one"),
@@ -155,30 +148,18 @@ class TestRefused:
             (b"\x93NUMPY", "has no readable .npy header; save one float array"),
             (b"\x93NUMPY\x01\x00\xff\xff", "has no readable .npy header"),
             (b"\x93NUMPY\x07\x00" + b"x" * 40, "has no readable .npy header"),
-            (npy("{'descr': '<f4', 'fortran_order': False, 'shape': 3}"), "no readable .npy head"),
             (npy("__import__('os').system('true')"), "has no readable .npy header"),
             (npy("(" * 9000), "has no readable .npy header"),
             (npy("-" * 9000), "has no readable .npy header"),
             (npy("{'descr': '<f4', \"\"\"fortran_order"), "has no readable .npy header"),
+            (floats("3"), "has no readable .npy header"),
+            (floats("(True, 8)", b"\0" * 32), "has no readable .npy header"),
+            (floats("(-3, -8)"), "has shape -3 x -8, expected"),
+            (floats("(3, 8)", b"\0" * 95), "announces 96 bytes of values, 95 are there"),
+            (floats("(3, 8)", b"\0" * 97), "announces 96 bytes of values, 97 are there"),
             (
-                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 8), }", b"\0" * 32),
-                "has no readable .npy header",
-            ),
-            (
-                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -8), }"),
-                "has shape -3 x -8, expected",
-            ),
-            (
-                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8), }", b"\0" * 95),
-                "announces 96 bytes of values, 95 are there",
-            ),
-            (
-                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8), }", b"\0" * 97),
-                "announces 96 bytes of values, 97 are there",
-            ),
-            (
-                npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 512), }"),
-                "holds 190734.9 GB of latents, at most 4 are taken; cut it in several files",
+                floats("(99999999999, 512)"),
+                "holds 190734.9 GB of latents, at most 4 are taken; cut it",
             ),
             (b"PK\x03\x04 and no archive", "is a damaged zip archive"),
             (b"1.0 2.0 3.0", "is no checkpoint"),
@@ -188,10 +169,8 @@ class TestRefused:
     def test_files_that_hold_none(self, tmp_path, content, text):
         path = tmp_path / "ws.npy"
         path.write_bytes(content)
-        with pytest.raises(InputRefused, match=text) as caught:
+        with pytest.raises(InputRefused, match=f"^{re.escape(str(path))}: .*{text}"):
             open_latents(str(path))
-        assert str(caught.value).startswith(f"{path}: ")
-        assert "\n" not in str(caught.value)
 
     def test_nvidias_projected_w_is_one_code(self, tmp_path):
         path = tmp_path / "projected_w.npz"
@@ -223,7 +202,7 @@ class TestRefused:
     def test_the_limit_is_on_what_is_taken_in_memory(self, tmp_path):
         count = MAX_BYTES // 4 // 512 + 1
         path = tmp_path / "ws.npy"
-        head = npy(f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({count}, 512), }}")
+        head = floats(f"({count}, 512)", kind="<f2")
         with path.open("wb") as file:
             file.write(head)
             file.truncate(len(head) + count * 512 * 2)  # sparse
@@ -238,9 +217,7 @@ class TestFit:
 
     def test_one_code_or_as_many_rows_is_asked_about(self, save):
         values = rows(6, 8)
-        text = (
-            r"6 x 8: one W\+ code of this generator, or 6 w; save it as 1 x 6 x 8 .* or as 6 x 1 x"
-        )
+        text = r"6 x 8: one W\+ code of this generator, or 6 w; save it as 1 x 6 x 8 .* or as 6 x 1"
         with pytest.raises(InputRefused, match=text):
             open_latents(save(values)).check(Generator(SPEC), "w")
         for answer in (values[None], values[:, None]):
@@ -273,6 +250,5 @@ class TestFit:
         ],
     )
     def test_what_does_not(self, save, shape, space, text):
-        with pytest.raises(InputRefused, match=text) as caught:
+        with pytest.raises(InputRefused, match=text):
             open_latents(save(rows(*shape))).check(Generator(SPEC), space)
-        assert caught.value.exit_code == 4

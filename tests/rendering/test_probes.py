@@ -27,6 +27,10 @@ def iou(first, second):
     return (first & second).sum() / either if either else 1.0
 
 
+def z_of(seed):
+    return torch.from_numpy(np.random.RandomState(seed).randn(1, 8).astype(np.float32))
+
+
 @pytest.fixture
 def networks(make_generator, make_alpha):
     generator = make_generator(32, noise=1.5)
@@ -46,62 +50,56 @@ def make_discriminator():
     return make
 
 
-class TestPairedIou:
-    def test_as_by_hand(self):
-        stream = np.random.RandomState(0)
-        first, second = stream.rand(2, 5, 9, 11) > 0.6
-        first[3], second[3] = False, False
-        second[4] = ~first[4]
-        found = paired_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
-        expected = [iou(a, b) for a, b in zip(first, second, strict=True)]
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert (found[3], found[4]) == (1.0, 0.0)
+def probing(name, probe, networks):
+    return Renderer(*networks, mask_threshold=THRESHOLD, probes={name: probe})
+
+
+def test_the_iou_of_pairs_as_by_hand():
+    first, second = np.random.RandomState(0).rand(2, 5, 9, 11) > 0.6
+    first[3], second[3] = False, False
+    second[4] = ~first[4]
+    found = paired_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
+    expected = [iou(a, b) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (found[3], found[4]) == (1.0, 0.0)
 
 
 class TestNoise:
     def test_is_the_iou_with_a_render_under_other_noise(self, networks):
         generator, alpha = networks
-        renderer = Renderer(
-            generator, alpha, mask_threshold=THRESHOLD, probes={"noise_iou": noise_iou}
-        )
-        samples = renderer.render(DRAWS)
+        samples = probing("noise_iou", noise_iou, networks).render(DRAWS)
         for draw, sample in zip(DRAWS, samples, strict=True):
             stream = np.random.RandomState(np.array([draw.seed, 3], np.uint32))
-            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
-            synthesis = generator(z, draw.psi, noise=generator.noise("random", [stream]))
+            noise = generator.noise("random", [stream])
+            synthesis = generator(z_of(draw.seed), draw.psi, noise=noise)
             other = alpha(synthesis.features)[0, 0].numpy() > THRESHOLD
             assert sample.scores["noise_iou"] == pytest.approx(iou(sample.mask, other), abs=2e-3)
-        scores = [sample.scores["noise_iou"] for sample in samples]
-        assert min(scores) < 0.99  # else the noise was not put to work
+        # Else the noise was not put to work.
+        assert min(sample.scores["noise_iou"] for sample in samples) < 0.99
 
     def test_is_one_where_noise_has_no_strength(self, make_generator, make_alpha):
         generator = make_generator(32, noise=0.0)
-        renderer = Renderer(
-            generator, make_alpha(generator), mask_threshold=THRESHOLD, probes={"n": noise_iou}
-        )
+        renderer = probing("n", noise_iou, (generator, make_alpha(generator)))
         assert [sample.scores["n"] for sample in renderer.render(DRAWS)] == [1.0] * 4
 
 
 class TestFlip:
     def test_is_the_iou_with_the_mirrored_layout(self, networks):
         generator, alpha = networks
-        renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, probes={"f": flip_iou})
-        samples = renderer.render(DRAWS)
+        samples = probing("f", flip_iou, networks).render(DRAWS)
         for draw, sample in zip(DRAWS, samples, strict=True):
-            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
-            ws = generator.truncate(generator.mapping(z), draw.psi)
+            ws = generator.truncate(generator.mapping(z_of(draw.seed)), draw.psi)
             synthesis = generator.synthesis(ws, generator.noise("const"), mirror_at=8)
             other = alpha(synthesis.features)[0, 0].numpy()[:, ::-1] > THRESHOLD
             assert sample.scores["f"] == pytest.approx(iou(sample.mask, other), abs=2e-3)
         assert min(sample.scores["f"] for sample in samples) < 0.99
 
     def test_is_one_where_all_layers_treat_left_and_right_alike(self, networks):
-        generator, alpha = networks
-        for name, parameter in generator.named_parameters():
+        for name, parameter in networks[0].named_parameters():
             if name.endswith("weight") and parameter.ndim == 4:
                 parameter.copy_((parameter + parameter.flip(3)) / 2)
-        renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, probes={"f": flip_iou})
-        assert min(sample.scores["f"] for sample in renderer.render(DRAWS)) > 0.995
+        samples = probing("f", flip_iou, networks).render(DRAWS)
+        assert min(sample.scores["f"] for sample in samples) > 0.995
 
     def test_the_alpha_network_alone_could_not_tell(self, networks):
         """Why the layout is mirrored and not the features: there the answer is always one."""
@@ -114,26 +112,18 @@ class TestFlip:
 
 class TestDiscriminator:
     def test_a_score_is_its_own_pictures_alone(self, networks, make_discriminator):
-        generator, alpha = networks
         network = make_discriminator()
-        renderer = Renderer(generator, alpha, probes={"d": discriminator_probe(network)})
+        renderer = probing("d", discriminator_probe(network), networks)
         together = [sample.scores["d"] for sample in renderer.render(DRAWS)]
         alone = [renderer.render([draw])[0].scores["d"] for draw in DRAWS]
         assert together == pytest.approx(alone, abs=1e-4)
         assert np.ptp(together) > 0.01
-        image = renderer.generator(
-            torch.from_numpy(np.random.RandomState(4).randn(1, 8).astype(np.float32))
-        ).image
-        assert together[2] == pytest.approx(float(network(image)), abs=1e-4)
+        assert together[2] == pytest.approx(float(network(networks[0](z_of(4)).image)), abs=1e-4)
 
-    def test_out_of_the_generators_own_file(
-        self, tmp_path, networks, make_discriminator, monkeypatch
-    ):
-        generator, _ = networks
+    def test_out_of_the_generators_own_file(self, tmp_path, networks, make_discriminator):
         path = tmp_path / "both.safetensors"
         save_discriminator(path, make_discriminator())
-        part = GeneratorPart(weights=str(path))
-        network = own_discriminator(part, generator)
+        network = own_discriminator(GeneratorPart(weights=str(path)), networks[0])
         image = torch.rand(2, 3, 32, 32)
         torch.testing.assert_close(network(image), make_discriminator()(image))
 
@@ -141,19 +131,16 @@ class TestDiscriminator:
         generator, _ = networks
         path = tmp_path / "g.safetensors"
         save_generator(path, generator.spec, generator.state_dict())
-        with pytest.raises(UsageError) as caught:
+        remedy = "switch this filter off, or give a checkpoint with both networks"
+        text = rf"^filters.discriminator: {path} gives none \(.*; {remedy}$"
+        with pytest.raises(UsageError, match=text):
             own_discriminator(GeneratorPart(weights=str(path)), generator)
-        assert str(caught.value).startswith(f"filters.discriminator: {path} gives none (")
-        assert str(caught.value).endswith(
-            "; switch this filter off, or give a checkpoint with both networks"
-        )
-        assert caught.value.exit_code == 2
 
     def test_one_for_another_size(self, tmp_path, networks, make_discriminator):
-        generator, _ = networks
-        save_discriminator(tmp_path / "d.safetensors", make_discriminator(16))
+        path = tmp_path / "d.safetensors"
+        save_discriminator(path, make_discriminator(16))
         with pytest.raises(UsageError, match="takes 16 px, images have 32; switch this filter"):
-            own_discriminator(GeneratorPart(weights=str(tmp_path / "d.safetensors")), generator)
+            own_discriminator(GeneratorPart(weights=str(path)), networks[0])
 
 
 def test_only_what_is_on_is_measured(networks, tmp_path, make_discriminator):
@@ -162,18 +149,14 @@ def test_only_what_is_on_is_measured(networks, tmp_path, make_discriminator):
     part = GeneratorPart(weights=str(tmp_path / "d.safetensors"))
     assert open_probes(FiltersPart(), part, generator) == {}
     everything = FiltersPart(discriminator={"min": 0}, noise={}, flip={})
-    assert list(open_probes(everything, part, generator)) == [
-        "discriminator",
-        "noise_iou",
-        "flip_iou",
-    ]
+    probes = list(open_probes(everything, part, generator))
+    assert probes == ["discriminator", "noise_iou", "flip_iou"]
     recipe = check_recipe({"domain": "x", "filters": {"preset": "strict", "noise": {}}}, "f")
     assert list(renderer_of(recipe, generator, alpha).probes) == ["noise_iou"]
     assert renderer_of(recipe, generator, None).probes == {}
 
 
 def test_a_take_renders_otherwise_with_the_samples_own_crop(networks):
-    generator, alpha = networks
     seen = []
 
     def probe(take: ProbeContext):
@@ -181,7 +164,7 @@ def test_a_take_renders_otherwise_with_the_samples_own_crop(networks):
         return torch.zeros(len(take.seeds))
 
     crop = (2, 4, 30, 20)
-    renderer = Renderer(generator, alpha, mask_threshold=THRESHOLD, crop=crop, probes={"p": probe})
+    renderer = Renderer(*networks, mask_threshold=THRESHOLD, crop=crop, probes={"p": probe})
     samples = renderer.render(DRAWS)
     [take] = seen
     assert take.mask.shape == (4, 16, 28)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.core.sample import Sample
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering.plan import Sweep
 from l4f_datagen.rendering.quota import (
@@ -24,13 +23,8 @@ def sweep(psi=(0.5, 1.0), seeds="0-9"):
 
 
 def shard_of(accepted, attempted, planned=None, ends_accepted=True, **rejected):
-    return SimpleNamespace(
-        planned=planned or attempted,
-        attempted=attempted,
-        accepted=accepted,
-        rejected=rejected,
-        ends_accepted=ends_accepted,
-    )
+    counts = {"planned": planned or attempted, "attempted": attempted, "accepted": accepted}
+    return SimpleNamespace(**counts, rejected=rejected, ends_accepted=ends_accepted)
 
 
 def drain(quota, accept=lambda draw: True):
@@ -70,7 +64,6 @@ def test_seeds_too_few_for_one_turn():
         "--seeds: has 1 seeds, too few for one turn of the psi; "
         "a psi of share k takes k seeds a turn; give more"
     )
-    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("number", [1, 5, 6, 7, 20])
@@ -154,11 +147,9 @@ PIXELS = {
 
 
 def make_attempts(pattern):
-    """``+`` is accepted, ``-`` rejected."""
-    return [
-        Sample(at + 1, f"k{at}", 0.5, at, **PIXELS, reason=None if sign == "+" else "blur")
-        for at, sign in enumerate(pattern)
-    ]
+    """``+`` is accepted, ``-`` rejected; only the reason counts."""
+    reasons = {"+": None, "-": "blur"}
+    return [SimpleNamespace(seed=k, reason=reasons[sign]) for k, sign in enumerate(pattern)]
 
 
 @pytest.mark.parametrize(("wanted", "kept"), [(None, 6), (1, 2), (2, 3), (3, 5), (4, 6), (9, 6)])

@@ -21,22 +21,24 @@ def halving_threshold(generator, network, draws):
     return float(np.median([s.alpha for s in Renderer(generator, network).render(draws)]))
 
 
+def z_of(seed):
+    return torch.from_numpy(np.random.RandomState(seed).randn(1, 8).astype(np.float32))
+
+
+@pytest.fixture
+def networks(make_generator, make_alpha):
+    generator = make_generator()
+    return generator, make_alpha(generator)
+
+
 class TestRenderer:
-    def test_one_sample_by_hand(self, make_generator, make_alpha):
-        generator = make_generator()
-        network = make_alpha(generator)
-        samples = Renderer(generator, network, mask_threshold=0.45).render(DRAWS)
-        assert len(samples) == 4
+    def test_one_sample_by_hand(self, networks):
+        generator, network = networks
+        samples = Renderer(*networks, mask_threshold=0.45).render(DRAWS)
         for draw, sample in zip(DRAWS, samples, strict=True):
-            assert (sample.image_id, sample.psi, sample.seed) == (
-                draw.image_id,
-                draw.psi,
-                draw.seed,
-            )
-            assert sample.key == draw.key
-            assert sample.reason is None
-            z = torch.from_numpy(np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32))
-            synthesis = generator(z, draw.psi)
+            assert Draw(sample.image_id, sample.psi, sample.seed) == draw
+            assert (sample.key, sample.reason) == (draw.key, None)
+            synthesis = generator(z_of(draw.seed), draw.psi)
             image = synthesis.image[0].permute(1, 2, 0).numpy()
             alpha = network(synthesis.features)[0, 0].numpy()
             assert (sample.image.dtype, sample.image.shape) == (np.uint8, (16, 16, 3))
@@ -48,9 +50,8 @@ class TestRenderer:
             assert 0 < sample.mask.mean() < 1
 
     @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
-    def test_a_sample_does_not_depend_on_its_batch(self, make_generator, make_alpha, noise_mode):
-        generator = make_generator()
-        renderer = Renderer(generator, make_alpha(generator), noise_mode=noise_mode)
+    def test_a_sample_does_not_depend_on_its_batch(self, networks, noise_mode):
+        renderer = Renderer(*networks, noise_mode=noise_mode)
         together = renderer.render(DRAWS)
         swapped = renderer.render([DRAWS[2], DRAWS[0]])
         alone = [renderer.render([draw])[0] for draw in DRAWS]
@@ -60,9 +61,8 @@ class TestRenderer:
             assert levels_apart(first.image, second.image) <= 1
             np.testing.assert_allclose(first.alpha, second.alpha, atol=1e-5)
 
-    def test_the_same_block_twice_is_the_same_bytes(self, make_generator, make_alpha):
-        generator = make_generator()
-        renderer = Renderer(generator, make_alpha(generator), noise_mode="random")
+    def test_the_same_block_twice_is_the_same_bytes(self, networks):
+        renderer = Renderer(*networks, noise_mode="random")
         for first, second in zip(renderer.render(DRAWS), renderer.render(DRAWS), strict=True):
             assert np.array_equal(first.image, second.image)
             assert np.array_equal(first.alpha, second.alpha)
@@ -75,9 +75,8 @@ class TestRenderer:
         }
         assert levels_apart(images["const"][0].image, images["none"][0].image) > 3
         assert levels_apart(images["random"][0].image, images["none"][0].image) > 3
-        z = torch.from_numpy(np.random.RandomState(11).randn(1, 8).astype(np.float32))
         noise = generator.noise("random", [noise_stream(11)])
-        expected = image_to_uint8(generator(z, 0.5, noise=noise).image)[0].permute(1, 2, 0)
+        expected = image_to_uint8(generator(z_of(11), 0.5, noise=noise).image)[0].permute(1, 2, 0)
         assert levels_apart(images["random"][0].image, expected.numpy()) <= 1
 
     def test_noise_has_a_stream_of_its_own(self):
@@ -85,10 +84,9 @@ class TestRenderer:
         assert not np.allclose(noise_stream(5).randn(8), noise_stream(6).randn(8))
         assert np.array_equal(noise_stream(5).randn(8), noise_stream(5).randn(8))
 
-    def test_crop_cuts_image_and_labels_alike(self, make_generator, make_alpha):
-        generator = make_generator()
-        whole = Renderer(generator, make_alpha(generator)).render(DRAWS)
-        cropped = Renderer(generator, make_alpha(generator), crop=(1, 4, 15, 12)).render(DRAWS)
+    def test_crop_cuts_image_and_labels_alike(self, networks):
+        whole = Renderer(*networks).render(DRAWS)
+        cropped = Renderer(*networks, crop=(1, 4, 15, 12)).render(DRAWS)
         for full, part in zip(whole, cropped, strict=True):
             assert part.image.shape == (8, 14, 3)
             assert np.array_equal(part.image, full.image[4:12, 1:15])
@@ -102,11 +100,9 @@ class TestRenderer:
         assert np.ptp(sample.image) > 0
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-    def test_half_precision_stays_close(self, make_generator, make_alpha, precision):
-        generator = make_generator()
-        network = make_alpha(generator)
-        exact = Renderer(generator, network).render(DRAWS)
-        half = Renderer(generator, network, precision=precision).render(DRAWS)
+    def test_half_precision_stays_close(self, networks, precision):
+        exact = Renderer(*networks).render(DRAWS)
+        half = Renderer(*networks, precision=precision).render(DRAWS)
         for first, second in zip(exact, half, strict=True):
             assert second.alpha.dtype == np.float32
             assert np.abs(first.image.astype(int) - second.image).mean() < 4
@@ -126,8 +122,7 @@ class TestRenderer:
         half = Renderer(generator, network, precision="fp16")
         half.render(DRAWS)
         handle.remove()
-        kinds = {4: torch.float16, 8: torch.float16, 16: torch.float16, 32: torch.float16}
-        assert seen == {side: {kind} for side, kind in kinds.items()}
+        assert seen == {side: {torch.float16} for side in (4, 8, 16, 32)}
         assert half._half.lowest == 4
 
     def test_fp16_masks_are_those_of_fp32_all_but(self, make_generator, make_alpha):
@@ -137,36 +132,29 @@ class TestRenderer:
         half_of_all = halving_threshold(generator, network, draws)
         exact = Renderer(generator, network, mask_threshold=half_of_all).render(draws)
         half = Renderer(generator, network, "const", half_of_all, "fp16").render(draws)
-        ious = [
-            (a.mask & b.mask).sum() / (a.mask | b.mask).sum()
-            for a, b in zip(exact, half, strict=True)
-        ]
-        assert np.mean(ious) > 0.99
+        pairs = [(a.mask, b.mask) for a, b in zip(exact, half, strict=True)]
+        assert np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]) > 0.99
         assert 0.4 < np.mean([sample.mask for sample in exact]) < 0.6
 
-    def test_background_is_the_muted_picture_of_the_same_sample(self, make_generator, make_alpha):
-        generator = make_generator()
-        network = make_alpha(generator)
+    @pytest.mark.parametrize("mute", ["conv1", "const"])
+    def test_background_is_the_muted_picture_of_the_same_sample(self, networks, mute):
+        generator, _ = networks
         crop = (1, 4, 15, 12)
-        for mute in ("conv1", "const"):
-            renderer = Renderer(generator, network, noise_mode="random", crop=crop, background=mute)
-            samples = renderer.render(DRAWS)
-            for draw, sample in zip(DRAWS, samples, strict=True):
-                z = np.random.RandomState(draw.seed).randn(1, 8).astype(np.float32)
-                noise = generator.noise("random", [noise_stream(draw.seed)])
-                muted = generator(torch.from_numpy(z), draw.psi, noise=noise, mute=mute).image
-                expected = image_to_uint8(muted)[0].permute(1, 2, 0).numpy()[4:12, 1:15]
-                assert sample.background.dtype == np.uint8
-                assert levels_apart(sample.background, expected) <= 1
-                assert levels_apart(sample.background, sample.image) > 3
+        renderer = Renderer(*networks, noise_mode="random", crop=crop, background=mute)
+        for draw, sample in zip(DRAWS, renderer.render(DRAWS), strict=True):
+            noise = generator.noise("random", [noise_stream(draw.seed)])
+            muted = generator(z_of(draw.seed), draw.psi, noise=noise, mute=mute).image
+            expected = image_to_uint8(muted)[0].permute(1, 2, 0).numpy()[4:12, 1:15]
+            assert sample.background.dtype == np.uint8
+            assert levels_apart(sample.background, expected) <= 1
+            assert levels_apart(sample.background, sample.image) > 3
 
-    def test_one_synthesis_pass_unless_more_is_asked(self, make_generator, make_alpha):
-        generator = make_generator()
+    def test_one_synthesis_pass_unless_more_is_asked(self, networks):
         passes = []
-        handle = generator.synthesis.register_forward_hook(lambda *_: passes.append(1))
-        (sample,) = Renderer(generator, make_alpha(generator)).render(DRAWS[:1])
+        handle = networks[0].synthesis.register_forward_hook(lambda *_: passes.append(1))
+        (sample,) = Renderer(*networks).render(DRAWS[:1])
         assert (len(passes), sample.background, sample.scores) == (1, None, {})
-        Renderer(generator, make_alpha(generator), background="conv1").render(DRAWS[:1])
+        Renderer(*networks, background="conv1").render(DRAWS[:1])
         assert len(passes) == 3
         handle.remove()
 
@@ -186,9 +174,8 @@ class TestRenderer:
         threshold = halving_threshold(generator, network, draws)
         raw = Renderer(generator, network, mask_threshold=threshold).render(draws)
         steps = ("largest_component", "fill_holes")
-        clean = Renderer(generator, network, mask_threshold=threshold, mask_cleanup=steps).render(
-            draws
-        )
+        cleaning = Renderer(generator, network, mask_threshold=threshold, mask_cleanup=steps)
+        clean = cleaning.render(draws)
         for before, after in zip(raw, clean, strict=True):
             assert np.array_equal(before.alpha, after.alpha)
             assert np.array_equal(after.mask, fill_holes(largest_component(before.mask)))
@@ -201,57 +188,41 @@ class TestRenderer:
         assert any(not np.array_equal(a.mask, b.mask) for a, b in zip(raw, clean, strict=True))
 
 
-def test_the_recipes_renderer(make_generator, make_alpha):
-    generator = make_generator()
-    network = make_alpha(generator)
-    recipe = check_recipe(
-        {
-            "domain": "x",
-            "generator": {"crop": [0, 2, 16, 14]},
-            "sampling": {"noise_mode": "random", "precision": "bf16"},
-            "output": {"mask_threshold": 0.3},
-        },
-        "f",
-    )
-    assert renderer_of(recipe, generator, network) == Renderer(
-        generator,
-        network,
-        "random",
-        0.3,
-        "bf16",
-        (0, 2, 16, 14),
-        split=recipe.output.split,
-        refine="guided",
-    )
-    plain = renderer_of(check_recipe({"domain": "x"}, "f"), generator, None)
-    defaults = {"mask_threshold": 0.5, "refine": "guided"}
-    assert plain == Renderer(generator, None, split=SplitPart(train=0.9, val=0.1), **defaults)
+DEFAULTS = {"mask_threshold": 0.5, "refine": "guided"}
 
 
-def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(make_generator, make_alpha):
-    defaults = {"mask_threshold": 0.5, "refine": "guided"}
-    generator = make_generator()
-    network = make_alpha(generator)
+def test_the_recipes_renderer(networks):
+    data = {
+        "domain": "x",
+        "generator": {"crop": [0, 2, 16, 14]},
+        "sampling": {"noise_mode": "random", "precision": "bf16"},
+        "output": {"mask_threshold": 0.3},
+    }
+    split = SplitPart(train=0.9, val=0.1)
+    assert renderer_of(check_recipe(data, "f"), *networks) == Renderer(
+        *networks, "random", 0.3, "bf16", (0, 2, 16, 14), split=split, refine="guided"
+    )
+    plain = renderer_of(check_recipe({"domain": "x"}, "f"), networks[0], None)
+    assert plain == Renderer(networks[0], None, split=split, **DEFAULTS)
+
+
+def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(networks):
+    cleanup = ["fill_holes", "largest_component"]
     data = {
         "domain": "x",
         "alpha": {"background": "const"},
-        "sampling": {
-            "truncation_cutoff": 3,
-            "style_mixing": 0.25,
-            "mask_cleanup": ["fill_holes", "largest_component"],
-        },
+        "sampling": {"truncation_cutoff": 3, "style_mixing": 0.25, "mask_cleanup": cleanup},
         "output": {"composites": "generated", "split": {"val": 0.25}},
     }
     recipe = check_recipe(data, "f")
-    assert renderer_of(recipe, generator, network) == Renderer(
-        generator,
-        network,
+    assert renderer_of(recipe, *networks) == Renderer(
+        *networks,
         styles=Styles(style_mixing=0.25, truncation_cutoff=3),
         background="const",
         mask_cleanup=("largest_component", "fill_holes"),
         split=SplitPart(train=0.75, val=0.25),
-        **defaults,
+        **DEFAULTS,
     )
-    assert renderer_of(recipe, generator, None).background is None
+    assert renderer_of(recipe, networks[0], None).background is None
     del data["output"]["composites"]
-    assert renderer_of(check_recipe(data, "f"), generator, network).background is None
+    assert renderer_of(check_recipe(data, "f"), *networks).background is None

@@ -70,10 +70,11 @@ class TestDifferenceHash:
         for seed in range(1, 5):
             assert hash_distance(difference_hash(photo(seed)), [bits]) > 0.3
 
-    def test_distance_to_the_nearest(self):
-        assert hash_distance(0b1011, []) == 1.0
-        assert hash_distance(0b1011, [0b1011, 0]) == 0.0
-        assert hash_distance(0b1011, [0, 0b1000]) == 2 / 256
+    @pytest.mark.parametrize(
+        ("others", "distance"), [([], 1.0), ([0b1011, 0], 0.0), ([0, 0b1000], 2 / 256)]
+    )
+    def test_distance_to_the_nearest(self, others, distance):
+        assert hash_distance(0b1011, others) == distance
 
     def test_pictures_smaller_than_the_hash(self):
         assert 0 <= difference_hash(photo(size=(4, 4))) < 2**256

@@ -44,20 +44,17 @@ def truncated(generator, w, psi):
     return w_avg + np.float32(psi) * (w - w_avg)
 
 
-def test_seeds_alone(generator):
-    ws = ws_of(generator)
+@pytest.mark.parametrize("cutoff", [None, 2])
+def test_seeds_alone(generator, cutoff):
+    ws = ws_of(generator, truncation_cutoff=cutoff)
     assert (ws.shape, ws.dtype) == ((4, NUM_WS, 8), np.float32)
     for row, draw in zip(ws, DRAWS, strict=True):
-        expected = truncated(generator, w_of(generator, draw.seed), draw.psi)
-        np.testing.assert_allclose(row, np.tile(expected, (NUM_WS, 1)), atol=1e-5)
+        expected = np.tile(w_of(generator, draw.seed), (NUM_WS, 1))
+        expected[:cutoff] = truncated(generator, expected[:cutoff], draw.psi)
+        np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
-def test_truncation_cutoff(generator):
-    ws = ws_of(generator, truncation_cutoff=2)
-    for row, draw in zip(ws, DRAWS, strict=True):
-        w = w_of(generator, draw.seed)
-        np.testing.assert_allclose(row[:2], [truncated(generator, w, draw.psi)] * 2, atol=1e-5)
-        np.testing.assert_allclose(row[2:], [w] * 4, atol=1e-5)
+def test_a_cutoff_at_the_last_layer_is_none(generator):
     np.testing.assert_array_equal(ws_of(generator, truncation_cutoff=NUM_WS), ws_of(generator))
 
 
@@ -68,29 +65,23 @@ def test_a_cutoff_beyond_the_layers(generator):
 
 
 class TestLatents:
-    def test_w(self, generator, latents):
-        path = latents(4, 8)
-        rows = np.load(path)
-        for row, draw in zip(ws_of(generator, latents=path), DRAWS, strict=True):
-            expected = truncated(generator, rows[draw.seed], draw.psi)
-            np.testing.assert_allclose(row, np.tile(expected, (NUM_WS, 1)), atol=1e-6)
-
-    def test_w_plus(self, generator, latents):
-        path = latents(4, NUM_WS, 8)
-        rows = np.load(path)
-        ws = ws_of(generator, latents=path, truncation_cutoff=3)
+    @pytest.mark.parametrize("shape", [(4, 8), (4, NUM_WS, 8)], ids=["w", "w+"])
+    @pytest.mark.parametrize("cutoff", [None, 3])
+    def test_w_and_w_plus(self, generator, latents, shape, cutoff):
+        path = latents(*shape)
+        rows = np.broadcast_to(np.load(path).reshape(4, -1, 8), (4, NUM_WS, 8))
+        ws = ws_of(generator, latents=path, truncation_cutoff=cutoff)
         for row, draw in zip(ws, DRAWS, strict=True):
             expected = rows[draw.seed].copy()
-            expected[:3] = truncated(generator, expected[:3], draw.psi)
+            expected[:cutoff] = truncated(generator, expected[:cutoff], draw.psi)
             np.testing.assert_allclose(row, expected, atol=1e-6)
 
-    def test_z(self, generator, latents, tmp_path):
+    def test_z(self, generator, tmp_path):
         path = str(tmp_path / "z.npy")
         np.save(path, np.stack([np.random.RandomState(seed).randn(8) for seed in range(4)]))
         # float64 on disk is the same z as the tool draws itself.
-        np.testing.assert_array_equal(
-            ws_of(generator, latents=path, latent_space="z"), ws_of(generator)
-        )
+        ws = ws_of(generator, latents=path, latent_space="z")
+        np.testing.assert_array_equal(ws, ws_of(generator))
 
     def test_that_do_not_fit(self, generator, latents):
         with pytest.raises(InputRefused, match="this generator takes n x 8 or n x 6 x 8 as w"):
@@ -127,9 +118,6 @@ class TestMixing:
             np.testing.assert_array_equal(few[1], many[1])
             assert few[0] in (many[0], NUM_WS)
 
-    def test_none_changes_nothing(self, generator):
-        np.testing.assert_array_equal(ws_of(generator, style_mixing=0.0), ws_of(generator))
-
     def test_a_stream_apart_from_z_and_noise(self, generator):
         _, z = draw_mix(5, 1.0, generator.spec)
         assert not np.allclose(z, np.random.RandomState(5).randn(8))
@@ -142,5 +130,6 @@ class TestMixing:
                 np.testing.assert_allclose(together[k], alone[0], atol=1e-5)
 
 
-def test_default_styles_are_the_seeds_alone(generator):
+def test_default_styles_and_none_that_mixes_are_the_seeds_alone(generator):
     assert styles_of(SamplingPart(), generator) == Styles()
+    np.testing.assert_array_equal(ws_of(generator, style_mixing=0.0), ws_of(generator))

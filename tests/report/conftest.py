@@ -1,7 +1,9 @@
 """A dataset of discs with two psi, two reasons and a whole provenance; no torch needed."""
 
+import base64
 import io
 from dataclasses import replace
+from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,6 +71,47 @@ def disc_dataset(discs, tmp_path):
         return SimpleNamespace(folder=folder, origin=ORIGIN, markers=markers, blocks=blocks)
 
     return make
+
+
+class Page(HTMLParser):
+    """What a page names: ids, addresses, images, headings of the third order, and words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.addresses, self.images, self.headings, self.words = [], [], [], [], []
+        self._tag = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._tag, named = tag, dict(attrs)
+        self.ids += [named["id"]] if "id" in named else []
+        self.addresses += [named[name] for name in ("src", "href", "xlink:href") if name in named]
+        self.images += [named] if tag == "img" else []
+
+    def handle_endtag(self, tag):
+        self._tag = None
+
+    def handle_data(self, data):
+        self.words.append(" ".join(data.split()))
+        self.headings += [data.strip()] if self._tag == "h3" else []
+
+
+@pytest.fixture
+def parse():
+    return Page
+
+
+@pytest.fixture
+def decode_webp():
+    """Pixels of a picture that is held in its own address."""
+
+    def decode(address):
+        head, _, body = address.partition(",")
+        assert head == "data:image/webp;base64"
+        with Image.open(io.BytesIO(base64.b64decode(body))) as image:
+            return np.asarray(image)
+
+    return decode
 
 
 RUN = {

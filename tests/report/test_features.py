@@ -5,11 +5,7 @@ from PIL import Image
 
 from l4f_datagen.io.figures import GAP_PX
 from l4f_datagen.models.generator import draw_z
-from l4f_datagen.report.features import (
-    feature_sheet,
-    principal_colours,
-    trgb_sheet,
-)
+from l4f_datagen.report.features import feature_sheet, principal_colours, trgb_sheet
 
 STEP = 128 + GAP_PX
 COLUMNS = 4

@@ -1,6 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -21,46 +20,23 @@ def data_of(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
 
 
-class Outline(HTMLParser):
-    """Collects what a page names: ids, addresses, words."""
-
-    def __init__(self):
-        super().__init__()
-        self.ids, self.addresses, self.words = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        named = dict(attrs)
-        if "id" in named:
-            self.ids.append(named["id"])
-        self.addresses += [named[name] for name in ("src", "href", "xlink:href") if name in named]
-
-    def handle_data(self, data):
-        self.words.append(" ".join(data.split()))
-
-
-def outline_of(page):
-    parser = Outline()
-    parser.feed(page)
-    return parser
-
-
-def test_the_header_has_the_numbers_of_the_ledger(disc_dataset):
+def test_the_header_has_the_numbers_of_the_ledger(disc_dataset, parse):
     made = disc_dataset(30)
     records = read_records(made.folder)
-    words = outline_of(page_of(made)).words
-    text = " ".join(words)
-    assert f"accepted 30 of attempts {len(records)}" in re.sub(r"\s+", " ", text)
+    words = parse(page_of(made)).words
+    text = " ".join(" ".join(words).split())
+    assert f"accepted 30 of attempts {len(records)}" in text
     for code, reason in enumerate(records.reasons[1:], 1):
         times = int((records.reason == code).sum())
-        assert f"rejected: {reason.replace('_', ' ')} {times} " in re.sub(r"\s+", " ", text)
+        assert f"rejected: {reason.replace('_', ' ')} {times} " in text
     assert "16 \N{MULTIPLICATION SIGN} 16 px" in words
     assert "alpha > 0.5" in words
     assert "Discs & <noise>." in text
 
 
-def test_it_is_self_contained_and_every_id_is_there_once(disc_dataset):
+def test_it_is_self_contained_and_every_id_is_there_once(disc_dataset, parse):
     page = page_of(disc_dataset(10))
-    found = outline_of(page)
+    found = parse(page)
     assert len(found.ids) == len(set(found.ids))
     inside = [a for a in found.addresses if a.startswith("#")]
     assert all(address[1:] in found.ids for address in inside)
@@ -129,50 +105,51 @@ def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
     assert len(data["samples"]) < len(read_records(made.folder))
 
 
+def row(place, psi=1.0, seed=0, reason=None, **scores):
+    names = {"image_id": place + 1, "psi": psi, "seed": seed, "shard": 0}
+    status = "rejected" if reason else "accepted"
+    return names | {"status": status, "reason": reason, "scores": scores}
+
+
 def test_a_dataset_in_which_nothing_was_accepted():
-    rows = [
-        {"image_id": 1, "psi": 1.0, "seed": 0, "shard": 0, "status": "rejected",
-         "reason": "coverage_low", "scores": {"coverage": 0.0}}
-    ]  # fmt: skip
-    assert charts_of(records_of(rows), None) == []
-    assert constant_scores(records_of(rows)) == {"coverage": 0.0}
-    assert quantile_rows(records_of(rows))[0]["scores"] == {"coverage": None}
+    records = records_of([row(0, reason="coverage_low", coverage=0.0)])
+    assert charts_of(records, None) == []
+    assert constant_scores(records) == {"coverage": 0.0}
+    assert quantile_rows(records)[0]["scores"] == {"coverage": None}
 
 
 class TestCharts:
-    def test_one_for_coverage_by_psi_and_one_a_score(self, disc_dataset):
-        charts = charts_of(read_records(disc_dataset(30).folder), (0.08, 0.3))
+    @pytest.fixture
+    def records(self, disc_dataset):
+        return read_records(disc_dataset(30).folder)
+
+    def test_one_for_coverage_by_psi_and_one_a_score(self, records):
+        charts = charts_of(records, (0.08, 0.3))
         titles = ["Coverage by psi", "Alpha uncertainty", "Coverage"]
         assert [chart.title for chart in charts] == titles
         assert charts[0].words.endswith("filter keeps 0.08 to 0.3.")
         assert "No sample" not in "".join(chart.words for chart in charts)
 
-    def test_words_tell_the_quantiles(self, disc_dataset):
-        records = read_records(disc_dataset(30).folder)
-        chart = charts_of(records, None)[1]
+    def test_words_tell_the_quantiles(self, records):
         kept = records.scores["alpha_uncertainty"][records.accepted]
         low, median, high = np.quantile(kept, [0.05, 0.5, 0.95])
         words = f"Accepted: median {median:.3g}, 90 % in {low:.3g} to {high:.3g}."
-        assert chart.words == words
+        assert charts_of(records, None)[1].words == words
 
-    def test_svg_takes_its_colours_from_the_page_and_has_no_clock(self, disc_dataset):
-        records = read_records(disc_dataset(30).folder)
+    def test_svg_takes_its_colours_from_the_page_and_has_no_clock(self, records):
         svg = "".join(chart.svg for chart in charts_of(records, None))
         for variable in ("--ink", "--line", "--good", "--bad"):
             assert f"var({variable})" in svg
         assert "dc:date" not in svg
-        assert svg == "".join(chart.svg for chart in charts_of(records, None))
 
-    def test_a_users_matplotlib_settings_change_nothing(self, disc_dataset):
+    def test_a_users_matplotlib_settings_change_nothing(self, records):
         import matplotlib
 
-        records = read_records(disc_dataset(10).folder)
         before = charts_of(records, None)
         with matplotlib.rc_context({"axes.facecolor": "red", "lines.linewidth": 9}):
             assert charts_of(records, None) == before
 
-    def test_rows_sum_up_every_psi(self, disc_dataset):
-        records = read_records(disc_dataset(30).folder)
+    def test_rows_sum_up_every_psi(self, records):
         rows = quantile_rows(records)
         assert [row["psi"] for row in rows] == [0.5, 1.0]
         assert sum(row["attempted"] for row in rows) == len(records)
@@ -182,34 +159,26 @@ class TestCharts:
         assert rows[1]["scores"]["coverage"][2] == pytest.approx(median)
 
 
-class TestFiles:
-    def test_contact_sheet_needs_pictures(self, disc_dataset):
-        made = disc_dataset(4, formats=["yolo"])
-        with pytest.raises(UsageError, match="holds no image, mask and alpha of an accepted"):
-            write_contact_sheet(made.folder)
+def test_contact_sheet_needs_pictures(disc_dataset):
+    made = disc_dataset(4, formats=["yolo"])
+    with pytest.raises(UsageError, match="holds no image, mask and alpha of an accepted"):
+        write_contact_sheet(made.folder)
 
-    @pytest.mark.parametrize("write", [write_page, write_contact_sheet])
-    def test_a_file_that_cannot_be_written(self, disc_dataset, write):
-        made = disc_dataset(4)
-        with pytest.raises(UsageError, match="cannot be written"):
-            write(made.folder, made.folder / "manifest.json" / "x.html")
+
+@pytest.mark.parametrize("write", [write_page, write_contact_sheet])
+def test_a_file_that_cannot_be_written(disc_dataset, write):
+    made = disc_dataset(4)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write(made.folder, made.folder / "manifest.json" / "x.html")
 
 
 def ledger(n, *, rejected=0.2, psis=(0.5, 1.0), seed=0):
     rng = np.random.RandomState(seed)
-    rows = (
-        {
-            "image_id": k + 1,
-            "psi": psis[k % len(psis)],
-            "seed": k // len(psis),
-            "shard": 0,
-            "status": "rejected" if out else "accepted",
-            "reason": "coverage_low" if out else None,
-            "scores": {"border_contact": float(rng.rand())},
-        }
-        for k, out in enumerate(rng.rand(n) < rejected)
+    reasons = ["coverage_low" if out else None for out in rng.rand(n) < rejected]
+    return records_of(
+        row(k, psis[k % len(psis)], k // len(psis), reason, border_contact=float(rng.rand()))
+        for k, reason in enumerate(reasons)
     )
-    return records_of(rows)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 29, 30])

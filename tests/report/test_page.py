@@ -1,11 +1,10 @@
 """What stands in a page: templates filled in, and samples encoded for it."""
 
-import base64
-import io
 import re
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image, ImageDraw
 
 from l4f_datagen.report import page
@@ -18,12 +17,6 @@ def stored(height, width, seed=0):
     alpha = rng.randint(0, 256, (height, width)).astype(np.uint8)
     image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
     return Stored(image, alpha, alpha > 127, {})
-
-
-def decoded(uri):
-    head, _, body = uri.partition(",")
-    assert head == "data:image/webp;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))
 
 
 def painted(path, shape):
@@ -69,20 +62,20 @@ class TestOutline:
 
 
 class TestEncode:
-    def test_small_pictures_keep_every_level(self):
+    def test_small_pictures_keep_every_level(self, decode_webp):
         sample = stored(20, 30)
         tile = encode_tile(sample)
-        assert np.array_equal(decoded(tile["image"]), sample.image)
-        assert np.array_equal(decoded(tile["alpha"])[..., 3], sample.alpha)
+        assert np.array_equal(decode_webp(tile["image"]), sample.image)
+        assert np.array_equal(decode_webp(tile["alpha"])[..., 3], sample.alpha)
         assert (tile["width"], tile["height"]) == (30, 20)
 
-    def test_large_ones_are_scaled_down_and_close(self):
+    def test_large_ones_are_scaled_down_and_close(self, decode_webp):
         ramp = np.linspace(0, 255, 1024).astype(np.uint8)
         alpha = np.repeat(ramp[None], 768, axis=0)
         sample = Stored(np.repeat(alpha[..., None], 3, axis=2), alpha, alpha > 127, {})
         tile = encode_tile(sample)
         assert (tile["width"], tile["height"]) == (1024, 768)
-        image, matte = decoded(tile["image"]), decoded(tile["alpha"])[..., 3]
+        image, matte = decode_webp(tile["image"]), decode_webp(tile["alpha"])[..., 3]
         assert image.shape == (384, 512, 3)
         assert np.abs(image[..., 0].astype(int) - alpha[::2, ::2]).max() < 12
         assert np.abs(matte.astype(int) - alpha[::2, ::2]).max() < 12
@@ -100,13 +93,11 @@ def test_pictures_of_noise_cannot_break_the_bound():
     assert largest < 1_000_000  # one more than fits is not taken: 17 MB + scores < 20 MB
 
 
-class TestPage:
-    def test_text_is_escaped_and_no_name_may_lack(self):
-        from jinja2 import UndefinedError
+def test_no_name_of_a_template_may_lack():
+    with pytest.raises(UndefinedError, match="'origin' is undefined"):
+        render_page("report.html")
 
-        with pytest.raises(UndefinedError, match="'origin' is undefined"):
-            render_page("report.html")
 
-    def test_numbers_for_people(self):
-        assert [number(v) for v in (50000, 0.12345, 0.7)] == ["50,000", "0.123", "0.7"]
-        assert [share(1, 3), share(0, 0)] == ["33.3 %", "none"]
+def test_numbers_for_people():
+    assert [number(v) for v in (50000, 0.12345, 0.7)] == ["50,000", "0.123", "0.7"]
+    assert [share(1, 3), share(0, 0)] == ["33.3 %", "none"]

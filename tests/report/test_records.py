@@ -8,21 +8,19 @@ from l4f_datagen.report.records import read_records, records_of
 
 
 def row(place, reason=None, **scores):
-    return {
-        "image_id": place + 1,
-        "psi": 0.7,
-        "seed": place,
-        "shard": place // 8,
-        "status": "rejected" if reason else "accepted",
-        "reason": reason,
-        "scores": scores,
-    }
+    names = {"image_id": place + 1, "psi": 0.7, "seed": place, "shard": place // 8}
+    status = "rejected" if reason else "accepted"
+    return names | {"status": status, "reason": reason, "scores": scores}
+
+
+def ledger_rows(folder):
+    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
 
 
 def test_the_ledger_comes_back_in_columns(disc_dataset):
     made = disc_dataset(20)
     records = read_records(made.folder)
-    rows = [json.loads(line) for line in (made.folder / "ledger.jsonl").read_text().splitlines()]
+    rows = ledger_rows(made.folder)
     assert len(records) == len(rows)
     assert [records.key(i) for i in range(len(rows))] == [row["key"] for row in rows]
     assert [records.reasons[code] or None for code in records.reason] == [r["reason"] for r in rows]
@@ -62,24 +60,26 @@ class TestBadness:
         assert records_of([row(0), row(1)]).worst().tolist() == [0, 0]
 
 
-class TestRefused:
-    @pytest.mark.parametrize(
-        "line", ["{", "[]", "{}", '{"image_id": 1}', "9" * 70_000, '{"a":' * 5_000]
-    )
-    def test_a_line_that_is_no_row(self, disc_dataset, line):
-        made = disc_dataset(3)
-        with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
-            read_records(made.folder / "images")
-        with (made.folder / "ledger.jsonl").open("a") as ledger:
-            ledger.write(line + "\n")
-        with pytest.raises(InputRefused, match=r"line \d+ is no row of a ledger"):
-            read_records(made.folder)
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "{}", '{"image_id": 1}', "9" * 70_000, '{"a":' * 5_000]
+)
+def test_a_line_that_is_no_row(disc_dataset, line):
+    made = disc_dataset(3)
+    with (made.folder / "ledger.jsonl").open("a") as ledger:
+        ledger.write(line + "\n")
+    with pytest.raises(InputRefused, match=r"line \d+ is no row of a ledger"):
+        read_records(made.folder)
+
+
+def test_a_folder_without_a_ledger(tmp_path):
+    with pytest.raises(InputRefused, match=r"ledger\.jsonl: cannot be read"):
+        read_records(tmp_path)
 
 
 def test_inspect_dataset_sums_up(disc_dataset, cli_run):
     made = disc_dataset(20)
     facts = json.loads(cli_run("inspect", "dataset", made.folder, "--json").stdout)
-    rows = [json.loads(line) for line in (made.folder / "ledger.jsonl").read_text().splitlines()]
+    rows = ledger_rows(made.folder)
     kept = [row for row in rows if row["status"] == "accepted"]
     assert facts["counts"]["accepted"] == 20
     assert facts["counts"]["attempted"] == len(rows)

@@ -1,10 +1,7 @@
 """Score page: what it shows of the scores, and the plot of a sweep."""
 
-import base64
-import io
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -65,40 +62,6 @@ def page_of(count, sweep=False, side=SIDE, resize=None):
     return report, score_page(report, matched, swept, "cars <1>").decode()
 
 
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.images, self.tags, self.links, self.headings, self._open = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        self.tags.append(tag)
-        self._open.append(tag)
-        self.links += [v for k, v in values.items() if k in ("src", "href") and v]
-        if tag == "img":
-            self.images.append(values)
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] == "h3":
-            self.headings.append(data.strip())
-
-    def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
-
-
-def parsed(text):
-    tags = Tags()
-    tags.feed(text)
-    return tags
-
-
-def decoded(image):
-    assert image["src"].startswith("data:image/webp;base64,")
-    data = base64.b64decode(image["src"].partition(",")[2])
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
 def test_errors_are_painted_in_two_colours_of_their_own():
     mask = np.roll(TRUTH, 3, axis=0)
     ignore = np.zeros_like(TRUTH)
@@ -118,30 +81,29 @@ def test_errors_are_painted_in_two_colours_of_their_own():
         assert painted[20, 20].mean() > painted[4, 4].mean()  # lighter on the object
 
 
-def test_the_page_holds_table_intervals_and_overlays_worst_first():
+def test_the_page_holds_table_intervals_and_overlays_worst_first(parse, decode_webp):
     report, text = page_of(12)
-    tags = parsed(text)
+    page = parse(text)
     for value in (report.scores.miou, report.intervals["miou"].low, report.scores.foreground.iou):
         assert f"{value:.4f}" in text
     worst = [image.name for image in report.worst(12)]
-    assert tags.headings == worst
+    assert page.headings == worst
     assert worst[0].endswith("seed0000008.png")
     assert "cars &lt;1&gt;" in text
     assert "<script" not in text
-    overlays = [image for image in tags.images if image["alt"].startswith("errors on")]
-    images = [image for image in tags.images if image["alt"].startswith("image of")]
+    overlays = [image["src"] for image in page.images if image["alt"].startswith("errors on")]
+    images = [image for image in page.images if image["alt"].startswith("image of")]
     assert (len(overlays), len(images)) == (12, 6)
-    wrong = (decoded(overlays[0]) == FALSE_NEGATIVE_RGB).all(axis=2)
+    wrong = (decode_webp(overlays[0]) == FALSE_NEGATIVE_RGB).all(axis=2)
     assert wrong.sum() == 8 * 24  # the worst starts 8 rows low
-    assert all(link.startswith("data:") for link in tags.links)
+    assert all(address.startswith("data:") for address in page.addresses)
     assert "http" not in text.replace("http://www.w3.org", "")
 
 
-def test_only_the_worst_are_drawn_of_many_and_that_is_said():
+def test_only_the_worst_are_drawn_of_many_and_that_is_said(parse):
     report, text = page_of(60)
     assert "40 of 60 images are drawn." in text
-    tags = parsed(text)
-    assert tags.headings == [image.name for image in report.worst(40)]
+    assert parse(text).headings == [image.name for image in report.worst(40)]
     assert text.count("<tr><td>&lt;script") == 60
 
 
@@ -153,10 +115,10 @@ def test_the_sweep_is_plotted_inside():
     assert page_of(8, sweep=True)[1] == text
 
 
-def test_predictions_of_another_size_are_drawn_on_the_truth():
+def test_predictions_of_another_size_are_drawn_on_the_truth(parse, decode_webp):
     _, text = page_of(4, side=2 * SIDE, resize="nearest")
-    overlay = next(i for i in parsed(text).images if i["alt"].startswith("errors on"))
-    assert decoded(overlay).shape == (SIDE, SIDE, 3)
+    overlay = next(i for i in parse(text).images if i["alt"].startswith("errors on"))
+    assert decode_webp(overlay["src"]).shape == (SIDE, SIDE, 3)
 
 
 def test_pages_go_into_a_folder_or_a_file(tmp_path):

@@ -33,12 +33,11 @@ def test_every_format_gives_the_same_pictures(disc_dataset, formats):
 
 
 def test_files_are_named_where_a_sample_has_its_own(disc_dataset):
-    made = disc_dataset(4)
+    made, other = disc_dataset(4), disc_dataset(4, name="hf", formats=["hf"])
     for _, stored in read_images(made.folder, wanted(made)):
         assert set(stored.files) == {"image", "mask", "alpha"}
         assert all((made.folder / path).is_file() for path in stored.files.values())
-    made = disc_dataset(4, name="hf", formats=["hf"])
-    assert [stored.files for _, stored in read_images(made.folder, wanted(made))] == [{}] * 4
+    assert [stored.files for _, stored in read_images(other.folder, wanted(other))] == [{}] * 4
 
 
 def test_rejected_ones_are_found_where_they_were_kept(disc_dataset):
@@ -57,11 +56,9 @@ def test_alpha_of_16_bits_is_rounded_to_8(disc_dataset):
     made = disc_dataset(1)
     [(key, (shard, _))] = wanted(made).items()
     levels = np.array([[0, 128, 129], [257, 65535, 32767]], np.uint16)
-    for part, pixels in (
-        ("alpha", levels),
-        ("images", np.zeros((2, 3, 3), np.uint8)),
-        ("masks", np.zeros((2, 3), np.uint8)),
-    ):
+    black = np.zeros((2, 3), np.uint8)
+    pictures = {"alpha": levels, "images": np.stack([black] * 3, axis=2), "masks": black}
+    for part, pixels in pictures.items():
         Image.fromarray(pixels).save(made.folder / part / f"{shard:05d}" / f"{key}.png")
     [(_, stored)] = read_images(made.folder, wanted(made))
     assert stored.alpha.tolist() == [[0, 0, 1], [1, 255, 127]]

@@ -24,8 +24,7 @@ def images(seed: int, count: int = 12, quality: float = 0.9) -> list[ImageScore]
 
 
 @pytest.mark.parametrize(
-    "counts",
-    [[420, 31, 80, 469], [0, 0, 0, 9], [0, 4, 0, 5], [9, 0, 0, 0], [0, 0, 9, 0]],
+    "counts", [[420, 31, 80, 469], [0, 0, 0, 9], [0, 4, 0, 5], [9, 0, 0, 0], [0, 0, 9, 0]]
 )
 def test_pooled_metrics_equal_the_scores_of_metrics_py(counts):
     scores = pool([ImageScore("a", np.asarray(counts), 1.0)])

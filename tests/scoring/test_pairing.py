@@ -51,49 +51,31 @@ def test_masks_counted_from_one_and_images_from_zero_get_an_offset():
 @pytest.mark.parametrize(
     ("truth", "predicted", "more", "match"),
     [
-        (["a.png", "b.png"], ["a.png"], {}, r"truth b\.png: no prediction when pairing by stem"),
-        (["a.png"], ["a.png", "z.png"], {}, r"prediction z\.png: no truth"),
-        (["x/a.png", "y/a.png"], ["a.png"], {}, r"truth x/a\.png and y/a\.png: both mean stem a"),
-        (
-            ["a1.png"],
-            ["b1.png", "c1.png"],
-            {},
-            r"truth a1\.png: no prediction when pairing by stem",
-        ),
-        (["c1.png", "c3.png"], ["1.png", "2.png"], {}, r"truth c3\.png: no prediction"),
-        (["c1.png"], ["5.png"], {"offset": 2}, r"truth c1\.png: no prediction .* offset \+2"),
-        (
-            ["a1.png"],
-            ["b1.png", "c1.png"],
-            {"rule": "number"},
-            r"prediction b1\.png and c1\.png: both mean number",
-        ),
-        (["a.png"], ["a.png"], {"rule": "key"}, r"truth a\.png: its name holds no key"),
-        (["a.png"], ["a1.png"], {"rule": "number"}, r"truth a\.png: its name holds no number"),
-        ([], ["a.png"], {}, "truth: holds no image"),
-        (["a.png"], [], {}, "prediction: holds no image"),
-        (
-            [f"m{n}.png" for n in range(9)],
-            ["other"],
-            {"rule": "stem"},
-            r"m0\.png, m1\.png, m2\.png, m3\.png, m4\.png and 4 more",
-        ),
+        ("a.png b.png", "a.png", {}, r"truth b\.png: no prediction when pairing by stem"),
+        ("a.png", "a.png z.png", {}, r"prediction z\.png: no truth"),
+        ("x/a.png y/a.png", "a.png", {}, r"truth x/a\.png and y/a\.png: both mean stem a"),
+        ("a1.png", "b1.png c1.png", {}, r"truth a1\.png: no prediction when pairing by stem"),
+        ("c1.png c3.png", "1.png 2.png", {}, r"truth c3\.png: no prediction"),
+        ("c1.png", "5.png", {"offset": 2}, r"truth c1\.png: no prediction .* offset \+2"),
+        ("a1.png", "b1.png c1.png", {"rule": "number"},
+         r"prediction b1\.png and c1\.png: both mean number"),
+        ("a.png", "a.png", {"rule": "key"}, r"truth a\.png: its name holds no key"),
+        ("a.png", "a1.png", {"rule": "number"}, r"truth a\.png: its name holds no number"),
+        ("", "a.png", {}, "truth: holds no image"),
+        ("a.png", "", {}, "prediction: holds no image"),
+        ("m0 m1 m2 m3 m4 m5 m6 m7 m8", "other", {"rule": "stem"}, "m0, m1, m2, m3, m4 and 4 more"),
+        ("psi0700-seed0000001", "psi0700-seed0000000", {"rule": "key"}, "psi0700-seed0000001"),
+        ("psi0700-seed0000000", "psi0700-seed0000000 psi0700-seed0000001",
+         {"rule": "key", "allow_unused": False}, "no truth when pairing by key"),
     ],
-)
+)  # fmt: skip
 def test_pairing_errors_name_the_files(truth, predicted, more, match):
-    with pytest.raises(AnnotationRefused, match=match) as caught:
-        pair_names(truth, predicted, **more)
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 4
+    with pytest.raises(AnnotationRefused, match=match):
+        pair_names(truth.split(), predicted.split(), **more)
 
 
-def test_extra_files_may_be_allowed_or_refused_for_any_rule():
+def test_extra_files_may_be_allowed():
     assert pair_names(["a.png"], ["a.png", "z.png"], allow_unused=True).unused == ("z.png",)
-    keys = [f"psi0700-seed{n:07d}.png" for n in range(2)]
-    with pytest.raises(AnnotationRefused, match="psi0700-seed0000001"):
-        pair_names(keys[1:], keys[:1], rule="key")
-    with pytest.raises(AnnotationRefused, match="no truth when pairing by key"):
-        pair_names(keys[:1], keys, rule="key", allow_unused=False)
 
 
 def test_natural_order_counts_as_people_do():

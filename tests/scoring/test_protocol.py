@@ -49,19 +49,17 @@ def rounded(row, accuracy):
 @pytest.mark.parametrize("paper_compat", [False, True])
 def test_golden_rows_of_the_custom_sets(custom_set, name, paper_compat):
     animal, background, foreground, mean, per_image, interval = GOLDEN[name]
-    folder = custom_set / name
-    report = score(
-        folder / f"Mask_{animal}_gt", folder / f"Mask_{animal}_pred", paper_compat=paper_compat
-    )
+    masks = (custom_set / name / f"Mask_{animal}_{kind}" for kind in ("gt", "pred"))
+    report = score(*masks, paper_compat=paper_compat)
     scores = report.scores
     assert rounded(scores.background, scores.accuracy) == background
     assert rounded(scores.foreground, scores.accuracy) == foreground
     means = (scores.miou, scores.f1, scores.precision, scores.recall, scores.accuracy)
     assert tuple(round(cell, 4) for cell in means) == mean
-    assert round(scores.mean_iou_per_image, 4) == per_image[0]
-    assert round(scores.worst_object_iou, 4) == per_image[1]
-    assert report.intervals["miou"].low == pytest.approx(interval[0], abs=5e-4)
-    assert report.intervals["miou"].high == pytest.approx(interval[1], abs=5e-4)
+    found = (scores.mean_iou_per_image, scores.worst_object_iou)
+    assert tuple(round(cell, 4) for cell in found) == per_image
+    miou = report.intervals["miou"]
+    assert (miou.low, miou.high) == pytest.approx(interval, abs=5e-4)
     assert report.warnings == []
     assert "10 pairs by number" in report.pairing
     if name == "Faces" and not paper_compat:
@@ -180,22 +178,16 @@ def test_ignored_pixels_do_not_score():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "match"),
+    ("truths", "match"),
     [
         ([], "truth: holds no image"),
-        (
-            [Pair("a", TruthMask(np.zeros((4, 4), bool)), np.ones((4, 4), bool))],
-            "not one object pixel in 1 images",
-        ),
-        (
-            [Pair("a", TruthMask(disc(), np.ones((40, 40), bool)), disc())],
-            "truth a: every pixel is marked ignore",
-        ),
+        ([TruthMask(np.zeros((40, 40), bool))], "not one object pixel in 1 images"),
+        ([TruthMask(disc(), np.ones((40, 40), bool))], "truth a: every pixel is marked ignore"),
     ],
 )
-def test_truth_without_evidence_is_refused(pairs, match):
+def test_truth_without_evidence_is_refused(truths, match):
     with pytest.raises(AnnotationRefused, match=match):
-        score_pairs(pairs)
+        score_pairs([Pair("a", truth, disc()) for truth in truths])
 
 
 def test_an_opened_truth_may_be_passed_and_collapse_reaches_the_report(tmp_path):
@@ -224,10 +216,8 @@ def test_average_precision_needs_confidence_and_is_reported_when_asked_for(tmp_p
     with pytest.raises(AnnotationRefused, match=r"a0\.png: a hard mask without confidence"):
         score(truth_folder, pred_folder, with_ap=True)
     save(tmp_path / "d" / "masks", pred)
-    alphas = {
-        name: (mask * (250 - n)).astype(np.uint8) for n, (name, mask) in enumerate(pred.items())
-    }
-    save(tmp_path / "d" / "alpha", alphas)
+    levels = {name: (mask * (250 - k)) for k, (name, mask) in enumerate(pred.items())}
+    save(tmp_path / "d" / "alpha", {name: each.astype(np.uint8) for name, each in levels.items()})
     report = score(truth_folder, tmp_path / "d", with_ap=True)
     assert report.average_precision is not None
     assert report.average_precision["ap50"] == pytest.approx(1.0)

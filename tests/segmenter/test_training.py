@@ -19,7 +19,7 @@ from l4f_datagen.segmenter.training import (
     train_step,
 )
 
-STILL = Augmentation(0.0, 0.0, (1.0, 1.0), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+STILL = Augmentation("none", 0.0, (1.0, 1.0), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
 
 
 def small(**changes):
@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(make_arrays):
 
 def test_pixels_outside_the_image_do_not_count():
     """Made smaller by half, the frame is three quarters padding: the loss must not see it."""
-    half = Augmentation(0.0, 1.0, (0.5, 0.5), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+    half = Augmentation("none", 1.0, (0.5, 0.5), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
     plan = small(augmentation=half)
     training = new_training(plan)
     torch.nn.init.zeros_(training.network.out.weight)
@@ -174,16 +174,36 @@ def test_alpha_goes_where_the_image_goes():
 
 def test_mirroring_is_exact_and_of_single_images():
     image, alpha = picture(batch=32)
-    _, moved, _ = move(image, alpha, stream(), Augmentation(mirror=0.5, moved=0.0))
+    _, moved, _ = move(image, alpha, stream(), Augmentation(moved=0.0))
     straight = (moved - alpha).abs().amax((1, 2, 3)) < 1e-4
     mirrored = (moved - alpha.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     assert (straight ^ mirrored).all()
     assert 5 < int(mirrored.sum()) < 27
 
 
+@pytest.mark.parametrize(
+    ("symmetry", "height", "allowed"), [("none", 16, 1), ("square", 16, 8), ("square", 8, 4)]
+)
+def test_turns_and_flips_are_exact_and_as_many_as_the_symmetry_allows(symmetry, height, allowed):
+    image, alpha = (plane[:, :, :height] for plane in picture(batch=64))
+    _, moved, weight = move(image, alpha, stream(), Augmentation(symmetry=symmetry, moved=0.0))
+    assert (weight == 1).all()
+    found = []
+    for one, before in zip(moved[:, 0], alpha[:, 0], strict=True):
+        forms = [before.rot90(k) for k in range(4)]
+        forms += [form.flip(1) for form in forms]
+        [form] = [
+            k
+            for k, form in enumerate(forms)
+            if form.shape == one.shape and torch.allclose(one, form, atol=1e-4)
+        ]
+        found.append(form)
+    assert len(set(found)) == allowed
+
+
 def test_an_image_made_smaller_has_weight_inside_only():
     image, alpha = picture()
-    how = Augmentation(mirror=0.0, moved=1.0, zoom=(0.5, 0.5), shift=0.0)
+    how = Augmentation(symmetry="none", moved=1.0, zoom=(0.5, 0.5), shift=0.0)
     _, _, weight = move(image, alpha, stream(), how)
     assert (weight[:, :, 4:12, 4:12] == 1).all()
     assert float(weight.sum()) == 6 * 8 * 8

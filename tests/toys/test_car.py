@@ -36,13 +36,11 @@ def test_reach_holds_the_whole_silhouette_inside_the_margin():
     u, v = np.meshgrid(grid, grid)
     for car in make_cars(30):
         inside = car.outline(u, v) < 0
-        cos, sin = np.cos(car.angle), np.sin(car.angle)
-        x, y = cos * u[inside] - sin * v[inside], sin * u[inside] + cos * v[inside]
-        reach_x, reach_y = car.reach
-        assert np.abs(x).max() <= reach_x
-        assert np.abs(y).max() <= reach_y
-        assert 2 - 1e-6 <= car.x - reach_x < car.x + reach_x <= 62 + 1e-6
-        assert 2 - 1e-6 <= car.y - reach_y < car.y + reach_y <= 62 + 1e-6
+        turned = np.exp(1j * car.angle) * (u[inside] + 1j * v[inside])
+        found = turned.real, turned.imag
+        for along, middle, reach in zip(found, (car.x, car.y), car.reach, strict=True):
+            assert np.abs(along).max() <= reach
+            assert 2 - 1e-6 <= middle - reach < middle + reach <= 62 + 1e-6
 
 
 @pytest.mark.parametrize("ground", [GREY, (0.3, 0.5, 0.2), (0.8, 0.7, 0.5), (0.1, 0.1, 0.1)])

@@ -5,7 +5,16 @@ import pytest
 
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.training.balance import RestartScales
-from l4f_datagen.training.collapse import KINDS, SMALLER, collapsed, diagnose, scales_after, swings
+from l4f_datagen.training.collapse import (
+    KINDS,
+    LARGER,
+    SMALLER,
+    collapsed,
+    diagnose,
+    is_measured,
+    scales_after,
+    swings,
+)
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.state import StepFacts
 
@@ -89,7 +98,26 @@ def test_every_failure_changes_the_next_attempt():
     assert scales == RestartScales(area=4.0, learning_rate=0.5)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != SMALLER])
+@pytest.mark.parametrize(
+    ("failures", "scales", "measured"),
+    [
+        ([], RestartScales(), False),
+        (["grey"], RestartScales(binarization=2.0), False),
+        (["grey", SMALLER], RestartScales(binarization=2.0, coverage_limit=0.625), True),
+        ([SMALLER, "grey"], RestartScales(binarization=2.0, coverage_limit=0.625), True),
+        ([LARGER], RestartScales(binarization=4.0, at_once=True), False),
+        ([LARGER, LARGER], RestartScales(binarization=4.0, at_once=True), True),
+        # It starts anew, as before the object was measured.
+        ([LARGER, "all-white"], RestartScales(area=2.0), False),
+        ([LARGER, LARGER, "grey"], RestartScales(binarization=2.0), False),
+    ],
+)
+def test_the_measured_size_changes_what_follows(failures, scales, measured):
+    assert scales_after(failures) == scales
+    assert is_measured(failures) == measured
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (SMALLER, LARGER)])
 def test_words_and_advice(kind):
     error = collapsed([kind], 0.25)
     told = (

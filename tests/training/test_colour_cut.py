@@ -37,6 +37,20 @@ def test_a_mask_of_the_wrong_size_is_cut_to_the_object(drawn_px):
     assert iou(cut > 0.5, truth) > 0.97
 
 
+def test_a_rim_that_the_matte_is_unsure_of_is_no_ground(monkeypatch):
+    """A disc whose rim lies between the colours of its middle and of the ground."""
+    truth, middle = disc(16), disc(12)
+    rim = truth & ~middle
+    tones = ((0.7, -0.5, -0.4), (0.2, -0.05, -0.2), (-0.3, 0.4, 0.0))
+    image = 0.15 * torch.from_numpy(np.random.RandomState(0).randn(1, 3, SIDE, SIDE))
+    for part, tone in zip((middle, rim, ~truth), tones, strict=True):
+        image = image + part * torch.tensor(tone)[None, :, None, None]
+    alpha = torch.where(rim, 0.45, 0.1 + 0.8 * middle.float())
+    assert iou(cut_by_colour(image, alpha) > 0.5, truth) > 0.98
+    monkeypatch.setattr(colour_cut, "BAND_AS_GROUND", 1.0)
+    assert iou(cut_by_colour(image, alpha) > 0.5, truth) < 0.6
+
+
 def test_only_the_band_around_the_outline_changes():
     truth = disc(13)
     image = photograph(truth)
@@ -96,7 +110,7 @@ def test_an_undecided_shadow_beside_the_object_goes_to_the_ground(monkeypatch):
     truth = disc(13)
     image = photograph(truth, noise=0.05)
     shadow = torch.roll(truth, 3, 3) & ~truth
-    image = torch.where(shadow, 0.6 * (image + 1) - 1, image)
+    image = torch.where(shadow, 0.5 * (image + 1) - 1, image)
     alpha = torch.where(shadow, 0.5, 0.1 + 0.8 * truth.float())
     cut = cut_by_colour(image, alpha) > 0.5
     monkeypatch.setattr(colour_cut, "ground_density", lambda ground, at: ground.density(at))

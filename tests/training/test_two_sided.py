@@ -1,12 +1,15 @@
 """Two-sided training: a second discriminator for what is left without the object."""
 
+import copy
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.training import loop, losses, steps
+from l4f_datagen.training import loop, losses, self_training, steps
 from l4f_datagen.training.balance import (
     TWO_SIDED_PULL,
     TWO_SIDED_WEIGHTS,
@@ -54,10 +57,11 @@ def test_the_second_discriminator_sees_half_the_side_and_no_border():
 def test_a_resumed_training_ends_bit_for_bit_alike(
     make_trainer, make_generator, make_part, tmp_path
 ):
-    generator, part = make_generator(), make_part(steps=4, **TWO_SIDED)
+    one_attempt = TWO_SIDED | {"min_bg_coverage": 0.2}
+    generator, part = make_generator(), make_part(steps=4, **one_attempt)
     whole = make_trainer(part, generator)
     whole.run()
-    cut = make_trainer(make_part(steps=2, **TWO_SIDED), generator)
+    cut = make_trainer(make_part(steps=2, **one_attempt), generator)
     cut.run()
     cut.state.save(tmp_path / "state.pt")
     resumed = make_trainer(part, generator)
@@ -151,7 +155,8 @@ class TestSizeOfTheObject:
     @pytest.fixture
     def measured(self, monkeypatch):
         def measure(covered):
-            monkeypatch.setattr(loop, "parted", lambda *_: (0.7, covered))
+            for module in (loop, self_training):
+                monkeypatch.setattr(module, "parted", lambda *_: (0.7, covered))
 
         return measure
 
@@ -180,14 +185,37 @@ class TestSizeOfTheObject:
         assert "the object covers about 0.30 of the image" in caplog.text
         assert "less than half of the image at step 2; starting again" in caplog.text
 
-    def test_a_large_object_keeps_the_limit_and_is_centred(
-        self, make_trainer, make_generator, make_part, measured
+    def test_the_networks_of_a_large_object_go_on(
+        self, make_trainer, make_generator, make_part, measured, monkeypatch, caplog
     ):
         measured(0.6)
+        starts, ends, step = [], [], loop.train_step
+
+        def judges(state):
+            return copy.deepcopy(
+                [state.discriminator.state_dict(), state.rest.network.state_dict()]
+            )
+
+        def noted(state, context):
+            biases = (float(state.alpha.out.bias.detach()), float(state.average.out.bias))
+            starts.append((judges(state), biases, context.scales))
+            facts = step(state, context)
+            ends.append((judges(state), float(state.average.out.bias)))
+            return facts
+
+        monkeypatch.setattr(loop, "train_step", noted)
         trainer, attempts, network = self.train(make_trainer, make_generator, make_part)
-        assert attempts == [1, 1]
+        assert attempts == [1, 1, 2, 2, 3, 3]
         assert trainer.upper_limit == pytest.approx(0.8)
-        assert network.out.bias != trainer.state.average.out.bias
+        assert [scales.binarization for *_, scales in starts] == [1, 1, 4, 4, 4, 4]
+        assert [scales.at_once for *_, scales in starts] == [False] * 2 + [True] * 4
+        level = math.log(0.7 / 0.3)  # at which the mattes part, as ``measured`` has it
+        for (before, bias), (after, biases, _) in ((ends[1], starts[2]), (ends[3], starts[4])):
+            assert biases == pytest.approx((bias - level,) * 2, abs=1e-5)
+            for one, other in zip(before, after, strict=True):
+                assert all(torch.equal(one[name], other[name]) for name in one)
+        assert float(network.out.bias) == pytest.approx(ends[-1][1] - level, abs=1e-5)
+        assert "half of the image at step 2; going on with binarization x 4" in caplog.text
 
     def test_a_recipes_own_limit_is_kept(
         self, make_trainer, make_generator, make_part, monkeypatch
@@ -198,10 +226,11 @@ class TestSizeOfTheObject:
         assert attempts == [1, 1]
         assert trainer.upper_limit == pytest.approx(0.6)
 
+    @pytest.mark.parametrize("covered", [0.3, 0.6])
     def test_a_training_stopped_between_the_attempts_goes_on_alike(
-        self, make_trainer, make_generator, make_part, measured, tmp_path
+        self, make_trainer, make_generator, make_part, measured, tmp_path, covered
     ):
-        measured(0.3)
+        measured(covered)
         part = make_part(steps=2, self_training=0, **TWO_SIDED)
         whole = make_trainer(part, make_generator())
 

@@ -1,0 +1,191 @@
+"""From a run to the weights that ship: what is stored, what is said of it, and what is refused."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+
+from l4f_datagen.checkpoints.native import save_discriminator, save_generator
+from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
+from l4f_datagen.core.errors import CheckpointRefused, InputRefused, L4FError
+from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.pretraining import release as release_module
+from l4f_datagen.pretraining.plan import PretrainPlan
+from l4f_datagen.pretraining.release import command_line, moved_levels, recorded
+from l4f_datagen.recipe.domains import BUILTIN, Builtin, load_recipe
+
+DOMAIN = "blood-cells"
+NAMES = ["README.md", "alpha.safetensors", "discriminator.safetensors", "generator.safetensors"]
+TINY = {"reals": "generator", "balance": "fixed", "self_training": 0, "steps": 2, "batch": 2}
+ROWS = ((8, 2.5), (4, 9.75), (8, 1.25))
+"""Thousand images and distance of each snapshot; the second run of 8 kimg replaces the first."""
+
+
+def facts_of(**changes):
+    plan = PretrainPlan("cells", resolution=32, seed=7, batch=8, kimg=12, decay_kimg=4, **changes)
+    shown = {"planned_kimg": 12, "kimg": 8, "minutes": 31.4}
+    return asdict(plan) | shown
+
+
+@pytest.fixture
+def generator(make_generator):
+    """One whose images do not show the rounding to half precision."""
+    generator = make_generator()
+    amplify(generator, 0.03)
+    return generator
+
+
+def amplify(generator, factor):
+    for name, parameter in generator.named_parameters():
+        if name.endswith("torgb.weight"):
+            parameter.data *= factor
+
+
+@pytest.fixture
+def run(tmp_path, generator):
+    """The folder of a pretraining, as far as a release reads it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_generator(folder, generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        judge = Discriminator(generator.spec.resolution, generator.spec.channels)
+    save_discriminator(folder / "discriminator.safetensors", judge)
+    rows = [json.dumps({"kimg": kimg, "frechet": value}) + "\n" for kimg, value in ROWS]
+    (folder / "progress.jsonl").write_text("".join(rows))
+    return folder
+
+
+def write_generator(folder, generator):
+    path, weights = folder / "generator.safetensors", generator.state_dict()
+    save_generator(path, generator.spec, weights, training=facts_of(symmetry="square"))
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """Release a run as a domain whose weights lie in a folder of the test; return that folder."""
+    target = tmp_path / "weights" / DOMAIN
+    training = {f"alpha__training__{name}": value for name, value in TINY.items()}
+    monkeypatch.setitem(BUILTIN, DOMAIN, Builtin(target, 16))
+    monkeypatch.setattr(
+        release_module, "load_recipe", lambda name, **more: load_recipe(name, **training, **more)
+    )
+
+    def make(run):
+        words = ["--run", str(run), "--domain", DOMAIN, "--photos", "pbc.zip"]
+        result = CliRunner().invoke(release_module.main, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == f"weights in {target}\n"
+        return target
+
+    make.target = target
+    return make
+
+
+def stored(path):
+    with safe_open(path, "pt") as file:
+        return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+
+
+def test_a_release_holds_three_networks_that_belong_together(run, release, generator):
+    target = release(run)
+    assert sorted(path.name for path in target.iterdir()) == NAMES
+    shipped = open_generator(target / "generator.safetensors")
+    alpha = open_alpha(target / "alpha.safetensors")
+    assert alpha.generator_fingerprint == shipped.fingerprint
+    assert (target / NAMES[1]).read_bytes() == (run / "alpha" / NAMES[1]).read_bytes()
+    assert shipped.native.training["seed"] == 7
+    assert shipped.origin == "l4f-datagen pretrain"
+    terms = load_recipe(DOMAIN).generator.licence
+    for checkpoint in (shipped, alpha, open_discriminator(target / "discriminator.safetensors")):
+        assert checkpoint.licence == terms
+    assert terms.attribution
+
+    kinds = stored(target / "generator.safetensors")
+    assert kinds["synthesis.b16.conv1.weight"] == "F16"
+    assert {kinds[n] for n in kinds if n.startswith("mapping.") or n.endswith("bias")} == {"F32"}
+    assert set(stored(target / "discriminator.safetensors").values()) == {"F16", "F32"}
+    assert moved_levels(generator, shipped.build()) <= 1
+
+
+def test_the_readme_says_how_the_weights_were_made(run, release, generator):
+    words = (release(run) / "README.md").read_text()
+    levels = moved_levels(generator, open_generator(release.target / NAMES[3]).build())
+    size = sum(parameter.numel() for parameter in generator.parameters())
+    for fact in (
+        f"# Weights of {DOMAIN}\n\ncc-by-4.0. {load_recipe(DOMAIN).description}",
+        "l4f-datagen pretrain pbc.zip --out RUN --resolution 32 --symmetry square --batch 8 "
+        "--seed 7 --kimg 12 --decay-kimg 4 --start none\n",
+        f"python -m l4f_datagen.pretraining.release --run RUN --domain {DOMAIN}\n",
+        f"averaged generator, 16 px | {size:,} | fp16; its mapping network, biases and constants",
+        f"Stored so, no pixel of 200 images moves by more than {levels} level of 255.",
+        "Generator: seed 7, batch 8, 8 kimg, 31 minutes.",
+        "|--:|--:|\n| 4 | 9.75 |\n| 8 | 1.25 |\n\n",
+        "the recipe's training, seed 0, 2 steps and\n0 rounds of self-training",
+    ):
+        assert fact in words
+
+
+def test_where_half_precision_moves_images_the_generator_stays_whole(run, release, generator):
+    amplify(generator, 30_000)  # black or white, and a little rounding turns one into the other
+    write_generator(run, generator)
+    target = release(run)
+    assert set(stored(target / "generator.safetensors").values()) == {"F32"}
+    assert "F16" in stored(target / "discriminator.safetensors").values()
+    words = (target / "README.md").read_text()
+    assert "| fp32 |\n| discriminator.safetensors" in words
+    assert "no pixel of 200 images moves by more than 0 level" in words
+    alpha = open_alpha(target / "alpha.safetensors")
+    assert alpha.generator_fingerprint == open_generator(run / "generator.safetensors").fingerprint
+
+
+def test_a_generator_that_does_not_come_back_is_refused(run, release, monkeypatch):
+    monkeypatch.setattr(release_module, "moved_levels", lambda *networks: 3)
+    with pytest.raises(L4FError, match=r"generator\.safetensors: moves images by 3 levels; "):
+        release(run)
+    assert not (release.target / "README.md").exists()
+    assert not (run / "alpha").exists()
+
+
+@pytest.mark.parametrize("missing", ["progress.jsonl", "generator.safetensors"])
+def test_a_folder_without_a_snapshot_is_refused(run, release, missing):
+    (run / missing).unlink()
+    with pytest.raises(InputRefused, match="run: holds no pretraining run with a snapshot; name"):
+        release(run)
+    assert not release.target.exists()
+
+
+def test_a_run_without_its_discriminator_is_refused(run, release):
+    (run / "discriminator.safetensors").unlink()
+    with pytest.raises(CheckpointRefused, match=r"discriminator\.safetensors: cannot be read"):
+        release(run)
+    assert not release.target.exists()
+
+
+def test_only_domains_that_ship_are_released(run):
+    words = ["--run", str(run), "--domain", "lsun-car"]
+    result = CliRunner().invoke(release_module.main, words)
+    assert result.exit_code == 2
+    assert "'lsun-car' is not one of" in result.output
+
+
+def test_the_last_snapshot_of_each_length_counts(run):
+    assert recorded(run) == [{"kimg": 4, "frechet": 9.75}, {"kimg": 8, "frechet": 1.25}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags"),
+    [
+        ({}, " --start none"),
+        ({"start": "abc"}, " --start START"),
+        ({"start": "abc", "patience": 0}, " --start START --patience 0"),
+        ({"ada_kimg": None}, " --start none --no-augment"),
+    ],
+)
+def test_the_command_names_what_is_not_the_default(changes, flags):
+    said = command_line(facts_of(**changes), "photos")
+    common = "--resolution 32 --symmetry mirror --batch 8 --seed 7 --kimg 12 --decay-kimg 4"
+    assert said == f"l4f-datagen pretrain photos --out RUN {common}{flags}"
