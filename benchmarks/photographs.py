@@ -53,7 +53,7 @@ def learn_labels(
     """Go the route of a user without labels: train, make, and learn from what was made."""
     changes = (*changes, f"alpha.training.seed={seed}")
     recipe = recipe_of(domain, "alpha.weights=null", *changes)
-    checkpoint = open_generator(domain)
+    checkpoint = open_generator(recipe.generator.weights)
     trained = train_alpha(recipe, checkpoint, out / f"alpha-{seed}")
     recipe = recipe_of(domain, f"alpha.weights={trained.path}", *changes)
     dataset = out / f"dataset-{seed}"
@@ -145,6 +145,7 @@ def find_masks(folder: Path) -> Any:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--samples", default=3_000, show_default=True, help="That a segmenter learns from.")
 @click.option("--steps", default=300, show_default=True, help="Of every segmenter.")
+@click.option("--generator", type=click.Path(path_type=Path), help="In place of the domain's own.")
 @click.option("--symmetry", default="mirror", show_default=True, help="As in segmenter train.")
 @click.option("--set", "assignments", multiple=True, help="Change a value of the recipe.")
 def main(
@@ -158,11 +159,14 @@ def main(
     seeds: str,
     samples: int,
     steps: int,
+    generator: Path | None,
     symmetry: Symmetry,
     assignments: tuple[str, ...],
 ) -> None:
     """Print the table, and write it with all values to OUT."""
     torch.set_num_threads(1)  # the same numbers on any machine
+    if generator is not None:
+        assignments = (f"generator.weights={generator}", *assignments)
     torch.set_flush_denormal(True)
     tests = {"": Test(test)} | {f" ({n})": Test(Path(d)) for n, d in (o.split("=") for o in others)}
     rows: dict[str, list[dict[str, float]]] = {}
