@@ -192,7 +192,7 @@ def test_train_writes_network_snapshots_previews_and_log(
     verdict = Verdict(grade, "so it is", "do", 0.1, 0.3, 0.0, 0.0)
     monkeypatch.setattr("l4f_datagen.training.run.judge_alpha", lambda *_, **__: verdict)
     out = tmp_path / "run"
-    settings = ("batch=2", "snapshot_interval=2", "self_training=1")
+    settings = ("batch=2", "snapshot_interval=2", "self_training=1", "min_bg_coverage=0.2")
     small = [f"--set=alpha.training.{setting}" for setting in settings]
     flags = ("train", "--generator", generator_file, "--steps", 3, "--out", out, *small)
     result = done(*flags)
