@@ -52,6 +52,17 @@ def guided(
     """
     # Planes apart: twice as fast as with the channels of a pixel together.
     images, alphas = images.float().contiguous(), alphas.float().contiguous()
+    if images.device.type != "cpu" or len(images) < 2:
+        return _guided(images, alphas)
+    # One by one they stay in the cache: at 64 px 1.2 ms an image in place of 1.5 in a batch of 32.
+    pairs = zip(images.split(1), alphas.split(1), strict=True)
+    fitted, certain = zip(*(_guided(*pair) for pair in pairs), strict=True)
+    return torch.cat(fitted), torch.cat(certain)
+
+
+def _guided(
+    images: Float[Tensor, "batch 3 h w"], alphas: Float[Tensor, "batch 1 h w"]
+) -> tuple[Float[Tensor, "batch 1 h w"], Bool[Tensor, " batch"]]:
     certain = (alphas >= CERTAIN).flatten(1).any(1) & (alphas <= 1 - CERTAIN).flatten(1).any(1)
     shrink = max(1, max(images.shape[2:]) // REFERENCE_PX)
     small, coarse = images, alphas
