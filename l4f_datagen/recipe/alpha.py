@@ -11,7 +11,8 @@ class TrainingPart(Part):
     """How the alpha network is trained (Labels4Free, sec. 3.3; names of the losses there)."""
 
     steps: Positive = 75
-    """With ``two-sided`` the object is found after 50 to 75; then it grows beyond the outline."""
+    """Of one attempt: with ``two-sided`` a small object takes two of them, a large one three. The
+    object is found after 50 to 75 steps; then it grows beyond the outline."""
     batch: Annotated[Positive, Field(le=2**16)] = 16
     """Joint batch, over all shares and ranks."""
     accumulate: Positive = 1
