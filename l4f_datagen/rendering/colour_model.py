@@ -105,7 +105,8 @@ def with_colours(
     weighted = colours * weights
     ridge = torch.full((10,), RIDGE, device=images.device, dtype=colours.dtype)
     ridge[-1] = RIDGE * 1e-6  # the constant is free
-    moments = weighted @ colours.transpose(1, 2) + torch.diag(ridge)
+    whole = weighted @ colours.transpose(1, 2)
+    moments = whole + torch.diag(ridge)
     # What a shade makes of a colour, its products and the constant.
     powers = torch.tensor([1] * 3 + [2] * 6 + [0], device=images.device, dtype=colours.dtype)
     shade = SHADE**powers
@@ -113,13 +114,15 @@ def with_colours(
     trust = (LEAST_WEIGHT + SOFTNESS_WEIGHT * indecision(alphas)).clamp(max=MAX_WEIGHT)
     joined = alphas
     for _ in range(FITS):
-        flat = joined.reshape(count, pixels, 1).to(colours.dtype)
-        ground = (weighted * (1 - flat.transpose(1, 2))) @ colours.transpose(1, 2)
+        flat = joined.reshape(count, 1, pixels).to(colours.dtype)
+        ground = (weighted * (1 - flat)) @ colours.transpose(1, 2)
+        # The last of the ten is the constant 1, and so a last column holds sums over the pixels.
+        object_sums = whole[:, :, -1:] - ground[:, :, -1:]
         shaded = SHADED_SHARE * shade * ground * shade[:, None]
         factor = torch.linalg.cholesky_ex(moments + shaded).L
-        fitted = torch.cholesky_solve(weighted @ flat, factor).transpose(1, 2) @ colours
+        fitted = torch.cholesky_solve(object_sums, factor).transpose(1, 2) @ colours
         likely = fitted.to(images.dtype).view(count, 1, *size)
-        base = _logit(weights @ flat).to(images.dtype).view(count, 1, 1, 1)
+        base = _logit(object_sums[:, -1]).to(images.dtype).view(count, 1, 1, 1)
         joined = torch.sigmoid(prior + trust * (_logit(likely) - BALANCE * base))
     return joined
 
