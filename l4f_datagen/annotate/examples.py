@@ -22,9 +22,9 @@ from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.scoring.image_score import ImageScore, score_image
 from l4f_datagen.scoring.match import Match, Predicted
-from l4f_datagen.scoring.protocol import fitted
+from l4f_datagen.scoring.protocol import nearest
 
-from .keys import KeyFile, check_rendered_alike, keys_in_names, read_key_file
+from .keys import KeyFile, check_rendered_alike, keys_of
 
 KEPT_BYTES = 2 << 30
 """Of features in memory; those of one 1024 px image (config-f) take 0.6 GB. The rest is rendered
@@ -41,11 +41,6 @@ class Rerendered:
         self.names: Sequence[str] = [row.file for row in keys.rows]
         self._last: tuple[int, Sample] | None = None
 
-    def draw(self, place: int) -> Draw:
-        """Return psi and seed of one image."""
-        row = self.keys.rows[place]
-        return Draw(place + 1, row.psi, row.seed)
-
     def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
         """Render mask and alpha of one image."""
         sample = self._sample(place)
@@ -57,19 +52,17 @@ class Rerendered:
 
     def features(self, place: int) -> Features:
         """Render one image and return what its alpha network read, as plain float32 tensors."""
-        if self.renderer.alpha is None:
+        alpha = self.renderer.alpha
+        if alpha is None:
             raise ValueError("there is no alpha network, so no features were read")
         read: list[Features] = []
-        hook = self.renderer.alpha.register_forward_pre_hook(
-            lambda network, inputs: read.append(inputs[0])
-        )
+        hook = alpha.register_forward_pre_hook(lambda network, inputs: read.append(inputs[0]))
         try:
-            self.renderer.render([self.draw(place)])
+            self._render(place)
         finally:
             hook.remove()
-        wanted = self.renderer.alpha.resolutions
         # Cloned out of inference mode, so that gradients may pass through what reads them.
-        return {px: [kept.clone().float() for kept in read[0][px]] for px in wanted}
+        return {px: [kept.clone().float() for kept in read[0][px]] for px in alpha.resolutions}
 
     def notes(self) -> list[str]:
         """Warn where nothing proves that the images are the annotated ones."""
@@ -82,9 +75,13 @@ class Rerendered:
 
     def _sample(self, place: int) -> Sample:
         if self._last is None or self._last[0] != place:
-            (sample,) = self.renderer.render([self.draw(place)])
-            self._last = (place, sample)
+            self._last = (place, self._render(place))
         return self._last[1]
+
+    def _render(self, place: int) -> Sample:
+        row = self.keys.rows[place]
+        (sample,) = self.renderer.render([Draw(place + 1, row.psi, row.seed)])
+        return sample
 
 
 def open_rerendered(
@@ -101,7 +98,7 @@ def open_rerendered(
     The keys are in ``names`` (of ``source``) unless ``keys`` names the key file of `sample` or its
     folder; what that says of the weights is checked.
     """
-    key_file = keys_in_names(names, source) if keys is None else read_key_file(keys)
+    key_file = keys_of(names, source, keys)
     networks = obtain_networks(recipe, device, offline=offline, doubts="warn")
     check_rendered_alike(key_file, recipe, networks.checkpoint)
     renderer = replace(networks.renderer, background=None, probes={})  # not used here
@@ -125,7 +122,6 @@ class Annotated:
         if not isinstance(matched.prediction, Rerendered):
             raise ValueError("only rendered images have features")
         self.matched, self.rendered = matched, matched.prediction
-        self.crop = matched.prediction.renderer.crop
         self._kept: dict[int, Example] = {}
         self._room = kept_bytes
 
@@ -133,35 +129,28 @@ class Annotated:
         return len(self.matched.pairing.pairs)
 
     def __getitem__(self, number: int) -> Example:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
         if number in self._kept:
             return self._kept[number]
         truth_place, place = self.matched.pairing.pairs[number]
-        features = self.rendered.features(place)
-        name = self.matched.truth[truth_place].name
-        example = Example(name, self._truth(truth_place, features), features)
+        features, item = self.rendered.features(place), self.matched.truth[truth_place]
+        height, width = self.cut(features[max(features)][-1]).shape[2:]
+        truth = item.load((height, width))
+        if truth.mask.shape != (height, width):
+            own = "{1} x {0} pixels".format(*truth.mask.shape)
+            remedy = "annotate the images as `sample` wrote them"
+            subject = f"{self.matched.truth.source} {item.name}"
+            raise AnnotationRefused(subject, f"{own}, its image {width} x {height}", remedy)
+        example = Example(item.name, truth, features)
         size = sum(t.element_size() * t.numel() for pair in features.values() for t in pair)
         if size <= self._room:
             self._room -= size
             self._kept[number] = example
         return example
 
-    def _truth(self, place: int, features: Features) -> TruthMask:
-        height, width = features[max(features)][-1].shape[2:]
-        left, top, right, bottom = self.crop or (0, 0, width, height)
-        item = self.matched.truth[place]
-        truth = item.load((bottom - top, right - left))
-        if truth.mask.shape != (bottom - top, right - left):
-            height, width = truth.mask.shape
-            problem = f"{width} x {height} pixels, its image {right - left} x {bottom - top}"
-            remedy = "annotate the images as `sample` wrote them"
-            raise AnnotationRefused(f"{self.matched.truth.source} {item.name}", problem, remedy)
-        return truth
-
-    def cut(self, canvas: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h2 w2"]:
+    def cut(self, canvas: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h2 w2"]:
         """Cut the image out of the generator's canvas."""
-        left, top, right, bottom = self.crop or (0, 0, *canvas.shape[:1:-1])
+        height, width = canvas.shape[2:]
+        left, top, right, bottom = self.rendered.renderer.crop or (0, 0, width, height)
         return canvas[:, :, top:bottom, left:right]
 
 
@@ -183,10 +172,7 @@ def score_example(
     annotated: Annotated, example: Example, network: AlphaNetwork, threshold: float
 ) -> ImageScore:
     """Score one network on one image."""
-    alpha: NDArray[np.float32] = annotated.cut(network(example.features))[0, 0].cpu().numpy()
-    truth = example.truth
-    mask = alpha_to_mask(alpha, threshold)
-    mask, matte = fitted(example.name, truth.mask.shape, mask, alpha, "nearest")
-    return score_image(
-        example.name, truth.mask, mask, ignore=truth.ignore, alpha=matte, truth_alpha=truth.alpha
-    )
+    truth, alpha = example.truth, annotated.cut(network(example.features))[0, 0].cpu().numpy()
+    mask, matte = (nearest(p, truth.mask.shape) for p in (alpha_to_mask(alpha, threshold), alpha))
+    soft = {"alpha": matte, "truth_alpha": truth.alpha}
+    return score_image(example.name, truth.mask, mask, ignore=truth.ignore, **soft)

@@ -19,20 +19,19 @@ from torch import Tensor
 
 from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, score_intervals
-from l4f_datagen.scoring.image_score import ImageScore
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_counts, count_intervals
+from l4f_datagen.scoring.image_score import ImageScore, stacked
 
 from .examples import Annotated, Example, score_example, score_networks
 
 logger = logging.getLogger(__name__)
 
-STEPS = 200  # a choice, as are batch and folds
+STEPS = 200  # of each fit; a choice, as are batch and folds
 BATCH = 4
 FOLDS = 5
-LEAST_IMAGES = 4
-"""With fewer, a fold would be fitted to one or two images."""
-LEARNING_RATE = 2e-3
-"""That of the training without labels."""
+SEED = 0  # of folds and order
+LEAST_IMAGES = 4  # with fewer, a fold would be fitted to one or two
+LEARNING_RATE = 2e-3  # that of the training without labels
 
 
 @dataclass(frozen=True)
@@ -48,20 +47,18 @@ class FewShot:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        parts = ("before", "held_out", "seen", "gain")
-        scores = {name: getattr(self, name).to_dict() for name in parts}
-        return {**scores, "folds": [list(names) for names in self.folds]}
+        scores = {name: vars(getattr(self, name)) for name in ("before", "held_out", "seen")}
+        return {**scores, "gain": self.gain.to_dict(), "folds": self.folds}
 
     def to_text(self) -> str:
         """Scores before, held out and seen, and how sure the gain is."""
-        lines = [
-            f"before fine-tuning            mIoU {self.before}",
-            f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}",
-            f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)",
-            f"gain, held out: {self.gain}",
-            "a network fine-tuned on labels is no longer unsupervised; its file says so",
-        ]
-        return "\n".join(lines)
+        return (
+            f"before fine-tuning            mIoU {self.before}\n"
+            f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}\n"
+            f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)\n"
+            f"gain, held out: {self.gain}\n"
+            "a network fine-tuned on labels is no longer unsupervised; its file says so"
+        )
 
 
 def few_shot(
@@ -71,42 +68,43 @@ def few_shot(
     threshold: float,
     steps: int = STEPS,
     folds: int = FOLDS,
-    seed: int = 0,
 ) -> FewShot:
-    """Fine-tune a copy of an alpha network on annotated images, at least 4.
+    """Fine-tune a copy of an alpha network on annotated images; fewer than 4 are refused.
 
-    ``threshold`` cuts the alphas that are scored, ``steps`` are those of each fit, ``folds`` the
-    parts that images are held out in (at most one image each), ``seed`` that of folds and order.
-
-    Raises:
-        AnnotationRefused: fewer than 4 images, or a broken record.
+    ``threshold`` cuts the alphas that are scored. Images are held out in ``folds`` parts, at most
+    one image each.
     """
     count = len(annotated)
     if count < LEAST_IMAGES:
         problem = f"{count} images to fine-tune on, at least {LEAST_IMAGES} are needed"
         remedy = "annotate more, or drop --few-shot"
         raise AnnotationRefused(annotated.matched.truth.source, problem, remedy)
-    order = np.random.RandomState(seed).permutation(count).tolist()
+    order = np.random.RandomState(SEED).permutation(count).tolist()
     parts = [sorted(order[k :: min(folds, count)]) for k in range(min(folds, count))]
     before = score_networks(annotated, {"before": network}, threshold)["before"]
     held_out = list(before)
     for number, part in enumerate(parts, 1):
         logger.info(f"few-shot: fold {number} of {len(parts)}")
         rest = [place for place in range(count) if place not in part]
-        tuned = fit(network, annotated, rest, steps=steps, seed=seed)
+        tuned = fit(network, annotated, rest, steps=steps)
         for place in part:
             held_out[place] = score_example(annotated, annotated[place], tuned, threshold)
     logger.info("few-shot: fit to all images")
-    final = fit(network, annotated, list(range(count)), steps=steps, seed=seed)
+    final = fit(network, annotated, range(count), steps=steps)
     seen = score_networks(annotated, {"seen": final}, threshold)["seen"]
-    gain = compare_predictions(held_out, before, np.random.RandomState(0))
+    gain = compare_counts(stacked(held_out), stacked(before), np.random.RandomState(0))
     names = [[before[place].name for place in part] for part in parts]
-    was, held, learnt = (miou_interval(scores) for scores in (before, held_out, seen))
+    was, held, learnt = map(miou_interval, (before, held_out, seen))
     return FewShot(final, was, held, learnt, gain, names)
 
 
 def fit(
-    network: AlphaNetwork, annotated: Annotated, places: Sequence[int], *, steps: int, seed: int
+    network: AlphaNetwork,
+    annotated: Annotated,
+    places: Sequence[int],
+    *,
+    steps: int,
+    seed: int = SEED,
 ) -> AlphaNetwork:
     """Return a copy of a network, fitted to the images at ``places``; a function of the seed."""
     tuned = deepcopy(network).train().requires_grad_(True)
@@ -143,4 +141,4 @@ def few_shot_loss(
 
 def miou_interval(images: Sequence[ImageScore]) -> Interval:
     """Pooled mIoU of images with its 95 % interval."""
-    return score_intervals(images, np.random.RandomState(0))["miou"]
+    return count_intervals(stacked(images), np.random.RandomState(0))["miou"]

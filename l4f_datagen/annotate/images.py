@@ -13,7 +13,7 @@ from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.progress import Meter
-from l4f_datagen.core.sample import Sample, image_to_uint8
+from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.disk import staged
 from l4f_datagen.models.devices import choose_device, one_thread
 from l4f_datagen.models.generator import Generator
@@ -49,11 +49,8 @@ def write_images(
 
     An image already there is written again with the same bytes; files are staged and renamed. With
     ``diverse`` images are picked that differ, see ``diverse_draws``, instead of the first ones;
-    None does so where there are at most 1,000.
-
-    Raises:
-        UsageError: an endless plan without a number, more than the plan has, or a folder that
-            cannot be written.
+    None does so where there are at most 1,000. Refused are an endless plan without a number, more
+    than the plan has, and a folder that cannot be written.
     """
     sweep = sweep_of(recipe.sampling)
     wanted = sweep.capacity if number is None else number
@@ -76,7 +73,10 @@ def write_images(
         with Meter(wanted, "sample", "images") as meter:
             for block in _blocks(draws, sweep.block_size):
                 for sample in renderer.render(block):
-                    rows.append(KeyRow(_save(sample, out), sample.psi, sample.seed))
+                    row = KeyRow(f"{sample.key}.png", sample.psi, sample.seed)
+                    with staged(out / row.file) as file:
+                        Image.fromarray(sample.image).save(file, "PNG", compress_level=1)
+                    rows.append(row)
                     meter.advance()
         write_key_file(out, KeyFile(rows, facts))
         others = {path.name for path in out.glob("*.png")} - {row.file for row in rows}
@@ -92,13 +92,6 @@ def _blocks(draws: Iterable[Draw], size: int) -> Iterator[list[Draw]]:
     rest = iter(draws)
     while block := list(islice(rest, size)):
         yield block
-
-
-def _save(sample: Sample, out: Path) -> str:
-    name = f"{sample.key}.png"
-    with staged(out / name) as file:
-        Image.fromarray(sample.image).save(file, "PNG", compress_level=1)
-    return name
 
 
 def diverse_draws(renderer: Renderer, sweep: Sweep, number: int) -> list[Draw]:

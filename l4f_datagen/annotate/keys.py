@@ -60,16 +60,34 @@ def write_key_file(folder: Path, keys: KeyFile) -> None:
     rows = [(row.file, sample_key(row.psi, row.seed), row.psi, row.seed) for row in keys.rows]
     csv.writer(text).writerows([COLUMNS, *rows])
     facts = {"schema": SCHEMA, "pictures": len(rows), **keys.facts}
-    named = {KEY_FILE: text.getvalue(), FACTS_FILE: json.dumps(facts, indent=2) + "\n"}
-    for name, content in named.items():
-        write_atomically(folder / name, content.encode())
+    write_atomically(folder / KEY_FILE, text.getvalue().encode())
+    write_atomically(folder / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def keys_of(names: Sequence[str], source: str, path: Path | None) -> KeyFile:
+    """Read a key file, or where ``path`` is None take psi and seed from names of ``source``.
+
+    Of a name (``psi0700-seed0000123``) psi is what three decimals say; one without a key is
+    refused.
+    """
+    if path is not None:
+        return read_key_file(path)
+    rows = []
+    for name in names:
+        key, where = sample_key_in(name), f"{source} {name}"
+        if key is None:
+            remedy = "give --keys with the keys.csv of `sample`, or --pred"
+            problem = "its name holds no key such as psi0700-seed0000123"
+            raise AnnotationRefused(where, problem, remedy)
+        psi, _, seed = key.removeprefix("psi").partition("-seed")
+        rows.append(_row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, where))
+    return KeyFile(rows, {}, source)
 
 
 def read_key_file(path: Path) -> KeyFile:
     """Read the key file in a folder, or one named itself; with the facts beside it.
 
-    Raises:
-        AnnotationRefused: missing, malformed, a number out of range, or a key named twice.
+    Refused are a missing or malformed file, a number out of range, and a key named twice.
     """
     table = path / KEY_FILE if path.is_dir() else path.with_suffix(".csv")
     rows: dict[str, KeyRow] = {}
@@ -92,23 +110,6 @@ def read_key_file(path: Path) -> KeyFile:
     facts_path = table.with_suffix(".json")
     facts = _facts(facts_path) if facts_path.exists() else {}
     return KeyFile(list(rows.values()), facts, str(table))
-
-
-def keys_in_names(names: Sequence[str], source: str) -> KeyFile:
-    """Take psi and seed from the names of annotated images (``psi0700-seed0000123``).
-
-    Psi is then what three decimals say. A name without a key is refused.
-    """
-    rows = []
-    for name in names:
-        key, where = sample_key_in(name), f"{source} {name}"
-        if key is None:
-            remedy = "give --keys with the keys.csv of `sample`, or --pred"
-            problem = "its name holds no key such as psi0700-seed0000123"
-            raise AnnotationRefused(where, problem, remedy)
-        psi, _, seed = key.removeprefix("psi").partition("-seed")
-        rows.append(_row({"file": name, "psi": str(int(psi) / 1000), "seed": seed}, where))
-    return KeyFile(rows, {}, source)
 
 
 def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, Any]:
@@ -140,21 +141,17 @@ def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, An
 
 
 def check_rendered_alike(keys: KeyFile, recipe: Recipe, checkpoint: GeneratorCheckpoint) -> None:
-    """Refuse to score images that would be rendered differently today.
-
-    By another generator, noise mode, class, crop ... than the key file says.
-    """
+    """Refuse to score images that would be rendered differently today than the key file says."""
     today = image_facts(recipe, checkpoint)["drawn_with"]
     for name, then in keys.facts.get("drawn_with", {}).items():
         now = today.get(name)
         if then == now:
             continue
+        problem = f"its images were rendered with {name} {then!r:.40}, now it is {now!r:.40}"
+        remedy = f"give --set {name}={'null' if then is None else then}"
         if name in ("generator.fingerprint", "sampling.latents"):
             problem = f"its images were rendered with another {name} than this recipe's"
             remedy = "give the file they were rendered with"
-        else:
-            problem = f"its images were rendered with {name} {then!r:.40}, now it is {now!r:.40}"
-            remedy = f"give --set {name}={'null' if then is None else then}"
         raise AnnotationRefused(keys.source, problem, remedy)
 
 
@@ -183,13 +180,13 @@ def _text(path: Path) -> str:
 
 
 def _facts(path: Path) -> dict[str, Any]:
+    problem = "is no keys.json of `sample`"
     try:
         facts: Any = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise AnnotationRefused(str(path), "not JSON", "run `sample` again") from error
-    if isinstance(facts, dict) and isinstance(facts.get("drawn_with"), dict):
-        if facts.get("schema") != SCHEMA:
+        if isinstance(facts, dict) and isinstance(facts.get("drawn_with"), dict):
+            if facts.get("schema") == SCHEMA:
+                return facts
             problem = f"has schema {facts.get('schema')!r:.20}, expected {SCHEMA}"
-            raise AnnotationRefused(str(path), problem, "run `sample` again")
-        return facts
-    raise AnnotationRefused(str(path), "is no keys.json of `sample`", "run `sample` again")
+    except (ValueError, RecursionError):
+        problem = "not JSON"
+    raise AnnotationRefused(str(path), problem, "run `sample` again")

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_counts
+from l4f_datagen.scoring.image_score import stacked
 from l4f_datagen.scoring.match import match_truth
-from l4f_datagen.scoring.pairing import Rule
 from l4f_datagen.scoring.protocol import score_match
 from l4f_datagen.training.verdict import judge_alpha
 
 from .examples import Annotated, Rerendered, score_networks
 from .few_shot import STEPS, few_shot, miou_interval
-from .keys import check_rendered_alike, keys_in_names, read_key_file
+from .keys import check_rendered_alike, keys_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,34 +45,27 @@ def choose_with_truth(
     *,
     keys: Path | None,
     fine_tune: bool = False,
-    pair_by: Rule = "auto",
-    offset: int | None = None,
+    **pairing: Any,
 ) -> Path:
     """Choose the best snapshot of a finished training on annotated images; fine-tune it if asked.
 
     ``recipe`` is the one it was trained by: its noise mode, crop and threshold hold here too.
     ``keys`` names the key file of the images or its folder; None takes psi and seed from their
-    names. ``pair_by`` and ``offset`` as in `match_truth`.
-
-    Returns:
-        ``alpha-chosen.safetensors``, or ``alpha-few-shot.safetensors`` where fine-tuned.
-
-    Raises:
-        AnnotationRefused: truth or keys that cannot be used.
+    names. ``pairing`` are the options of `match_truth`. Returned is ``alpha-chosen.safetensors``,
+    or ``alpha-few-shot.safetensors`` where fine-tuned.
     """
-    names = [item.name for item in truth]
-    key_file = keys_in_names(names, truth.source) if keys is None else read_key_file(keys)
+    key_file = keys_of([item.name for item in truth], truth.source, keys)
     check_rendered_alike(key_file, recipe, checkpoint)
-    default = open_alpha(run / DEFAULT_PICK).build().to(generator.w_avg.device)
+    device, threshold = generator.w_avg.device, recipe.output.mask_threshold
+    default = open_alpha(run / DEFAULT_PICK).build().to(device)
     renderer = replace(renderer_of(recipe, generator, default), background=None, probes={})
-    rendered = Rerendered(renderer, key_file, DEFAULT_PICK)
-    matched = match_truth(truth, rendered, pair_by=pair_by, offset=offset)
+    matched = match_truth(truth, Rerendered(renderer, key_file, DEFAULT_PICK), **pairing)
     logger.info(score_match(matched).to_text(f"{DEFAULT_PICK} against {truth.source}"))
-    annotated, threshold = Annotated(matched), recipe.output.mask_threshold
+    annotated = Annotated(matched)
     evidence = choose_snapshot(run, annotated, threshold)
     logger.info(evidence.to_text())
     opened = open_alpha(run / evidence.best)
-    start = opened.build().to(generator.w_avg.device)
+    start = opened.build().to(device)
 
     def verdict_on(network: AlphaNetwork) -> dict[str, Any]:
         psi = recipe.alpha.training.psi
@@ -85,12 +78,9 @@ def choose_with_truth(
         return chosen
     tuned = few_shot(start, annotated, threshold=threshold, steps=STEPS)
     logger.info(tuned.to_text())
-    count, path = evidence.num_images, run / FEW_SHOT
-    fit_to = f"few-shot: fine-tuned on {count} annotated images ({evidence.truth})"
-    supervision = f"{fit_to}; no longer unsupervised"
+    did = "few-shot: fine-tuned on {}; no longer unsupervised"
     facts = {"few_shot": {"steps": STEPS, **tuned.to_dict()}, **verdict_on(tuned.network)}
-    save_supervised(path, opened, tuned.network, supervision, count, facts, fitted=True)
-    return path
+    return save_supervised(run / FEW_SHOT, opened, tuned.network, evidence, did, facts, fitted=True)
 
 
 @dataclass(frozen=True)
@@ -99,37 +89,30 @@ class Evidence:
 
     truth: str  # file name of the annotated set
     num_images: int
-    # File name -> pooled mIoU with its 95 % interval; the run's own choice first.
-    mious: Mapping[str, Interval]
+    miou: Mapping[str, Interval]  # file name -> pooled mIoU; the run's own choice first
     best: str  # file name; the run's own choice where it is as good
     gain: Difference  # of the best over the run's own choice, on the same images
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "truth": self.truth,
-            "num_images": self.num_images,
-            "miou": {name: interval.to_dict() for name, interval in self.mious.items()},
-            "best": self.best,
-            "gain": self.gain.to_dict(),
-        }
+        return asdict(self) | {"gain": self.gain.to_dict()}
 
     def to_text(self) -> str:
         """Return a line for each snapshot, then the choice and how certain it is."""
         lines = [
             f"{name:<28} mIoU {interval}{'  <- best' if name == self.best else ''}"
-            for name, interval in self.mious.items()
+            for name, interval in self.miou.items()
         ]
         if self.best == DEFAULT_PICK:
             return "\n".join([*lines, f"{DEFAULT_PICK}, chosen without labels, is the best"])
-        interval, width = self.gain.interval, self.gain.interval.high - self.gain.interval.low
-        lines.append(
-            f"{self.best} gains {interval} mIoU over {DEFAULT_PICK}, chosen without labels; "
-            f"it scores higher in {100 * self.gain.share_above:.0f} % of the resamples"
-        )
+        interval, share = self.gain.interval, 100 * self.gain.share_above
         clear = "the gain is clear of" if self.gain.is_clear else "all of the gain is within"
-        size = f"95 % interval {width:.4f} wide, {self.num_images} images"
-        lines.append(f"{clear} the noise of these images ({size})")
+        size = f"95 % interval {interval.high - interval.low:.4f} wide, {self.num_images} images"
+        lines += [
+            f"{self.best} gains {interval} mIoU over {DEFAULT_PICK}, chosen without labels; "
+            f"it scores higher in {share:.0f} % of the resamples",
+            f"{clear} the noise of these images ({size})",
+        ]
         return "\n".join(lines)
 
 
@@ -141,7 +124,8 @@ def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Eviden
     scores = score_networks(annotated, networks, threshold)
     mious = {name: miou_interval(images) for name, images in scores.items()}
     best = max(mious, key=lambda name: mious[name].value)  # the first of equals
-    gain = compare_predictions(scores[best], scores[DEFAULT_PICK], np.random.RandomState(0))
+    best_counts, own_counts = stacked(scores[best]), stacked(scores[DEFAULT_PICK])
+    gain = compare_counts(best_counts, own_counts, np.random.RandomState(0))
     truth = Path(annotated.matched.truth.source).name
     return Evidence(truth, len(annotated), mious, best, gain)
 
@@ -152,35 +136,36 @@ def keep_choice(run: Path, evidence: Evidence, facts: Mapping[str, Any]) -> Path
     ``alpha.safetensors`` stays the network that was chosen without labels. ``facts`` are further
     ones for the network's file, any JSON.
     """
-    opened, path = open_alpha(run / evidence.best), run / CHOSEN
-    count, facts = evidence.num_images, {"chosen": evidence.to_dict(), **facts}
-    chosen_on = f"snapshot chosen on {count} annotated images ({evidence.truth})"
-    supervision = f"{chosen_on}; trained without labels"
-    save_supervised(path, opened, opened.build(), supervision, count, facts, fitted=False)
+    opened, facts = open_alpha(run / evidence.best), {"chosen": evidence.to_dict(), **facts}
+    did = "snapshot chosen on {}; trained without labels"
+    save_supervised(run / CHOSEN, opened, opened.build(), evidence, did, facts, fitted=False)
     text = json.dumps(evidence.to_dict(), indent=2) + "\n"
     write_atomically(run / EVIDENCE, text.encode())
-    return path
+    return run / CHOSEN
 
 
 def save_supervised(
     path: Path,
     origin: AlphaCheckpoint,
     network: AlphaNetwork,
-    supervision: str,
-    labels: int,
+    evidence: Evidence,
+    did: str,  # what labels did, {} for which
     facts: Mapping[str, Any],
     *,
     fitted: bool,
-) -> None:
+) -> Path:
     """Write an alpha network that labels chose or fitted; manifest and card say so.
 
-    Licence and training of ``origin``, which it came from, are carried along. ``supervision`` says
-    in words what labels did. Where the weights were ``fitted`` to them, the network is no longer
-    unsupervised.
+    Licence and training of ``origin``, which it came from, are carried along. Where the weights
+    were ``fitted`` to labels, the network is no longer unsupervised.
     """
     past = origin.native.training if origin.native else {}
-    unsupervised = past.get("unsupervised", True) and not fitted
-    own = {"unsupervised": unsupervised, "labels": labels, "supervision": supervision}
+    images = f"{evidence.num_images} annotated images ({evidence.truth})"
+    own = {
+        "unsupervised": past.get("unsupervised", True) and not fitted,
+        "labels": evidence.num_images,
+        "supervision": did.format(images),
+    }
     save_alpha(
         path,
         network,
@@ -188,3 +173,4 @@ def save_supervised(
         licence=origin.licence,
         training={**past, **own, **facts},
     )
+    return path

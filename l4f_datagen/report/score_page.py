@@ -17,7 +17,7 @@ from l4f_datagen.io.figures import fit
 from l4f_datagen.report.charts import PLAIN_RC
 from l4f_datagen.report.page import LOSSLESS_PX, render_page, webp_uri
 from l4f_datagen.scoring.match import Match
-from l4f_datagen.scoring.protocol import fitted
+from l4f_datagen.scoring.protocol import nearest
 from l4f_datagen.scoring.score_report import ScoreReport
 from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
 
@@ -88,9 +88,7 @@ def error_overlay(
 def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
     """Draw one image: the image where there is one, and the overlay."""
     pair, image = matched.pair(number), matched.image(number)
-    truth, mask = pair.truth.mask, pair.mask
-    if mask.shape != truth.shape:
-        mask, _ = fitted(pair.name, truth.shape, mask, None, "nearest")
+    truth, mask = pair.truth.mask, nearest(pair.mask, pair.truth.mask.shape)
     if image is not None and image.shape[:2] != truth.shape:
         image = np.asarray(Image.fromarray(image).resize(truth.shape[::-1]))
     overlay = error_overlay(image, truth, mask, pair.truth.ignore)

@@ -3,11 +3,7 @@
 What cannot be paired, read or scored is refused with an `AnnotationRefused` that names it.
 """
 
-from l4f_datagen.scoring.bootstrap import compare_predictions as compare_predictions
-from l4f_datagen.scoring.bootstrap import score_intervals as score_intervals
-from l4f_datagen.scoring.image_score import ImageScore as ImageScore
 from l4f_datagen.scoring.match import FolderPrediction as FolderPrediction
-from l4f_datagen.scoring.match import Match as Match
 from l4f_datagen.scoring.match import Pair as Pair
 from l4f_datagen.scoring.match import Prediction as Prediction
 from l4f_datagen.scoring.match import match_truth as match_truth

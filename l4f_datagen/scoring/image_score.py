@@ -4,15 +4,16 @@ All pixel scores come from one confusion matrix, summed over images ("micro") an
 two classes ("macro"). *Object* is what the masks mark, whatever the authors' tables call it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from l4f_datagen.core.masks import edge_pixels
+from l4f_datagen.core.masks import Mask, edge_pixels
 
-Mask = NDArray[np.bool_]
+Counts = NDArray[np.int64]  # ``... 4``, as `confusion` counts
 
 PAPER_EPS = 1e-4  # the authors add it to every denominator
 BOUNDARY_TOLERANCE = 0.0075  # of the diagonal, rounded up to whole pixels (Csurka et al. 2013)
@@ -33,7 +34,7 @@ class ImageScore:
     """What one image adds to a score; ``mae`` and ``sad`` are None without a soft prediction."""
 
     name: str  # of the image in the truth
-    counts: NDArray[np.int64]  # see `confusion`
+    counts: Counts
     boundary_f: float  # in [0, 1]
     mae: float | None = None  # mean |alpha - truth| over the scored pixels
     sad: float | None = None  # sum of |alpha - truth|, thousands of pixels
@@ -49,7 +50,7 @@ class ImageScore:
         return mean_iou(self.counts)
 
 
-def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np.int64]:
+def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> Counts:
     """Count pixels of masks, bool ``h w``, outside ``ignore``; int64 ``4``.
 
     True positives, false positives, false negatives, true negatives; positive is the object.
@@ -63,15 +64,18 @@ def confusion(truth: Mask, mask: Mask, ignore: Mask | None = None) -> NDArray[np
     return np.asarray([true_positive, false_positive, false_negative, true_negative], np.int64)
 
 
-def class_scores(
-    counts: NDArray[np.int64], *, paper_compat: bool = False
-) -> tuple[ClassScores, ClassScores]:
+def stacked(images: Sequence[ImageScore]) -> Counts:
+    """Pixel counts of images, at least one: int64 ``images 4``."""
+    return np.stack([image.counts for image in images])
+
+
+def class_scores(counts: Counts, *, paper_compat: bool = False) -> tuple[ClassScores, ClassScores]:
     """Score background and object from the pixel counts of `confusion`, see `class_ratios`."""
     background, foreground = class_ratios(counts, paper_compat=paper_compat).tolist()
     return ClassScores(*background), ClassScores(*foreground)
 
 
-def class_ratios(counts: NDArray[np.int64], *, paper_compat: bool = False) -> NDArray[np.float64]:
+def class_ratios(counts: Counts, *, paper_compat: bool = False) -> NDArray[np.float64]:
     """Ratios of each class, for many counts at once.
 
     A ratio 0/0 is 1 where the class is absent from truth and prediction alike (nothing there,
@@ -83,20 +87,17 @@ def class_ratios(counts: NDArray[np.int64], *, paper_compat: bool = False) -> ND
     """
     tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
     hits, false, missed = np.stack([tn, tp]), np.stack([fn, fp]), np.stack([fp, fn])
-    if paper_compat:
-        iou = hits / (PAPER_EPS + hits + false + missed)
-        precision, recall = hits / (PAPER_EPS + hits + false), hits / (PAPER_EPS + hits + missed)
-    else:
-        iou = hits / np.maximum(hits + false + missed, 1)
-        precision, recall = hits / np.maximum(hits + false, 1), hits / np.maximum(hits + missed, 1)
+    epsilon, least = (PAPER_EPS, 0) if paper_compat else (0, 1)
+    claimed, there = epsilon + hits + false, epsilon + hits + missed
+    wholes = (claimed + missed, claimed, there)
+    iou, precision, recall = (hits / np.maximum(whole, least) for whole in wholes)
     f1 = 2 * precision * recall / (PAPER_EPS + precision + recall)
     ratios = np.stack([iou, f1, precision, recall], axis=1)
-    perfect = (false + missed == 0)[:, None]
-    return ratios if paper_compat else np.where(perfect, 1.0, ratios)
+    return ratios if paper_compat else np.where((false + missed == 0)[:, None], 1.0, ratios)
 
 
-def mean_iou(counts: NDArray[np.int64]) -> float:
-    """Return the mean IoU of background and object from the pixel counts of `confusion`."""
+def mean_iou(counts: Counts) -> float:
+    """Mean IoU of background and object, of many counts the mean of each one's."""
     return float(class_ratios(counts)[:, 0].mean())
 
 
@@ -108,40 +109,22 @@ def boundary_f(
     Outline pixels in ``ignore`` are left out. F is 1 where neither side has an outline, 0 where
     only one has.
     """
-    truth_points, points = _edge_points(truth, ignore), _edge_points(mask, ignore)
-    if not len(truth_points) or not len(points):
-        return float(len(truth_points) == len(points))
+    edges = []
+    for each in (truth, mask):
+        edge = edge_pixels(each) if ignore is None else edge_pixels(each) & ~ignore
+        places = np.divmod(np.flatnonzero(edge), mask.shape[1])  # 5 x as fast as argwhere
+        edges.append(np.stack(places, axis=1))
+    if not all(map(len, edges)):
+        return float(not any(map(len, edges)))
     reach = float(np.ceil(tolerance * np.hypot(*truth.shape)))
-    precision = _share_near(points, truth_points, reach)
-    recall = _share_near(truth_points, points, reach)
+    shares = []
+    for points, others in (edges, edges[::-1]):
+        # Balancing a tree that is asked once costs more than it saves.
+        tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+        distances, _ = tree.query(points, distance_upper_bound=reach + 1e-6)
+        shares.append(float(np.isfinite(distances).mean()))
+    recall, precision = shares
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def _edge_points(mask: Mask, ignore: Mask | None) -> NDArray[np.intp]:
-    """Rows and columns of the edge's pixels."""
-    edge = edge_pixels(mask)
-    if ignore is not None:
-        edge &= ~ignore
-    rows, columns = np.divmod(np.flatnonzero(edge), mask.shape[1])  # 5 x as fast as argwhere
-    return np.stack([rows, columns], axis=1)
-
-
-def _share_near(points: NDArray[np.intp], others: NDArray[np.intp], reach: float) -> float:
-    # Balancing a tree that is asked once costs more than it saves.
-    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
-    distances, _ = tree.query(points, distance_upper_bound=reach + 1e-6)
-    return float(np.isfinite(distances).mean())
-
-
-def alpha_errors(
-    alpha: NDArray[np.float32], truth: NDArray[np.float32], ignore: Mask | None = None
-) -> tuple[float, float]:
-    """Return MAE and SAD (in thousands of pixels) outside ``ignore``; alphas ``h w`` in [0, 1]."""
-    difference = np.abs(alpha - truth)
-    if ignore is not None:
-        difference = difference[~ignore]
-    total = float(difference.sum(dtype=np.float64))
-    return total / max(difference.size, 1), total / 1000
 
 
 def score_image(
@@ -150,14 +133,16 @@ def score_image(
     mask: Mask,
     *,
     ignore: Mask | None = None,
-    alpha: NDArray[np.float32] | None = None,
-    truth_alpha: NDArray[np.float32] | None = None,
+    alpha: NDArray[np.float32] | None = None,  # in [0, 1]
+    truth_alpha: NDArray[np.float32] | None = None,  # None: the hard mask
 ) -> ImageScore:
-    """Score one image; arrays are ``h w`` of one size, see `confusion` and `alpha_errors`."""
+    """Score one image outside ``ignore``; arrays are ``h w`` of one size."""
     mae = sad = None
     if alpha is not None:
-        soft_truth = truth_alpha if truth_alpha is not None else truth.astype(np.float32)
-        mae, sad = alpha_errors(alpha, soft_truth, ignore)
-    return ImageScore(
-        name, confusion(truth, mask, ignore), boundary_f(truth, mask, ignore), mae, sad
-    )
+        difference = np.abs(alpha - (truth if truth_alpha is None else truth_alpha))
+        if ignore is not None:
+            difference = difference[~ignore]
+        total = float(difference.sum(dtype=np.float64))
+        mae, sad = total / max(difference.size, 1), total / 1000
+    counts = confusion(truth, mask, ignore)
+    return ImageScore(name, counts, boundary_f(truth, mask, ignore), mae, sad)

@@ -1,21 +1,22 @@
 """Match: truth and prediction, paired by name and loaded one pair at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthSet, load_annotations
-from l4f_datagen.annotations.truth import CocoIds, TruthMask
+from l4f_datagen.annotations.truth import CocoIds, TruthItem, TruthMask
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import Mask
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.photo import SUFFIXES, opened, upright_rgb
-from l4f_datagen.scoring.image_score import Mask
-from l4f_datagen.scoring.pairing import Pairing, Rule, pair_names
+from l4f_datagen.scoring.pairing import Pairing, pair_names
 
 
 class Predicted(NamedTuple):
@@ -72,21 +73,19 @@ class FolderPrediction:
 
     ``path`` is anything `load_annotations` reads, COCO results among it, or a dataset folder with
     ``masks/`` (and ``alpha/``). An image without a predicted object is an empty mask, whatever the
-    format.
+    format. ``options`` are further ones of `load_annotations`.
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
-        category: str | Sequence[str] | None = None,  # as in `load_annotations`, like the next two
-        mask_value: str | int | None = None,
-        exact_white: bool = False,
         images_dir: Path | None = None,  # None looks for ``images/`` beside ``masks/``
         ids: CocoIds | None = None,  # names of the truth's COCO ids, for a results file
+        **options: Any,
     ) -> None:
         folder = Path(path)
-        alphas: TruthSet | None = None
+        alphas: Iterable[TruthItem] = ()
         if (folder / "masks").is_dir():
             alpha_folder = folder / "alpha"
             if alpha_folder.is_dir() and any(alpha_folder.iterdir()):
@@ -94,19 +93,11 @@ class FolderPrediction:
             images_dir = images_dir or folder / "images"
             folder = folder / "masks"
         with _own_flags():
-            self.masks = load_annotations(
-                folder,
-                category=category,
-                mask_value=mask_value,
-                exact_white=exact_white,
-                unannotated="empty",
-                ids=ids,
-            )
+            self.masks = load_annotations(folder, unannotated="empty", ids=ids, **options)
         self.source, self.format = str(path), self.masks.format
         self.names: Sequence[str] = [item.name for item in self.masks]
-        self._alphas = {item.stem: item for item in alphas} if alphas is not None else {}
+        self._alphas = {item.stem: item for item in alphas}
         self._images_dir = images_dir
-        self._images: dict[int, Path] | None = None
 
     def load(self, place: int, size_hw: tuple[int, int] | None = None) -> Predicted:
         """Decode one mask and its alpha."""
@@ -122,15 +113,14 @@ class FolderPrediction:
 
     def image(self, place: int) -> NDArray[np.uint8] | None:
         """Read the image that pairs with the mask."""
-        if self._images is None:
-            self._images = self._find_images()
         path = self._images.get(place)
         if path is None:
             return None
         with opened(path, str(path)) as image:
             return np.asarray(upright_rgb(image, str(path)))
 
-    def _find_images(self) -> dict[int, Path]:
+    @cached_property
+    def _images(self) -> dict[int, Path]:
         """Pair masks with images as truth is paired with masks: the names have the same traps."""
         folder = self._images_dir
         if folder is None or not folder.is_dir():
@@ -185,21 +175,8 @@ class Match:
         return self.prediction.image(self.pairing.pairs[number][1])
 
 
-def match_truth(
-    truth: TruthSet,
-    prediction: Prediction,
-    *,
-    pair_by: Rule = "auto",
-    offset: int | None = None,
-    allow_unused: bool | None = None,
-) -> Match:
-    """Pair truth and prediction by their names, see `pair_names`."""
-    pairing = pair_names(
-        [item.name for item in truth],
-        prediction.names,
-        left_out=truth.left_out,
-        rule=pair_by,
-        offset=offset,
-        allow_unused=allow_unused,
-    )
+def match_truth(truth: TruthSet, prediction: Prediction, **options: Any) -> Match:
+    """Pair truth and prediction by their names; ``options`` are those of `pair_names`."""
+    names = [item.name for item in truth]
+    pairing = pair_names(names, prediction.names, left_out=truth.left_out, **options)
     return Match(truth, prediction, pairing)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,88 +13,51 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.core.masks import Mask
+from l4f_datagen.scoring.bootstrap import pooled_metrics
 from l4f_datagen.scoring.image_score import (
-    PAPER_EPS,
     ClassScores,
     ImageScore,
-    Mask,
     class_scores,
     confusion,
     mean_iou,
+    stacked,
 )
 
 AP_NAMES = ("ap", "ap50", "ap75")  # mean over IoU .50:.95, at .50, at .75
+JSON_NAMES = {"foreground": "object", "sad": "sad_kpx"}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of a set of images; ``mae`` and ``sad`` are None without soft predictions."""
+    """The scores of a set of images, in the order of JSON."""
 
-    background: ClassScores  # pooled
-    foreground: ClassScores  # of the object, pooled
+    miou: float  # mean of both classes, as are F1, precision and recall; pooled
+    iou_object: float
+    iou_background: float
+    f1: float
+    precision: float
+    recall: float
     accuracy: float  # share of pixels that agree, the same for both classes
+    foreground: ClassScores  # of the object, pooled
+    background: ClassScores
     mean_iou_per_image: float  # mean over images of the image's own mIoU (not pooled)
     worst_object_iou: float  # lowest IoU of the object on one image
     boundary_f: float  # mean over images
-    mae: float | None  # mean over images
+    mae: float | None  # mean over images; None without soft predictions, as is the next
     sad: float | None  # mean over images, thousands of pixels
     truth_coverage: float  # object share of the scored pixels in the truth
     coverage: float  # object share of the scored pixels in the prediction
     num_images: int
+    num_pixels: int  # scored
+    paper_compat: bool  # computed as the authors did
     counts: tuple[int, int, int, int]  # pooled, as `confusion` counts, without ignored pixels
-    paper_compat: bool = False  # computed as the authors did
-
-    @property
-    def num_pixels(self) -> int:
-        """Pixels scored."""
-        return sum(self.counts)
-
-    @property
-    def miou(self) -> float:
-        """Mean IoU of the two classes (paper: mIOU)."""
-        return (self.background.iou + self.foreground.iou) / 2
-
-    @property
-    def f1(self) -> float:
-        """Mean F1 of the two classes."""
-        return (self.background.f1 + self.foreground.f1) / 2
-
-    @property
-    def precision(self) -> float:
-        """Mean pixel precision of the two classes."""
-        return (self.background.precision + self.foreground.precision) / 2
-
-    @property
-    def recall(self) -> float:
-        """Mean pixel recall of the two classes."""
-        return (self.background.recall + self.foreground.recall) / 2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON; rounded to 4 digits, as the authors print, in paper-compat."""
-        numbers: dict[str, Any] = {
-            "miou": self.miou,
-            "iou_object": self.foreground.iou,
-            "iou_background": self.background.iou,
-            "f1": self.f1,
-            "precision": self.precision,
-            "recall": self.recall,
-            "accuracy": self.accuracy,
-            "object": vars(self.foreground).copy(),
-            "background": vars(self.background).copy(),
-            "mean_iou_per_image": self.mean_iou_per_image,
-            "worst_object_iou": self.worst_object_iou,
-            "boundary_f": self.boundary_f,
-            "mae": self.mae,
-            "sad_kpx": self.sad,
-            "truth_coverage": self.truth_coverage,
-            "coverage": self.coverage,
-            "num_images": self.num_images,
-            "num_pixels": self.num_pixels,
-            "paper_compat": self.paper_compat,
-        }
-        if self.paper_compat:
-            return {key: _rounded(value) for key, value in numbers.items()}
-        return numbers
+        own = {JSON_NAMES.get(name, name): each for name, each in asdict(self).items()}
+        del own["counts"]
+        return _rounded(own) if self.paper_compat else own
 
     def table(self, title: str = "") -> str:
         """Text table in the paper's columns, object and background by their true names.
@@ -103,23 +66,20 @@ class Scores:
         white 'bg'.
         """
         theirs = ("  (authors: 'fg')", "  (authors: 'bg')") if self.paper_compat else ("", "")
-        rows = [
-            ("background" + theirs[0], self.background),
-            ("object" + theirs[1], self.foreground),
-        ]
-        wide = max(14, *(len(name) for name, _ in rows)) + 2
-        lines = [title] if title else []
-        lines.append(" " * wide + "   IoU     F1   Prec    Rec    Acc")
-        for name, row in rows:
-            cells = (row.iou, row.f1, row.precision, row.recall, self.accuracy)
-            lines.append(f"{name:<{wide}}" + " ".join(f"{cell:6.4f}" for cell in cells))
         means = (self.miou, self.f1, self.precision, self.recall, self.accuracy)
-        lines.append(f"{'mean':<{wide}}" + " ".join(f"{cell:6.4f}" for cell in means))
-        lines.append("")
-        lines.append(f"{'':<{wide}}    IoU fg/bg   mIoU     F1   Prec    Rec    Acc")
-        pair = f"{self.foreground.iou:.4f}/{self.background.iou:.4f}"
-        lines.append(f"{'paper columns':<{wide}}{pair} " + " ".join(f"{m:6.4f}" for m in means))
-        return "\n".join(lines)
+        rows = {
+            f"background{theirs[0]}": (*astuple(self.background), self.accuracy),
+            f"object{theirs[1]}": (*astuple(self.foreground), self.accuracy),
+            "mean": means,
+        }
+        wide = max(14, *map(len, rows)) + 2
+        lines = [*filter(None, [title]), " " * wide + "   IoU     F1   Prec    Rec    Acc"]
+        for name, cells in rows.items():
+            lines.append(f"{name:<{wide}}" + " ".join(f"{cell:6.4f}" for cell in cells))
+        pair = f"{self.iou_object:.4f}/{self.iou_background:.4f}"
+        said = " ".join(f"{mean:6.4f}" for mean in means)
+        lines += ["", f"{'':<{wide}}    IoU fg/bg   mIoU     F1   Prec    Rec    Acc"]
+        return "\n".join([*lines, f"{'paper columns':<{wide}}{pair} {said}"])
 
 
 def _rounded(value: Any) -> Any:
@@ -130,28 +90,28 @@ def _rounded(value: Any) -> Any:
 
 def pool(images: Sequence[ImageScore], *, paper_compat: bool = False) -> Scores:
     """Pool images, at least one, into the scores of their set."""
-    if not images:
-        raise ValueError("pool needs at least one image")
-    counts = np.sum([image.counts for image in images], axis=0)
+    counts = stacked(images).sum(axis=0)
     background, foreground = class_scores(counts, paper_compat=paper_compat)
-    tp, fp, fn, tn = (int(count) for count in counts)
-    pixels = max(tp + fp + fn + tn, 1)
+    metrics = pooled_metrics(counts, paper_compat=paper_compat)
+    tp, fp, fn, tn = counts.tolist()
+    pixels = tp + fp + fn + tn
     maes = [image.mae for image in images if image.mae is not None]
     sads = [image.sad for image in images if image.sad is not None]
     return Scores(
-        background=background,
+        **{name: float(value) for name, value in metrics.items()},
         foreground=foreground,
-        accuracy=(tp + tn) / (pixels + (PAPER_EPS if paper_compat else 0)),
+        background=background,
         mean_iou_per_image=float(np.mean([image.miou for image in images])),
         worst_object_iou=min(image.object_iou for image in images),
         boundary_f=float(np.mean([image.boundary_f for image in images])),
         mae=float(np.mean(maes)) if maes else None,
         sad=float(np.mean(sads)) if sads else None,
-        truth_coverage=(tp + fn) / pixels,
-        coverage=(tp + fp) / pixels,
+        truth_coverage=(tp + fn) / max(pixels, 1),
+        coverage=(tp + fp) / max(pixels, 1),
         num_images=len(images),
-        counts=(tp, fp, fn, tn),
+        num_pixels=pixels,
         paper_compat=paper_compat,
+        counts=(tp, fp, fn, tn),
     )
 
 
@@ -167,10 +127,10 @@ def collapse_warnings(scores: Scores) -> list[str]:
             f"the masks look collapsed: recall {scores.recall:.2f} and mIoU {scores.miou:.2f} = "
             f"accuracy/2 are what one constant mask scores; the numbers say nothing about outlines"
         )
-    if scores.coverage < 0.01:
-        lines.append(f"the predicted masks are almost all black (coverage {scores.coverage:.4f})")
-    if scores.coverage > 0.99:
-        lines.append(f"the predicted masks are almost all white (coverage {scores.coverage:.4f})")
+    for word, is_so in (("black", scores.coverage < 0.01), ("white", scores.coverage > 0.99)):
+        if is_so:
+            share = f"coverage {scores.coverage:.4f}"
+            lines.append(f"the predicted masks are almost all {word} ({share})")
     tp, fp, fn, tn = scores.counts
     inverted_miou = mean_iou(np.asarray([fn, tn, tp, fp]))
     if inverted_miou > scores.miou + 0.2:
@@ -189,33 +149,28 @@ class AveragePrecision:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[float, float, dict[str, Any], list[dict[str, Any]], Any]] = []
+        self._rows: list[tuple[float, dict[str, Any], list[dict[str, Any]], Any]] = []
 
     def update(self, truth: Mask, mask: Mask, ignore: Mask | None, score: float) -> None:
         """Add one image: masks, bool ``h w``, and the confidence of the prediction in [0, 1]."""
-        image = {"height": truth.shape[0], "width": truth.shape[1]}
         regions = [
-            {**self._record(region), "iscrowd": is_crowd}
+            _record(region, iscrowd=is_crowd)
             for region, is_crowd in ((truth, 0), (ignore, 1))
             if region is not None and region.any()
         ]
-        detection = {**self._record(mask), "score": score} if mask.any() else None
+        detection = _record(mask, score=score) if mask.any() else None
         iou = class_scores(confusion(truth, mask, ignore))[1].iou
-        self._rows.append((score, iou, image, regions, detection))
-
-    @staticmethod
-    def _record(mask: Mask) -> dict[str, Any]:
-        rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-        bbox = [float(side) for side in coco_mask.toBbox(rle)]
-        return {"category_id": 1, "segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
+        image = {"height": truth.shape[0], "width": truth.shape[1]}
+        self._rows.append((iou, image, regions, detection))
 
     def compute(self) -> dict[str, float]:
-        """AP in [0, 1] by the names of `AP_NAMES`; 0 where nothing was predicted."""
-        if all(record["iscrowd"] for *_, regions, _ in self._rows for record in regions):
-            raise ValueError("average precision needs at least one object in the truth")
+        """AP in [0, 1] by the names of `AP_NAMES`, 0 where nothing was predicted.
+
+        The truth must hold an object.
+        """
         # COCO keeps the given order among equal scores: the best and the worst one must agree.
-        best = self._evaluate(sorted(self._rows, key=lambda row: -row[1]))
-        worst = self._evaluate(sorted(self._rows, key=lambda row: row[1]))
+        best = self._evaluate(sorted(self._rows, key=lambda row: -row[0]))
+        worst = self._evaluate(sorted(self._rows, key=lambda row: row[0]))
         if best != worst:
             between = f"between {worst['ap']:.4f} and {best['ap']:.4f} by the order of the files"
             problem = f"predictions of equal confidence: {between}"
@@ -227,12 +182,12 @@ class AveragePrecision:
         images: list[dict[str, Any]] = []
         truths: list[dict[str, Any]] = []
         detections: list[dict[str, Any]] = []
-        for number, (_, _, image, regions, detection) in enumerate(rows, 1):
-            images.append({**image, "id": number})
+        for number, (_, image, regions, detection) in enumerate(rows, 1):
+            images.append(image | {"id": number})
             for region in regions:
-                truths.append({**region, "image_id": number, "id": len(truths) + 1})
+                truths.append(region | {"image_id": number, "id": len(truths) + 1})
             if detection is not None:
-                detections.append({**detection, "image_id": number})
+                detections.append(detection | {"image_id": number})
         if not detections:
             return dict.fromkeys(AP_NAMES, 0.0)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -246,3 +201,10 @@ class AveragePrecision:
             evaluation.accumulate()
             evaluation.summarize()
         return {name: float(evaluation.stats[place]) for place, name in enumerate(AP_NAMES)}
+
+
+def _record(mask: Mask, **more: float) -> dict[str, Any]:
+    rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+    bbox = [float(side) for side in coco_mask.toBbox(rle)]
+    own = {"category_id": 1, "segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
+    return own | more

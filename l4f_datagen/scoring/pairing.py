@@ -16,17 +16,31 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l4f_datagen.annotations.records import bare_stem, plain_stem, sample_key_in
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring.image_score import class_ratios
+from l4f_datagen.core.masks import Mask
+from l4f_datagen.scoring.image_score import mean_iou
 
 Rule = Literal["auto", "key", "stem", "number"]
+Identify = Callable[[str], str | int | None]
+Places = dict[str | int, int]  # what a name means -> position
 
 TRAILING = re.compile(r"(\d+)(?=\D*$)")
 SHIFT_GAIN = 0.1  # mIoU a shifted pairing must gain before it is worth a warning
 PLAUSIBLE_MIOU = 0.5  # and must reach: below it both orders are noise
+
+
+def _number(name: str) -> int | None:
+    found = TRAILING.search(bare_stem(name))
+    return int(found.group(1)[-18:]) if found else None
+
+
+IDENTIFIERS: dict[str, tuple[Identify, ...]] = {
+    "key": (sample_key_in,),
+    "stem": (plain_stem, bare_stem),
+    "number": (_number,),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ def pair_names(
     predicted: Sequence[str],
     *,
     left_out: Sequence[str] = (),  # images without annotation: their predictions may be left over
-    rule: Rule = "auto",
+    pair_by: Rule = "auto",
     offset: int | None = None,  # truth number minus prediction number: means rule ``number``
     allow_unused: bool | None = None,
 ) -> Pairing:
@@ -66,24 +80,25 @@ def pair_names(
     Predictions without truth are refused unless ``allow_unused``; None allows them where names are
     paired by key, where the truth is a few annotated samples of many.
     """
-    if not truth or not predicted:
-        which = "truth" if not truth else "prediction"
-        raise AnnotationRefused(which, "holds no image", "name a folder or file that has some")
-    if offset is not None:
-        rule = "number"
-    rules = [rule] if rule != "auto" else ["key", "stem"]
-    if rule == "auto" and _is_numbered(truth) and _is_numbered(predicted):
-        rules.append("number")
-    problem: AnnotationRefused | None = None
-    for name in rules:
-        for identify in IDENTIFIERS[name]:
+    for which, names in (("truth", truth), ("prediction", predicted)):
+        if not names:
+            raise AnnotationRefused(which, "holds no image", "name a folder or file that has some")
+    rules = ["number"] if offset is not None else [pair_by]
+    if rules == ["auto"]:
+        # By number only where the names of each side are alike but for their last number.
+        sides = (
+            {TRAILING.sub("#", bare_stem(name)) for name in side} for side in (truth, predicted)
+        )
+        numbered = all(len(side) == 1 and "#" in side.pop() for side in sides)
+        rules = ["key", "stem", *(["number"] if numbered else [])]
+    problems = []
+    for rule in rules:
+        for identify in IDENTIFIERS[rule]:
             try:
-                return _pair(truth, predicted, left_out, name, identify, offset, allow_unused)
+                return _pair(truth, predicted, left_out, rule, identify, offset, allow_unused)
             except AnnotationRefused as error:
-                problem = error
-    if problem is None:
-        raise ValueError(f"no pairing rule {rule!r}")
-    raise problem
+                problems.append(error)
+    raise problems[-1]
 
 
 def _pair(
@@ -91,7 +106,7 @@ def _pair(
     predicted: Sequence[str],
     left_out: Sequence[str],
     rule: str,
-    identify: "Identify",
+    identify: Identify,
     offset: int | None,
     allow_unused: bool | None,
 ) -> Pairing:
@@ -110,21 +125,17 @@ def _pair(
         raise AnnotationRefused(f"truth {_listed(missing)}", problem, remedy)
     surplus = {name: place for name, place in predicted_ids.items() if name not in truth_ids}
     unused = [predicted[place] for name, place in surplus.items() if name not in others]
-    allowed = rule == "key" if allow_unused is None else allow_unused
-    if unused and not allowed:
+    if unused and not (rule == "key" if allow_unused is None else allow_unused):
         remedy = "remove the extra files or give --allow-unused"
         problem = f"no truth when pairing by {rule}"
         raise AnnotationRefused(f"prediction {_listed(unused)}", problem, remedy)
     pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
-    first = pairs[0]
-    example = f"{truth[first[0]]} with {predicted[first[1]]}"
+    example = f"{truth[pairs[0][0]]} with {predicted[pairs[0][1]]}"
     return Pairing(pairs, rule, shift, tuple(unused), example, len(surplus) - len(unused))
 
 
-def _identified(
-    names: Sequence[str], identify: Callable[[str], str | int | None], rule: str, side: str
-) -> dict[str | int, int]:
-    places: dict[str | int, int] = {}
+def _identified(names: Sequence[str], identify: Identify, rule: str, side: str) -> Places:
+    places: Places = {}
     for place, name in enumerate(names):
         identity = identify(name)
         if identity is None:
@@ -138,28 +149,7 @@ def _identified(
     return places
 
 
-def _number(name: str) -> int | None:
-    found = TRAILING.search(bare_stem(name))
-    return int(found.group(1)[-18:]) if found else None
-
-
-def _is_numbered(names: Sequence[str]) -> bool:
-    """Whether all names are alike but for their last number."""
-    templates = {TRAILING.sub("#", bare_stem(name)) for name in names}
-    return len(templates) == 1 and "#" in templates.pop()
-
-
-Identify = Callable[[str], str | int | None]
-IDENTIFIERS: dict[str, tuple[Identify, ...]] = {
-    "key": (sample_key_in,),
-    "stem": (plain_stem, bare_stem),
-    "number": (_number,),
-}
-
-
-def _offset(
-    truth: dict[str | int, int], predicted: dict[str | int, int], others: set[str | int | None]
-) -> int:
+def _offset(truth: Places, predicted: Places, others: set[str | int | None]) -> int:
     """Find the one shift that gives every truth number a prediction; 0 where it works."""
     if truth.keys() <= predicted.keys():
         return 0
@@ -179,16 +169,14 @@ def _listed(names: Sequence[str]) -> str:
 def natural_order(names: Sequence[str]) -> list[int]:
     """Positions sorted as people count: 2 before 10."""
 
-    def parts(place: int) -> list[tuple[int, int, str]]:
-        pieces = re.split(r"(\d+)", names[place])
-        return [(0, int(p[-18:]), "") if p.isdigit() else (1, 0, p.lower()) for p in pieces]
+    def parts(place: int) -> list[str | int]:
+        pieces = enumerate(re.split(r"(\d+)", names[place]))  # text and number in turn
+        return [int(piece[-18:]) if at % 2 else piece.lower() for at, piece in pieces]
 
     return sorted(range(len(names)), key=parts)
 
 
-def looks_shifted(
-    names: Sequence[str], truth: NDArray[np.bool_], predicted: NDArray[np.bool_]
-) -> str | None:
+def looks_shifted(names: Sequence[str], truth: Mask, predicted: Mask) -> str | None:
     """Warn where another order (or a flip) of the predictions scores far better than the pairing.
 
     Names and thumbnails, bool ``pairs side side``, are in one order. Fewer than three pairs are
@@ -201,16 +189,16 @@ def looks_shifted(
     now = _mean_iou(truth, predicted)
     ranks = sorted(range(len(order)), key=lambda place: str(place + 1))  # 1, 10, 2, ...
     candidates = {
-        "shifted by one": max(
-            _mean_iou(truth[:-1], predicted[1:]), _mean_iou(truth[1:], predicted[:-1])
+        "shifted by one": ((truth[:-1], predicted[1:]), (truth[1:], predicted[:-1])),
+        "sorted as text (10 before 2) on one side": (
+            (truth, predicted[ranks]),
+            (truth[ranks], predicted),
         ),
-        "sorted as text (10 before 2) on one side": max(
-            _mean_iou(truth, predicted[ranks]), _mean_iou(truth[ranks], predicted)
-        ),
-        "turned upside down": _mean_iou(truth, predicted[:, ::-1]),
-        "mirrored": _mean_iou(truth, predicted[:, :, ::-1]),
+        "turned upside down": ((truth, predicted[:, ::-1]),),
+        "mirrored": ((truth, predicted[:, :, ::-1]),),
     }
-    best, score = max(candidates.items(), key=lambda candidate: candidate[1])
+    scores = {name: max(_mean_iou(*pair) for pair in pairs) for name, pairs in candidates.items()}
+    best, score = max(scores.items(), key=lambda candidate: candidate[1])
     if score < max(now + SHIFT_GAIN, PLAUSIBLE_MIOU):
         return None
     return (
@@ -219,8 +207,6 @@ def looks_shifted(
     )
 
 
-def _mean_iou(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """Mean over pairs of the mean IoU of object and background."""
+def _mean_iou(truth: Mask, predicted: Mask) -> float:
     masks = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
-    counts = np.stack([mask.sum(axis=(1, 2)) for mask in masks], axis=-1)
-    return float(class_ratios(counts)[:, 0].mean())
+    return mean_iou(np.stack([mask.sum(axis=(1, 2)) for mask in masks], axis=-1))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from l4f_datagen.annotations import TruthSet, load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring.bootstrap import score_intervals
-from l4f_datagen.scoring.image_score import ImageScore, Mask, score_image
+from l4f_datagen.core.masks import Mask
+from l4f_datagen.scoring.bootstrap import count_intervals
+from l4f_datagen.scoring.image_score import ImageScore, score_image, stacked
 from l4f_datagen.scoring.match import FolderPrediction, Match, Pair, match_truth
 from l4f_datagen.scoring.metrics import AveragePrecision, collapse_warnings, pool
 from l4f_datagen.scoring.pairing import Rule, looks_shifted
@@ -46,9 +47,14 @@ def score_pairs(
     resized = ignored = 0
     precision = AveragePrecision() if with_ap else None
     for name, truth, mask, alpha, confidence in pairs:
-        if mask.shape != truth.mask.shape:
-            mask, alpha = fitted(name, truth.mask.shape, mask, alpha, resize)
-            resized += 1
+        size_hw = truth.mask.shape
+        if mask.shape != size_hw:
+            if resize is None:
+                sizes = "{1} x {0} pixels, its truth {3} x {2}".format(*mask.shape, *size_hw)
+                remedy = "score masks of one size or give --resize nearest"
+                raise AnnotationRefused(f"prediction of {name}", sizes, remedy)
+            mask, resized = nearest(mask, size_hw), resized + 1
+            alpha = None if alpha is None else nearest(alpha, size_hw)
         if truth.ignore is not None:
             if truth.ignore.all():
                 problem = "every pixel is marked ignore"
@@ -67,52 +73,34 @@ def score_pairs(
                 raise AnnotationRefused(f"prediction of {name}", problem, remedy)
             precision.update(truth.mask, mask, truth.ignore, confidence)
         if len(thumbs) < MAX_THUMBNAILS:
-            thumbs.append(tuple(m[_nearest(m.shape, THUMBNAIL_HW)] for m in (truth.mask, mask)))
+            thumbs.append((nearest(truth.mask, THUMBNAIL_HW), nearest(mask, THUMBNAIL_HW)))
     if not images:
         raise AnnotationRefused(source, "holds no image", "name a set that has some")
     scores = pool(images, paper_compat=paper_compat)
     if scores.truth_coverage == 0:
         problem = f"not one object pixel in {len(images)} images"
         raise AnnotationRefused(source, problem, "check --category and --mask-value")
-    warnings = collapse_warnings(scores)
     names = [image.name for image in images[: len(thumbs)]]
     shifted = looks_shifted(names, *(np.stack(side) for side in zip(*thumbs, strict=True)))
-    warnings.extend([shifted] if shifted else [])
     notes = [f"{resized} predictions resized to their truth (nearest)"] if resized else []
     notes += [f"{ignored} pixels ignored"] if ignored else []
     return ScoreReport(
         scores=scores,
-        intervals=score_intervals(images, np.random.RandomState(seed)),
+        intervals=count_intervals(stacked(images), np.random.RandomState(seed)),
         images=images,
         pairing=pairing,
-        warnings=warnings,
+        warnings=collapse_warnings(scores) + ([shifted] if shifted else []),
         notes=notes,
         settings={"paper_compat": paper_compat, "bootstrap_seed": seed, **(settings or {})},
         average_precision=precision.compute() if precision is not None else None,
     )
 
 
-def fitted(
-    name: str,
-    size_hw: tuple[int, ...],
-    mask: Mask,
-    alpha: NDArray[np.float32] | None,
-    resize: str | None,
-) -> tuple[Mask, NDArray[np.float32] | None]:
-    """Fit a prediction to its truth's size: nearest pixel, or nothing at all."""
-    if resize != "nearest":
-        sizes = (mask.shape[1], mask.shape[0], size_hw[1], size_hw[0])
-        problem = "{} x {} pixels, its truth {} x {}".format(*sizes)
-        remedy = "score masks of one size or give --resize nearest"
-        raise AnnotationRefused(f"prediction of {name}", problem, remedy)
-    index = _nearest(mask.shape, size_hw)
-    return mask[index], None if alpha is None else alpha[index]
-
-
-def _nearest(own_hw: tuple[int, ...], size_hw: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
-    """Index of the pixels nearest to those of an array of another size."""
-    sides = zip(own_hw, size_hw, strict=True)
-    return np.ix_(*((np.arange(wanted) * 2 + 1) * own // (2 * wanted) for own, wanted in sides))
+def nearest(plane: NDArray[Any], size_hw: tuple[int, ...]) -> NDArray[Any]:
+    """Fit a mask or alpha ``h w`` to another size by its nearest pixels."""
+    sides = zip(plane.shape, size_hw, strict=True)
+    index = np.ix_(*((np.arange(wanted) * 2 + 1) * own // (2 * wanted) for own, wanted in sides))
+    return np.asarray(plane[index])
 
 
 def score_match(
@@ -134,14 +122,8 @@ def score_match(
         "resize": resize,
         **(settings or {}),
     }
-    report = score_pairs(
-        matched,
-        source=truth.source,
-        pairing=str(pairing),
-        resize=resize,
-        settings=told,
-        **options,
-    )
+    options |= {"pairing": str(pairing), "resize": resize, "settings": told}
+    report = score_pairs(matched, source=truth.source, **options)
     report.add_truth(truth)
     report.notes.extend(f"prediction: {line}" for line in prediction.notes())
     return report
@@ -185,29 +167,13 @@ def score(
     Returns:
         The report: ``report.scores.miou``, ``report.intervals``, ``report.to_text()``.
     """
+    foreground: dict[str, Any] = {"category": category, "mask_value": mask_value}
     if not isinstance(truth, TruthSet):
-        truth = load_annotations(
-            truth,
-            category=category,
-            mask_value=mask_value,
-            exact_white=paper_compat,
-            **truth_options,
-        )
-    prediction = FolderPrediction(
-        pred,
-        category=pred_category,
-        mask_value=pred_mask_value,
-        exact_white=paper_compat,
-        ids=truth.ids,
-    )
-    matched = match_truth(
-        truth, prediction, pair_by=pair_by, offset=offset, allow_unused=allow_unused
-    )
-    return score_match(
-        matched,
-        paper_compat=paper_compat,
-        resize=resize,
-        seed=seed,
-        with_ap=with_ap,
-        settings={"category": category, "mask_value": mask_value},
-    )
+        options = foreground | truth_options
+        truth = load_annotations(truth, exact_white=paper_compat, **options)
+    own: dict[str, Any] = {"category": pred_category, "mask_value": pred_mask_value}
+    prediction = FolderPrediction(pred, ids=truth.ids, exact_white=paper_compat, **own)
+    named = {"pair_by": pair_by, "offset": offset, "allow_unused": allow_unused}
+    matched = match_truth(truth, prediction, **named)
+    how = {"paper_compat": paper_compat, "seed": seed, "with_ap": with_ap}
+    return score_match(matched, resize=resize, settings=foreground, **how)

@@ -26,10 +26,10 @@ class ScoreReport:
     intervals: dict[str, Interval]  # of each pooled metric, 95 % over images
     images: list[ImageScore]  # in the order of the truth
     pairing: str  # how truth and prediction were paired, in words
-    warnings: list[str] = field(default_factory=list)  # what looks wrong
-    notes: list[str] = field(default_factory=list)  # what was skipped, clipped or cut, with counts
-    settings: dict[str, Any] = field(default_factory=dict)  # what the score depends on
-    average_precision: dict[str, float] | None = None  # see `AveragePrecision`
+    warnings: list[str]  # what looks wrong
+    notes: list[str]  # what was skipped, clipped or cut, with counts
+    settings: dict[str, Any]  # what the score depends on
+    average_precision: dict[str, float] | None  # see `AveragePrecision`
     truth: dict[str, Any] = field(default_factory=dict)  # images scored and without annotation
 
     def add_truth(self, truth: TruthSet) -> None:
@@ -51,7 +51,7 @@ class ScoreReport:
         """Plain values for JSON."""
         return {
             "scores": self.scores.to_dict(),
-            "intervals_95": {name: value.to_dict() for name, value in self.intervals.items()},
+            "intervals_95": {name: vars(value) for name, value in self.intervals.items()},
             "average_precision": self.average_precision,
             "truth": self.truth,
             "pairing": self.pairing,
@@ -66,7 +66,7 @@ class ScoreReport:
                     "boundary_f": image.boundary_f,
                     "mae": image.mae,
                     "sad_kpx": image.sad,
-                    "counts_tp_fp_fn_tn": [int(count) for count in image.counts],
+                    "counts_tp_fp_fn_tn": image.counts.tolist(),
                 }
                 for image in self.images
             ],
@@ -76,10 +76,9 @@ class ScoreReport:
         """JSON text, two spaces of indent."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
-    def to_text(self, title: str = "", worst: int = 5) -> str:
+    def to_text(self, title: str = "") -> str:
         """Everything on one screen: table, intervals, worst images, warnings, notes."""
-        scores = self.scores
-        interval = self.intervals["miou"]
+        scores, interval = self.scores, self.intervals["miou"]
         lines = [
             scores.table(title),
             "",
@@ -98,48 +97,26 @@ class ScoreReport:
             f"pairing: {self.pairing}",
             "worst images:",
         ]
-        lines += [
-            f"  {image.name}  mIoU {image.miou:.4f}  object IoU {image.object_iou:.4f}"
-            for image in self.worst(worst)
-        ]
+        for image in self.worst():
+            own = f"mIoU {image.miou:.4f}  object IoU {image.object_iou:.4f}"
+            lines.append(f"  {image.name}  {own}")
         lines += [f"warning: {line}" for line in self.warnings]
-        lines += [f"note: {line}" for line in self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {line}" for line in self.notes)])
 
 
 def record_scores(dataset: Path, report: ScoreReport) -> Path:
     """Write ``scores.json`` into a dataset that ``make`` finished; return its path.
 
     It names the truth by its file name (no path), and the manifest by its SHA-256: a dataset that
-    is remade or extended no longer fits its record.
-
-    Raises:
-        UsageError: no finished dataset, or it cannot be written.
+    is remade or extended no longer fits its record. UsageError where there is no finished dataset,
+    or it cannot be written.
     """
-    manifest = dataset / MANIFEST
-    target = dataset / SCORES_FILE
-    try:
-        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        record = _record(report) | {"manifest_sha256": digest}
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        write_atomically(target, f"{text}\n".encode())
-    except FileNotFoundError as error:
-        problem = f"holds no {MANIFEST}"
-        remedy = "give --record with --pred DATASET, a folder that `make` finished"
-        raise UsageError(str(dataset), problem, remedy) from error
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UsageError(str(target), problem, "check its rights") from error
-    return target
-
-
-def _record(report: ScoreReport) -> dict[str, Any]:
-    scores = report.scores
+    scores, target = report.scores, dataset / SCORES_FILE
     metrics = {name: interval.value for name, interval in report.intervals.items()}
     metrics |= {"boundary_f": scores.boundary_f, "worst_object_iou": scores.worst_object_iou}
     if scores.mae is not None:
         metrics["mae"] = scores.mae
-    return {
+    record = {
         "schema": SCHEMA,
         "truth": Path(str(report.settings.get("truth", "truth"))).name,
         "truth_format": report.settings.get("truth_format"),
@@ -148,3 +125,14 @@ def _record(report: ScoreReport) -> dict[str, Any]:
         "intervals": {name: [each.low, each.high] for name, each in report.intervals.items()},
         "warnings": report.warnings,
     }
+    try:
+        record["manifest_sha256"] = hashlib.sha256((dataset / MANIFEST).read_bytes()).hexdigest()
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        write_atomically(target, f"{text}\n".encode())
+    except FileNotFoundError as error:
+        remedy = "give --record with --pred DATASET, a folder that `make` finished"
+        raise UsageError(str(dataset), f"holds no {MANIFEST}", remedy) from error
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(target), problem, "check its rights") from error
+    return target

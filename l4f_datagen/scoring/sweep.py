@@ -5,16 +5,17 @@ groups the counts by the psi in the names, and pools them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l4f_datagen.annotations.records import sample_key_in
+from l4f_datagen.annotations.truth import TruthMask
 from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_predictions, grid_intervals
-from l4f_datagen.scoring.image_score import ImageScore, class_scores, confusion
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_counts, grid_intervals
+from l4f_datagen.scoring.image_score import Counts, class_scores, confusion
 from l4f_datagen.scoring.match import Pair
 
 AXES = ("psi", "threshold")
@@ -32,10 +33,6 @@ class SweepRow:
     iou: float  # pooled, of the object, as are the next two
     precision: float
     recall: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**vars(self), "miou": self.miou.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,7 @@ class ScoreSweep:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "axes": list(self.axes),
-            "rows": [row.to_dict() for row in self.rows],
-            "best_threshold": self.best_threshold,
-            "gain": None if self.gain is None else self.gain.to_dict(),
-        }
+        return asdict(self) | {"gain": self.gain and self.gain.to_dict()}
 
     def to_text(self) -> str:
         """Table of the pooled mIoU: a line a threshold, a column a psi; intervals for all images.
@@ -96,9 +88,8 @@ class SweepCounts:
     def __init__(self, axes: Sequence[str]) -> None:
         self.axes = tuple(name for name in AXES if name in axes)
         self.thresholds = THRESHOLDS if "threshold" in self.axes else ()
-        self._names: list[str] = []
         self._psis: list[float | None] = []
-        self._counts: list[NDArray[np.int64]] = []
+        self._counts: list[Counts] = []
 
     def __call__(self, pair: Pair) -> None:
         """Count one pair."""
@@ -112,8 +103,7 @@ class SweepCounts:
                 problem = "has no soft alpha, so no threshold to sweep over"
                 remedy = "score a dataset with alpha/, or --domain or --generator"
                 raise AnnotationRefused(f"prediction of {pair.name}", problem, remedy)
-            counts.extend(threshold_counts(pair, self.thresholds))
-        self._names.append(pair.name)
+            counts.extend(threshold_counts(pair.truth, pair.alpha, self.thresholds))
         self._psis.append(None if key is None else int(key[3 : key.index("-")]) / 1000)
         self._counts.append(np.stack(counts))
 
@@ -121,42 +111,34 @@ class SweepCounts:
         """Pool what was counted, at least one pair; ``random`` is the stream of the intervals."""
         counts = np.stack(self._counts)  # images cells 4
         cuts = (None, *self.thresholds)
-        groups: list[float | None] = [None]
-        if "psi" in self.axes:
-            groups.extend(sorted({psi for psi in self._psis if psi is not None}))
+        psis = {psi for psi in self._psis if psi is not None} if "psi" in self.axes else ()
         rows = []
-        for group in groups:
+        for group in (None, *sorted(psis)):
             members = [n for n, psi in enumerate(self._psis) if group is None or psi == group]
             chosen = counts[members]
-            intervals = grid_intervals(chosen, random)
-            pooled = chosen.sum(axis=0)
-            for cut, cell, interval in zip(cuts, pooled, intervals, strict=True):
+            cells = zip(cuts, chosen.sum(axis=0), grid_intervals(chosen, random), strict=True)
+            for cut, cell, interval in cells:
                 _, own = class_scores(cell)
-                rows.append(
-                    SweepRow(group, cut, len(members), interval, own.iou, own.precision, own.recall)
-                )
+                shares = (own.iou, own.precision, own.recall)
+                rows.append(SweepRow(group, cut, len(members), interval, *shares))
         if not self.thresholds:
             return ScoreSweep(self.axes, rows)
         best = max(range(1, len(cuts)), key=lambda cell: rows[cell].miou.value)
-        gain = compare_predictions(self._scores(counts, best), self._scores(counts, 0), random)
+        gain = compare_counts(counts[:, best], counts[:, 0], random)
         return ScoreSweep(self.axes, rows, cuts[best], gain)
 
-    def _scores(self, counts: NDArray[np.int64], cell: int) -> list[ImageScore]:
-        rows = zip(self._names, counts[:, cell], strict=True)
-        return [ImageScore(name, row, boundary_f=float("nan")) for name, row in rows]
 
-
-def threshold_counts(pair: Pair, thresholds: Sequence[float]) -> NDArray[np.int64]:
+def threshold_counts(
+    truth: TruthMask, alpha: NDArray[np.float32], thresholds: Sequence[float]
+) -> Counts:
     """Counts of an alpha cut strictly above each threshold (ascending); int64 ``thresholds 4``."""
-    if pair.alpha is None:
-        raise ValueError("the pair has no alpha")
-    truth, alpha = pair.truth.mask, pair.alpha
-    if pair.truth.ignore is not None:
-        truth, alpha = truth[~pair.truth.ignore], alpha[~pair.truth.ignore]
+    mask = truth.mask
+    if truth.ignore is not None:
+        mask, alpha = mask[~truth.ignore], alpha[~truth.ignore]
     # How many thresholds lie strictly below a pixel's alpha: it is object at just those.
     passed = np.searchsorted(np.asarray(thresholds, alpha.dtype), alpha.ravel(), side="left")
     bins = len(thresholds) + 1
-    joint = np.bincount(passed + bins * truth.ravel(), minlength=2 * bins).reshape(2, bins)
+    joint = np.bincount(passed + bins * mask.ravel(), minlength=2 * bins).reshape(2, bins)
     above = joint[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     below = joint.sum(axis=1, keepdims=True) - above
     return np.stack([above[1], above[0], below[1], below[0]], axis=1).astype(np.int64)

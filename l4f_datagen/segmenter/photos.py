@@ -181,7 +181,7 @@ def score_photos(
         [item.name for item in truth],
         list(photos.names),
         left_out=truth.left_out,
-        rule=pair_by,
+        pair_by=pair_by,
         offset=offset,
         allow_unused=allow_unused,
     )

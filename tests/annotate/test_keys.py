@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from l4f_datagen.annotate.keys import KeyFile, KeyRow, keys_in_names, read_key_file, write_key_file
+from l4f_datagen.annotate.keys import KeyFile, KeyRow, keys_of, read_key_file, write_key_file
 from l4f_datagen.core.errors import AnnotationRefused
 
 ROWS = [
@@ -35,7 +35,7 @@ def test_a_table_edited_in_a_spreadsheet_is_read(tmp_path):
 
 
 def test_psi_and_seed_come_from_names():
-    keys = keys_in_names(["a/psi0500-seed0000012_gt.png", "psi1250-seed4000000000.jpg"], "x.json")
+    keys = keys_of(["a/psi0500-seed0000012_gt.png", "psi1250-seed4000000000.jpg"], "x.json", None)
     assert [(row.psi, row.seed) for row in keys.rows] == [(0.5, 12), (1.25, 4_000_000_000)]
     assert not keys.facts
 
@@ -43,7 +43,7 @@ def test_psi_and_seed_come_from_names():
 @pytest.mark.parametrize("name", ["face3.png", "seed0000003.png"])
 def test_names_without_a_key_are_named(name):
     with pytest.raises(AnnotationRefused, match=rf"export {name}: its name holds no key .* --keys"):
-        keys_in_names([name], "export")
+        keys_of([name], "export", None)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_best_snapshot_is_chosen_and_the_gain_told(scene, tmp_path):
     run = run_folder(tmp_path, networks)
     evidence = choose_snapshot(run, Annotated(matched), 0.5)
     assert evidence.best == best
-    gain = evidence.mious[best].value - evidence.mious[own].value
+    gain = evidence.miou[best].value - evidence.miou[own].value
     assert evidence.gain.interval.value == pytest.approx(gain)
     assert "the gain is clear of the noise of these images" in evidence.to_text()
     assert f"{best} gains" in evidence.to_text()
@@ -143,7 +143,7 @@ def test_the_own_pick_wins_a_draw(scene, tmp_path):
 
 
 def test_a_gain_within_the_noise_is_said_to_be():
-    unclear = Difference("miou", Interval(0.004, -0.002, 0.011), 0.87, 10)
+    unclear = Difference(Interval(0.004, -0.002, 0.011), 0.87, 10)
     mious = {"alpha.safetensors": Interval(0.9, 0.88, 0.92), "b": Interval(0.904, 0.88, 0.93)}
     text = Evidence("export.json", 10, mious, "b", unclear).to_text()
     for words in (
