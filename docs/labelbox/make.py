@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from l4f_datagen.annotate.keys import read_key_file
 from l4f_datagen.core.masks import polygons_xy
-from l4f_datagen.segmenter.training import predict, train_segmenter
+from l4f_datagen.segmenter.training import Arrays, Plan, new_training, predict, train
 from l4f_datagen.toys.scene import render_scenes
 
 FOLDER = Path(__file__).parent
@@ -110,7 +110,8 @@ def main(scenes: int, steps: int) -> None:
     click.echo(f"training a U-Net on {scenes} renders with exact masks, {steps} steps", err=True)
     made = list(render_scenes(range(scenes), workers=1))
     known = np.stack([scene.image for scene in made]), np.stack([scene.alpha for scene in made])
-    net = train_segmenter(*known, seed=0, steps=steps)
+    plan = Plan(steps=steps)
+    net = train(new_training(plan), plan, Arrays(*known))
     rings = [outline(alpha) for alpha in predict(net, images)]
     named = enumerate(zip(rows, rings, strict=True), 1)
     size = (images.shape[1], images.shape[2])

@@ -12,24 +12,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.benchmark.bench import (
-    Bench,
-    Block,
-    Masks,
-    Method,
-    Prepared,
-    claim_network,
-    needing,
-)
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.stores import listing_sha256
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.models.generator import Generator
 from l4f_datagen.pipeline.networks import alpha_sha256, fitting_alpha
-from l4f_datagen.recipe import AlphaPart, TrainingPart
+from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.recipe.domains import weights_path
+from l4f_datagen.recipe.recipe import assign
 from l4f_datagen.toys.ground import draw_ground
 from l4f_datagen.toys.scene import TOYS
 from l4f_datagen.training.collapse import Collapsed
@@ -42,34 +34,45 @@ logger = logging.getLogger(__name__)
 
 UNRELATED = "unrelated-backgrounds"
 EMPTY_GROUNDS = 2_000  # images that replace the paper's MIT Places in a toy domain
-
-Change = Callable[[Bench], dict[str, Any]]
-"""What an ablation changes of the recipe's alpha part, by dotted name."""
-
-
-def trial_rounds(part: TrainingPart) -> int:
-    """Return how many rounds of self-training fit into a trial: one, where there are any."""
-    return min(1, part.self_training)
+CHANGES: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "full": lambda bench: {},
+    # Labels4Free, appendix 1.1, Table 2.
+    "last-layer": lambda bench: {"lowest_resolution": bench.side},
+    # Labels4Free, appendix 1.1, Table 1.
+    UNRELATED: lambda bench: {
+        "background": "pictures",
+        "background_path": str(unrelated_folder(bench)),
+        "background_shuffled": False,
+    },
+    # No real image: the generator's own samples.
+    "reals-generator": lambda bench: {"training.reals": "generator", "training.reals_folder": None},
+    # The authors' two ways to mute the trunk.
+    "const-mute": lambda bench: {"background": "const", "background_path": None},
+    "conv1-mute": lambda bench: {"background": "conv1", "background_path": None},
+}
+"""Name -> what an ablation changes of the recipe's alpha part; ``full`` is its own training."""
 
 
 def changed(part: AlphaPart, values: dict[str, Any]) -> AlphaPart:
     """Return the part with values set by dotted name, checked again."""
     plain = part.model_dump()
     for name, value in values.items():
-        *above, last = name.split(".")
-        place = plain
-        for step in above:
-            place = place[step]
-        place[last] = value
+        assign(plain, name, value, name)
     return AlphaPart.model_validate(plain)
+
+
+def trial_part(bench: Bench) -> AlphaPart:
+    """Return the recipe's alpha part; a trial has one round of self-training, where it has any."""
+    part = bench.recipe.alpha
+    if bench.config.trial:
+        part = changed(part, {"training.self_training": min(1, part.training.self_training)})
+    return part
 
 
 def alpha_part(bench: Bench, name: str, seed: int) -> AlphaPart:
     """Return the alpha part of one ablation and training seed."""
     steps = {"training.steps": bench.config.steps} if bench.config.steps else {}
-    if bench.config.trial:
-        steps["training.self_training"] = trial_rounds(bench.recipe.alpha.training)
-    part = changed(bench.recipe.alpha, {"weights": None, "training.seed": seed} | steps)
+    part = changed(trial_part(bench), {"weights": None, "training.seed": seed} | steps)
     return changed(part, CHANGES[name](bench))
 
 
@@ -78,13 +81,13 @@ def prepare(bench: Bench, seed: int, *, name: str) -> Prepared:
     part, folder = alpha_part(bench, name, seed), bench.network_folder(name, seed)
     ended = folder / COLLAPSED
     if ended.exists():
-        claim_network(folder, training_id(part, bench.checkpoint, bench.recipe.generator.crop))
+        identity = training_id(part, bench.checkpoint, bench.recipe.generator.crop)
+        bench.claim_network(name, seed, identity)
     else:
+        recipe = bench.recipe.model_copy(update={"alpha": part})
+        options: dict[str, Any] = {"generator": bench.generator, "offline": bench.config.offline}
         try:
-            recipe, offline = bench.recipe.model_copy(update={"alpha": part}), bench.config.offline
-            trained = train_alpha(
-                recipe, bench.checkpoint, folder, generator=bench.generator, offline=offline
-            )
+            trained = train_alpha(recipe, bench.checkpoint, folder, **options)
             return Prepared(partial(label, bench, open_alpha(trained.path).build()))
         except Collapsed as error:
             logger.warning(f"{name}, training seed {seed}: {error}; scored as it ended")
@@ -101,22 +104,21 @@ def check(bench: Bench, *, name: str) -> None:
     """Refuse what the training would refuse; errors as ``train_alpha``."""
     # Empty grounds are only drawn when the benchmark's folder is claimed: muted ones stand in.
     part = alpha_part(bench, "conv1-mute" if name == UNRELATED else name, 0)
-    check_features(part, bench.generator)
+    check_features(bench, part)
     pretrained(part, bench.checkpoint)
     crop = bench.recipe.generator.crop
     open_sources(SourceContext(part, bench.generator, crop, bench.config.offline))
 
 
-def check_features(part: AlphaPart, generator: Generator) -> None:
+def check_features(bench: Bench, part: AlphaPart) -> None:
     """Refuse features that the generator does not have; errors as ``build_alpha``."""
     with torch.random.fork_rng(devices=[]):
-        build_alpha(part, generator)
+        build_alpha(part, bench.generator)
 
 
 def label(bench: Bench, network: AlphaNetwork, block: Block) -> Masks:
     """Render a block with an alpha network and return the masks that ``make`` would write."""
-    network = network.to(bench.generator.w_avg.device)
-    samples = replace(bench.renderer, alpha=network).render(block.draws)
+    samples = replace(bench.renderer, alpha=network.to(bench.device)).render(block.draws)
     return np.stack([sample.mask for sample in samples])
 
 
@@ -150,11 +152,11 @@ def unrelated_folder(bench: Bench) -> Path:
         return bench.config.unrelated.resolve()
     folder = bench.config.out / "unrelated"
     folder.mkdir(exist_ok=True)
-    domain, size = other_toy(bench.recipe.domain), bench.generator.spec.resolution
     for seed in range(bench.sized(EMPTY_GROUNDS)):
         path = folder / f"{seed:05d}.png"
         if not path.exists():
-            save_png(Image.fromarray(empty_ground(seed, size, domain)), path)
+            ground = empty_ground(seed, bench.side, other_toy(bench.recipe.domain))
+            save_png(Image.fromarray(ground), path)
     return folder.resolve()
 
 
@@ -182,42 +184,19 @@ def alpha_method(name: str) -> Method:
     return Method(
         partial(prepare, name=name),
         partial(settings, name=name),
-        lacking=needing(
-            lambda bench: name != UNRELATED or bench.config.unrelated is not None or bench.is_toy,
-            "unrelated images: give --unrelated DIR",
-        ),
+        needs="unrelated images: give --unrelated DIR",
+        has=lambda bench: name != UNRELATED or bench.config.unrelated is not None or bench.is_toy,
         same_as=same_as,
         check=partial(check, name=name),
     )
 
 
-CHANGES: dict[str, Change] = {
-    "full": lambda bench: {},
-    # Labels4Free, appendix 1.1, Table 2.
-    "last-layer": lambda bench: {"lowest_resolution": bench.generator.spec.resolution},
-    # Labels4Free, appendix 1.1, Table 1.
-    UNRELATED: lambda bench: {
-        "background": "pictures",
-        "background_path": str(unrelated_folder(bench)),
-        "background_shuffled": False,
-    },
-    # No real image: the generator's own samples.
-    "reals-generator": lambda bench: {"training.reals": "generator", "training.reals_folder": None},
-    # The authors' two ways to mute the trunk.
-    "const-mute": lambda bench: {"background": "const", "background_path": None},
-    "conv1-mute": lambda bench: {"background": "conv1", "background_path": None},
-}
-"""Name -> change of each ablation; ``full`` is the recipe's own training."""
-
-ALPHAS = {
-    "given-weights": Method(
-        lambda bench, seed: Prepared(partial(label, bench, open_given(bench))),
-        lambda bench: alpha_sha256(open_given(bench)),
-        lacking=needing(
-            lambda bench: bench.recipe.alpha.weights,
-            "alpha weights: give --alpha, or name them in the recipe",
-        ),
-        check=open_given,
-        seeded=False,
-    )
-} | {name: alpha_method(name) for name in CHANGES}
+GIVEN = Method(
+    lambda bench, seed: Prepared(partial(label, bench, open_given(bench))),
+    lambda bench: alpha_sha256(open_given(bench)),
+    needs="alpha weights: give --alpha, or name them in the recipe",
+    has=lambda bench: bench.recipe.alpha.weights,
+    check=open_given,
+    seeded=False,
+)
+ALPHAS = {"given-weights": GIVEN} | {name: alpha_method(name) for name in CHANGES}

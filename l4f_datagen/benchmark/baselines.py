@@ -17,18 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l4f_datagen.benchmark import redo
-from l4f_datagen.benchmark.bench import (
-    Bench,
-    Block,
-    Masks,
-    Method,
-    Prepared,
-    blocks_of,
-    claim_network,
-    needing,
-)
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
 from l4f_datagen.models.generator import Generator, Synthesis
-from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
 
 CLUSTERS = 6
@@ -90,8 +80,7 @@ def gmm_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 class Clusters(NamedTuple):
     """Clusters of features (Editing in Style: Collins, Bala, Price, Suesstrunk, CVPR 2020).
 
-    Spherical k-means over the generator's activations at one resolution groups pixels by what they
-    show.
+    Spherical k-means over the generator's activations at one resolution groups pixels.
     """
 
     centres: Tensor  # unit vectors ``clusters c``
@@ -101,9 +90,8 @@ class Clusters(NamedTuple):
 
 def feature_resolution(generator: Generator) -> int:
     """Return the resolution nearest to 64 px, the larger of two."""
-    return min(
-        generator.spec.resolutions, key=lambda side: (abs(side - CLUSTERED_RESOLUTION), -side)
-    )
+    sides = generator.spec.resolutions
+    return min(sides, key=lambda side: (abs(side - CLUSTERED_RESOLUTION), -side))
 
 
 def unit_features(synthesis: Synthesis, resolution: int) -> Float[Tensor, "batch c h w"]:
@@ -157,15 +145,6 @@ def cluster_masks(clusters: Clusters, tested: Synthesis) -> NDArray[np.bool_]:
     return masks
 
 
-def is_inverted(masker: UNet, images: NDArray[np.uint8]) -> bool:
-    """Whether the region that the network marks is more frequent at the border of ``images``.
-
-    Training treats both regions alike; the one that is rarer at the border is the object.
-    """
-    regions = redo.redo_masks(masker, images).astype(np.int64)
-    return bool(background_groups(regions, redo.REGIONS)[1])
-
-
 def prepare_editing(bench: Bench, seed: int) -> Prepared:
     """Cluster features of samples that are not scored, other ones for every training seed."""
     side = feature_resolution(bench.generator)
@@ -200,16 +179,18 @@ def redo_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def prepare_redo(bench: Bench, seed: int) -> Prepared:
     """Train ReDO on samples that are not scored, or open its mask network."""
-    folder = bench.network_folder("redo", seed)
-    path = folder / "masker.safetensors"
-    claim_network(folder, f"{redo_settings(bench)} seed {seed}")
+    claimed = bench.claim_network("redo", seed, f"{redo_settings(bench)} seed {seed}")
+    path = claimed / "masker.safetensors"
     if not path.exists():
         plan = replace(REDO, seed=seed, steps=bench.config.steps or REDO.steps)
         draws = bench.training_draws(bench.sized(REDO_IMAGES))
         samples = (one for block in blocks_of(draws) for one in bench.renderer.render(block))
         images = np.stack([redo_image(sample.image) for sample in samples])
         masker = redo.train_redo(images, plan).masker
-        facts = {"inverted": is_inverted(masker, images[:500]), "plan": asdict(plan)}
+        # Training treats both regions alike; the one that is rarer at the border is the object.
+        regions = redo.redo_masks(masker, images[:500]).astype(np.int64)
+        inverted = bool(background_groups(regions, redo.REGIONS)[1])
+        facts = {"inverted": inverted, "plan": asdict(plan)}
         category, licence = bench.recipe.output.category, bench.checkpoint.licence
         segmenter = Segmenter(masker, max(images.shape[1:3]), 0.5, category, licence, facts)
         save_segmenter(path, segmenter)
@@ -236,10 +217,8 @@ def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) 
     return Method(
         lambda *_: Prepared(lambda block: masks_of(block.images)),
         lambda _: "",
-        lacking=needing(
-            lambda _: importlib.util.find_spec(package),
-            f"{package}: pip install scikit-image scikit-learn",
-        ),
+        needs=f"{package}: pip install scikit-image scikit-learn",
+        has=lambda _: importlib.util.find_spec(package),
         seeded=False,
         takes_renders=True,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from l4f_datagen.annotations.drawing import decode_coco_rle
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
@@ -19,6 +19,7 @@ from l4f_datagen.core.masks import mask_to_rle
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png
+from l4f_datagen.io.photo import opened
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.models.generator import Generator, Synthesis
 from l4f_datagen.recipe import Recipe
@@ -85,17 +86,26 @@ class Bench:
         return max(number // TRIAL_SHARE, min(number, TRIAL_LEAST)) if self.config.trial else number
 
     @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return self.generator.w_avg.device
+
+    @property
+    def side(self) -> int:
+        """Side of the generator's canvas, px."""
+        return self.generator.spec.resolution
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the images, px."""
-        side = self.generator.spec.resolution
-        left, top, right, bottom = self.recipe.generator.crop or (0, 0, side, side)
+        left, top, right, bottom = self.recipe.generator.crop or (0, 0, self.side, self.side)
         return bottom - top, right - left
 
     @property
     def is_toy(self) -> bool:
         """Whether images of this domain can be rendered with their exact masks."""
-        fits = MIN_SIZE <= self.generator.spec.resolution <= MAX_SIZE
-        return self.recipe.domain in TOYS and fits and self.recipe.generator.crop is None
+        fits = MIN_SIZE <= self.side <= MAX_SIZE and self.recipe.generator.crop is None
+        return fits and self.recipe.domain in TOYS
 
     def eval_draws(self, psi: float) -> list[Draw]:
         """List the scored images of one psi."""
@@ -115,55 +125,52 @@ class Bench:
         synthesis: Synthesis = self.generator.synthesis(ws, noise)
         return synthesis
 
+    def image_path(self, draw: Draw) -> Path:
+        """Return the file of a scored image."""
+        return self.config.out / IMAGES / f"{draw.key}.png"
+
     def write_images(self) -> None:
-        """Render what is missing of the scored images, as ``images/KEY.png``."""
+        """Render what is missing of the scored images."""
         (self.config.out / IMAGES).mkdir(exist_ok=True)
         blocks = [
             draws
             for psi in self.config.psis
             for draws in blocks_of(self.eval_draws(psi))
-            if not all(self._image_path(draw.key).exists() for draw in draws)
+            if not all(self.image_path(draw).exists() for draw in draws)
         ]
         with Meter(sum(map(len, blocks)), "benchmark", "images") as meter:
             for draws in blocks:
-                for sample in self.renderer.render(draws):
-                    save_png(Image.fromarray(sample.image), self._image_path(sample.key))
+                for draw, sample in zip(draws, self.renderer.render(draws), strict=True):
+                    save_png(Image.fromarray(sample.image), self.image_path(draw))
                     meter.advance()
 
     def read_block(self, draws: list[Draw]) -> Block:
         """Read scored images; a file that is no image or of another size is refused."""
-        return Block(draws, np.stack([self._read_image(draw.key) for draw in draws]))
-
-    def _image_path(self, key: str) -> Path:
-        return self.config.out / IMAGES / f"{key}.png"
-
-    def _read_image(self, key: str) -> NDArray[np.uint8]:
-        path, remedy = self._image_path(key), "remove it and run the command again"
-        try:
-            with Image.open(path) as image:
-                found = image.size[::-1]
-                if found == self.size_hw:
-                    return np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise InputRefused(str(path), "is not a readable image", remedy) from error
-        wanted = f"{self.size_hw[1]} x {self.size_hw[0]}"
-        problem = f"is {found[1]} x {found[0]} pixels, expected {wanted}"
-        raise InputRefused(str(path), problem, remedy)
+        images = []
+        for path in map(self.image_path, draws):
+            with opened(path, str(path)) as image:
+                (width, height), (wanted_h, wanted_w) = image.size, self.size_hw
+                if (height, width) != (wanted_h, wanted_w):
+                    problem = f"is {width} x {height} pixels, expected {wanted_w} x {wanted_h}"
+                    raise InputRefused(str(path), problem, "remove it and run the command again")
+                images.append(np.asarray(image.convert("RGB")))
+        return Block(draws, np.stack(images))
 
     def network_folder(self, name: str, seed: int) -> Path:
         """Where the trained network of a method and training seed is kept."""
         return self.config.out / "networks" / f"{name}-seed{seed}"
+
+    def claim_network(self, name: str, seed: int, identity: str) -> Path:
+        """Reserve that folder for what has this identity; errors as ``claim_folder``."""
+        folder = self.network_folder(name, seed)
+        claim_folder(folder, identity, other="holds a network that was trained in another way")
+        return folder
 
 
 def blocks_of(draws: Sequence[Draw]) -> Iterator[list[Draw]]:
     """Cut draws into blocks."""
     for start in range(0, len(draws), BLOCK):
         yield list(draws[start : start + BLOCK])
-
-
-def claim_network(folder: Path, identity: str) -> None:
-    """Reserve a folder for one trained network; errors as ``training_folder.claim_folder``."""
-    claim_folder(folder, identity, other="holds a network that was trained in another way")
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,6 @@ class Prepared:
     collapse: str | None = None  # how its training ended if it collapsed in every attempt
 
 
-def needing(has: Callable[[Bench], object], what: str) -> Callable[[Bench], str | None]:
-    """Return a ``Method.lacking`` that says what a method needs where the bench has it not."""
-    return lambda bench: None if has(bench) else f"needs {what}"
-
-
 @dataclass(frozen=True)
 class Method:
     """One line of the tables."""
@@ -187,12 +189,17 @@ class Method:
     """Trains it with a training seed, or opens what is trained."""
     settings: Callable[[Bench], str]
     """Names everything that decides its masks except the seed; any text."""
-    lacking: Callable[[Bench], str | None] = lambda bench: None  # why it cannot run here
+    needs: str = ""  # what a bench must have
+    has: Callable[[Bench], object] = lambda bench: True  # whether it has
     same_as: Callable[[Bench], str | None] = lambda bench: None  # method that does the same here
     check: Callable[[Bench], object] = lambda bench: None
     """Refuses what ``prepare`` would refuse, before anything is written or trained."""
     seeded: bool = True  # whether the training seed matters
     takes_renders: bool = False  # needs only images, so that it can mask renders too
+
+    def lacking(self, bench: Bench) -> str | None:
+        """Say why it cannot run here."""
+        return None if self.has(bench) else f"needs {self.needs}"
 
 
 Tested = Iterable[tuple[Block, Masks, Masks]]
@@ -244,23 +251,21 @@ def load_row(
     return row
 
 
-def save_row(out: Path, row: Row) -> None:
-    """Write a row, see ``load_row``."""
-    path = row_path(out, row.method, row.seed, row.on)
-    path.parent.mkdir(exist_ok=True)
-    plain = vars(row) | {"counts": row.counts.tolist()}
-    write_atomically(path, (json.dumps(plain) + "\n").encode())
-
-
-def measure(prepared: Prepared, tested: Tested, **facts: Any) -> Row:
-    """Mask all images and count their pixels; ``facts`` are the row's other fields."""
+def measure(out: Path, prepared: Prepared, tested: Tested, method: str, **facts: Any) -> Row:
+    """Mask all images, count their pixels and keep the row; ``facts`` are its other fields."""
     counts: list[NDArray[np.int64]] = []
     shown: list[dict[str, Any]] = []
-    with Meter(None, str(facts.get("method", "masks")), "images") as meter:
+    with Meter(None, method, "images") as meter:
         for block, truth, ignored in tested:
             for true, mask, ignore in zip(truth, prepared.label(block), ignored, strict=True):
                 counts.append(confusion(true, mask, ignore))
                 if len(shown) < SHOWN:
                     shown.append(mask_to_rle(mask))
                 meter.advance()
-    return Row(counts=np.stack(counts), shown=shown, collapse=prepared.collapse, **facts)
+    facts |= {"counts": np.stack(counts), "shown": shown, "collapse": prepared.collapse}
+    row = Row(method, **facts)
+    path = row_path(out, method, row.seed, row.on)
+    path.parent.mkdir(exist_ok=True)
+    plain = vars(row) | {"counts": row.counts.tolist()}
+    write_atomically(path, (json.dumps(plain) + "\n").encode())
+    return row

@@ -1,11 +1,11 @@
 """Whether scores without labels follow the truth: rank correlation over samples and snapshots."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -16,9 +16,10 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.rendering.probes import noise_iou
 from l4f_datagen.rendering.render import Renderer
 from l4f_datagen.rendering.scores import measure_block
+from l4f_datagen.scoring.image_score import confusion, mean_iou
 from l4f_datagen.training.loop import AlphaTrainer
 from l4f_datagen.training.run import pretrained, state_path
-from l4f_datagen.training.selection import mean_iou, score_snapshots
+from l4f_datagen.training.selection import score_snapshots
 from l4f_datagen.training.sources import SourceContext, open_sources
 
 LARGER_IS_WORSE = ("num_components", "border_contact", "alpha_uncertainty")
@@ -42,10 +43,10 @@ def samples_text(bench: Bench, truth: Truth) -> str:
     if bench.recipe.alpha.weights is None:
         return ""
     psi = max(bench.config.psis)
-    network = open_given(bench).to(bench.generator.w_avg.device)
+    network = open_given(bench).to(bench.device)
     renderer = replace(bench.renderer, alpha=network, probes={"noise_iou": noise_iou})
     ious: list[float] = []
-    columns: dict[str, list[float]] = {}
+    columns: dict[str, list[float]] = defaultdict(list)
     for draws in blocks_of(bench.eval_draws(psi)):
         samples = renderer.render(draws)
         true, ignored = truth.masks.block(draws)
@@ -54,10 +55,9 @@ def samples_text(bench: Bench, truth: Truth) -> str:
             ious.append(both.sum() / max(1, either.sum()))
         for scores in measure_block(samples):
             for name, value in scores.items():
-                columns.setdefault(name, []).append(value)
-    found = correlations(columns, ious)
+                columns[name].append(value)
     head = f"Scores without labels against true IoU (Spearman, {len(ious):,} samples, psi {psi:g})"
-    return _listed(head, found)
+    return _listed(head, correlations(columns, ious))
 
 
 def snapshots_text(bench: Bench, truth: Truth) -> str:
@@ -67,20 +67,17 @@ def snapshots_text(bench: Bench, truth: Truth) -> str:
     Snapshots are those before self-training, masks are alpha > 0.5 and not refined, as the scores
     see them.
     """
-    of_seeds: dict[str, list[float]] = {}
+    of_seeds: dict[str, list[float]] = defaultdict(list)
     counted = 0
     for seed in bench.config.training_seeds:
         columns, mious = _scored_snapshots(bench, truth, seed)
         counted += len(mious)
         for name, value in correlations(columns, mious).items():
-            of_seeds.setdefault(name, []).append(value)
+            of_seeds[name].append(value)
     if not of_seeds:
         return ""
-    found = {name: float(np.mean(values)) for name, values in of_seeds.items()}
-    return _listed(
-        f"Scores of snapshots against true mIoU (Spearman, mean over seeds, {counted} snapshots)",
-        dict(sorted(found.items(), key=lambda of: -of[1])),
-    )
+    head = f"Scores of snapshots against true mIoU (Spearman, mean over seeds, {counted} snapshots)"
+    return _listed(head, {name: float(np.mean(values)) for name, values in of_seeds.items()})
 
 
 def _scored_snapshots(
@@ -93,53 +90,50 @@ def _scored_snapshots(
     planned = math.ceil(part.training.steps / part.training.snapshot_interval)
     if planned < FEWEST_SNAPSHOTS or not path.exists():
         return {}, []
-    sources = open_sources(
-        SourceContext(part, bench.generator, bench.recipe.generator.crop, bench.config.offline)
-    )
-    trainer = AlphaTrainer(
-        part, bench.generator, sources, pretrained=pretrained(part, bench.checkpoint)
-    )
+    crop, offline = bench.recipe.generator.crop, bench.config.offline
+    sources = open_sources(SourceContext(part, bench.generator, crop, offline))
+    own = pretrained(part, bench.checkpoint)
+    trainer = AlphaTrainer(part, bench.generator, sources, pretrained=own)
     trainer.state.load(path)
     if len(trainer.state.snapshots) < FEWEST_SNAPSHOTS:  # it collapsed before
         return {}, []
-    columns: dict[str, list[float]] = {}
+    columns: dict[str, list[float]] = defaultdict(list)
     for score in score_snapshots(trainer.state, trainer.context()).values():
         for name, value in (asdict(score) | {"total": score.total}).items():
-            columns.setdefault(name, []).append(value)
-    plain = replace(bench.renderer, refine="none", mask_threshold=0.5)
+            columns[name].append(value)
     average = trainer.state.average
-    network = AlphaNetwork(average.channels, average.resolutions)
-    network.to(bench.generator.w_avg.device).eval()
+    network = AlphaNetwork(average.channels, average.resolutions).to(bench.device).eval()
+    plain = replace(bench.renderer, refine="none", mask_threshold=0.5, alpha=network)
     mious = []
     for _, weights in sorted(trainer.state.snapshots.items()):
         network.load_state_dict(weights)
-        mious.append(true_miou(replace(plain, alpha=network), bench, truth))
+        mious.append(true_miou(plain, bench, truth))
     return columns, mious
 
 
 def true_miou(renderer: Renderer, bench: Bench, truth: Truth) -> float:
     """Return the mIoU of a renderer's masks, pooled over the first images of the largest psi."""
-    masks, rights = [], []
+    counts = np.zeros(4, np.int64)
     for draws in blocks_of(bench.eval_draws(max(bench.config.psis))[:SNAPSHOT_IMAGES]):
         true, ignored = truth.masks.block(draws)
         found = np.stack([sample.mask for sample in renderer.render(draws)])
-        masks.append(torch.from_numpy(found[~ignored]))
-        rights.append(torch.from_numpy(true[~ignored]))
-    return mean_iou(torch.cat(masks), torch.cat(rights))
+        counts += confusion(true, found, ignored)
+    return mean_iou(counts)
 
 
 def correlations(
     scores: Mapping[str, Sequence[float] | NDArray[np.float64]],
     truth: Sequence[float] | NDArray[np.float64],
 ) -> dict[str, float]:
-    """Spearman's rank correlation of each score with truth, highest first; no constants."""
+    """Spearman's rank correlation of each score with truth; none where either is constant."""
     found = {}
     for name, values in scores.items():
         if np.ptp(values) > 0 and np.ptp(truth) > 0:
             sign = -1 if name in LARGER_IS_WORSE else 1
             found[name] = round(sign * float(stats.spearmanr(values, truth).statistic), 4)
-    return dict(sorted(found.items(), key=lambda of: -of[1]))
+    return found
 
 
 def _listed(head: str, found: Mapping[str, float]) -> str:
-    return "\n".join([head, *(f"  {name:18s} {value:+.2f}" for name, value in found.items())])
+    ordered = sorted(found.items(), key=lambda of: -of[1])
+    return "\n".join([head, *(f"  {name:18s} {value:+.2f}" for name, value in ordered)])

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from l4f_datagen.benchmark import baselines, supervised
-from l4f_datagen.benchmark.alphas import ALPHAS, CHANGES, EMPTY_GROUNDS, UNRELATED, trial_rounds
+from l4f_datagen.benchmark import alphas, baselines, supervised
 from l4f_datagen.benchmark.bench import Bench, Method
-from l4f_datagen.benchmark.supervised import SUPERVISED
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.progress import duration_text
 from l4f_datagen.io.disk import write_atomically
@@ -22,7 +20,7 @@ from l4f_datagen.pipeline.estimate import training_renders
 
 logger = logging.getLogger(__name__)
 
-METHODS: dict[str, Method] = ALPHAS | baselines.BASELINES | SUPERVISED
+METHODS: dict[str, Method] = alphas.ALPHAS | baselines.BASELINES | supervised.SUPERVISED
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -78,17 +76,16 @@ class Speed:
 
 def measure_speed(bench: Bench) -> Speed:
     """Time a few images, scenes and steps: seconds of work."""
+    domain, device = bench.recipe.domain, bench.device
     piece = bench.renderer.pieces(bench.training_draws(8))[0]
-    image = _timed(lambda: bench.renderer.render(piece)) / len(piece)
-    scene, side = 0.0, bench.generator.spec.resolution
+    image, scene = _timed(lambda: bench.renderer.render(piece)) / len(piece), 0.0
     if bench.is_toy:
-        scenes = range(16)
-        scene = _timed(lambda: supervised.render(scenes, side, bench.recipe.domain)) / len(scenes)
+        scene = _timed(lambda: supervised.render(range(16), bench.side, domain)) / 16
     plan = supervised.unet_plan(bench, 0, None)
     height, width = (-(-size // 8) * 8 for size in bench.size_hw)
     with torch.random.fork_rng(devices=[]):
-        net = UNet(plan.width, plan.depth).to(bench.generator.w_avg.device)
-        batch = torch.zeros(plan.batch, 3, height, width, device=bench.generator.w_avg.device)
+        net = UNet(plan.width, plan.depth).to(device)
+        batch = torch.zeros(plan.batch, 3, height, width, device=device)
         step = _timed(lambda: net(batch).mean().backward())
     return Speed(image, scene, step)
 
@@ -118,15 +115,13 @@ def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int
 
 
 def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) -> float:
-    unets, part, sized = supervised.UNETS, bench.recipe.alpha.training, bench.sized
-    if bench.config.trial:
-        part = part.model_copy(update={"self_training": trial_rounds(part)})
-    alpha = FIXED_RENDERS + training_renders(part, steps)
+    unets, sized = supervised.UNETS, bench.sized
+    alpha = FIXED_RENDERS + training_renders(alphas.trial_part(bench).training, steps)
     taught = (steps or supervised.TAUGHT.steps) * supervised.TAUGHT.batch
     redo = (steps or baselines.REDO.steps) * REDO_UNETS
     costs: dict[str, tuple[float, float, float]] = {  # images, scenes, steps of a U-Net
-        **dict.fromkeys(CHANGES, (alpha, 0, 0)),
-        UNRELATED: (alpha, sized(EMPTY_GROUNDS), 0),
+        **dict.fromkeys(alphas.CHANGES, (alpha, 0, 0)),
+        alphas.UNRELATED: (alpha, sized(alphas.EMPTY_GROUNDS), 0),
         "taught": (2 * taught, 0, 0),  # each is generated, and masked by the truth's U-Net
         "editing-in-style": (2 * sized(baselines.FITTED_SAMPLES), 0, 0),
         "redo": (sized(baselines.REDO_IMAGES), 0, redo),
@@ -160,7 +155,7 @@ def estimate_text(
 ) -> str:
     """Say what will be done and how long it takes on this machine."""
     config = bench.config
-    psis = ", ".join(f"{psi:g}" for psi in config.psis)
+    psis, limit = ", ".join(f"{psi:g}" for psi in config.psis), duration_text(TRIAL_SECONDS)
     trained = sum(len(config.training_seeds) for method in chosen.values() if method.seeded)
     length = "" if steps is None else f" of {steps} steps"
     spent = duration_text(seconds(bench, chosen, speed, steps))
@@ -169,9 +164,8 @@ def estimate_text(
         f"{psis}: about {spent} on this machine, less what is there already"
     )
     if config.trial:
-        limit = duration_text(TRIAL_SECONDS)
         return f"trial: {words}; after {limit} what is missing is left out"
-    return f"{words} (--trial shows in {duration_text(TRIAL_SECONDS)} that everything runs)"
+    return f"{words} (--trial shows in {limit} that everything runs)"
 
 
 def trial_text(bench: Bench, left_out: list[str]) -> str:

@@ -16,42 +16,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from l4f_datagen.benchmark import methods, supervised
-from l4f_datagen.benchmark.bench import (
-    EVAL_SEED,
-    IMAGES,
-    SHOWN,
-    Bench,
-    BenchmarkConfig,
-    Method,
-    Prepared,
-    Row,
-    blocks_of,
-    load_row,
-    measure,
-    row_path,
-    save_row,
-)
+from l4f_datagen.benchmark import bench as benches
+from l4f_datagen.benchmark import methods, supervised, tables
+from l4f_datagen.benchmark import truth as truths
+from l4f_datagen.benchmark.bench import Bench, BenchmarkConfig, Method, Row, blocks_of
 from l4f_datagen.benchmark.follows import follows_text
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
-from l4f_datagen.benchmark.tables import (
-    RENDERS,
-    build_tables,
-    figure,
-    line_of,
-    on_psi,
-    tables_csv,
-    tables_text,
-)
-from l4f_datagen.benchmark.truth import (
-    Truth,
-    check_truth,
-    external_method,
-    open_truth,
-)
+from l4f_datagen.benchmark.tables import RENDERS, line_of, on_psi
+from l4f_datagen.benchmark.truth import Truth
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png
@@ -77,13 +53,14 @@ def run_benchmark(config: BenchmarkConfig) -> str:
     chosen: dict[str, Method] = {}
     if not config.images_only:
         # Everything that can be refused is refused here, not after hours of training.
-        check_truth(bench)
+        truths.check_truth(bench)
         chosen = methods.choose_methods(bench, config.methods)
         if config.unrelated is not None:
-            side = bench.generator.spec.resolution
-            store = open_store(str(config.unrelated), side=side, offline=config.offline)
-            check_photographs(store, side)
-        check_methods(bench, chosen)
+            store = open_store(str(config.unrelated), side=bench.side, offline=config.offline)
+            check_photographs(store, bench.side)
+        for name, method in chosen.items():
+            if not all(is_measured(bench, name, method, seed) for seed in config.training_seeds):
+                method.check(bench)
     claim_folder(config.out, identity(bench), other=OTHER)
     with hold_folder(config.out):
         return _measured(bench, chosen, started)
@@ -92,19 +69,19 @@ def run_benchmark(config: BenchmarkConfig) -> str:
 def _measured(bench: Bench, chosen: dict[str, Method], started: float) -> str:
     """Draw the images and measure the methods, alone in the folder."""
     config = bench.config
-    psis = ", ".join(f"{psi:g}" for psi in config.psis)
     if config.images_only:
+        psis = ", ".join(f"{psi:g}" for psi in config.psis)
         logger.info(f"{config.num_images:,} images at psi {psis}")
         bench.write_images()
-        return str(config.out / IMAGES)
+        return str(config.out / benches.IMAGES)
     speed, steps = methods.measure_speed(bench), config.steps
     if config.trial and steps is None:
         steps = methods.trial_steps(bench, chosen, speed)
         bench = replace(bench, config=replace(config, steps=steps))
     logger.info(methods.estimate_text(bench, chosen, speed, steps))
     bench.write_images()
-    tools = {name: external_method(bench, path) for name, path in config.external.items()}
-    truth = open_truth(bench)
+    tools = {name: truths.external_method(bench, path) for name, path in config.external.items()}
+    truth = truths.open_truth(bench)
     head = f"{truth_text(bench, truth)}\n{coverage_text(bench, truth)}"
     logger.info(head)
     last_start = started + methods.LAST_START * methods.TRIAL_SECONDS if config.trial else math.inf
@@ -131,23 +108,15 @@ def open_bench(config: BenchmarkConfig) -> Bench:
     """Open the generator; errors as ``networks.obtain_generator``."""
     sampling = config.recipe.sampling.model_copy(update={"latents": None})
     recipe = config.recipe.model_copy(update={"sampling": sampling})
-    device = choose_device(config.device)
-    opened = obtain_generator(recipe.generator, device, offline=config.offline)
-    return Bench(config, recipe, *opened)
-
-
-def check_methods(bench: Bench, chosen: Mapping[str, Method]) -> None:
-    """Check every method that still has to be trained; errors as ``Method.check``."""
-    for name, method in chosen.items():
-        seeds = bench.config.training_seeds if method.seeded else (0,)
-        if not all(is_measured(bench, name, method, seed) for seed in seeds):
-            method.check(bench)
+    device, offline = choose_device(config.device), config.offline
+    return Bench(config, recipe, *obtain_generator(recipe.generator, device, offline=offline))
 
 
 def is_measured(bench: Bench, name: str, method: Method, seed: int) -> bool:
     """Whether the rows of a method and training seed are there."""
-    seed, psis = seed if method.seeded else 0, bench.config.psis
-    return all(row_path(bench.config.out, name, seed, on_psi(psi)).exists() for psi in psis)
+    out, seed = bench.config.out, seed if method.seeded else 0
+    paths = (benches.row_path(out, name, seed, on_psi(psi)) for psi in bench.config.psis)
+    return all(path.exists() for path in paths)
 
 
 def identity(bench: Bench) -> str:
@@ -155,32 +124,30 @@ def identity(bench: Bench) -> str:
     recipe = bench.recipe
     sampling = recipe.sampling.model_dump(mode="json")
     own = ("noise_mode", "precision", "style_mixing", "truncation_cutoff", "mask_cleanup", "refine")
-    return digest_of(
-        {
-            "generator": bench.checkpoint.fingerprint,
-            "crop": recipe.generator.crop,
-            "sampling": {name: sampling[name] for name in own},
-            "mask_threshold": recipe.output.mask_threshold,
-            "images": [EVAL_SEED, bench.config.num_images],
-        }
-        | ({"trial": True} if bench.config.trial else {})
-    )
+    named = {
+        "generator": bench.checkpoint.fingerprint,
+        "crop": recipe.generator.crop,
+        "sampling": {name: sampling[name] for name in own},
+        "mask_threshold": recipe.output.mask_threshold,
+        "images": [benches.EVAL_SEED, bench.config.num_images],
+    }
+    return digest_of(named | ({"trial": True} if bench.config.trial else {}))
 
 
 def truth_text(bench: Bench, truth: Truth) -> str:
     """Describe the truth and, of a network, how it scores where the masks are exact."""
     if truth.net is None:
         return f"Truth: masks in {truth.masks.path}"
-    settings, number = next(iter(truth.digests.values())), supervised.unet_sizes(bench).eval_scenes
-    row = load_row(bench.config.out, TRUTH, 0, RENDERS, settings, images=number)
+    settings, sizes = next(iter(truth.digests.values())), supervised.unet_sizes(bench)
+    facts: dict[str, Any] = {"method": TRUTH, "seed": 0, "on": RENDERS, "settings": settings}
+    row = benches.load_row(bench.config.out, **facts, images=sizes.eval_scenes)
     if row is None:
-        prepared = Prepared(partial(supervised.mask, truth.net))
-        facts = {"method": TRUTH, "seed": 0, "on": RENDERS, "settings": settings}
-        row = measure(prepared, eval_renders(bench, number), **facts)
-        save_row(bench.config.out, row)
+        prepared = benches.Prepared(partial(supervised.mask, truth.net))
+        tested = eval_renders(bench, sizes.eval_scenes)
+        row = benches.measure(bench.config.out, prepared, tested, **facts)
     line = line_of([row], None)
     scores = ", ".join(f"{name} {score.value:.4f}" for name, score in line.scores.items())
-    trained = f"a U-Net trained on {supervised.unet_sizes(bench).scenes:,} renders with exact masks"
+    trained = f"a U-Net trained on {sizes.scenes:,} renders with exact masks"
     return f"Truth: {trained}; on {line.num_images:,} others it scores\n{scores}"
 
 
@@ -194,7 +161,7 @@ def coverage_text(bench: Bench, truth: Truth) -> str:
 
 
 def measure_all(
-    bench: Bench, chosen: Mapping[str, Method], truth: Truth, last_start: float = math.inf
+    bench: Bench, chosen: Mapping[str, Method], truth: Truth, last_start: float
 ) -> dict[tuple[str, str], list[Row]]:
     """Return the rows of all methods: (method, images) -> one row per training seed.
 
@@ -213,18 +180,18 @@ def measure_all(
 
 def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Truth) -> list[Row]:
     """Return the rows of one training; it is only trained if one of them is missing."""
-    seed, images = seed if method.seeded else 0, bench.config.num_images
+    out, images, seed = bench.config.out, bench.config.num_images, seed if method.seeded else 0
     wanted: dict[str, tuple[str, float | None]] = {}
     wanted |= {on_psi(psi): (digest, psi) for psi, digest in truth.digests.items()}
     if method.takes_renders and bench.is_toy:
         wanted[RENDERS] = (f"{bench.recipe.domain} {images}", None)
-    own = method.settings(bench)
-    prepared: Prepared | None = None
+    own, prepared = method.settings(bench), None
     rows, spent_s = [], 0.0
     for on, (against, psi) in wanted.items():
         settings, row = digest_of([own, against]), None
+        facts: dict[str, Any] = {"method": name, "seed": seed, "on": on, "settings": settings}
         if name in methods.METHODS:  # an external tool's masks may have changed: read again
-            row = load_row(bench.config.out, name, seed, on, settings, images=images)
+            row = benches.load_row(out, **facts, images=images)
         if row is None:
             if prepared is None:
                 fresh = not bench.network_folder(name, seed).exists()
@@ -233,9 +200,7 @@ def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Tr
                 # The time is only known if nothing of the network was there before.
                 spent_s = round(time.process_time() - started, 1) if fresh else 0.0
             tested = eval_renders(bench, images) if psi is None else truth.tested(bench, psi)
-            facts = {"method": name, "seed": seed, "on": on, "settings": settings}
-            row = measure(prepared, tested, training_cpu_s=spent_s, **facts)
-            save_row(bench.config.out, row)
+            row = benches.measure(out, prepared, tested, training_cpu_s=spent_s, **facts)
             miou = line_of([row], psi).scores["miou"].value
             logger.info(f"{name}, training seed {seed}, {on}: mIoU {miou:.4f}")
         rows.append(row)
@@ -249,17 +214,17 @@ def write_results(
     config = bench.config
     psi_of = {on_psi(psi): psi for psi in config.psis}
     lines = {(name, on): line_of(seeds, psi_of.get(on)) for (name, on), seeds in rows.items()}
-    tables = build_tables(lines, config.psis, list(config.external))
-    text = tables_text(tables, head)
+    built = tables.build_tables(lines, config.psis, list(config.external))
+    text = tables.tables_text(built, head)
     if not config.trial and (follows := follows_text(bench, truth)):
         text = f"{text}\n\n{follows}"
     write_atomically(config.out / "tables.txt", (text + "\n").encode())
-    write_atomically(
-        config.out / "tables.csv", tables_csv(tables, "trial" if config.trial else "").encode()
-    )
+    table = tables.tables_csv(built, "trial" if config.trial else "")
+    write_atomically(config.out / "tables.csv", table.encode())
     psi = max(config.psis)
-    draws = next(blocks_of(bench.eval_draws(psi)))[:SHOWN]
+    draws = next(blocks_of(bench.eval_draws(psi)))[: benches.SHOWN]
     shown = [("truth", list(truth.masks.block(draws)[0]))]
     shown += [(name, seeds[0].masks) for (name, on), seeds in rows.items() if on == on_psi(psi)]
-    save_png(figure(list(bench.read_block(draws).images), shown), config.out / "figure.png")
+    page = tables.figure(list(bench.read_block(draws).images), shown)
+    save_png(page, config.out / "figure.png")
     return text

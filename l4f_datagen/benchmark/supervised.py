@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from l4f_datagen.benchmark.alphas import ALPHAS, changed, check_features, label
-from l4f_datagen.benchmark.bench import (
-    Bench,
-    Block,
-    Masks,
-    Method,
-    Prepared,
-    blocks_of,
-    claim_network,
-    needing,
-)
+from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.checkpoints.open import open_alpha
 from l4f_datagen.core.masks import alpha_to_mask
@@ -38,6 +30,7 @@ from l4f_datagen.training.state import build_alpha
 THRESHOLD = 0.5
 TRUTH = "truth"  # folder of the pseudo-truth, and the name of its row
 TRUTH_SEED = 0
+TRUTH_STEPS = 5  # in a trial the truth's U-Net has so many times the steps of a method
 NO_SAMPLES = Arrays(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 1, 1), np.float32))
 EPSILON = 1e-5  # alphas stay this far from 0 and 1, where the cross-entropy has no slope
 
@@ -61,20 +54,19 @@ class TaughtPlan:
     learning_rate: float = 5e-3  # constant for the first half, then falling to 0
 
 
-UNETS = UNetSizes()
-TRUTH_STEPS = 5  # in a trial the truth's U-Net has so many times the steps of a method
-TAUGHT = TaughtPlan()
+UNETS, TAUGHT = UNetSizes(), TaughtPlan()
 
 
+@dataclass
 class LazyArrays:
     """``count`` samples that ``make`` makes for the first batch: none if all is trained already."""
 
-    def __init__(self, count: int, make: Callable[[], Arrays]) -> None:
-        self.count, self._make = count, make
+    count: int
+    make: Callable[[], Arrays]
 
     @cached_property
     def _arrays(self) -> Arrays:
-        return self._make()
+        return self.make()
 
     def __len__(self) -> int:
         return self.count
@@ -96,7 +88,7 @@ def render(seeds: range, side: int, domain: str) -> Arrays:
 def eval_renders(bench: Bench, number: int) -> list[tuple[Block, Masks, Masks]]:
     """Return renders that nothing was trained on, with their exact masks; no pixel is ignored."""
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + number)
-    scenes = render(seeds, bench.generator.spec.resolution, bench.recipe.domain)
+    scenes = render(seeds, bench.side, bench.recipe.domain)
     masks = scenes.alphas > THRESHOLD
     return [(Block([], scenes.images), masks, np.zeros_like(masks))]
 
@@ -117,8 +109,7 @@ def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
 
 def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
     """Train a U-Net on renders with exact masks, or open the trained one."""
-    domain, side = bench.recipe.domain, bench.generator.spec.resolution
-    count = unet_sizes(bench).scenes
+    domain, side, count = bench.recipe.domain, bench.side, unet_sizes(bench).scenes
     scenes = LazyArrays(count, lambda: render(range(count), side, domain))
     facts = {"renders of": domain, "scenes": count, "side": side}
     return train_unet(bench, scenes, facts, unet_plan(bench, seed, steps), folder)
@@ -128,10 +119,10 @@ def train_unet(
     bench: Bench, source: LazyArrays, facts: dict[str, object], plan: Plan, folder: Path
 ) -> UNet:
     """Train a U-Net in its folder on the bench's device, or open the trained one."""
-    device, category = bench.generator.w_avg.device, bench.recipe.output.category
-    licence, size = bench.checkpoint.licence, max(bench.size_hw)
-    material = Material(source, NO_SAMPLES, size, category, licence, facts)
-    return open_segmenter(run_training(material, plan, folder, device=device), device).network
+    category, licence = bench.recipe.output.category, bench.checkpoint.licence
+    material = Material(source, NO_SAMPLES, max(bench.size_hw), category, licence, facts)
+    file = run_training(material, plan, folder, device=bench.device)
+    return open_segmenter(file, bench.device).network
 
 
 def mask(net: UNet, block: Block) -> Masks:
@@ -180,26 +171,22 @@ def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
 
 def prepare_taught(bench: Bench, seed: int) -> Prepared:
     """Train an alpha network on the truth's masks, or open the trained one."""
-    file = bench.network_folder("taught", seed) / "taught.safetensors"
-    claim_network(file.parent, taught_settings(bench))
+    settings, given = taught_settings(bench), bench.checkpoint
+    file = bench.claim_network("taught", seed, settings) / "taught.safetensors"
     if not file.exists():
-        save_alpha(
-            file,
-            teach(bench, seed),
-            generator_fingerprint=bench.checkpoint.fingerprint,
-            licence=bench.checkpoint.licence,
-            training={"taught": taught_settings(bench), "seed": seed},
-        )
+        network, facts = teach(bench, seed), {"taught": settings, "seed": seed}
+        name, licence = given.fingerprint, given.licence
+        save_alpha(file, network, generator_fingerprint=name, licence=licence, training=facts)
     return Prepared(partial(label, bench, open_alpha(file).build()))
 
 
 def teach(bench: Bench, seed: int) -> AlphaNetwork:
     """Train by cross-entropy to a toy domain's truth, on images that are not scored."""
-    generator, truth = bench.generator, truth_net(bench)
+    truth = truth_net(bench)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_alpha(bench.recipe.alpha, generator)
-    network.to(generator.w_avg.device)
+        network = build_alpha(bench.recipe.alpha, bench.generator)
+    network.to(bench.device)
     steps = bench.config.steps or TAUGHT.steps
     draws = bench.training_draws(steps * TAUGHT.batch)
     optimizer = torch.optim.Adam(network.parameters())
@@ -230,32 +217,26 @@ def unet_settings(bench: Bench) -> str:
     return f"{asdict(unet_sizes(bench))} {asdict(unet_plan(bench, 0, bench.config.steps))}"
 
 
-def lacks_stride(bench: Bench) -> str | None:
-    """Say if the images do not fit a U-Net."""
-    stride = UNet().stride
-    fit = not any(side % stride for side in bench.size_hw)
-    return None if fit else f"needs images whose sides are multiples of {stride} px"
-
-
-LACKS_RENDERS = needing(
-    lambda bench: bench.is_toy, "renders with exact masks, which toy domains alone have"
-)
+STRIDE = 1 << (Plan().depth - 1)  # of these U-Nets
+TOY: dict[str, Any] = {
+    "needs": "renders with exact masks, which toy domains alone have",
+    "has": lambda bench: bench.is_toy,
+}
 # The U-Nets stand for what a user would train; ``taught`` shows the limit of the features.
 SUPERVISED = {
     "segmenter": Method(
         prepare_segmenter,
         lambda bench: f"{unet_settings(bench)} {ALPHAS['full'].settings(bench)}",
-        lacking=lacks_stride,
+        needs=f"images whose sides are multiples of {STRIDE} px",
+        has=lambda bench: not any(side % STRIDE for side in bench.size_hw),
         check=ALPHAS["full"].check,
         takes_renders=True,
     ),
-    "supervised": Method(
-        prepare_supervised, unet_settings, lacking=LACKS_RENDERS, takes_renders=True
-    ),
+    "supervised": Method(prepare_supervised, unet_settings, takes_renders=True, **TOY),
     "taught": Method(
         prepare_taught,
         taught_settings,
-        lacking=LACKS_RENDERS,
-        check=lambda bench: check_features(bench.recipe.alpha, bench.generator),
+        check=lambda bench: check_features(bench, bench.recipe.alpha),
+        **TOY,
     ),
 }

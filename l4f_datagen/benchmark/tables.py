@@ -47,6 +47,11 @@ class Line:
     notes: tuple[str, ...]  # warnings for the reader
     training_cpu_s: float  # mean CPU seconds of a training, 0 if unknown
 
+    @property
+    def label(self) -> str:
+        """Method and psi."""
+        return self.method if self.psi is None else f"{self.method}, psi {self.psi:g}"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -57,35 +62,20 @@ class Table:
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a table holds."""
-
-    title: str
-    methods: str  # names in order, ``*`` for every method and ``external`` for every tool
-    on: str = "untruncated"  # the largest psi; ``psi``: every one; or ``renders``
-
-
+LARGEST, EVERY = "largest psi", "every psi"
 SPECS = {
-    1: Spec(
-        "Backgrounds (paper: images of MIT Places)",
-        "unrelated-backgrounds const-mute conv1-mute full",
-    ),
-    2: Spec(
-        "Alpha network of the last layer alone; no real image", "last-layer reals-generator full"
-    ),
-    3: Spec("Editing in Style, no truncation", "editing-in-style full"),
-    4: Spec(
-        "ReDO, simple baselines, external tools and upper bound on generated images",
-        "redo otsu colour-gmm external segmenter given-weights full taught supervised",
-    ),
-    5: Spec(
-        "ReDO on images that no generator made, exact masks (paper: CelebA-Mask)",
-        "redo otsu colour-gmm segmenter supervised",
-        on=RENDERS,
-    ),
-    6: Spec("Every method over psi", "*", on="psi"),
-}
+    1: (LARGEST, "unrelated-backgrounds const-mute conv1-mute full",
+        "Backgrounds (paper: images of MIT Places)"),
+    2: (LARGEST, "last-layer reals-generator full",
+        "Alpha network of the last layer alone; no real image"),
+    3: (LARGEST, "editing-in-style full", "Editing in Style, no truncation"),
+    4: (LARGEST, "redo otsu colour-gmm external segmenter given-weights full taught supervised",
+        "ReDO, simple baselines, external tools and upper bound on generated images"),
+    5: (RENDERS, "redo otsu colour-gmm segmenter supervised",
+        "ReDO on images that no generator made, exact masks (paper: CelebA-Mask)"),
+    6: (EVERY, "*", "Every method over psi"),
+}  # fmt: skip
+"""Number -> images, methods in order (``*``: every one, ``external``: every tool), and title."""
 
 
 def line_of(rows: Sequence[Row], psi: float | None) -> Line:
@@ -95,17 +85,10 @@ def line_of(rows: Sequence[Row], psi: float | None) -> Line:
         scores = {name: seed_interval(pooled[name].tolist()) for name in METRICS}
     else:
         scores = count_intervals(rows[0].counts, np.random.RandomState(BOOTSTRAP_SEED))
-    trained = [row.training_cpu_s for row in rows if row.training_cpu_s]
-    return Line(
-        rows[0].method,
-        psi,
-        tuple(row.seed for row in rows),
-        len(rows[0].counts),
-        scores,
-        "seeds" if len(rows) > 1 else "images",
-        tuple(notes_of(rows)),
-        float(np.mean(trained)) if trained else 0.0,
-    )
+    trained = [row.training_cpu_s for row in rows if row.training_cpu_s] or [0.0]
+    seeds, over = tuple(row.seed for row in rows), "seeds" if len(rows) > 1 else "images"
+    notes, seconds = tuple(notes_of(rows)), float(np.mean(trained))
+    return Line(rows[0].method, psi, seeds, len(rows[0].counts), scores, over, notes, seconds)
 
 
 def seed_interval(values: Sequence[float]) -> Interval:
@@ -136,15 +119,12 @@ def build_tables(
     truncation"; ``external`` names external tools.
     """
     tables = []
-    every = list(dict.fromkeys(method for method, _ in lines))
-    for number, spec in SPECS.items():
-        sets = {RENDERS: [RENDERS], "psi": [on_psi(psi) for psi in psis]}
-        wanted = sets.get(spec.on, [on_psi(max(psis))])
-        names: list[str] = []
-        for name in spec.methods.split():
-            names += every if name == "*" else external if name == "external" else [name]
-        found = tuple(lines[name, on] for name in names for on in wanted if (name, on) in lines)
-        tables.append(Table(number, spec.title, found))
+    groups = {"*": list(dict.fromkeys(method for method, _ in lines)), "external": external}
+    sets = {RENDERS: [RENDERS], EVERY: list(map(on_psi, psis)), LARGEST: [on_psi(max(psis))]}
+    for number, (images, methods, title) in SPECS.items():
+        names = [name for word in methods.split() for name in groups.get(word, [word])]
+        pairs = ((name, on) for name in names for on in sets[images])
+        tables.append(Table(number, title, tuple(lines[pair] for pair in pairs if pair in lines)))
     return tables
 
 
@@ -161,22 +141,17 @@ def tables_text(tables: Sequence[Table], head: str) -> str:
         if not table.lines:
             parts.append(f"{rows[0]}\nnot measured")
             continue
-        wide = max(len(label_of(line)) for line in table.lines) + 2
+        wide = max(len(line.label) for line in table.lines) + 2
         rows.append(" " * wide + HEADER + "  seeds")
         for line in table.lines:
             values = {name: score.value for name, score in line.scores.items()}
             halves = {name: (s.high - s.low) / 2 for name, s in line.scores.items()}
             seeds = ",".join(map(str, line.seeds)) if line.over == "seeds" else "*"
-            rows.append(f"{label_of(line):<{wide}}{cells(values)}  {seeds}")
+            rows.append(f"{line.label:<{wide}}{cells(values)}  {seeds}")
             rows.append(f"{'  +-':<{wide}}{cells(halves)}")
-        rows += [f"{label_of(line)}: {note}" for line in table.lines for note in line.notes]
+        rows += [f"{line.label}: {note}" for line in table.lines for note in line.notes]
         parts.append("\n".join(rows))
     return "\n\n".join([*parts, LEGEND])
-
-
-def label_of(line: Line) -> str:
-    """Name a line by method and psi."""
-    return line.method if line.psi is None else f"{line.method}, psi {line.psi:g}"
 
 
 def cells(values: Mapping[str, float]) -> str:
@@ -187,10 +162,7 @@ def cells(values: Mapping[str, float]) -> str:
 
 
 def tables_csv(tables: Sequence[Table], note: str = "") -> str:
-    """Format tables as CSV, every metric with both ends of its interval.
-
-    ``note`` stands first among the notes of every line.
-    """
+    """Format tables as CSV, every metric with both ends of its interval, and ``note`` first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     ends = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
@@ -213,9 +185,7 @@ def figure(
     images: Sequence[NDArray[np.uint8]], rows: Sequence[tuple[str, Sequence[NDArray[np.bool_]]]]
 ) -> Image.Image:
     """Draw the images, then a row for each name with its masks outlined and the rest dimmed."""
-    tiles = [list(images)]
-    for _, masks in rows:
-        tiles.append([lit(image, mask) for image, mask in zip(images, masks, strict=True)])
+    tiles = [list(images), *([*map(lit, images, masks)] for _, masks in rows)]
     names = ["images", *(name for name, _ in rows)]
     return explained(sheet(tiles, tile_px=TILE_PX), FIGURE_TITLE, FIGURE_NOTES, rows=names)
 
@@ -223,7 +193,7 @@ def figure(
 def lit(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Fit an image into its tile, dim what the mask leaves out and outline the mask."""
     tile = np.asarray(fit(image, TILE_PX))
-    large = Image.fromarray(mask).resize(tile.shape[1::-1], Image.Resampling.NEAREST)
-    fitted = np.asarray(large)
+    size = tile.shape[1::-1]
+    fitted = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     shade = np.where(fitted[..., None], 1.0, DIMMED)
     return outline(np.rint(tile * shade).astype(np.uint8), fitted)

@@ -43,35 +43,35 @@ class MaskFolder:
                 raise InputRefused(str(path), problem, "keep one of them")
             self.items[item.stem] = item
 
-    def check(self, draws: Sequence[Draw]) -> str:
-        """Read every mask once and return a digest of them.
+    def digests(self, bench: Bench) -> dict[float, str]:
+        """Read every mask once, log what was cut or ignored, and return psi -> digest of the masks.
 
         A mask that is missing, broken or of another size is refused, and so are empty ones alone.
         """
+        found = {psi: self._digest(bench.eval_draws(psi)) for psi in bench.config.psis}
+        for note in self.opened.notes():
+            logger.info(f"{self.path}: {note}")
+        return found
+
+    def _digest(self, draws: Sequence[Draw]) -> str:
         missing = [draw.key for draw in draws if draw.key not in self.items]
         if missing:
             problem = f"lacks {len(missing):,} of {len(draws):,} masks, the first {missing[0]}.png"
             remedy = "make one for every image in the benchmark's images/ (--images-only)"
             raise InputRefused(str(self.path), problem, remedy)
         digest, area_px = hashlib.sha256(), 0
-        for draw in draws:
-            truth = self.read(draw.key)
+        for truth in (self.read(draw.key) for draw in draws):
             area_px += int(truth.mask.sum())
-            digest.update(np.packbits(truth.mask).tobytes())
-            if truth.ignore is not None:
-                digest.update(np.packbits(truth.ignore).tobytes())
+            for plane in (truth.mask, truth.ignore):
+                if plane is not None:
+                    digest.update(np.packbits(plane).tobytes())
         if not area_px:
             problem = f"none of {len(draws):,} masks has an object"
             raise InputRefused(str(self.path), problem, "write the object as 255, the rest as 0")
         return digest.hexdigest()
 
-    def log_notes(self) -> None:
-        """Log what was cut or ignored in the masks read so far."""
-        for note in self.opened.notes():
-            logger.info(f"{self.path}: {note}")
-
     def read(self, key: str) -> TruthMask:
-        """Decode one mask; errors as ``check``."""
+        """Decode one mask; errors as ``digests``."""
         with self._remedy_for_benchmark():
             truth = self.items[key].load(self.size_hw)
         if truth.mask.shape != self.size_hw:
@@ -118,36 +118,33 @@ def check_truth(bench: Bench) -> None:
     """Refuse a domain without truth before any long work."""
     if bench.config.truth is None and not bench.is_toy:
         problem = f"nothing says where the object is in images of {bench.recipe.domain}"
-        remedy = "give --truth DIR with a mask for every image in images/ (--images-only writes "
-        remedy += "them), drawn by hand or by a supervised network as in the paper"
+        given = "give --truth DIR with a mask for every image that --images-only writes"
+        remedy = f"{given}, drawn by hand or by a supervised network as in the paper"
         raise UsageError("--truth", problem, remedy)
 
 
 def open_truth(bench: Bench) -> Truth:
     """Open the given masks, or train the U-Net and let it draw them into ``truth/masks``."""
-    psis = bench.config.psis
     if bench.config.truth is not None:
         masks = MaskFolder(bench.config.truth, bench.size_hw)
-        digests = {psi: masks.check(bench.eval_draws(psi)) for psi in psis}
-        masks.log_notes()
-        return Truth(masks, digests, None)
+        return Truth(masks, masks.digests(bench), None)
     net = truth_net(bench)
     folder = bench.config.out / TRUTH / "masks"
     folder.mkdir(exist_ok=True)
-    for psi in psis:
+    for psi in bench.config.psis:
         for draws in blocks_of(bench.eval_draws(psi)):
             paths = [folder / f"{draw.key}.png" for draw in draws]
             if all(path.exists() for path in paths):
                 continue
             for path, found in zip(paths, mask(net, bench.read_block(draws)), strict=True):
                 save_png(Image.fromarray(found * np.uint8(255)), path)
-    return Truth(MaskFolder(folder, bench.size_hw), dict.fromkeys(psis, truth_name(bench)), net)
+    digests = dict.fromkeys(bench.config.psis, truth_name(bench))
+    return Truth(MaskFolder(folder, bench.size_hw), digests, net)
 
 
 def external_method(bench: Bench, path: Path) -> Method:
     """Turn an external tool's masks into a line of the tables; errors as ``MaskFolder``."""
     masks = MaskFolder(path, bench.size_hw, soft=True)
-    digest = " ".join([masks.check(bench.eval_draws(psi)) for psi in bench.config.psis])
-    masks.log_notes()
+    digest = " ".join(masks.digests(bench).values())
     prepared = Prepared(lambda block: masks.block(block.draws)[0])
     return Method(lambda *_: prepared, lambda _: digest, seeded=False)

@@ -84,8 +84,8 @@ def pretrain(
 
     from l4f_datagen.io.stores import listing_sha256
     from l4f_datagen.models.devices import choose_device
-    from l4f_datagen.pretraining.photographs import gather_images, render_images
     from l4f_datagen.pretraining.plan import PretrainPlan
+    from l4f_datagen.pretraining.run import gather_images, render_images
     from l4f_datagen.pretraining.run import pretrain as run
     from l4f_datagen.toys.scene import TOYS
     from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
@@ -95,7 +95,7 @@ def pretrain(
     plan = PretrainPlan(
         images=photos if photos in TOYS else listing_sha256(photos) or photos,
         resolution=resolution,
-        start=origin.sha256 if origin else None,
+        start=origin.name if origin else None,
         precision=_precision(precision, chosen.type),
         ada_kimg=PretrainPlan.ada_kimg if augment else None,
         **settings,

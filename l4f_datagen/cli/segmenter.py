@@ -61,9 +61,9 @@ def train(dataset: Path, out: Path, **options: Any) -> None:
 
     if options["steps"] and options["epochs"]:
         raise UsageError("--steps", "given together with --epochs", "name one of them")
-    from l4f_datagen.segmenter.run import TrainingJob, train_on_dataset
+    from l4f_datagen.segmenter.run import train_on_dataset
 
-    result = train_on_dataset(TrainingJob(dataset, out, **options))
+    result = train_on_dataset(dataset, out, **options)
     words = ["segmenter", "predict", str(result), "PHOTOS", "--out", "masks"]
     logger.info("next: %s", shlex.join(["l4f-datagen", *words]))
     copy = ["l4f-datagen", "push", str(dataset), "--to-folder", f"{dataset}-copy"]
@@ -142,10 +142,11 @@ def predict(model: Path, images: Path, out: Path, device: str, **options: Any) -
     from l4f_datagen.core.errors import InputRefused
     from l4f_datagen.segmenter.photos import open_photos, write_masks
 
-    written = write_masks(_open(model, device), open_photos(images), out, **options)
-    click.echo(f"{written.masks} masks in {out}")
-    if written.refused:
-        problem = f"{len(written.refused)} of {written.masks + len(written.refused)} were refused"
+    photos = open_photos(images)
+    refused = len(write_masks(_open(model, device), photos, out, **options))
+    click.echo(f"{len(photos.names) - refused} masks in {out}")
+    if refused:
+        problem = f"{refused} of {len(photos.names)} were refused"
         raise InputRefused(str(images), problem, "see the lines above")
 
 

@@ -14,30 +14,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-TARGET_SIGN = 0.6
-"""Wanted mean sign of the logits of real images (sec. 3.1)."""
-ADJUST_INTERVAL = 4
-"""Steps between two changes of p (sec. 3.1)."""
-MAX_P = 0.8
-"""Above it the transforms begin to appear in generated images (fig. 4)."""
-ZOOM_STD = 0.2
-"""Standard deviation of the base-2 logarithm of zoom and stretch (appendix B)."""
-MAX_SHIFT = 0.125
-"""Largest shift, and standard deviation of the second one, as a share of the side (appendix B)."""
-BRIGHTNESS_STD, CONTRAST_STD, SATURATION_STD = 0.2, 0.5, 1.0
-"""Of the color transforms; the last two are of the base-2 logarithm (appendix B)."""
+TARGET_SIGN = 0.6  # wanted mean sign of the logits of real images (sec. 3.1)
+ADJUST_INTERVAL = 4  # steps between two changes of p (sec. 3.1)
+MAX_P = 0.8  # above it the transforms begin to appear in generated images (fig. 4)
+# The rest: appendix B.
+ZOOM_STD = 0.2  # of the base-2 logarithm of zoom and stretch
+MAX_SHIFT = 0.125  # and standard deviation of the second shift, as a share of the side
+BRIGHTNESS_STD, CONTRAST_STD, SATURATION_STD = 0.2, 0.5, 1.0  # the last two: base-2 logarithm
 
 
 class Transforms(NamedTuple):
-    """One random transform an image.
+    """One random transform an image."""
 
-    Attributes:
-        geometry: ``batch 2 3``, output position to input position, in units of half the side.
-        color: ``batch 3 4``, RGB and 1 to RGB.
-    """
-
-    geometry: Tensor
-    color: Tensor
+    geometry: Tensor  # ``batch 2 3``, output position to input position, in halves of the side
+    color: Tensor  # ``batch 3 4``, RGB and 1 to RGB
 
     def rows(self, picked: list[int]) -> "Transforms":
         """Return the transforms of some images of the batch."""
@@ -51,11 +41,6 @@ class AdaptiveP:
     p: float = 0.0
     sign_sum: float = 0.0
     count: int = 0
-
-    def observe(self, sign_sum: float, count: int) -> None:
-        """Add the signs of ``count`` logits of real images."""
-        self.sign_sum += sign_sum
-        self.count += count
 
     def adjust(self, images: int, ada_kimg: float) -> None:
         """Move p after ``images`` images; from 0 to 1 it takes ``ada_kimg`` thousand images."""
@@ -91,6 +76,19 @@ def augment(
 
 def _geometry(batch: int, p: float, side: int, draw: torch.Generator) -> Tensor:
     """Return ``batch 3 3``, in the paper's order (appendix B)."""
+    one, none = torch.ones(batch), torch.zeros(batch)
+
+    def affine(*entries: Tensor) -> Tensor:
+        return torch.stack([*entries, none, none, one], dim=1).reshape(batch, 3, 3)
+
+    def scaling(x: Tensor, y: Tensor) -> Tensor:
+        return affine(x, none, none, none, y, none)
+
+    def rotation(angle: Tensor) -> Tensor:
+        return affine(angle.cos(), -angle.sin(), none, angle.sin(), angle.cos(), none)
+
+    def translation(x: Tensor, y: Tensor) -> Tensor:
+        return affine(one, none, x, none, one, y)
 
     def chosen(values: Tensor, neutral: float, chance: float = p) -> Tensor:
         return torch.where(torch.rand(batch, generator=draw) < chance, values, neutral)
@@ -108,16 +106,16 @@ def _geometry(batch: int, p: float, side: int, draw: torch.Generator) -> Tensor:
         shift = (torch.rand(batch, generator=draw) * 2 - 1) * MAX_SHIFT
         return torch.round(chosen(shift, 0.0) * side) * 2 / side
 
-    mirror = chosen(torch.full((batch,), -1.0), 1.0, p / 2)
+    mirror = chosen(-one, 1.0, p / 2)
     quarter = torch.randint(0, 4, (batch,), generator=draw) * (math.pi / 2)
-    matrix = _scaling(mirror, torch.ones(batch)) @ _rotation(chosen(quarter, 0.0))
-    matrix = matrix @ _translation(pixels(), pixels())
+    matrix = scaling(mirror, one) @ rotation(chosen(quarter, 0.0))
+    matrix = matrix @ translation(pixels(), pixels())
     both = zoom()
-    matrix = matrix @ _scaling(both, both) @ _rotation(angle())
+    matrix = matrix @ scaling(both, both) @ rotation(angle())
     stretch = zoom()
-    matrix = matrix @ _scaling(stretch, 1 / stretch) @ _rotation(angle())
+    matrix = matrix @ scaling(stretch, 1 / stretch) @ rotation(angle())
     parts = [chosen(torch.randn(batch, generator=draw) * 2 * MAX_SHIFT, 0.0) for _ in range(2)]
-    return matrix @ _translation(*parts)
+    return matrix @ translation(*parts)
 
 
 def _color(batch: int, p: float, draw: torch.Generator) -> Tensor:
@@ -134,38 +132,13 @@ def _color(batch: int, p: float, draw: torch.Generator) -> Tensor:
     luma = torch.tensor([1.0, 1.0, 1.0, 0.0]) / math.sqrt(3)  # the grey axis
     grey = torch.outer(luma, luma)
     brightness = eye.repeat(batch, 1, 1)
-    shift = chosen(torch.randn(batch, generator=draw) * BRIGHTNESS_STD, 0.0)
-    brightness[:, :3, 3] = shift[:, None]
+    brightness[:, :3, 3] = chosen(torch.randn(batch, generator=draw) * BRIGHTNESS_STD, 0.0)[:, None]
     contrast = eye - colors + colors * factor(CONTRAST_STD)
     flip = chosen(torch.randint(0, 2, (batch,), generator=draw).float(), 0.0)[:, None, None]
-    turn = (torch.rand(batch, generator=draw) * 2 - 1) * math.pi
-    hue = _rotation_about_grey(chosen(turn, 0.0))
-    saturation = eye - colors + grey + (colors - grey) * factor(SATURATION_STD)
-    return saturation @ hue @ (eye - 2 * grey * flip) @ contrast @ brightness
-
-
-def _rotation_about_grey(angle: Tensor) -> Tensor:
-    """Return ``batch 4 4``, a rotation of RGB about the grey axis (Rodrigues' formula)."""
+    turn = chosen((torch.rand(batch, generator=draw) * 2 - 1) * math.pi, 0.0)[:, None, None]
     axis = 1 / math.sqrt(3)
     cross = torch.tensor([[0.0, -axis, axis], [axis, 0.0, -axis], [-axis, axis, 0.0]])
-    sine, cosine = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    matrix = torch.eye(4).repeat(len(angle), 1, 1)
-    matrix[:, :3, :3] = torch.eye(3) + sine * cross + (1 - cosine) * (cross @ cross)
-    return matrix
-
-
-def _scaling(x: Tensor, y: Tensor) -> Tensor:
-    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
-
-
-def _rotation(angle: Tensor) -> Tensor:
-    matrix = torch.eye(3).repeat(len(angle), 1, 1)
-    matrix[:, 0, 0], matrix[:, 0, 1] = angle.cos(), -angle.sin()
-    matrix[:, 1, 0], matrix[:, 1, 1] = angle.sin(), angle.cos()
-    return matrix
-
-
-def _translation(x: Tensor, y: Tensor) -> Tensor:
-    matrix = torch.eye(3).repeat(len(x), 1, 1)
-    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
-    return matrix
+    hue = eye.repeat(batch, 1, 1)  # Rodrigues' formula
+    hue[:, :3, :3] = torch.eye(3) + turn.sin() * cross + (1 - turn.cos()) * (cross @ cross)
+    saturation = eye - colors + grey + (colors - grey) * factor(SATURATION_STD)
+    return saturation @ hue @ (eye - 2 * grey * flip) @ contrast @ brightness

@@ -1,4 +1,4 @@
-"""Fréchet distance on fixed random features: the gauge that says when the toy generator is done.
+"""Fréchet distance on fixed random features: the gauge that says when a generator is done.
 
 Not an FID: the features come from seeded random convolutions, because no pretrained network can be
 assumed. Random features of several scales still rank generators of one domain.
@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor
 
+from l4f_datagen.models.generator import Generator, Mute, draw_z
+from l4f_datagen.models.unet import to_tensor
+
 FEATURE_SEED = 2026
 WIDTH = 48
+BATCH = 32
 
 
 class Features:
@@ -50,3 +54,28 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     product = linalg.sqrtm(covariances[0] @ covariances[1])
     trace = np.trace(covariances[0] + covariances[1] - 2 * np.real(product))
     return float(gap @ gap + trace)
+
+
+@torch.no_grad()
+def sample_images(generator: Generator, count: int, mute: Mute | None = None) -> Tensor:
+    """Return ``count 3 h w`` in [-1, 1] at psi 1 with the constant noise, on the CPU."""
+    parts = []
+    for start in range(0, count, BATCH):
+        z = torch.from_numpy(draw_z(range(start, min(start + BATCH, count)), generator.spec.z_dim))
+        image = generator(z.to(generator.w_avg.device), mute=mute).image
+        parts.append(image.clamp(-1, 1).cpu())
+    return torch.cat(parts)
+
+
+class Gauge:
+    """The distance of a generator's samples to as many photographs ``n h w 3``, where there are."""
+
+    def __init__(self, pixels: NDArray[np.uint8], samples: int, seed: int) -> None:
+        self.features, self.samples = Features(), samples
+        picked = np.random.RandomState(seed).permutation(len(pixels))[:samples]
+        self.real = self.features.of(to_tensor(pixels[np.sort(picked)]))
+
+    def measure(self, generator: Generator) -> float:
+        """Return the Fréchet distance."""
+        fake = self.features.of(sample_images(generator, self.samples))
+        return frechet_distance(fake, self.real)

@@ -13,17 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 
+from l4f_datagen.checkpoints import open as checkpoints
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
-from l4f_datagen.checkpoints.open import (
-    DISCRIMINATOR,
-    GENERATOR,
-    open_alpha,
-    open_discriminator,
-    open_generator,
-)
 from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.models.generator import Generator, draw_z
@@ -32,9 +25,7 @@ from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.recipe.domains import BUILTIN, load_recipe
 from l4f_datagen.training.run import train_alpha
 
-CHECKED = range(200)
-"""Seeds whose images may not move by more than a level in half precision."""
-
+CHECKED = range(200)  # seeds whose images may not move by more than a level in half precision
 README = """\
 # Weights of {domain}
 
@@ -47,33 +38,30 @@ python -m l4f_datagen.pretraining.release --run RUN --domain {domain}
 
 | file | what | parameters | stored as |
 |---|---|---|---|
-| generator.safetensors | averaged generator, {side} px | {generator_parameters:,} | {stored} |
-| discriminator.safetensors | its discriminator | {discriminator_parameters:,} | fp16, biases fp32 |
-| alpha.safetensors | alpha network of `recipes/{domain}.yaml` | {alpha_parameters:,} | fp32 |
+| generator.safetensors | averaged generator, {side} px | {generator.num_parameters:,} | {stored} |
+| discriminator.safetensors | its discriminator | {judge.num_parameters:,} | fp16, biases fp32 |
+| alpha.safetensors | alpha network of `recipes/{domain}.yaml` | {alpha.num_parameters:,} | fp32 |
 
 Stored so, no pixel of {checked} images moves by more than {levels} level of 255.
 
 Generator: seed {seed}, batch {batch}, {kimg:g} kimg, {minutes:.0f} minutes. Fréchet distance (fixed
-random features, `pretraining/distance.py`) of {samples:,} samples to as many training images:
+random features, `pretraining/distance.py`) of {distance_samples:,} samples to as many training \
+images:
 
 | kimg | distance |
 |--:|--:|
 {distances}
 
-Alpha network: the recipe's training, seed {alpha_seed}, {alpha_steps} steps and
-{alpha_rounds} rounds of self-training, {alpha_minutes:.1f} minutes. Its scores are in
+Alpha network: the recipe's training, seed {training.seed}, {training.steps} steps and
+{training.self_training} rounds of self-training, {alpha_minutes:.1f} minutes. Its scores are in
 docs/figures.md.
 """
 
 
 def recorded(run: Path) -> list[dict[str, Any]]:
-    """Return the snapshots of a run, the last entry for each length.
-
-    Raises:
-        InputRefused: the folder holds no run with a snapshot.
-    """
+    """Return the snapshots of a run, the last entry for each length; InputRefused without any."""
     log = run / LOG
-    if not log.is_file() or not (run / GENERATOR).is_file():
+    if not log.is_file() or not (run / checkpoints.GENERATOR).is_file():
         remedy = "name the --out folder of `l4f-datagen pretrain`"
         raise InputRefused(str(run), "holds no pretraining run with a snapshot", remedy)
     entries = [json.loads(line) for line in log.read_text().splitlines()]
@@ -89,11 +77,6 @@ def moved_levels(first: Generator, second: Generator) -> int:
         return int((one - two).abs().max())
 
 
-def parameters(network: torch.nn.Module) -> int:
-    """Count the trained numbers."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 @click.command()
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Pretraining folder.")
 @click.option("--domain", type=click.Choice(list(BUILTIN)), required=True)
@@ -105,53 +88,45 @@ def main(run: Path, domain: str, photos: str) -> None:
     recipe = load_recipe(domain, alpha__weights=None)
     terms = recipe.generator.licence
     licence = Licence(terms.name, terms.link or "", bool(terms.commercial), terms.attribution)
-    opened, judge = open_generator(run / GENERATOR), open_discriminator(run / DISCRIMINATOR)
+    opened = checkpoints.open_generator(run / checkpoints.GENERATOR)
+    judge = checkpoints.open_discriminator(run / checkpoints.DISCRIMINATOR)
     facts = dict(opened.native.training) if opened.native else {}
-    network = opened.build()
-    target = BUILTIN[domain].folder
+    common: dict[str, Any] = {"licence": licence, "origin": ORIGIN, "training": facts}
+    network, target = opened.build(), BUILTIN[domain].folder
     target.mkdir(parents=True, exist_ok=True)
-    path = target / GENERATOR
+    path = target / checkpoints.GENERATOR
     half, levels = True, 0
     for half in (True, False):
-        common: dict[str, Any] = {"licence": licence, "origin": ORIGIN, "training": facts}
         save_generator(path, network.spec, network.state_dict(), half=half, **common)
-        levels = moved_levels(network, open_generator(path).build())
+        levels = moved_levels(network, checkpoints.open_generator(path).build())
         if levels <= 1:
             break
     if levels > 1:
         raise L4FError(str(path), f"moves images by {levels} levels", "look at save_generator")
-    save_discriminator(target / DISCRIMINATOR, judge.build(), half=True, **common)
+    save_discriminator(target / checkpoints.DISCRIMINATOR, judge.build(), half=True, **common)
 
-    checkpoint = open_generator(path)
+    checkpoint = checkpoints.open_generator(path)
     generator = checkpoint.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = time.monotonic()
     trained = train_alpha(recipe, checkpoint, run / "alpha", generator=generator).path
     shutil.copyfile(trained, target / "alpha.safetensors")
-    (target / "README.md").write_text(
-        README.format(
-            domain=domain,
-            licence=licence.name,
-            description=recipe.description,
-            command=command_line(facts, photos),
-            side=network.spec.resolution,
-            generator_parameters=parameters(network),
-            discriminator_parameters=parameters(judge.build()),
-            alpha_parameters=sum(int(np.prod(t.shape)) for t in open_alpha(trained).state.values()),
-            stored="fp16; its mapping network, biases and constants fp32" if half else "fp32",
-            checked=len(CHECKED),
-            levels=levels,
-            seed=facts["seed"],
-            batch=facts["batch"],
-            kimg=facts["kimg"],
-            minutes=facts["minutes"],
-            samples=facts["distance_samples"],
-            distances="\n".join(f"| {e['kimg']:g} | {e['frechet']} |" for e in history),
-            alpha_seed=recipe.alpha.training.seed,
-            alpha_steps=recipe.alpha.training.steps,
-            alpha_rounds=recipe.alpha.training.self_training,
-            alpha_minutes=(time.monotonic() - started) / 60,
-        )
-    )
+    words: dict[str, Any] = facts | {
+        "domain": domain,
+        "licence": licence.name,
+        "description": recipe.description,
+        "command": command_line(facts, photos),
+        "side": network.spec.resolution,
+        "generator": checkpoint,
+        "judge": judge,
+        "alpha": checkpoints.open_alpha(trained),
+        "stored": "fp16; its mapping network, biases and constants fp32" if half else "fp32",
+        "checked": len(CHECKED),
+        "levels": levels,
+        "distances": "\n".join(f"| {e['kimg']:g} | {e['frechet']} |" for e in history),
+        "training": recipe.alpha.training,
+        "alpha_minutes": (time.monotonic() - started) / 60,
+    }
+    (target / "README.md").write_text(README.format(**words))
     click.echo(f"weights in {target}")
 
 
@@ -159,7 +134,7 @@ def command_line(facts: dict[str, Any], photos: str) -> str:
     """Return the command that makes the run again."""
     flags = [f"--{name} {facts[name]}" for name in ("resolution", "symmetry", "batch", "seed")]
     flags += [f"--kimg {facts['planned_kimg']:g} --decay-kimg {facts['decay_kimg']:g}"]
-    # What a run started from is recorded by its fingerprint: its name is for the reader to fill in.
+    # A start is recorded by its fingerprints: its name is for the reader to fill in.
     flags += ["--start none" if facts["start"] is None else "--start START"]
     flags += ["--patience 0"] if not facts["patience"] else []
     flags += ["--no-augment"] if facts["ada_kimg"] is None else []

@@ -1,13 +1,14 @@
 """The state of a pretraining: networks, optimizers, and all that a resumed run needs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from l4f_datagen.checkpoints.native import fingerprint
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
 from l4f_datagen.io.training_folder import save_state
@@ -15,12 +16,15 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, GeneratorSpec, estimate_w_avg
 from l4f_datagen.models.layers import ToRGB
 from l4f_datagen.pretraining.augmentation import AdaptiveP
-from l4f_datagen.pretraining.plan import PretrainPlan, small_channels
+from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.training.precision import new_scaler
 
 STATEFUL = ("generator", "discriminator", "g_ema", "g_optim", "d_optim", "g_scaler", "d_scaler")
-Z_DIM, W_DIM, MAPPING_LAYERS = 128, 128, 4
-"""Of a small generator, as of the toys'."""
+NUMBERS = ("step", "seconds", "best", "stale", "stalled_at")
+SMALL_CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32}
+"""Of the generators that ship, 1.1 million weights: what two CPU cores can train in an evening.
+At every doubling above, a small generator is half as wide, at least 16."""
+Z_DIM, W_DIM, MAPPING_LAYERS = 128, 128, 4  # of a small generator, as of the toys'
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,12 @@ class Start:
     spec: GeneratorSpec
     generator: Mapping[str, Tensor]
     discriminator: Mapping[str, Tensor] | None
-    sha256: str
+    name: str  # fingerprints of both, for ``PretrainPlan.start``
 
 
 @dataclass
 class PretrainState:
-    """Everything a resumed run needs.
-
-    Attributes:
-        best: smallest distance so far.
-        stale: snapshots since then.
-        stalled_at: step at which the distance had stopped falling; None before.
-    """
+    """Everything a resumed run needs."""
 
     generator: Generator
     discriminator: Discriminator
@@ -53,9 +51,9 @@ class PretrainState:
     ada: AdaptiveP = field(default_factory=AdaptiveP)
     step: int = 0
     seconds: float = 0.0
-    best: float = float("inf")
-    stale: int = 0
-    stalled_at: int | None = None
+    best: float = float("inf")  # smallest distance so far
+    stale: int = 0  # snapshots since then
+    stalled_at: int | None = None  # step at which the distance had stopped falling; None before
 
     def decay_from(self, plan: PretrainPlan) -> int:
         """Step at which the learning rate begins to fall: near the end, or after a stall."""
@@ -73,77 +71,41 @@ class PretrainState:
         self.g_ema.w_avg.copy_(estimate_w_avg(self.g_ema.mapping, self.g_ema.spec.z_dim))
 
     def save(self, path: Path) -> None:
-        """Write the resume file; a crash leaves the last one.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write the resume file; errors as ``save_state``."""
         self.update_w_avg()
         payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        payload |= {"ada": asdict(self.ada), "step": self.step, "seconds": self.seconds}
-        payload |= {"best": self.best, "stale": self.stale, "stalled_at": self.stalled_at}
-        save_state(path, payload)
+        payload |= {name: getattr(self, name) for name in NUMBERS}
+        save_state(path, payload | {"ada": asdict(self.ada)})
 
     def load(self, path: Path) -> None:
-        """Go on from a resume file.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
+        """Go on from a resume file; UsageError where it cannot be read."""
         try:
             payload = torch.load(path, weights_only=True, map_location=self.g_ema.w_avg.device)
             for name in STATEFUL:
                 getattr(self, name).load_state_dict(payload[name])
+            for name in NUMBERS:
+                setattr(self, name, payload[name])
             self.ada = AdaptiveP(**payload["ada"])
-            self.step, self.seconds = payload["step"], payload["seconds"]
-            self.best, self.stale = payload["best"], payload["stale"]
-            self.stalled_at = payload["stalled_at"]
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
             problem = f"cannot be read ({type(error).__name__})"
             raise UsageError(str(path), problem, "remove it to begin this run anew") from error
 
 
 def open_start(generator: Path, discriminator: Path | None) -> Start:
-    """Open the checkpoint a run starts from, any the tool opens.
+    """Open the checkpoint a run starts from, any the tool opens; CheckpointRefused for others.
 
-    Args:
-        generator: its file.
-        discriminator: file of the discriminator; None: looked for in the generator's own file,
-            and where it is not there, drawn anew.
-
-    Raises:
-        CheckpointRefused: a file that cannot be used.
+    Without the file of a ``discriminator`` it is looked for in the generator's own, and where it is
+    not there, drawn anew.
     """
-    opened = open_generator(generator)
-    network = opened.build()
-    judge = None
+    opened, judge = open_generator(generator), None
+    name = opened.fingerprint
     try:
-        found = open_discriminator(discriminator or generator)
-        judge = found.build().state_dict()
+        judge = open_discriminator(discriminator or generator).build().state_dict()
+        name += f" {fingerprint(judge)}"
     except CheckpointRefused:
         if discriminator is not None:
             raise
-    return Start(network.spec, network.state_dict(), judge, opened.fingerprint)
-
-
-def grown_spec(start: Start, resolution: int) -> GeneratorSpec:
-    """Return the start's shape at the run's resolution: the same, or one doubling above.
-
-    Raises:
-        UsageError: it is larger, or more than one doubling smaller.
-    """
-    spec = start.spec
-    if resolution not in (spec.resolution, 2 * spec.resolution):
-        problem = f"draws {spec.resolution} px, the run asks for {resolution} px"
-        remedy = f"take --resolution {spec.resolution} or {2 * spec.resolution}"
-        raise UsageError("--start", problem, remedy)
-    if resolution == spec.resolution:
-        return spec
-    channels = dict(spec.channels) | {resolution: max(16, spec.channels[spec.resolution] // 2)}
-    return GeneratorSpec(
-        resolution, channels, z_dim=spec.z_dim, w_dim=spec.w_dim,
-        mapping_layers=spec.mapping_layers, conv_clamp=spec.conv_clamp,
-    )  # fmt: skip
+    return Start(opened.spec, opened.build().state_dict(), judge, name)
 
 
 def new_state(
@@ -151,16 +113,21 @@ def new_state(
 ) -> PretrainState:
     """Build networks and optimizers from the plan's seed and from what the run starts from.
 
-    Raises:
-        UsageError: the start has another shape.
+    A start has the run's resolution, or half of it; UsageError for another shape.
     """
+    side, grown = plan.resolution, False
     if start is None:
-        spec = GeneratorSpec(
-            plan.resolution, small_channels(plan.resolution), z_dim=Z_DIM, w_dim=W_DIM,
-            mapping_layers=MAPPING_LAYERS,
-        )  # fmt: skip
+        sides = [2**k for k in range(2, side.bit_length())]
+        channels = {side: SMALL_CHANNELS.get(side, max(16, 2048 // side)) for side in sides}
+        spec = GeneratorSpec(side, channels, Z_DIM, W_DIM, MAPPING_LAYERS)
     else:
-        spec = grown_spec(start, plan.resolution)
+        spec, own = start.spec, start.spec.resolution
+        if side not in (own, 2 * own):
+            problem = f"draws {own} px, the run asks for {side} px"
+            raise UsageError("--start", problem, f"take --resolution {own} or {2 * own}")
+        if grown := side > own:
+            channels = {**spec.channels, side: max(16, spec.channels[own] // 2)}
+            spec = replace(spec, resolution=side, channels=channels)
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
@@ -168,10 +135,9 @@ def new_state(
         discriminator = Discriminator(spec.resolution, spec.channels)
     if start is not None:
         _take_over(generator, start.generator)
-        grown = spec.resolution > start.spec.resolution
         if grown:
             # The new resolution adds nothing at first, so that the run starts from its images.
-            torgb = generator.synthesis.get_submodule(f"b{spec.resolution}.torgb")
+            torgb = generator.synthesis.get_submodule(f"b{side}.torgb")
             assert isinstance(torgb, ToRGB)
             torch.nn.init.zeros_(torgb.weight)
         if start.discriminator is not None:
@@ -181,16 +147,14 @@ def new_state(
     g_ema.load_state_dict(generator.state_dict())
     for net in (generator, discriminator, g_ema):
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    betas = (0.0, 0.99)
-    return PretrainState(
-        generator,
-        discriminator,
-        g_ema.requires_grad_(False).eval(),
-        torch.optim.Adam(generator.parameters(), plan.learning_rate, betas),
-        torch.optim.Adam(discriminator.parameters(), plan.learning_rate, betas),
-        new_scaler(plan.precision, device),
-        new_scaler(plan.precision, device),
-    )
+    g_ema.requires_grad_(False).eval()
+
+    def adam(network: nn.Module) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), plan.learning_rate, (0.0, 0.99))
+
+    optims = adam(generator), adam(discriminator)
+    scalers = new_scaler(plan.precision, device), new_scaler(plan.precision, device)
+    return PretrainState(generator, discriminator, g_ema, *optims, *scalers)
 
 
 def shifted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l4f_datagen.models.generator import Generator
-from l4f_datagen.pretraining.augmentation import (
-    ADJUST_INTERVAL,
-    Transforms,
-    augment,
-    draw_transforms,
-)
-from l4f_datagen.pretraining.photographs import turned
+from l4f_datagen.models.unet import to_tensor
+from l4f_datagen.pretraining import augmentation
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.state import PretrainState
 from l4f_datagen.training.precision import autocast
@@ -27,21 +22,21 @@ RAMP = 0.05
 
 @dataclass(frozen=True)
 class Draws:
-    """What decides a step, for the joint batch of all devices.
+    """What decides a step, for the joint batch of all devices."""
 
-    Attributes:
-        reals: ``batch 3 h w`` in [-1, 1].
-        z: ``2 batch z_dim``, for style mixing.
-        switch: the layer from which on the second z is used.
-        noise: one map a layer, ``batch 1 h w``.
-        transforms: of reals, of fakes before the discriminator's step, and before the generator's.
-    """
+    reals: Tensor  # ``batch 3 h w`` in [-1, 1]
+    z: Tensor  # ``2 batch z_dim``, for style mixing
+    switch: int  # the layer from which on the second z is used
+    noise: list[Tensor]  # one map a layer, ``batch 1 h w``
+    # Of reals, of fakes before the discriminator's step, and before the generator's.
+    transforms: tuple[augmentation.Transforms | None, ...]
 
-    reals: Tensor
-    z: Tensor
-    switch: int
-    noise: list[Tensor]
-    transforms: tuple[Transforms | None, Transforms | None, Transforms | None]
+
+def turned(image: NDArray[np.uint8], turn: int, symmetry: str) -> NDArray[np.uint8]:
+    """Return one of the eight turns and flips of ``h w 3``, as far as the symmetry allows."""
+    if symmetry != "none" and turn & 1:
+        image = image[:, ::-1]
+    return np.rot90(image, turn >> 1) if symmetry == "square" else image
 
 
 def draw_step(
@@ -61,27 +56,19 @@ def draw_step(
     switch = int(torch.randint(1, num_ws, (), generator=draw))
     if float(torch.rand((), generator=draw)) >= plan.style_mixing_prob:
         switch = num_ws
-    first, second, third = (draw_transforms(plan.batch, p, plan.resolution, draw) for _ in range(3))
-    reals = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return Draws(reals, z, switch, noise, (first, second, third))
-
-
-def learning_rate(plan: PretrainPlan, step: int, decay_from: int) -> float:
-    """Rate of a step: constant, then from step ``decay_from`` on linear to zero."""
-    if step < decay_from:
-        return plan.learning_rate
-    length = max(1, plan.steps(plan.decay_kimg))
-    return plan.learning_rate * max(0.0, 1 - (step - decay_from) / length)
+    drawn = (plan.batch, p, plan.resolution, draw)
+    transforms = tuple(augmentation.draw_transforms(*drawn) for _ in range(3))
+    return Draws(to_tensor(images), z, switch, noise, transforms)
 
 
 def train_step(
     state: PretrainState, pixels: NDArray[np.uint8], plan: PretrainPlan, ranks: Ranks = ALONE
 ) -> tuple[float, float]:
     """One step of both networks; return the losses of generator and discriminator."""
-    rate = learning_rate(plan, state.step, state.decay_from(plan))
+    decayed = (state.step - state.decay_from(plan)) / max(1, plan.steps(plan.decay_kimg))
     for optim in (state.g_optim, state.d_optim):
         for group in optim.param_groups:
-            group["lr"] = rate
+            group["lr"] = plan.learning_rate * min(1.0, max(0.0, 1 - decayed))
     p = state.ada.p if plan.ada_kimg is not None else 0.0
     draws = draw_step(pixels, plan, state.generator, state.step, p)
     own = list(range(plan.batch))[ranks.own :: ranks.count]
@@ -90,15 +77,21 @@ def train_step(
     batch = _Batch(state, plan, draws, ranks, shares, sums)
     # With one share the fakes, and the way back to the generator, serve both steps.
     kept = batch.render(shares[0]) if len(shares) == 1 else None
-    _discriminator_step(batch, kept)
-    _generator_step(batch, kept)
+    batch.train_discriminator(kept)
+    batch.train_generator(kept)
     ranks.add_up(sums)
     state.step += 1
     if plan.ada_kimg is not None:
-        state.ada.observe(float(sums[2]), int(sums[3]))
-        if state.step % ADJUST_INTERVAL == 0:
-            state.ada.adjust(ADJUST_INTERVAL * plan.batch, plan.ada_kimg)
-    _average(state, plan)
+        state.ada.sign_sum += float(sums[2])
+        state.ada.count += int(sums[3])
+        if state.step % augmentation.ADJUST_INTERVAL == 0:
+            state.ada.adjust(augmentation.ADJUST_INTERVAL * plan.batch, plan.ada_kimg)
+    half_life = min(plan.ema_kimg, state.step * plan.batch / 1000 * RAMP)
+    keep = 0.5 ** (plan.batch / 1000 / half_life)
+    pairs = zip(state.g_ema.parameters(), state.generator.parameters(), strict=True)
+    with torch.no_grad():
+        for average, live in pairs:
+            average.lerp_(live, 1 - keep)
     return float(sums[0]), float(sums[1])
 
 
@@ -133,7 +126,7 @@ class _Batch:
     def augmented(self, images: Tensor, use: int, rows: list[int]) -> Tensor:
         """Transform a share; ``use``: 0 reals, 1 and 2 fakes before either network's step."""
         transforms = self.draws.transforms[use]
-        return augment(images, transforms and transforms.rows(rows))
+        return augmentation.augment(images, transforms and transforms.rows(rows))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the discriminator's logits."""
@@ -141,63 +134,50 @@ class _Batch:
             logits: Tensor = self.state.discriminator(images)
         return logits
 
-
-def _discriminator_step(batch: _Batch, kept: Tensor | None) -> None:
-    state, plan, sums = batch.state, batch.plan, batch.sums
-    net, optim, scaler = state.discriminator.requires_grad_(True), state.d_optim, state.d_scaler
-    optim.zero_grad()
-    reals = []
-    for rows in batch.shares:
-        if kept is None:
+    def train_discriminator(self, kept: Tensor | None) -> None:
+        """Train it on reals and fakes, those ``kept`` or rendered here."""
+        state, plan, sums = self.state, self.plan, self.sums
+        net, optim, scaler = state.discriminator.requires_grad_(True), state.d_optim, state.d_scaler
+        optim.zero_grad()
+        reals = []
+        for rows in self.shares:
             with torch.no_grad():
-                fakes = batch.render(rows)
-        else:
-            fakes = kept.detach()
-        real = batch.draws.reals[rows].to(batch.device)
-        real = batch.augmented(real.contiguous(memory_format=torch.channels_last), 0, rows)
-        reals.append(real)
-        real_logits, fake_logits = batch.logits(real), batch.logits(batch.augmented(fakes, 1, rows))
-        loss = (F.softplus(fake_logits) + F.softplus(-real_logits)).sum() / plan.batch
-        scaler.scale(loss).backward()
-        sums[1] += float(loss.detach())
-        sums[2] += float(real_logits.detach().sign().sum())
-        sums[3] += len(rows)
-    batch.ranks.add_up_gradients(net)
-    scaler.step(optim)
-    scaler.update()
-    if state.step % plan.r1_interval:
-        return
-    # R1 on what the discriminator saw, in float32 (Mescheder et al. 2018; lazy: StyleGAN2, 3.1).
-    optim.zero_grad()
-    for real in reals:
-        shown = real.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(net(shown).sum(), shown, create_graph=True)
-        penalty = slope.square().sum() / plan.batch * (plan.gamma / 2 * plan.r1_interval)
-        penalty.backward()
-    batch.ranks.add_up_gradients(net)
-    optim.step()
+                fakes = self.render(rows) if kept is None else kept.detach()
+            real = self.draws.reals[rows].to(self.device, memory_format=torch.channels_last)
+            reals.append(self.augmented(real, 0, rows))
+            real_logits = self.logits(reals[-1])
+            fake_logits = self.logits(self.augmented(fakes, 1, rows))
+            loss = (F.softplus(fake_logits) + F.softplus(-real_logits)).sum() / plan.batch
+            scaler.scale(loss).backward()
+            sums[1] += float(loss.detach())
+            sums[2] += float(real_logits.detach().sign().sum())
+            sums[3] += len(rows)
+        self.ranks.add_up_gradients(net)
+        scaler.step(optim)
+        scaler.update()
+        if state.step % plan.r1_interval:
+            return
+        # R1 on what it saw, in float32 (Mescheder et al. 2018; lazy: StyleGAN2, 3.1).
+        optim.zero_grad()
+        for real in reals:
+            shown = real.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(net(shown).sum(), shown, create_graph=True)
+            penalty = slope.square().sum() / plan.batch * (plan.gamma / 2 * plan.r1_interval)
+            penalty.backward()
+        self.ranks.add_up_gradients(net)
+        optim.step()
 
-
-def _generator_step(batch: _Batch, kept: Tensor | None) -> None:
-    state = batch.state
-    state.discriminator.requires_grad_(False)
-    state.g_optim.zero_grad()
-    for rows in batch.shares:
-        fakes = batch.render(rows) if kept is None else kept
-        logits = batch.logits(batch.augmented(fakes, 2, rows))
-        loss = F.softplus(-logits).sum() / batch.plan.batch
-        state.g_scaler.scale(loss).backward()
-        batch.sums[0] += float(loss.detach())
-    batch.ranks.add_up_gradients(state.generator)
-    state.g_scaler.step(state.g_optim)
-    state.g_scaler.update()
-
-
-@torch.no_grad()
-def _average(state: PretrainState, plan: PretrainPlan) -> None:
-    shown_kimg = state.step * plan.batch / 1000
-    half_life = min(plan.ema_kimg, shown_kimg * RAMP)
-    keep = 0.5 ** (plan.batch / 1000 / half_life)
-    pairs = zip(state.g_ema.parameters(), state.generator.parameters(), strict=True)
-    for average, live in pairs:
-        average.lerp_(live, 1 - keep)
+    def train_generator(self, kept: Tensor | None) -> None:
+        """Train it against the discriminator as it is now."""
+        state = self.state
+        state.discriminator.requires_grad_(False)
+        state.g_optim.zero_grad()
+        for rows in self.shares:
+            fakes = self.render(rows) if kept is None else kept
+            logits = self.logits(self.augmented(fakes, 2, rows))
+            loss = F.softplus(-logits).sum() / self.plan.batch
+            state.g_scaler.scale(loss).backward()
+            self.sums[0] += float(loss.detach())
+        self.ranks.add_up_gradients(state.generator)
+        state.g_scaler.step(state.g_optim)
+        state.g_scaler.update()

@@ -10,13 +10,13 @@ import io
 import json
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.io.disk import write_atomically
@@ -25,18 +25,6 @@ from l4f_datagen.segmenter.model import Segmenter, pad_to
 
 OPSET = 18  # torch's exporter writes it without a conversion
 TOLERANCE = 1e-4  # how far alpha may differ from torch's
-
-
-class Matte(nn.Module):
-    """The network with its output as alpha."""
-
-    def __init__(self, network: UNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 1 h w"]:
-        """Return alpha in [0, 1]."""
-        return torch.sigmoid(self.network(image))
 
 
 def export_onnx(segmenter: Segmenter, path: Path, *, overwrite: bool = False) -> float:
@@ -58,8 +46,7 @@ def export_onnx(segmenter: Segmenter, path: Path, *, overwrite: bool = False) ->
     data = onnx_bytes(segmenter)
     difference = largest_difference(segmenter, data)
     if not difference <= TOLERANCE:
-        differs = f"ONNX Runtime differs from torch by {difference:.1e}"
-        problem = f"{differs}, at most {TOLERANCE} is right"
+        problem = f"ONNX Runtime differs from torch by {difference:.1e}, at most {TOLERANCE} fits"
         raise L4FError(str(path), problem, "install the versions in constraints.txt")
     try:
         write_atomically(path, data)
@@ -75,20 +62,16 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     # Contiguous copy: the channels-last strides of training would be traced along.
     network = UNet(segmenter.network.width, segmenter.network.depth)
     network.load_state_dict(segmenter.network.state_dict())
-    matte = Matte(network.cpu().eval())
+    matte = nn.Sequential(OrderedDict(network=network.cpu().eval(), alpha=nn.Sigmoid())).eval()
     rows, columns = torch.export.Dim("rows", min=1), torch.export.Dim("columns", min=1)
     shapes = {0: torch.export.Dim("batch"), 2: stride * rows, 3: stride * columns}
     with _quiet():
         program = torch.onnx.export(
             matte,
             (torch.zeros(2, 3, 3 * stride, 4 * stride),),
-            input_names=["image"],
-            output_names=["alpha"],
-            dynamic_shapes={"image": shapes},
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+            input_names=["image"], output_names=["alpha"], dynamic_shapes=(shapes,),
+            opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
@@ -97,8 +80,12 @@ def onnx_bytes(segmenter: Segmenter) -> bytes:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         del part.metadata_props[:]
         part.doc_string = ""
-    for name, value in _facts(segmenter).items():
-        model.metadata_props.add(key=name, value=value)
+    licence = segmenter.licence.facts if segmenter.licence else None
+    facts = {"licence": licence, "training": dict(segmenter.training)}
+    said = {name: json.dumps(value, sort_keys=True) for name, value in facts.items()}
+    shape = {"size": segmenter.size, "stride": stride, "threshold": segmenter.threshold}
+    for name, value in ({"category": segmenter.category} | shape | said).items():
+        model.metadata_props.add(key=name, value=str(value))
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -121,18 +108,6 @@ def largest_difference(segmenter: Segmenter, data: bytes) -> float:
             expected = torch.sigmoid(segmenter.network(torch.from_numpy(image).to(device))).cpu()
         worst = max(worst, float(np.abs(alpha - expected.numpy()).max()))
     return worst
-
-
-def _facts(segmenter: Segmenter) -> dict[str, str]:
-    licence = segmenter.licence.facts if segmenter.licence else None
-    return {
-        "category": segmenter.category,
-        "size": str(segmenter.size),
-        "stride": str(segmenter.network.stride),
-        "threshold": str(segmenter.threshold),
-        "licence": json.dumps(licence, sort_keys=True),
-        "training": json.dumps(dict(segmenter.training), sort_keys=True),
-    }
 
 
 @contextlib.contextmanager

@@ -38,6 +38,12 @@ class Segmenter:
     licence: Licence | None  # of the generator whose samples it learnt from
     training: Mapping[str, Any]  # where it comes from: plan, dataset, scores
 
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the file says of the network and its use, beside licence and training."""
+        own = {name: getattr(self, name) for name in ("size", "threshold", "category")}
+        return own | {"width": self.network.width, "depth": self.network.depth}
+
     def alpha(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the soft foreground ``h w`` in [0, 1] of an image ``h w 3`` of any size."""
         size_hw = image.shape[0], image.shape[1]
@@ -71,24 +77,12 @@ def pad_to(pixels: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
 
 def save_segmenter(path: Path, segmenter: Segmenter) -> None:
     """Write a safetensors file that says what it is; the same weights give the same bytes."""
-    network = segmenter.network
-    spec = {
-        "width": network.width,
-        "depth": network.depth,
-        "size": segmenter.size,
-        "threshold": segmenter.threshold,
-        "category": segmenter.category,
-    }
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "kind": "segmenter",
-        "spec": json.dumps(spec, sort_keys=True),
-        "training": json.dumps(dict(segmenter.training), sort_keys=True),
-    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "kind": "segmenter"}
+    facts = {"spec": segmenter.spec, "training": dict(segmenter.training)}
     if segmenter.licence is not None:
-        metadata["licence"] = json.dumps(segmenter.licence.facts, sort_keys=True)
-    state = network.state_dict()
+        facts["licence"] = segmenter.licence.facts
+    metadata |= {name: json.dumps(value, sort_keys=True) for name, value in facts.items()}
+    state = segmenter.network.state_dict()
     kept = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
     write_safetensors(path, kept, metadata)
 
@@ -107,11 +101,8 @@ def open_segmenter(path: Path, device: torch.device | str = "cpu") -> Segmenter:
             raise source.refuse(f"has metadata that cannot be read ({error})") from None
         with torch.device("meta"):
             network = UNet(spec["width"], spec["depth"])
-        wanted = {
-            name: tuple(value.shape)
-            for name, value in network.state_dict().items()
-            if not name.endswith(COUNTER)
-        }
+        own = network.state_dict()
+        wanted = {name: tuple(own[name].shape) for name in own if not name.endswith(COUNTER)}
         found = {name: stored.shape for name, stored in container.tensors.items()}
         if found != wanted:
             odd = sorted(set(found.items()) ^ set(wanted.items()))[0]
@@ -122,15 +113,13 @@ def open_segmenter(path: Path, device: torch.device | str = "cpu") -> Segmenter:
             state[name] = stored.read()
             if not torch.isfinite(state[name]).all():
                 raise source.refuse(f"holds values in {name} that are not finite")
-    for name in network.state_dict():
-        if name.endswith(COUNTER):
-            state[name] = torch.zeros((), dtype=torch.int64)
+    counters = own.keys() - wanted.keys()
+    state |= {name: torch.zeros((), dtype=torch.int64) for name in counters}
     network.load_state_dict(state, assign=True)
     network.eval().requires_grad_(False)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Segmenter(
-        network, spec["size"], spec["threshold"], spec["category"], native.licence, native.training
-    )
+    named = {name: spec[name] for name in ("size", "threshold", "category")}
+    return Segmenter(network, **named, licence=native.licence, training=native.training)
 
 
 def _checked_spec(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Photographs through a segmenter: read from a file, a folder or a zip, masked, or scored."""
 
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,8 +17,9 @@ from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.core.masks import alpha_to_mask
 from l4f_datagen.core.progress import Meter
 from l4f_datagen.core.sample import alpha_to_uint8
-from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.photo import FORMATS, SUFFIXES, opened, upright_rgb
+from l4f_datagen.io.photographs import TURNED
 from l4f_datagen.scoring import Pair, ScoreReport, score_pairs
 from l4f_datagen.scoring.pairing import Rule, pair_names
 from l4f_datagen.segmenter.model import Segmenter
@@ -27,7 +27,6 @@ from l4f_datagen.segmenter.model import Segmenter
 logger = logging.getLogger(__name__)
 
 MASKS, ALPHA = "masks", "alpha"
-TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,6 @@ def open_photos(path: Path) -> Photos:
     raise InputRefused(str(path), problem, "name a folder of images")
 
 
-def stems_of(photos: Photos) -> dict[str, str]:
-    """Return name -> path without suffix, posix, under which its mask is written, once each."""
-    stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in photos.names}
-    seen: dict[str, str] = {}
-    for name, stem in stems.items():
-        if stem in seen:
-            problem = f"{seen[stem]} and {name} would share one mask"
-            raise InputRefused(photos.bundle.source, problem, "rename one of them")
-        seen[stem] = name
-    return stems
-
-
 def decode_photo(data: bytes, subject: str) -> Photo:
     """Decode the bytes of an image file; its size is checked before its pixels are decoded.
 
@@ -85,24 +72,12 @@ def decode_photo(data: bytes, subject: str) -> Photo:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
             raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
-        is_turned = _is_turned(image)
+        if image.format != "TIFF":  # which Pillow turns as it reads
+            image.load()  # a PNG keeps its EXIF anywhere
+        is_turned = False
+        with suppress(Exception):  # broken EXIF turns nothing
+            is_turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
         return Photo(np.asarray(upright_rgb(image, subject)), is_turned)
-
-
-def _is_turned(image: Image.Image) -> bool:
-    if image.format != "TIFF":  # which Pillow turns as it reads
-        image.load()  # a PNG keeps its EXIF anywhere
-    with suppress(Exception):  # broken EXIF turns nothing
-        return image.getexif().get(ExifTags.Base.Orientation) in TURNED
-    return False
-
-
-@dataclass(frozen=True)
-class Written:
-    """The outcome of a folder of photographs."""
-
-    masks: int  # photographs whose mask was written
-    refused: tuple[str, ...]  # one line for each that could not be read
 
 
 def write_masks(
@@ -113,19 +88,25 @@ def write_masks(
     threshold: float | None = None,
     with_alpha: bool = False,
     overwrite: bool = False,
-) -> Written:
+) -> list[str]:
     """Segment photographs; each mask has the size and the name of its photograph.
 
-    A photograph that cannot be read is logged and counted, the others go on. ``validate --pred``
-    reads ``out``. ``threshold`` None takes the segmenter's.
+    One that cannot be read is logged, the others go on: returns a line for each. ``validate
+    --pred`` reads ``out``. ``threshold`` None takes the segmenter's.
     """
-    stems = stems_of(photos)
+    files: dict[str, str] = {}  # of masks -> names of photographs
+    for name in photos.names:
+        file = PurePosixPath(name).with_suffix(".png").as_posix()
+        if file in files:
+            problem = f"{files[file]} and {name} would share one mask"
+            raise InputRefused(photos.bundle.source, problem, "rename one of them")
+        files[file] = name
     folders = [out / MASKS, *([out / ALPHA] if with_alpha else [])]
     check_folder(out, folders, Path(photos.bundle.source), overwrite=overwrite)
     cut = segmenter.threshold if threshold is None else threshold
     refused: list[str] = []
     with Meter(len(photos.names), "segment", "images") as meter:
-        for name in photos.names:
+        for file, name in files.items():
             try:
                 photo = photos.load(name)
             except InputRefused as error:
@@ -135,9 +116,9 @@ def write_masks(
             alpha = segmenter.alpha(photo.image)
             planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]
             for folder, plane in zip(folders, planes, strict=False):
-                write_atomically(folder / f"{stems[name]}.png", _png(plane))
+                save_png(Image.fromarray(plane), folder / file)
             meter.advance()
-    return Written(len(photos.names) - len(refused), tuple(refused))
+    return refused
 
 
 def check_folder(out: Path, folders: list[Path], source: Path, *, overwrite: bool) -> None:
@@ -153,12 +134,6 @@ def check_folder(out: Path, folders: list[Path], source: Path, *, overwrite: boo
     except OSError as error:
         problem = f"cannot be used ({error.strerror})"
         raise UsageError(str(out), problem, "name a folder that can be written") from error
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def score_photos(
@@ -177,13 +152,10 @@ def score_photos(
     ``threshold`` None takes the segmenter's; names are paired as in ``pair_names``, and ``options``
     are further ones of ``score_pairs``, such as ``paper_compat``.
     """
+    names, own, unused = [item.name for item in truth], list(photos.names), allow_unused
+    left_out = truth.left_out
     pairing = pair_names(
-        [item.name for item in truth],
-        list(photos.names),
-        left_out=truth.left_out,
-        pair_by=pair_by,
-        offset=offset,
-        allow_unused=allow_unused,
+        names, own, left_out=left_out, pair_by=pair_by, offset=offset, allow_unused=unused
     )
     cut = segmenter.threshold if threshold is None else threshold
 

@@ -34,17 +34,9 @@ from l4f_datagen.models.unet import UNet
 from l4f_datagen.pretraining.plan import Symmetry
 from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import confusion, mean_iou
+from l4f_datagen.segmenter import training as learning
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
-from l4f_datagen.segmenter.training import (
-    Augmentation,
-    Plan,
-    Source,
-    Subset,
-    Training,
-    new_training,
-    predict,
-)
-from l4f_datagen.segmenter.training import train as train_on
+from l4f_datagen.segmenter.training import Augmentation, Plan, Source, Subset, Training, predict
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out, open_training_set
 
 logger = logging.getLogger(__name__)
@@ -129,26 +121,29 @@ def run_training(
         if result.exists():
             logger.info(f"segmenter is trained already: {result}")
             return result
-        training = new_training(plan, device)
+        training = learning.new_training(plan, device)
         if (out / STATE).exists():
             training.load(out / STATE)
             logger.info(f"resuming segmenter training at step {training.step}")
-        log = Log(out / LOG, training.step)
+        # Lines of steps that were undone are cut; a crash cuts short only a line behind the state.
+        lines = (out / LOG).read_text().splitlines() if (out / LOG).exists() else []
+        kept = "".join(line + "\n" for line in lines[: training.step])
+        write_atomically(out / LOG, kept.encode())
         meter = Meter(plan.steps, "segmenter", "steps", initial=training.step)
+        with meter, (out / LOG).open("a", buffering=1) as log:
 
-        def watch(training: Training, loss: float) -> None:
-            rate = plan.learning_rate_at(training.step - 1)
-            facts: dict[str, Any] = {"step": training.step, "loss": loss, "learning_rate": rate}
-            meter.advance(loss=f"{loss:.4f}")
-            saving = training.step % save_every == 0 or training.step == plan.steps
-            if saving and len(material.held_out):
-                facts["held_out_miou"] = held_out_miou(training.network, material.held_out)
-            log.write(facts)
-            if saving:
-                training.save(out / STATE)
+            def watch(training: Training, loss: float) -> None:
+                rate = plan.learning_rate_at(training.step - 1)
+                facts: dict[str, Any] = {"step": training.step, "loss": loss, "learning_rate": rate}
+                meter.advance(loss=f"{loss:.4f}")
+                saving = training.step % save_every == 0 or training.step == plan.steps
+                if saving and len(material.held_out):
+                    facts["held_out_miou"] = held_out_miou(training.network, material.held_out)
+                log.write(json.dumps(facts) + "\n")
+                if saving:
+                    training.save(out / STATE)
 
-        with meter:
-            network = train_on(training, plan, material.train, watch)
+            network = learning.train(training, plan, material.train, watch)
         scored = len(material.held_out) > 0
         facts = {
             "dataset": dict(material.facts),
@@ -160,78 +155,65 @@ def run_training(
         segmenter = Segmenter(
             network, material.size, THRESHOLD, material.category, material.licence, facts
         )
-        named = {
-            "category": segmenter.category,
-            "size": segmenter.size,
-            "threshold": segmenter.threshold,
-            "width": network.width,
-            "depth": network.depth,
-            "licence": segmenter.licence.facts if segmenter.licence else None,
-            **facts,
-        }
+        licence = material.licence.facts if material.licence else None
+        named = segmenter.spec | {"licence": licence} | facts
         write_atomically(out / FACTS, json.dumps(named, indent=2, sort_keys=True).encode() + b"\n")
         save_segmenter(result, segmenter)
         remove(out / STATE)
         return result
 
 
-@dataclass(frozen=True)
-class TrainingJob:
-    """What ``segmenter train`` was asked for."""
+def train_on_dataset(
+    dataset: Path,
+    out: Path,
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    size: int | None = None,
+    batch: int = 32,
+    width: int = 16,
+    seed: int = 0,
+    symmetry: Symmetry = "mirror",
+    device: str = "auto",
+    verify: bool = True,
+) -> Path:
+    """Train on the folder of a finished dataset and return the file of the segmenter.
 
-    dataset: Path  # folder of a finished dataset
-    out: Path  # folder of the run
-    steps: int | None = None  # length; or else
-    epochs: float | None = None  # passes over the samples; 1,000 steps without either
-    size: int | None = None  # longer side, px; None takes the dataset's, at most 256
-    batch: int = 32  # as in ``Plan``, as are the next two
-    width: int = 16
-    seed: int = 0
-    symmetry: Symmetry = "mirror"  # as in ``Augmentation``
-    device: str = "auto"  # or "cpu", "cuda", "cuda:0", "mps"
-    verify: bool = True  # compare the dataset with the hashes in its manifest first
-
-
-def train_on_dataset(job: TrainingJob) -> Path:
-    """Train on a dataset folder and return the file of the segmenter."""
-    device = choose_device(job.device)
-    read_manifest(job.dataset)  # before a folder is made
-    if job.out.resolve().is_relative_to(job.dataset.resolve()):
-        raise UsageError(str(job.out), "lies inside the dataset", "name a folder elsewhere")
-    if job.verify:
-        refuse_damaged(job.dataset)
+    The length is in ``steps`` or in ``epochs``, passes over the samples; 1,000 steps without
+    either. ``size`` is the longer side in px, None: the dataset's, at most 256. ``verify`` compares
+    the dataset with the hashes in its manifest first. The others: see ``Plan``, ``choose_device``.
+    """
+    chosen = choose_device(device)
+    manifest = read_manifest(dataset)  # before a folder is made
+    if out.resolve().is_relative_to(dataset.resolve()):
+        raise UsageError(str(out), "lies inside the dataset", "name a folder elsewhere")
+    if verify:
+        with Meter(count_files(manifest), "verify", "files") as meter:
+            problems = verify_dataset(dataset, meter.advance)
+        if problems:
+            first, others = problems[0], len(problems) - 1
+            more = f", and {others} more" if others else ""
+            remedy = f"{first.remedy} (`l4f-datagen verify` names all; --no-verify skips this)"
+            raise InputRefused(f"{dataset}/{first.path}", first.problem + more, remedy)
     with TemporaryDirectory(prefix="l4f-") as scratch:
-        samples = open_training_set(job.dataset, Path(scratch))
-        samples.size = job.size or min(samples.size, LARGEST_DEFAULT)
+        samples = open_training_set(dataset, Path(scratch))
+        samples.size = size or min(samples.size, LARGEST_DEFAULT)
         material = material_of(samples)
-        steps = job.steps or DEFAULT_STEPS
-        if job.epochs is not None:
-            steps = max(1, math.ceil(job.epochs * len(material.train) / job.batch))
-        how = Augmentation(symmetry=job.symmetry)
-        plan = Plan(job.seed, steps, job.batch, job.width, augmentation=how)
+        length = steps or DEFAULT_STEPS
+        if epochs is not None:
+            length = max(1, math.ceil(epochs * len(material.train) / batch))
+        plan = Plan(seed, length, batch, width, augmentation=Augmentation(symmetry=symmetry))
         logger.info(
             f"{len(material.train)} samples to learn from, {len(material.held_out)} held out, "
-            f"{samples.size} px, {steps} steps of {job.batch} on {device}"
+            f"{samples.size} px, {length} steps of {batch} on {chosen}"
         )
-        result = run_training(material, plan, job.out, device=device)
-    facts = json.loads((job.out / FACTS).read_text())
-    if facts["held_out_miou"] is None:
+        result = run_training(material, plan, out, device=chosen)
+    miou = json.loads((out / FACTS).read_text())["held_out_miou"]
+    if miou is None:
         logger.warning("no sample was held out, so there is no score: train on a larger dataset")
     else:
-        count = len(material.held_out)
-        logger.info(f"mIoU {facts['held_out_miou']:.3f} on {count} samples that were held out")
+        logger.info(f"mIoU {miou:.3f} on {len(material.held_out)} samples that were held out")
     return result
-
-
-def refuse_damaged(dataset: Path) -> None:
-    """Compare every file of a dataset with its manifest."""
-    with Meter(count_files(read_manifest(dataset)), "verify", "files") as meter:
-        problems = verify_dataset(dataset, meter.advance)
-    if problems:
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        subject = f"{dataset}/{problems[0].path}"
-        remedy = f"{problems[0].remedy} (`l4f-datagen verify` names all; --no-verify skips this)"
-        raise InputRefused(subject, problems[0].problem + more, remedy)
 
 
 def held_out_miou(network: UNet, samples: Source) -> float:
@@ -243,18 +225,3 @@ def held_out_miou(network: UNet, samples: Source) -> float:
         found = alpha_to_mask(predict(network, images, batch=8), THRESHOLD)
         counts += confusion(alpha_to_mask(alphas, THRESHOLD), found)
     return mean_iou(counts)
-
-
-class Log:
-    """A file of one JSON object a line; lines of steps that were undone are cut first."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        # A last line may be cut short by a crash; it lies behind the saved step anyway.
-        write_atomically(path, "".join(line + "\n" for line in lines[:step]).encode())
-
-    def write(self, facts: Mapping[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(facts) + "\n")

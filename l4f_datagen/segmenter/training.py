@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,19 +52,8 @@ def augment(
     """Return image ``batch 3 h w``, alpha and weight ``batch 1 h w``, each image changed by itself.
 
     Images are in [-1, 1], the result may leave the range a little; ``stream`` is that of the step.
+    Beyond the image its edge is repeated, with weight 0.
     """
-    image, alpha, weight = move(image, alpha, stream, how)
-    image = recolour(image, stream, how)
-    return add_grain(soften(image, stream, how), stream, how), alpha, weight
-
-
-def move(
-    image: Float[Tensor, "batch 3 h w"],
-    alpha: Float[Tensor, "batch 1 h w"],
-    stream: np.random.RandomState,
-    how: Augmentation,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror, turn, zoom and shift; beyond the image its edge is repeated, with weight 0."""
     batch = len(image)
     mirrored = (stream.rand(batch) < 0.5) & (how.symmetry != "none")
     moved = stream.rand(batch) < how.moved
@@ -80,42 +69,26 @@ def move(
         quarters = stream.randint(4, size=batch) * (1 if image.shape[2] == image.shape[3] else 2)
         theta[:, :, :2] = QUARTERS[quarters % 4] @ theta[:, :, :2]
     theta[:, :, 2] = shift.T
-    grid = F.affine_grid(
-        torch.from_numpy(theta).to(image.device), list(image.shape), align_corners=False
-    )
+    placed = torch.from_numpy(theta).to(image.device)
+    grid = F.affine_grid(placed, list(image.shape), align_corners=False)
     planes = torch.cat([image, alpha], dim=1)
     planes = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    inside = (grid.abs() <= 1).all(dim=3)[:, None].to(image.dtype)
-    return planes[:, :3], planes[:, 3:].clamp(0, 1), inside
+    weight = (grid.abs() <= 1).all(dim=3)[:, None].to(image.dtype)
 
-
-def recolour(
-    image: Float[Tensor, "batch 3 h w"], stream: np.random.RandomState, how: Augmentation
-) -> Float[Tensor, "batch 3 h w"]:
-    """Change contrast and brightness, each colour by itself."""
-    gain = stream.uniform(*how.gain, (len(image), 3, 1, 1)).astype(np.float32)
-    lift = stream.uniform(-how.lift, how.lift, (len(image), 3, 1, 1)).astype(np.float32)
-    return image * torch.from_numpy(gain).to(image) + torch.from_numpy(lift).to(image)
-
-
-def soften(
-    image: Float[Tensor, "batch 3 h w"], stream: np.random.RandomState, how: Augmentation
-) -> Float[Tensor, "batch 3 h w"]:
-    """Blur some images by a mean over 3 x 3 pixels."""
-    blurred = torch.from_numpy(stream.rand(len(image), 1, 1, 1) < how.blurred).to(image.device)
+    # Contrast and brightness, each colour by itself.
+    gain = stream.uniform(*how.gain, (batch, 3, 1, 1)).astype(np.float32)
+    lift = stream.uniform(-how.lift, how.lift, (batch, 3, 1, 1)).astype(np.float32)
+    image = planes[:, :3] * torch.from_numpy(gain).to(image) + torch.from_numpy(lift).to(image)
+    # Some are blurred by a mean over 3 x 3 pixels.
+    blurred = torch.from_numpy(stream.rand(batch, 1, 1, 1) < how.blurred).to(image.device)
     soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return torch.where(blurred, soft, image)
-
-
-def add_grain(
-    image: Float[Tensor, "batch 3 h w"], stream: np.random.RandomState, how: Augmentation
-) -> Float[Tensor, "batch 3 h w"]:
-    """Add noise, of another strength in each image."""
-    strength = stream.uniform(0, how.grain, (len(image), 1, 1, 1)).astype(np.float32)
-    # Drawn on the CPU: the same numbers on every device.
+    image = torch.where(blurred, soft, image)
+    # Grain of another strength in each; drawn on the CPU: the same numbers on every device.
+    strength = stream.uniform(0, how.grain, (batch, 1, 1, 1)).astype(np.float32)
     draw = torch.Generator().manual_seed(int(stream.randint(2**31)))
     noise = torch.randn(image.shape, generator=draw)
-    return image + (torch.from_numpy(strength) * noise).to(image)
+    image = image + (torch.from_numpy(strength) * noise).to(image)
+    return image, planes[:, 3:].clamp(0, 1), weight
 
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -134,10 +107,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Samples in memory."""
+    """Samples in memory, as in ``Batch``."""
 
-    images: NDArray[np.uint8]  # ``n h w 3``
-    alphas: NDArray[np.float32]  # ``n h w`` in [0, 1]
+    images: NDArray[np.uint8]
+    alphas: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -199,7 +172,7 @@ class Training:
     def load(self, path: Path) -> None:
         """Continue from a state that ``save`` wrote; refuse any other."""
         try:
-            payload: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            payload = torch.load(path, weights_only=True, map_location="cpu")
             self.network.load_state_dict(payload["network"])
             self.optim.load_state_dict(payload["optim"])
             self.step = int(payload["step"])
@@ -270,22 +243,6 @@ def train(
             waiting = ahead.submit(source.batch, places_of(plan, training.step + 1, len(source)))
             watch(training, train_step(training, plan, samples))
     return training.network.eval()
-
-
-def train_segmenter(
-    images: NDArray[np.uint8],
-    alphas: NDArray[np.float32],
-    *,
-    seed: int,
-    steps: int,
-    batch: int = 32,
-    width: int = 16,
-    augmentation: Augmentation | None = None,
-) -> UNet:
-    """Return a U-Net trained on samples in memory; arguments as in ``Arrays`` and ``Plan``."""
-    how = augmentation or Augmentation()
-    plan = Plan(seed=seed, steps=steps, batch=batch, width=width, augmentation=how)
-    return train(new_training(plan), plan, Arrays(images, alphas))
 
 
 @torch.inference_mode()

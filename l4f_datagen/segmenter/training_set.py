@@ -97,9 +97,15 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
     if len(keys) != accepted:
         problem = f"holds {len(keys)} samples, its manifest says {accepted}"
         raise InputRefused(str(folder), problem, DAMAGED)
-    recipe = folder / RECIPE
+    recipe, ledger = folder / RECIPE, folder / LEDGER
     text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
-    splits = read_splits(folder) if len(manifest["splits"]) > 1 else {}
+    splits: dict[str, str] = {}
+    if len(manifest["splits"]) > 1:
+        try:
+            rows = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
+            splits = {row["key"]: row["split"] for row in rows if row["status"] == "accepted"}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputRefused(str(ledger), f"cannot be read ({error})", DAMAGED) from error
     samples = TrainingSet(str(folder), keys, fetch, manifest, digest, text, splits)
     with _opened(fetch(0)[0], f"{folder} {keys[0]}") as image:
         samples.size_hw = image.height, image.width
@@ -167,26 +173,15 @@ def read_parquet(folder: Path, scratch: Path) -> tuple[list[str], Fetch]:
 FORMATS = {"png": read_png, "hf": read_parquet}
 
 
-def read_splits(folder: Path) -> dict[str, str]:
-    """Return key -> split from the ledger."""
-    path = folder / LEDGER
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {row["key"]: row["split"] for row in rows if row["status"] == "accepted"}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputRefused(str(path), f"cannot be read ({error})", DAMAGED) from error
-
-
 def held_out(samples: TrainingSet) -> NDArray[np.bool_]:
     """Tell which samples are not learnt from: those outside the dataset's own split ``train``.
 
     Where it has no other split, a tenth is held out by ``is_held_out``.
     """
-    if samples.splits:
-        kept = [samples.splits.get(key) != "train" for key in samples.keys]
-    else:
-        kept = [is_held_out(key, HELD_OUT_SHARE) for key in samples.keys]
-    return np.array(kept, bool)
+    splits, share = samples.splits, HELD_OUT_SHARE
+    keys = samples.keys
+    kept = (splits.get(k) != "train" if splits else is_held_out(k, share) for k in keys)
+    return np.fromiter(kept, bool)
 
 
 def is_held_out(key: str, share: float) -> bool:

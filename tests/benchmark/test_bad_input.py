@@ -162,7 +162,7 @@ def test_a_damaged_image(make_config, write_masks, kind):
         path.write_bytes(path.read_bytes()[:50])
     else:
         Image.open(path).resize((16, 16)).save(path)
-    match = {"cut": "is not a readable image", "size": "is 16 x 16 pixels, expected 32 x 32"}
+    match = {"cut": "is damaged", "size": "is 16 x 16 pixels, expected 32 x 32"}
     refused(config, InputRefused, match[kind])
 
 

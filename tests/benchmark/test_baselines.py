@@ -9,11 +9,10 @@ from l4f_datagen.benchmark.baselines import (
     feature_resolution,
     fit_clusters,
     gmm_masks,
-    is_inverted,
     otsu_masks,
     spherical_kmeans,
 )
-from l4f_datagen.benchmark.redo import Redo, RedoPlan, redo_masks
+from l4f_datagen.benchmark.redo import REGIONS, Redo, RedoPlan, redo_masks
 from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
 
 
@@ -87,6 +86,7 @@ def test_the_object_is_what_lies_inside():
     inside[8:24, 8:24] = 1.0
     for sign in (1, -1):  # the network may have called the object either region
         net.masker.forward = lambda x, sign=sign: (sign * inside).expand(len(x), 1, 32, 32)
-        assert is_inverted(net.masker, images) == (sign < 0)
+        regions = redo_masks(net.masker, images).astype(int)
+        assert background_groups(regions, REGIONS)[1] == (sign < 0)
         masks = redo_masks(net.masker, images, inverted=sign < 0)
         np.testing.assert_array_equal(masks, np.repeat((inside > 0).numpy()[None], 3, 0))

@@ -14,6 +14,7 @@ from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.training import loop as training_module
 from l4f_datagen.training.collapse import Collapsed
 from l4f_datagen.training.state import new_state
@@ -59,7 +60,7 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_config, name, m
 
 def collapse(recipe, checkpoint, folder, *, generator, offline):
     """Stand in for a training that collapses for good and leaves its network."""
-    alphas.claim_network(folder, alphas.training_id(recipe.alpha, checkpoint))
+    claim_folder(folder, alphas.training_id(recipe.alpha, checkpoint), other="")
     network = new_state(recipe.alpha, generator).average
     save_alpha(folder / alphas.COLLAPSED, network, generator_fingerprint=checkpoint.fingerprint)
     raise Collapsed("alpha training", "all white", "try other settings")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.pretraining import plan as plan_module
-from l4f_datagen.pretraining import run as run_module
+from l4f_datagen.pretraining import distance
 from l4f_datagen.pretraining import state as state_module
 from l4f_datagen.pretraining.plan import PretrainPlan
 
@@ -30,18 +29,14 @@ def write_photos(tmp_path):
 def small(monkeypatch):
     """A plan of a few steps at 32 px with networks of few channels."""
 
-    def channels(resolution):
-        return {side: WIDTHS[side] for side in WIDTHS if side <= resolution}
-
     def gap(first, second):
         return float(((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum())
 
-    monkeypatch.setattr(plan_module, "small_channels", channels)
-    monkeypatch.setattr(state_module, "small_channels", channels)
+    monkeypatch.setattr(state_module, "SMALL_CHANNELS", WIDTHS)
     monkeypatch.setattr(state_module, "Z_DIM", 8)
     monkeypatch.setattr(state_module, "W_DIM", 8)
     # Four images are enough for a mean, not for a covariance of 256 features.
-    monkeypatch.setattr(run_module, "frechet_distance", gap)
+    monkeypatch.setattr(distance, "frechet_distance", gap)
 
     def make(**changes):
         settings = {

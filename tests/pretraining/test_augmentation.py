@@ -62,20 +62,18 @@ class TestAugment:
 
 class TestAdaptiveP:
     def test_rises_while_the_discriminator_is_certain_and_falls_otherwise(self):
-        ada = AdaptiveP()
-        ada.observe(sign_sum=64, count=64)
+        ada = AdaptiveP(sign_sum=64, count=64)
         ada.adjust(images=64, ada_kimg=1)
         assert ada.p == pytest.approx(0.064)
         assert (ada.sign_sum, ada.count) == (0.0, 0)
-        ada.observe(sign_sum=0, count=64)
+        ada.count = 64
         ada.adjust(images=32, ada_kimg=1)
         assert ada.p == pytest.approx(0.032)
 
     def test_stays_between_zero_and_where_transforms_appear_in_images(self):
-        ada = AdaptiveP()
-        ada.observe(-4, 4)
+        ada = AdaptiveP(0.0, -4, 4)
         ada.adjust(4, 0.001)
         assert ada.p == 0
-        ada.observe(4, 4)
+        ada.sign_sum, ada.count = 4, 4
         ada.adjust(4000, 0.001)
         assert ada.p == MAX_P == 0.8

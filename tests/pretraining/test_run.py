@@ -11,10 +11,9 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io import training_folder
 from l4f_datagen.io.training_folder import FileLock, claim_folder
 from l4f_datagen.pretraining import run as run_module
-from l4f_datagen.pretraining.photographs import turned
 from l4f_datagen.pretraining.run import NotFinite, pretrain
 from l4f_datagen.pretraining.state import STATEFUL, new_state
-from l4f_datagen.pretraining.step import draw_step, train_step
+from l4f_datagen.pretraining.step import draw_step, train_step, turned
 from l4f_datagen.training.ranks import Ranks
 
 
@@ -79,7 +78,7 @@ def test_the_best_generator_is_kept_and_in_the_end_the_latest(
     small, noise_images, tmp_path, monkeypatch, distances, kept
 ):
     measured = iter(distances)
-    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: next(measured))
+    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, generator: next(measured))
     result = pretrain(small(), keep(noise_images), tmp_path / "run")
     assert open_generator(result).native.training["frechet"] == kept
 
@@ -87,7 +86,7 @@ def test_the_best_generator_is_kept_and_in_the_end_the_latest(
 def test_the_end_begins_when_the_distance_no_longer_falls(
     small, noise_images, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, state: 1.0)
+    monkeypatch.setattr(run_module.Gauge, "measure", lambda gauge, generator: 1.0)
     plan = small(kimg=10, decay_kimg=0.008, patience=2)
     pretrain(plan, keep(noise_images), tmp_path / "run")
     state = new_state(plan)

@@ -27,7 +27,7 @@ def images(generator, noise=None):
 
 def test_a_run_starts_with_the_images_of_its_start(small, start_files):
     start = open_start(*start_files)
-    state = new_state(small(start=start.sha256), start)
+    state = new_state(small(start=start.name), start)
     for net in (state.generator, state.g_ema):
         for name, value in start.generator.items():
             assert torch.equal(net.state_dict()[name], value)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,20 +8,16 @@ from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.segmenter.training import (
     Augmentation,
     Plan,
-    add_grain,
     augment,
-    move,
     new_training,
     places_of,
     predict,
-    recolour,
-    soften,
     train,
-    train_segmenter,
     train_step,
 )
 
 STILL = Augmentation("none", 0.0, (1.0, 1.0), 0.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+MOVES = {"symmetry": "mirror", "zoom": (0.75, 1.35), "shift": 0.08}
 
 
 def small(**changes):
@@ -58,6 +56,7 @@ def test_it_overfits_a_trivial_set_and_the_loss_falls(make_arrays):
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
     found = predict(network, samples.images) > 0.5
     assert (found == (samples.alphas > 0.5)).mean() > 0.99
+    assert not network.training
 
 
 def test_a_resumed_training_goes_on_bit_for_bit(make_arrays, tmp_path):
@@ -125,15 +124,6 @@ def test_pixels_outside_the_image_do_not_count():
     assert loss == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
 
 
-def test_arrays_in_one_call(make_arrays):
-    samples = make_arrays(4)
-    network = train_segmenter(samples.images, samples.alphas, seed=0, steps=2, batch=2, width=2)
-    found = predict(network, samples.images, batch=3)
-    assert found.shape == (4, 16, 16)
-    assert found.dtype == np.float32
-    assert not network.training
-
-
 def stream(seed=0):
     return np.random.RandomState(seed)
 
@@ -166,7 +156,7 @@ def test_the_stream_alone_decides():
 
 def test_alpha_goes_where_the_image_goes():
     image, alpha = picture(batch=32)
-    changed, moved, weight = move(image, alpha, stream(), Augmentation(moved=1.0))
+    changed, moved, weight = augment(image, alpha, stream(), replace(STILL, moved=1.0, **MOVES))
     torch.testing.assert_close(changed[:, :1], moved, atol=1e-5, rtol=0)
     assert not torch.equal(moved, alpha)
     assert set(weight.unique().tolist()) == {0.0, 1.0}
@@ -174,7 +164,7 @@ def test_alpha_goes_where_the_image_goes():
 
 def test_mirroring_is_exact_and_of_single_images():
     image, alpha = picture(batch=32)
-    _, moved, _ = move(image, alpha, stream(), Augmentation(moved=0.0))
+    _, moved, _ = augment(image, alpha, stream(), Augmentation(moved=0.0))
     straight = (moved - alpha).abs().amax((1, 2, 3)) < 1e-4
     mirrored = (moved - alpha.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     assert (straight ^ mirrored).all()
@@ -186,7 +176,8 @@ def test_mirroring_is_exact_and_of_single_images():
 )
 def test_turns_and_flips_are_exact_and_as_many_as_the_symmetry_allows(symmetry, height, allowed):
     image, alpha = (plane[:, :, :height] for plane in picture(batch=64))
-    _, moved, weight = move(image, alpha, stream(), Augmentation(symmetry=symmetry, moved=0.0))
+    how = Augmentation(symmetry=symmetry, moved=0.0)
+    _, moved, weight = augment(image, alpha, stream(), how)
     assert (weight == 1).all()
     found = []
     for one, before in zip(moved[:, 0], alpha[:, 0], strict=True):
@@ -204,14 +195,14 @@ def test_turns_and_flips_are_exact_and_as_many_as_the_symmetry_allows(symmetry, 
 def test_an_image_made_smaller_has_weight_inside_only():
     image, alpha = picture()
     how = Augmentation(symmetry="none", moved=1.0, zoom=(0.5, 0.5), shift=0.0)
-    _, _, weight = move(image, alpha, stream(), how)
+    _, _, weight = augment(image, alpha, stream(), how)
     assert (weight[:, :, 4:12, 4:12] == 1).all()
     assert float(weight.sum()) == 6 * 8 * 8
 
 
 def test_colours_stay_within_the_asked_range():
     image = torch.full((64, 3, 2, 2), 0.5)
-    changed = recolour(image, stream(), Augmentation(gain=(0.8, 1.2), lift=0.1))
+    changed = augment(image, image[:, :1], stream(), replace(STILL, gain=(0.8, 1.2), lift=0.1))[0]
     assert 0.3 <= float(changed.min()) < 0.35
     assert 0.65 < float(changed.max()) <= 0.7
     assert (changed[:, :, 0, 0] == changed[:, :, 1, 1]).all()
@@ -219,14 +210,15 @@ def test_colours_stay_within_the_asked_range():
 
 
 def test_softening_lowers_contrast_and_keeps_the_mean():
-    image, _ = picture()
-    soft = soften(image, stream(), Augmentation(blurred=1.0))
+    image, alpha = picture()
+    soft = augment(image, alpha, stream(), replace(STILL, blurred=1.0))[0]
     assert float(soft.std()) < 0.6 * float(image.std())
     assert float(soft.mean()) == pytest.approx(float(image.mean()), abs=0.03)
 
 
 def test_grain_has_at_most_the_asked_strength():
-    noise = add_grain(torch.zeros(16, 3, 32, 32), stream(), Augmentation(grain=0.1))
+    black = torch.zeros(16, 4, 32, 32)
+    noise = augment(black[:, :3], black[:, 3:], stream(), replace(STILL, grain=0.1))[0]
     spread = noise.std(dim=(1, 2, 3))
     assert 0.05 < float(spread.max()) < 0.11
     assert float(spread.min()) < 0.05
