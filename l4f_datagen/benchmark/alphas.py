@@ -92,9 +92,7 @@ def prepare(bench: Bench, seed: int, *, name: str) -> Prepared:
         except Collapsed as error:
             logger.warning(f"{name}, training seed {seed}: {error}; scored as it ended")
             if not ended.exists():  # its weights are NaN: it masks nothing
-                return Prepared(
-                    lambda block: np.zeros(block.images.shape[:3], np.bool_), str(error)
-                )
+                return Prepared(lambda block: np.zeros(block.images.shape[:3], bool), str(error))
     opened = open_alpha(ended)
     reason = str(opened.native.training.get("collapsed")) if opened.native else "collapsed"
     return Prepared(partial(label, bench, opened.build()), reason)

@@ -5,9 +5,8 @@ image is background.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from l4f_datagen.benchmark import redo
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
-from l4f_datagen.models.generator import Generator, Synthesis
+from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.segmenter.model import Segmenter, open_segmenter, resize, save_segmenter
 
 CLUSTERS = 6
@@ -77,28 +76,6 @@ def gmm_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return masks
 
 
-class Clusters(NamedTuple):
-    """Clusters of features (Editing in Style: Collins, Bala, Price, Suesstrunk, CVPR 2020).
-
-    Spherical k-means over the generator's activations at one resolution groups pixels.
-    """
-
-    centres: Tensor  # unit vectors ``clusters c``
-    is_background: Tensor  # bool ``clusters``
-    resolution: int  # of the features, px
-
-
-def feature_resolution(generator: Generator) -> int:
-    """Return the resolution nearest to 64 px, the larger of two."""
-    sides = generator.spec.resolutions
-    return min(sides, key=lambda side: (abs(side - CLUSTERED_RESOLUTION), -side))
-
-
-def unit_features(synthesis: Synthesis, resolution: int) -> Float[Tensor, "batch c h w"]:
-    """Concatenate both layers' features of one resolution, normalised to length 1 per pixel."""
-    return F.normalize(torch.cat(synthesis.features[resolution], dim=1).float(), dim=1)
-
-
 def spherical_kmeans(
     points: Float[Tensor, "n c"], clusters: int, stream: np.random.RandomState
 ) -> Float[Tensor, "clusters c"]:
@@ -122,51 +99,45 @@ def spherical_kmeans(
     return found
 
 
-@torch.inference_mode()
-def fit_clusters(generator: Generator, fitted: Iterable[Synthesis], seed: int) -> Clusters:
-    """Cluster the features of batches of samples."""
-    side = feature_resolution(generator)
-    stream = np.random.RandomState(seed)
-    parts = [unit_features(batch, side).permute(0, 2, 3, 1).cpu() for batch in fitted]
-    maps = torch.cat(parts)  # n side side c
-    centres = spherical_kmeans(maps.flatten(0, 2), CLUSTERS, stream)
-    labels = (maps @ centres.T).argmax(3).numpy()
-    return Clusters(centres, torch.from_numpy(background_groups(labels, CLUSTERS)), side)
-
-
-@torch.inference_mode()
-def cluster_masks(clusters: Clusters, tested: Synthesis) -> NDArray[np.bool_]:
-    """Mask samples, bool ``n h w`` at the image's size."""
-    features = unit_features(tested, clusters.resolution).cpu()
-    near = torch.einsum("bchw,kc->bkhw", features, clusters.centres)
-    object_ = (~clusters.is_background)[near.argmax(1)].float()[:, None]
-    size = tested.image.shape[2:]
-    masks: NDArray[np.bool_] = (F.interpolate(object_, size, mode="nearest")[:, 0] > 0.5).numpy()
-    return masks
-
-
 def prepare_editing(bench: Bench, seed: int) -> Prepared:
-    """Cluster features of samples that are not scored, other ones for every training seed."""
-    side = feature_resolution(bench.generator)
-    values = 2 * bench.generator.spec.channels[side] * side**2  # two layers a resolution
+    """Cluster features (Editing in Style: Collins, Bala, Price, Suesstrunk, CVPR 2020).
+
+    Spherical k-means over the generator's activations at one resolution groups pixels by what they
+    show; fitted on samples that are not scored, other ones for every training seed.
+    """
+    spec = bench.generator.spec
+    # The nearest to 64 px, the larger of two.
+    side = min(spec.resolutions, key=lambda side: (abs(side - CLUSTERED_RESOLUTION), -side))
+    values = 2 * spec.channels[side] * side**2  # two layers a resolution
     number = max(1, min(bench.sized(FITTED_SAMPLES), CLUSTERED_VALUES // values))
-    draws = bench.training_draws(number, seed * number)
 
-    def batches() -> Iterator[Synthesis]:
-        for block in blocks_of(draws):
-            yield from map(bench.synthesis, bench.renderer.pieces(block))
+    def features(draws: Sequence[Draw]) -> Float[Tensor, "batch c h w"]:
+        both = torch.cat(bench.synthesis(draws).features[side], dim=1)
+        return F.normalize(both.float(), dim=1).cpu()
 
-    clusters = fit_clusters(bench.generator, batches(), seed)
+    blocks = blocks_of(bench.training_draws(number, seed * number))
+    pieces = (piece for block in blocks for piece in bench.renderer.pieces(block))
+    maps = torch.cat([features(piece).permute(0, 2, 3, 1) for piece in pieces])
+    centres = spherical_kmeans(maps.flatten(0, 2), CLUSTERS, np.random.RandomState(seed))
+    ground = background_groups((maps @ centres.T).argmax(3).numpy(), CLUSTERS)
 
     def label(block: Block) -> Masks:
+        left, top, right, bottom = bench.recipe.generator.crop or (0, 0, bench.side, bench.side)
         parts = []
-        for draws in bench.renderer.pieces(block.draws):
-            masks = cluster_masks(clusters, bench.synthesis(draws))
-            left, top, right, bottom = bench.recipe.generator.crop or (0, 0, *masks.shape[:0:-1])
-            parts.append(masks[:, top:bottom, left:right])
+        for piece in bench.renderer.pieces(block.draws):
+            near = torch.einsum("bchw,kc->bkhw", features(piece), centres).argmax(1)
+            object_ = torch.from_numpy(~ground)[near].float()[:, None]
+            masks = F.interpolate(object_, (bench.side, bench.side), mode="nearest")[:, 0] > 0.5
+            parts.append(masks[:, top:bottom, left:right].numpy())
         return np.concatenate(parts)
 
     return Prepared(label)
+
+
+def editing_settings(bench: Bench) -> str:
+    """Name what decides the masks."""
+    psi = bench.recipe.alpha.training.psi
+    return f"{CLUSTERS} {bench.sized(FITTED_SAMPLES)} {CLUSTERED_VALUES} psi {psi}"
 
 
 def redo_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -225,13 +196,7 @@ def colour_method(masks_of: Callable[[NDArray[np.uint8]], Masks], package: str) 
 
 
 BASELINES = {
-    "editing-in-style": Method(
-        prepare_editing,
-        lambda bench: (
-            f"{CLUSTERS} {bench.sized(FITTED_SAMPLES)} {CLUSTERED_VALUES} psi "
-            f"{bench.recipe.alpha.training.psi}"
-        ),
-    ),
+    "editing-in-style": Method(prepare_editing, editing_settings),
     "redo": Method(prepare_redo, redo_settings, takes_renders=True),
     "otsu": colour_method(lambda images: otsu_masks(images), "skimage"),
     "colour-gmm": colour_method(lambda images: gmm_masks(images), "sklearn"),

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from l4f_datagen.annotations.drawing import decode_coco_rle
 from l4f_datagen.checkpoints.open import GeneratorCheckpoint
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.masks import mask_to_rle
@@ -218,11 +217,6 @@ class Row:
     shown: list[dict[str, Any]]  # masks of the first images, COCO run lengths
     collapse: str | None = None  # how the training ended if it collapsed in every attempt
     training_cpu_s: float = 0.0  # 0 if not all of the training was run for this row
-
-    @property
-    def masks(self) -> list[Masks]:
-        """Masks of the first images, bool ``h w`` each."""
-        return [decode_coco_rle(rle, None, self.method) for rle in self.shown]
 
 
 def row_path(out: Path, method: str, seed: int, on: str) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from l4f_datagen.benchmark import alphas, baselines, supervised
-from l4f_datagen.benchmark.bench import Bench, Method
+from l4f_datagen.benchmark.bench import Bench, BenchmarkConfig, Method
+from l4f_datagen.benchmark.tables import on_psi
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.progress import duration_text
 from l4f_datagen.io.disk import write_atomically
@@ -23,15 +24,23 @@ logger = logging.getLogger(__name__)
 METHODS: dict[str, Method] = alphas.ALPHAS | baselines.BASELINES | supervised.SUPERVISED
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuse an unknown name, and one given twice."""
+def check_config(config: BenchmarkConfig) -> None:
+    """Refuse what needs no network to be refused: unknown names, and those of two things."""
+    names = list(config.methods or ())
     for name in names:
         if name not in METHODS:
             near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
             remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(METHODS)}"
             raise UsageError(f"--methods {name}", "no such method", remedy)
-        if list(names).count(name) > 1:
+        if names.count(name) > 1:
             raise UsageError(f"--methods {name}", "is given twice", "give it once")
+    for name in config.external:
+        if name in METHODS or name == supervised.TRUTH:
+            raise UsageError(f"--pred {name}", "is the name of a method", "choose another name")
+    if len(set(map(on_psi, config.psis))) < len(config.psis):
+        named = ", ".join(f"{psi:g}" for psi in config.psis)
+        remedy = "keep psi at least 0.001 apart"
+        raise UsageError(f"--psi {named}", "two of them agree to three decimals", remedy)
 
 
 def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Method]:
@@ -99,23 +108,8 @@ def _timed(work: Callable[[], object]) -> float:
 
 def seconds(bench: Bench, chosen: Mapping[str, Method], speed: Speed, steps: int | None) -> float:
     """Estimate a benchmark from an empty folder; ``steps`` None: each method's own."""
-    config, unets = bench.config, supervised.UNETS
+    config, unets, sized = bench.config, supervised.UNETS, bench.sized
     scored = config.num_images * len(config.psis)
-    total = scored * speed.image
-    if bench.is_toy and config.truth is None:
-        renders = bench.sized(unets.scenes) + bench.sized(unets.eval_scenes)
-        own = bench.sized(unets.steps)
-        if config.trial and steps:
-            own = min(own, supervised.TRUTH_STEPS * steps)
-        total += renders * speed.scene + own * speed.unet_step
-    for name, method in chosen.items():
-        once = _training_seconds(bench, name, speed, steps) + scored * speed.image
-        total += once * (len(config.training_seeds) if method.seeded else 1)
-    return total
-
-
-def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) -> float:
-    unets, sized = supervised.UNETS, bench.sized
     alpha = FIXED_RENDERS + training_renders(alphas.trial_part(bench).training, steps)
     taught = (steps or supervised.TAUGHT.steps) * supervised.TAUGHT.batch
     redo = (steps or baselines.REDO.steps) * REDO_UNETS
@@ -128,8 +122,18 @@ def _training_seconds(bench: Bench, name: str, speed: Speed, steps: int | None) 
         "segmenter": (sized(unets.samples), 0, steps or unets.steps),
         "supervised": (0, sized(unets.scenes), steps or unets.steps),
     }
-    images, scenes, unet_steps = costs.get(name, (0, 0, 0))
-    return images * speed.image + scenes * speed.scene + unet_steps * speed.unet_step
+    total = scored * speed.image
+    if bench.is_toy and config.truth is None:
+        renders = sized(unets.scenes) + sized(unets.eval_scenes)
+        own = sized(unets.steps)
+        if config.trial and steps:
+            own = min(own, supervised.TRUTH_STEPS * steps)
+        total += renders * speed.scene + own * speed.unet_step
+    for name, method in chosen.items():
+        images, scenes, unet_steps = costs.get(name, (0, 0, 0))
+        once = (images + scored) * speed.image + scenes * speed.scene + unet_steps * speed.unet_step
+        total += once * (len(config.training_seeds) if method.seeded else 1)
+    return total
 
 
 def trial_steps(bench: Bench, chosen: Mapping[str, Method], speed: Speed) -> int:

@@ -13,6 +13,7 @@ tables.txt, tables.csv, figure.png
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,15 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from l4f_datagen.annotations.drawing import decode_coco_rle
 from l4f_datagen.benchmark import bench as benches
 from l4f_datagen.benchmark import methods, supervised, tables
 from l4f_datagen.benchmark import truth as truths
 from l4f_datagen.benchmark.bench import Bench, BenchmarkConfig, Method, Row, blocks_of
-from l4f_datagen.benchmark.follows import follows_text
 from l4f_datagen.benchmark.supervised import TRUTH, digest_of, eval_renders
 from l4f_datagen.benchmark.tables import RENDERS, line_of, on_psi
 from l4f_datagen.benchmark.truth import Truth
-from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.photographs import check_photographs
@@ -47,7 +47,7 @@ def run_benchmark(config: BenchmarkConfig) -> str:
 
     Returns the tables as text, or with ``images_only`` the folder of the images.
     """
-    check_config(config)
+    methods.check_config(config)
     started = time.monotonic()
     bench = open_bench(config)
     chosen: dict[str, Method] = {}
@@ -82,26 +82,27 @@ def _measured(bench: Bench, chosen: dict[str, Method], started: float) -> str:
     bench.write_images()
     tools = {name: truths.external_method(bench, path) for name, path in config.external.items()}
     truth = truths.open_truth(bench)
-    head = f"{truth_text(bench, truth)}\n{coverage_text(bench, truth)}"
+    shares = []
+    for psi in config.psis:
+        masks = [truth.masks.block(draws)[0] for draws in blocks_of(bench.eval_draws(psi))]
+        shares.append(f"{np.concatenate(masks).mean():.3f} at psi {psi:g}")
+    head = f"{truth_text(bench, truth)}\nthe object covers {', '.join(shares)}"
     logger.info(head)
     last_start = started + methods.LAST_START * methods.TRIAL_SECONDS if config.trial else math.inf
-    rows = measure_all(bench, chosen | tools, truth, last_start)
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    seeds, chosen = config.training_seeds, chosen | tools
+    for seed in seeds:  # outside: one whole table early, the others later
+        for name, method in chosen.items():
+            # In time, or nothing is left to do but to read.
+            timely = time.monotonic() <= last_start or is_measured(bench, name, method, seed)
+            if (seed == seeds[0] or method.seeded) and timely:
+                for row in measure_method(bench, name, method, seed, truth):
+                    found[name, row.on].append(row)
+    rows = {key: found[key] for name in chosen for key in found if key[0] == name}
     if config.trial:
-        left_out = [name for name in chosen if not any(found == name for found, _ in rows)]
+        left_out = [name for name in chosen if not any(name == key[0] for key in rows)]
         head = f"{methods.trial_text(bench, left_out)}\n{head}"
     return write_results(bench, head, rows, truth)
-
-
-def check_config(config: BenchmarkConfig) -> None:
-    """Refuse what needs no network to be refused."""
-    methods.check_names(config.methods or ())
-    for name in config.external:
-        if name in methods.METHODS or name == TRUTH:
-            raise UsageError(f"--pred {name}", "is the name of a method", "choose another name")
-    if len({on_psi(psi) for psi in config.psis}) < len(config.psis):
-        named = ", ".join(f"{psi:g}" for psi in config.psis)
-        remedy = "keep psi at least 0.001 apart"
-        raise UsageError(f"--psi {named}", "two of them agree to three decimals", remedy)
 
 
 def open_bench(config: BenchmarkConfig) -> Bench:
@@ -151,33 +152,6 @@ def truth_text(bench: Bench, truth: Truth) -> str:
     return f"Truth: {trained}; on {line.num_images:,} others it scores\n{scores}"
 
 
-def coverage_text(bench: Bench, truth: Truth) -> str:
-    """Say how much of the images the true object covers."""
-    shares = []
-    for psi in bench.config.psis:
-        masks = [truth.masks.block(draws)[0] for draws in blocks_of(bench.eval_draws(psi))]
-        shares.append(f"{np.mean([mask.mean() for of in masks for mask in of]):.3f} at psi {psi:g}")
-    return f"the object covers {', '.join(shares)}"
-
-
-def measure_all(
-    bench: Bench, chosen: Mapping[str, Method], truth: Truth, last_start: float
-) -> dict[tuple[str, str], list[Row]]:
-    """Return the rows of all methods: (method, images) -> one row per training seed.
-
-    After ``last_start`` on the monotonic clock only what is measured already is read.
-    """
-    rows: dict[tuple[str, str], list[Row]] = {}
-    seeds = bench.config.training_seeds
-    for seed in seeds:  # outside: one whole table early, the others later
-        for name, method in chosen.items():
-            late = time.monotonic() > last_start and not is_measured(bench, name, method, seed)
-            if (seed == seeds[0] or method.seeded) and not late:
-                for row in measure_method(bench, name, method, seed, truth):
-                    rows.setdefault((name, row.on), []).append(row)
-    return {key: rows[key] for name in chosen for key in rows if key[0] == name}
-
-
 def measure_method(bench: Bench, name: str, method: Method, seed: int, truth: Truth) -> list[Row]:
     """Return the rows of one training; it is only trained if one of them is missing."""
     out, images, seed = bench.config.out, bench.config.num_images, seed if method.seeded else 0
@@ -216,15 +190,18 @@ def write_results(
     lines = {(name, on): line_of(seeds, psi_of.get(on)) for (name, on), seeds in rows.items()}
     built = tables.build_tables(lines, config.psis, list(config.external))
     text = tables.tables_text(built, head)
-    if not config.trial and (follows := follows_text(bench, truth)):
-        text = f"{text}\n\n{follows}"
+    if not config.trial:
+        follows = (truths.samples_text(bench, truth), truths.snapshots_text(bench, truth))
+        text = "\n\n".join(filter(None, (text, *follows)))
     write_atomically(config.out / "tables.txt", (text + "\n").encode())
     table = tables.tables_csv(built, "trial" if config.trial else "")
     write_atomically(config.out / "tables.csv", table.encode())
     psi = max(config.psis)
     draws = next(blocks_of(bench.eval_draws(psi)))[: benches.SHOWN]
     shown = [("truth", list(truth.masks.block(draws)[0]))]
-    shown += [(name, seeds[0].masks) for (name, on), seeds in rows.items() if on == on_psi(psi)]
+    for (name, on), (first, *_) in rows.items():
+        if on == on_psi(psi):
+            shown.append((name, [decode_coco_rle(rle, None, name) for rle in first.shown]))
     page = tables.figure(list(bench.read_block(draws).images), shown)
     save_png(page, config.out / "figure.png")
     return text

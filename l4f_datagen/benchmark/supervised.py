@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, replace
-from functools import cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,14 @@ class LazyArrays:
     """``count`` samples that ``make`` makes for the first batch: none if all is trained already."""
 
     count: int
-    make: Callable[[], Arrays]
-
-    @cached_property
-    def _arrays(self) -> Arrays:
-        return self.make()
+    make: Callable[[], Arrays]  # called once for every batch: cached
 
     def __len__(self) -> int:
         return self.count
 
     def batch(self, picked: NDArray[np.int64]) -> Batch:
         """Return the samples with these numbers."""
-        return self._arrays.batch(picked)
+        return self.make().batch(picked)
 
 
 def render(seeds: range, side: int, domain: str) -> Arrays:
@@ -110,7 +106,7 @@ def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
 def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
     """Train a U-Net on renders with exact masks, or open the trained one."""
     domain, side, count = bench.recipe.domain, bench.side, unet_sizes(bench).scenes
-    scenes = LazyArrays(count, lambda: render(range(count), side, domain))
+    scenes = LazyArrays(count, cache(partial(render, range(count), side, domain)))
     facts = {"renders of": domain, "scenes": count, "side": side}
     return train_unet(bench, scenes, facts, unet_plan(bench, seed, steps), folder)
 
@@ -156,6 +152,7 @@ def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
     """Train on images that ``full`` of the same training seed has labelled."""
     full, count = ALPHAS["full"].prepare(bench, seed), unet_sizes(bench).samples
 
+    @cache
     def labelled() -> Arrays:
         images, masks = [], []
         for draws in blocks_of(bench.training_draws(count)):

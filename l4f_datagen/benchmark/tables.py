@@ -79,27 +79,15 @@ SPECS = {
 
 
 def line_of(rows: Sequence[Row], psi: float | None) -> Line:
-    """Pool the rows of one method on one set of images, one row per training seed."""
+    """Pool the rows of one method on one set of images, one row per training seed.
+
+    Notes tell collapsed trainings and masks that are nearly constant.
+    """
     if len(rows) > 1:
         pooled = pooled_metrics(np.stack([row.counts.sum(axis=0) for row in rows]))
         scores = {name: seed_interval(pooled[name].tolist()) for name in METRICS}
     else:
         scores = count_intervals(rows[0].counts, np.random.RandomState(BOOTSTRAP_SEED))
-    trained = [row.training_cpu_s for row in rows if row.training_cpu_s] or [0.0]
-    seeds, over = tuple(row.seed for row in rows), "seeds" if len(rows) > 1 else "images"
-    notes, seconds = tuple(notes_of(rows)), float(np.mean(trained))
-    return Line(rows[0].method, psi, seeds, len(rows[0].counts), scores, over, notes, seconds)
-
-
-def seed_interval(values: Sequence[float]) -> Interval:
-    """Mean of at least two values and the 95 % interval of Student's t."""
-    mean, count = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half)
-
-
-def notes_of(rows: Sequence[Row]) -> list[str]:
-    """Note collapsed trainings and masks that are nearly constant."""
     notes = [f"training seed {row.seed}: {row.collapse}" for row in rows if row.collapse]
     for row in rows:
         tp, fp, fn, tn = row.counts.sum(axis=0)
@@ -107,7 +95,17 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
         if not 0.01 <= coverage <= 0.99:
             shade = "black" if coverage < 0.5 else "white"
             notes.append(f"training seed {row.seed}: masks are almost all {shade}")
-    return notes
+    trained = [row.training_cpu_s for row in rows if row.training_cpu_s] or [0.0]
+    seeds, over = tuple(row.seed for row in rows), "seeds" if len(rows) > 1 else "images"
+    facts = (scores, over, tuple(notes), float(np.mean(trained)))
+    return Line(rows[0].method, psi, seeds, len(rows[0].counts), *facts)
+
+
+def seed_interval(values: Sequence[float]) -> Interval:
+    """Mean of at least two values and the 95 % interval of Student's t."""
+    mean, count = float(np.mean(values)), len(values)
+    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
 
 
 def build_tables(

@@ -85,7 +85,7 @@ def pretrain(
     from l4f_datagen.io.stores import listing_sha256
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pretraining.plan import PretrainPlan
-    from l4f_datagen.pretraining.run import gather_images, render_images
+    from l4f_datagen.pretraining.run import gather_images
     from l4f_datagen.pretraining.run import pretrain as run
     from l4f_datagen.toys.scene import TOYS
     from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
@@ -100,10 +100,7 @@ def pretrain(
         ada_kimg=PretrainPlan.ada_kimg if augment else None,
         **settings,
     )
-    if photos in TOYS:
-        gather = partial(render_images, photos, resolution)
-    else:
-        gather = partial(gather_images, photos, resolution, offline=offline)
+    gather = partial(gather_images, photos, resolution, offline=offline)
     ranks = join_ranks(chosen)
     result = run(plan, gather, out, start=origin, device=chosen, ranks=ranks)
     leave_ranks()

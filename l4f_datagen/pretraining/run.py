@@ -37,7 +37,7 @@ from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.sheets import write_nearest, write_sheet
 from l4f_datagen.pretraining.state import PretrainState, Start, new_state
 from l4f_datagen.pretraining.step import train_step
-from l4f_datagen.toys.scene import render_scenes
+from l4f_datagen.toys.scene import TOYS, render_scenes
 from l4f_datagen.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
@@ -67,43 +67,36 @@ class NotFinite(L4FError):
     """A loss is not a number (exit 1)."""
 
 
-def gather_images(path: str, side: int, cache: Path, *, offline: bool = False) -> NDArray[np.uint8]:
-    """Read every photograph once, cut to its middle square: ``n side side 3``, kept in ``cache``.
+def gather_images(
+    source: str, side: int, cache: Path, *, offline: bool = False
+) -> NDArray[np.uint8]:
+    """Read or render every image once, as squares ``n side side 3`` kept in the file ``cache``.
 
-    ``path`` is a folder, zip file, LMDB, or the name of a Hugging Face dataset. InputRefused for no
-    such store, too few or too small photographs, or one that cannot be read; NetworkError.
+    ``source`` is a toy domain, or photographs, which are cut to their middle square: a folder, zip
+    file, LMDB, or the name of a Hugging Face dataset. InputRefused for no such store, too few or
+    too small photographs, or one that cannot be read; NetworkError.
     """
     if not cache.exists():
-        images = check_photographs(open_store(path, side=side, offline=offline), side)
-        count = len(images)
-        if count < FEWEST:
-            problem = f"holds {count} photographs, a generator needs at least {FEWEST}"
-            raise InputRefused(path, problem, f"gather more; from {FEW} on results are useful")
-        if count < FEW:
-            logger.warning(f"{path} holds only {count} photographs: look for copies in {NEAREST}")
-        _write(cache, count, side, (images.read(place) for place in range(count)))
-    return _mapped(cache)
-
-
-def render_images(domain: str, side: int, cache: Path) -> NDArray[np.uint8]:
-    """Render the scenes of a toy domain once, as ``gather_images`` does for photographs."""
-    if not cache.exists():
-        scenes = render_scenes(range(SCENES), side, 1, domain)
-        _write(cache, SCENES, side, (scene.image for scene in scenes))
-    return _mapped(cache)
-
-
-def _write(cache: Path, count: int, side: int, images: Iterable[NDArray[np.uint8]]) -> None:
-    part = cache.with_name(cache.name + PART)
-    pixels = open_memmap(part, "w+", np.uint8, (count, side, side, 3))
-    for number, image in enumerate(images):
-        pixels[number] = image
-    pixels.flush()
-    del pixels
-    part.replace(cache)
-
-
-def _mapped(cache: Path) -> NDArray[np.uint8]:
+        images: Iterable[NDArray[np.uint8]]
+        if source in TOYS:
+            count = SCENES
+            images = (scene.image for scene in render_scenes(range(count), side, 1, source))
+        else:
+            photos = check_photographs(open_store(source, side=side, offline=offline), side)
+            count, images = len(photos), map(photos.read, range(len(photos)))
+            if count < FEWEST:
+                problem = f"holds {count} photographs, a generator needs at least {FEWEST}"
+                raise InputRefused(source, problem, f"gather more; from {FEW} on they are useful")
+            if count < FEW:
+                only = f"{source} holds only {count} photographs"
+                logger.warning(f"{only}: look for copies in {NEAREST}")
+        part = cache.with_name(cache.name + PART)
+        written = open_memmap(part, "w+", np.uint8, (count, side, side, 3))
+        for number, image in enumerate(images):
+            written[number] = image
+        written.flush()
+        del written
+        part.replace(cache)
     pixels: NDArray[np.uint8] = np.load(cache, mmap_mode="r")
     return pixels
 

@@ -45,8 +45,22 @@ class Photos:
     bundle: Bundle
 
     def load(self, name: str) -> Photo:
-        """Decode one, see ``decode_photo``."""
-        return decode_photo(self.bundle.read(name), self.bundle.subject(name))
+        """Decode one; its size is checked before its pixels are decoded.
+
+        Of the images that a phone stores in one JPEG (MPO) the first counts; several images in any
+        other file are refused.
+        """
+        subject = self.bundle.subject(name)
+        with opened(self.bundle.read(name), subject, FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
+            if image.format != "TIFF":  # which Pillow turns as it reads
+                image.load()  # a PNG keeps its EXIF anywhere
+            is_turned = False
+            with suppress(Exception):  # broken EXIF turns nothing
+                is_turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            return Photo(np.asarray(upright_rgb(image, subject)), is_turned)
 
 
 def open_photos(path: Path) -> Photos:
@@ -60,24 +74,6 @@ def open_photos(path: Path) -> Photos:
             return Photos(names, bundle)
     problem = f"holds no image ({' '.join(SUFFIXES)})"
     raise InputRefused(str(path), problem, "name a folder of images")
-
-
-def decode_photo(data: bytes, subject: str) -> Photo:
-    """Decode the bytes of an image file; its size is checked before its pixels are decoded.
-
-    Of the images that a phone stores in one JPEG (MPO) the first counts; several images in any
-    other file are refused.
-    """
-    with opened(data, subject, FORMATS) as image:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":
-            raise InputRefused(subject, f"holds {frames} images", "save the one you mean")
-        if image.format != "TIFF":  # which Pillow turns as it reads
-            image.load()  # a PNG keeps its EXIF anywhere
-        is_turned = False
-        with suppress(Exception):  # broken EXIF turns nothing
-            is_turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
-        return Photo(np.asarray(upright_rgb(image, subject)), is_turned)
 
 
 def write_masks(
@@ -101,8 +97,18 @@ def write_masks(
             problem = f"{files[file]} and {name} would share one mask"
             raise InputRefused(photos.bundle.source, problem, "rename one of them")
         files[file] = name
-    folders = [out / MASKS, *([out / ALPHA] if with_alpha else [])]
-    check_folder(out, folders, Path(photos.bundle.source), overwrite=overwrite)
+    source, folders = Path(photos.bundle.source), [out / MASKS, *([out / ALPHA] * with_alpha)]
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        problem = "lies among the photographs, which its masks would be taken for"
+        raise UsageError(str(out), problem, "name a folder elsewhere")
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not overwrite and any(folder.iterdir()):
+                raise UsageError(str(folder), "is not empty", "name another --out or --overwrite")
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror})"
+        raise UsageError(str(out), problem, "name a folder that can be written") from error
     cut = segmenter.threshold if threshold is None else threshold
     refused: list[str] = []
     with Meter(len(photos.names), "segment", "images") as meter:
@@ -119,21 +125,6 @@ def write_masks(
                 save_png(Image.fromarray(plane), folder / file)
             meter.advance()
     return refused
-
-
-def check_folder(out: Path, folders: list[Path], source: Path, *, overwrite: bool) -> None:
-    """Make the folders of masks; refuse ones that hold some, or lie among the photographs."""
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        problem = "lies among the photographs, which its masks would be taken for"
-        raise UsageError(str(out), problem, "name a folder elsewhere")
-    try:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not overwrite and any(folder.iterdir()):
-                raise UsageError(str(folder), "is not empty", "name another --out or --overwrite")
-    except OSError as error:
-        problem = f"cannot be used ({error.strerror})"
-        raise UsageError(str(out), problem, "name a folder that can be written") from error
 
 
 def score_photos(

@@ -17,7 +17,7 @@ from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.core.progress import usable_cores
 from l4f_datagen.dataset.layout import LEDGER, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
-from l4f_datagen.io.photo import opened
+from l4f_datagen.io import photo
 from l4f_datagen.segmenter.model import pad_to, resize, scaled_to
 from l4f_datagen.segmenter.training import Batch
 
@@ -62,23 +62,21 @@ class TrainingSet:
     def read(self, place: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return image ``h w 3`` and mask ``h w`` of one sample, levels 0 to 255."""
         if place not in self._cache:
-            size_hw = scaled_to(self.size_hw, self.size)
-            planes = zip(self.fetch(place), ("RGB", "L"), strict=True)
-            decoded = (self._decoded(data, mode, place) for data, mode in planes)
-            image, mask = (pad_to(resize(plane, size_hw), self.stride) for plane in decoded)
+            subject, (height, width) = f"{self.source} {self.keys[place]}", self.size_hw
+            planes = []
+            for data, mode in zip(self.fetch(place), ("RGB", "L"), strict=True):
+                with _opened(data, subject) as opened:
+                    if (opened.mode, opened.size) != (mode, (width, height)):
+                        problem = f"is {opened.width} x {opened.height} {opened.mode}"
+                        problem += f", expected {width} x {height} {mode}"
+                        raise InputRefused(subject, problem, DAMAGED)
+                    scaled = resize(np.asarray(opened), scaled_to(self.size_hw, self.size))
+                    planes.append(pad_to(scaled, self.stride))
+            image, mask = planes
             if (len(self._cache) + 1) * (image.nbytes + mask.nbytes) > CACHE_BYTES:
                 return image, mask
             self._cache[place] = image, mask
         return self._cache[place]
-
-    def _decoded(self, data: bytes, mode: str, place: int) -> NDArray[np.uint8]:
-        subject = f"{self.source} {self.keys[place]}"
-        with _opened(data, subject) as image:
-            if image.mode == mode and (image.height, image.width) == self.size_hw:
-                return np.asarray(image)
-            held = f"is {image.width} x {image.height} {image.mode}"
-        wanted = f"{self.size_hw[1]} x {self.size_hw[0]} {mode}"
-        raise InputRefused(subject, f"{held}, expected {wanted}", DAMAGED)
 
 
 def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
@@ -106,18 +104,17 @@ def open_training_set(folder: Path, scratch: Path) -> TrainingSet:
             splits = {row["key"]: row["split"] for row in rows if row["status"] == "accepted"}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputRefused(str(ledger), f"cannot be read ({error})", DAMAGED) from error
-    samples = TrainingSet(str(folder), keys, fetch, manifest, digest, text, splits)
     with _opened(fetch(0)[0], f"{folder} {keys[0]}") as image:
-        samples.size_hw = image.height, image.width
-    samples.size = max(samples.size_hw)
-    return samples
+        size_hw = image.height, image.width
+    facts = (manifest, digest, text, splits)
+    return TrainingSet(str(folder), keys, fetch, *facts, size_hw, max(size_hw))
 
 
 @contextmanager
 def _opened(data: bytes, subject: str) -> Iterator[Image.Image]:
     """Open an image of the dataset, which is made again where one is damaged."""
     try:
-        with opened(data, subject, KINDS) as image:
+        with photo.opened(data, subject, KINDS) as image:
             yield image
     except InputRefused as error:
         raise InputRefused(subject, error.problem, DAMAGED) from error

@@ -3,17 +3,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from l4f_datagen.benchmark import baselines
 from l4f_datagen.benchmark.baselines import (
     background_groups,
-    cluster_masks,
-    feature_resolution,
-    fit_clusters,
     gmm_masks,
     otsu_masks,
+    prepare_editing,
     spherical_kmeans,
 )
 from l4f_datagen.benchmark.redo import REGIONS, Redo, RedoPlan, redo_masks
-from l4f_datagen.models.generator import Generator, GeneratorSpec, draw_z
+from l4f_datagen.benchmark.run import open_bench
 
 
 def discs(count=4, side=32):
@@ -48,12 +47,6 @@ def test_groups_at_the_border_are_background():
     assert background_groups(labels, 4).tolist() == [True, False, True, False]
 
 
-def test_features_come_from_the_nearest_resolution(make_generator):
-    assert feature_resolution(make_generator(16)) == 16
-    widths = dict.fromkeys((4, 8, 16, 32, 64, 128), 2)
-    assert feature_resolution(Generator(GeneratorSpec(128, widths, z_dim=2, w_dim=2))) == 64
-
-
 def test_kmeans_finds_separate_directions():
     stream = np.random.RandomState(0)
     axes = torch.eye(3)
@@ -64,19 +57,20 @@ def test_kmeans_finds_separate_directions():
     assert ((points @ centres.T).amax(1) > 0.9).all()
 
 
-def test_masks_are_a_function_of_the_seed(make_generator):
-    generator = make_generator(16)
-
-    def batches(first):
-        z = torch.from_numpy(draw_z(range(first, first + 4), generator.spec.z_dim))
-        with torch.inference_mode():
-            return [generator(z)]
-
-    tested = batches(9)[0]
-    masks = [cluster_masks(fit_clusters(generator, batches(0), seed), tested) for seed in (3, 3)]
-    assert masks[0].shape == (4, 16, 16)
+def test_clusters_are_a_function_of_the_seed_at_the_nearest_resolution(make_config, monkeypatch):
+    bench = open_bench(make_config())
+    bench.config.out.mkdir()
+    bench.write_images()
+    block = bench.read_block(bench.eval_draws(1.0))
+    masks = [prepare_editing(bench, seed).label(block) for seed in (3, 3)]
+    assert masks[0].shape == block.images.shape[:3]
     assert masks[0].dtype == bool
     np.testing.assert_array_equal(*masks)
+    # At 8 px, the larger of 8 and 4, every feature fills 4 x 4 pixels of the image.
+    monkeypatch.setattr(baselines, "CLUSTERED_RESOLUTION", 6)
+    coarse = prepare_editing(bench, 3).label(block)
+    np.testing.assert_array_equal(coarse, coarse[:, ::4, ::4].repeat(4, 1).repeat(4, 2))
+    assert not np.array_equal(coarse, coarse[:, ::8, ::8].repeat(8, 1).repeat(8, 2))
 
 
 def test_the_object_is_what_lies_inside():

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from l4f_datagen.benchmark import follows
+from l4f_datagen.benchmark import truth as follows
 from l4f_datagen.benchmark.alphas import open_given
-from l4f_datagen.benchmark.follows import correlations
 from l4f_datagen.benchmark.run import open_bench, run_benchmark
-from l4f_datagen.benchmark.truth import open_truth
+from l4f_datagen.benchmark.truth import correlations, open_truth
 
 
 def test_signs_order_and_constants():

@@ -6,7 +6,7 @@ from l4f_datagen.checkpoints.open import open_discriminator
 from l4f_datagen.cli.pretrain import _open_start
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.pretraining.plan import PretrainPlan
-from l4f_datagen.pretraining.run import FEWEST, gather_images, render_images
+from l4f_datagen.pretraining.run import FEWEST, gather_images
 
 
 def test_every_photograph_becomes_its_middle_square(write_photos, tmp_path):
@@ -35,7 +35,7 @@ def test_few_photographs_are_warned_about(write_photos, tmp_path, caplog):
 
 def test_scenes_of_a_toy_domain_are_images_too(tmp_path, monkeypatch):
     monkeypatch.setattr("l4f_datagen.pretraining.run.SCENES", 2)
-    assert render_images("toy-cars", 32, tmp_path / "images.npy").shape == (2, 32, 32, 3)
+    assert gather_images("toy-cars", 32, tmp_path / "images.npy").shape == (2, 32, 32, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.scoring import score
 from l4f_datagen.segmenter.photos import (
-    decode_photo,
     open_photos,
     score_photos,
     write_masks,
@@ -18,15 +17,22 @@ GRADIENT = np.stack(np.meshgrid(*[np.arange(0, 240, 20, dtype=np.uint8)] * 2), a
 PIXELS = np.concatenate([GRADIENT[:8], 255 - GRADIENT[:8, :, :1]], axis=2)  # 8 x 12, no symmetry
 
 
-def read(data):
-    return decode_photo(data, "holiday.jpg")
+@pytest.fixture
+def read(tmp_path):
+    """Decode the bytes of a file."""
+
+    def load(data):
+        (tmp_path / "holiday.jpg").write_bytes(data)
+        return open_photos(tmp_path / "holiday.jpg").load("holiday.jpg")
+
+    return load
 
 
 @pytest.mark.parametrize(
     ("orientation", "undo"),
     [(1, lambda p: p), (3, lambda p: p[::-1, ::-1]), (6, np.rot90), (8, lambda p: np.rot90(p, -1))],
 )
-def test_exif_turns_a_photograph_upright(encode, orientation, undo):
+def test_exif_turns_a_photograph_upright(encode, read, orientation, undo):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     photo = read(encode(np.ascontiguousarray(undo(PIXELS)), exif=exif))
@@ -34,7 +40,7 @@ def test_exif_turns_a_photograph_upright(encode, orientation, undo):
     assert photo.is_turned == (orientation >= 5)
 
 
-def test_broken_exif_turns_nothing_and_damages_nothing(encode):
+def test_broken_exif_turns_nothing_and_damages_nothing(encode, read):
     # Cut in its only entry, and no EXIF at all: Pillow raises on the second as it is asked for it.
     for exif in (b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12", b"Exif\0\0nonsense"):
         for format in ("JPEG", "PNG", "WEBP"):
@@ -43,7 +49,7 @@ def test_broken_exif_turns_nothing_and_damages_nothing(encode):
             assert not photo.is_turned
 
 
-def test_cmyk_grey_and_palette_become_rgb(encode):
+def test_cmyk_grey_and_palette_become_rgb(encode, read):
     cmyk = Image.fromarray(PIXELS).convert("CMYK")
     assert np.array_equal(read(encode(cmyk, "TIFF")).image, PIXELS)
     assert read(encode(cmyk, "JPEG")).image.shape == (8, 12, 3)
@@ -53,13 +59,13 @@ def test_cmyk_grey_and_palette_become_rgb(encode):
     assert np.array_equal(read(encode(palette)).image, np.asarray(palette.convert("RGB")))
 
 
-def test_the_first_image_of_a_phone_jpeg_counts(encode):
+def test_the_first_image_of_a_phone_jpeg_counts(encode, read):
     other = Image.fromarray(255 - PIXELS)
     data = encode(PIXELS, "MPO", save_all=True, append_images=[other], quality=95, subsampling=0)
     assert np.abs(read(data).image.astype(int) - PIXELS).mean() < 8
 
 
-def test_several_images_in_one_file_are_refused(encode):
+def test_several_images_in_one_file_are_refused(encode, read):
     pictures = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
     for format in ("GIF", "TIFF", "PNG"):
         data = encode(pictures[0], format, save_all=True, append_images=pictures[1:])
