@@ -122,6 +122,7 @@ def write_masks(
             alpha = segmenter.alpha(photo.image)
             planes = [alpha_to_mask(alpha, cut) * np.uint8(255), alpha_to_uint8(alpha)]
             for folder, plane in zip(folders, planes, strict=False):
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 save_png(Image.fromarray(plane), folder / file)
             meter.advance()
     return refused
