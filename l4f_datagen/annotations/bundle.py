@@ -8,18 +8,21 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.io.photo import SUFFIXES
 from l4f_datagen.io.untrusted import ZipReader
 
-from .records import broken, printable
+from .records import broken, composed, printable
+from .truth import TruthOptions
 
-DOCUMENTS = (".json", ".ndjson", ".jsonl")
 MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one
 MAX_FILE_BYTES = 512 << 20
 # Of all members unpacked, and of one to its packed size: deflate reaches about 1000 on zeros; a
@@ -29,12 +32,14 @@ ZIP_LIMITS = {"file_bytes": MAX_FILE_BYTES, "total_bytes": 8 << 30, "ratio": 400
 
 @dataclass
 class Bundle:
-    """Names and bytes of an export."""
+    """Names and bytes of an export, how it is to be read, and what of it was not used."""
 
     source: str  # path as the user gave it
     names: tuple[str, ...]  # relative, posix, sorted; one for a single file
     reader: Callable[[str], bytes]  # gives the bytes of a name
     kind: str  # file, folder or zip
+    options: TruthOptions = field(default_factory=TruthOptions)
+    tally: Counter[str] = field(default_factory=Counter)  # see `TruthSet.tally`
     _json: dict[str, Any] = field(default_factory=dict)
 
     def path(self, name: str) -> Path | None:
@@ -47,16 +52,24 @@ class Bundle:
         """Name one file of the bundle for an error line."""
         return self.source if self.kind == "file" else f"{self.source}/{name}"
 
+    def ending(self, *suffixes: str) -> list[str]:
+        """Names of the files with one of these suffixes."""
+        return [name for name in self.names if name.lower().endswith(suffixes)]
+
+    @cached_property
+    def images(self) -> dict[str, list[str]]:
+        """Names of the image files by their stem in composed Unicode."""
+        names: dict[str, list[str]] = {}
+        for name in self.ending(*SUFFIXES):
+            names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
+        return names
+
     def read(self, name: str) -> bytes:
         """Bytes of one file."""
         data = self.reader(name)
         if not data:
             raise broken(self.subject(name), "0 bytes", "export or copy the file again")
         return data
-
-    def source_of(self, name: str) -> tuple[str, Callable[[], bytes]]:
-        """Name of one file for an error line, and what reads it."""
-        return self.subject(name), partial(self.read, name)
 
     def text(self, name: str) -> str:
         """UTF-8 text of one file, byte order mark dropped."""
@@ -74,83 +87,64 @@ class Bundle:
         return self._json[name]
 
     def rows(self, name: str) -> list[tuple[str, Any]]:
-        """Records of a JSON list, one JSON object, or NDJSON, each with its place for errors."""
-        key = f"{name}\0rows"
-        if key not in self._json:
-            self._json[key] = self._split_rows(name)
-        return cast(list[tuple[str, Any]], self._json[key])
-
-    def _split_rows(self, name: str) -> list[tuple[str, Any]]:
-        subject, text = self.subject(name), self.text(name)
-        lines = [(f"{subject} line {n}", line) for n, line in enumerate(text.splitlines(), 1)]
-        lines = [(where, line) for where, line in lines if line.strip()]
-        if len(lines) > 1 and isinstance(_parsed(lines[0][1]), dict):
-            return [(where, parse_json(line, where)) for where, line in lines]
-        data = self.json(name)
+        """Records of JSON (a list or one object), NDJSON or CSV, each with its place for errors."""
+        subject = self.subject(name)
+        if not self.head(name).startswith((b"{", b"[")):
+            table = csv.DictReader(io.StringIO(self.text(name)))
+            # A label with masks is longer than the usual 128 KiB.
+            limit = csv.field_size_limit(1 << 28)
+            try:
+                return [(f"{subject} row {n}", dict(row)) for n, row in enumerate(table, 1)]
+            except csv.Error as error:
+                raise broken(subject, f"broken CSV ({error})") from error
+            finally:
+                csv.field_size_limit(limit)
+        try:
+            data = self.json(name)
+        except AnnotationRefused:
+            if not isinstance(self._first_line(name), dict):
+                raise
+            lines = enumerate(self.text(name).splitlines(), 1)
+            filled = [(f"{subject} line {n}", line) for n, line in lines if line.strip()]
+            return [(where, parse_json(line, where)) for where, line in filled]
         if isinstance(data, list):
             return [(f"{subject} row {n}", row) for n, row in enumerate(data, 1)]
         return [(subject, data)]
 
-    def csv_rows(self, name: str) -> list[tuple[str, Any]]:
-        """Records of a CSV file by its header, each with its place for errors."""
-        subject = self.subject(name)
-        limit = csv.field_size_limit(1 << 28)  # a label with masks is longer than the usual 128 KiB
-        try:
-            table = csv.DictReader(io.StringIO(self.text(name)))
-            return [(f"{subject} row {n}", dict(row)) for n, row in enumerate(table, 1)]
-        except csv.Error as error:
-            raise broken(subject, f"broken CSV ({error})") from error
-        finally:
-            csv.field_size_limit(limit)
-
-    def forget(self, name: str) -> None:
-        """Drop the parsed JSON of one file, once its shapes are taken."""
-        self._json.pop(name, None)
-
     def document(self) -> str | None:
         """Name of the one JSON or NDJSON file of the bundle, None where there are more or none."""
         if self.kind == "file":
-            head = self.head(self.names[0]).lstrip(b"\xef\xbb\xbf \t\r\n")
-            return self.names[0] if head[:1] in (b"{", b"[") else None
-        names = [name for name in self.names if name.lower().endswith(DOCUMENTS)]
+            return self.names[0] if self.head(self.names[0])[:1] in (b"{", b"[") else None
+        names = self.ending(".json", ".ndjson", ".jsonl")
         return names[0] if len(names) == 1 else None
 
     def peek(self) -> Any:
         """Parsed JSON of the one document for a sniffer; None without one or where it is broken."""
         name = self.document()
-        try:
-            return None if name is None else self.json(name)
-        except AnnotationRefused:
-            return None  # the error is raised where the file is read
+        with suppress(AnnotationRefused):  # the error is raised where the file is read
+            return self.json(name) if name else None
+        return None
 
     def first_row(self) -> dict[str, Any]:
-        """First of `rows` for a sniffer; empty without one or where the document is broken."""
-        name = self.document()
-        try:
-            rows = [] if name is None else self.rows(name)
-        except AnnotationRefused:  # a later line may be broken: the first one tells the format
-            line = self.head(name or "", 1 << 24).lstrip(b"\xef\xbb\xbf \t\r\n").split(b"\n")[0]
-            rows = [("", _parsed(line))]
-        return rows[0][1] if rows and isinstance(rows[0][1], dict) else {}
+        """First of `rows` for a sniffer, where a later one may be broken; empty without one."""
+        data, name = self.peek(), self.document()
+        data = self._first_line(name) if data is None and name else data
+        row = data[0] if isinstance(data, list) and data else data
+        return row if isinstance(row, dict) else {}
+
+    def _first_line(self, name: str) -> Any:
+        with suppress(ValueError, RecursionError):
+            return json.loads(self.head(name, 1 << 24).split(b"\n")[0])
+        return None
 
     def head(self, name: str, size: int = 512) -> bytes:
-        """First bytes of one file for a sniffer; empty where it cannot be read."""
+        """First bytes of one file for a sniffer, less byte order mark and white space."""
         path = self.path(name)
-        if path is None:
-            return self.reader(name)[:size]
         try:
-            with path.open("rb") as stream:
-                return stream.read(size)
+            with io.BytesIO(self.reader(name)) if path is None else path.open("rb") as stream:
+                return stream.read(size).lstrip(b"\xef\xbb\xbf \t\r\n")
         except OSError:
             return b""
-
-
-def _parsed(text: str | bytes) -> Any:
-    """Parsed JSON, None where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -165,63 +159,61 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open a file, folder or zip for reading."""
-    if path.is_dir():
-        return _folder(path)
+    """Open a file, folder or zip; the names of its files must break no terminal or report."""
     source = str(path)
-    if not path.is_file():
+    if path.is_dir():
+        bundle = Bundle(source, _names(path), lambda name: _read_path(path / name), "folder")
+    elif not path.is_file():
         held = "neither a file nor a folder" if path.exists() else "no such file or folder"
         raise broken(source, held, "check the path")
-    try:
-        with path.open("rb") as stream:
+    else:
+        bundle = Bundle(source, (path.name,), lambda _: _read_path(path), "file")
+        with _readable(source), path.open("rb") as stream:
             head = stream.read(4)
-    except OSError as error:
-        raise broken(source, f"cannot be read ({error.strerror})", "check its rights") from error
-    if not head:
-        raise broken(source, "0 bytes", "export or copy the file again")
-    if head in (b"PK\x03\x04", b"PK\x05\x06"):
+        if not head:
+            raise broken(source, "0 bytes", "export or copy the file again")
+        if head not in (b"PK\x03\x04", b"PK\x05\x06"):
+            return bundle
         archive = ZipReader(path, **ZIP_LIMITS, refusal=AnnotationRefused)
-        return _checked(Bundle(source, archive.names, archive.read, "zip"))
-    return Bundle(source, (path.name,), lambda _: _read_path(path), "file")
+        bundle = Bundle(source, archive.names, archive.read, "zip")
+    if not bundle.names:
+        raise broken(source, f"an empty {bundle.kind}", "name the masks or labels")
+    if len(bundle.names) > MAX_FILES:
+        raise broken(source, f"more than {MAX_FILES} files", f"name a smaller {bundle.kind}")
+    if odd := next((name for name in bundle.names if not printable(name)), None):
+        raise broken(source, f"file name {odd!r:.60} is not plain UTF-8 text", "rename the file")
+    return bundle
 
 
 def _read_path(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            remedy = f"files up to {MAX_FILE_BYTES >> 20} MiB are read"
-            raise broken(str(path), f"{size >> 20} MiB", remedy)
+    with _readable(str(path)):
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise broken(str(path), f"more than {MAX_FILE_BYTES >> 20} MiB", "split the export")
         return path.read_bytes()
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        raise broken(str(path), problem, "check that it exists and its rights") from error
 
 
-def _folder(path: Path) -> Bundle:
+def _names(path: Path) -> tuple[str, ...]:
+    """The files below a folder, without hidden ones."""
     names: list[str] = []
 
-    def unreadable(error: OSError) -> None:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    with _readable(str(path)):
+        for folder, folders, files in os.walk(path, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+            base = Path(folder).relative_to(path)
+            names += [(base / name).as_posix() for name in files if not name.startswith(".")]
+            if len(names) > MAX_FILES:
+                break
+    return tuple(sorted(names))
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Refuse a file or folder for what the system says of it in the block."""
+    try:
+        yield
+    except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise broken(str(error.filename), problem, "check its rights") from error
-
-    for folder, folders, files in os.walk(path, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        base = Path(folder).relative_to(path)
-        names.extend((base / name).as_posix() for name in files if not name.startswith("."))
-        if len(names) > MAX_FILES:
-            break
-    found = tuple(sorted(names))
-    return _checked(Bundle(str(path), found, lambda name: _read_path(path / name), "folder"))
-
-
-def _checked(bundle: Bundle) -> Bundle:
-    """A folder or zip with files, and not too many, whose names break no terminal or report."""
-    if not bundle.names:
-        raise broken(bundle.source, f"an empty {bundle.kind}", "name the masks or labels")
-    if len(bundle.names) > MAX_FILES:
-        raise broken(bundle.source, f"more than {MAX_FILES} files", f"name a smaller {bundle.kind}")
-    for name in bundle.names:
-        if not printable(name):
-            problem = f"file name {name!r:.60} is not plain UTF-8 text"
-            raise broken(bundle.source, problem, "rename the file")
-    return bundle
+        raise broken(str(error.filename or source), problem, "check its rights") from error

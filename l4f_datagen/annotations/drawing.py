@@ -1,18 +1,15 @@
 """Drawing: the one place where outlines, boxes, ellipses and run lengths become pixels.
 
-Rules, the same for every format:
-
-- a vertex that is not a finite number, or fewer than three distinct vertices, is refused;
-- an outline that lies more than half outside its image is refused (another image, another scale);
-  one that leaves it by less is cut at the border and counted;
-- fractions from 0 to 1 where pixels are expected are refused;
-- an outline that crosses itself is refused where the crossing changes which pixels are inside by
-  more than rasterising does; outlines that only touch themselves (keyholes) are read;
-- an outline that covers no pixel centre is read as no pixels and counted.
+Refused in every format: a vertex that is not a finite number, fewer than three distinct ones;
+fractions where pixels are expected; an outline that lies more than half outside its image (another
+image, another scale), where one that leaves it by less is cut and counted; one that crosses itself
+so that other pixels are inside, where outlines that only touch themselves (keyholes) are read. An
+outline that covers no pixel centre is read as no pixels and counted.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,16 +17,19 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pycocotools import mask as coco_mask
 
-from .records import Size, broken, checked_size, numbers
+from l4f_datagen.core.masks import Mask
+
+from .records import Size, broken, checked_size, numbers, shown
 
 MAX_PERIMETER_PX = 8e6
 """pycocotools walks the outline in steps of 0.2 px and keeps every step: some 320 MB at this."""
 CROSSING_SIDE_PX = 1024  # an outline is shrunk to this before its crossings are measured
-ELLIPSE_CORNERS = 180  # the polygon's area is then within 0.02 % of the ellipse's
+ELLIPSE_ANGLES = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+"""The polygon's area is then within 0.02 % of the ellipse's."""
+SQUARE = np.asarray([[0, 0], [1, 0], [1, 1], [0, 1]])
 
-Mask = NDArray[np.bool_]  # h w, True on the object
 Ring = NDArray[np.float64]  # points 2, x right and y down
-Unit = Literal["px", "percent", "fraction"]
+Kind = Literal["area", "box", "crowd", "other", "unread"]
 
 
 class Canvas(NamedTuple):
@@ -43,16 +43,40 @@ class Canvas(NamedTuple):
     def size_hw(self) -> Size:
         """Height and width of the mask."""
         if self.known_size is None:
-            problem = "the export does not say how large the image is"
-            raise broken(self.where, problem, "score it with masks")
+            raise broken(self.where, "does not say how large the image is", "score it with masks")
         return self.known_size
 
     def empty(self) -> Mask:
         """Return a mask without a pixel."""
         return np.zeros(self.size_hw, np.bool_)
 
+    def scale(self, side: float | None) -> NDArray[np.float64]:
+        """Pixels per x and y; ``side`` is what a side of the image counts, None: pixels."""
+        height, width = self.size_hw
+        return np.ones(2) if side is None else np.asarray([width, height], np.float64) / side
+
 
 Drawer = Callable[[Canvas], Mask]
+
+
+class Area(NamedTuple):
+    """What an object covers."""
+
+    draw: Drawer | None  # None: it has no area
+    # A ``crowd`` is not scored, ``other`` (points, lines) is counted and never drawn, ``unread`` is
+    # an area that the reader cannot draw: refused where its class is asked for.
+    kind: Kind = "area"
+    problem: str = ""  # what an unread area is
+
+
+NO_AREA = Area(None, "other")
+NO_AREAS = ("point", "points", "keypoints", "line", "linestrip", "polyline", "graph", "skeleton",
+            "cuboid", "cuboid_3d", "multichannel_nd")  # fmt: skip
+
+
+def undrawn(kind: object) -> Area:
+    """What is never drawn: kinds without an area, and those that no reader knows."""
+    return NO_AREA if kind in NO_AREAS else Area(None, "unread", f"an object of kind {kind!r:.40}")
 
 
 def checked_ring(points: object, where: str) -> Ring:
@@ -77,8 +101,7 @@ def fill_polygon(exterior: Ring, canvas: Canvas, interiors: Sequence[Ring] = ())
     mask = _fill_ring(exterior, canvas)
     for ring in interiors:
         mask &= ~_fill_ring(ring, canvas)
-    if not mask.any():
-        canvas.tally["polygons cover no pixel"] += 1
+    canvas.tally["polygons cover no pixel"] += not mask.any()
     return mask
 
 
@@ -87,32 +110,28 @@ def _fill_ring(ring: Ring, canvas: Canvas) -> Mask:
     height, width = size_hw
     polygon = inside = shapely.Polygon(ring)
     if polygon.length > MAX_PERIMETER_PX:
-        problem = f"an outline longer than {MAX_PERIMETER_PX:g} pixels"
-        raise broken(where, problem, "draw it again")
+        raise broken(where, f"an outline longer than {MAX_PERIMETER_PX:g} pixels", "draw it again")
     low, high = ring.min(axis=0), ring.max(axis=0)
     # Corners at exactly 0 and 1 are the outline of the first pixel.
     if min(size_hw) > 8 and low.min() >= 0 and high.max() <= 1 and (ring % 1 != 0).any():
-        problem = f"coordinates from 0 to 1 on an image of {width} x {height} pixels"
-        raise broken(where, problem, "write pixels")
+        raise broken(where, f"coordinates from 0 to 1 on {shown(size_hw)}", "write pixels")
     if not polygon.is_valid and _crosses(ring):
         raise broken(where, "the polygon crosses itself", "draw it without crossings")
     if low.min() < 0 or high[0] > width or high[1] > height:
         inside = shapely.clip_by_rect(polygon, 0, 0, width, height)
         if inside.is_empty or inside.area < 0.5 * polygon.area:
             span = f"({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g})"
-            problem = f"a polygon from {span} lies outside its image of {width} x {height} pixels"
+            problem = f"a polygon from {span} lies outside its image of {shown(size_hw)}"
             raise broken(where, problem, "check the image and its scale")
         canvas.tally["polygons clipped at the image border"] += 1
     mask = canvas.empty()
     for part in shapely.get_parts(inside):
         if isinstance(part, shapely.Polygon):  # a clipped spike leaves a line or a point
-            drawn, *holes = (_raster(r.coords[:-1], size_hw) for r in _rings(part))
-            mask |= drawn & ~np.logical_or.reduce([np.zeros_like(drawn), *holes])
+            drawn = _raster(part.exterior.coords[:-1], size_hw)
+            for hole in part.interiors:
+                drawn &= ~_raster(hole.coords[:-1], size_hw)
+            mask |= drawn
     return mask
-
-
-def _rings(polygon: shapely.Polygon) -> list[Any]:
-    return [polygon.exterior, *polygon.interiors]
 
 
 def _raster(ring: ArrayLike, size_hw: Size) -> Mask:
@@ -135,74 +154,60 @@ def _crosses(ring: Ring) -> bool:
     return bool(abs(filled - polygon.area) > 2 + 0.5 * polygon.length + 0.02 * filled)
 
 
-def _scale(unit: Unit, size_hw: Size) -> NDArray[np.float64]:
-    """Factor of x and y that turns the unit into pixels."""
-    if unit == "px":
-        return np.ones(2)
-    return np.asarray(size_hw[::-1], np.float64) / (100 if unit == "percent" else 1)
-
-
 def outline(
-    points: object, holes: Sequence[object] = (), *, unit: Unit = "px", y_up: bool = False
-) -> Drawer:
-    """Drawer of a polygon of points as `checked_ring` takes them, less its holes.
+    points: object, holes: Sequence[object] = (), *, side: float | None = None, y_up: bool = False
+) -> Area:
+    """Polygon of points as `checked_ring` takes them, less its holes.
 
-    With ``y_up`` y counts from the lower edge. ``unit`` is what coordinates count.
+    ``side`` is that of `Canvas.scale`. With ``y_up`` y counts from the lower edge.
     """
 
     def draw(canvas: Canvas) -> Mask:
-        scale = _scale(unit, canvas.size_hw)
+        scale, height = canvas.scale(side), canvas.size_hw[0]
         rings = [checked_ring(ring, canvas.where) * scale for ring in (points, *holes)]
         if y_up:
-            height = canvas.size_hw[0]
             rings = [np.stack([ring[:, 0], height - ring[:, 1]], axis=1) for ring in rings]
         return fill_polygon(rings[0], canvas, rings[1:])
 
-    return draw
+    return Area(draw)
 
 
 def box(
-    xywh: Sequence[Any], *, unit: Unit = "px", turn_deg: Any = 0.0, about_centre: bool = False
-) -> Drawer:
-    """Drawer of a box, given by its upper left corner, width and height.
+    xywh: Sequence[Any],
+    *,
+    side: float | None = None,
+    turn_deg: Any = 0.0,
+    pivot: Literal["corner", "centre", "ellipse"] = "corner",
+) -> Area:
+    """Box by its upper left corner, width and height; ``side`` as for `outline`.
 
-    It is turned clockwise on the screen, about its centre or else about that corner.
+    It is turned clockwise on the screen, about that corner or its centre, see `ellipse`.
     """
+    kind = "ellipse" if pivot == "ellipse" else "box"
 
     def draw(canvas: Canvas) -> Mask:
-        (x, y, width, height), turn = _sides("box", xywh, turn_deg, unit, canvas)
-        corners = np.asarray([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
-        pivot = corners.mean(axis=0) if about_centre else corners[0]
-        return fill_polygon((corners - pivot) @ turn + pivot, canvas)
-
-    return draw
-
-
-def ellipse(xy_radii: Sequence[Any], *, unit: Unit = "px", turn_deg: Any = 0.0) -> Drawer:
-    """Drawer of an ellipse, given by its centre and half axes along x and y; turned as a box is."""
-
-    def draw(canvas: Canvas) -> Mask:
-        (x, y, rx, ry), turn = _sides("ellipse", xy_radii, turn_deg, unit, canvas)
-        angle = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
-        ring = np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1) @ turn + (x, y)
+        if len(xywh) != 4:
+            raise broken(canvas.where, f"{kind} {xywh!r:.60}", "write x, y, width, height")
+        *values, turn = numbers([*xywh, turn_deg], canvas.where, f"{kind} number")
+        place, sides = np.asarray(values).reshape(2, 2) * canvas.scale(side)
+        if sides.min() <= 0:
+            raise broken(canvas.where, f"{kind} sides {sides[0]:g}, {sides[1]:g}", "draw it again")
+        if pivot == "ellipse":
+            about = place
+            offsets = sides * np.stack([np.cos(ELLIPSE_ANGLES), np.sin(ELLIPSE_ANGLES)], axis=1)
+        else:
+            corners = place + sides * SQUARE
+            about = corners.mean(axis=0) if pivot == "centre" else corners[0]
+            offsets = corners - about
+        sine, cosine = np.sin(np.deg2rad(turn)), np.cos(np.deg2rad(turn))
+        ring = offsets @ np.asarray([[cosine, sine], [-sine, cosine]]) + about
         return fill_polygon(ring, canvas)
 
-    return draw
+    return Area(draw, "area" if pivot == "ellipse" else "box")
 
 
-def _sides(
-    kind: str, values: Sequence[Any], turn_deg: Any, unit: Unit, canvas: Canvas
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Place and sides in pixels, and the matrix that turns row vectors, y down, clockwise."""
-    if len(values) != 4:
-        raise broken(canvas.where, f"{kind} {values!r:.60}", "write x, y, width, height")
-    *sides, turn = numbers([*values, turn_deg], canvas.where, f"{kind} number")
-    scaled = np.asarray(sides) * np.tile(_scale(unit, canvas.size_hw), 2)
-    if scaled[2:].min() <= 0:
-        problem = f"{'an' if kind == 'ellipse' else 'a'} {kind} of {scaled[2]:g} x {scaled[3]:g}"
-        raise broken(canvas.where, problem, "draw it again")
-    sine, cosine = np.sin(np.deg2rad(turn)), np.cos(np.deg2rad(turn))
-    return scaled, np.asarray([[cosine, sine], [-sine, cosine]])
+ellipse = partial(box, pivot="ellipse")
+"""Ellipse by its centre and half axes along x and y; turned as a box is."""
 
 
 def paste(crop: Mask, origin_xy: tuple[int, int], canvas: Canvas) -> Mask:
@@ -213,18 +218,16 @@ def paste(crop: Mask, origin_xy: tuple[int, int], canvas: Canvas) -> Mask:
     x0, x1 = np.clip((left, left + crop.shape[1]), 0, width)
     inside = crop[y0 - top : y1 - top, x0 - left : x1 - left]
     if 2 * inside.size < crop.size:
-        held = f"a mask of {crop.shape[1]} x {crop.shape[0]} pixels at ({left}, {top})"
-        problem = f"{held} lies outside its image of {width} x {height}"
+        problem = f"a mask of {shown(crop.shape)} at ({left}, {top}) lies outside its image"
         raise broken(canvas.where, problem, "check the image and its scale")
-    if inside.size < crop.size:
-        canvas.tally["masks cut at the image border"] += 1
+    canvas.tally["masks cut at the image border"] += inside.size < crop.size
     mask = canvas.empty()
     mask[y0:y1, x0:x1] = inside
     return mask
 
 
-def polygons_of(geometry: object, where: str, *, y_up: bool) -> list[Drawer]:
-    """Drawers of the polygons in well-known text (``POLYGON ((x y, ...))``) or GeoJSON."""
+def polygons_of(geometry: object, where: str, *, y_up: bool) -> list[Area]:
+    """The polygons in well-known text (``POLYGON ((x y, ...))``) or GeoJSON."""
     try:
         if isinstance(geometry, str):
             shape = shapely.from_wkt(geometry, on_invalid="fix")
@@ -235,7 +238,8 @@ def polygons_of(geometry: object, where: str, *, y_up: bool) -> list[Drawer]:
         raise broken(where, f"geometry {str(geometry)[:40]!r}") from error
     if kind not in ("Polygon", "MultiPolygon"):
         raise broken(where, f"a {kind}", "draw polygons or masks")
-    points = [[[list(xy[:2]) for xy in ring.coords] for ring in _rings(part)] for part in parts]
+    rings = [[part.exterior, *part.interiors] for part in parts]
+    points = [[[list(xy[:2]) for xy in ring.coords] for ring in part] for part in rings]
     return [outline(exterior, holes, y_up=y_up) for exterior, *holes in points]
 
 
@@ -248,10 +252,8 @@ def runs_to_mask(runs: NDArray[np.int64], size_hw: Size, where: str, *, order: s
     height, width = size_hw
     if runs.size and (runs.min() < 0 or runs.max() > height * width):
         raise broken(where, "a run length below 0 or above the image")
-    total = int(runs.sum())
-    if total != height * width:
-        pixels = f"{height} x {width} = {height * width} pixels"
-        raise broken(where, f"run lengths cover {total} of {pixels}")
+    if runs.sum() != height * width:
+        raise broken(where, f"run lengths cover {runs.sum()} of {shown(size_hw)}")
     flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return flat.reshape((width, height)).T if order == "F" else flat.reshape((height, width))
 
@@ -285,15 +287,12 @@ def decode_coco_rle(rle: Mapping[str, Any], size_hw: Size | None, where: str) ->
     if not isinstance(size, list) or len(size) != 2:
         raise broken(where, "an RLE with no [height, width]")
     own = checked_size(size[0], size[1], where)
-    if size_hw is not None and own != size_hw:
-        sides = f"{own[1]} x {own[0]} pixels on an image of {size_hw[1]} x {size_hw[0]}"
-        raise broken(where, f"an RLE of {sides}")
+    if size_hw is not None and size_hw != own:
+        raise broken(where, f"an RLE of {shown(own)} on an image of {shown(size_hw)}")
     if isinstance(counts, str):
-        runs = coco_string_runs(counts, where)
-    elif not isinstance(counts, list) or not counts:
+        return runs_to_mask(coco_string_runs(counts, where), own, where, order="F")
+    if not isinstance(counts, list) or not counts:
         raise broken(where, "no run lengths")
-    elif any(type(run) is not int or not -1 <= run < 1 << 40 for run in counts):
+    if any(type(run) is not int or not -1 <= run < 1 << 40 for run in counts):
         raise broken(where, "run lengths that are not whole numbers")
-    else:
-        runs = np.asarray(counts, np.int64)
-    return runs_to_mask(runs, own, where, order="F")
+    return runs_to_mask(np.asarray(counts, np.int64), own, where, order="F")

@@ -4,7 +4,7 @@ Only the mask column is read, one row group at a time. Masks follow the rules of
 `l4f_datagen.annotations.mask_rule`; a row whose mask is null counts as not annotated.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from l4f_datagen.core.errors import AnnotationRefused
 from .bundle import Bundle
 from .mask_rule import MaskEntry, truth_from_masks
 from .records import Record, broken, checked_name, composed
-from .truth import TruthOptions, TruthSet
+from .truth import TruthSet
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
 NAME_COLUMNS = ("key", "file_name", "filename", "name", "image_path", "path", "id", "image_id")
@@ -31,36 +31,35 @@ def find(bundle: Bundle) -> list[str]:
     """Parquet files, or else Arrow shards, or else metadata with mask file names."""
     if bundle.kind == "file":
         return list(bundle.names) if bundle.head(bundle.names[0], 4) == b"PAR1" else []
-    paths = [PurePosixPath(name) for name in bundle.names]
-    for found in (
-        [p for p in paths if p.suffix.lower() == ".parquet"],
-        [p for p in paths if p.suffix.lower() == ".arrow" and not p.name.startswith("cache-")],
-    ):
-        if found:
-            return [path.as_posix() for path in found]
-    metadata = [path.as_posix() for path in paths if path.name in METADATA]
+    arrow = bundle.ending(".arrow")
+    shards = [name for name in arrow if not PurePosixPath(name).name.startswith("cache-")]
+    metadata = [name for name in bundle.names if PurePosixPath(name).name in METADATA]
     named = any(b"mask_file_name" in bundle.head(name, 4096) for name in metadata)
-    return metadata if named else []
+    return bundle.ending(".parquet") or shards or (metadata if named else [])
 
 
-def read(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
+def read(bundle: Bundle, names: list[str]) -> TruthSet:
     """List the masks of a dataset; each is decoded when it is loaded."""
     rows: list[MaskEntry] = []
     for name in names:
         subject, suffix = bundle.subject(name), PurePosixPath(name).suffix.lower()
         if suffix in (".csv", ".jsonl"):
             rows.extend(_metadata_rows(bundle, name))
-        elif suffix == ".arrow":
-            with _refused(subject, "broken Arrow"):
-                rows.extend(_rows(_arrow_parts(bundle, name), subject))
-        else:
-            with _refused(subject, "broken Parquet"):
-                rows.extend(_rows(_parquet_parts(bundle, name), subject))
+            continue
+        of_arrow, number = suffix == ".arrow", 0
+        with _refused(subject, "broken Arrow" if of_arrow else "broken Parquet"):
+            for part in _arrow_parts(bundle, name) if of_arrow else _parquet_parts(bundle, name):
+                for place, is_there in enumerate(part.valid):
+                    number += 1
+                    where = f"{subject} row {number}"
+                    named = checked_name(part.names[place] if part.names else f"{number}", where)
+                    fetch = partial(_fetch, part, place, where)
+                    rows.append(MaskEntry(named, where, [(where, fetch)] if is_there else ()))
     if not rows:
         raise broken(bundle.source, "a dataset without rows", "name another folder")
     if not any(row.masks for row in rows):
         raise broken(bundle.source, "no row with a mask", "embed the masks")
-    return truth_from_masks(bundle, "hf", rows, options)
+    return truth_from_masks(bundle, rows)
 
 
 @contextmanager
@@ -80,17 +79,6 @@ class Part(NamedTuple):
     masks: Callable[[], Any]  # their column of masks
     valid: list[bool]  # which rows have a mask
     names: list[str] | None
-
-
-def _rows(parts: Iterable[Part], subject: str) -> Iterator[MaskEntry]:
-    number = 0
-    for part in parts:
-        for place, is_there in enumerate(part.valid):
-            number += 1
-            where = f"{subject} row {number}"
-            name = checked_name(part.names[place] if part.names else f"{number}", where)
-            fetch = partial(_fetch, part, place, where)
-            yield MaskEntry(name, where, [(where, fetch)] if is_there else ())
 
 
 def _fetch(part: Part, place: int, where: str) -> bytes:
@@ -113,27 +101,18 @@ def _parquet_parts(bundle: Bundle, name: str) -> Iterator[Part]:
     if max((group.total_byte_size for group in groups), default=0) > MAX_GROUP_BYTES:
         raise broken(subject, "a row group of more than 2 GiB", "write smaller ones")
     mask = _mask_column(schema, subject)
-    light = _light_column(schema, mask)
 
     def column(group: int, wanted: str = mask) -> Any:
         return file.read_row_group(group, columns=[wanted]).column(0)
 
     held = lru_cache(maxsize=1)(column)
     for group in range(len(groups)):
-        valid = held(group) if light is None else column(group, light)
+        # The paths say which masks are null without their bytes. So would the statistics of the
+        # file, but where they are damaged, Arrow ends the process.
+        has_paths = _holds(_kind(schema, mask), "path")
+        valid = column(group, f"{mask}.path") if has_paths else held(group)
         names = _names(schema, partial(column, group))
         yield Part(partial(held, group), valid.is_valid().to_pylist(), names)
-
-
-def _light_column(schema: pa.Schema, mask: str) -> str | None:
-    """Name a part of the masks that says which are null without their bytes; None without one.
-
-    Not the statistics of the file, which would say it too: where they are damaged, Arrow ends the
-    process.
-    """
-    kind = schema.field(mask).type
-    named = pa.types.is_struct(kind) and any(field.name == "path" for field in kind)
-    return f"{mask}.path" if named else None
 
 
 def _arrow_parts(bundle: Bundle, name: str) -> Iterator[Part]:
@@ -146,16 +125,19 @@ def _arrow_parts(bundle: Bundle, name: str) -> Iterator[Part]:
     yield Part(lambda: mask, mask.is_valid().to_pylist(), names)
 
 
-def _holds_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _kind(schema: pa.Schema, column: str) -> Any:
+    """Type of a column, null where there is none."""
+    return schema.field(column).type if column in schema.names else pa.null()
+
+
+def _holds(kind: Any, field: str) -> bool:
+    return pa.types.is_struct(kind) and any(one.name == field for one in kind)
 
 
 def _mask_column(schema: pa.Schema, subject: str) -> str:
-    images = [field.name for field in schema if _holds_images(field.type)]
     for name in MASK_COLUMNS:
-        if name in images:
+        kind = _kind(schema, name)
+        if _holds(kind, "bytes") or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return name
     problem = f"no mask column among {', '.join(schema.names[:8])}"
     raise broken(subject, problem, f"name it {MASK_COLUMNS[0]!r}")
@@ -163,15 +145,13 @@ def _mask_column(schema: pa.Schema, subject: str) -> str:
 
 def _names(schema: pa.Schema, load: Callable[[str], Any]) -> list[str] | None:
     """Names of rows from a column of names, or from the path the image had; None without."""
+    kinds = pa.types
     for name in NAME_COLUMNS:
-        kind = schema.field(name).type if name in schema.names else None
-        if kind is not None and (
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-        ):
+        kind = _kind(schema, name)
+        if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_integer(kind):
             return [str(value) for value in load(name).to_pylist()]
     for name in ("image", *MASK_COLUMNS):
-        kind = schema.field(name).type if name in schema.names else None
-        if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        if _holds(_kind(schema, name), "path"):
             rows = load(f"{name}.path").to_pylist()
             paths = [row.get("path") if isinstance(row, dict) else None for row in rows]
             if all(paths):
@@ -179,19 +159,17 @@ def _names(schema: pa.Schema, load: Callable[[str], Any]) -> list[str] | None:
     return None
 
 
-def _metadata_rows(bundle: Bundle, name: str) -> list[MaskEntry]:
+def _metadata_rows(bundle: Bundle, name: str) -> Iterator[MaskEntry]:
     folder = PurePosixPath(name).parent
     known = {composed(each): each for each in bundle.names}
-    rows = []
-    for where, data in bundle.csv_rows(name) if name.endswith(".csv") else bundle.rows(name):
+    for where, data in bundle.rows(name):
         record = Record.of(data, where)
         image, mask = checked_name(record.get("file_name"), where), record.get("mask_file_name")
         if mask in (None, "") and "mask_file_name" in record.fields:
-            rows.append(MaskEntry(image, where, ()))
+            yield MaskEntry(image, where, ())
             continue
         path = (folder / checked_name(mask, where)).as_posix()
         file = known.get(composed(path))
         if file is None:
             raise broken(where, f"mask {path} does not exist", "copy the dataset again")
-        rows.append(MaskEntry(image, where, [(where, bundle.source_of(file)[1])]))
-    return rows
+        yield MaskEntry(image, where, [(where, partial(bundle.read, file))])

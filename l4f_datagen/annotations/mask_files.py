@@ -9,20 +9,22 @@ import http.client
 import os
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 import numpy as np
 
 from l4f_datagen.core.errors import NetworkError
-from l4f_datagen.io.photo import SUFFIXES
+from l4f_datagen.core.masks import Mask
 
 from .bundle import open_bundle
-from .drawing import Canvas, Drawer, Mask
+from .drawing import Area, Canvas
 from .mask_rule import mask_image, object_mask
-from .records import Record, broken, composed
+from .records import URL_PATH, Record, broken, composed
+from .truth import TruthOptions
 
 LABELBOX_HOSTS = frozenset(("api.labelbox.com", "storage.labelbox.com", "storage.googleapis.com"))
 KEY_HOSTS = frozenset(("api.labelbox.com",))
@@ -31,101 +33,79 @@ MAX_BYTES = 64 << 20  # of one mask image: as many as the pixels that are read
 MAX_REDIRECTS = 4  # a choice, as is the next one
 TRIES = 3
 
-# Words in the path of a mask URL that do not name a file.
-PLAIN_WORDS = {
-    *("api", "v1", "projects", "tasks", "annotations"),
-    *("masks", "mask", "index", "feature", "masks-dir"),
-}
+# Parts of the path of a mask URL that do not name a file.
+PLAIN_WORDS = ("", "api", "v1", "projects", "tasks", "annotations", "masks", "mask", "index",
+               "feature", "masks-dir")  # fmt: skip
 
 
 class MaskFiles:
     """Finds the mask image of one object in a folder or zip, or downloads it by its URL."""
 
-    def __init__(self, masks_dir: str | None, download: Callable[[str], bytes] | None) -> None:
-        self.masks_dir, self.download = masks_dir, download
-        self._bundle = None if masks_dir is None else open_bundle(Path(masks_dir))
-        self._names: dict[str, list[str]] = {}
-        self._last: tuple[str, bytes] | None = None  # objects of a composite mask share a URL
-        for name in self._bundle.names if self._bundle else ():
-            if name.lower().endswith(SUFFIXES):
-                self._names.setdefault(composed(PurePosixPath(name).stem), []).append(name)
+    def __init__(self, options: TruthOptions) -> None:
+        self.masks_dir = options.masks_dir
+        self._bundle = open_bundle(Path(self.masks_dir)) if self.masks_dir is not None else None
+        # Objects of a composite mask share a URL.
+        self._download = options.download and lru_cache(maxsize=1)(options.download)
 
-    def fetch(self, object_id: str | None, url: str | None, where: str) -> bytes:
+    def fetch(self, object_id: object, url: object, where: str) -> bytes:
         """Bytes of the mask image of one object.
 
         Tried in this order: a file named by the object id, a file named like a part of the URL's
         path (from its end), the download.
         """
-        for stem in (object_id, *url_stems(url)):
-            names = self._names.get(composed(stem), []) if stem else []
+        own, address = (text if isinstance(text, str) else "" for text in (object_id, url))
+        match = URL_PATH.match(address)
+        parts = (match.group(1) if match else address.partition("?")[0]).split("/")
+        pairs = zip(["", *parts], parts, strict=False)  # numbers after `index` name no file
+        named = [p for before, p in pairs if before != "index" and p.lower() not in PLAIN_WORDS]
+        for stem in (own, *(PurePosixPath(unquote(part)).stem for part in reversed(named))):
+            names = self._bundle.images.get(composed(stem), []) if self._bundle else []
             if len(names) > 1:
-                problem = f"mask {stem:.60} is {names[0]} and {names[1]}"
-                raise broken(where, problem, "keep one of them")
-            if names and self._bundle is not None:
+                raise broken(where, f"mask {stem:.60} is {names[0]} and {names[1]}", "keep one")
+            if names and self._bundle:
                 return self._bundle.read(names[0])
-        if url and self.download is not None:
-            if self._last is None or self._last[0] != url:
-                self._last = (url, self.download(url))
-            return self._last[1]
-        given = (
-            f"in {self.masks_dir}" if self.masks_dir else "here, and no folder of masks is given"
-        )
-        problem = f"its mask {(object_id or '')[:60]} is not found {given}"
-        raise broken(where, problem, "give --masks-dir with the downloaded masks, or --download")
+        if address and self._download is not None:
+            return self._download(address)
+        given = f"in {self.masks_dir}" if self.masks_dir else "here: no folder of masks is given"
+        remedy = "give --masks-dir with the downloaded masks, or --download"
+        raise broken(where, f"its mask {own[:60]} is not found {given}", remedy)
 
-    def drawer(self, object_id: str | None, url: object) -> Drawer:
-        """Drawer of the mask image of one object, see `fetch`."""
-        place = url if isinstance(url, str) else None
-        return lambda c: object_mask(self.fetch(object_id, place, c.where), c.where)
+    def area(self, object_id: object, url: object) -> Area:
+        """The object in the mask image of its own, see `fetch`."""
+        return Area(lambda c: object_mask(self.fetch(object_id, url, c.where), c.where))
 
-    def colour_drawer(self, composite: Record) -> Drawer:
-        """Drawer of the pixels of one colour (``color_rgb``) in a composite mask (``url``)."""
-        url, colour = composite.get("url"), composite.get("color_rgb")
+    def colour_area(self, composite: Record) -> Area:
+        """The pixels of one colour (``color_rgb``) in a composite mask (``url``)."""
+        url, colour = composite.many("url", "color_rgb")
 
         def draw(canvas: Canvas) -> Mask:
             levels, where = colour if isinstance(colour, list) else [], canvas.where
             if len(levels) != 3 or any(type(n) is not int or not 0 <= n <= 255 for n in levels):
                 raise broken(where, f"color_rgb {colour!r:.40}")
-            data = self.fetch(None, url if isinstance(url, str) else None, where)
-            drawn = (mask_image(data, where).colours() == np.asarray(levels, np.uint8)).all(axis=2)
+            planes = mask_image(self.fetch(None, url, where), where)
+            drawn = (planes.colours() == np.asarray(levels, np.uint8)).all(axis=2)
             if not drawn.any():
-                problem = f"no pixel of its colour {colour} in the composite mask"
-                raise broken(where, problem, "export the labels and download the masks again")
+                raise broken(where, f"no pixel of its colour {colour} in the composite mask")
             return np.asarray(drawn)
 
-        return draw
-
-
-def url_stems(url: str | None) -> list[str]:
-    """File stems a URL may stand for, from the end of its path; numbers after `index` are none."""
-    if not url:
-        return []
-    parts = [unquote(part) for part in urlsplit(url).path.split("/") if part]
-    kept = [
-        part
-        for place, part in enumerate(parts)
-        if part.lower() not in PLAIN_WORDS and (place == 0 or parts[place - 1] != "index")
-    ]
-    return [PurePosixPath(part).stem for part in reversed(kept)]
+        return Area(draw)
 
 
 def mask_downloader(
     *,
     hosts: Collection[str] = LABELBOX_HOSTS,
     key_hosts: Collection[str] = KEY_HOSTS,
-    key: str | None = None,
     allow_http: bool = False,
     timeout_s: float = 30.0,
 ) -> Callable[[str], bytes]:
     """Make the function that fetches one mask: URL in, bytes out.
 
     It raises `AnnotationRefused` for an address that is not allowed and `NetworkError` for one that
-    does not answer. It asks ``hosts`` (names, or ``name:port``), and gives ``key_hosts`` the bearer
-    key; None takes ``LABELBOX_API_KEY`` from the environment. Plain http is for a server of one's
-    own. The timeout is that of each attempt.
+    does not answer. It asks ``hosts`` (names, or ``name:port``), and gives ``key_hosts``
+    ``LABELBOX_API_KEY`` of the environment as bearer key. Plain http is for a server of one's own.
+    The timeout is that of each attempt.
     """
-    token = key if key is not None else os.environ.get(KEY_VARIABLE)
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler())
+    token, opener = os.environ.get(KEY_VARIABLE), build_opener(_NoRedirect)
 
     def fetch(url: str) -> bytes:
         address = url
@@ -143,7 +123,7 @@ def mask_downloader(
     return fetch
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _NoRedirect(HTTPRedirectHandler):
     """Hands redirects back, so that their target is checked before it is asked."""
 
     def redirect_request(self, *_: object) -> None:
@@ -156,49 +136,47 @@ def _check(url: str, hosts: Collection[str], allow_http: bool) -> None:
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
         raise broken(_shown(url), "no address") from error
-    if parts.scheme != "https" and not (allow_http and parts.scheme == "http"):
-        raise broken(_shown(url), "not https", "only https masks are downloaded")
-    if parts.username is not None or parts.password is not None:
-        raise broken(_shown(url), "holds a user name", "remove it from the address")
-    allowed = {name.lower() for name in hosts}
-    if host not in allowed and f"{host}:{port}" not in allowed:
-        problem = f"host {host!r:.60} is not on the list"
-        raise broken(_shown(url), problem, "allow it with --mask-host")
-    if port not in (None, 443) and f"{host}:{port}" not in allowed:
-        raise broken(_shown(url), f"port {port}", "allow it with --mask-host HOST:PORT")
+    allowed, shown = {name.lower() for name in hosts}, _shown(url)
+    is_named = f"{host}:{port}" in allowed
+    if parts.scheme not in (("https", "http") if allow_http else ("https",)):
+        raise broken(shown, "not https", "only https masks are downloaded")
+    if "@" in parts.netloc:
+        raise broken(shown, "holds a user name", "remove it from the address")
+    if not is_named and host not in allowed:
+        raise broken(shown, f"host {host!r:.60} is not on the list", "allow it with --mask-host")
+    if not is_named and port not in (None, 443):
+        raise broken(shown, f"port {port}", "allow it with --mask-host HOST:PORT")
 
 
 def _ask(
-    opener: urllib.request.OpenerDirector, url: str, headers: dict[str, str], timeout_s: float
+    opener: OpenerDirector, url: str, headers: dict[str, str], timeout_s: float
 ) -> bytes | str:
     """Bytes of an answer, or the address it redirects to."""
+    shown = _shown(url)
     for attempt in range(TRIES):
         try:
-            request = urllib.request.Request(url, headers=headers)
-            with opener.open(request, timeout=timeout_s) as answer:
+            with opener.open(Request(url, headers=headers), timeout=timeout_s) as answer:
                 data: bytes = answer.read(MAX_BYTES + 1)
             if len(data) > MAX_BYTES:
-                problem = f"more than {MAX_BYTES >> 20} MiB"
-                raise broken(_shown(url), problem, "a mask is smaller than that")
+                raise broken(shown, f"more than {MAX_BYTES >> 20} MiB", "no mask is that large")
             return data
         except urllib.error.HTTPError as error:
             error.close()  # it holds the connection open
             location = error.headers.get("Location")
             if error.code in (301, 302, 303, 307, 308) and location:
                 return str(location)
-            if error.code in (401, 403):
-                problem = f"refused with {error.code}"
-                remedy = f"set {KEY_VARIABLE} to a valid key"
-                raise NetworkError(_shown(url), problem, remedy) from error
-            if error.code < 500 and error.code != 429:
-                remedy = "composite masks die 30 days after the export: export again"
-                raise NetworkError(_shown(url), f"answered {error.code}", remedy) from error
             reason = f"answered {error.code}"
-        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            if error.code in (401, 403):
+                raise NetworkError(shown, reason, f"set {KEY_VARIABLE} to a valid key") from error
+            if error.code < 500 and error.code != 429:
+                raise NetworkError(
+                    shown, reason, "masks die after 30 days: export again"
+                ) from error
+        except (http.client.HTTPException, OSError, ValueError) as error:  # URLError is an OSError
             reason = f"does not answer ({error})"
         if attempt + 1 < TRIES:
             time.sleep(0.2 * 2**attempt)
-    raise NetworkError(_shown(url), reason, "try again later or give --masks-dir")
+    raise NetworkError(shown, reason, "try again later or give --masks-dir")
 
 
 def _shown(url: str) -> str:

@@ -66,30 +66,27 @@ class Record(NamedTuple):
         data = self.fields.get(key)
         return Record(data if isinstance(data, dict) else {}, self.where)
 
-    def needed(self, key: str) -> Any:
-        """A field that must be there."""
-        if key not in self.fields:
-            raise broken(self.where, f"no `{key}`")
-        return self.fields[key]
-
-    def text(self, key: str, remedy: str = "give the object a class") -> str:
+    def text(self, key: str) -> str:
         """A field that must be text, such as the name of a class."""
-        value = self.needed(key)
+        value = self.fields.get(key)
         if not isinstance(value, str):
-            raise broken(self.where, f"{key} {value!r:.40}", remedy)
+            raise broken(self.where, f"{key} {value!r:.40}", "give it a name")
         return value
 
-    def items(self, key: str, *, may_miss: bool = False) -> list[Any]:
-        """A field that must be a list; empty where the field may miss and does."""
+    def records(
+        self, key: str, noun: str, *, id_key: str = "", may_miss: bool = False
+    ) -> Iterator["Record"]:
+        """The objects in a list, named for errors by ``noun`` and their id, or else their number.
+
+        A list that ``may_miss`` and does is empty.
+        """
         value = self.fields.get(key, [] if may_miss else None)
         if not isinstance(value, list):
             raise broken(self.where, f"`{key}` is not a list")
-        return value
-
-    def records(self, key: str, noun: str) -> Iterator["Record"]:
-        """The objects in a list, named for errors by ``noun`` and number."""
-        for number, item in enumerate(self.items(key), 1):
-            yield Record.of(item, f"{self.where} {noun} {number}")
+        for number, item in enumerate(value, 1):
+            own = item.get(id_key) if isinstance(item, dict) else None
+            shown = f"{id_key} {own!r:.60}" if isinstance(own, int | str) else str(number)
+            yield Record.of(item, f"{self.where} {noun} {shown}")
 
     def size(self, height: str = "height", width: str = "width") -> Size:
         """The image size in two fields, see `checked_size`."""
@@ -97,19 +94,21 @@ class Record(NamedTuple):
 
 
 def checked_size(height: object, width: object, where: str) -> Size:
-    """Return ``(height, width)`` as ints."""
-    sides: list[int] = []
-    for side in (height, width):
-        if isinstance(side, float) and side.is_integer():  # some tools write 640.0
-            side = int(side)
-        if not isinstance(side, int) or isinstance(side, bool):
-            problem = f"height {height!r:.20} and width {width!r:.20}"
-            raise broken(where, problem, "both must be whole numbers")
-        sides.append(side)
-    if min(sides) < 1 or max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_PIXELS:
-        problem = f"an image of {sides[1]} x {sides[0]} pixels"
-        raise broken(where, problem, f"1 x 1 up to {MAX_PIXELS} pixels are read")
-    return sides[0], sides[1]
+    """Return ``(height, width)`` as ints; some tools write 640.0."""
+    whole = [int(n) if isinstance(n, float) and n.is_integer() else n for n in (height, width)]
+    rows, columns = whole
+    if type(rows) is not int or type(columns) is not int:
+        raise broken(where, f"height {height!r:.20} and width {width!r:.20}", "write whole numbers")
+    if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE or rows * columns > MAX_PIXELS:
+        raise broken(
+            where, f"an image of {shown((rows, columns))}", f"at most {MAX_PIXELS} are read"
+        )
+    return rows, columns
+
+
+def shown(size_hw: Sequence[int]) -> str:
+    """A size in words, width first."""
+    return f"{size_hw[1]} x {size_hw[0]} pixels"
 
 
 def numbers(values: Sequence[Any], where: str, what: str) -> tuple[float, ...]:
@@ -123,18 +122,16 @@ def numbers(values: Sequence[Any], where: str, what: str) -> tuple[float, ...]:
 def checked_name(raw: object, where: str, *, parents: bool = False) -> str:
     """Return an image name as a relative posix path; the file it names is never opened.
 
-    Of a URL the decoded path counts. With ``parents`` leading ``..`` are dropped (LabelMe writes
-    them) instead of refused.
+    Of a URL the decoded path counts. ``parents``: ``..`` is dropped (LabelMe writes it), not
+    refused.
     """
     if not isinstance(raw, str) or not raw.strip() or not printable(raw):
         raise broken(where, f"image name {raw!r:.60}", "give each image a name")
     path = raw.strip().replace("\\", "/")
-    url = URL_PATH.match(path)
-    if url:
+    if url := URL_PATH.match(path):
         path = unquote(url.group(1), errors="replace").replace("\\", "/")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if parents:
-        parts = [part for part in parts if part != ".."]
+    dropped = ("", ".", "..") if parents else ("", ".")
+    parts = [part for part in path.split("/") if part not in dropped]
     if len(path) > MAX_NAME:
         raise broken(where, f"an image name of {len(path)} characters", "shorten it")
     if not parts or ".." in parts or not printable(path):
@@ -154,8 +151,7 @@ def decode_base64(text: object, where: str) -> bytes:
 
 def sample_key_in(name: str) -> str | None:
     """Find a sample key such as ``psi0700-seed0000123`` in a name."""
-    found = SAMPLE_KEY.search(name)
-    return found.group() if found else None
+    return found.group() if (found := SAMPLE_KEY.search(name)) else None
 
 
 def composed(text: str) -> str:
@@ -170,8 +166,7 @@ def plain_stem(name: str) -> str:
 
 def bare_stem(name: str) -> str:
     """`plain_stem` without the hashes of tools and without words such as ``mask_`` or ``_gt``."""
-    stem = plain_stem(name)
-    stem = HASHES.sub("", stem) or stem
+    stem = HASHES.sub("", plain_stem(name)) or plain_stem(name)
     return AFFIXES.sub("", stem) or stem
 
 

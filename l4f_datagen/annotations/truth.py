@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import Mask
+from l4f_datagen.core.masks import Mask
+
 from .records import Size, broken
 
 Annotators = Literal["majority", "union", "intersection", "first"]
@@ -36,10 +37,9 @@ class TruthItem:
     score: float | None = None  # confidence in [0, 1] of a predicted mask
 
     def load(self, size_hw: Size | None = None) -> TruthMask:
-        """Decode the mask; ``size_hw`` is used only where the source declares no size.
+        """Decode the mask, AnnotationRefused where its record or file is malformed.
 
-        Raises:
-            AnnotationRefused: the record or its mask file is malformed.
+        ``size_hw`` is used only where the source declares no size.
         """
         return self.decode(size_hw)
 
@@ -56,8 +56,7 @@ class TruthSet:
     source: str  # the file or folder, as the user named it
     format: str  # name of the reader
     items: Sequence[TruthItem]  # one an image, in the order of the source
-    # What was read but not used (boxes, clipped polygons, stray grey levels), with its count; grows
-    # while items are loaded.
+    # What was read but not used (boxes, stray grey levels), counted; grows as items are loaded.
     tally: Counter[str] = field(default_factory=Counter)
     # Mean pairwise IoU of the annotators, one number for each image with several.
     agreements: list[float] = field(default_factory=list)
@@ -94,19 +93,28 @@ class TruthSet:
             return "left out (--unannotated empty scores them as images without object)"
         return "scored as images without object (--unannotated skip leaves them out)"
 
-    def joined(self, votes: Sequence[TruthMask], where: str, rule: Annotators) -> TruthMask:
-        """Join the masks that the annotators of one image drew; ties of a majority do not score.
+    def warnings(self) -> list[str]:
+        """Say in words what makes the truth doubtful, as far as it was loaded."""
+        tied, marked = self.ties
+        if 10 * tied <= marked:  # annotators differ by a rim of a few percent; more is disagreement
+            return []
+        return [
+            f"the annotators tie on {tied} pixels, {tied / marked:.0%} of what any of them marked: "
+            "these are not scored; choose --annotators first, union or intersection"
+        ]
 
-        Raises:
-            AnnotationRefused: the masks differ in size.
-        """
+    def joined(self, votes: Sequence[TruthMask], where: str, rule: Annotators) -> TruthMask:
+        """Join the masks that the annotators of one image drew; ties of a majority do not score."""
         masks = [vote.mask for vote in votes]
         if len({mask.shape for mask in masks}) > 1:
             raise broken(where, "annotators drew on images of different sizes")
         if len(votes) == 1 or rule == "first":
             self.tally["labels of further annotators unused"] += len(votes) - 1
             return votes[0]
-        self.agreements.append(_agreement(masks))
+        pairs = [((a & b).sum(), (a | b).sum()) for a, b in combinations(masks, 2)]
+        # Two empty masks agree fully.
+        shares = [both / either if either else 1.0 for both, either in pairs]
+        self.agreements.append(float(np.mean(shares)))
         count = np.sum(masks, axis=0, dtype=np.int32)
         voids = [vote.ignore for vote in votes if vote.ignore is not None]
         ignore = np.logical_or.reduce([np.zeros(count.shape, np.bool_), *voids])
@@ -118,25 +126,6 @@ class TruthSet:
             ignore |= ties
         needed = {"union": 1, "intersection": len(masks), "majority": len(masks) // 2 + 1}
         return TruthMask(np.asarray(count >= needed[rule]), ignore if ignore.any() else None)
-
-    def warnings(self) -> list[str]:
-        """Say in words what makes the truth doubtful, as far as it was loaded."""
-        tied, marked = self.ties
-        if 10 * tied <= marked:  # annotators differ by a rim of a few percent; more is disagreement
-            return []
-        return [
-            f"the annotators tie on {tied} pixels, {tied / marked:.0%} of what any of them marked: "
-            "these are not scored; choose --annotators first, union or intersection"
-        ]
-
-
-def _agreement(masks: Sequence[Mask]) -> float:
-    """Mean IoU over pairs of annotators; two empty masks agree fully."""
-    scores = []
-    for a, b in combinations(masks, 2):
-        union = np.count_nonzero(a | b)
-        scores.append(np.count_nonzero(a & b) / union if union else 1.0)
-    return float(np.mean(scores))
 
 
 @dataclass(frozen=True)
@@ -152,16 +141,13 @@ class CocoIds:
 class TruthOptions:
     """Options of every reader."""
 
-    # Classes that are foreground; empty: the only one there is, ("*",): all of them.
-    category: tuple[str, ...] = ()
-    # Which pixels of a mask image are foreground: an id ("7"), a colour ("#ff0000"), a threshold
-    # (">127"), "alpha" (the alpha channel > 127) or "soft" (levels are alpha, > 0.5 the mask);
-    # None: the rules of `l4f_datagen.annotations.mask_rule`.
+    category: tuple[str, ...] = ()  # foreground classes; empty: the only one, ("*",): all
+    # Foreground of a mask image: an id ("7"), a colour ("#ff0000"), a threshold (">127"), "alpha"
+    # (above 127) or "soft" (levels are alpha, > 0.5 the mask); None: by `mask_rule`.
     mask_value: str | None = None
     ignore_value: tuple[str, ...] = ()  # ids or colours that are not scored (void, trimap borders)
     ignore_category: tuple[str, ...] = ()  # classes whose areas are not scored
-    # Images that nobody annotated are left out, or are images without object.
-    unannotated: Literal["skip", "empty"] = "skip"
+    unannotated: Literal["skip", "empty"] = "skip"  # leave such images out, or read no object
     # COCO areas marked `iscrowd` are not scored or are objects; auto: objects where CVAT or
     # Datumaro wrote the file, which mark every mask.
     crowd: Literal["auto", "ignore", "object"] = "auto"

@@ -6,30 +6,30 @@ each other by their z-order, as in CVAT's own segmentation masks.
 """
 
 import re
-from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from l4f_datagen.core.masks import Mask
+
 from .bundle import Bundle
-from .drawing import Canvas, Drawer, Mask, box, ellipse, outline, paste, runs_to_mask
-from .records import Size, broken, checked_name, checked_size
-from .shapes import ImageShapes, Label, Shape, truth_from_shapes, unread
-from .truth import TruthOptions, TruthSet
+from .drawing import Area, Canvas, box, ellipse, outline, paste, runs_to_mask, undrawn
+from .records import Record, broken, checked_name, checked_size, numbers
+from .shapes import ImageShapes, Label, Shape
 
 BANNED = re.compile(r"<!\s*(DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
-OTHERS = ("points", "polyline", "cuboid", "skeleton")
-NO_SHAPES = ("tag", "attribute")
 
 
 def parse_xml(text: str, where: str) -> Element:
     """Parse XML that declares nothing."""
-    banned = BANNED.search(text)
-    if banned:
-        remedy = "a document type may be a bomb: remove it"
-        raise broken(where, f"XML with {banned.group()}", remedy)
+    if banned := BANNED.search(text):
+        raise broken(where, f"XML with {banned[0]}", "a document type may be a bomb: remove it")
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, RecursionError, LookupError) as error:
@@ -38,119 +38,94 @@ def parse_xml(text: str, where: str) -> Element:
 
 def find_cvat(bundle: Bundle) -> str | None:
     """The one XML file of the bundle whose root may be `annotations`."""
-    names = [name for name in bundle.names if name.lower().endswith(".xml")]
-    if bundle.kind == "file":
-        names = list(bundle.names)
-    else:
-        names = [n for n in names if PurePosixPath(n).name == "annotations.xml"] or names
-    found = [name for name in names[:4] if _may_be_cvat(bundle.head(name, 4096))]
+    names = bundle.ending(".xml")
+    names = [n for n in names if PurePosixPath(n).name == "annotations.xml"] or names
+    found = []
+    for name in bundle.names if bundle.kind == "file" else names[:4]:
+        head = bundle.head(name, 4096)
+        is_root = b"<annotations" in head or head.startswith((b"<?xml", b"<!"))
+        if is_root and head.startswith(b"<") and b"<annotation>" not in head:  # of LabelMe and VOC
+            found.append(name)
     return found[0] if len(found) == 1 else None
 
 
-def _may_be_cvat(head: bytes) -> bool:
-    text = head.decode("utf-8-sig", "replace").lstrip()
-    if "<annotation>" in text:  # LabelMe's and VOC's: one file an image
-        return False
-    return text.startswith("<") and ("<annotations" in text or text.startswith(("<?xml", "<!")))
-
-
-def read_cvat(bundle: Bundle, file: str, options: TruthOptions) -> TruthSet:
+def read_cvat(bundle: Bundle, file: str) -> Iterable[ImageShapes]:
     """Read the XML; an image without a shape or a tag counts as not annotated."""
     subject = bundle.subject(file)
     root = parse_xml(bundle.text(file), subject)
-    if root.tag != "annotations":
-        raise broken(subject, f"XML of {root.tag[:40]!r}", "export CVAT for images 1.1")
-    if root.find("track") is not None:
-        raise broken(subject, "tracks of a video", "export CVAT for images 1.1")
+    if root.tag != "annotations" or root.find("track") is not None:
+        held = "tracks of a video" if root.tag == "annotations" else f"XML of {root.tag[:40]!r}"
+        raise broken(subject, held, "export CVAT for images 1.1")
     images: dict[str, ImageShapes] = {}
     for element in root.iterfind("image"):
-        where = f"{subject} image {element.get('name', '')[:60]}"
-        size = _size(element, where)
-        name = checked_name(element.get("name"), where)
+        image = _record(element, f"{subject} image {element.get('name', '')[:60]}")
+        name = checked_name(element.get("name"), image.where)
         if name in images:
-            raise broken(where, "the image is listed twice", "export one task at a time")
-        layered = sorted(
-            (_number(child, "z_order", where, "0"), n, child)
-            for n, child in enumerate(element, 1)
-            if child.tag not in NO_SHAPES
-        )
-        shapes = [_cvat_shape(child, f"{where} {child.tag} {n}") for _, n, child in layered]
-        images[name] = ImageShapes(name, where, size, [Label(shapes)] if len(element) else [])
-    listed = list(images.values())
-    return truth_from_shapes(bundle, "cvat", listed, options, Counter(), layered=True)
+            raise broken(image.where, "the image is listed twice", "export one task at a time")
+        layered = []
+        for number, child in enumerate(element, 1):
+            if child.tag in ("tag", "attribute"):
+                continue
+            shape, label = _record(child, f"{image.where} {child.tag} {number}"), child.get("label")
+            if not label:
+                raise broken(shape.where, "no label")
+            (z_order,) = numbers([shape.fields.get("z_order", 0)], shape.where, "z_order")
+            layered.append((z_order, Shape((label,), shape.where, *_area(child.tag, shape))))
+        shapes = [shape for _, shape in sorted(layered, key=itemgetter(0))]
+        labels = [Label(shapes)] if len(element) else []
+        images[name] = ImageShapes(name, image.where, image.size(), labels)
+    return images.values()
 
 
-def _size(element: Element, where: str) -> Size:
-    return checked_size(_whole(element, "height", where), _whole(element, "width", where), where)
+def _record(element: Element, where: str) -> Record:
+    """The attributes of an element, numbers where they are some."""
+    return Record({key: _number(raw) for key, raw in element.items()}, where)
 
 
-def _whole(element: Element, key: str, where: str) -> int:
-    raw = element.get(key, "").strip()
-    if not raw.isascii() or not raw.isdigit() or len(raw) > 9:
-        raise broken(where, f"{key} {raw[:20]!r}", "write a whole number")
-    return int(raw)
+def _number(raw: str) -> object:
+    """A number where the text is one, else the text: the checks of what uses it refuse that."""
+    with suppress(ValueError):
+        return int(raw) if raw.strip().isdecimal() else float(raw)
+    return raw
 
 
-def _number(element: Element, key: str, where: str, default: str = "") -> float:
-    raw = element.get(key) or default
-    try:
-        return float(raw)
-    except ValueError as error:
-        raise broken(where, f"{key} {raw[:20]!r}", "write a number") from error
-
-
-def _cvat_shape(element: Element, where: str) -> Shape:
-    category, tag = element.get("label"), element.tag
-    if not category:
-        raise broken(where, "no label")
-    if tag in OTHERS:
-        return Shape((category,), where, None, "other")
+def _area(tag: str, shape: Record) -> Area:
     if tag == "mask":
-        return Shape((category,), where, _mask_drawer(element))
+        return Area(partial(_draw_runs, shape))
     if tag == "polygon":
-        return Shape((category,), where, outline(_points(element.get("points", ""), where)))
-    turn = _number(element, "rotation", where, "0")
+        pairs = [pair.split(",") for pair in str(shape.get("points")).split(";") if pair.strip()]
+        return outline([list(map(_number, pair)) for pair in pairs])
+    turn = shape.fields.get("rotation", 0)
     if tag == "ellipse":
-        sides = [_number(element, key, where) for key in ("cx", "cy", "rx", "ry")]
-        return Shape((category,), where, ellipse(sides, turn_deg=turn))
+        return ellipse(shape.many("cx", "cy", "rx", "ry"), turn_deg=turn)
     if tag == "box":
-        x0, y0, x1, y1 = (_number(element, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
-        sides = [x0, y0, x1 - x0, y1 - y0]
-        return Shape((category,), where, box(sides, turn_deg=turn, about_centre=True), "box")
-    return unread((category,), where, f"a shape of kind {tag[:20]!r}")
+        return box(_sides(shape, "xtl", "ytl", "xbr", "ybr"), turn_deg=turn, pivot="centre")
+    return undrawn(tag)
 
 
-def _points(raw: str, where: str) -> list[list[float]]:
-    try:
-        return [[float(n) for n in pair.split(",")] for pair in raw.split(";") if pair.strip()]
-    except ValueError as error:
-        raise broken(where, f"points {raw[:40]!r}", "write x,y;x,y;...") from error
+def _sides(shape: Record, *keys: str) -> tuple[float, ...]:
+    """A box by its corner, width and height, of two corners."""
+    x0, y0, x1, y1 = numbers(shape.many(*keys), shape.where, "box number")
+    return x0, y0, x1 - x0, y1 - y0
 
 
-def _mask_drawer(element: Element) -> Drawer:
-    def draw(canvas: Canvas) -> Mask:
-        where = canvas.where
-        left, top = _whole(element, "left", where), _whole(element, "top", where)
-        raw = element.get("rle", "").replace(" ", "").strip(",")
-        if not re.fullmatch(r"\d{1,12}(,\d{1,12})*", raw, re.ASCII):
-            raise broken(where, f"rle {raw[:40]!r}", "write whole numbers")
-        runs = np.asarray([int(run) for run in raw.split(",")], np.int64)
-        crop = runs_to_mask(runs, _size(element, where), where, order="C")
-        return paste(crop, (left, top), canvas)
-
-    return draw
+def _draw_runs(shape: Record, canvas: Canvas) -> Mask:
+    left, top = shape.many("left", "top")
+    raw = str(shape.get("rle")).replace(" ", "").strip(",")
+    if not re.fullmatch(r"\d{1,12}(,\d{1,12})*", raw, re.ASCII) or {type(left), type(top)} != {int}:
+        raise broken(shape.where, f"rle {raw[:40]!r} at {left!r:.20}, {top!r:.20}")
+    runs = np.asarray([int(run) for run in raw.split(",")], np.int64)
+    return paste(runs_to_mask(runs, shape.size(), shape.where, order="C"), (left, top), canvas)
 
 
 def find_labelme(bundle: Bundle) -> list[str]:
     """The XML files, where the first one is an `annotation`."""
-    names = [n for n in bundle.names if n.lower().endswith(".xml") or bundle.kind == "file"]
+    names = list(bundle.names) if bundle.kind == "file" else bundle.ending(".xml")
     return names if names and b"<annotation>" in bundle.head(names[0], 4096) else []
 
 
-def read_labelme(bundle: Bundle, names: list[str], options: TruthOptions) -> TruthSet:
+def read_labelme(bundle: Bundle, names: list[str]) -> Iterator[ImageShapes]:
     """Read LabelMe 3.0 XML (polygons) and Pascal VOC XML (boxes)."""
-    tally: Counter[str] = Counter()
-    images = []
     for name in names:
         where = bundle.subject(name)
         root = parse_xml(bundle.text(name), where)
@@ -158,34 +133,21 @@ def read_labelme(bundle: Bundle, names: list[str], options: TruthOptions) -> Tru
         shapes = []
         for number, element in enumerate(root.iterfind("object"), 1):
             if element.findtext("deleted", "0").strip() == "1":
-                tally["deleted objects left out"] += 1
+                bundle.tally["deleted objects left out"] += 1
                 continue
-            shapes.append(_labelme_shape(element, f"{where} object {number}"))
-        height = _side(root, "imagesize/nrows", "size/height")
-        width = _side(root, "imagesize/ncols", "size/width")
+            place, category = f"{where} object {number}", element.findtext("name", "").strip()
+            if not category:
+                raise broken(place, "no name", "give the object a name")
+            outlined, bounds = element.findall("polygon/pt"), element.find("bndbox")
+            area = undrawn("without polygon and box")
+            if outlined:
+                area = outline([[_number(pt.findtext(key, "")) for key in "xy"] for pt in outlined])
+            elif bounds is not None:
+                corners = Record({one.tag: _number(one.text or "") for one in bounds}, place)
+                area = box(_sides(corners, "xmin", "ymin", "xmax", "ymax"))
+            shapes.append(Shape((category,), place, *area))
+        tall = [_number(root.findtext(path, "")) for path in ("imagesize/nrows", "size/height")]
+        wide = [_number(root.findtext(path, "")) for path in ("imagesize/ncols", "size/width")]
+        height, width = (next((n for n in side if type(n) is int), 0) for side in (tall, wide))
         size = checked_size(height, width, where) if height and width else None
-        images.append(ImageShapes(checked_name(raw, where), where, size, [Label(shapes)]))
-    return truth_from_shapes(bundle, "labelme-xml", images, options, tally)
-
-
-def _side(root: Element, *paths: str) -> int | None:
-    texts = [root.findtext(path, "").strip() for path in paths]
-    return next((int(t) for t in texts if t.isascii() and t.isdigit() and len(t) < 9), None)
-
-
-def _labelme_shape(element: Element, where: str) -> Shape:
-    category = element.findtext("name", "").strip()
-    if not category:
-        raise broken(where, "no name", "give the object a name")
-    corner_keys = [f"bndbox/{key}" for key in ("xmin", "ymin", "xmax", "ymax")]
-    outlined = element.iterfind("polygon/pt")
-    try:
-        points = [[float(pt.findtext(key, "")) for key in "xy"] for pt in outlined]
-        x0, y0, x1, y1 = (float(element.findtext(key, "nan")) for key in corner_keys)
-    except ValueError as error:
-        raise broken(where, "a coordinate that is not a number") from error
-    if points:
-        return Shape((category,), where, outline(points))
-    if element.find("bndbox") is not None:
-        return Shape((category,), where, box((x0, y0, x1 - x0, y1 - y0)), "box")
-    return unread((category,), where, "an object without polygon and box")
+        yield ImageShapes(checked_name(raw, where), where, size, [Label(shapes)])

@@ -1,115 +1,56 @@
-import json
-
 import numpy as np
 import pytest
-from annotation_exports import SIDES, SQUARE, annotation, coco, rle
+from annotation_exports import RIGHT, SQUARE, annotation, coco, rle
 from pycocotools.coco import COCO
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.scoring import score
 
-OUTLINE = [2.0, 3.0, 9.0, 3.0, 9.0, 8.0, 2.0, 8.0]
-
-
-def opened(tmp_path, *records, options=(), **changes):
-    path = tmp_path / "truth.json"
-    path.write_text(json.dumps(coco(*records, **changes)))
-    return load_annotations(path, **dict(options))
+CAR, DOG = annotation(), annotation([[20, 10, 25, 10, 25, 15, 20, 15]], category_id=2)
 
 
-@pytest.mark.parametrize(
-    "segmentation",
-    [
-        [OUTLINE],
-        OUTLINE,
-        [[2, 3, 5, 3, 5, 8, 2, 8], [5, 3, 9, 3, 9, 8, 5, 8]],
-        rle(SQUARE),
-        rle(SQUARE, compressed=False),
-    ],
-)
-def test_every_kind_of_segmentation_gives_the_same_mask(tmp_path, segmentation):
-    truth = opened(tmp_path, annotation(segmentation), names=["im/a.png"])
-    assert (truth.format, truth[0].name, truth[0].size_hw) == ("coco", "im/a.png", (20, 30))
-    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
-    assert truth[0].load().ignore is None
-    assert truth.notes() == []
-
-
-def test_crowds_are_ignored_but_for_outlined_objects(tmp_path):
+def test_crowds_are_ignored_but_for_outlined_objects(opened):
     crowd = np.zeros((20, 30), bool)
     crowd[5:15, 5:25] = True
-    truth = opened(tmp_path, annotation(), annotation(rle(crowd), iscrowd=1))
+    truth = opened(coco(CAR, annotation(rle(crowd), iscrowd=1)))
     loaded = truth[0].load()
     np.testing.assert_array_equal(loaded.mask, SQUARE)
     np.testing.assert_array_equal(loaded.ignore, crowd & ~SQUARE)
     assert truth.notes() == ["1 crowd regions ignored"]
+    only = coco(annotation(rle(SQUARE), iscrowd=1))
+    np.testing.assert_array_equal(opened(only, crowd="object")[0].load().mask, SQUARE)
 
 
-def test_category_is_chosen_by_name(tmp_path):
-    other = annotation([[20, 10, 25, 10, 25, 15, 20, 15]], category_id=2)
-
-    def chosen(category):
-        return opened(tmp_path, annotation(), other, options={"category": category})
-
-    with pytest.raises(AnnotationRefused, match=r"2 categories and no choice; .*'car', 'dog'"):
-        chosen(None)
-    np.testing.assert_array_equal(chosen("car")[0].load().mask, SQUARE)
-    dog = chosen("dog")
+def test_category_is_chosen_by_name(opened, refused):
+    both = coco(CAR, DOG)
+    np.testing.assert_array_equal(opened(both, category="car")[0].load().mask, SQUARE)
+    dog = opened(both, category="dog")
     assert dog[0].load().mask.sum() == 25
     assert dog.notes() == ["1 objects of other categories are background"]
-    for both in ("*", ["car", "dog"]):
-        assert chosen(both)[0].load().mask.sum() == 35 + 25
-    with pytest.raises(AnnotationRefused, match="no object of category 'cat'; choose"):
-        chosen("cat")
+    for chosen in ("*", ["car", "dog"]):
+        assert opened(both, category=chosen)[0].load().mask.sum() == 35 + 25
+    assert "2 categories and no choice; choose --category from 'car', 'dog'" in refused(both)
+    assert "no object of category 'cat'; choose" in refused(both, category="cat")
 
 
-def test_images_without_objects_are_left_out_or_empty_truth(tmp_path):
-    truth = opened(tmp_path, names="ab")
+def test_images_without_objects_are_left_out_or_empty_truth(opened):
+    truth = opened(coco(names="ab"))
     assert (len(truth), truth.left_out, truth.unannotated) == (1, ("b",), 1)
-    truth = opened(tmp_path, names="ab", options={"unannotated": "empty"})
+    truth = opened(coco(names="ab"), unannotated="empty")
     assert (len(truth), truth.left_out, truth.unannotated) == (2, (), 1)
     np.testing.assert_array_equal(truth[1].load().mask, np.zeros((20, 30), bool))
 
 
-def test_boxes_are_refused_or_filled_on_request(tmp_path):
+def test_boxes_are_refused_or_filled_on_request(opened, refused):
     box = annotation([], bbox=[2, 3, 7, 5])
-    with pytest.raises(AnnotationRefused, match=r"annotation id 1: 'car' is only boxed on image"):
-        opened(tmp_path, box, options={"category": "car"})
-    truth = opened(tmp_path, box, options={"boxes": "fill"})
+    said = "t.json annotation id 1: 'car' is only boxed on image"
+    assert said in refused(coco(box), category="car")
+    truth = opened(coco(box), boxes="fill")
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
     assert truth.notes() == ["1 boxes filled"]
     skipped = ["1 boxes skipped: a box is not an outline"]
-    assert opened(tmp_path, annotation(), box).notes() == skipped
-
-
-def image(n=1, **changes):
-    return {"id": n, "file_name": "a", **SIDES, **changes}
-
-
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"images": []}, "annotation id 1: image_id 1 is not listed"),
-        ({"annotations": {}}, "`annotations` is not a list"),
-        ({"categories": [{"id": 1}]}, "category id 1: no `name`"),
-        ({"annotations": [annotation()] * 2}, "annotation id 1: the id is used twice"),
-        ({"annotations": [annotation([[1, 2, 3]])]}, "not a list of x, y, x, y"),
-        ({"annotations": [annotation([OUTLINE, 3])]}, "not a list of x, y, x, y"),
-        (
-            {"annotations": [annotation({"size": [30, 20], "counts": [600]})]},
-            "annotation id 1: an RLE of 20 x 30 pixels on an image of 30 x 20",
-        ),
-        ({"images": [image(file_name="../../a")]}, "leads out of its folder"),
-        ({"images": [image(height=1e9, width=1e9)]}, "1000000000 x 1000000000 pixels"),
-        ({"images": [image(), image()]}, "image id 1: the id is used twice"),
-    ],
-)
-def test_broken_records_are_named(tmp_path, changes, match):
-    with pytest.raises(AnnotationRefused, match=match) as caught:
-        [item.load() for item in opened(tmp_path, **changes)]
-    line = str(caught.value)
-    assert line.startswith(str(tmp_path / "truth.json"))
-    assert "\n" not in line
+    assert opened(coco(CAR, box)).notes() == skipped
 
 
 @pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # pycocotools, numpy 2
@@ -132,19 +73,27 @@ def test_real_exports_decode_as_pycocotools_does(fixtures, name):
         np.testing.assert_array_equal(ignore, crowd & ~mask)
 
 
-def test_fixtures_with_boxes_or_broken_ids(fixtures):
-    folder = fixtures / "panlabel"
-    with pytest.raises(AnnotationRefused, match="boxes or points only"):
-        load_annotations(folder / "sample_valid.coco.json")
-    truth = load_annotations(folder / "sample_valid.coco.json", boxes="fill", category="person")
-    assert [item.load().mask.sum() for item in truth] == [5400, 15000]
-    with pytest.raises(AnnotationRefused, match="image id 1: the id is used twice"):
-        load_annotations(folder / "sample_invalid.coco.json")
-
-
-def test_objects_are_decoded_only_when_their_image_is_loaded(tmp_path):
-    broken = annotation({"size": [20, 30], "counts": "~~"}, image_id=2)
-    truth = opened(tmp_path, annotation(), broken, names="ab")
+def test_objects_are_decoded_only_when_their_image_is_loaded(opened):
+    cut = annotation({"size": [20, 30], "counts": "~~"}, image_id=2)
+    truth = opened(coco(CAR, cut, names="ab"))
     assert truth[0].load().mask.any()
     with pytest.raises(AnnotationRefused, match="annotation id 2: the RLE string is cut"):
         truth[1].load()
+
+
+def test_results_are_predictions_named_by_the_truth(saved):
+    square, right = annotation(rle(SQUARE)), annotation(rle(RIGHT))
+    truth = coco(square, right | {"image_id": 2}, names=("second.jpg", "first.jpg"))
+    found = [
+        square | {"score": 0.9},
+        right | {"score": 0.4},
+        right | {"score": 0.8, "image_id": 2},
+        square | {"score": 0.9, "category_id": 2},
+    ]
+    root = saved(truth={"t.json": truth}, pred={"r.json": found})
+    report = score(root / "truth" / "t.json", root / "pred" / "r.json", with_ap=True)
+    assert report.scores.miou == 1.0
+    assert report.average_precision == pytest.approx({"ap": 1, "ap50": 1, "ap75": 1})
+    assert any("1 detections with a score of at most 0.5" in note for note in report.notes)
+    report = score(root / "truth" / "t.json", root / "pred" / "r.json", pred_mask_value=">0.3")
+    assert report.scores.foreground.iou == pytest.approx(2 / 3)

@@ -20,21 +20,24 @@ from hypothesis import strategies as st
 from l4f_datagen.annotations import READERS, load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
 
-SIZE = (H, W)
 PNG = exports.png(SQUARE)
 SIDES = {"top": 1, "left": 2, "height": 3, "width": 4}
+OBJECT = {"feature_id": "f", "name": "car"}
 LABELBOX = exports.labelbox_label(
     exports.labelbox_object(),
-    {"feature_id": "f", "name": "car", "mask": {"url": "https://h/f"}},
-    {"feature_id": "f", "name": "car", "composite_mask": {"url": "u", "color_rgb": [255] * 3}},
-    {"feature_id": "f", "name": "car", "bounding_box": SIDES},
+    OBJECT | {"mask": {"url": "https://h/f"}},
+    OBJECT | {"composite_mask": {"url": "u", "color_rgb": [255] * 3}},
+    OBJECT | {"bounding_box": SIDES},
 )
+OLD_OBJECT = {"featureId": "f", "title": "car"}
 LEGACY = [
     exports.legacy_object(),
-    {"featureId": "f", "title": "car", "instanceURI": "https://h/f"},
-    {"featureId": "f", "title": "car", "bbox": SIDES},
+    OLD_OBJECT | {"instanceURI": "https://h/f"},
+    OLD_OBJECT | {"bbox": SIDES},
 ]
 WKT = "MULTIPOLYGON (((2 3, 11 3, 11 9, 2 9, 2 3), (4 4, 5 4, 5 5)))"
+FORMS = [WKT, [{"geometry": exports.xy(RING)}]]
+OLD_LABELS = [*({"car": form} for form in FORMS), json.dumps({"objects": LEGACY})]
 COCO = [
     exports.annotation(),
     exports.annotation(exports.rle(SQUARE), iscrowd=1),
@@ -61,11 +64,10 @@ DOCUMENTS = {
     "labelbox": [exports.labelbox_row(LABELBOX, LABELBOX)],
     "labelbox-legacy": [
         exports.legacy_row(*LEGACY),
-        exports.legacy_row(Label={"car": WKT}, **{"External ID": "b.jpg"}),
-        exports.legacy_row(
-            Label={"car": [{"geometry": exports.xy(RING)}]}, **{"External ID": "c.jpg"}
+        *(
+            exports.legacy_row(Label=one, **{"External ID": f"{n}.jpg"})
+            for n, one in enumerate(OLD_LABELS)
         ),
-        exports.legacy_row(Label=json.dumps({"objects": LEGACY}), **{"External ID": "d.jpg"}),
     ],
     "label-studio": [exports.task(*REGIONS), FLAT],
     "labelme": exports.labelme(
@@ -117,9 +119,9 @@ def arrow_bytes(*, parquet):
     table = pa.table({"mask": [PNG, PNG], "key": ["a", "b"]})
     if parquet:
         pq.write_table(table, buffer)
-        return buffer.getvalue()
-    with pa.ipc.new_stream(buffer, table.schema) as writer:
-        writer.write_table(table)
+    else:
+        with pa.ipc.new_stream(buffer, table.schema) as writer:
+            writer.write_table(table)
     return buffer.getvalue()
 
 
@@ -132,6 +134,7 @@ FILES = {
     "cvat": ("a.xml", CVAT.encode()),
     "cvat-masks": ("a.zip", zip_bytes(**CVAT_ZIP)),
     "hf": ("a.parquet", arrow_bytes(parquet=True)),
+    "arrow": ("data-00000-of-00001.arrow", arrow_bytes(parquet=False)),
     "png": ("a.png", PNG),
     "labelme-xml": ("a.xml", XML.encode()),
     "yolo": ("a.txt", f"{exports.YOLO}1 0.5 0.5 0.25 0.25\n".encode()),
@@ -162,7 +165,7 @@ def survives(path: Path, name: str | None, masks_dir: Path) -> str:
     try:
         truth = load_annotations(path, format=name, **options)
         for item in truth:
-            loaded = item.load(SIZE)
+            loaded = item.load((H, W))
             assert (loaded.mask.dtype, loaded.mask.ndim) == (bool, 2)
             assert loaded.ignore is None or loaded.ignore.shape == loaded.mask.shape
         assert truth.notes() is not None
@@ -204,35 +207,28 @@ def mutated(document, edits):
 EDIT = (st.integers(0, 10**6), st.sampled_from(ODD), st.sampled_from(["set", "drop", "double"]))
 EDITS = st.lists(st.tuples(*EDIT), min_size=1, max_size=4)
 FLIPS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6)
-CUT = st.integers(0, 10**6)
-QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
+QUIET = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [
+        HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
+}  # fmt: skip
 
 
-def run_documents(name, folder, masks_dir, examples):
-    path = folder / "a.json"
-    outcomes = {"read": 0, "refused": 0}
+def run_bytes(name, folder, masks_dir, examples):
+    file_name, whole = FILES[name]
+    path = folder / file_name
 
-    @settings(max_examples=examples, deadline=None, suppress_health_check=QUIET, database=None)
-    @given(edits=EDITS)
-    def go(edits):
-        path.write_text(json.dumps(mutated(DOCUMENTS[name], edits)), encoding="utf-8")
-        outcomes[survives(path, name, masks_dir)] += 1
-
-    go()
-    assert outcomes["refused"] > 0
-    assert outcomes["read"] > 0
-
-
-def run_bytes(name, path, whole, masks_dir, examples):
-    @settings(max_examples=examples, deadline=None, suppress_health_check=QUIET, database=None)
-    @given(flips=FLIPS, cut=CUT, is_cut=st.booleans(), sniff=st.booleans())
+    @settings(max_examples=examples, **QUIET)
+    @given(flips=FLIPS, cut=st.integers(0, 10**6), is_cut=st.booleans(), sniff=st.booleans())
     def go(flips, cut, is_cut, sniff):
         data = bytearray(whole)
         for place, value in flips:
             data[place % len(data)] = value
         path.write_bytes(bytes(data[: cut % len(data)] if is_cut else data))
         of_folder = path.suffix == ".arrow"  # of `save_to_disk`, which is a folder
-        survives(path.parent if of_folder else path, None if sniff else name, masks_dir)
+        reader = None if sniff else "hf" if of_folder else name
+        survives(folder if of_folder else path, reader, masks_dir)
 
     go()
 
@@ -244,26 +240,33 @@ def test_the_untouched_files_are_read(tmp_path, masks_dir, name):
     options = {} if name == "png" else {"category": "*", "boxes": "fill", "masks_dir": masks_dir}
     truth = load_annotations(tmp_path / file_name, **options)
     assert truth.format == name
-    assert all(item.load(SIZE).mask.any() for item in truth)
+    assert all(item.load((H, W)).mask.any() for item in truth)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_flipped_and_cut_bytes(tmp_path, masks_dir, name):
-    file_name, whole = FILES[name]
-    run_bytes(name, tmp_path / file_name, whole, masks_dir, 10)
+    run_bytes(name, tmp_path, masks_dir, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_and_cut_bytes_at_length(tmp_path, masks_dir, name):
+    run_bytes(name, tmp_path, masks_dir, 2000)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_odd_values_anywhere_at_length(tmp_path, masks_dir, name):
-    run_documents(name, tmp_path, masks_dir, 2000)
+    path = tmp_path / "a.json"
+    outcomes = []
 
+    @settings(max_examples=2000, **QUIET)
+    @given(edits=EDITS)
+    def go(edits):
+        path.write_text(json.dumps(mutated(DOCUMENTS[name], edits)), encoding="utf-8")
+        outcomes.append(survives(path, name, masks_dir))
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", [*FILES, "arrow"])
-def test_flipped_and_cut_bytes_at_length(tmp_path, masks_dir, name):
-    arrow = ("data-00000-of-00001.arrow", arrow_bytes(parquet=False))
-    file_name, whole = arrow if name == "arrow" else FILES[name]
-    run_bytes("hf" if name == "arrow" else name, tmp_path / file_name, whole, masks_dir, 2000)
+    go()
+    assert {"read", "refused"} == set(outcomes)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from annotation_exports import SQUARE, png
+from annotation_exports import PHOTO, SQUARE, png
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.core.errors import AnnotationRefused
@@ -53,21 +53,18 @@ def test_parquet_of_the_datasets_library(tmp_path):
 
 
 def test_names_come_from_the_image_path_or_the_row(tmp_path):
-    made = dataset(MASKS)
-    made.to_parquet(tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), [f"{n}.png" for n in range(5)])
-    dataset(MASKS, id=[7, 8, 9, 10, 11]).to_parquet(tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), ["7", "8", "9", "10", "11"])
-    plain = pa.table({"label": MASKS})  # binary column
-    pq.write_table(plain, tmp_path / "a.parquet")
-    check(load_annotations(tmp_path / "a.parquet"), ["1", "2", "3", "4", "5"])
-
-
-def test_saved_to_disk(tmp_path):
+    path = tmp_path / "a.parquet"
+    plain = [f"{n}.png" for n in range(5)]
+    dataset(MASKS).to_parquet(path)
+    check(load_annotations(path), plain)
+    dataset(MASKS, id=[7, 8, 9, 10, 11]).to_parquet(path)
+    check(load_annotations(path), ["7", "8", "9", "10", "11"])
+    pq.write_table(pa.table({"label": MASKS}), path)  # a binary column
+    check(load_annotations(path), ["1", "2", "3", "4", "5"])
     dataset(MASKS, key=list("abcde")).save_to_disk(tmp_path / "d")
     check(load_annotations(tmp_path / "d"), list("abcde"))
     dataset(MASKS).save_to_disk(tmp_path / "e")
-    check(load_annotations(tmp_path / "e"), [f"{n}.png" for n in range(5)])
+    check(load_annotations(tmp_path / "e"), plain)
 
 
 ROWS = [{"file_name": f"{n}.png", "mask_file_name": f"masks/{n}.png"} for n in range(5)]
@@ -78,17 +75,15 @@ METADATA = {
 
 
 @pytest.mark.parametrize("spelling", METADATA)
-def test_an_image_folder_with_metadata(tmp_path, spelling):
-    folder = tmp_path / "set" / "train"
-    (folder / "masks").mkdir(parents=True)
-    for n, data in enumerate(MASKS):
-        (folder / f"{n}.png").write_bytes(png(np.zeros((20, 30, 3), np.uint8) + 7))
-        (folder / "masks" / f"{n}.png").write_bytes(data)
-    (folder / f"metadata.{spelling}").write_text(METADATA[spelling])
-    check(load_annotations(tmp_path / "set"), [f"{n}.png" for n in range(5)])
-    (folder / "masks" / "3.png").unlink()
+def test_an_image_folder_with_metadata(saved, spelling):
+    images = {f"train/{n}.png": PHOTO for n in range(5)}
+    masks = {f"train/masks/{n}.png": data for n, data in enumerate(MASKS)}
+    metadata = {f"train/metadata.{spelling}": METADATA[spelling]}
+    root = saved(set={**images, **masks, **metadata}) / "set"
+    check(load_annotations(root), [f"{n}.png" for n in range(5)])
+    (root / "train" / "masks" / "3.png").unlink()
     with pytest.raises(AnnotationRefused, match=r"mask train/masks/3\.png does not exist"):
-        load_annotations(tmp_path / "set")
+        load_annotations(root)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +92,15 @@ def test_an_image_folder_with_metadata(tmp_path, spelling):
         ('{"file_name": "a.png", "mask_file_name": "../../x.png"}', "leads out of its folder"),
         ('{"file_name": "a.png", "mask_file_name": null}', "no row with a mask"),
         ('{"mask_file_name": "a.png"}', "image name None"),
-        ("[1]\n" * 2, "no record|not JSON"),
+        ('{"mask_file_name": "a.png"}\n[1]\n', "image name None"),
         ('{"mask_file_name": ', "not JSON"),
+        ("mask_file_name [1]", "a dataset without rows"),
     ],
 )
-def test_broken_metadata(tmp_path, line, match):
-    (tmp_path / "metadata.jsonl").write_text(
-        line if "mask_file_name" in line else f"mask_file_name {line}"
-    )
-    (tmp_path / "a.png").write_bytes(b"x")
+def test_broken_metadata(saved, line, match):
+    root = saved(t={"metadata.jsonl": line, "a.png": b"x"})
     with pytest.raises(AnnotationRefused, match=match):
-        load_annotations(tmp_path, format="hf")
+        load_annotations(root / "t", format="hf")
 
 
 def test_broken_tables(tmp_path):

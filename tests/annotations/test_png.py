@@ -1,14 +1,13 @@
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from annotation_exports import SQUARE, png
+from annotation_exports import PHOTO, SQUARE
 from PIL import Image
 
 from l4f_datagen.annotations import load_annotations
-from l4f_datagen.annotations.mask_rule import mask_image, parse_mask_value
+from l4f_datagen.annotations.mask_rule import parse_mask_value
 from l4f_datagen.annotations.png import mask_files, parse_label_map
 from l4f_datagen.core.errors import AnnotationRefused
 
@@ -19,16 +18,22 @@ def levels(on=255, off=0):
     return np.where(DISC, on, off).astype(np.uint8)
 
 
-def save(folder: Path, image, name="a.png", **more) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+def encoded(image, kind="PNG", **more):
+    buffer = io.BytesIO()
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image.save(folder / name, **more)
-    return folder
+    image.save(buffer, kind, **more)
+    return buffer.getvalue()
 
 
-def load(folder, **options):
-    truth = load_annotations(folder, **options)
-    return truth[0].load(), truth
+@pytest.fixture
+def load(opened):
+    """Gives the first mask of a truth of one image, and the truth."""
+
+    def call(image, **options):
+        truth = opened(image if isinstance(image, bytes) else encoded(image), "a.png", **options)
+        return truth[0].load(), truth
+
+    return call
 
 
 def stacked(*planes):
@@ -56,23 +61,17 @@ VARIANTS = {
     "16 bit ids": DISC.astype(np.uint16),
     "palette ids": palette([(0, 0, 0), (128, 0, 0)], DISC),
     "palette black and white": palette([(255, 255, 255), (0, 0, 0)], ~DISC),
+    **{kind: encoded(levels(), kind, lossless=True) for kind in ("BMP", "TIFF", "WEBP", "GIF")},
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_spelling_of_one_mask_is_read_without_a_choice(tmp_path, variant):
-    truth, opened = load(save(tmp_path / "m", VARIANTS[variant]))
+def test_every_spelling_of_one_mask_is_read_without_a_choice(load, variant):
+    truth, opened = load(VARIANTS[variant])
     np.testing.assert_array_equal(truth.mask, DISC)
     assert truth.ignore is None
     assert truth.mask.dtype == bool
     assert opened.format == "png"
-
-
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif"])
-def test_other_lossless_files_are_read_by_content(tmp_path, suffix):
-    folder = save(tmp_path / "m", levels(), f"a.{suffix}", lossless=True)
-    np.testing.assert_array_equal(load(folder)[0].mask, DISC)
-    np.testing.assert_array_equal(load(folder / f"a.{suffix}")[0].mask, DISC)
 
 
 def with_strays(count, value=127):
@@ -81,20 +80,21 @@ def with_strays(count, value=127):
     return picture
 
 
-def test_a_few_stray_pixels_are_cut_at_127_and_counted(tmp_path):
+def test_a_few_stray_pixels_are_cut_at_127_and_counted(load):
     picture = with_strays(4, 127)
     picture[20, 20] = 128
-    truth, opened = load(save(tmp_path / "m", picture))
+    truth, opened = load(picture)
     np.testing.assert_array_equal(truth.mask, DISC)
     assert opened.notes() == ["5 stray pixels neither 0 nor 255 cut at 127"]
 
 
-def test_exact_white_cuts_at_255_as_the_authors_do(tmp_path):
+def test_exact_white_cuts_at_255_as_the_authors_do(load):
     picture = levels()
     picture[20, 20] = 254
-    folder = save(tmp_path / "m", picture)
-    assert load(folder, exact_white=True)[0].mask.sum() == DISC.sum() - 1
-    assert load(folder)[0].mask.sum() == DISC.sum()
+    assert load(picture, exact_white=True)[0].mask.sum() == DISC.sum() - 1
+    assert load(picture)[0].mask.sum() == DISC.sum()
+    coloured = palette([(255, 255, 255), (200, 255, 255)], ~DISC)
+    np.testing.assert_array_equal(load(coloured, exact_white=True)[0].mask, DISC)
 
 
 @pytest.mark.parametrize(
@@ -107,74 +107,67 @@ def test_exact_white_cuts_at_255_as_the_authors_do(tmp_path):
         (stacked(levels(), levels(9), levels(40)), "a coloured image"),
     ],
 )
-def test_more_than_two_levels_need_a_choice(tmp_path, picture, match):
+def test_more_than_two_levels_need_a_choice(load, picture, match):
     picture = picture if isinstance(picture, Image.Image) else picture.astype(np.uint8)
     with pytest.raises(AnnotationRefused, match=match):
-        load(save(tmp_path / "m", picture))
+        load(picture)
 
 
-def test_jpeg_masks_need_a_threshold(tmp_path):
-    folder = save(tmp_path / "m", levels(), "a.jpg", quality=60)
+def test_jpeg_masks_need_a_threshold(load):
+    picture = encoded(levels(), "JPEG", quality=60)
     with pytest.raises(AnnotationRefused, match="grey levels"):
-        load(folder)
-    assert (load(folder, mask_value=">127")[0].mask ^ DISC).sum() < 10
+        load(picture)
+    assert (load(picture, mask_value=">127")[0].mask ^ DISC).sum() < 10
 
 
-def test_ids_may_be_chosen_and_255_is_void(tmp_path):
+def test_ids_may_be_chosen_and_255_is_void(load):
     ids = np.where(DISC, 3, 0).astype(np.uint8)
     ids[:4] = 255
     ids[30:] = 8
-    truth, opened = load(save(tmp_path / "m", ids), mask_value=3)
+    truth, opened = load(ids, mask_value=3)
     np.testing.assert_array_equal(truth.mask, DISC & (ids == 3))
     np.testing.assert_array_equal(truth.ignore, ids == 255)
     assert opened.notes() == ["200 void pixels (level 255) ignored"]
-    black, _ = load(tmp_path / "m", mask_value="0")
-    assert black.mask.sum() == (ids == 0).sum()
+    assert load(ids, mask_value="0")[0].mask.sum() == (ids == 0).sum()
 
 
-def test_colours_and_alpha_may_be_chosen(tmp_path):
+def test_colours_and_alpha_may_be_chosen(load):
     red = stacked(levels(200, 10), levels(10, 10), levels(30, 30), levels())
-    folder = save(tmp_path / "m", red)
-    np.testing.assert_array_equal(load(folder, mask_value="#C80A1E")[0].mask, DISC)
-    np.testing.assert_array_equal(load(folder, mask_value="alpha")[0].mask, DISC)
-    grey = save(tmp_path / "g", levels(200))
+    np.testing.assert_array_equal(load(red, mask_value="#C80A1E")[0].mask, DISC)
+    np.testing.assert_array_equal(load(red, mask_value="alpha")[0].mask, DISC)
+    grey = levels(200)
     np.testing.assert_array_equal(load(grey, mask_value="#c8c8c8")[0].mask, DISC)
     assert not load(grey, mask_value="#c8c8c9")[0].mask.any()
     with pytest.raises(AnnotationRefused, match=r"a\.png: no alpha channel"):
         load(grey, mask_value="alpha")
 
 
-def test_thresholds_are_strict_and_keep_the_soft_alpha(tmp_path):
+def test_thresholds_are_strict_and_keep_the_soft_alpha(load):
     ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    folder = save(tmp_path / "m", ramp)
-    truth, _ = load(folder, mask_value=">127")
+    truth, _ = load(ramp, mask_value=">127")
     assert truth.mask.sum() == 4 * 128
     assert truth.alpha == pytest.approx(ramp / 255)
-    assert load(folder, mask_value=">0.9")[0].mask.sum() == 4 * (ramp[0] / 255 > 0.9).sum()
-    assert load(folder, mask_value="soft")[0].mask.sum() == 4 * 128
-    fine = save(tmp_path / "f", (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64))
+    assert load(ramp, mask_value=">0.9")[0].mask.sum() == 4 * (ramp[0] / 255 > 0.9).sum()
+    assert load(ramp, mask_value="soft")[0].mask.sum() == 4 * 128
+    fine = (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64)
     truth, _ = load(fine, mask_value=">0.5")
     assert truth.alpha == pytest.approx(np.arange(4096).reshape(64, 64) * 16 / 65535)
 
 
-def test_the_object_level_must_agree_over_the_set(tmp_path):
-    for name, on in (("a", 0), ("b", 1), ("c", 2)):
-        save(tmp_path / "m", levels(on), f"{name}.png")
-    opened = load_annotations(tmp_path / "m", category="*")
+def test_the_object_level_must_agree_over_the_set(saved):
+    folder = saved(m={"a.png": levels(0), "b.png": levels(1), "c.png": levels(2)}) / "m"
+    opened = load_annotations(folder, category="*")
     assert [opened[k].load().mask.sum() for k in range(2)] == [0, DISC.sum()]
     with pytest.raises(AnnotationRefused, match=r"c\.png: the object has level 2 here and 1 in"):
         opened[2].load()
     with pytest.raises(AnnotationRefused, match="mask images have no class names; give --mask-v"):
-        load_annotations(tmp_path / "m", category="car")
+        load_annotations(folder, category="car")
 
 
-def test_folders_of_masks_are_found_and_images_left_out(tmp_path):
-    photo = np.random.RandomState(0).randint(0, 255, (40, 50, 3)).astype(np.uint8)
-    save(tmp_path / "set" / "images", photo)
-    save(tmp_path / "set" / "masks", levels())
-    (tmp_path / "set" / "notes.txt").write_text("hi")
-    truth, opened = load(tmp_path / "set")
-    np.testing.assert_array_equal(truth.mask, DISC)
+def test_folders_of_masks_are_found_and_images_left_out(saved):
+    root = saved(t={"images/a.png": PHOTO, "masks/a.png": levels(), "notes.txt": "hi"})
+    opened = load_annotations(root / "t")
+    np.testing.assert_array_equal(opened[0].load().mask, DISC)
     assert [item.name for item in opened] == ["masks/a.png"]
     assert opened.notes() == ["2 files beside the masks not read"]
     assert mask_files(["data/1.png", "Mask_gt/1.png"]) == {"Mask_gt/1.png": ["Mask_gt/1.png"]}
@@ -189,70 +182,38 @@ def test_mask_values_that_are_none(value):
         parse_mask_value(value)
 
 
-def test_broken_pictures_are_one_line(tmp_path):
-    folder = save(tmp_path / "m", levels())
-    whole = (folder / "a.png").read_bytes()
+def test_broken_pictures_are_one_line(saved):
+    whole = encoded(levels())
     for data, what in (
         (whole[:60], "is damaged"),
         (b"\x89PNG", "is damaged"),
         (b"hi", "is not a readable image"),
         (b"", "0 bytes"),
+        (encoded(Image.fromarray(levels().astype(np.float32)), "TIFF"), "has pixels of kind F"),
+        (encoded(Image.new("CMYK", (4, 4)), "TIFF"), "has pixels of kind CMYK"),
+        (encoded(np.full((3, 3), -5, np.int32), "TIFF"), "levels outside 16 bits"),
     ):
-        (folder / "a.png").write_bytes(data)
-        with pytest.raises(AnnotationRefused, match=rf"a\.png: {what}"):
-            load(folder)
+        with pytest.raises(AnnotationRefused, match=rf"m/a\.png: {what}"):
+            load_annotations(saved(m={"a.png": data}) / "m")[0].load()
 
 
-@pytest.mark.parametrize(
-    ("image", "said"),
-    [
-        (Image.fromarray(levels().astype(np.float32)), "has pixels of kind F"),
-        (Image.new("CMYK", (4, 4)), "has pixels of kind CMYK"),
-        (Image.fromarray(np.full((3, 3), -5, np.int32)), "levels outside 16 bits"),
-    ],
-)
-def test_pixels_that_are_no_levels_are_refused(image, said):
-    buffer = io.BytesIO()
-    image.save(buffer, "TIFF")
-    with pytest.raises(AnnotationRefused, match=said):
-        mask_image(buffer.getvalue(), "a.tif")
+MAP = "background:0,0,0::\ncar:61,245,61::\n"
 
 
-LABEL_MAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:61,245,61::\n"
+@pytest.fixture
+def classes(saved):
+    """Opens CVAT's segmentation masks: the square in one colour, a corner in another."""
 
-
-def class_colours(*, extra=None):
-    planes = np.zeros((20, 30, 3), np.uint8)
-    planes[SQUARE] = (61, 245, 61)
-    if extra is not None:
+    def call(label_map, extra):
+        planes = np.where(SQUARE[:, :, None], (61, 245, 61), 0).astype(np.uint8)
         planes[15:, 20:] = extra
-    return planes
+        return saved(t={"labelmap.txt": label_map, "SegmentationClass/a.png": planes}) / "t"
+
+    return call
 
 
-def label_map_export(path, picture, label_map=LABEL_MAP):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("labelmap.txt", label_map)
-        archive.writestr("SegmentationClass/a.png", picture)
-        archive.writestr("SegmentationObject/a.png", picture)
-        archive.writestr("ImageSets/Segmentation/default.txt", "a\n")
-    return path
-
-
-def test_the_one_class_is_the_object(tmp_path):
-    path = label_map_export(tmp_path / "t.zip", png(class_colours()))
-    truth = load_annotations(path)
-    assert truth.format == "cvat-masks"
-    assert [item.stem for item in truth] == ["a"]
-    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path / "folder")
-    folder = load_annotations(tmp_path / "folder")
-    np.testing.assert_array_equal(folder[0].load().mask, SQUARE)
-
-
-def test_categories_are_chosen_by_name(tmp_path):
-    label_map = LABEL_MAP + "dog:9,9,9::\n"
-    path = label_map_export(tmp_path / "t.zip", png(class_colours(extra=(9, 9, 9))), label_map)
+def test_classes_are_chosen_by_name(classes):
+    path = classes(f"{MAP}dog:9,9,9::\n", (9, 9, 9))
     with pytest.raises(AnnotationRefused, match=r"2 categories and no choice; .*'car', 'dog'"):
         load_annotations(path)
     np.testing.assert_array_equal(load_annotations(path, category="car")[0].load().mask, SQUARE)
@@ -260,14 +221,14 @@ def test_categories_are_chosen_by_name(tmp_path):
     assert load_annotations(path, category="*")[0].load().mask.sum() == 35 + 50
 
 
-def test_unnamed_colours_are_counted_and_grey_is_a_colour_too(tmp_path):
-    path = label_map_export(tmp_path / "t.zip", png(class_colours(extra=(1, 2, 3))))
-    truth = load_annotations(path)
-    np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
-    assert truth.notes()[0].startswith("50 pixels of a colour the label map does not name")
-    white = "background:0,0,0::\ncar:255,255,255::\n"
-    path = label_map_export(tmp_path / "t.zip", png(SQUARE), white)
-    np.testing.assert_array_equal(load_annotations(path)[0].load().mask, SQUARE)
+def test_unnamed_colours_are_counted_and_a_zip_is_a_folder(classes, tmp_path):
+    path = classes(MAP, (1, 2, 3))
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        for name in ("labelmap.txt", "SegmentationClass/a.png"):
+            archive.write(path / name, name)
+    for truth in (load_annotations(path), load_annotations(tmp_path / "t.zip")):
+        np.testing.assert_array_equal(truth[0].load().mask, SQUARE)
+        assert truth.notes()[0].startswith("50 pixels of a colour the label map does not name")
 
 
 @pytest.mark.parametrize(
