@@ -1,7 +1,7 @@
 """Indexes: the files about the whole dataset, merged from its shards at the end."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,15 +10,7 @@ from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
 from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.dataset.manifest import (
-    MANIFEST,
-    Facts,
-    Marker,
-    MergeIndex,
-    Shards,
-    build_manifest,
-    dump_json,
-)
+from l4f_datagen.dataset.manifest import MANIFEST, Facts, Marker, Shards, build_manifest, dump_json
 from l4f_datagen.io.disk import PART
 
 Page = bytes | Callable[[bytes], bytes]
@@ -35,6 +27,15 @@ def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
         yield Marker.from_bytes(data)
 
 
+def find_marker(folder: Path, shard: int) -> Marker | None:
+    """Read the marker of a shard; None where it is missing or damaged."""
+    try:
+        [marker] = read_markers(folder, [shard])
+    except (OSError, ValueError):
+        return None
+    return marker
+
+
 def write_indexes(
     folder: Path,
     shards: Sequence[int],
@@ -49,48 +50,35 @@ def write_indexes(
     bytes, and so cannot be listed in it.
     """
     parts: dict[str, Path] = {}
+
+    def part(name: str) -> Path:
+        path = parts[name] = folder / (name + PART)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     for name, page in {**pages, RECIPE: run["recipe"].encode()}.items():
         if isinstance(page, bytes):
-            parts[name] = _part(folder, name)
-            parts[name].write_bytes(page)
+            part(name).write_bytes(page)
     splits = [split for split in SPLITS if counts.splits[split]] or [SPLITS[0]]
-    for name, write, of_splits in _merged(run["formats"], splits):
-        parts[name] = _part(folder, name)
-        with parts[name].open("w", encoding="utf-8", newline="\n") as out:
-            write(Shards(folder, shards, of_splits, facts), out)
-    manifest = build_manifest(
-        read_markers(folder, shards),
-        parts,
-        facts,
-        counts=counts,
-        formats=run["formats"],
-        alpha_bits=run["alpha_bits"],
-    )
+    merged = {LEDGER: write_ledger}
+    if "png" in run["formats"] and not CONFIG_FILES.keys() & set(run["formats"]):
+        merged[METADATA] = write_metadata
+    for format_name in run["formats"]:
+        merged |= WRITERS[format_name].indexes
+    for template, write in merged.items():
+        for group in [[split] for split in splits] if "{split}" in template else [splits]:
+            path = part(template.format(split=group[0]))
+            with path.open("w", encoding="utf-8", newline="\n") as out:
+                write(Shards(folder, shards, group, facts), out)
+    manifest = build_manifest(run, read_markers(folder, shards), parts, facts, counts)
     for name, page in pages.items():
         if not isinstance(page, bytes):
-            parts[name] = _part(folder, name)
-            parts[name].write_bytes(page(dump_json(manifest)))
-    parts[MANIFEST] = _part(folder, MANIFEST)
-    parts[MANIFEST].write_bytes(dump_json(manifest))
+            part(name).write_bytes(page(dump_json(manifest)))
+    part(MANIFEST).write_bytes(dump_json(manifest))
     drop_indexes(folder)
-    for name, part in parts.items():
-        part.replace(folder / name)
+    for name, path in parts.items():
+        path.replace(folder / name)
     return manifest
-
-
-def _merged(
-    formats: Collection[str], splits: Sequence[str]
-) -> Iterator[tuple[str, MergeIndex, Sequence[str]]]:
-    """Name the indexes, what merges each of them, and the splits it is about."""
-    yield LEDGER, write_ledger, splits
-    if "png" in formats and not CONFIG_FILES.keys() & set(formats):
-        yield METADATA, write_metadata, splits
-    for format_name in formats:
-        for name, write in WRITERS[format_name].indexes.items():
-            if "{split}" not in name:
-                yield name, write, splits
-                continue
-            yield from ((name.format(split=split), write, [split]) for split in splits)
 
 
 def write_ledger(shards: Shards, out: TextIO) -> None:
@@ -108,14 +96,8 @@ def write_metadata(shards: Shards, out: TextIO) -> None:
                 image = images[row["key"]]
                 stem = image.removeprefix("images/").rpartition(".")[0]
                 # ``datasets`` gives file_name to the first image column it meets.
-                line = {"file_name": image, "mask_file_name": f"masks/{stem}.png"}
-                line |= {"label_file_name": f"labels/{stem}.png"}
-                line |= {"alpha_file_name": f"alpha/{stem}.png"}
+                line = {"file_name": image}
+                for kind, place in (("mask", "masks"), ("label", "labels"), ("alpha", "alpha")):
+                    line[f"{kind}_file_name"] = f"{place}/{stem}.png"
                 line |= {name: row[name] for name in ("key", "image_id", "psi", "seed", "split")}
                 out.write(json.dumps(line | row["scores"], separators=(",", ":")) + "\n")
-
-
-def _part(folder: Path, name: str) -> Path:
-    path = folder / (name + PART)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

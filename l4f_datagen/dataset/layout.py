@@ -20,7 +20,7 @@ from pathlib import Path
 
 from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
-from l4f_datagen.dataset.formats.files import REJECTED_PLACES
+from l4f_datagen.dataset.formats.files import RejectedShard
 from l4f_datagen.dataset.formats.hf import METADATA
 from l4f_datagen.dataset.manifest import MANIFEST, RUN
 from l4f_datagen.dataset.staging import FLAT, flat_names
@@ -28,26 +28,15 @@ from l4f_datagen.io.disk import PART, remove, write_atomically
 
 STATE = ".l4f"
 LOCK, MARKER = f"{STATE}/lock", f"{STATE}/shards/{{shard:05d}}.json"
-LEDGER, RECIPE = "ledger.jsonl", "recipe.yaml"
+LEDGER, RECIPE, CARD = "ledger.jsonl", "recipe.yaml", "README.md"
 PREVIEW = "training.png"
-PAGES = ("README.md", "contact_sheet.png", "report.html", PREVIEW)
-PLACES = (
-    FLAT,
-    *(place for writer in WRITERS.values() for place in writer.places),
-    *REJECTED_PLACES,
-)
+PAGES = (CARD, "contact_sheet.png", "report.html", PREVIEW)
+PLACES = (FLAT, *(place for one in WRITERS.values() for place in one.places), *RejectedShard.places)
+_TEMPLATES = [name for writer in WRITERS.values() for name in writer.indexes]
+# The manifest is the first to go: without it the folder does not claim to be complete.
 INDEXES = (
-    MANIFEST,  # first to go: without it the folder does not claim to be complete
-    *PAGES,
-    RECIPE,
-    LEDGER,
-    METADATA,
-    *(
-        name.format(split=split)
-        for writer in WRITERS.values()
-        for name in writer.indexes
-        for split in SPLITS
-    ),
+    *(MANIFEST, *PAGES, RECIPE, LEDGER, METADATA),
+    *(name.format(split=split) for name in _TEMPLATES for split in SPLITS),
 )
 
 
@@ -71,11 +60,11 @@ def drop_indexes(folder: Path) -> None:
 def drop_shard(folder: Path, shard: int) -> None:
     """Remove a shard, its marker first, and what is staged for it."""
     remove(marker_path(folder, shard))
-    _drop_flat(folder, shard)
+    for name in flat_names(folder, shard):
+        remove(folder / name)
     for place in (MARKER, *PLACES):
-        path = folder / place.format(shard=shard)
-        remove(path)
-        remove(path.with_name(path.name + PART))
+        for end in ("", PART):
+            remove(folder / (place.format(shard=shard) + end))
 
 
 def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
@@ -85,12 +74,12 @@ def sweep(folder: Path, owns: Callable[[int], bool] | None = None) -> None:
     """
     marked = marked_shards(folder)
     for place in (MARKER, *PLACES):
-        for number, path in list(_numbered(folder, place)):
-            if owns is not None and not owns(number):
-                continue
-            if number not in marked or path.suffix == PART:
-                if place == FLAT and path.suffix != PART:
-                    _drop_flat(folder, number)
+        for number, path in _numbered(folder, place):
+            staged = path.suffix == PART
+            if (owns is None or owns(number)) and (staged or number not in marked):
+                if place == FLAT and not staged:
+                    for name in flat_names(folder, number):
+                        remove(folder / name)
                 remove(path)
     if owns is None:
         for name in (*INDEXES, RUN):
@@ -105,23 +94,19 @@ def clear(folder: Path) -> None:
     sweep(folder)
 
 
-def _drop_flat(folder: Path, shard: int) -> None:
-    for name in flat_names(folder, shard):
-        remove(folder / name)
+def place_pattern(place: str) -> str:
+    """Give the regular expression of a place in every shard, whose number is its group."""
+    return re.escape(place).replace(re.escape("{shard:05d}"), r"(\d{5,})")
 
 
 def _numbered(folder: Path, place: str) -> list[tuple[int, Path]]:
     """List a place, and what is staged for it, for all shards."""
-    before, _, after = place.partition("{shard:05d}")
-    parent, _, prefix = before.rpartition("/")
-    name = re.compile(rf"{re.escape(prefix)}(\d{{5,}}){re.escape(after)}(?:{re.escape(PART)})?")
-    if not (folder / parent).is_dir():
-        return []
-    found = ((name.fullmatch(path.name), path) for path in (folder / parent).iterdir())
-    return [(int(match[1]), path) for match, path in found if match]
+    parent = (folder / place).parent
+    name = re.compile(f"{place_pattern(Path(place).name)}(?:{re.escape(PART)})?")
+    paths = parent.iterdir() if parent.is_dir() else ()
+    return [(int(match[1]), path) for path in paths if (match := name.fullmatch(path.name))]
 
 
-CARD = "README.md"
 CARD_MARKER = (
     "<!-- l4f-datagen: all above is written from manifest.json and replaced when the card is "
     "written anew; what you write below this line is yours and stays. -->"
@@ -137,25 +122,22 @@ def split_card(card: str) -> tuple[str, str | None]:
 
 def join_card(above: str, notes: str) -> str:
     """Put a card together: the inverse of ``split_card``."""
-    return f"{above}{CARD_MARKER}{notes}" if notes else f"{above}{CARD_MARKER}\n"
+    return above + CARD_MARKER + (notes or "\n")
 
 
 def keep_notes(folder: Path) -> None:
     """Save the notes of the card before the card is removed; without a card do nothing."""
-    card = _read(folder / CARD)
-    if card is None:
-        return
-    notes = split_card(card)[1]
-    if notes and notes.strip():
-        write_atomically(folder / KEPT, encode_card(notes), durable=True)
-    else:
-        remove(folder / KEPT)
+    if (card := _read(folder / CARD)) is not None:
+        notes = split_card(card)[1] or ""
+        if notes.strip():
+            write_atomically(folder / KEPT, encode_card(notes), durable=True)
+        else:
+            remove(folder / KEPT)
 
 
 def read_notes(folder: Path) -> str:
     """Return the notes: those of the card, or those saved when it was removed."""
-    card = _read(folder / CARD)
-    notes = None if card is None else split_card(card)[1]
+    notes = split_card(_read(folder / CARD) or "")[1]
     if notes is None:
         notes = _read(folder / KEPT) or ""
     return notes if notes.strip() else ""

@@ -1,7 +1,7 @@
 """Ledger: one row for every attempted sample, and the sums that must come out even."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +11,11 @@ Row = dict[str, Any]
 
 
 def ledger_row(sample: Sample, shard: int) -> Row:
-    """Describe one attempt: image_id, key, psi, seed, shard, split, status, reason, scores."""
+    """Describe one attempt in plain values."""
     return {
-        "image_id": sample.image_id,
-        "key": sample.key,
-        "psi": float(sample.psi),
-        "seed": int(sample.seed),
-        "shard": shard,
-        "split": sample.split,
-        "status": sample.status,
-        "reason": sample.reason,
+        **{name: getattr(sample, name) for name in ("image_id", "key", "split")},
+        **{"psi": float(sample.psi), "seed": int(sample.seed), "shard": shard},
+        **{"status": sample.status, "reason": sample.reason},
         "scores": {name: float(score) for name, score in sample.scores.items()},
     }
 
@@ -46,62 +41,33 @@ class Counts:
     empty_masks: int = 0  # accepted, without a mask pixel; COCO has no annotation for them
     filled_holes: int = 0  # holes in accepted masks that polygons fill
     psis: set[float] = field(default_factory=set)
-    first_seed: int | None = None
-    last_seed: int | None = None
+    seeds: tuple[float, ...] = ()  # smallest and largest; empty before the first attempt
     splits: Counter[str] = field(default_factory=Counter)  # of accepted samples
-    # Name to smallest and largest value among the accepted samples.
-    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # Smallest and largest of each score among the accepted samples.
+    scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Count rows of the ledger."""
-        scores: defaultdict[str, list[float]] = defaultdict(list)
-        for row in rows:
-            self.attempted += 1
-            if row["status"] == "accepted":
-                self.accepted += 1
-                self.splits[row.get("split", "train")] += 1
-                for name, score in row["scores"].items():
-                    scores[name].append(score)
-            else:
-                self.rejected[row["reason"]] += 1
-            self.psis.add(row["psi"])
-            self._widen(row["seed"])
-        for name, values in scores.items():
-            self._spread(name, min(values), max(values))
-
-    def merge(self, other: "Counts") -> None:
-        """Add the counts of another part of the plan."""
-        self.attempted += other.attempted
-        self.accepted += other.accepted
-        self.rejected += other.rejected
-        self.empty_masks += other.empty_masks
-        self.filled_holes += other.filled_holes
-        self.psis |= other.psis
-        self.splits += other.splits
-        for name, (low, high) in other.scores.items():
-            self._spread(name, low, high)
-        for seed in (other.first_seed, other.last_seed):
-            self._widen(seed)
-
-    def _widen(self, seed: int | None) -> None:
-        if seed is None:
-            return
-        self.first_seed = seed if self.first_seed is None else min(self.first_seed, seed)
-        self.last_seed = seed if self.last_seed is None else max(self.last_seed, seed)
-
-    def _spread(self, name: str, low: float, high: float) -> None:
-        lowest, highest = self.scores.get(name, (low, high))
-        self.scores[name] = (min(lowest, low), max(highest, high))
+        accepted = [row for row in rows if row["status"] == "accepted"]
+        self.attempted += len(rows)
+        self.accepted += len(accepted)
+        self.rejected.update(row["reason"] for row in rows if row["status"] != "accepted")
+        self.splits.update(row.get("split", "train") for row in accepted)
+        self.psis.update(row["psi"] for row in rows)
+        self.seeds = _spread([*self.seeds, *(row["seed"] for row in rows)])
+        for name in {name: None for row in accepted for name in row["scores"]}:
+            found = [row["scores"][name] for row in accepted if name in row["scores"]]
+            self.scores[name] = _spread([*self.scores.get(name, ()), *found])
 
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as the manifest has them."""
-        return {
-            "attempted": self.attempted,
-            "accepted": self.accepted,
-            "rejected": dict(sorted(self.rejected.items())),
-            "empty_masks": self.empty_masks,
-            "filled_holes": self.filled_holes,
-        }
+        names = ("attempted", "accepted", "rejected", "empty_masks", "filled_holes")
+        sums = {name: getattr(self, name) for name in names}
+        return sums | {"rejected": dict(sorted(self.rejected.items()))}
+
+
+def _spread(values: Sequence[float]) -> tuple[float, ...]:
+    return (min(values), max(values)) if values else ()
 
 
 def empty_masks_note(counts: Mapping[str, Any]) -> str | None:

@@ -56,8 +56,7 @@ class Shards:
 
     folder: Path
     numbers: Sequence[int]
-    # Those the index is about: one for an index a split, else all that have samples.
-    splits: Sequence[str]
+    splits: Sequence[str]  # those an index is about: its own, or all that have samples
     facts: Facts
 
     def fields(self, place: str) -> Iterator[list[str]]:
@@ -67,13 +66,12 @@ class Shards:
         """
         for number in self.numbers:
             path = self.folder / place.format(shard=number)
-            if not path.exists():
-                continue
-            with path.open(encoding="utf-8", newline="\n") as lines:
-                for line in lines:
-                    split, *fields = line.rstrip("\n").split("\t")
-                    if split in self.splits:
-                        yield fields
+            if path.exists():
+                with path.open(encoding="utf-8", newline="\n") as lines:
+                    for line in lines:
+                        split, *fields = line.rstrip("\n").split("\t")
+                        if split in self.splits:
+                            yield fields
 
 
 MergeIndex = Callable[[Shards, TextIO], None]
@@ -98,6 +96,11 @@ class Marker:
     def ends_accepted(self) -> bool:
         """Whether its last attempt was accepted."""
         return bool(self.rows) and self.rows[-1]["status"] == "accepted"
+
+    @property
+    def images(self) -> int:
+        """How many of its files are images of the format png."""
+        return sum(path.startswith("images/") for path, _, _ in self.files)
 
     def to_bytes(self) -> bytes:
         """Give the JSON of the marker file."""
@@ -127,16 +130,15 @@ class Marker:
 
         AttributeError, KeyError and TypeError come from a part of another type.
         """
-        numbers = (self.shard, self.planned, self.attempted, self.accepted, self.empty_masks)
+        numbers = [self.shard, self.planned, self.attempted, self.accepted, self.empty_masks]
+        numbers += [self.filled_holes, *(size for _, size, _ in self.files)]
         accepted = sum(row["status"] == "accepted" for row in self.rows)
-        images = sum(path.startswith("images/") for path, _, _ in self.files)
         return (
-            all(type(number) is int for number in (*numbers, self.filled_holes))
+            all(type(number) is int for number in numbers)
             and (len(self.rows), accepted) == (self.attempted, self.accepted)
             and self.attempted == self.accepted + sum(self.rejected.values())
             and self.attempted <= self.planned
-            and all(type(size) is int for _, size, _ in self.files)
-            and images in (0, self.accepted)
+            and self.images in (0, self.accepted)
             and bool(self.files or not self.accepted)
             and all(map(is_row, self.rows))
         )
@@ -154,46 +156,41 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     UsageError where there is no finished dataset, InputRefused where the manifest is damaged, lacks
     a part, or is of another version.
     """
-    path, subject = folder / MANIFEST, os.fspath(folder)
+    path, problem, remedy = folder / MANIFEST, "", "name a folder that `make` has finished"
     if not folder.is_dir():
-        raise UsageError(subject, "no such folder", "name a folder that `make` has finished")
-    if not path.is_file():
-        if (folder / RUN).exists():
-            raise UsageError(subject, "is not finished", "run its `make` again: it resumes")
-        problem = "is no finished dataset (it has no manifest.json)"
-        raise UsageError(subject, problem, "name a folder that `make` has finished")
+        problem = "no such folder"
+    elif not path.is_file() and (folder / RUN).exists():
+        problem, remedy = "is not finished", "run its `make` again: it resumes"
+    elif not path.is_file():
+        problem = f"is no finished dataset (it has no {MANIFEST})"
+    if problem:
+        raise UsageError(os.fspath(folder), problem, remedy)
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise InputRefused(os.fspath(path), "is larger than 256 MiB", RUN_AGAIN)
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
         for name, kind in PARTS.items():
-            _check_part(manifest, name, kind)
+            value: Any = manifest
+            for key in name.split("."):
+                if not isinstance(value, dict) or key not in value:
+                    raise ValueError(f"{name} is missing")
+                value = value[key]
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} is {value!r:.40}")
         if manifest["schema"] not in READABLE:
             raise ValueError(f"schema {manifest['schema']}, this version reads up to {SCHEMA}")
     except (ValueError, RecursionError) as error:
         problem = f"is no manifest of a dataset ({error})"
         raise InputRefused(os.fspath(path), problem, RUN_AGAIN) from error
-    return dict(manifest)
-
-
-def _check_part(manifest: Any, name: str, kind: type | UnionType) -> None:
-    value = manifest
-    for key in name.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise ValueError(f"{name} is missing")
-        value = value[key]
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} is {value!r:.40}")
+    return manifest
 
 
 def build_manifest(
+    run: Mapping[str, Any],
     markers: Iterable[Marker],
     indexes: Mapping[str, Path],
     facts: Facts,
-    *,
     counts: Counts,
-    formats: Sequence[str],
-    alpha_bits: int,
 ) -> dict[str, Any]:
     """Put together ``manifest.json``; markers are read one at a time.
 
@@ -205,13 +202,11 @@ def build_manifest(
         "schema": SCHEMA,
         "counts": counts.to_dict(),
         "psi": sorted(counts.psis),
-        "seeds": {"first": counts.first_seed, "last": counts.last_seed},
+        "seeds": dict(zip(("first", "last"), counts.seeds or (None, None), strict=True)),
         "splits": dict(sorted(counts.splits.items())),
-        "scores": {
-            name: {"min": low, "max": high} for name, (low, high) in sorted(counts.scores.items())
-        },
-        "formats": list(formats),
-        "alpha_bits": alpha_bits,
+        "scores": {name: {"min": low, "max": high} for name, (low, high) in counts.scores.items()},
+        "formats": list(run["formats"]),
+        "alpha_bits": run["alpha_bits"],
         "category": facts.category,
         "label_names": ["background", facts.category],  # by their value in index masks
         "mask_threshold": facts.mask_threshold,
@@ -224,7 +219,7 @@ def build_manifest(
         ],
         "indexes": {
             name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-            for name, path in sorted(indexes.items())
+            for name, path in indexes.items()
         },
     }
 

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.indexes import find_marker
 from l4f_datagen.dataset.layout import STATE, marked_shards
 from l4f_datagen.dataset.manifest import MANIFEST, RUN, dump_json
-from l4f_datagen.io.disk import remove, write_atomically
+from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.rendering.quota import Share
 
 ELSEWHERE = "choose another folder"
 START_OVER = "choose another folder or start over with --overwrite"
+JOBS = ".l4f/jobs"
 
 
 @contextmanager
@@ -45,11 +46,10 @@ def folder_lock(path: Path, subject: str, *, shared: bool = False) -> Iterator[N
 
 def refuse_foreign(folder: Path) -> None:
     """Refuse (UsageError) a file, or a folder with files that no run of this tool began."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(os.fspath(folder), "expected a folder, got a file", ELSEWHERE)
-    if not folder.is_dir() or (folder / RUN).exists():
-        return
-    if any(entry.name != STATE for entry in folder.iterdir()):
+    if not folder.is_dir():
+        if folder.exists():
+            raise UsageError(os.fspath(folder), "expected a folder, got a file", ELSEWHERE)
+    elif not (folder / RUN).exists() and any(one.name != STATE for one in folder.iterdir()):
         problem = "is not empty, and was not made by this tool"
         raise UsageError(os.fspath(folder), problem, ELSEWHERE)
 
@@ -69,25 +69,34 @@ def refuse_other_run(
     ``run`` is what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits. ``subject``
     and ``remedy`` are for the error.
     """
-    if not (folder / RUN).exists():
-        return
-    subject = subject or os.fspath(folder)
+    if (folder / RUN).exists() and (problem := _difference(folder / RUN, run)):
+        raise UsageError(subject or os.fspath(folder), problem, remedy)
+
+
+def _difference(record: Path, run: Mapping[str, Any]) -> str | None:
     try:
-        recorded = json.loads((folder / RUN).read_bytes())
+        recorded = json.loads(record.read_bytes())
         schema = recorded["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(subject, f"its record {RUN} is damaged", remedy) from error
+    except (ValueError, KeyError, TypeError):
+        return f"its record {RUN} is damaged"
     if schema != run["schema"]:
-        problem = f"has the layout of another version ({schema}, now {run['schema']})"
-        raise UsageError(subject, problem, remedy)
+        return f"has the layout of another version ({schema}, now {run['schema']})"
     for name in ("formats", "alpha_bits"):
         if recorded.get(name) != run[name]:
-            was, now = _words(recorded.get(name)), _words(run[name])
-            problem = f"was made with {name.replace('_', ' ')} {was}, now {now}"
-            raise UsageError(subject, problem, remedy)
-    if recorded.get("recipe_hash") != run["recipe_hash"]:
-        how = _difference(str(recorded.get("recipe")), run["recipe"])
-        raise UsageError(subject, f"holds a dataset of another recipe ({how})", remedy)
+            pair = (recorded.get(name), run[name])
+            words = (
+                ", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in pair
+            )
+            return f"was made with {name.replace('_', ' ')} {', now '.join(words)}"
+    if recorded.get("recipe_hash") == run["recipe_hash"]:
+        return None
+    how = "its text is the same: weights, latents or background images have changed"
+    before, now = str(recorded.get("recipe")).splitlines(), run["recipe"].splitlines()
+    for was, is_ in zip_longest(before, now, fillvalue=""):
+        if was != is_:
+            how = f"{was.strip()!r}, now {is_.strip()!r}"
+            break
+    return f"holds a dataset of another recipe ({how})"
 
 
 @dataclass(frozen=True)
@@ -98,10 +107,8 @@ class Asked:
     count: str
 
 
-def recorded_asked(folder: Path, asked: Asked | None) -> dict[str, Any]:
-    """Return what an earlier run was asked for, as it recorded it, or else ``asked``."""
-    if not (folder / RUN).exists():
-        return {} if asked is None else vars(asked)
+def recorded_asked(folder: Path) -> dict[str, Any]:
+    """Return what an earlier run was asked for, as far as it recorded that."""
     recorded = json.loads((folder / RUN).read_bytes())
     return {name: recorded[name] for name in ("number", "count") if name in recorded}
 
@@ -114,34 +121,19 @@ def refuse_fewer(folder: Path, asked: Asked, subject: str) -> None:
     """
     if not (folder / RUN).exists():
         return
-    before = recorded_asked(folder, None)
+    before = recorded_asked(folder)
     unknown = not before and not (folder / MANIFEST).exists()
     if unknown or before == vars(asked):
         return
-    held = 0
-    for shard in sorted(marked_shards(folder)):
-        with suppress(ValueError):  # a damaged record is made again
-            [marker] = read_markers(folder, [shard])
-            held += marker.accepted if asked.count == "accepted" else marker.attempted
+    held, accepted = 0, asked.count == "accepted"
+    for shard in marked_shards(folder):
+        if marker := find_marker(folder, shard):  # a damaged one is made again
+            held += marker.accepted if accepted else marker.attempted
     if held > asked.number:
-        what = "accepted samples" if asked.count == "accepted" else "attempts"
+        what = "accepted samples" if accepted else "attempts"
         lost = f"--n {asked.number} would delete {held - asked.number} of them"
         remedy = f"ask for at least {held}, choose another folder, or start over with --overwrite"
         raise UsageError(subject, f"holds {held} {what}, {lost}", remedy)
-
-
-def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _difference(recorded: str, now: str) -> str:
-    for was, is_ in zip_longest(recorded.splitlines(), now.splitlines(), fillvalue=""):
-        if was != is_:
-            return f"{was.strip()!r}, now {is_.strip()!r}"
-    return "its text is the same: weights, latents or background images have changed"
-
-
-JOBS = ".l4f/jobs"
 
 
 @dataclass(frozen=True)
@@ -180,17 +172,9 @@ def read_records(folder: Path) -> list[JobRecord]:
     """Read the records of all shard jobs that ended here, in order; damaged ones are left out."""
     records = []
     for path in sorted((folder / JOBS).glob("*.json")):
-        match = re.fullmatch(r"(\d{5,6})-of-(\d{5,6})\.json", path.name)
-        try:
-            values = json.loads(path.read_bytes())
-            number, count = int(values["number"]), str(values["count"])
-        except (ValueError, KeyError, TypeError):
-            continue
-        if match:
-            records.append(JobRecord(Share(int(match[1]), int(match[2])), number, count))
+        if match := re.fullmatch(r"(\d{5,6})-of-(\d{5,6})\.json", path.name):
+            with suppress(ValueError, KeyError, TypeError):
+                values = json.loads(path.read_bytes())
+                share = Share(int(match[1]), int(match[2]))
+                records.append(JobRecord(share, int(values["number"]), str(values["count"])))
     return records
-
-
-def drop_records(folder: Path) -> None:
-    """Remove the records and locks of all shard jobs."""
-    remove(folder / JOBS)

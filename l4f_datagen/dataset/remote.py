@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
 
 import fsspec
 
@@ -23,6 +22,7 @@ from l4f_datagen.io.disk import PART, has_size, remove
 from l4f_datagen.io.download import default_cache
 
 LOCAL = ("file://", "local://")
+PLACES = (layout.MARKER, *layout.PLACES)
 
 
 class Remote:
@@ -35,16 +35,14 @@ class Remote:
             problem = "expected a protocol and a place, such as s3://bucket/cars"
             raise UsageError(url, problem, "write both, or name a folder")
         self.url = url.rstrip("/")
-        options: dict[str, Any] = {"skip_instance_cache": True}
-        if url.startswith(LOCAL):
-            options["auto_mkdir"] = True
+        options = {"auto_mkdir": True} if url.startswith(LOCAL) else {}
         try:
-            self._fs, root = fsspec.core.url_to_fs(self.url, **options)
+            self._fs, root = fsspec.core.url_to_fs(self.url, skip_instance_cache=True, **options)
         except (ImportError, ValueError) as error:
             remedy = "pip install its package (s3fs, gcsfs, adlfs ...), or name a folder"
             raise UsageError(url, f"cannot be opened ({error})", remedy) from error
         self._root = str(root).rstrip("/")
-        self._left: set[str] | None = None
+        self._left: set[str] | None = None  # what ``begin`` found and is there still
 
     def scratch(self, name: str = "") -> Path:
         """The local folder where the shards for this URL are made."""
@@ -58,18 +56,16 @@ class Remote:
         """
         self.forget(folder)
         with self._failures("reading"):
-            self._fs.invalidate_cache()
-            there = [self._relative(entry) for entry in self._list("")]
+            there = self._list("").keys()
             if there and layout.STATE not in there:
                 problem = "is not empty, and was not made by this tool"
                 raise UsageError(self.url, problem, "choose another URL")
-            names = [self._relative(path) for path in self._find(layout.STATE)]
-            wanted = (*layout.PAGES[:1], *more)
-            self._fetch(folder, [*names, *(name for name in wanted if name in there)])
-        places = (layout.MARKER, *layout.PLACES)
-        found = (self.numbered(place) for place in places if place.split("/")[0] in there)
-        self._left = {name for numbered in found for _, name in numbered}
-        self._left.update(name for name in layout.INDEXES if name.split("/")[0] in there)
+            wanted = [name for name in (layout.CARD, *more) if name in there]
+            self._fetch(folder, [*self._find(layout.STATE), *wanted])
+        self._left = {name for name in layout.INDEXES if name.split("/")[0] in there}
+        for place in PLACES:
+            if place.split("/")[0] in there:
+                self._left.update(name for _, name in self._numbered(place))
 
     def forget(self, folder: Path) -> None:
         """Empty the local folder, but for its lock."""
@@ -79,15 +75,11 @@ class Remote:
 
     def fetch_shard(self, folder: Path, shard: int) -> None:
         """Copy the state of a shard that another machine made."""
-        places = [place for place in (layout.MARKER, *layout.PLACES) if place[0] == "."]
         with self._failures("reading"):
             self._fs.invalidate_cache()
-            names = [
-                self._relative(path)
-                for place in places
-                for path in self._find(place.format(shard=shard))
-            ]
-            self._fetch(folder, names)
+            for place in PLACES:
+                if place[0] == ".":
+                    self._fetch(folder, self._find(place.format(shard=shard)))
 
     def fetch_images(self, folder: Path, marker: Marker, keys: set[str]) -> None:
         """Copy the files of single samples, or the shard's where they have none."""
@@ -99,11 +91,10 @@ class Remote:
 
     def lost(self, folder: Path, marker: Marker) -> int:
         """Count the files of a shard that are not there, or of another size."""
-        lost, sizes = 0, dict[str, int]()
+        lost, sizes = 0, dict[str, int | None]()
         with self._failures("reading"):
-            self._fs.invalidate_cache()
             for parent in {name.rpartition("/")[0] for name, _, _ in marker.files}:
-                sizes |= {self._relative(e["name"]): e["size"] for e in self._details(parent)}
+                sizes |= self._list(parent)
         for name, size, _ in marker.files:
             here = name.startswith(layout.STATE) and not has_size(folder / name, size)
             lost += here or sizes.get(name) != size
@@ -111,17 +102,14 @@ class Remote:
 
     def send_shard(self, folder: Path, marker: Marker) -> None:
         """Move a finished shard: files, then marker; only what an index needs stays local."""
-        names = [name for name, _, _ in marker.files]
         flat = flat_names(folder, marker.shard)
         if flat:  # the list of them first, so that a stopped run's files can be taken away
             self.send(folder, [f"{FLAT.format(shard=marker.shard)}/{FLAT_NAMES}"])
-        self.send(folder, names)
+        self.send(folder, [name for name, _, _ in marker.files])
         self.send(folder, [layout.MARKER.format(shard=marker.shard)])
-        for name in flat:
-            remove(folder / name)
-        for place in layout.PLACES:
-            if not place.startswith(layout.STATE):
-                remove(folder / place.format(shard=marker.shard))
+        for name in (*flat, *(place.format(shard=marker.shard) for place in layout.PLACES)):
+            if not name.startswith(layout.STATE):
+                remove(folder / name)
 
     def send(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of the local folder to the place."""
@@ -132,10 +120,7 @@ class Remote:
     def retract_shard(self, shard: int) -> None:
         """Delete a shard, its marker first."""
         self._drop(layout.MARKER.format(shard=shard))
-        flat = FLAT.format(shard=shard)
-        if self._left is None or flat in self._left:
-            self._drop_flat(flat)
-        for place in layout.PLACES:
+        for place in layout.PLACES:  # with the list of flat files first
             self._drop(place.format(shard=shard))
 
     def retract_indexes(self) -> None:
@@ -147,68 +132,61 @@ class Remote:
         """Delete all that a run of this tool wrote; other files stay."""
         self.retract_indexes()
         for name in sorted(self._left or ()):
-            self._drop_flat(name)
             self._drop(name)
-        self.drop_folder(f"{layout.STATE}/jobs")
-        self.drop_folder(RUN)
-
-    def sweep(self, shards: Iterable[int]) -> None:
-        """Delete the places of all shards but these."""
-        kept = set(shards)
-        for place in (layout.MARKER, *layout.PLACES):
-            for number, name in self.numbered(place):
-                if number not in kept:
-                    self._drop_flat(name)
-                    self.drop_folder(name)
-
-    def numbered(self, place: str) -> list[tuple[int, str]]:
-        """List a place for all shards."""
-        before, _, after = place.partition("{shard:05d}")
-        name = re.compile(rf"{re.escape(before)}(\d{{5,}}){re.escape(after)}")
-        with self._failures("reading"):
-            self._fs.invalidate_cache()
-            listed = [self._relative(path) for path in self._list(before.rpartition("/")[0])]
-        found = ((name.fullmatch(path), path) for path in listed)
-        return [(int(match[1]), path) for match, path in found if match]
+        self.delete(f"{layout.STATE}/jobs")
+        self.delete(RUN)
 
     def send_indexes(self, folder: Path, shards: Iterable[int]) -> None:
         """Send the indexes, the manifest last, and delete shards they do not name."""
         self.retract_indexes()
-        self.sweep(shards)
+        kept = set(shards)
+        for place in PLACES:
+            for number, name in self._numbered(place):
+                if number not in kept:
+                    self.delete(name)
         names = [name for name in layout.INDEXES if (folder / name).exists()]
         self.send(folder, [RUN, *(name for name in names if name != MANIFEST)])
         self.send(folder, [MANIFEST])
 
+    def delete(self, name: str) -> None:
+        """Delete a file or folder, if it is there, with the flat files that it lists."""
+        with self._failures("writing"), suppress(FileNotFoundError):
+            self._fs.invalidate_cache()
+            path = f"{self._root}/{name}"
+            if name.startswith(FLAT.partition("{")[0]):
+                with suppress(FileNotFoundError):
+                    for listed in self._fs.cat_file(f"{path}/{FLAT_NAMES}").decode().splitlines():
+                        self.delete(listed)
+            if self._fs.exists(path):
+                self._fs.rm(path, recursive=True)
+
     def _drop(self, name: str) -> None:
         """Delete what ``begin`` found; without it, look first."""
-        if self._left is None:
-            self.drop_folder(name)
-        elif name in self._left:
-            self.drop_folder(name)
-            self._left.discard(name)
+        if self._left is None or name in self._left:
+            self.delete(name)
+            (self._left or set()).discard(name)
 
-    def _drop_flat(self, name: str) -> None:
-        """Delete the files of flat folders that a shard's place lists; other places list none."""
-        if not name.startswith(FLAT.partition("{")[0]):
-            return
+    def _numbered(self, place: str) -> list[tuple[int, str]]:
+        """List a place for all shards."""
+        pattern = re.compile(layout.place_pattern(place))
         with self._failures("reading"):
-            try:
-                listed = self._fs.cat_file(f"{self._root}/{name}/{FLAT_NAMES}").decode()
-            except FileNotFoundError:
-                return
-        for path in listed.splitlines():
-            self.drop_folder(path)
+            names = self._list(place.rpartition("/")[0])
+        return [(int(match[1]), name) for name in names if (match := pattern.fullmatch(name))]
 
-    def drop_folder(self, name: str) -> None:
-        """Delete a file or folder, if it is there."""
-        with self._failures("writing"):
-            path = f"{self._root}/{name}"
-            with suppress(FileNotFoundError):
-                self._fs.invalidate_cache()
-                if self._fs.exists(path):
-                    self._fs.rm(path, recursive=True)
+    def _list(self, name: str) -> dict[str, int | None]:
+        """Name to size of what lies in a folder now; empty where there is none."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._fs.invalidate_cache()
+            found = self._fs.ls(f"{self._root}/{name}".rstrip("/"), detail=True)
+            return {self._relative(entry["name"]): entry.get("size") for entry in found}
+        return {}
 
-    def _fetch(self, folder: Path, names: Sequence[str]) -> None:
+    def _find(self, name: str) -> list[str]:
+        with suppress(FileNotFoundError):
+            return [self._relative(path) for path in self._fs.find(f"{self._root}/{name}")]
+        return []
+
+    def _fetch(self, folder: Path, names: Iterable[str]) -> None:
         wanted = [name for name in names if not name.endswith((".lock", "/lock", PART))]
         for name in wanted:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -220,19 +198,6 @@ class Remote:
 
     def _relative(self, path: str) -> str:
         return path.rstrip("/").removeprefix(self._root).lstrip("/")
-
-    def _find(self, name: str) -> list[str]:
-        with suppress(FileNotFoundError):
-            return list(self._fs.find(f"{self._root}/{name}"))
-        return []
-
-    def _details(self, name: str) -> list[dict[str, Any]]:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return list(self._fs.ls(f"{self._root}/{name}".rstrip("/"), detail=True))
-        return []
-
-    def _list(self, name: str) -> list[str]:
-        return [entry["name"] for entry in self._details(name)]
 
     @contextmanager
     def _failures(self, doing: str) -> Iterator[None]:

@@ -31,58 +31,21 @@ class Staging:
     def __init__(self, folder: Path, shard: int) -> None:
         self.folder, self.shard = folder, shard
         self._files: list[FileFact] = []
-        self._folders: dict[str, str] = {}
+        self._folders: dict[str, str] = {}  # place to where it is staged
         self._streams: dict[str, BinaryIO] = {}
-        self._flat = FLAT.format(shard=shard)
         self._flat_names: list[str] = []
 
-    def put(self, place: str, name: str, data: bytes) -> None:
+    def put(self, place: str, name: str, data: bytes, *, flat: bool = False) -> None:
         """Write a whole file into a folder place, or into a folder inside it.
 
-        FileExistsError where the name is taken: two samples have one key.
+        ``flat``: the place is a flat folder, to which ``publish`` moves it. FileExistsError where
+        the name is taken: two samples have one key.
         """
-        self._write(place, name, data)
-        self._files.append((f"{place}/{name}", len(data), hashlib.sha256(data).hexdigest()))
-
-    def put_flat(self, folder: str, name: str, data: bytes) -> None:
-        """Write a whole file that ``publish`` moves to a flat folder; errors as in ``put``."""
-        path = f"{folder}/{name}"
-        self._write(self._flat, path, data)
-        self._flat_names.append(path)
+        path = f"{place}/{name}"
         self._files.append((path, len(data), hashlib.sha256(data).hexdigest()))
-
-    def open(self, place: str) -> BinaryIO:
-        """Open a file place for writing from start to end; ``publish`` closes it."""
-        path = self.folder / (place + PART)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = self._streams[place] = path.open("xb")
-        return stream
-
-    def publish(self) -> list[FileFact]:
-        """Give every place its final name and say what was written, sorted by path."""
-        for place, stream in self._streams.items():
-            stream.close()
-            written = self.folder / (place + PART)
-            self._files.append((place, written.stat().st_size, file_hash(written)))
-        if self._flat_names:
-            self.put(self._flat, FLAT_NAMES, "".join(f"{n}\n" for n in self._flat_names).encode())
-        for place in [*self._folders, *self._streams]:
-            (self.folder / (place + PART)).rename(self.folder / place)
-        staged = self.folder / self._flat
-        for name in self._flat_names:
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).rename(self.folder / name)
-        for top in {name.split("/")[0] for name in self._flat_names}:
-            shutil.rmtree(staged / top)  # empty folders
-        return sorted(self._files)
-
-    def close(self) -> None:
-        """Close open files; what was staged and not published stays as ``.part``."""
-        for stream in self._streams.values():
-            with suppress(OSError):  # what is left in the buffer may not fit on the disk
-                stream.close()
-
-    def _write(self, place: str, name: str, data: bytes) -> None:
+        if flat:
+            self._flat_names.append(path)
+            place, name = FLAT.format(shard=self.shard), path
         staged = self._folders.get(place)
         if staged is None:
             staged = self._folders[place] = os.fspath(self.folder / (place + PART))
@@ -97,11 +60,41 @@ class Staging:
             while written < len(data):
                 written += file.write(data[written:])
 
+    def open(self, place: str) -> BinaryIO:
+        """Open a file place for writing from start to end; ``publish`` closes it."""
+        path = self.folder / (place + PART)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = self._streams[place] = path.open("xb")
+        return stream
+
+    def publish(self) -> list[FileFact]:
+        """Give every place its final name and say what was written, sorted by path."""
+        for place, stream in self._streams.items():
+            stream.close()
+            written = self.folder / (place + PART)
+            self._files.append((place, written.stat().st_size, file_hash(written)))
+        flat = FLAT.format(shard=self.shard)
+        if self._flat_names:
+            self.put(flat, FLAT_NAMES, "".join(f"{name}\n" for name in self._flat_names).encode())
+        for place in [*self._folders, *self._streams]:
+            (self.folder / (place + PART)).rename(self.folder / place)
+        for name in self._flat_names:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / flat / name).rename(self.folder / name)
+        for top in {name.split("/")[0] for name in self._flat_names}:
+            shutil.rmtree(self.folder / flat / top)  # empty folders
+        return sorted(self._files)
+
+    def close(self) -> None:
+        """Close open files; what was staged and not published stays as ``.part``."""
+        for stream in self._streams.values():
+            with suppress(OSError):  # what is left in the buffer may not fit on the disk
+                stream.close()
+
 
 def flat_names(folder: Path, shard: int) -> list[str]:
     """Names of the files that a shard has, or is about to have, in flat folders."""
-    try:
-        text = (folder / FLAT.format(shard=shard) / FLAT_NAMES).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return text.splitlines()
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path = folder / FLAT.format(shard=shard) / FLAT_NAMES
+        return path.read_text(encoding="utf-8").splitlines()
+    return []

@@ -21,19 +21,24 @@ from l4f_datagen.dataset import layout, ownership
 from l4f_datagen.dataset.formats import stage_shard
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
-from l4f_datagen.dataset.indexes import Page, read_markers, write_indexes
+from l4f_datagen.dataset.indexes import Page, find_marker, read_markers, write_indexes
 from l4f_datagen.dataset.ledger import Counts, Row
 from l4f_datagen.dataset.manifest import RUN, SCHEMA, Facts, Marker, dump_json
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.io.disk import FULL, disk_failure, disk_failures, has_size, write_atomically
+from l4f_datagen.io.disk import (
+    FULL,
+    disk_failure,
+    disk_failures,
+    has_size,
+    remove,
+    write_atomically,
+)
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share, ends_where_asked
 
 MAX_WORKERS = 8
 """Threads that encode; more would only wait for the one that writes."""
-
-Blocks = Iterable[Sequence[Sample]]
 
 
 class Dataset:
@@ -62,29 +67,29 @@ class Dataset:
         ``planned`` samples are its share of the plan, of which ``wanted`` accepted ones (None: all)
         are still needed.
         """
-        if not layout.marker_path(self.folder, shard).exists():
+        if not self.marked(shard):
             return None
-        try:
-            [marker] = read_markers(self.folder, [shard])
-        except ValueError:
-            self.notes.append(f"shard {shard}: its marker is damaged; made again")
-            return None
-        if self._remote:
-            lost = self._remote.lost(self.folder, marker)
+        if (marker := find_marker(self.folder, shard)) is None:
+            problem = "its marker is damaged"
         else:
             lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
-        if lost:
-            self.notes.append(f"shard {shard}: {lost} files missing or cut short; made again")
-        elif not ends_where_asked(marker, planned, wanted):
+            if self._remote:
+                lost = self._remote.lost(self.folder, marker)
+            if not lost and ends_where_asked(marker, planned, wanted):
+                self._shards.append(shard)
+                return marker
             problem = "has more or fewer samples than are asked for"
-            self.notes.append(f"shard {shard}: {problem}; made again")
-        else:
-            self._shards.append(shard)
-            return marker
+            problem = f"{lost} files missing or cut short" if lost else problem
+        self.notes.append(f"shard {shard}: {problem}; made again")
         return None
 
     def write(
-        self, shard: int, blocks: Blocks, *, planned: int, wanted: int | None = None
+        self,
+        shard: int,
+        blocks: Iterable[Sequence[Sample]],
+        *,
+        planned: int,
+        wanted: int | None = None,
     ) -> Marker:
         """Write one shard in place of what may be left of it.
 
@@ -129,24 +134,23 @@ class Dataset:
         """Add up the ledger of the shards taken so far."""
         total = Counts()
         for marker in read_markers(self.folder, self._shards):
-            here = Counts(empty_masks=marker.empty_masks, filled_holes=marker.filled_holes)
-            here.add(marker.rows)
-            images = sum(name.startswith("images/") for name, _, _ in marker.files)
-            if "png" in self._run["formats"] and images != marker.accepted:
+            if "png" in self._run["formats"] and marker.images != marker.accepted:
                 problem = f"the counts of shard {marker.shard} do not add up"
                 raise L4FError(os.fspath(self.folder), problem, "start over with --overwrite")
-            total.merge(here)
+            total.add(marker.rows)
+            total.empty_masks += marker.empty_masks
+            total.filled_holes += marker.filled_holes
         return total
 
     def finish(self, facts: Facts, pages: Mapping[str, Page] | None = None) -> dict[str, Any]:
         """Write all indexes, the manifest last, and return it; other shards are removed.
 
         ``pages`` are content of the files named in ``layout.PAGES``, see ``write_indexes``.
-        ValueError for shards left out, or a page of another name.
+        ValueError for shards left out or taken in another order, or a page of another name.
         """
         pages = pages or {}
         if self._shards != list(range(len(self._shards))):
-            raise ValueError(f"expected shards from 0 on without gaps, got {self._shards}")
+            raise ValueError(f"expected shards 0, 1, 2 ... taken in order, got {self._shards}")
         if not set(pages) <= set(layout.PAGES):
             raise ValueError(f"expected pages among {layout.PAGES}, got {tuple(pages)}")
         counts = self.counts()
@@ -156,10 +160,10 @@ class Dataset:
                 layout.drop_shard(self.folder, shard)
             manifest = write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
             # Not before: a merge that is stopped begins from them again.
-            ownership.drop_records(self.folder)
+            remove(self.folder / ownership.JOBS)
         if self._remote:
             self._remote.send_indexes(self.folder, self._shards)
-            self._remote.drop_folder(ownership.JOBS)
+            self._remote.delete(ownership.JOBS)
             self._remote.forget(self.folder)
         return manifest
 
@@ -223,10 +227,8 @@ def open_dataset(
     UsageError for a folder that cannot be written, is not ours, has another recipe, holds more
     samples than are asked for, or is in use.
     """
-    ownership.refuse_shared_overwrite(overwrite, share)
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
-    workers = workers or min(MAX_WORKERS, usable_cores())
     remote = Remote(out) if isinstance(out, str) else None
     folder = remote.scratch(str(share or "")) if remote else Path(out)
     with ExitStack() as stack:
@@ -243,7 +245,7 @@ def open_dataset(
                 remote.begin(folder)
             if overwrite:
                 layout.clear(folder)
-                ownership.drop_records(folder)
+                remove(folder / ownership.JOBS)
                 if remote:
                     remote.clear()
             else:
@@ -251,10 +253,9 @@ def open_dataset(
                 if asked and not share:  # a share alone deletes nothing
                     ownership.refuse_fewer(folder, asked, os.fspath(out))
                 layout.sweep(folder, share.owns if share else None)
-            if share:
-                run |= ownership.recorded_asked(folder, asked)
-            elif asked:
-                run |= vars(asked)
+            # A share does not tell anew what the whole dataset was asked for.
+            recorded = share and (folder / RUN).exists()
+            run |= ownership.recorded_asked(folder) if recorded else vars(asked) if asked else {}
             _record(folder, dump_json(run), share)
         except OSError as error:
             if error.errno in FULL:
@@ -263,6 +264,7 @@ def open_dataset(
             raise UsageError(os.fspath(out), problem, "choose another folder") from error
         if remote:
             remote.send(folder, [RUN])
+        workers = workers or min(MAX_WORKERS, usable_cores())
         pool = stack.enter_context(ThreadPoolExecutor(workers, "encode"))
         stack.callback(pool.shutdown, cancel_futures=True)
         yield Dataset(folder, run, pool, Encoder(output, backgrounds), remote)

@@ -9,26 +9,24 @@ of which nothing was downloaded are left out.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.progress import usable_cores
-from l4f_datagen.dataset.indexes import read_markers
+from l4f_datagen.dataset.indexes import find_marker
 from l4f_datagen.dataset.layout import LEDGER, MARKER, STATE
-from l4f_datagen.dataset.manifest import RUN, Marker, file_digests, read_manifest
-from l4f_datagen.dataset.staging import FileFact
+from l4f_datagen.dataset.manifest import RUN, file_digests, read_manifest
 from l4f_datagen.io.download import file_hash
 
 CHANGED = "its content has changed"
+STRANGE = "is not part of the dataset, and readers may take it for a sample"
 MAX_THREADS = 8
 """Hashing lets other threads run; more threads than this wait for the disk."""
-
-Done = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -47,43 +45,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Check:
-    """One file, or one folder of a shard, and what it must be."""
+    """One file, or one folder of a shard, and what it must be, or what is wrong with it already."""
 
     path: str
-    fact: Mapping[str, Any]
     shard: int | None
-    # of the folder's files those to check, where it has others too
-    names: Sequence[str] | None = None
-    """Of the folder's files those to check, where it has others too; None: all."""
+    fact: Mapping[str, Any] | str
+    names: Sequence[str] | None = None  # of a folder that has files of other shards: those to check
 
 
-def verify_dataset(folder: Path, done: Done = lambda files: None) -> list[Problem]:
+def verify_dataset(folder: Path, done: Callable[[int], object] = lambda _: None) -> list[Problem]:
     """Compare every file of a finished dataset with its manifest; returns problems sorted by path.
 
     ``done`` is called with the number of files that were checked since its last call.
     """
     manifest = read_manifest(folder)
     local = (folder / RUN).exists()
-    problems: list[Problem] = []
-
-    def check(one: _Check) -> str | None:
-        if "files" in one.fact:
-            return _folder_problem(folder / one.path, one.fact, one.names)
-        return _file_problem(folder / one.path, one.fact)
-
-    absent = frozenset[str]() if local else _absent(folder, manifest)
-    checks = [
-        _Check(name, fact, None)
-        for name, fact in manifest["indexes"].items()
-        if _top(name) not in absent
-    ]
-    checks += _shard_checks(folder, manifest, local, absent, problems)
+    checks = list(_checks(folder, manifest, local))
+    problems = []
     with ThreadPoolExecutor(min(MAX_THREADS, usable_cores()), "verify") as pool:
-        for one, wrong in zip(checks, pool.map(check, checks), strict=True):
-            done(one.fact.get("files", 1))
-            if wrong is not None:
-                remedy = _remedy(one.shard, wrong, local)
-                problems.append(Problem(one.path, wrong, remedy, one.shard))
+        found = pool.map(lambda one: _problem(folder, one), checks)
+        for one, problem in zip(checks, found, strict=True):
+            if not isinstance(one.fact, str):
+                done(one.fact.get("files", 1))
+            if problem:
+                remedy = _remedy(one.shard, problem) if local else "download it again"
+                problems.append(Problem(one.path, problem, remedy, one.shard))
     return sorted(problems, key=lambda one: one.path)
 
 
@@ -100,125 +86,89 @@ def count_files(manifest: Mapping[str, Any]) -> int:
     return len(manifest["indexes"]) + sum(int(fact.get("files", 1)) for fact in facts)
 
 
-def _shard_checks(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    local: bool,
-    absent: Set[str],
-    problems: list[Problem],
-) -> Iterator[_Check]:
-    known: defaultdict[str, set[str]] = defaultdict(set)
-    unmarked = set[str]()
-    keys = cache(partial(_keys_by_shard, folder))
-    listing = cache(partial(_listing, folder))
+def _checks(folder: Path, manifest: Mapping[str, Any], local: bool) -> Iterator[_Check]:
+    facts = [(path, fact) for one in manifest["shards"] for path, fact in one["files"].items()]
+    tops = {path.split("/")[0] for path in (*manifest["indexes"], *dict(facts))}
+    # Of a download files and folders at the top, such as ``images``, may be left out.
+    there = {top for top in tops if local or (top != STATE and (folder / top).exists())}
+    known: defaultdict[str, set[str]] = defaultdict(set)  # folder to its files, by the markers
+    listing, keys = cache(_listing), cache(_keys_by_shard)
+    for path, fact in manifest["indexes"].items():
+        if path.split("/")[0] in there:
+            yield _Check(path, None, fact)
+    whole = {path for path, fact in facts if "files" in fact} if local else set()
     for shard in manifest["shards"]:
         number, files = shard["shard"], shard["files"]
-        listed = _marked(folder, number, files) if local else None
-        if listed is not None:
-            for path, size, digest in listed:
+        marker = find_marker(folder, number) if local else None
+        if marker and dict(file_digests(marker.files)) == files:
+            for path, size, digest in marker.files:
                 known[path.rpartition("/")[0]].add(path)
-                yield _Check(path, {"bytes": size, "sha256": digest}, number)
+                yield _Check(path, number, {"bytes": size, "sha256": digest})
             continue
         if local:
-            problem = "the shard's record is missing or damaged"
-            path = MARKER.format(shard=number)
-            problems.append(Problem(path, problem, _remedy(number, problem, local), number))
-            unmarked.update(files)
+            place = MARKER.format(shard=number)
+            yield _Check(place, number, "the shard's record is missing or damaged")
+            whole -= files.keys()
         for path, fact in files.items():
             names = None
             if "files" in fact and f"{number:05d}" not in path.split("/"):  # a flat folder
-                names = [name for name in listing(path) if Path(name).stem in keys()[number]]
-            if _top(path) not in absent:
-                yield _Check(path, fact, number, names)
-    places = {
-        path for shard in manifest["shards"] for path, f in shard["files"].items() if "files" in f
-    }
-    for place in places - unmarked if local else ():
-        problems += _strangers(place, listing(place), known[place])
+                mine = keys(folder)[number]
+                names = [name for name in listing(folder / path) if Path(name).stem in mine]
+            if path.split("/")[0] in there:
+                yield _Check(path, number, fact, names)
+    for place in whole:
+        for name in listing(folder / place):
+            if f"{place}/{name}" not in known[place]:
+                yield _Check(f"{place}/{name}", None, STRANGE)
 
 
-def _marked(folder: Path, number: int, files: Mapping[str, Any]) -> list[FileFact] | None:
-    """The files of a shard by its marker, where that agrees with the manifest."""
-    try:
-        marker: Marker
-        [marker] = read_markers(folder, [number])
-    except (OSError, ValueError):
-        return None
-    return list(marker.files) if dict(file_digests(marker.files)) == files else None
+def _listing(folder: Path) -> list[str]:
+    """Sorted names of the files in a folder, hidden ones left out; empty where there is none."""
+    with suppress(OSError):
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return sorted(path.name for path in paths if path.is_file())
+    return []
 
 
-def _keys_by_shard(folder: Path) -> Mapping[int, Set[str]]:
+def _keys_by_shard(folder: Path) -> Mapping[int, set[str]]:
     """Keys of the accepted samples of each shard, by the ledger; none where it is damaged."""
     keys: defaultdict[int, set[str]] = defaultdict(set)
-    if not (folder / LEDGER).is_file():
-        return keys
-    lines = (folder / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
-    with suppress(ValueError, KeyError, TypeError):
-        for row in map(json.loads, lines):
-            if row["status"] == "accepted":
-                keys[row["shard"]].add(row["key"])
+    if (folder / LEDGER).is_file():
+        lines = (folder / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
+        with suppress(ValueError, KeyError, TypeError):
+            for row in map(json.loads, lines):
+                if row["status"] == "accepted":
+                    keys[row["shard"]].add(row["key"])
     return keys
 
 
-def _listing(folder: Path, place: str) -> list[str]:
-    """Sorted names of the files in a folder, hidden ones left out; empty where there is none."""
+def _problem(folder: Path, check: _Check) -> str | None:
+    path, fact = folder / check.path, check.fact
+    if isinstance(fact, str):
+        return fact
     try:
-        paths = list((folder / place).iterdir())
-    except OSError:
-        return []
-    return sorted(path.name for path in paths if path.is_file() and not path.name.startswith("."))
-
-
-def _strangers(place: str, names: Sequence[str], known: Set[str]) -> Iterator[Problem]:
-    """Files in a folder of samples that readers would take for samples."""
-    for name in names:
-        if f"{place}/{name}" not in known:
-            problem = "is not part of the dataset, and readers may take it for a sample"
-            yield Problem(f"{place}/{name}", problem, "move it to another place")
-
-
-def _file_problem(path: Path, fact: Mapping[str, Any]) -> str | None:
-    try:
-        size = path.stat().st_size
-        if size != fact["bytes"]:
-            return f"has {size} bytes, expected {fact['bytes']}"
-        return None if file_hash(path) == fact["sha256"] else CHANGED
+        if "files" not in fact:
+            if (size := path.stat().st_size) != fact["bytes"]:
+                return f"has {size} bytes, expected {fact['bytes']}"
+            return None if file_hash(path) == fact["sha256"] else CHANGED
+        if not path.is_dir():
+            return "is missing"
+        names = _listing(path) if check.names is None else check.names
+        if len(names) != fact["files"]:
+            return f"has {len(names)} files of the shard, expected {fact['files']}"
+        lines = "".join(f"{file_hash(path / name)}  {name}\n" for name in names)
+        same = hashlib.sha256(lines.encode()).hexdigest() == fact["sha256"]
+        return None if same else "a file in it has changed"
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
 
-def _folder_problem(path: Path, fact: Mapping[str, Any], names: Sequence[str] | None) -> str | None:
-    if not path.is_dir():
-        return "is missing"
-    names = _listing(path, "") if names is None else names
-    if len(names) != fact["files"]:
-        return f"has {len(names)} files of the shard, expected {fact['files']}"
-    listing = hashlib.sha256()
-    try:
-        for name in names:
-            listing.update(f"{file_hash(path / name)}  {name}\n".encode())
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if listing.hexdigest() == fact["sha256"] else "a file in it has changed"
-
-
-def _remedy(shard: int | None, problem: str, local: bool) -> str:
-    if not local:
-        return "download it again"
+def _remedy(shard: int | None, problem: str) -> str:
+    if problem == STRANGE:
+        return "move it to another place"
     # `make` notices what is missing or of another size; it does not hash all files at every start.
     first = "delete it and " if shard is not None and problem == CHANGED else ""
     what = "it" if shard is None else f"shard {shard}"
     return f"{first}run the same `make` again: it writes {what} anew"
-
-
-def _top(path: str) -> str:
-    return path.split("/")[0]
-
-
-def _absent(folder: Path, manifest: Mapping[str, Any]) -> frozenset[str]:
-    """Files and folders at the top, such as ``images``, of which nothing was downloaded."""
-    paths = (path for shard in manifest["shards"] for path in shard["files"])
-    tops = {_top(path) for path in (*paths, *manifest["indexes"])}
-    return frozenset(top for top in tops if top == STATE or not (folder / top).exists())

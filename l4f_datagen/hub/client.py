@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import ParamSpec, TypeVar
 
 import httpx2
@@ -39,16 +38,12 @@ TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)
 TOKENS = "https://huggingface.co/settings/tokens"
 RESUME = "run the same command again: what has arrived is not sent twice"
 
+WRITE = f"use a repository of your own, or a token with write access ({TOKENS})"
+UNKNOWN = "there is no such dataset or revision, or this token cannot see it"
 PROBLEMS = {
     401: ("the token is not valid", f"make one at {TOKENS} and put it into HF_TOKEN"),
-    403: (
-        "this token may not write there",
-        f"use a repository of your own, or a token with write access ({TOKENS})",
-    ),
-    404: (
-        "there is no such dataset or revision, or this token cannot see it",
-        "check the name and the token's rights",
-    ),
+    403: ("this token may not write there", WRITE),
+    404: (UNKNOWN, "check the name and the token's rights"),
     409: ("another upload is in progress there", RESUME),
     412: ("another upload changed it meanwhile", RESUME),
     413: ("a file is too large for the Hub", "make the dataset with smaller shards"),
@@ -65,17 +60,17 @@ def hub_session(subject: str) -> Iterator[HfApi]:
     """
     if constants.HF_HUB_OFFLINE:
         raise NetworkError("HF_HUB_OFFLINE", "is set", "unset it to publish")
+    problem, remedy = "", ""
     try:
-        token = get_token()
+        token = get_token() or ""
     except Exception as error:  # the client's logins of organisations raise errors of many classes
-        problem = f"cannot be read ({type(error).__name__})"
-        raise NetworkError("Hugging Face token", problem, "log in again") from None
-    if not token:
-        remedy = "set HF_TOKEN or log in with `hf auth login`"
-        raise NetworkError("Hugging Face token", "is missing", remedy)
-    if not re.fullmatch(r"[!-~]+", token):
-        problem = "contains characters that no token has"
-        raise NetworkError("Hugging Face token", problem, f"copy it again from {TOKENS}")
+        token, problem, remedy = "", f"cannot be read ({type(error).__name__})", "log in again"
+    if not token and not problem:
+        problem, remedy = "is missing", "set HF_TOKEN or log in with `hf auth login`"
+    elif not re.fullmatch(r"[!-~]*", token):
+        problem, remedy = "contains characters that no token has", f"copy it again from {TOKENS}"
+    if problem:
+        raise NetworkError("Hugging Face token", problem, remedy)
     with quiet(), translate_errors(subject, token):
         yield HfApi(token=token)
 
@@ -96,25 +91,27 @@ def quiet() -> Iterator[None]:
 
 def retry(call: Callable[Arguments, T], *args: Arguments.args, **options: Arguments.kwargs) -> T:
     """Call the Hub, and again after a while where that may help; ``Retry-After`` is honoured."""
-    for wait in WAITS_S:
+    waits = iter(WAITS_S)
+    while True:
+        # The client makes its sessions without a time limit, and new ones after a lost connection.
+        session = get_session()
+        if session.timeout == httpx2.Timeout(None):
+            session.timeout = httpx2.Timeout(STALL_S)
         try:
-            return _limited(partial(call, *args, **options))
+            return call(*args, **options)
         except Exception as error:
-            cause = _root_of(error)
-            if not _is_transient(cause):
+            cause, wait = _root_of(error), next(waits, None)
+            reason, asked, transient = "the connection to the Hub failed", "", _is_lost(cause)
+            if isinstance(cause, HfHubHTTPError):
+                status = cause.response.status_code
+                reason = f"{PROBLEMS.get(status, ('the Hub failed', ''))[0]} ({status})"
+                asked = cause.response.headers.get("Retry-After", "")
+                transient = status in TRANSIENT
+            if wait is None or not transient:
                 raise
-            wait = min(_retry_after_s(cause) or wait, MAX_WAIT_S)
-            logger.info("%s: trying again in %g s", _reason(cause), wait)
+            wait = min(float(asked) if re.fullmatch(r"\d+(\.\d+)?", asked) else wait, MAX_WAIT_S)
+            logger.info("%s: trying again in %g s", reason, wait)
             time.sleep(wait)
-    return _limited(partial(call, *args, **options))
-
-
-def _limited(call: Callable[[], T]) -> T:
-    # The client makes its sessions without a time limit, and new ones after a lost connection.
-    session = get_session()
-    if session.timeout == httpx2.Timeout(None):
-        session.timeout = httpx2.Timeout(STALL_S)
-    return call()
 
 
 @contextmanager
@@ -142,13 +139,6 @@ def _root_of(error: BaseException) -> BaseException:
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _retry_after_s(error: BaseException) -> float:
-    """Return the seconds a refusal asks to wait, 0 where it asks for none."""
-    response = getattr(error, "response", None)
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return float(asked) if re.fullmatch(r"\d+(\.\d+)?", asked) else 0.0
 
 
 @contextmanager
@@ -189,19 +179,6 @@ def describe_failure(subject: str, error: BaseException, token: str) -> NetworkE
     if isinstance(error, httpx2.TimeoutException):
         problem = f"the Hub did not answer for {STALL_S:g} s"
     return NetworkError(subject, problem, f"check the network and {RESUME}")
-
-
-def _reason(error: BaseException) -> str:
-    if not isinstance(error, HfHubHTTPError):
-        return "the connection to the Hub failed"
-    status = error.response.status_code
-    return PROBLEMS.get(status, ("the Hub failed", ""))[0] + f" ({status})"
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in TRANSIENT
-    return _is_lost(error)
 
 
 def _is_lost(error: BaseException) -> bool:

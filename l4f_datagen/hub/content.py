@@ -13,9 +13,10 @@ from huggingface_hub import DatasetCard
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.progress import Meter
+from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
-from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.layout import CARD, CARD_MARKER, LEDGER, PREVIEW, RECIPE, marker_path
+from l4f_datagen.dataset.indexes import find_marker
+from l4f_datagen.dataset.layout import CARD, CARD_MARKER, LEDGER, MARKER, PREVIEW, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST, read_manifest
 from l4f_datagen.dataset.verify import count_files, verify_dataset
 from l4f_datagen.io.disk import disk_failures, has_size, remove, staged
@@ -68,94 +69,79 @@ def total_bytes(files: Iterable[PushFile]) -> int:
     return sum(file.size for file in files)
 
 
-def read_content(folder: Path, also: Collection[str] = ()) -> Content:
+def read_content(folder: Path, also: Collection[str] = (), *, verify: bool = False) -> Content:
     """List the files of a finished dataset that are published.
 
     Only the Parquet files of samples are, with those of the formats in ``also``, which may name the
-    "report" too. UsageError where the dataset is not finished, was changed since, or has no such
-    files, and for a card that is missing, broken or of another state.
+    "report" too. ``verify`` compares every file with its recorded SHA-256. UsageError where the
+    dataset is not finished, was changed since, or has no such files, and for a card that is
+    missing, broken or of another state.
     """
     manifest = read_manifest(folder)
-    data = (folder / MANIFEST).read_bytes()
-    formats = _chosen(folder, manifest["formats"], also)
+    data, indexes = (folder / MANIFEST).read_bytes(), manifest["indexes"]
+    made = manifest["formats"]
+    for name in also:
+        if name != "report" and name not in made:
+            remedy = f"it has {', '.join(made)}"
+            raise UsageError(f"--also {name}", "the dataset has no such files", remedy)
+    if "hf" not in made:
+        problem = "has no Parquet files, which load_dataset and the Hub's viewer read"
+        raise UsageError(str(folder), problem, "make it with hf among its --formats")
+    formats = [name for name in made if name == "hf" or name in also]
     places = sample_places(formats)
     samples = [file for file in _sample_files(folder, manifest) if places.fullmatch(file.path)]
-    names = [RECIPE, LEDGER, SHEET, PREVIEW, *(n for f in formats for n in WRITERS[f].indexes)]
-    names += [REPORT] if "report" in also else []
+    templates = [RECIPE, LEDGER, SHEET, PREVIEW, *(n for f in formats for n in WRITERS[f].indexes)]
+    known = {name.format(split=split) for name in templates for split in SPLITS}
+    known |= {REPORT} if "report" in also else set()
     pages = [
         PushFile(name, fact["bytes"], fact["sha256"])
-        for name, fact in manifest["indexes"].items()
-        if any(re.fullmatch(place_pattern(known), name) for known in names)
+        for name, fact in indexes.items()
+        if name in known
     ]
     for page in pages:
         if not (folder / page.path).is_file():
             raise _changed(folder, page.path)
-    if "report" in also and REPORT not in manifest["indexes"]:
+    added = [CARD, MANIFEST]
+    if REPORT in known - indexes.keys():
         if not (folder / REPORT).is_file():
             raise UsageError(str(folder), f"has no {REPORT}", "make it with `l4f-datagen report`")
-        pages.append(_on_disk(folder, REPORT))
-    notes = [*_licence_notes(manifest), *_path_notes(manifest), *_check_card(folder, data)]
-    pages += [_on_disk(folder, CARD), _on_disk(folder, MANIFEST)]
+        added.insert(0, REPORT)
+    notes = [*_notes(manifest), *_check_card(folder, data)]
+    sizes = {name: (folder / name).stat().st_size for name in added}
+    pages += [PushFile(name, size, file_hash(folder / name)) for name, size in sizes.items()]
     if (number := len(samples) + len(pages)) > MAX_FILES:
         problem = f"{number} files, the Hub takes {MAX_FILES} at most"
         raise UsageError(str(folder), problem, "leave out formats with a file for each sample")
+    if verify:
+        with Meter(count_files(manifest), "checking hashes", "files") as meter:
+            problems = verify_dataset(folder, meter.advance)
+        for first in problems[:1]:
+            more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
+            raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
     return Content(samples, pages, formats, manifest, notes)
 
 
-def check_hashes(folder: Path, content: Content) -> None:
-    """Compare every file with its recorded SHA-256; UsageError names the first that differs."""
-    with Meter(count_files(content.manifest), "checking hashes", "files") as meter:
-        problems = verify_dataset(folder, meter.advance)
-    if problems:
-        more = f", and {len(problems) - 1} files more" if len(problems) > 1 else ""
-        first = problems[0]
-        raise UsageError(str(folder / first.path), f"{first.problem}{more}", first.remedy)
-
-
 def sample_places(formats: Collection[str] = tuple(WRITERS)) -> re.Pattern[str]:
-    """Return the pattern of all paths at which samples of these formats can be."""
-    # Places that start with a dot hold this tool's own state, which is never published.
-    places = [p for name in formats for p in (*WRITERS[name].places, *WRITERS[name].flat)]
-    places = [place for place in places if place[0] != "."]
-    return re.compile("|".join(map(place_pattern, places)))
+    """Return the pattern of all paths at which samples of these formats can be.
 
-
-def place_pattern(place: str) -> str:
-    """Return the regular expression of all paths at a writer's place.
-
-    >>> bool(re.fullmatch(place_pattern("images/{shard:05d}"), "images/00003/a.png"))
+    >>> bool(sample_places(["png"]).fullmatch("images/00003/a.png"))
     True
     """
-    return re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(place)) + "(/.*)?"
+    # Places that start with a dot hold this tool's own state, which is never published.
+    places = [p for name in formats for p in (*WRITERS[name].places, *WRITERS[name].flat)]
+    patterns = [re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(p)) for p in places if p[0] != "."]
+    return re.compile(f"({'|'.join(patterns)})(/.*)?")
 
 
 def _sample_files(folder: Path, manifest: dict[str, Any]) -> Iterator[PushFile]:
     """List the files of all shards; the markers know each one, the manifest only their sum."""
-    for shard in manifest["shards"]:
-        number = shard["shard"]
-        try:
-            [marker] = read_markers(folder, [number])
-        except (ValueError, FileNotFoundError):
-            raise _changed(folder, f"{marker_path(Path(), number)}") from None
+    for number in (shard["shard"] for shard in manifest["shards"]):
+        if (marker := find_marker(folder, number)) is None:
+            raise _changed(folder, MARKER.format(shard=number))
         for path, size, digest in marker.files:
             if not has_size(folder / path, size):
                 raise _changed(folder, path)
             yield PushFile(path, size, digest)
-
-
-def _chosen(folder: Path, formats: list[str], also: Collection[str]) -> list[str]:
-    for name in also:
-        if name != "report" and name not in formats:
-            remedy = f"it has {', '.join(formats)}"
-            raise UsageError(f"--also {name}", "the dataset has no such files", remedy)
-    if "hf" not in formats:
-        problem = "has no Parquet files, which load_dataset and the Hub's viewer read"
-        raise UsageError(str(folder), problem, "make it with hf among its --formats")
-    return [name for name in formats if name == "hf" or name in also]
-
-
-def _on_disk(folder: Path, name: str) -> PushFile:
-    return PushFile(name, (folder / name).stat().st_size, file_hash(folder / name))
 
 
 def _changed(folder: Path, what: str) -> UsageError:
@@ -163,24 +149,21 @@ def _changed(folder: Path, what: str) -> UsageError:
     return UsageError(str(folder), f"{what} is not as {MANIFEST} lists it", remedy)
 
 
-def _licence_notes(manifest: dict[str, Any]) -> list[str]:
-    licence = manifest["provenance"]["licence"]
+def _notes(manifest: dict[str, Any]) -> Iterator[str]:
+    """Tell the limits of the licence, and the paths of this machine that the recipe contains."""
+    origin = manifest["provenance"]
+    recipe, licence = origin["recipe"], origin["licence"]
     if licence["commercial"] is None:
-        return [f"licence: {licence['name']}; the terms of the weights are not known"]
-    if licence["commercial"]:
-        return []
-    limit = "forbids commercial use of the weights; the card passes that limit on to the images"
-    return [f"licence: {licence['name']} {limit}"]
-
-
-def _path_notes(manifest: dict[str, Any]) -> list[str]:
-    """Warn of the paths of this machine that the published recipe contains."""
-    recipe = manifest["provenance"]["recipe"]
+        yield f"licence: {licence['name']}; the terms of the weights are not known"
+    elif not licence["commercial"]:
+        limit = "forbids commercial use of the weights; the card passes that limit on to the images"
+        yield f"licence: {licence['name']} {limit}"
     named = [recipe["generator"]["weights"], recipe["alpha"]["weights"]]
     named += [recipe["alpha"]["training"]["reals_folder"]]
     named += [recipe["sampling"]["latents"], recipe["output"]["composites_folder"]]
-    paths = [path for path in named if path and Path(path).is_absolute()]
-    return [f"recipe and manifest contain a path of this machine: {path}" for path in paths]
+    for path in named:
+        if path and Path(path).is_absolute():
+            yield f"recipe and manifest contain a path of this machine: {path}"
 
 
 def _check_card(folder: Path, manifest: bytes) -> list[str]:
@@ -201,12 +184,11 @@ def _check_card(folder: Path, manifest: bytes) -> list[str]:
     if manifest_named(card) != hashlib.sha256(manifest).hexdigest():
         raise UsageError(str(path), f"was not written for this {MANIFEST}", rewrite)
     marker = CARD_MARKER.encode()
-    if data.partition(marker)[0] != card_page(folder)(manifest).partition(marker)[0]:
-        return [
-            f"{CARD}: differs from what the tool would write now (edited above its marker, or "
-            f"scores were recorded since); `l4f-datagen card {folder}` writes it again"
-        ]
-    return []
+    if data.partition(marker)[0] == card_page(folder)(manifest).partition(marker)[0]:
+        return []
+    why = "(edited above its marker, or scores were recorded since)"
+    again = f"`l4f-datagen card {folder}` writes it again"
+    return [f"{CARD}: differs from what the tool would write now {why}; {again}"]
 
 
 def check_head(card: str) -> None:
@@ -230,22 +212,33 @@ def push_to_folder(
 
     ``target`` is new, empty, or an earlier copy of this dataset, else UsageError.
     """
-    content = read_content(folder, also)
-    if verify:
-        check_hashes(folder, content)
-    _check_target(folder, target)
-    named = {file.path for file in content.files}
-    sent = [file for file in content.files if not _is_there(target, file)]
+    content = read_content(folder, also, verify=verify)
+    here, there, problem = folder.resolve(), target.resolve(), ""
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        problem = "is in the dataset, or holds it"
+    elif target.exists() and not target.is_dir():
+        problem = "is a file"
+    elif target.exists() and any(target.iterdir()):
+        recipe = target / RECIPE
+        if not recipe.is_file() or recipe.read_bytes() != (folder / RECIPE).read_bytes():
+            problem = "holds something else than a copy of this dataset"
+    if problem:
+        raise UsageError(f"--to-folder {target}", problem, "name a new folder")
+    named = {file.path: file for file in content.files}
+    sent = [
+        file
+        for file in content.files
+        if not has_size(target / file.path, file.size)
+        or file_hash(target / file.path) != file.sha256
+    ]
     places = sample_places()
     old = [path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()]
     gone = [path for path in old if places.fullmatch(path) and path not in named]
     # The recipe first: it tells a copy that was cut short from something else. Card and manifest
     # last: a copy never claims samples that it lacks.
     sent.sort(key=lambda file: (file.path != RECIPE, file.path in (CARD, MANIFEST)))
-    with (
-        disk_failures(target, "copying the dataset"),
-        Meter(len(sent), "copying", "files") as meter,
-    ):
+    meter = Meter(len(sent), "copying", "files")
+    with disk_failures(target, "copying the dataset"), meter:
         for name in gone:
             remove(target / name)
         for file in sent:
@@ -255,21 +248,3 @@ def push_to_folder(
                 shutil.copyfileobj(source, copy)
             meter.advance()
     return Pushed(str(target), len(sent), total_bytes(sent), len(gone), True)
-
-
-def _check_target(folder: Path, target: Path) -> None:
-    subject, remedy = f"--to-folder {target}", "name a new folder"
-    here, there = folder.resolve(), target.resolve()
-    if there.is_relative_to(here) or here.is_relative_to(there):
-        raise UsageError(subject, "is in the dataset, or holds it", remedy)
-    if target.exists() and not target.is_dir():
-        raise UsageError(subject, "is a file", remedy)
-    if target.exists() and any(target.iterdir()):
-        recipe = target / RECIPE
-        if not recipe.is_file() or recipe.read_bytes() != (folder / RECIPE).read_bytes():
-            raise UsageError(subject, "holds something else than a copy of this dataset", remedy)
-
-
-def _is_there(target: Path, file: PushFile) -> bool:
-    path = target / file.path
-    return has_size(path, file.size) and file_hash(path) == file.sha256

@@ -3,8 +3,8 @@
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,12 @@ from l4f_datagen.core.progress import size_text
 from l4f_datagen.dataset.layout import CARD, LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.ownership import folder_lock
+from l4f_datagen.hub import remote as there
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
-from l4f_datagen.hub.content import (
-    Content,
-    Pushed,
-    PushFile,
-    check_hashes,
-    read_content,
-    total_bytes,
-)
-from l4f_datagen.hub.remote import (
-    MAIN,
-    Changes,
-    Remote,
-    check_ref,
-    check_repo,
-    check_visibility,
-    compare,
-    describe,
-    notes_differ,
-    read_remote,
-    read_tree,
-)
+from l4f_datagen.hub.content import Content, Pushed, PushFile, read_content, total_bytes
+from l4f_datagen.hub.remote import DATASET, MAIN, Changes, Remote
 
 logger = logging.getLogger(__name__)
-
-DATASET = "dataset"  # the kind of repository
 
 
 @dataclass(frozen=True)
@@ -80,14 +60,12 @@ def plan_push(
     ``also`` names further formats to publish, or "report"; ``verify`` reads every file and compares
     it with its recorded SHA-256. UsageError for a name the Hub refuses, and see ``read_content``.
     """
-    name = check_repo(repo)
-    check_ref(revision, "--revision")
+    name = there.check_repo(repo)
+    there.check_ref(revision, "--revision")
     if tag is not None:
-        check_ref(tag, "--tag")
-    job = Push(folder, name, read_content(folder, also), private, revision, tag)
-    if verify:
-        check_hashes(folder, job.content)
-    return job
+        there.check_ref(tag, "--tag")
+    content = read_content(folder, also, verify=verify)
+    return Push(folder, name, content, private, revision, tag)
 
 
 def check_destination(
@@ -98,13 +76,12 @@ def check_destination(
     NetworkError where token, rights or visibility do not fit, UsageError where the repository holds
     another dataset and ``replace`` is False.
     """
-    repo = check_repo(repo)
+    repo = there.check_repo(repo)
     with hub_session(repo) as api:
-        remote = read_remote(api, repo, MAIN)
-        check_visibility(remote, repo, private)
-        there = remote.manifest
-        if there is not None and there["provenance"].get("recipe") != recipe and not replace:
-            raise _refusal(repo, [describe(there)])
+        remote = there.read_remote(api, repo, MAIN, private)
+        found = remote.manifest
+        if found is not None and found["provenance"].get("recipe") != recipe and not replace:
+            raise _refusal(repo, [there.describe(found)])
 
 
 def ask_hub(job: Push) -> tuple[Remote, Changes]:
@@ -124,37 +101,41 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
     they are refused (UsageError). After a NetworkError the same push, run again, sends what is
     missing.
     """
-    with hub_session(job.repo) as api, _held(job.folder):
+    repo: dict[str, Any] = {"repo_id": job.repo, "repo_type": DATASET, "exist_ok": True}
+    with ExitStack() as stack:
+        api = stack.enter_context(hub_session(job.repo))
+        with suppress(PermissionError):  # no `make` can write to a folder that is read-only
+            stack.enter_context(folder_lock(job.folder / LOCK, os.fspath(job.folder)))
         remote, changes = _checked(api, job)
         if changes.replaced and not replace:
             raise _refusal(job.repo, changes.replaced)
-        if notes_differ(changes.card, remote.card):
+        if there.notes_differ(changes.card, remote.card):
             what = "its text below the marker replaces another one on the Hub"
             logger.warning("%s: %s (the repository's history keeps that)", CARD, what)
         private = remote.private if remote.exists else job.makes_private
-        _create(api, job, remote, private)
-        _send_samples(api, job, remote, changes)
+        if not remote.exists:
+            retry(api.create_repo, private=private, **repo)
+        if job.revision != MAIN and not remote.tree:
+            retry(api.create_branch, branch=job.revision, **repo)
+        if changes.samples:
+            _send_samples(api, job, remote, changes)
         # Card and manifest go last, in one commit: a repository never claims samples it lacks.
         late = [file for file in changes.pages if not (changes.samples and file.path == RECIPE)]
         gone = [] if changes.other else changes.remove
         if late or gone:
             _commit(api, job, late, gone, changes.card, f"Card and manifest of {job.folder.name}")
         if job.tag is not None:
-            _put_tag(api, job, job.tag)
-    page = f"{api.endpoint}/datasets/{job.repo}"
-    return Pushed(
-        page if job.revision == MAIN else f"{page}/tree/{job.revision}",
-        len(changes.files),
-        total_bytes(changes.files),
-        len(changes.remove),
-        private,
-    )
+            head = retry(api.dataset_info, job.repo, revision=job.revision).sha
+            retry(api.create_tag, tag=job.tag, revision=head, **repo)
+    url = f"{api.endpoint}/datasets/{job.repo}"
+    url += "" if job.revision == MAIN else f"/tree/{job.revision}"
+    size = total_bytes(changes.files)
+    return Pushed(url, len(changes.files), size, len(changes.remove), private)
 
 
 def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
-    remote = read_remote(api, job.repo, job.revision)
-    check_visibility(remote, job.repo, job.private)
-    changes = compare(job.folder, job.content, remote)
+    remote = there.read_remote(api, job.repo, job.revision, job.private)
+    changes = there.compare(job.folder, job.content, remote)
     if job.tag is not None and remote.exists:
         refs = retry(api.list_repo_refs, job.repo, repo_type=DATASET)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
@@ -163,33 +144,19 @@ def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
             if tag.name == job.tag and moves:
                 problem = f"marks another state of {job.repo}"
                 raise NetworkError(f"--tag {tag.name}", problem, "choose another tag")
-    if any(page.path == CARD for page in changes.pages):
-        _check_head(job.repo, changes.card)
+    if any(page.path == CARD for page in changes.pages):  # before anything large is sent
+        card = DatasetCard(changes.card.decode("utf-8", "replace"), ignore_metadata_errors=True)
+        try:
+            retry(card.validate, repo_type=DATASET)
+        except ValueError as error:
+            said = " ".join(str(error).split())[:300]
+            problem = f"the Hub refuses the head of {CARD} ({said})"
+            raise NetworkError(job.repo, problem, "repair it") from None
     return remote, changes
-
-
-def _check_head(repo: str, card: bytes) -> None:
-    """Let the Hub check the YAML head of the card, before anything large is sent."""
-    shown = DatasetCard(card.decode("utf-8", "replace"), ignore_metadata_errors=True)
-    try:
-        retry(shown.validate, repo_type=DATASET)
-    except ValueError as error:
-        said = " ".join(str(error).split())[:300]
-        problem = f"the Hub refuses the head of {CARD} ({said})"
-        raise NetworkError(repo, problem, "repair it") from None
-
-
-def _create(api: HfApi, job: Push, remote: Remote, private: bool) -> None:
-    if not remote.exists:
-        retry(api.create_repo, job.repo, repo_type=DATASET, private=private, exist_ok=True)
-    if job.revision != MAIN and not remote.tree:
-        retry(api.create_branch, job.repo, branch=job.revision, repo_type=DATASET, exist_ok=True)
 
 
 def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> None:
     """Send the files of samples, and check that all of them arrived."""
-    if not changes.samples:
-        return
     # The recipe goes first: it tells an interrupted push of this dataset from one of another.
     # Another dataset goes with it, manifest first of all: half of each must not look whole.
     early = [file for file in changes.pages if file.path == RECIPE]
@@ -200,8 +167,12 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
     size = size_text(total_bytes(changes.samples))
     with (
         news(f"sending {len(changes.samples)} files of samples, {size}, to {job.repo}"),
-        _linked(job.folder, changes.samples) as links,
+        tempfile.TemporaryDirectory(prefix="l4f-push-") as links,
     ):
+        for file in changes.samples:  # the client uploads whole folders: one of links to just these
+            path = Path(links) / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to((job.folder / file.path).resolve())
         retry(
             api.upload_folder,
             repo_id=job.repo,
@@ -210,10 +181,10 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
             revision=job.revision,
             commit_message=f"Add samples of {job.folder.name}",
         )
-    tree = read_tree(api, job.repo, job.revision)
+    tree = there.read_tree(api, job.repo, job.revision)
     for file in changes.samples:
-        there = tree.get(file.path)
-        if there is None or (there.lfs is not None and there.lfs.sha256 != file.sha256):
+        found = tree.get(file.path)
+        if found is None or (found.lfs is not None and found.lfs.sha256 != file.sha256):
             problem = f"{file.path} did not arrive as {MANIFEST} lists it"
             raise NetworkError(job.repo, problem, RESUME)
 
@@ -226,48 +197,18 @@ def _commit(
     card: bytes,
     message: str,
 ) -> None:
+    where: dict[str, Any] = {"repo_type": DATASET, "revision": job.revision}
     removed, content = list(map(CommitOperationDelete, remove)), {CARD: card}
 
     def commit() -> None:  # operations of a failed commit cannot be used again
         names = (file.path for file in files)
         added = [CommitOperationAdd(n, content.get(n, str(job.folder / n))) for n in names]
-        api.create_commit(
-            job.repo,
-            [*removed, *added],
-            commit_message=message,
-            repo_type=DATASET,
-            revision=job.revision,
-        )
+        api.create_commit(job.repo, [*removed, *added], commit_message=message, **where)
 
     with news(f"{message[0].lower()}{message[1:]}"):
         retry(commit)
 
 
-def _put_tag(api: HfApi, job: Push, tag: str) -> None:
-    head = retry(api.dataset_info, job.repo, revision=job.revision).sha
-    retry(api.create_tag, job.repo, tag=tag, revision=head, repo_type=DATASET, exist_ok=True)
-
-
 def _refusal(repo: str, replaced: Iterable[str]) -> UsageError:
     problem = f"holds what this push would replace: {'; '.join(replaced)}"
     return UsageError(repo, problem, "choose another name, or add --replace")
-
-
-@contextmanager
-def _linked(folder: Path, files: Iterable[PushFile]) -> Iterator[Path]:
-    """Give a folder of links to just these files, as the client uploads whole folders."""
-    with tempfile.TemporaryDirectory(prefix="l4f-push-") as name:
-        for file in files:
-            path = Path(name) / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to((folder / file.path).resolve())
-        yield Path(name)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep ``make`` from writing the dataset meanwhile; a folder that is read-only is safe."""
-    with ExitStack() as stack:
-        with suppress(PermissionError):
-            stack.enter_context(folder_lock(folder / LOCK, os.fspath(folder)))
-        yield

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,7 @@ from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.hub.client import TOKENS, retry
 from l4f_datagen.hub.content import Content, PushFile, sample_places
 
-MAIN = "main"
-REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
+DATASET, MAIN = "dataset", "main"  # the kind of repository, and its usual branch
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def check_repo(name: str) -> str:
     kind, _, rest = short.partition("/")
     if kind in ("models", "spaces") and "/" in rest:
         raise UsageError(name, f"is the name of one of the {kind}", "give a dataset: user/name")
-    if len(short.split("/")) != 2 or not all(short.split("/")):
+    if not re.fullmatch("[^/]+/[^/]+", short):
         raise UsageError(name, "is not of the form user/name", "give your Hub user name and a name")
     try:
         validate_repo_id(short)
@@ -71,24 +71,25 @@ def check_repo(name: str) -> str:
     return short
 
 
-def check_ref(name: str, flag: str) -> str:
-    """Return the name of a branch or tag; UsageError where git-check-ref-format would refuse it."""
+def check_ref(name: str, flag: str) -> None:
+    """Refuse (UsageError) a branch or tag that git-check-ref-format would refuse."""
     bad = ".." in name or "//" in name or name.endswith(("/", ".", ".lock"))
-    if bad or not REF.fullmatch(name):
+    if bad or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", name):
         remedy = "use letters, digits, '.', '-', '_' and '/'"
         raise UsageError(f"{flag} {name}", "git refuses this name", remedy)
-    return name
 
 
-def read_remote(api: HfApi, repo: str, revision: str) -> Remote:
-    """Check that the token may write to a repository, and read what a branch of it holds."""
+def read_remote(api: HfApi, repo: str, revision: str, private: bool | None) -> Remote:
+    """Check that the token may write to a repository, and read what a branch of it holds.
+
+    NetworkError where it may not, or for an existing one that is not ``private`` (None: be it).
+    """
     me = retry(api.whoami)
-    token = me.get("auth", {}).get("accessToken", {})
-    if token.get("role") == "read":
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
         remedy = f"make one with write access at {TOKENS}"
         raise NetworkError("Hugging Face token", "may only read", remedy)
     try:
-        info = retry(api.dataset_info, repo)
+        is_private = bool(retry(api.dataset_info, repo).private)
     except RepositoryNotFoundError:
         owner = repo.partition("/")[0]
         owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
@@ -96,34 +97,40 @@ def read_remote(api: HfApi, repo: str, revision: str) -> Remote:
             problem = f"{owner} is not among {', '.join(owners)}"
             raise NetworkError(repo, problem, "use a name of your own") from None
         return Remote()
-    retry(api.auth_check, repo, repo_type="dataset", write=True)
+    retry(api.auth_check, repo, repo_type=DATASET, write=True)
     tree = read_tree(api, repo, revision)
-    card, manifest = (
-        _read_file(api, repo, revision, name) if name in tree else b"" for name in (CARD, MANIFEST)
-    )
-    return Remote(True, bool(info.private), tree, _parsed(manifest), card)
+    if private not in (None, is_private):
+        words = ("public", "private")
+        remedy = f"make it {words[not is_private]} in its settings on the Hub, or leave out "
+        remedy += f"--{words[not is_private]}"
+        raise NetworkError(repo, f"exists and is {words[is_private]}", remedy)
+
+    def read_file(name: str) -> bytes:
+        url = hf_hub_url(repo, name, repo_type=DATASET, revision=revision, endpoint=api.endpoint)
+        answer = get_session().get(url, headers=build_hf_headers(token=api.token))
+        hf_raise_for_status(answer)
+        return answer.content
+
+    card, data = (retry(read_file, name) if name in tree else b"" for name in (CARD, MANIFEST))
+    manifest = None
+    with suppress(ValueError, KeyError, TypeError, RecursionError):  # None where it is not one
+        found = json.loads(data)
+        describe(found)
+        manifest = dict(found) if isinstance(found["counts"]["accepted"], int) else None
+    return Remote(True, is_private, tree, manifest, card)
 
 
 def read_tree(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:
     """Return the files of a branch, none where it does not exist."""
 
     def listing() -> dict[str, RepoFile]:
-        entries = api.list_repo_tree(repo, recursive=True, revision=revision, repo_type="dataset")
+        entries = api.list_repo_tree(repo, recursive=True, revision=revision, repo_type=DATASET)
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
     try:
         return retry(listing)
     except (EntryNotFoundError, RevisionNotFoundError):
         return {}
-
-
-def check_visibility(remote: Remote, repo: str, private: bool | None) -> None:
-    """Check the wanted visibility against that of an existing repository."""
-    if remote.exists and private is not None and private != remote.private:
-        word, flag = ("private", "--public") if remote.private else ("public", "--private")
-        wanted = "private" if private else "public"
-        remedy = f"make it {wanted} in its settings on the Hub, or leave out {flag}"
-        raise NetworkError(repo, f"exists and is {word}", remedy)
 
 
 def compare(folder: Path, content: Content, remote: Remote) -> Changes:
@@ -146,7 +153,11 @@ def compare(folder: Path, content: Content, remote: Remote) -> Changes:
         replaced += [f"{len(samples)} files of samples, such as {samples[0]}"] if samples else []
         replaced += [f"a {CARD} that this tool did not write"] if foreign_card else []
         replaced = replaced or [f"{RECIPE} and an unfinished push of another dataset"]
-    card = _merged_card((folder / CARD).read_bytes(), b"" if other else remote.card)
+    card = (folder / CARD).read_bytes()
+    above, notes = split_card(card.decode("utf-8", "surrogateescape"))
+    kept = "" if other else split_card(remote.card.decode("utf-8", "replace"))[1] or ""
+    if kept.strip() and notes is not None and not notes.strip():
+        card = encode_card(join_card(above, kept))  # notes written on the Hub stay
     send = [file for file in content.samples if not _holds(tree, folder, file, card)]
     pages = [file for file in content.pages if not _holds(tree, folder, file, card)]
     stays = {file.path for file in content.samples} - {file.path for file in send if other}
@@ -177,15 +188,6 @@ def blob_sha1(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _merged_card(ours: bytes, theirs: bytes) -> bytes:
-    """Return the card to publish: notes written on the Hub stay where the folder has none."""
-    above, notes = split_card(ours.decode("utf-8", "surrogateescape"))
-    kept = split_card(theirs.decode("utf-8", "replace"))[1] or ""
-    if not kept.strip() or notes is None or notes.strip():
-        return ours
-    return encode_card(join_card(above, kept))
-
-
 def _holds(tree: Mapping[str, RepoFile], folder: Path, file: PushFile, card: bytes) -> bool:
     there = tree.get(file.path)
     if there is None:
@@ -196,24 +198,3 @@ def _holds(tree: Mapping[str, RepoFile], folder: Path, file: PushFile, card: byt
         return there.lfs.sha256 == file.sha256
     size = (folder / file.path).stat().st_size
     return there.size == size and there.blob_id == blob_sha1((folder / file.path).read_bytes())
-
-
-def _read_file(api: HfApi, repo: str, revision: str, name: str) -> bytes:
-    url = hf_hub_url(repo, name, repo_type="dataset", revision=revision, endpoint=api.endpoint)
-
-    def fetch() -> bytes:
-        answer = get_session().get(url, headers=build_hf_headers(token=api.token))
-        hf_raise_for_status(answer)
-        return answer.content
-
-    return retry(fetch)
-
-
-def _parsed(data: bytes) -> Mapping[str, Any] | None:
-    """Read a manifest as far as it is needed here; None where it is not one."""
-    try:
-        manifest = json.loads(data)
-        describe(manifest)
-        return dict(manifest) if isinstance(manifest["counts"]["accepted"], int) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None

@@ -14,8 +14,8 @@ from typing import Any
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.dataset import layout, ownership
-from l4f_datagen.dataset.indexes import read_markers
-from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
+from l4f_datagen.dataset.indexes import find_marker
+from l4f_datagen.dataset.manifest import MANIFEST, RUN, read_manifest
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
@@ -121,23 +121,12 @@ def _copy_part(part: Path, out: Path) -> None:
 def missing_shards(folder: Path, quota: Quota) -> list[int]:
     """List the missing shards; see ``Quota.missing``."""
     marked = layout.marked_shards(folder)
-    return quota.missing(
-        lambda shard: _marker(folder, shard) if shard in marked else None, max(marked, default=-1)
-    )
-
-
-def _marker(folder: Path, shard: int) -> Marker | None:
-    """Read the marker of a shard, None if it is damaged."""
-    try:
-        [marker] = read_markers(folder, [shard])
-    except ValueError:
-        return None
-    return marker
+    return quota.missing(lambda shard: find_marker(folder, shard), max(marked, default=-1))
 
 
 def _copy_shard(part: Path, out: Path, shard: int) -> None:
     """Copy one shard, staged and renamed, its marker last; an incomplete one is left out."""
-    facts = _marker(part, shard)
+    facts = find_marker(part, shard)
     if facts is None or not all(has_size(part / name, size) for name, size, _ in facts.files):
         return
     marker = layout.marker_path(part, shard).read_bytes()

@@ -12,7 +12,7 @@ from typing import Any
 
 from l4f_datagen.core.errors import CheckpointRefused, InputRefused, UsageError
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds, backgrounds_of
-from l4f_datagen.dataset.formats.encoding import Encoder, image_suffix
+from l4f_datagen.dataset.formats.encoding import SUFFIXES, Encoder
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import Facts, read_manifest
@@ -125,7 +125,7 @@ def make_again(
     [(_, encoded)] = Encoder(recipe.output, backgrounds).encode([sample])
     assert encoded is not None
     files = {
-        f"images/{key}{image_suffix(recipe.output)}": encoded.image,
+        f"images/{key}{SUFFIXES[recipe.output.image_format]}": encoded.image,
         f"masks/{key}.png": encoded.mask,
         f"alpha/{key}.png": encoded.alpha,
     }

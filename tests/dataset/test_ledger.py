@@ -36,16 +36,13 @@ def test_counts_add_up_in_parts_as_in_one():
     whole, parts = Counts(), Counts()
     whole.add(rows)
     for part in (rows[:0], rows[:2], rows[2:]):
-        counts = Counts()
-        counts.add(part)
-        parts.merge(counts)
+        parts.add(part)
     assert parts == whole
     assert whole.to_dict() == {
         **{"attempted": 6, "accepted": 3, "rejected": {"blur": 3}},
         **{"empty_masks": 0, "filled_holes": 0},
     }
-    assert (whole.first_seed, whole.last_seed) == (0, 5)
-    assert (Counts().first_seed, Counts().last_seed) == (None, None)
+    assert (whole.seeds, Counts().seeds) == ((0, 5), ())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.dataset.ownership import JobRecord, drop_records, read_records
+from l4f_datagen.dataset.ownership import JobRecord, read_records
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share
@@ -204,6 +204,3 @@ def test_records_are_read_back_in_order_and_damaged_ones_are_none(tmp_path):
     (tmp_path / ".l4f/jobs/00001-of-00003.json").write_text("{")
     found = [JobRecord(Share(index, 3), 50, "attempts") for index in (0, 2)]
     assert read_records(tmp_path) == found
-    drop_records(tmp_path)
-    assert read_records(tmp_path) == []
-    assert not (tmp_path / ".l4f").exists()

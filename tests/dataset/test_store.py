@@ -43,8 +43,7 @@ def test_rows_and_counts_before_the_finish(discs, dataset):
         accepted=15,
         rejected=Counter(border=3),
         psis={1.0},
-        first_seed=0,
-        last_seed=17,
+        seeds=(0, 17),
         splits=Counter(train=15),
         scores=counts.scores,
     )
@@ -96,7 +95,10 @@ def test_two_samples_of_one_key_and_scores_that_are_no_numbers(discs, dataset):
 
 def test_finish_wants_all_shards(discs, dataset):
     dataset.write(1, discs.plan_blocks(1), planned=8)
-    with pytest.raises(ValueError, match=r"expected shards from 0 on without gaps, got \[1\]"):
+    with pytest.raises(ValueError, match=r"expected shards 0, 1, 2 ... taken in order, got \[1\]"):
+        dataset.finish(discs.FACTS)
+    dataset.write(0, discs.plan_blocks(0), planned=8)
+    with pytest.raises(ValueError, match=r"taken in order, got \[1, 0\]"):
         dataset.finish(discs.FACTS)
 
 

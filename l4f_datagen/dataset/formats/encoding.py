@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from PIL import Image
 from l4f_datagen.core.masks import Instance, coverage, measure_instances, split_components
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, cutout_rgba
+from l4f_datagen.dataset.manifest import MergeIndex
+from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.photo import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
@@ -58,21 +60,14 @@ TASK_PIXELS = 16 * 64**2
 BLOCKS_AHEAD = 2
 """One that is encoded while another is rendered, and one for blocks that take unequally long."""
 LISTS_OBJECTS = {"coco", "yolo"}
+KINDS = ("image", "mask", "label", "alpha")
+"""The files that every sample has."""
 
 
-def image_suffix(output: OutputPart) -> str:
-    """What the names of images and composites end in."""
-    return SUFFIXES[output.image_format]
-
-
-def cutout_format(output: OutputPart) -> str:
-    """Image format of cut-outs; PNG where it would be JPEG, which has no alpha."""
-    return "png" if output.image_format == "jpeg" else output.image_format
-
-
-def cutout_suffix(output: OutputPart) -> str:
-    """What the names of cut-outs end in."""
-    return SUFFIXES[cutout_format(output)]
+def format_of(kind: str, output: OutputPart) -> str:
+    """Image format of one of ``KINDS``, of "cutout" or "composite"; JPEG has no alpha."""
+    follows = ("image", "composite", *(("cutout",) if output.image_format != "jpeg" else ()))
+    return output.image_format if kind in follows else "png"
 
 
 @dataclass(frozen=True)
@@ -98,13 +93,9 @@ class Encoded:
         height, width = sample.mask.shape
         return {
             **{name: float(score) for name, score in sample.scores.items()},
-            "key": sample.key,
-            "image_id": sample.image_id,
-            "psi": float(sample.psi),
-            "seed": int(sample.seed),
-            "coverage": self.coverage,
-            "width": width,
-            "height": height,
+            **{"key": sample.key, "image_id": sample.image_id, "psi": float(sample.psi)},
+            **{"seed": int(sample.seed), "coverage": self.coverage},
+            **{"width": width, "height": height},
         }
 
     @property
@@ -116,12 +107,27 @@ class Encoded:
 class ShardWriter(ABC):
     """One shard in one format."""
 
+    places: ClassVar[tuple[str, ...]] = ()
+    """What a shard has, templates of ``{shard:05d}``."""
+    flat: ClassVar[tuple[str, ...]] = ()
+    """Folders that hold the files of all shards (see ``staging``)."""
+    indexes: ClassVar[dict[str, MergeIndex]] = {}
+    """Name, with ``{split}`` for one a split with samples, to what merges it over all shards."""
+
+    def __init__(self, staging: Staging, output: OutputPart) -> None:
+        self.staging, self.shard, self.output = staging, staging.shard, output
+
     @abstractmethod
     def add(self, samples: Sequence[Encoded]) -> None:
         """Stage samples, in order."""
 
     def close(self) -> None:  # noqa: B027  most writers hold nothing back
         """Stage what was held back; does nothing the second time."""
+
+    def name(self, encoded: Encoded, kind: str, mark: str = "") -> str:
+        """Name a file: ``KEY.png``; with a mark like ``_`` all but images ``KEY_mask.png``."""
+        marked = f"{mark}{kind}" if mark and kind != "image" else ""
+        return f"{encoded.sample.key}{marked}{SUFFIXES[format_of(kind, self.output)]}"
 
 
 Attempt = tuple[Sample, Encoded | None]
@@ -150,30 +156,27 @@ class Encoder:
 
     def _encode(self, samples: Sequence[Sample]) -> Iterator[Encoded]:
         _check(samples)
-        output, number = self.output, len(samples)
-        cutouts: Sequence[bytes | None] = [None] * number
-        composites: Sequence[bytes | None] = [None] * number
-        found: Sequence[tuple[Instance, ...]] = [()] * number
+        output = self.output
         encode = IMAGE_ENCODERS[output.image_format]
+        masks = [one.mask.view(np.uint8) for one in samples]
+        columns: dict[str, Sequence[Any]] = {
+            "sample": samples,
+            "image": encode([one.image for one in samples]),
+            "mask": encode_pngs([mask * np.uint8(255) for mask in masks], "none"),
+            "label": encode_pngs(masks, "none"),
+            "alpha": encode_pngs([alpha_levels(a.alpha, output.alpha_bits) for a in samples], "up"),
+            "coverage": [coverage(one.mask) for one in samples],
+        }
         if output.cutouts:
-            drawn = [cutout_rgba(sample) for sample in samples]
-            cutouts = IMAGE_ENCODERS[cutout_format(output)](drawn)
+            drawn = [cutout_rgba(one) for one in samples]
+            columns["cutout"] = IMAGE_ENCODERS[format_of("cutout", output)](drawn)
         if output.composites != "none":
-            composites = encode([composite_rgb(one, self._background(one)) for one in samples])
+            drawn = [composite_rgb(one, self._background(one)) for one in samples]
+            columns["composite"] = encode(drawn)
         if LISTS_OBJECTS.intersection(output.formats):
-            found = find_instances([sample.mask for sample in samples], output)
-        return map(
-            Encoded,
-            samples,
-            encode([sample.image for sample in samples]),
-            encode_pngs([one.mask.view(np.uint8) * np.uint8(255) for one in samples], "none"),
-            encode_pngs([one.mask.view(np.uint8) for one in samples], "none"),
-            encode_pngs([alpha_levels(one.alpha, output.alpha_bits) for one in samples], "up"),
-            [coverage(one.mask) for one in samples],
-            cutouts,
-            composites,
-            found,
-        )
+            columns["instances"] = find_instances([one.mask for one in samples], output)
+        for values in zip(*columns.values(), strict=True):
+            yield Encoded(**dict(zip(columns, values, strict=True)))
 
     def _background(self, sample: Sample) -> NDArray[np.uint8]:
         if self.backgrounds is not None:

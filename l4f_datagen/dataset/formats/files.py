@@ -23,97 +23,52 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import ClassVar, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l4f_datagen.core.sample import SPLITS, alpha_to_uint8
-from l4f_datagen.dataset.formats.encoding import (
-    Encoded,
-    ShardWriter,
-    alpha_levels,
-    cutout_suffix,
-    image_suffix,
-)
+from l4f_datagen.dataset.formats.encoding import KINDS, Encoded, ShardWriter, alpha_levels
 from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.photo import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
-PNG_FOLDERS = ("images", "masks", "labels", "alpha", "rgba", "composites")
-PNG_PLACES = tuple(f"{folder}/{{shard:05d}}" for folder in PNG_FOLDERS)
+PNG_FOLDERS = {
+    **{"image": "images", "mask": "masks", "label": "labels", "alpha": "alpha"},
+    **{"cutout": "rgba", "composite": "composites"},
+}
 
 
 class PngShard(ShardWriter):
     """Writes the files of one shard: image RGB, mask and label L, alpha L or I;16."""
 
-    def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging = staging
-        self._places = [place.format(shard=staging.shard) for place in PNG_PLACES]
-        image = image_suffix(output)
-        self._suffixes = (image, ".png", ".png", ".png", cutout_suffix(output), image)
+    places = tuple(f"{folder}/{{shard:05d}}" for folder in PNG_FOLDERS.values())
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Stage the files of each sample."""
         for one in samples:
-            files = (one.image, one.mask, one.label, one.alpha, one.cutout, one.composite)
-            for place, suffix, file in zip(self._places, self._suffixes, files, strict=True):
-                if file is not None:
-                    self._staging.put(place, f"{one.sample.key}{suffix}", file)
-
-
-REJECTED_PLACES = ("rejected/{shard:05d}",)
-REJECTED_FOLDERS = ("images", "masks", "alpha")
+            for kind, folder in PNG_FOLDERS.items():
+                if (file := getattr(one, kind)) is not None:
+                    self.staging.put(f"{folder}/{self.shard:05d}", self.name(one, kind), file)
 
 
 class RejectedShard(ShardWriter):
     """Writes image, mask and alpha of each rejected sample, named as the accepted ones are."""
 
-    def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging = staging
-        self._place = REJECTED_PLACES[0].format(shard=staging.shard)
-        self._suffixes = (image_suffix(output), ".png", ".png")
+    places = ("rejected/{shard:05d}",)
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Stage the files of each sample."""
+        place = self.places[0].format(shard=self.shard)
         for one in samples:
-            files = (one.image, one.mask, one.alpha)
-            for folder, suffix, file in zip(REJECTED_FOLDERS, self._suffixes, files, strict=True):
-                self._staging.put(self._place, f"{folder}/{one.sample.key}{suffix}", file)
+            for kind in ("image", "mask", "alpha"):
+                name = f"{PNG_FOLDERS[kind]}/{self.name(one, kind)}"
+                self.staging.put(place, name, getattr(one, kind))
 
 
 LINES = ".l4f/imagefolder/{shard:05d}.tsv"
-SPLIT_FOLDERS = {split: f"imagefolder/{split}/{{shard:05d}}" for split in SPLITS}
-IMAGEFOLDER_PLACES = (LINES, *SPLIT_FOLDERS.values())
 _DUMP = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-
-
-class ImageFolderShard(ShardWriter):
-    """Writes the files of one shard, and one line of metadata for each sample."""
-
-    def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging, self._suffix = staging, image_suffix(output)
-        self._lines = staging.open(LINES.format(shard=staging.shard))
-
-    def add(self, samples: Sequence[Encoded]) -> None:
-        """Stage the four files of each sample."""
-        for one in samples:
-            sample = one.sample
-            names = (
-                f"{sample.key}{self._suffix}",
-                f"{sample.key}_mask.png",
-                f"{sample.key}_label.png",
-                f"{sample.key}_alpha.png",
-            )
-            place = SPLIT_FOLDERS[sample.split].format(shard=self._staging.shard)
-            for name, file in zip(names, (one.image, one.mask, one.label, one.alpha), strict=True):
-                self._staging.put(place, name, file)
-            image, mask, label, alpha = (f"{self._staging.shard:05d}/{name}" for name in names)
-            # ``datasets`` gives file_name to the first image column it meets.
-            row = {"file_name": image, "mask_file_name": mask, "label_file_name": label}
-            row |= {"alpha_file_name": alpha, **one.facts}
-            self._lines.write(f"{sample.split}\t{_DUMP(row)}\n".encode())
 
 
 def write_metadata(shards: Shards, out: TextIO) -> None:
@@ -122,55 +77,60 @@ def write_metadata(shards: Shards, out: TextIO) -> None:
         out.write(f"{row}\n")
 
 
-IMAGEFOLDER_INDEXES = {"imagefolder/{split}/metadata.jsonl": write_metadata}
+class ImageFolderShard(ShardWriter):
+    """Writes the files of one shard, and one line of metadata for each sample."""
 
-TAR_PLACES = tuple(f"webdataset/{split}-{{shard:05d}}.tar" for split in SPLITS)
+    places = (LINES, *(f"imagefolder/{split}/{{shard:05d}}" for split in SPLITS))
+    indexes: ClassVar = {"imagefolder/{split}/metadata.jsonl": write_metadata}
+
+    def __init__(self, staging: Staging, output: OutputPart) -> None:
+        super().__init__(staging, output)
+        self._lines = staging.open(LINES.format(shard=self.shard))
+
+    def add(self, samples: Sequence[Encoded]) -> None:
+        """Stage the four files of each sample."""
+        for one in samples:
+            split, row = one.sample.split, {}
+            for kind in KINDS:
+                name = self.name(one, kind, "_")
+                self.staging.put(f"imagefolder/{split}/{self.shard:05d}", name, getattr(one, kind))
+                # ``datasets`` gives file_name to the first image column it meets.
+                column = "file_name" if kind == "image" else f"{kind}_file_name"
+                row[column] = f"{self.shard:05d}/{name}"
+            self._lines.write(f"{split}\t{_DUMP(row | one.facts)}\n".encode())
 
 
 class WebDatasetShard(ShardWriter):
     """Writes one tar a shard and split; none where every sample was rejected."""
 
+    places = tuple(f"webdataset/{split}-{{shard:05d}}.tar" for split in SPLITS)
+
     def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging, self._suffix = staging, image_suffix(output)
-        self._deep = output.alpha_bits == 16
+        super().__init__(staging, output)
         self._tars: dict[str, tarfile.TarFile] = {}
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Append the files of each sample."""
         for one in samples:
-            key = one.sample.key
-            tar = self._tar(one.sample.split)
-            _append(tar, f"{key}{self._suffix}", one.image)
-            _append(tar, f"{key}.mask.png", one.mask)
-            _append(tar, f"{key}.label.png", one.label)
-            if self._deep:
-                [alpha] = encode_pngs([alpha_to_uint8(one.sample.alpha)], "up")
-                _append(tar, f"{key}.alpha.png", alpha)
-                _append(tar, f"{key}.alpha16.npy", _npy(alpha_levels(one.sample.alpha, 16)))
-            else:
-                _append(tar, f"{key}.alpha.png", one.alpha)
-            _append(tar, f"{key}.json", dump_json(one.facts))
+            key, split, alpha = one.sample.key, one.sample.split, one.sample.alpha
+            if split not in self._tars:
+                file = self.staging.open(f"webdataset/{split}-{self.shard:05d}.tar")
+                self._tars[split] = tarfile.TarFile(
+                    fileobj=file, mode="w", format=tarfile.USTAR_FORMAT
+                )
+            files = {self.name(one, kind, "."): getattr(one, kind) for kind in KINDS}
+            if self.output.alpha_bits == 16:
+                [files[f"{key}.alpha.png"]] = encode_pngs([alpha_to_uint8(alpha)], "up")
+                buffer = io.BytesIO()
+                np.save(buffer, alpha_levels(alpha, 16), allow_pickle=False)
+                files[f"{key}.alpha16.npy"] = buffer.getvalue()
+            files[f"{key}.json"] = dump_json(one.facts)
+            for name, data in files.items():
+                member = tarfile.TarInfo(name)  # no time, no user, no group
+                member.size = len(data)
+                self._tars[split].addfile(member, io.BytesIO(data))
 
     def close(self) -> None:
         """Write the ends of the tars."""
         while self._tars:
             self._tars.popitem()[1].close()
-
-    def _tar(self, split: str) -> tarfile.TarFile:
-        if split not in self._tars:
-            place = TAR_PLACES[SPLITS.index(split)].format(shard=self._staging.shard)
-            file = self._staging.open(place)
-            self._tars[split] = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
-        return self._tars[split]
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _append(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # mtime, uid and gid are 0, the names of user and group empty
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))

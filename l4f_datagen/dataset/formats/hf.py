@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from l4f_datagen.core.sample import SPLITS
-from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter, image_suffix
+from l4f_datagen.dataset.formats.encoding import KINDS, Encoded, ShardWriter
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
-PLACES = tuple(f"data/{split}-{{shard:05d}}.parquet" for split in SPLITS)
 CONFIG_FILES = {
     "hf": "data/{split}-*.parquet",
     "imagefolder": "imagefolder/{split}/**",
@@ -46,19 +45,23 @@ DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.fl
 class HfShard(ShardWriter):
     """Writes one Parquet file a shard and split; none where every sample was rejected."""
 
+    places = tuple(f"data/{split}-{{shard:05d}}.parquet" for split in SPLITS)
+
     def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging, self._suffix = staging, image_suffix(output)
+        super().__init__(staging, output)
         self._tables: dict[str, SplitTable] = {}
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Append rows; a row group is written once it is full."""
-        for encoded in samples:
-            split = encoded.sample.split
+        for one in samples:
+            split = one.sample.split
             if split not in self._tables:
-                place = PLACES[SPLITS.index(split)].format(shard=self._staging.shard)
-                file = self._staging.open(place)
-                self._tables[split] = SplitTable(file, _score_names(encoded), self._suffix)
-            self._tables[split].add(encoded)
+                file = self.staging.open(f"data/{split}-{self.shard:05d}.parquet")
+                self._tables[split] = SplitTable(file, _scores(one))
+            cells = {
+                kind: {"bytes": getattr(one, kind), "path": self.name(one, kind)} for kind in KINDS
+            }
+            self._tables[split].add(one, one.facts | cells)
 
     def close(self) -> None:
         """Write the last row groups and the footers."""
@@ -66,31 +69,38 @@ class HfShard(ShardWriter):
             self._tables.popitem()[1].close()
 
 
+def _scores(encoded: Encoded) -> tuple[str, ...]:
+    return tuple(sorted(encoded.sample.scores.keys() - COLUMNS))
+
+
 class SplitTable:
     """One Parquet file being written; the filters' scores are columns of their own."""
 
-    def __init__(self, file: BinaryIO, scores: Sequence[str], image_suffix: str) -> None:
+    def __init__(self, file: BinaryIO, scores: Sequence[str]) -> None:
         self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
-        self._scores, self._suffix = scores, image_suffix
-        schema = _schema(scores)
+        self._bytes, self._scores = 0, scores
+        columns = {**COLUMNS, **dict.fromkeys(scores, pa.float64())}
+        plain = {name: DTYPES[kind] for name, kind in columns.items() if kind != PICTURE}
+        features = {
+            name: {"dtype": plain[name], "_type": "Value"} if name in plain else {"_type": "Image"}
+            for name in columns
+        }
+        info = json.dumps({"info": {"features": features}})
         self._file = pq.ParquetWriter(
             file,
-            schema,
+            pa.schema(list(columns.items()), metadata={"huggingface": info}),
             compression="none",  # the cells are compressed images
             use_dictionary=False,
-            write_statistics=[
-                n for n, t in zip(schema.names, schema.types, strict=True) if t != PICTURE
-            ],
+            write_statistics=list(plain),
             store_schema=True,
         )
 
-    def add(self, encoded: Encoded) -> None:
+    def add(self, encoded: Encoded, row: dict[str, Any]) -> None:
         """Append a row; ValueError for a sample with other scores than the first one."""
-        scores = _score_names(encoded)
+        scores = _scores(encoded)
         if scores != self._scores:
             raise ValueError(f"{encoded.sample.key}: expected scores {self._scores}, got {scores}")
-        self._rows.append(_row(encoded, self._suffix))
+        self._rows.append(row)
         self._bytes += len(encoded.image) + len(encoded.mask) + len(encoded.alpha)
         if len(self._rows) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
@@ -134,27 +144,3 @@ def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> di
             files = [{"split": split, "path": f"yolo/images/{split}/**"} for split in splits]
             config["drop_labels"] = True  # else names of folders become classes
     return {"configs": [config | {"data_files": files}]}
-
-
-def _score_names(encoded: Encoded) -> tuple[str, ...]:
-    return tuple(sorted(name for name in encoded.sample.scores if name not in COLUMNS))
-
-
-def _row(encoded: Encoded, image_suffix: str) -> dict[str, Any]:
-    key = encoded.sample.key
-    return encoded.facts | {
-        "image": {"bytes": encoded.image, "path": f"{key}{image_suffix}"},
-        "mask": {"bytes": encoded.mask, "path": f"{key}.png"},
-        "label": {"bytes": encoded.label, "path": f"{key}.png"},
-        "alpha": {"bytes": encoded.alpha, "path": f"{key}.png"},
-    }
-
-
-def _schema(scores: Sequence[str]) -> pa.Schema:
-    columns = {**COLUMNS, **dict.fromkeys(scores, pa.float64())}
-    features = {
-        name: {"_type": "Image"} if kind == PICTURE else {"dtype": DTYPES[kind], "_type": "Value"}
-        for name, kind in columns.items()
-    }
-    info = json.dumps({"info": {"features": features}})
-    return pa.schema(list(columns.items()), metadata={"huggingface": info})

@@ -20,75 +20,22 @@ trainer scales the image to; holes are filled.
 
 import json
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import ClassVar, TextIO
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from l4f_datagen.core.masks import Instance, Ring
+from l4f_datagen.core.masks import Ring
 from l4f_datagen.core.sample import SPLITS
-from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter, image_suffix
+from l4f_datagen.dataset.formats.encoding import Encoded, ShardWriter
 from l4f_datagen.dataset.manifest import Shards, dump_json
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.recipe import OutputPart
 
-COCO_PLACES = (".l4f/coco/{shard:05d}.tsv",)
+COCO_LINES = ".l4f/coco/{shard:05d}.tsv"
 CATEGORY_ID = 1  # from 1: Ultralytics' converter subtracts one
 COMPONENT_IDS = 1_000_000  # a mask of 1024 px has 262,144 parts at most, every second pixel
 _DUMP = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
-
-
-class CocoShard(ShardWriter):
-    """Writes one line a sample: split, image, its annotations. They are merged unread."""
-
-    def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._shard, self._output = staging.shard, output
-        self._suffix = image_suffix(output)
-        self._lines = staging.open(COCO_PLACES[0].format(shard=staging.shard))
-
-    def add(self, samples: Sequence[Encoded]) -> None:
-        """Append the lines of the samples."""
-        self._lines.write("".join(map(self._line, samples)).encode())
-
-    def _line(self, encoded: Encoded) -> str:
-        sample = encoded.sample
-        stem = f"{self._shard:05d}/{sample.key}"
-        height, width = sample.mask.shape
-        image = {
-            "id": sample.image_id,
-            "file_name": f"{stem}{self._suffix}",
-            "width": width,
-            "height": height,
-            "license": 1,
-            "key": sample.key,
-            "psi": float(sample.psi),
-            "seed": int(sample.seed),
-        }
-        annotations = [
-            {
-                "id": self._id(sample.image_id, number),
-                "image_id": sample.image_id,
-                "category_id": CATEGORY_ID,
-                "segmentation": self._segmentation(instance),
-                "area": float(instance.area_px),
-                "bbox": list(map(float, instance.bbox_xywh)),
-                "iscrowd": 0,
-                "alpha_file": f"alpha/{stem}.png",
-            }
-            for number, instance in enumerate(encoded.instances, 1)
-        ]
-        return f"{sample.split}\t{_DUMP(image)}\t{_DUMP(annotations)[1:-1]}\n"
-
-    def _id(self, image_id: int, number: int) -> int:
-        whole = self._output.instances == "image"
-        return image_id if whole else image_id * COMPONENT_IDS + number
-
-    def _segmentation(self, instance: Instance) -> dict[str, Any] | list[list[float]]:
-        if self._output.coco_segmentation == "rle":
-            return instance.rle
-        # Corners of pixels: COCO's own rasteriser gives back the mask, less its holes.
-        return [ring.points_xy.ravel().astype(float).tolist() for ring in instance.outlines]
 
 
 def write_instances(shards: Shards, out: TextIO) -> None:
@@ -104,7 +51,7 @@ def write_instances(shards: Shards, out: TextIO) -> None:
     for position, name in enumerate(("images", "annotations")):
         out.write(f',"{name}":[')
         separator = "\n"
-        for fields in shards.fields(COCO_PLACES[0]):
+        for fields in shards.fields(COCO_LINES):
             if fields[position]:
                 out.write(separator + fields[position])
                 separator = ",\n"
@@ -112,67 +59,84 @@ def write_instances(shards: Shards, out: TextIO) -> None:
     out.write("}\n")
 
 
-COCO_INDEXES = {"annotations/instances_{split}.json": write_instances}
+class CocoShard(ShardWriter):
+    """Writes one line a sample: split, image, its annotations. They are merged unread."""
 
-IMAGES = {split: f"yolo/images/{split}" for split in SPLITS}
-LABELS = {split: f"yolo/labels/{split}" for split in SPLITS}
-YOLO_FLAT = (*IMAGES.values(), *LABELS.values())
+    places = (COCO_LINES,)
+    indexes: ClassVar = {"annotations/instances_{split}.json": write_instances}
+
+    def __init__(self, staging: Staging, output: OutputPart) -> None:
+        super().__init__(staging, output)
+        self._lines = staging.open(COCO_LINES.format(shard=self.shard))
+
+    def add(self, samples: Sequence[Encoded]) -> None:
+        """Append the lines of the samples."""
+        self._lines.write("".join(map(self._line, samples)).encode())
+
+    def _line(self, encoded: Encoded) -> str:
+        sample, whole = encoded.sample, self.output.instances == "image"
+        height, width = sample.mask.shape
+        image = {
+            **{"id": sample.image_id, "license": 1, "width": width, "height": height},
+            "file_name": f"{self.shard:05d}/{self.name(encoded, 'image')}",
+            **{"key": sample.key, "psi": float(sample.psi), "seed": int(sample.seed)},
+        }
+        annotations = []
+        for number, found in enumerate(encoded.instances, 1):
+            # Corners of pixels: COCO's own rasteriser gives back the mask, less its holes.
+            rings = [ring.points_xy.ravel().astype(float).tolist() for ring in found.outlines]
+            annotations.append(
+                {
+                    "id": sample.image_id if whole else sample.image_id * COMPONENT_IDS + number,
+                    **{"image_id": sample.image_id, "category_id": CATEGORY_ID, "iscrowd": 0},
+                    "segmentation": found.rle if self.output.coco_segmentation == "rle" else rings,
+                    **{"area": float(found.area_px), "bbox": list(map(float, found.bbox_xywh))},
+                    "alpha_file": f"alpha/{self.shard:05d}/{sample.key}.png",
+                }
+            )
+        return f"{sample.split}\t{_DUMP(image)}\t{_DUMP(annotations)[1:-1]}\n"
+
+
 # Ultralytics scales a polygon to its training size (640), cuts the decimals off and paints the edge
 # too. A hundredth of a pixel inside, the last pixel painted is the last of the mask at every whole
 # scale up to 100, and what float32 and six digits lose is far less.
 INSET_PX = 0.01
 
-Points = NDArray[np.float64]
+
+def write_data_yaml(shards: Shards, out: TextIO) -> None:
+    """Write the file that names classes and folders, which are relative to it."""
+    folders = {split: f"images/{split}" for split in SPLITS if split in shards.splits}
+    for split in ("train", "val"):  # the trainers insist on both
+        if split not in shards.splits:
+            out.write(f"# There is no {split} split: {split} names the images of another one.\n")
+            folders[split] = f"images/{shards.splits[0]}"
+    names = {split: folders[split] for split in SPLITS if split in folders}
+    facts = {**names, "names": {0: shards.facts.category}}
+    yaml.safe_dump(facts, out, sort_keys=False, allow_unicode=True)
 
 
 class YoloShard(ShardWriter):
     """Writes the images of one shard once more, beside their label files."""
 
-    def __init__(self, staging: Staging, output: OutputPart) -> None:
-        self._staging, self._suffix = staging, image_suffix(output)
+    flat = tuple(f"yolo/{kind}/{split}" for kind in ("images", "labels") for split in SPLITS)
+    indexes: ClassVar = {"yolo/data.yaml": write_data_yaml}
 
     def add(self, samples: Sequence[Encoded]) -> None:
         """Stage image and labels of each sample."""
         for one in samples:
-            sample = one.sample
-            height, width = sample.mask.shape
+            key, split = one.sample.key, one.sample.split
+            height, width = one.sample.mask.shape
             rings = (ring for instance in one.instances for ring in instance.outlines)
             text = "".join(label_line(ring, width, height) for ring in rings)
-            image = f"{sample.key}{self._suffix}"
-            self._staging.put_flat(IMAGES[sample.split], image, one.image)
-            self._staging.put_flat(LABELS[sample.split], f"{sample.key}.txt", text.encode())
+            self.staging.put(f"yolo/images/{split}", self.name(one, "image"), one.image, flat=True)
+            self.staging.put(f"yolo/labels/{split}", f"{key}.txt", text.encode(), flat=True)
 
 
 def label_line(ring: Ring, width: int, height: int) -> str:
     """Write one part as class 0 and a polygon in shares of width and height, with newline."""
-    shares = inset_xy(ring.points_xy) / (width, height)
-    return f"0 {' '.join(f'{share:.6g}' for share in shares.ravel().tolist())}\n"
-
-
-def inset_xy(points_xy: NDArray[np.int32]) -> Points:
-    """Draw an outer ring of ``Ring`` in by ``INSET_PX``, ``points 2``."""
-    arriving = np.sign(points_xy - np.roll(points_xy, 1, axis=0))
+    corners = ring.points_xy  # of an outer ring, drawn in by ``INSET_PX``
+    arriving = np.sign(corners - np.roll(corners, 1, axis=0))
     leaving = np.roll(arriving, -1, axis=0)
-    # To the right of (x, y) lies (-y, x).
-    right = (arriving + leaving)[:, ::-1] * (-1, 1)
-    inset: Points = points_xy + INSET_PX * right
-    return inset
-
-
-def write_data_yaml(shards: Shards, out: TextIO) -> None:
-    """Write the file that names classes and folders, which are relative to it."""
-    missing = [split for split in ("train", "val") if split not in shards.splits]
-    for split in missing:  # the trainers insist on both
-        out.write(f"# There is no {split} split: {split} names the images of another one.\n")
-    some = shards.splits[0]
-    folders = {
-        split: f"images/{split if split in shards.splits else some}"
-        for split in SPLITS
-        if split in (*shards.splits, *missing)
-    }
-    yaml.safe_dump(
-        {**folders, "names": {0: shards.facts.category}}, out, sort_keys=False, allow_unicode=True
-    )
-
-
-YOLO_INDEXES = {"yolo/data.yaml": write_data_yaml}
+    right = (arriving + leaving)[:, ::-1] * (-1, 1)  # to the right of (x, y) lies (-y, x)
+    shares = (corners + INSET_PX * right) / (width, height)
+    return f"0 {' '.join(f'{share:.6g}' for share in shares.ravel().tolist())}\n"
