@@ -172,7 +172,7 @@ make.sections = {
 
 def counts_text(out: Path | str, counts: dict[str, Any]) -> str:
     """Format the counts, the reasons of rejections, and warnings."""
-    from l4f_datagen.dataset.ledger import empty_masks_note
+    from l4f_datagen.dataset.manifest import empty_masks_note
     from l4f_datagen.recipe import CoverageFilter, UncertaintyFilter
     from l4f_datagen.report.records import dataset_facts
 

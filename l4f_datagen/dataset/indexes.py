@@ -1,7 +1,9 @@
 """Indexes: the files about the whole dataset, merged from its shards at the end."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,12 +11,23 @@ from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
-from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.dataset.manifest import MANIFEST, Facts, Marker, Shards, build_manifest, dump_json
+from l4f_datagen.dataset.manifest import (
+    MANIFEST,
+    SCHEMA,
+    Counts,
+    Facts,
+    Marker,
+    Shards,
+    dump_json,
+)
+from l4f_datagen.dataset.staging import FileFact
 from l4f_datagen.io.disk import PART
+from l4f_datagen.io.download import file_hash
 
 Page = bytes | Callable[[bytes], bytes]
 """Content of a file, or what makes it from the bytes of the manifest."""
+SHARD_FILES = (".parquet", ".tar", ".tsv")
+"""What files end in that hold a whole shard."""
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
@@ -79,6 +92,58 @@ def write_indexes(
     for name, path in parts.items():
         path.replace(folder / name)
     return manifest
+
+
+def build_manifest(
+    run: Mapping[str, Any],
+    markers: Iterable[Marker],
+    indexes: Mapping[str, Path],
+    facts: Facts,
+    counts: Counts,
+) -> dict[str, Any]:
+    """Put together ``manifest.json``; markers are read one at a time.
+
+    A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
+    markers in ``.l4f/shards`` have the digest of each file.
+    """
+    numbers = ("shard", "planned", "attempted", "accepted")
+    return {
+        "schema": SCHEMA,
+        "counts": counts.to_dict(),
+        "psi": sorted(counts.psis),
+        "seeds": dict(zip(("first", "last"), counts.seeds or (None, None), strict=True)),
+        "splits": dict(sorted(counts.splits.items())),
+        "scores": {name: {"min": low, "max": high} for name, (low, high) in counts.scores.items()},
+        "formats": list(run["formats"]),
+        "alpha_bits": run["alpha_bits"],
+        "category": facts.category,
+        "label_names": ["background", facts.category],  # by their value in index masks
+        "mask_threshold": facts.mask_threshold,
+        "licence": {"name": facts.licence, "url": facts.licence_url},
+        "provenance": dict(facts.provenance),
+        "shards": [
+            {name: getattr(marker, name) for name in numbers}
+            | {"files": dict(file_digests(marker.files))}
+            for marker in markers
+        ],
+        "indexes": {
+            name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+            for name, path in indexes.items()
+        },
+    }
+
+
+def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Sum up the files of a shard by folder where a sample has its own file, others one by one."""
+    for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
+        members = list(group)
+        if members[0][0].endswith(SHARD_FILES):
+            for path, size, digest in members:
+                yield path, {"bytes": size, "sha256": digest}
+            continue
+        listing = "".join(f"{digest}  {path.rpartition('/')[2]}\n" for path, _, digest in members)
+        sums = {"files": len(members), "bytes": sum(size for _, size, _ in members)}
+        yield parent, sums | {"sha256": hashlib.sha256(listing.encode()).hexdigest()}
 
 
 def write_ledger(shards: Shards, out: TextIO) -> None:

@@ -1,26 +1,26 @@
-"""Manifest: the machine-readable truth about one dataset, the same bytes at every run."""
+"""Manifest: what is recorded of a dataset, the same bytes at every run.
 
-import hashlib
+A row of the ledger for every attempted sample, a marker for every finished shard, their sums, and
+``manifest.json``, the machine-readable truth about the whole.
+"""
+
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from types import UnionType
 from typing import Any, TextIO
 
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.dataset.ledger import Counts, Row, is_row
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.staging import FileFact
-from l4f_datagen.io.download import file_hash
 
 SCHEMA = 2
 """Of records, markers and manifests; 2 has index masks, and flat folders for YOLO."""
 READABLE = (1, 2)
 RUN, MANIFEST = ".l4f/run.json", "manifest.json"
-SHARD_FILES = (".parquet", ".tar", ".tsv")
-"""What files end in that hold a whole shard."""
 MAX_MANIFEST_BYTES = 256 * 2**20
 """About a million shards: read whole, so a file that is something else must not fill the memory."""
 RUN_AGAIN = "run the `make` that made the dataset again"
@@ -76,6 +76,69 @@ class Shards:
 
 MergeIndex = Callable[[Shards, TextIO], None]
 """Writes one index over all shards."""
+
+
+Row = dict[str, Any]
+
+
+def ledger_row(sample: Sample, shard: int) -> Row:
+    """Describe one attempt in plain values."""
+    return {
+        **{name: getattr(sample, name) for name in ("image_id", "key", "split")},
+        **{"psi": float(sample.psi), "seed": int(sample.seed), "shard": shard},
+        **{"status": sample.status, "reason": sample.reason},
+        "scores": {name: float(score) for name, score in sample.scores.items()},
+    }
+
+
+def is_row(row: Row) -> bool:
+    """Whether a row read from a file has the types of a row; KeyError where it lacks a part."""
+    return (
+        type(row["key"]) is type(row.get("split", "train")) is str
+        and type(row["image_id"]) is type(row["seed"]) is type(row["shard"]) is int
+        and type(row["psi"]) is float
+        and (row["status"] == "accepted" or type(row["reason"]) is str)
+        and set(map(type, row["scores"].values())) <= {float}
+    )
+
+
+@dataclass
+class Counts:
+    """How many samples were attempted, accepted and rejected, with their psi, seeds and splits."""
+
+    attempted: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)  # reason to number
+    empty_masks: int = 0  # accepted, without a mask pixel; COCO has no annotation for them
+    filled_holes: int = 0  # holes in accepted masks that polygons fill
+    psis: set[float] = field(default_factory=set)
+    seeds: tuple[float, ...] = ()  # smallest and largest; empty before the first attempt
+    splits: Counter[str] = field(default_factory=Counter)  # of accepted samples
+    # Smallest and largest of each score among the accepted samples.
+    scores: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count rows of the ledger."""
+        accepted = [row for row in rows if row["status"] == "accepted"]
+        self.attempted += len(rows)
+        self.accepted += len(accepted)
+        self.rejected.update(row["reason"] for row in rows if row["status"] != "accepted")
+        self.splits.update(row.get("split", "train") for row in accepted)
+        self.psis.update(row["psi"] for row in rows)
+        self.seeds = _spread([*self.seeds, *(row["seed"] for row in rows)])
+        for name in {name: None for row in accepted for name in row["scores"]}:
+            found = [row["scores"][name] for row in accepted if name in row["scores"]]
+            self.scores[name] = _spread([*self.scores.get(name, ()), *found])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the counts as the manifest has them."""
+        names = ("attempted", "accepted", "rejected", "empty_masks", "filled_holes")
+        sums = {name: getattr(self, name) for name in names}
+        return sums | {"rejected": dict(sorted(self.rejected.items()))}
+
+
+def _spread(values: Sequence[float]) -> tuple[float, ...]:
+    return (min(values), max(values)) if values else ()
 
 
 @dataclass(frozen=True)
@@ -185,53 +248,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def build_manifest(
-    run: Mapping[str, Any],
-    markers: Iterable[Marker],
-    indexes: Mapping[str, Path],
-    facts: Facts,
-    counts: Counts,
-) -> dict[str, Any]:
-    """Put together ``manifest.json``; markers are read one at a time.
-
-    A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
-    markers in ``.l4f/shards`` have the digest of each file.
-    """
-    numbers = ("shard", "planned", "attempted", "accepted")
-    return {
-        "schema": SCHEMA,
-        "counts": counts.to_dict(),
-        "psi": sorted(counts.psis),
-        "seeds": dict(zip(("first", "last"), counts.seeds or (None, None), strict=True)),
-        "splits": dict(sorted(counts.splits.items())),
-        "scores": {name: {"min": low, "max": high} for name, (low, high) in counts.scores.items()},
-        "formats": list(run["formats"]),
-        "alpha_bits": run["alpha_bits"],
-        "category": facts.category,
-        "label_names": ["background", facts.category],  # by their value in index masks
-        "mask_threshold": facts.mask_threshold,
-        "licence": {"name": facts.licence, "url": facts.licence_url},
-        "provenance": dict(facts.provenance),
-        "shards": [
-            {name: getattr(marker, name) for name in numbers}
-            | {"files": dict(file_digests(marker.files))}
-            for marker in markers
-        ],
-        "indexes": {
-            name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-            for name, path in indexes.items()
-        },
-    }
-
-
-def file_digests(files: Sequence[FileFact]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Sum up the files of a shard by folder where a sample has its own file, others one by one."""
-    for parent, group in groupby(files, key=lambda fact: fact[0].rpartition("/")[0]):
-        members = list(group)
-        if members[0][0].endswith(SHARD_FILES):
-            for path, size, digest in members:
-                yield path, {"bytes": size, "sha256": digest}
-            continue
-        listing = "".join(f"{digest}  {path.rpartition('/')[2]}\n" for path, _, digest in members)
-        sums = {"files": len(members), "bytes": sum(size for _, size, _ in members)}
-        yield parent, sums | {"sha256": hashlib.sha256(listing.encode()).hexdigest()}
+def empty_masks_note(counts: Mapping[str, Any]) -> str | None:
+    """Say how many accepted samples have an empty mask, by a manifest's counts; None: none has."""
+    empty, accepted = counts["empty_masks"], counts["accepted"]
+    if not empty:
+        return None
+    remedy = "look at the contact sheet"
+    if 10 * empty > accepted:  # a few objects may be missed, a tenth is no accident
+        remedy = "the alpha network may be unusable: look at the contact sheet, use the filters"
+    return f"{empty} of {accepted} masks are empty; {remedy}"

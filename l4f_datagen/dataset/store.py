@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +23,7 @@ from l4f_datagen.dataset.formats import stage_shard
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.indexes import Page, find_marker, read_markers, write_indexes
-from l4f_datagen.dataset.ledger import Counts, Row
-from l4f_datagen.dataset.manifest import RUN, SCHEMA, Facts, Marker, dump_json
+from l4f_datagen.dataset.manifest import RUN, SCHEMA, Counts, Facts, Marker, Row, dump_json
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import (
@@ -41,6 +41,10 @@ MAX_WORKERS = 8
 """Threads that encode; more would only wait for the one that writes."""
 
 
+Blocks = Iterable[Sequence[Sample]]
+
+
+@dataclass
 class Dataset:
     """An open dataset folder, made by ``open_dataset``.
 
@@ -48,18 +52,13 @@ class Dataset:
     ``notes`` tell what was damaged and is made again, one line each.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        run: Mapping[str, Any],
-        pool: Executor,
-        encoder: Encoder,
-        remote: Remote | None,
-    ) -> None:
-        self.folder = folder
-        self.notes: list[str] = []
-        self._run, self._pool, self._encoder, self._remote = run, pool, encoder, remote
-        self._shards: list[int] = []
+    folder: Path
+    run: Mapping[str, Any]  # what is recorded of it
+    pool: Executor
+    encoder: Encoder
+    remote: Remote | None
+    notes: list[str] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
 
     def finished(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
         """Find a shard done by an earlier run, whole and as this run would make it; else None.
@@ -73,24 +72,17 @@ class Dataset:
             problem = "its marker is damaged"
         else:
             lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
-            if self._remote:
-                lost = self._remote.lost(self.folder, marker)
+            if self.remote:
+                lost = self.remote.lost(self.folder, marker)
             if not lost and ends_where_asked(marker, planned, wanted):
-                self._shards.append(shard)
+                self.shards.append(shard)
                 return marker
             problem = "has more or fewer samples than are asked for"
             problem = f"{lost} files missing or cut short" if lost else problem
         self.notes.append(f"shard {shard}: {problem}; made again")
         return None
 
-    def write(
-        self,
-        shard: int,
-        blocks: Iterable[Sequence[Sample]],
-        *,
-        planned: int,
-        wanted: int | None = None,
-    ) -> Marker:
+    def write(self, shard: int, blocks: Blocks, planned: int, wanted: int | None = None) -> Marker:
         """Write one shard in place of what may be left of it.
 
         Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted. While one
@@ -101,12 +93,12 @@ class Dataset:
         with disk_failures(self.folder, doing):
             layout.drop_indexes(self.folder)
             layout.drop_shard(self.folder, shard)
-        if self._remote:
-            self._remote.retract_indexes()
-            self._remote.retract_shard(shard)
+        if self.remote:
+            self.remote.retract_indexes()
+            self.remote.retract_shard(shard)
         staging = Staging(self.folder, shard)
         try:
-            rows, counts = stage_shard(staging, blocks, self._encoder, self._pool, wanted)
+            rows, counts = stage_shard(staging, blocks, self.encoder, self.pool, wanted)
             full = counts.accepted == wanted
             if counts.attempted > planned or (counts.attempted < planned and not full):
                 problem = f"expected {planned} samples, got {counts.attempted}"
@@ -115,26 +107,26 @@ class Dataset:
                 files = staging.publish()
                 marker = Marker(shard, planned, files=files, rows=rows, **counts.to_dict())
                 write_atomically(layout.marker_path(self.folder, shard), marker.to_bytes())
-            if self._remote:
-                self._remote.send_shard(self.folder, marker)
+            if self.remote:
+                self.remote.send_shard(self.folder, marker)
         except BaseException:
             staging.close()
             with suppress(OSError):  # what stays is swept by the next run
                 layout.drop_shard(self.folder, shard)
             raise
-        self._shards.append(shard)
+        self.shards.append(shard)
         return marker
 
     def rows(self) -> Iterator[Row]:
         """Read the ledger of the shards taken so far, in the order of the plan."""
-        for marker in read_markers(self.folder, self._shards):
+        for marker in read_markers(self.folder, self.shards):
             yield from marker.rows
 
     def counts(self) -> Counts:
         """Add up the ledger of the shards taken so far."""
         total = Counts()
-        for marker in read_markers(self.folder, self._shards):
-            if "png" in self._run["formats"] and marker.images != marker.accepted:
+        for marker in read_markers(self.folder, self.shards):
+            if "png" in self.run["formats"] and marker.images != marker.accepted:
                 problem = f"the counts of shard {marker.shard} do not add up"
                 raise L4FError(os.fspath(self.folder), problem, "start over with --overwrite")
             total.add(marker.rows)
@@ -149,22 +141,22 @@ class Dataset:
         ValueError for shards left out or taken in another order, or a page of another name.
         """
         pages = pages or {}
-        if self._shards != list(range(len(self._shards))):
-            raise ValueError(f"expected shards 0, 1, 2 ... taken in order, got {self._shards}")
+        if self.shards != list(range(len(self.shards))):
+            raise ValueError(f"expected shards 0, 1, 2 ... taken in order, got {self.shards}")
         if not set(pages) <= set(layout.PAGES):
             raise ValueError(f"expected pages among {layout.PAGES}, got {tuple(pages)}")
         counts = self.counts()
         with disk_failures(self.folder, "writing the indexes"):
-            for shard in sorted(layout.marked_shards(self.folder) - set(self._shards)):
+            for shard in sorted(layout.marked_shards(self.folder) - set(self.shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
-            manifest = write_indexes(self.folder, self._shards, self._run, facts, counts, pages)
+            manifest = write_indexes(self.folder, self.shards, self.run, facts, counts, pages)
             # Not before: a merge that is stopped begins from them again.
             remove(self.folder / ownership.JOBS)
-        if self._remote:
-            self._remote.send_indexes(self.folder, self._shards)
-            self._remote.delete(ownership.JOBS)
-            self._remote.forget(self.folder)
+        if self.remote:
+            self.remote.send_indexes(self.folder, self.shards)
+            self.remote.delete(ownership.JOBS)
+            self.remote.forget(self.folder)
         return manifest
 
     def adopt_shard(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
@@ -172,8 +164,8 @@ class Dataset:
 
         None where it has more samples than are ``wanted``.
         """
-        if self._remote:
-            self._remote.fetch_shard(self.folder, shard)
+        if self.remote:
+            self.remote.fetch_shard(self.folder, shard)
         [marker] = read_markers(self.folder, [shard])
         if not ends_where_asked(marker, planned, wanted):
             return None
@@ -187,16 +179,16 @@ class Dataset:
 
     def fetch_images(self, keys: Mapping[str, int]) -> None:
         """Copy files of samples (key to shard) to the local folder, if the dataset is at a URL."""
-        if self._remote:
+        if self.remote:
             for marker in read_markers(self.folder, sorted(set(keys.values()))):
-                self._remote.fetch_images(self.folder, marker, set(keys))
+                self.remote.fetch_images(self.folder, marker, set(keys))
 
     def record_job(self, record: ownership.JobRecord) -> None:
         """Record that a shard job has ended; no index is written."""
         with disk_failures(self.folder, "writing the record of the job"):
             name = record.write(self.folder)
-        if self._remote:
-            self._remote.send(self.folder, [name])
+        if self.remote:
+            self.remote.send(self.folder, [name])
 
     def marked(self, shard: int) -> bool:
         """Whether a shard has a marker, be it whole or not."""

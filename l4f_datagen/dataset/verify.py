@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from l4f_datagen.core.progress import usable_cores
-from l4f_datagen.dataset.indexes import find_marker
+from l4f_datagen.dataset.indexes import file_digests, find_marker
 from l4f_datagen.dataset.layout import LEDGER, MARKER, STATE
-from l4f_datagen.dataset.manifest import RUN, file_digests, read_manifest
+from l4f_datagen.dataset.manifest import RUN, read_manifest
 from l4f_datagen.io.download import file_hash
 
 CHANGED = "its content has changed"

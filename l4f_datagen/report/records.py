@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from l4f_datagen.core.errors import InputRefused
 from l4f_datagen.core.sample import sample_key
 from l4f_datagen.dataset.layout import LEDGER
-from l4f_datagen.dataset.ledger import Row
-from l4f_datagen.dataset.manifest import read_manifest
+from l4f_datagen.dataset.manifest import Row, read_manifest
 
 MAX_ROW_BYTES = 64 * 2**10  # a choice, far above any row
 REMEDY = "run the `make` that made the dataset again"

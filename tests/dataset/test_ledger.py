@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.dataset.ledger import Counts, empty_masks_note, ledger_row
+from l4f_datagen.dataset.manifest import Counts, empty_masks_note, ledger_row
 
 PIXELS = {
     "image": np.zeros((1, 1, 3), np.uint8),

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from l4f_datagen.dataset.ledger import Counts
-from l4f_datagen.dataset.manifest import Facts
+from l4f_datagen.dataset.manifest import Counts, Facts
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 

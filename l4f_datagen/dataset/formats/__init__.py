@@ -11,7 +11,7 @@ from contextlib import suppress
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.formats import files, hf, objects
 from l4f_datagen.dataset.formats.encoding import Encoder, ShardWriter, encode_blocks
-from l4f_datagen.dataset.ledger import Counts, Row, ledger_row
+from l4f_datagen.dataset.manifest import Counts, Row, ledger_row
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import disk_failures
 from l4f_datagen.rendering.quota import cut_after_accepted, until_accepted
