@@ -63,8 +63,7 @@ class Dataset:
     def finished(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
         """Find a shard done by an earlier run, whole and as this run would make it; else None.
 
-        ``planned`` samples are its share of the plan, of which ``wanted`` accepted ones (None: all)
-        are still needed.
+        The plan gives it ``planned`` samples; ``wanted`` accepted ones (None: all) are needed.
         """
         if not self.marked(shard):
             return None
@@ -167,9 +166,8 @@ class Dataset:
         if self.remote:
             self.remote.fetch_shard(self.folder, shard)
         [marker] = read_markers(self.folder, [shard])
-        if not ends_where_asked(marker, planned, wanted):
-            return None
-        return self.finished(shard, planned=planned, wanted=wanted)
+        fits = ends_where_asked(marker, planned, wanted)
+        return self.finished(shard, planned=planned, wanted=wanted) if fits else None
 
     def discard_shard(self, shard: int) -> None:
         """Remove what a stopped process left of a shard; a finished shard stays."""
@@ -212,12 +210,9 @@ def open_dataset(
 
     ``recipe`` is the text of ``recipe.yaml``, ``recipe_hash`` names all that decides the bytes of a
     sample, so not their number. A ``share`` is written while other jobs write the rest. ``workers``
-    threads encode (None: one a usable core, at most ``MAX_WORKERS``). ``asked`` checks that no
-    finished sample would be deleted. ``overwrite`` deletes what an earlier run made; other files
-    stay.
-
-    UsageError for a folder that cannot be written, is not ours, has another recipe, holds more
-    samples than are asked for, or is in use.
+    threads encode (None: one a usable core, at most ``MAX_WORKERS``). ``overwrite`` deletes what an
+    earlier run made; other files stay. UsageError for a folder that cannot be written, is not ours,
+    has another recipe, holds more samples than are ``asked`` for, or is in use.
     """
     run = {"schema": SCHEMA, "recipe": recipe, "recipe_hash": recipe_hash}
     run |= {"formats": list(output.formats), "alpha_bits": output.alpha_bits}
@@ -246,9 +241,15 @@ def open_dataset(
                     ownership.refuse_fewer(folder, asked, os.fspath(out))
                 layout.sweep(folder, share.owns if share else None)
             # A share does not tell anew what the whole dataset was asked for.
-            recorded = share and (folder / RUN).exists()
-            run |= ownership.recorded_asked(folder) if recorded else vars(asked) if asked else {}
-            _record(folder, dump_json(run), share)
+            recorded = (folder / RUN).exists()
+            again = share and recorded
+            run |= ownership.recorded_asked(folder) if again else vars(asked) if asked else {}
+            record, data = folder / RUN, dump_json(run)
+            if not recorded or record.read_bytes() != data:  # a resumed run need not wait
+                # Jobs begin at the same moment; each renames a file of its own.
+                own = folder / f"{ownership.JOBS}/{share.index}-run" if share else record
+                write_atomically(own, data, durable=True)
+                own.replace(record)
         except OSError as error:
             if error.errno in FULL:
                 raise disk_failure(folder, "opening it", error) from error
@@ -272,14 +273,3 @@ def guest_dataset(
         remote = Remote(out) if isinstance(out, str) else None
         folder = Path(stack.enter_context(TemporaryDirectory())) if remote else Path(out)
         yield Dataset(folder, {}, pool, Encoder(output, backgrounds), remote)
-
-
-def _record(folder: Path, run: bytes, share: Share | None) -> None:
-    path = folder / RUN
-    if path.exists() and path.read_bytes() == run:  # a resumed run need not wait for the disk
-        return
-    # Jobs begin at the same moment; each renames a file of its own.
-    own = folder / f"{ownership.JOBS}/{share.index}-run" if share else path
-    write_atomically(own, run, durable=True)
-    if share:
-        own.replace(path)

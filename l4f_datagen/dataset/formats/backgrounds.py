@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from l4f_datagen.core.errors import InputRefused, UsageError
-from l4f_datagen.core.sample import Sample, alpha_to_uint8
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.io.download import file_hash
 from l4f_datagen.io.photo import opened, upright_rgb
 from l4f_datagen.recipe import OutputPart
@@ -93,12 +93,6 @@ def open_backgrounds(folder: Path) -> Backgrounds:
 def _read(path: Path) -> Image.Image:
     with opened(path, str(path), FORMATS) as image:
         return upright_rgb(image, str(path))
-
-
-def cutout_rgba(sample: Sample) -> NDArray[np.uint8]:
-    """Return the object with its alpha as fourth channel, uint8 ``h w 4``: straight alpha."""
-    colours = foreground_rgb(sample.image, sample.alpha)
-    return np.dstack([colours, alpha_to_uint8(sample.alpha)])
 
 
 def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from l4f_datagen.core.masks import Instance, coverage, measure_instances, split_components
 from l4f_datagen.core.sample import Sample, alpha_to_uint8
-from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, cutout_rgba
+from l4f_datagen.dataset.formats.backgrounds import Backgrounds, composite_rgb, foreground_rgb
 from l4f_datagen.dataset.manifest import MergeIndex
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.photo import encode_pngs
@@ -36,19 +36,14 @@ def find_instances(masks: Sequence[Mask], output: OutputPart) -> list[tuple[Inst
     return [tuple(next(found) for _ in those) for those in parts]
 
 
-Images = Sequence[NDArray[np.uint8]]
-
-
-def _save_each(images: Images, **options: Any) -> list[bytes]:
-    files = []
-    for pixels in images:
-        buffer = io.BytesIO()
+def _save_each(images: Sequence[NDArray[np.uint8]], **options: Any) -> list[bytes]:
+    buffers = [io.BytesIO() for _ in images]
+    for pixels, buffer in zip(images, buffers, strict=True):
         Image.fromarray(pixels).save(buffer, **options)
-        files.append(buffer.getvalue())
-    return files
+    return [buffer.getvalue() for buffer in buffers]
 
 
-IMAGE_ENCODERS: dict[str, Callable[[Images], list[bytes]]] = {
+IMAGE_ENCODERS: dict[str, Callable[[Sequence[NDArray[np.uint8]]], list[bytes]]] = {
     "png": partial(encode_pngs, filter_name="average"),
     "webp": partial(_save_each, format="WEBP", lossless=True, quality=0, method=0, exact=True),
     "jpeg": partial(_save_each, format="JPEG", quality=95, subsampling=0),
@@ -146,12 +141,10 @@ class Encoder:
 
         ValueError for an array of another dtype, rank, size or range than ``Sample`` says.
         """
-        keep_all = self.output.keep_rejected
-        kept = [sample for sample in samples if keep_all or sample.reason is None]
-        encoded = iter(self._encode(kept) if kept else ())
+        keeps = [self.output.keep_rejected or one.reason is None for one in samples]
+        encoded = self._encode([one for one, kept in zip(samples, keeps, strict=True) if kept])
         return [
-            (sample, next(encoded) if keep_all or sample.reason is None else None)
-            for sample in samples
+            (one, next(encoded) if kept else None) for one, kept in zip(samples, keeps, strict=True)
         ]
 
     def _encode(self, samples: Sequence[Sample]) -> Iterator[Encoded]:
@@ -168,7 +161,10 @@ class Encoder:
             "coverage": [coverage(one.mask) for one in samples],
         }
         if output.cutouts:
-            drawn = [cutout_rgba(one) for one in samples]
+            drawn = [
+                np.dstack([foreground_rgb(one.image, one.alpha), alpha_to_uint8(one.alpha)])
+                for one in samples
+            ]  # straight alpha: the colours are not multiplied by it
             columns["cutout"] = IMAGE_ENCODERS[format_of("cutout", output)](drawn)
         if output.composites != "none":
             drawn = [composite_rgb(one, self._background(one)) for one in samples]

@@ -21,23 +21,16 @@ CONFIG_FILES = {
     "webdataset": "webdataset/{split}-*.tar",
 }
 """Format to the files of a split."""
+PNG_FILES = ("images/**", "masks/**", "labels/**", "alpha/**")
 METADATA = "metadata.jsonl"
 """What the imagefolder reader of ``datasets`` looks for, beside or above its images."""
 GROUP_ROWS = 100  # the Hub's viewer reads whole row groups, and gives up on big ones
 GROUP_BYTES = 32 * 2**20
 PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 COLUMNS: dict[str, pa.DataType] = {
-    "key": pa.string(),
-    "image": PICTURE,
-    "mask": PICTURE,
-    "label": PICTURE,
-    "alpha": PICTURE,
-    "image_id": pa.int64(),
-    "psi": pa.float64(),
-    "seed": pa.int64(),
-    "coverage": pa.float64(),
-    "width": pa.int32(),
-    "height": pa.int32(),
+    **{"key": pa.string(), **dict.fromkeys(KINDS, PICTURE)},
+    **{"image_id": pa.int64(), "psi": pa.float64(), "seed": pa.int64(), "coverage": pa.float64()},
+    **{"width": pa.int32(), "height": pa.int32()},
 }
 DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.float64(): "float64"}
 
@@ -128,19 +121,13 @@ def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> di
     samples: a pattern without files would break the reader. PNG files are one split ``samples``
     with a column ``split``. Empty where there is no sample.
     """
-    files: list[dict[str, Any]]
-    splits = [split for split in SPLITS if split in splits]
-    if not splits:
-        return {}
+    pattern = next((CONFIG_FILES[name] for name in CONFIG_FILES if name in formats), None)
     config: dict[str, Any] = {"config_name": "default"}
-    for name, pattern in CONFIG_FILES.items():
-        if name in formats:
-            files = [{"split": split, "path": pattern.format(split=split)} for split in splits]
-            break
-    else:
-        folders = ("images", "masks", "labels", "alpha")
-        files = [{"split": "samples", "path": [METADATA, *(f"{one}/**" for one in folders)]}]
-        if "png" not in formats:  # YOLO alone: images, and labels that only YOLO's trainers read
-            files = [{"split": split, "path": f"yolo/images/{split}/**"} for split in splits]
-            config["drop_labels"] = True  # else names of folders become classes
-    return {"configs": [config | {"data_files": files}]}
+    if pattern is None and "png" not in formats:  # YOLO: images, labels only its trainers read
+        pattern = "yolo/images/{split}/**"
+        config["drop_labels"] = True  # else names of folders become classes
+    present = [split for split in SPLITS if split in splits]
+    files: list[dict[str, Any]] = [{"split": "samples", "path": [METADATA, *PNG_FILES]}]
+    if pattern is not None:
+        files = [{"split": split, "path": pattern.format(split=split)} for split in present]
+    return {"configs": [config | {"data_files": files}]} if present else {}

@@ -13,7 +13,6 @@ from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.formats.backgrounds import (
     backgrounds_of,
     composite_rgb,
-    cutout_rgba,
     foreground_rgb,
     open_backgrounds,
     refuse_among_backgrounds,
@@ -176,15 +175,6 @@ def test_a_composite_mixes_by_the_soft_matte(discs):
     assert mixed.dtype == np.uint8
     assert np.abs(mixed - exact).max() <= 0.5 + 1e-4
     assert ((alpha > 0) & (alpha < 1)).sum() > 0
-
-
-def test_a_cutout_has_straight_alpha(discs):
-    sample = discs.make_disc(1)
-    rgba = cutout_rgba(sample)
-    assert (rgba.shape, rgba.dtype) == ((16, 16, 4), np.uint8)
-    np.testing.assert_array_equal(rgba[..., :3], foreground_rgb(sample.image, sample.alpha))
-    np.testing.assert_array_equal(rgba[..., 3], np.rint(sample.alpha * 255))
-    assert rgba[0, 0, 3] == 0 < rgba[0, 0, :3].max()
 
 
 @pytest.mark.parametrize(
