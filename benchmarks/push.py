@@ -55,7 +55,7 @@ def plain_put(url: str, dataset: Path) -> float:
 
 def whole_push(_: str, dataset: Path) -> float:
     """Bytes a second of `push`, from reading the manifest to the last commit."""
-    from l4f_datagen.hub import plan_push, push
+    from l4f_datagen.hub.publish import plan_push, push
 
     started = time.perf_counter()
     done = push(plan_push(dataset, NAME))

@@ -12,7 +12,9 @@ from l4f_datagen.cli.options import DEVICE, FILE, JSON, OFFLINE, PLACE, echo, op
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from l4f_datagen.hub import Changes, Push, Pushed, Remote
+    from l4f_datagen.hub.content import Pushed
+    from l4f_datagen.hub.publish import Push
+    from l4f_datagen.hub.remote import Changes, Remote
     from l4f_datagen.rendering.refine import Method
 
 logger = logging.getLogger(__name__)
@@ -183,8 +185,8 @@ def push(
     if repo is None:
         remedy = "name the repository, or --to-folder DIR for a copy on this machine"
         raise UsageError("USER/NAME", "is not given", remedy)
-    from l4f_datagen.hub import ask_hub, plan_push
-    from l4f_datagen.hub import push as publish
+    from l4f_datagen.hub.publish import ask_hub, plan_push
+    from l4f_datagen.hub.publish import push as publish
 
     job = plan_push(
         folder, repo, private=private, revision=revision, tag=tag, also=also, verify=not no_verify
@@ -203,7 +205,7 @@ def push(
 def _copy(
     folder: Path, target: Path, also: tuple[str, ...], verify: bool, as_json: bool, hub: list[str]
 ) -> None:
-    from l4f_datagen.hub import push_to_folder
+    from l4f_datagen.hub.content import push_to_folder
 
     if hub:
         problem = f"given together with {', '.join(hub)}, which speak to the Hub"
@@ -228,7 +230,7 @@ def result_text(done: "Pushed") -> str:
 
 
 def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object]:
-    from l4f_datagen.hub import total_bytes
+    from l4f_datagen.hub.content import total_bytes
 
     return {
         "repo": job.repo,
@@ -247,7 +249,7 @@ def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object
 
 def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     """List pages by name and files of samples by folder, then what changes on the Hub."""
-    from l4f_datagen.hub import total_bytes
+    from l4f_datagen.hub.content import total_bytes
 
     folders: Counter[str] = Counter()
     sizes: Counter[str] = Counter()

@@ -268,7 +268,7 @@ def _check_push(
     repo: str, recipe: "Recipe", *, yes: bool, private: bool | None, replace: bool
 ) -> None:
     """Check name, token, visibility and the repository before hours of work."""
-    from l4f_datagen.hub import check_destination
+    from l4f_datagen.hub.publish import check_destination
 
     if not yes:
         remedy = "add --yes, or leave out --push and look first with `l4f-datagen push`"
@@ -281,7 +281,7 @@ def _check_push(
 
 def _push(folder: Path, repo: str, private: bool | None, replace: bool) -> dict[str, Any]:
     from l4f_datagen.cli.datasets import result_text
-    from l4f_datagen.hub import plan_push, push
+    from l4f_datagen.hub.publish import plan_push, push
 
     job = plan_push(folder, repo, private=private)
     for note in job.content.notes:

@@ -171,40 +171,34 @@ class Marker:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Marker":
-        """Read a marker file.
+        """Read a marker file; cheap, as every reader asks.
 
-        ValueError for another schema, a file that was cut short, or one that contradicts itself.
+        ValueError for another schema, a file that was cut short, or one whose types and sums are
+        not those of a written shard.
         """
         try:
             values = json.loads(data)
             if values.pop("schema") not in READABLE:
                 raise ValueError("another schema")
             values["files"] = [(path, size, digest) for path, size, digest in values["files"]]
-            marker = cls(**values)
-            whole = marker._is_whole()
+            made = cls(**values)
+            numbers = [made.shard, made.planned, made.attempted, made.accepted, made.empty_masks]
+            numbers += [made.filled_holes, *(size for _, size, _ in made.files)]
+            accepted = sum(row["status"] == "accepted" for row in made.rows)
+            whole = (
+                all(type(number) is int for number in numbers)
+                and (len(made.rows), accepted) == (made.attempted, made.accepted)
+                and made.attempted == made.accepted + sum(made.rejected.values())
+                and made.attempted <= made.planned
+                and made.images in (0, made.accepted)
+                and bool(made.files or not made.accepted)
+                and all(map(is_row, made.rows))
+            )
         except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a marker: {error}") from error
         if not whole:
             raise ValueError("not a marker: its numbers, files and rows do not agree")
-        return marker
-
-    def _is_whole(self) -> bool:
-        """Whether types and sums are those of a written shard; cheap, as every reader asks.
-
-        AttributeError, KeyError and TypeError come from a part of another type.
-        """
-        numbers = [self.shard, self.planned, self.attempted, self.accepted, self.empty_masks]
-        numbers += [self.filled_holes, *(size for _, size, _ in self.files)]
-        accepted = sum(row["status"] == "accepted" for row in self.rows)
-        return (
-            all(type(number) is int for number in numbers)
-            and (len(self.rows), accepted) == (self.attempted, self.accepted)
-            and self.attempted == self.accepted + sum(self.rejected.values())
-            and self.attempted <= self.planned
-            and self.images in (0, self.accepted)
-            and bool(self.files or not self.accepted)
-            and all(map(is_row, self.rows))
-        )
+        return made
 
 
 def dump_json(value: Any) -> bytes:

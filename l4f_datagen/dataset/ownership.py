@@ -156,18 +156,6 @@ def record_name(share: Share) -> str:
     return f"{JOBS}/{share.index:05d}-of-{share.of:05d}.json"
 
 
-@contextmanager
-def job_locks(folder: Path, lock: Path, share: Share) -> Iterator[None]:
-    """Hold the dataset together with other jobs, and the share alone."""
-    own = folder / f"{record_name(share)}.lock"
-    own.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        folder_lock(lock, str(folder), shared=True),
-        folder_lock(own, f"{folder} (--shard {share})"),
-    ):
-        yield
-
-
 def read_records(folder: Path) -> list[JobRecord]:
     """Read the records of all shard jobs that ended here, in order; damaged ones are left out."""
     records = []

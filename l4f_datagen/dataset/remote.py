@@ -117,28 +117,22 @@ class Remote:
             if names:
                 self._fs.put([os.fspath(folder / name) for name in names], self._paths(names))
 
-    def retract_shard(self, shard: int) -> None:
-        """Delete a shard, its marker first."""
-        self._drop(layout.MARKER.format(shard=shard))
-        for place in layout.PLACES:  # with the list of flat files first
-            self._drop(place.format(shard=shard))
-
-    def retract_indexes(self) -> None:
-        """Delete all indexes."""
-        for name in layout.INDEXES:
-            self._drop(name)
+    def retract(self, names: Iterable[str]) -> None:
+        """Delete, in order, what ``begin`` found of files and folders; without it, look first."""
+        for name in names:
+            if self._left is None or name in self._left:
+                self.delete(name)
+                (self._left or set()).discard(name)
 
     def clear(self) -> None:
         """Delete all that a run of this tool wrote; other files stay."""
-        self.retract_indexes()
-        for name in sorted(self._left or ()):
-            self._drop(name)
+        self.retract([*layout.INDEXES, *sorted(self._left or ())])
         self.delete(f"{layout.STATE}/jobs")
         self.delete(RUN)
 
     def send_indexes(self, folder: Path, shards: Iterable[int]) -> None:
         """Send the indexes, the manifest last, and delete shards they do not name."""
-        self.retract_indexes()
+        self.retract(layout.INDEXES)
         kept = set(shards)
         for place in PLACES:
             for number, name in self._numbered(place):
@@ -159,12 +153,6 @@ class Remote:
                         self.delete(listed)
             if self._fs.exists(path):
                 self._fs.rm(path, recursive=True)
-
-    def _drop(self, name: str) -> None:
-        """Delete what ``begin`` found; without it, look first."""
-        if self._left is None or name in self._left:
-            self.delete(name)
-            (self._left or set()).discard(name)
 
     def _numbered(self, place: str) -> list[tuple[int, str]]:
         """List a place for all shards."""

@@ -93,8 +93,8 @@ class Dataset:
             layout.drop_indexes(self.folder)
             layout.drop_shard(self.folder, shard)
         if self.remote:
-            self.remote.retract_indexes()
-            self.remote.retract_shard(shard)
+            places = (place.format(shard=shard) for place in (layout.MARKER, *layout.PLACES))
+            self.remote.retract([*layout.INDEXES, *places])
         staging = Staging(self.folder, shard)
         try:
             rows, counts = stage_shard(staging, blocks, self.encoder, self.pool, wanted)
@@ -224,10 +224,12 @@ def open_dataset(
                 ownership.refuse_foreign(folder)
             lock = folder / layout.LOCK
             lock.parent.mkdir(parents=True, exist_ok=True)
+            shared = bool(share and not remote)  # all jobs hold it, and each one its share alone
+            stack.enter_context(ownership.folder_lock(lock, os.fspath(out), shared=shared))
             if share and not remote:
-                stack.enter_context(ownership.job_locks(folder, lock, share))
-            else:
-                stack.enter_context(ownership.folder_lock(lock, os.fspath(out)))
+                own = folder / f"{ownership.record_name(share)}.lock"
+                own.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(ownership.folder_lock(own, f"{folder} (--shard {share})"))
             if remote:
                 remote.begin(folder)
             if overwrite:

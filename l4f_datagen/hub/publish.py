@@ -109,7 +109,7 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
         remote, changes = _checked(api, job)
         if changes.replaced and not replace:
             raise _refusal(job.repo, changes.replaced)
-        if there.notes_differ(changes.card, remote.card):
+        if changes.notes_lost:
             what = "its text below the marker replaces another one on the Hub"
             logger.warning("%s: %s (the repository's history keeps that)", CARD, what)
         private = remote.private if remote.exists else job.makes_private

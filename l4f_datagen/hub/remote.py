@@ -49,6 +49,7 @@ class Changes:
     replaced: list[str]  # what of value would be gone, one line each; empty for an update
     other: bool  # whether it holds another dataset, or files of another tool
     card: bytes
+    notes_lost: bool  # whether text below the marker of the card there is replaced by another
 
     @property
     def files(self) -> list[PushFile]:
@@ -154,16 +155,17 @@ def compare(folder: Path, content: Content, remote: Remote) -> Changes:
         replaced += [f"a {CARD} that this tool did not write"] if foreign_card else []
         replaced = replaced or [f"{RECIPE} and an unfinished push of another dataset"]
     card = (folder / CARD).read_bytes()
-    above, notes = split_card(card.decode("utf-8", "surrogateescape"))
-    kept = "" if other else split_card(remote.card.decode("utf-8", "replace"))[1] or ""
-    if kept.strip() and notes is not None and not notes.strip():
-        card = encode_card(join_card(above, kept))  # notes written on the Hub stay
+    above, ours = split_card(card.decode("utf-8", "surrogateescape"))
+    theirs = split_card(remote.card.decode("utf-8", "surrogateescape"))[1] or ""
+    lost = bool(ours and ours.strip() and theirs.strip()) and ours != theirs
+    if theirs.strip() and not other and ours is not None and not ours.strip():
+        card = encode_card(join_card(above, theirs))  # notes written on the Hub stay
     send = [file for file in content.samples if not _holds(tree, folder, file, card)]
     pages = [file for file in content.pages if not _holds(tree, folder, file, card)]
     stays = {file.path for file in content.samples} - {file.path for file in send if other}
     places = sample_places() if other else sample_places(content.formats)
     stale = [path for path in samples if path not in stays and places.fullmatch(path)]
-    return Changes(send, pages, stale, replaced, other, card)
+    return Changes(send, pages, stale, replaced, other, card, lost)
 
 
 def describe(manifest: Mapping[str, Any]) -> str:
@@ -175,12 +177,6 @@ def describe(manifest: Mapping[str, Any]) -> str:
     origin = manifest["provenance"]
     recipe = origin["recipe_hash"][:8]
     return f"{manifest['counts']['accepted']} samples of {origin['domain']} (recipe {recipe})"
-
-
-def notes_differ(ours: bytes, theirs: bytes) -> bool:
-    """Whether both cards have text below the marker, and not the same."""
-    mine, there = (split_card(card.decode("utf-8", "replace"))[1] or "" for card in (ours, theirs))
-    return bool(mine.strip() and there.strip()) and mine != there
 
 
 def blob_sha1(data: bytes) -> str:

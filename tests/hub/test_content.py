@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.hub import content, plan_push, push_to_folder
+from l4f_datagen.hub import content
+from l4f_datagen.hub.content import push_to_folder
+from l4f_datagen.hub.publish import plan_push
 
 
 def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(

@@ -5,8 +5,8 @@ import traceback
 import pytest
 
 from l4f_datagen.core.errors import L4FError, NetworkError
-from l4f_datagen.hub import plan_push, push
 from l4f_datagen.hub.client import quiet, translate_errors
+from l4f_datagen.hub.publish import plan_push, push
 
 NAME = "user/discs"
 SLOW = pytest.mark.slow

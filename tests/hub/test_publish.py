@@ -8,7 +8,7 @@ import yaml
 from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.layout import CARD_MARKER
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.hub import ask_hub, plan_push, push
+from l4f_datagen.hub.publish import ask_hub, plan_push, push
 
 NAME = "user/discs"
 

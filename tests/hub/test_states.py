@@ -6,8 +6,8 @@ import pytest
 
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.dataset.layout import CARD_MARKER
-from l4f_datagen.hub import plan_push
 from l4f_datagen.hub.content import check_head
+from l4f_datagen.hub.publish import plan_push
 from l4f_datagen.hub.remote import check_ref, check_repo
 from l4f_datagen.report.card import rewrite_card
 

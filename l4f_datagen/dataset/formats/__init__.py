@@ -67,7 +67,9 @@ def stage_shard(
             rows += here
             counts.add(here)
             counts.empty_masks += sum(one.coverage == 0 for one in accepted)
-            counts.filled_holes += sum(one.filled_holes for one in accepted)
+            counts.filled_holes += sum(
+                found.num_holes for one in accepted for found in one.instances
+            )
         with disk_failures(folder, doing):
             for writer in writers:
                 writer.close()

@@ -8,7 +8,6 @@ fusion, Forte 2021, "Approximate Fast Foreground Colour Estimation"), with box f
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,25 +49,14 @@ class Backgrounds:
 
 
 def backgrounds_of(output: OutputPart) -> Backgrounds | None:
-    """Open the folder of backgrounds that the recipe names; None where it asks for none."""
-    folder = output.composites_folder
-    return None if folder is None else open_backgrounds(Path(folder))
+    """Read every image below the folder that a recipe names once, to the last byte.
 
-
-def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
-    """Refuse (UsageError) a dataset whose own images would be backgrounds once it is resumed."""
-    folder = output.composites_folder
-    if folder and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
-        where = f"is inside the folder of backgrounds {folder}"
-        problem = f"{where}: its images would become backgrounds"
-        raise UsageError(str(out), problem, "choose a folder outside of it")
-
-
-def open_backgrounds(folder: Path) -> Backgrounds:
-    """Read every image in a folder and its subfolders once, to the last byte.
-
-    InputRefused for no folder, no image in it, or one that is broken or above 64 megapixels.
+    None where it asks for none. InputRefused for no folder, no image in it, or one that is broken
+    or above 64 megapixels.
     """
+    if output.composites_folder is None:
+        return None
+    folder = Path(output.composites_folder)
     # Once for all threads that read the images again: warning filters are shared, and a thread
     # that restores them, as the decoder does, would undo those of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -88,6 +76,15 @@ def open_backgrounds(folder: Path) -> Backgrounds:
         line = f"{file_hash(folder / name)}  {name}\n"
         digest.update(line.encode(errors="surrogateescape"))  # any file name
     return Backgrounds(folder, tuple(names), digest.hexdigest())
+
+
+def refuse_among_backgrounds(output: OutputPart, out: Path) -> None:
+    """Refuse (UsageError) a dataset whose own images would be backgrounds once it is resumed."""
+    folder = output.composites_folder
+    if folder and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        where = f"is inside the folder of backgrounds {folder}"
+        problem = f"{where}: its images would become backgrounds"
+        raise UsageError(str(out), problem, "choose a folder outside of it")
 
 
 def _read(path: Path) -> Image.Image:
@@ -110,6 +107,8 @@ def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.u
     mixed: NDArray[np.uint8] = np.rint(alpha * colours + (1 - alpha) * background).astype(np.uint8)
     return mixed
 
+
+Floats = NDArray[np.float64]
 
 WINDOWS = (0.18, 0.06, 0.02)
 """Sides of the windows as shares of the image's longer side; the paper has two, of 181 and 13 px.
@@ -140,14 +139,9 @@ def foreground_rgb(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDAr
     return np.rint(near).astype(np.uint8)
 
 
-def _mean(
-    colours: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    side: int,
-    otherwise: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _mean(colours: Floats, weights: Floats, side: int, otherwise: Floats) -> Floats:
     """Weighted mean of the colours in a window round each pixel."""
-    size: Sequence[int] = (side, side, 1)
+    size = (side, side, 1)
     total = ndimage.uniform_filter(weights, size, mode="nearest")
     mean = ndimage.uniform_filter(colours * weights, size, mode="nearest")
     return np.where(total > LEAST, mean / np.maximum(total, LEAST), otherwise)

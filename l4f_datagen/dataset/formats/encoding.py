@@ -93,11 +93,6 @@ class Encoded:
             **{"width": width, "height": height},
         }
 
-    @property
-    def filled_holes(self) -> int:
-        """Holes in the mask that the polygons of the instances fill; 0 without polygons."""
-        return sum(instance.num_holes for instance in self.instances)
-
 
 class ShardWriter(ABC):
     """One shard in one format."""

@@ -14,10 +14,13 @@ from l4f_datagen.dataset.formats.backgrounds import (
     backgrounds_of,
     composite_rgb,
     foreground_rgb,
-    open_backgrounds,
     refuse_among_backgrounds,
 )
 from l4f_datagen.recipe import OutputPart
+
+
+def open_backgrounds(folder):
+    return backgrounds_of(OutputPart(composites="folder", composites_folder=str(folder)))
 
 
 @pytest.fixture
