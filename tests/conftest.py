@@ -145,7 +145,7 @@ def make_sample():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def discs():
     """Samples of drawn discs, for tests that want no torch (see ``discs.py``)."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("discs.py"))))

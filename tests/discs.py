@@ -50,10 +50,10 @@ def accepted_discs(n: int) -> list[Sample]:
     return [disc for disc in map(make_disc, range(2 * n)) if disc.reason is None][:n]
 
 
-def plan_blocks(shard: int) -> Iterator[list[Sample]]:
+def plan_blocks(shard: int, *, size: int = 16) -> Iterator[list[Sample]]:
     """The blocks of one shard of an endless plan over the seeds 0, 1, 2 ..."""
     for start in range(shard * PLANNED, (shard + 1) * PLANNED, BLOCK):
-        yield [make_disc(seed) for seed in range(start, start + BLOCK)]
+        yield [make_disc(seed, size=size) for seed in range(start, start + BLOCK)]
 
 
 def split_blocks(shard: int) -> Iterator[list[Sample]]:

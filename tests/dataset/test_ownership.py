@@ -1,5 +1,8 @@
+"""Folders of others, of other recipes, in use or read-only are refused and left as they are."""
+
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,16 +16,33 @@ from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share
 
+IN_USE = "another process is writing here; wait for it to end or choose another folder"
 
-def test_a_foreign_folder_is_refused_and_left_alone(discs, tmp_path):
+
+@pytest.fixture
+def refused(discs, tmp_path):
+    """Expect a refusal that leaves every file as it was."""
+
+    @contextmanager
+    def of(words):
+        before = discs.files_of(tmp_path)
+        with pytest.raises(UsageError, match=words):
+            yield
+        assert discs.files_of(tmp_path) == before
+
+    return of
+
+
+def test_files_of_others_are_refused_and_left_alone(discs, refused, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
+    words = f"^{tmp_path}: is not empty, and was not made by this tool; choose another fol"
     for overwrite in (False, True):
-        with pytest.raises(
-            UsageError,
-            match=f"^{tmp_path}: is not empty, and was not made by this tool; choose another fol",
-        ):
+        with refused(words):
             discs.make_dataset(tmp_path, 2, overwrite=overwrite)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with refused("tex: expected a folder, got a file; choose another"):
+        discs.make_dataset(tmp_path / "thesis.tex", 2)
+    with refused(r"cannot be written \(Not a directory\); choose another"):
+        discs.make_dataset(tmp_path / "thesis.tex/below", 2)
 
 
 def test_a_run_stopped_before_its_record_is_ours(discs, tmp_path):
@@ -31,15 +51,6 @@ def test_a_run_stopped_before_its_record_is_ours(discs, tmp_path):
     (tmp_path / ".l4f/run.json.part").write_text("{")
     discs.make_dataset(tmp_path, 2)
     assert (tmp_path / "manifest.json").is_file()
-
-
-def test_a_file_in_place_of_the_folder(discs, tmp_path):
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(UsageError, match="out: expected a folder, got a file; choose another"):
-        discs.make_dataset(tmp_path / "out", 2)
-    with pytest.raises(UsageError, match=r"cannot be written \(Not a directory\); choose another"):
-        discs.make_dataset(tmp_path / "out/below", 2)
-    assert (tmp_path / "out").read_text() == "a file"
 
 
 @contextmanager
@@ -61,102 +72,90 @@ def read_only(folder):
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_read_only_folder(discs, tmp_path, finished):
-    folder = tmp_path / "out"
-    folder.mkdir()
+def test_a_read_only_folder(discs, refused, tmp_path, finished):
+    (tmp_path / "out").mkdir()
     if finished:
-        discs.make_dataset(folder, 2)
-    before = discs.files_of(folder)
-    with read_only(folder), pytest.raises(UsageError, match=r"out: cannot be written \("):
-        discs.make_dataset(folder, 2)
-    assert discs.files_of(folder) == before
+        discs.make_dataset(tmp_path / "out", 2)
+    with read_only(tmp_path / "out"), refused(r"out: cannot be written \("):
+        discs.make_dataset(tmp_path / "out", 2)
+
+
+OTHER = "holds a dataset of another recipe"
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("change", "words"),
     [
         (
             {"recipe_hash": "other", "recipe": "category: cat\npsi: 1\n"},
-            r"holds a dataset of another recipe \('category: disc', now 'category: cat'\); choose "
-            "another folder or start over with --overwrite",
+            f"{OTHER} ('category: disc', now 'category: cat')",
         ),
         (
             {"recipe_hash": "other"},
-            r"holds a dataset of another recipe \(its text is the same: weights, latents or "
-            r"background images have changed\); choose another folder",
+            f"{OTHER} (its text is the same: weights, latents or background images have changed)",
         ),
-        ({"formats": ["png"]}, "was made with formats png, coco, hf, now png; .* --overwrite"),
-        ({"output": {"alpha_bits": 16}}, "was made with alpha bits 8, now 16; .* --overwrite"),
+        ({"formats": ["png"]}, "was made with formats png, coco, hf, now png"),
+        ({"output": {"alpha_bits": 16}}, "was made with alpha bits 8, now 16"),
     ],
 )
-def test_another_run_is_refused_unless_it_overwrites(discs, tmp_path, change, match):
+def test_another_run_is_refused_unless_it_overwrites(discs, refused, tmp_path, change, words):
     folder, fresh = tmp_path / "a", tmp_path / "b"
     discs.make_dataset(folder, 9)
-    before = discs.files_of(folder)
-    with pytest.raises(UsageError, match=f"^{folder}: {match}"):
+    remedy = "choose another folder or start over with --overwrite"
+    with refused(re.escape(f"{folder}: {words}; {remedy}")):
         discs.make_dataset(folder, 9, **change)
-    assert discs.files_of(folder) == before
     discs.make_dataset(folder, 4, **change, overwrite=True)
     discs.make_dataset(fresh, 4, **change)
     assert discs.files_of(folder) == discs.files_of(fresh)
     assert {p.name for p in folder.rglob("*")} == {p.name for p in fresh.rglob("*")}
 
 
-def test_overwriting_renders_again_what_was_finished(discs, tmp_path):
-    rendered = []
-    discs.make_dataset(tmp_path, 9)
-    discs.make_dataset(tmp_path, 9, blocks=discs.recorded(rendered), overwrite=True)
-    assert rendered == [0, 1]
-
-
 def test_another_wording_of_the_same_recipe_resumes_and_is_recorded(discs, tmp_path):
+    rendered, words = [], "n: 9\ncategory: disc\n"
     discs.make_dataset(tmp_path, 9)
-    discs.make_dataset(tmp_path, 9, recipe="n: 9\ncategory: disc\n")
-    assert (tmp_path / "recipe.yaml").read_text() == "n: 9\ncategory: disc\n"
-    assert json.loads((tmp_path / ".l4f/run.json").read_bytes())["recipe"].startswith("n: 9")
+    discs.make_dataset(tmp_path, 9, recipe=words, blocks=discs.recorded(rendered))
+    assert rendered == []
+    assert (tmp_path / "recipe.yaml").read_text() == words
+    assert json.loads((tmp_path / ".l4f/run.json").read_bytes())["recipe"] == words
+    discs.make_dataset(tmp_path, 9, blocks=discs.recorded(rendered), overwrite=True)
+    assert rendered == [0, 1]  # what was finished too
 
 
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
-        *((data, "its record .l4f/run.json is damaged") for data in (b"", b"{", b"[]", b"{}")),
-        (b'{"schema": 99}', r"has the layout of another version \(99, now 2\)"),
-    ],
-)
-def test_a_damaged_record_or_one_of_another_version(discs, tmp_path, record, words):
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b'{"schema": 99}'])
+def test_a_damaged_record_or_one_of_another_version(discs, refused, tmp_path, record):
     discs.make_dataset(tmp_path, 3)
     (tmp_path / ".l4f/run.json").write_bytes(record)
-    with pytest.raises(UsageError, match=f"{words}; .*--overwrite"):
+    words = r"has the layout of another version \(99, now 2\)"
+    with refused(f"({words if b'9' in record else 'run.json is damaged'}); .*--overwrite"):
         discs.make_dataset(tmp_path, 3)
     discs.make_dataset(tmp_path, 3, overwrite=True)
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_second_process_is_refused_and_the_first_goes_on(discs, tmp_path, overwrite):
-    hold = (
-        "import fcntl, sys\n"
-        "file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)\n"
-        "print('held', flush=True); sys.stdin.read()"
-    )
+HOLD = (
+    "import fcntl, sys\n"
+    "file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)\n"
+    "print('held', flush=True); sys.stdin.read()"
+)
+
+
+def test_a_second_process_is_refused_and_the_first_goes_on(discs, refused, tmp_path):
     discs.make_dataset(tmp_path, 9)
-    before = discs.files_of(tmp_path)
-    command = [sys.executable, "-c", hold, str(tmp_path / ".l4f/lock")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".l4f/lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another process is writing here; wait for it to"):
-            discs.make_dataset(tmp_path, 15, overwrite=overwrite)
-        assert discs.files_of(tmp_path) == before
+        for overwrite in (False, True):
+            with refused(IN_USE):
+                discs.make_dataset(tmp_path, 15, overwrite=overwrite)
         other.stdin.close()
     discs.make_dataset(tmp_path, 15)
 
 
 @pytest.fixture
 def opened(discs, tmp_path):
-    def of(share=None, **options):
-        given = {**discs.RUN, "output": OutputPart(formats=discs.ALL), "share": share, **options}
-        return open_dataset(tmp_path / "out", **given)
+    def of(share=None):
+        output = OutputPart(formats=discs.ALL)
+        return open_dataset(tmp_path / "out", **discs.RUN, output=output, share=share)
 
     return of
 
@@ -172,19 +171,19 @@ def test_jobs_write_side_by_side_and_a_make_ends_in_the_same_bytes(discs, opened
     assert discs.files_of(tmp_path / "out") == discs.files_of(tmp_path / "alone")
 
 
-def test_the_same_share_twice_is_refused_and_so_is_a_make_beside_it(discs, opened, tmp_path):
-    with opened(Share(0, 2)):
-        with (
-            pytest.raises(UsageError, match=r"out \(--shard 0/2\): another process is writing"),
-            opened(Share(0, 2)),
-        ):
-            pass
-        with pytest.raises(UsageError, match="out: another process is writing here"):
-            discs.make_dataset(tmp_path / "out", 15)
+@pytest.mark.parametrize(
+    ("held", "wanted", "subject"),
+    [
+        (Share(0, 2), Share(0, 2), r"out \(--shard 0/2\)"),
+        (Share(0, 2), None, "out"),
+        (None, Share(0, 2), "out"),
+    ],
+)
+def test_the_same_share_twice_and_a_make_beside_jobs(opened, held, wanted, subject):
     with (
-        opened(),
-        pytest.raises(UsageError, match="out: another process is writing here"),
-        opened(Share(0, 2)),
+        opened(held),
+        pytest.raises(UsageError, match=f"{subject}: {IN_USE}"),
+        opened(wanted),
     ):
         pass
 

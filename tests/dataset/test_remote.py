@@ -30,13 +30,10 @@ def bucket(server, monkeypatch):
     """The empty bucket ``cars`` of a local S3."""
     import boto3
 
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-    }.items():
-        monkeypatch.setenv(name, value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     bucket = boto3.resource("s3").create_bucket(Bucket="cars")
     yield bucket
     bucket.objects.all().delete()
@@ -49,37 +46,45 @@ def objects(bucket):
     return {one.key.removeprefix("out/"): one.get()["Body"].read() for one in found}
 
 
-def files(discs, folder):
-    return {name: data for name, data in discs.files_of(folder).items() if name != ".l4f/lock"}
+@pytest.fixture
+def local(discs, tmp_path):
+    """Files of a local dataset of so many discs, but for its lock."""
+
+    def of(n):
+        discs.make_dataset(tmp_path / "local", n)
+        files = discs.files_of(tmp_path / "local")
+        return {name: data for name, data in files.items() if name != ".l4f/lock"}
+
+    return of
 
 
-def test_a_file_url_holds_what_a_folder_does(discs, tmp_path):
-    discs.make_dataset(tmp_path / "local", 15)
+@pytest.fixture
+def remade(discs):
+    """Make the dataset at ``OUT`` again; gives the shards rendered, and the notes."""
+
+    def make(n):
+        rendered = []
+        return rendered, discs.make_dataset(OUT, n, blocks=discs.recorded(rendered))
+
+    return make
+
+
+def test_a_file_url_holds_what_a_folder_does(discs, tmp_path, local):
     discs.make_dataset(f"file://{tmp_path}/far/out", 15)
-    assert files(discs, tmp_path / "far/out") == files(discs, tmp_path / "local")
+    found = discs.files_of(tmp_path / "far/out")
+    assert found == local(15)
 
 
 @pytest.mark.slow
-def test_a_bucket_holds_what_a_folder_does(discs, tmp_path, bucket):
-    discs.make_dataset(tmp_path / "local", 15)
+def test_a_bucket_is_made_resumed_and_grown_and_not_shrunk(discs, tmp_path, bucket, local, remade):
     discs.make_dataset(OUT, 15)
-    assert objects(bucket) == files(discs, tmp_path / "local")
-    # The local disk need not hold the dataset.
-    assert list((tmp_path / "cache").rglob("*.png")) == []
-
-
-@pytest.mark.slow
-def test_a_bucket_is_resumed_and_grown_and_not_shrunk(discs, tmp_path, bucket):
-    discs.make_dataset(OUT, 15)
-    again = []
-    discs.make_dataset(OUT, 20, blocks=discs.recorded(again))
-    discs.make_dataset(tmp_path / "local", 20)
-    assert again == [2, 3]
-    with pytest.raises(
-        UsageError, match="holds 20 accepted samples, --n 5 would delete 15 of them"
-    ):
+    assert objects(bucket) == local(15)
+    assert list((tmp_path / "cache").rglob("*.png")) == []  # the local disk need not hold it
+    assert remade(20)[0] == [2, 3]
+    words = "holds 20 accepted samples, --n 5 would delete 15 of them"
+    with pytest.raises(UsageError, match=words):
         discs.make_dataset(OUT, 5)
-    assert objects(bucket) == files(discs, tmp_path / "local")
+    assert objects(bucket) == local(20)
 
 
 @pytest.mark.parametrize(
@@ -87,20 +92,17 @@ def test_a_bucket_is_resumed_and_grown_and_not_shrunk(discs, tmp_path, bucket):
     [("images/00001/psi1000-seed0000009.png", "deleted"), ("data/train-00001.parquet", "cut")],
 )
 @pytest.mark.slow
-def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, name, how):
+def test_an_object_lost_or_cut_short_is_made_again(discs, bucket, remade, name, how):
     discs.make_dataset(OUT, 18)
     before = objects(bucket)
     lost = bucket.Object(f"out/{name}")
     lost.delete() if how == "deleted" else lost.put(Body=b"cut")
-    again = []
-    notes = discs.make_dataset(OUT, 18, blocks=discs.recorded(again))
-    assert again == [1]
-    assert notes == ["shard 1: 1 files missing or cut short; made again"]
+    assert remade(18) == ([1], ["shard 1: 1 files missing or cut short; made again"])
     assert objects(bucket) == before
 
 
 @pytest.mark.slow
-def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
+def test_a_stopped_run_promises_nothing_and_is_resumed(discs, bucket, local, remade):
     def stopped(shard):
         if shard == 1:
             raise KeyboardInterrupt
@@ -110,29 +112,22 @@ def test_a_stopped_run_promises_nothing_and_is_resumed(discs, tmp_path, bucket):
         discs.make_dataset(OUT, 15, blocks=stopped)
     assert "manifest.json" not in objects(bucket)
     assert ".l4f/shards/00000.json" in objects(bucket)
-    again = []
-    discs.make_dataset(OUT, 15, blocks=discs.recorded(again))
-    assert again == [1, 2]
-    discs.make_dataset(tmp_path / "local", 15)
-    assert objects(bucket) == files(discs, tmp_path / "local")
+    assert remade(15)[0] == [1, 2]
+    assert objects(bucket) == local(15)
 
 
 @pytest.mark.slow
-def test_a_place_with_files_of_others_is_refused(discs, bucket):
+def test_files_of_others(discs, bucket, local):
     bucket.put_object(Key="out/thesis.tex", Body=b"years of work")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="s3://cars/out: is not empty, and was not made by"):
             discs.make_dataset(OUT, 2, overwrite=overwrite)
     assert objects(bucket) == {"thesis.tex": b"years of work"}
-
-
-@pytest.mark.slow
-def test_overwriting_leaves_files_of_others(discs, tmp_path, bucket):
+    bucket.Object("out/thesis.tex").delete()
     discs.make_dataset(OUT, 15)
     bucket.put_object(Key="out/notes.txt", Body=b"mine")
     discs.make_dataset(OUT, 4, overwrite=True)
-    discs.make_dataset(tmp_path / "local", 4)
-    assert objects(bucket) == files(discs, tmp_path / "local") | {"notes.txt": b"mine"}
+    assert objects(bucket) == local(4) | {"notes.txt": b"mine"}
 
 
 @pytest.mark.slow

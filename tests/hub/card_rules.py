@@ -1,7 +1,6 @@
 """The Hub's rules for the YAML head of a dataset card, as its documents and refusals tell."""
 
 import re
-from typing import Any
 
 import yaml
 
@@ -37,36 +36,23 @@ def broken_rules(card: str) -> list[str]:
         return [f"invalid yaml: {error}"]
     if not isinstance(head, dict):
         return ['"metadata" must be an object']
-    found = []
-
-    def rule(ok: bool, words: str) -> None:
-        if not ok:
-            found.append(words)
-
-    rule(head.get("license") in LICENCES, f'"license" must be one of {sorted(LICENCES)}')
-    if head.get("license") == "other":
-        name, link = head.get("license_name", ""), head.get("license_link", "https://x")
-        rule(bool(re.fullmatch(r"[a-z0-9.-]+", name)), '"license_name" has a wrong form')
-        ok = link in ("LICENSE", "LICENSE.md") or re.match("https?://", link)
-        rule(bool(ok), '"license_link" must be LICENSE, LICENSE.md or a URL')
+    name, link = head.get("license_name", ""), head.get("license_link", "LICENSE")
+    other = head.get("license") == "other"
+    data_files = [one for config in head.get("configs", []) for one in config["data_files"]]
+    features = head.get("dataset_info", {}).get("features", [])
+    rules = {
+        f'"license" must be one of {sorted(LICENCES)}': head.get("license") in LICENCES,
+        '"license_name" has a wrong form': not other or re.fullmatch(r"[a-z0-9.-]+", name),
+        '"license_link" must be LICENSE or a URL': link == "LICENSE" or re.match("https?://", link),
+        '"pretty_name" must be a string': isinstance(head.get("pretty_name", ""), str),
+        '"data_files" needs split and path': all(set(f) == {"split", "path"} for f in data_files),
+        '"split" has a wrong form': all(re.fullmatch(r"\w+", f["split"]) for f in data_files),
+        '"features" has a wrong form': all(f["name"] and f["dtype"] in DTYPES for f in features),
+    }
     for key, known in (("size_categories", SIZES), ("annotations_creators", CREATORS)):
-        given = head.get(key, [])
-        rule(isinstance(given, list) and set(given) <= known, f'"{key}" must be of {known}')
+        rules[f'"{key}" must be of {known}'] = set(head.get(key, [])) <= known
     for key in ("task_categories", "task_ids", "tags", "source_datasets"):
-        rule(_texts(head.get(key, [])), f'"{key}" must be an array of strings')
-    rule(isinstance(head.get("pretty_name", ""), str), '"pretty_name" must be a string')
-    for config in head.get("configs", []):
-        rule(isinstance(config.get("config_name"), str), '"configs[].config_name" is required')
-        for files in config.get("data_files", []):
-            rule(set(files) == {"split", "path"}, '"data_files" needs split and path')
-            rule(bool(re.fullmatch(r"\w+", files.get("split", ""))), '"split" has a wrong form')
-    info: Any = head.get("dataset_info", {})
-    for feature in info.get("features", []):
-        rule(feature.get("dtype") in DTYPES and "name" in feature, '"features" has a wrong form')
-    for split in info.get("splits", []):
-        rule(isinstance(split.get("num_examples"), int), '"num_examples" must be a number')
-    return found
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+        given = head.get(key, [])
+        texts = isinstance(given, list) and all(isinstance(one, str) for one in given)
+        rules[f'"{key}" must be an array of strings'] = texts
+    return [words for words, kept in rules.items() if not kept]

@@ -8,13 +8,20 @@ from types import SimpleNamespace
 
 import pytest
 
-HERE = Path(__file__).parent
+
+def helpers(name):
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name))))
 
 
 @pytest.fixture(scope="session")
 def published():
-    """The factory of datasets (see ``published.py``)."""
-    return SimpleNamespace(**runpy.run_path(str(HERE / "published.py")))
+    """The factory of datasets."""
+    return helpers("published.py")
+
+
+@pytest.fixture(scope="session")
+def serving():
+    return helpers("serving.py")
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +35,15 @@ def dataset(pristine, tmp_path):
     return Path(shutil.copytree(pristine, tmp_path / "discs"))
 
 
-@pytest.fixture(scope="session")
-def serving():
-    return SimpleNamespace(**runpy.run_path(str(HERE / "serving.py")))
+@pytest.fixture
+def publish(dataset):
+    """Push ``dataset``, or another folder, to a name."""
+    from l4f_datagen.hub.publish import plan_push, push
+
+    def to(folder=dataset, name="user/discs", *, replace=False, **options):
+        return push(plan_push(folder, name, **options), replace=replace)
+
+    return to
 
 
 @pytest.fixture(params=["lfs"])
@@ -43,13 +56,14 @@ def hub(request, serving, tmp_path, monkeypatch):
 
     with serving.serve(tmp_path / "hub", xet=request.param == "xet") as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)  # of child processes
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setenv("HF_TOKEN", serving.TOKEN)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
+        for name, value in {
+            **{"ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template},
+            **{"HF_HUB_DISABLE_XET": request.param == "lfs", "HF_HUB_OFFLINE": False},
+            "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
         server.waits = []
         clock = SimpleNamespace(sleep=server.waits.append, monotonic=time.monotonic)
         for module in (client, http):

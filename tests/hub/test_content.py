@@ -7,8 +7,6 @@ import pytest
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.hub import content
-from l4f_datagen.hub.content import push_to_folder
-from l4f_datagen.hub.publish import plan_push
 
 
 def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
@@ -26,21 +24,20 @@ def test_the_copy_has_the_files_of_a_push_and_goes_on_where_it_was_cut(
     result = cli_run("push", dataset, "--to-folder", copy)
     assert result.exit_code == 1
     assert "no space left on the disk while copying the dataset" in result.output
-    assert not (copy / "README.md").exists()
-    assert not (copy / "manifest.json").exists()
+    assert not {"README.md", "manifest.json"} & {path.name for path in copy.iterdir()}
     monkeypatch.undo()
     result = cli_run("push", dataset, "--to-folder", copy, "--json")
     assert result.exit_code == 0, result.output
-    wanted = plan_push(dataset, "user/discs").content.files
+    wanted = [file.path for file in content.read_content(dataset).files]
     assert json.loads(result.stdout)["files"] == len(wanted) - 3
     found = {path.relative_to(copy).as_posix(): path for path in copy.rglob("*") if path.is_file()}
-    assert set(found) == {file.path for file in wanted}
+    assert sorted(found) == sorted(wanted)
     assert all(path.read_bytes() == (dataset / name).read_bytes() for name, path in found.items())
-    assert push_to_folder(dataset, copy).files == 0
-    (copy / wanted[0].path).write_bytes(b"x")
+    assert content.push_to_folder(dataset, copy).files == 0
+    found[wanted[0]].write_bytes(b"x")
     extra = copy / "data" / "train-00099.parquet"
     extra.write_bytes(b"old")
-    mended = push_to_folder(dataset, copy)
+    mended = content.push_to_folder(dataset, copy)
     assert (mended.files, mended.removed, extra.exists()) == (1, 1, False)
 
 
@@ -52,9 +49,8 @@ def test_what_is_refused(dataset, tmp_path):
     for target, words in (
         (full, "holds something else than a copy of this dataset; name a new folder"),
         (file, "is a file"),
-        (dataset / "copy", "is in the dataset"),
-        (dataset.parent, "or holds it"),
+        *((inside, "is in the dataset, or holds it") for inside in (dataset / "x", dataset.parent)),
     ):
         with pytest.raises(UsageError, match=words):
-            push_to_folder(dataset, target)
+            content.push_to_folder(dataset, target)
     assert [path.name for path in full.iterdir()] == ["mine.txt"]

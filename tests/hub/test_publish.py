@@ -13,17 +13,25 @@ from l4f_datagen.hub.publish import ask_hub, plan_push, push
 NAME = "user/discs"
 
 
-def publish(dataset, *, replace=False, **options):
-    return push(plan_push(dataset, NAME, **options), replace=replace)
-
-
 def data_files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.glob("data/*.parquet")}
 
 
+def samples_there(hub):
+    return {path for path in hub.files(NAME) if "/" in path}
+
+
+@pytest.fixture
+def rewrite(dataset):
+    """Replace words in the card as it was made."""
+    card = dataset / "README.md"
+    made = card.read_text()
+    return lambda old, new: card.write_text(made.replace(old, new))
+
+
 @pytest.mark.parametrize("hub", ["lfs", "xet"], indirect=True)
-def test_a_second_push_makes_no_commit(hub, dataset):
-    done = publish(dataset)
+def test_a_second_push_makes_no_commit(hub, dataset, publish):
+    done = publish()
     there = hub.files(NAME)
     names = {"README.md", "contact_sheet.png", "ledger.jsonl", "manifest.json", "recipe.yaml"}
     assert set(there) == names | data_files(dataset)
@@ -33,14 +41,14 @@ def test_a_second_push_makes_no_commit(hub, dataset):
     commits = hub.commits(NAME)
     assert commits == ["Begin discs", "Add samples of discs", "Card and manifest of discs"]
     hub.asked.clear()
-    again = publish(dataset)
+    again = publish()
     assert (again.files, again.size, again.removed) == (0, 0, 0)
     assert hub.commits(NAME) == commits
     assert not [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
 
 
-def test_every_byte_arrives_and_card_and_manifest_come_last(hub, dataset):
-    publish(dataset)
+def test_every_byte_arrives_and_card_and_manifest_come_last(hub, dataset, publish):
+    publish()
     for path in hub.files(NAME):
         assert hub.data(NAME, path) == (dataset / path).read_bytes()
     *early, last = hub.repos[NAME].branches["main"]
@@ -52,30 +60,30 @@ def test_every_byte_arrives_and_card_and_manifest_come_last(hub, dataset):
         assert any(path.startswith(prefix) for path in hub.files(NAME))
 
 
-def test_an_interrupted_push_sends_what_is_missing(hub, serving, dataset):
+def test_an_interrupted_push_sends_what_is_missing(hub, serving, dataset, publish):
     hub.faults.append(serving.Fault("PUT /lfs/", serving.status(500), times=999, after=2))
     with pytest.raises(NetworkError, match=r"the Hub failed .500.*what has arrived is not sent"):
-        publish(dataset)
+        publish()
     assert set(hub.files(NAME)) == {"recipe.yaml"}
     hub.faults.clear()
-    before = list(hub.received)
-    publish(dataset)
-    sizes = [(dataset / path).stat().st_size for path in data_files(dataset)]
-    sizes.append((dataset / "contact_sheet.png").stat().st_size)
+    before = len(hub.received)
+    publish()
+    sent = {*data_files(dataset), "contact_sheet.png"}
+    sizes = [(dataset / path).stat().st_size for path in sent]
     assert sorted(hub.received) == sorted(sizes)  # each object came once
-    assert 0 < len(before) < len(sizes)
-    assert publish(dataset).files == 0
+    assert 0 < before < len(sizes)
+    assert publish().files == 0
 
 
-def test_revision_and_tag(hub, dataset):
-    done = publish(dataset, revision="v2", tag="first")
+def test_revision_and_tag(hub, publish):
+    done = publish(revision="v2", tag="first")
     repo = hub.repos[NAME]
     assert repo.tags == {"first": repo.branches["v2"][-1][0]}
     assert len(repo.branches["main"]) == 1
     assert done.url.endswith("/datasets/user/discs/tree/v2")
-    assert publish(dataset, revision="v2", tag="first").files == 0
+    assert publish(revision="v2", tag="first").files == 0
     with pytest.raises(NetworkError, match=r"--tag first: marks another state of user/discs"):
-        publish(dataset, tag="first")
+        publish(tag="first")
     assert len(repo.branches["main"]) == 1  # refused before anything was sent
 
 
@@ -84,7 +92,7 @@ def test_revision_and_tag(hub, dataset):
     [(False, None, True), (False, False, False), (True, None, False), (True, True, True)],
 )
 def test_visibility_follows_the_licence_unless_asked(
-    hub, published, dataset, tmp_path, commercial, asked, private
+    hub, published, dataset, publish, tmp_path, commercial, asked, private
 ):
     if commercial:
         free = {"weights": "builtin:x", "licence": published.APACHE}
@@ -97,41 +105,39 @@ def test_visibility_follows_the_licence_unless_asked(
         publish(dataset, private=not private)
 
 
-def other_dataset(published, folder, n=20):
-    return published.publishable(folder, n, domain="rings", description="Rings.")
-
-
-def test_another_dataset_is_replaced_only_when_asked(hub, serving, published, dataset, tmp_path):
-    publish(other_dataset(published, tmp_path / "rings"), also=["png"])
+def test_another_dataset_is_replaced_only_when_asked(
+    hub, serving, published, dataset, publish, tmp_path
+):
+    rings = {"domain": "rings", "description": "Rings."}
+    publish(published.publishable(tmp_path / "rings", **rings), also=["png"])
     before = dict(hub.files(NAME))
-    _, changes = ask_hub(plan_push(dataset, NAME))
-    [line] = changes.replaced
+    [line] = ask_hub(plan_push(dataset, NAME))[1].replaced
     assert re.fullmatch(r"20 samples of rings \(recipe [0-9a-f]{8}\)", line)
     with pytest.raises(UsageError, match=r"user/discs: holds what this push would replace: 20 sa"):
-        publish(dataset)
+        publish()
     assert hub.files(NAME) == before
     hub.faults.append(serving.Fault("PUT /lfs/", serving.status(500), times=999))
     with pytest.raises(NetworkError):
-        publish(dataset, replace=True)
+        publish(replace=True)
     left = set(hub.files(NAME))
     assert "recipe.yaml" in left
     assert not {"README.md", "manifest.json"} & left
     assert not [path for path in left if path.startswith("images/")]
     hub.faults.clear()
-    publish(dataset)  # what is left there is an unfinished push of this very dataset
-    assert {path for path in hub.files(NAME) if "/" in path} == data_files(dataset)
+    publish()  # what is left there is an unfinished push of this very dataset
+    assert samples_there(hub) == data_files(dataset)
     assert hub.data(NAME, "manifest.json") == (dataset / "manifest.json").read_bytes()
 
 
-def test_fewer_samples_replace_more_only_when_asked(hub, published, dataset, tmp_path):
-    publish(dataset)
+def test_fewer_samples_replace_more_only_when_asked(hub, published, dataset, publish, tmp_path):
+    publish()
     small = published.publishable(tmp_path / "small", 5, output=published.OUTPUT)
     with pytest.raises(UsageError, match=r"20 samples; only 5 of them stay; choose another name"):
         publish(small)
     assert publish(small, replace=True).removed > 0
-    assert {path for path in hub.files(NAME) if "/" in path} == data_files(small)
-    publish(dataset)  # more samples of the same recipe are an update
-    assert {path for path in hub.files(NAME) if "/" in path} == data_files(dataset)
+    assert samples_there(hub) == data_files(small)
+    publish()  # more samples of the same recipe are an update
+    assert samples_there(hub) == data_files(dataset)
 
 
 @pytest.mark.parametrize(
@@ -142,36 +148,34 @@ def test_fewer_samples_replace_more_only_when_asked(hub, published, dataset, tmp
         ("recipe.yaml", "an unfinished push of another dataset"),
     ],
 )
-def test_files_of_others_are_replaced_only_when_asked(hub, serving, dataset, path, words):
+def test_files_of_others_are_replaced_only_when_asked(hub, serving, publish, path, words):
     repo = hub.repos[NAME] = serving.Repo()
     (hub.objects / ("0" * 40)).write_bytes(b"---\nlicense: mit\n---\n")
     blob = serving.Blob(21, "0" * 40)
     repo.branches["main"].append(("1" * 40, "theirs", {path: blob}))
     with pytest.raises(UsageError, match=rf"would replace: .*{words}"):
-        publish(dataset)
+        publish()
     assert hub.commits(NAME) == ["theirs"]
-    publish(dataset, replace=True)
+    publish(replace=True)
     assert hub.files(NAME).get(path) != blob
 
 
-def test_notes_written_on_the_hub_stay(hub, dataset, caplog):
-    publish(dataset)
-    card = (dataset / "README.md").read_text()
-    (dataset / "README.md").write_text(
-        card.replace(CARD_MARKER, f"{CARD_MARKER}\nWords from the website.")
-    )
-    publish(dataset)
-    (dataset / "README.md").write_text(card)
-    assert publish(dataset).files == 0
+def test_notes_written_on_the_hub_stay(hub, publish, rewrite, caplog):
+    publish()
+    rewrite(CARD_MARKER, f"{CARD_MARKER}\nWords from the website.")
+    publish()
+    rewrite("", "")
+    assert publish().files == 0
     assert "Words from the website." in hub.data(NAME, "README.md").decode()
-    (dataset / "README.md").write_text(card.replace(CARD_MARKER, f"{CARD_MARKER}\nOther words."))
-    publish(dataset)
+    assert "its text below" not in caplog.text
+    rewrite(CARD_MARKER, f"{CARD_MARKER}\nOther words.")
+    publish()
     assert "its text below the marker replaces another one" in caplog.text
     assert "Other words." in hub.data(NAME, "README.md").decode()
 
 
-def test_further_formats_on_request(hub, dataset):
-    publish(dataset, also=["png", "coco"])
+def test_further_formats_on_request(hub, dataset, publish):
+    publish(also=["png", "coco"])
     there = set(hub.files(NAME))
     for folder in ("images", "masks", "alpha", "annotations"):
         ours = {p.relative_to(dataset).as_posix() for p in (dataset / folder).rglob("*.*")}
@@ -180,30 +184,25 @@ def test_further_formats_on_request(hub, dataset):
     assert not [path for path in there if path.startswith(".")]
 
 
-def test_changed_bytes_are_found_before_the_hub_is_asked(hub, dataset):
+def test_changed_bytes_are_found_before_the_hub_is_asked(hub, dataset, publish):
     shard = dataset / "data" / "train-00001.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(
-        UsageError, match=r"train-00001.parquet: its content has changed; delete it"
-    ):
-        publish(dataset)
+    words = "train-00001.parquet: its content has changed; delete it"
+    with pytest.raises(UsageError, match=words):
+        publish()
     assert hub.asked == []
     with pytest.raises(NetworkError, match=r"train-00001.parquet did not arrive as manifest.json"):
-        publish(dataset, verify=False)
+        publish(verify=False)
     assert "README.md" not in hub.files(NAME)
 
 
-def test_a_card_the_hub_refuses_stops_the_push_before_a_repository_is_made(hub, dataset):
-    card = (dataset / "README.md").read_text()
-    (dataset / "README.md").write_text(card.replace("- n<1K", "- tiny"))
-    with pytest.raises(NetworkError, match=r"the Hub refuses the head of README.md.*size_categor"):
-        publish(dataset)
-    assert hub.repos == {}
-
-
-def test_a_dataset_that_make_writes_is_refused(hub, dataset):
+def test_what_is_refused_before_a_repository_is_made(hub, dataset, publish, rewrite):
     job = plan_push(dataset, NAME)
     with folder_lock(dataset / ".l4f" / "lock", "x"), pytest.raises(UsageError, match="another pr"):
         push(job)
+    rewrite("- n<1K", "- tiny")
+    with pytest.raises(NetworkError, match=r"the Hub refuses the head of README.md.*size_categor"):
+        publish()
+    assert hub.repos == {}

@@ -1,3 +1,5 @@
+"""Samples become bytes once, block by block, in threads; their objects are measured."""
+
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +32,16 @@ def encode(sample, **output):
     return encoded
 
 
+def encode_all(blocks, encoder=PLAIN, workers=1):
+    with ThreadPoolExecutor(workers) as pool:
+        return list(encode_blocks(blocks, pool, encoder))
+
+
 def test_sixteen_bit_alpha(discs):
     sample = discs.make_disc(2)
     alpha = decode(encode(sample, alpha_bits=16).alpha)
     assert alpha.mode == "I;16"
-    assert np.asarray(alpha).max() == 65535
-    np.testing.assert_allclose(np.asarray(alpha) / 65535, sample.alpha, atol=0.5 / 65535)
+    np.testing.assert_array_equal(np.asarray(alpha), np.rint(sample.alpha * 65535))
 
 
 @pytest.mark.parametrize(
@@ -43,26 +49,19 @@ def test_sixteen_bit_alpha(discs):
     [("png", "PNG", 0), ("webp", "WEBP", 0), ("jpeg", "JPEG", 90)],
 )
 def test_image_formats(discs, image_format, kind, worst):
-    sample = discs.make_disc(3, size=32)
-    encoded = encode(replace(sample, reason=None), image_format=image_format, cutouts=True)
+    sample = replace(discs.make_disc(3, size=32), reason=None)
+    encoded = encode(sample, image_format=image_format, cutouts=True)
     image = decode(encoded.image)
     assert (image.format, image.mode) == (kind, "RGB")
+    if kind == "JPEG":  # 4:4:4: no channel is halved
+        assert {part[1:3] for part in image.layer} == {(1, 1)}
     assert np.abs(np.int16(image) - sample.image).max() <= worst  # noise: the worst case of JPEG
     assert decode(encoded.mask).format == decode(encoded.alpha).format == "PNG"
     cutout = decode(encoded.cutout)
     assert cutout.format == ("WEBP" if image_format == "webp" else "PNG")
     colours = foreground_rgb(sample.image, sample.alpha)
     np.testing.assert_array_equal(np.asarray(cutout)[..., :3], colours)
-
-
-def test_jpeg_keeps_the_colours_of_every_pixel(discs):
-    image = decode(encode(discs.make_disc(1), image_format="jpeg").image)
-    assert {part[1:3] for part in image.layer} == {(1, 1)}  # 4:4:4: no channel is halved
-
-
-def test_a_composite_without_a_background(discs):
-    with pytest.raises(ValueError, match="seed0000002: expected a background for its composite"):
-        encode(discs.make_disc(2), composites="generated")
+    np.testing.assert_array_equal(np.asarray(cutout)[..., 3], np.rint(sample.alpha * 255))
 
 
 def test_objects_are_found_for_the_formats_that_list_them(discs):
@@ -83,19 +82,21 @@ def test_objects_are_found_for_the_formats_that_list_them(discs):
         (lambda s: {"alpha": s.alpha - 1}, r"expected alpha in \[0, 1\], got -1.0 to 0.0"),
         (lambda s: {"alpha": s.alpha * np.float32("nan")}, r"expected alpha in \[0, 1\], got nan"),
         (lambda s: {"image": s.image[:0], "alpha": s.alpha[:0], "mask": s.mask[:0]}, "got uint8"),
+        (lambda s: {"background": None}, "expected a background for its composite, got none"),
     ],
 )
-def test_wrong_arrays_are_refused(discs, change, match):
-    sample = discs.make_disc(0)
+def test_wrong_arrays_are_refused_in_threads_too(discs, change, match):
+    sample = replace(discs.make_disc(0), background=discs.make_disc(1).image)
+    encoder = Encoder(OutputPart(formats=("png",), composites="generated"))
+    broken = replace(sample, **change(sample))
     with pytest.raises(ValueError, match=f"psi1000-seed0000000: .*{match}"):
-        encode(replace(sample, **change(sample)))
+        encode_all([[sample], [broken]], encoder)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_blocks_keep_their_order_and_rejected_samples_have_no_files(discs, workers):
     blocks = [[discs.make_disc(seed) for seed in range(at, at + 20)] for at in (0, 20, 40)]
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(encode_blocks(blocks, pool, PLAIN))
+    found = encode_all(blocks, workers=workers)
     assert [[sample for sample, _ in block] for block in found] == blocks
     for sample, encoded in (pair for block in found for pair in block):
         assert (encoded is None) == (sample.reason is not None)
@@ -127,19 +128,11 @@ def test_large_pictures_are_handed_to_a_thread_one_by_one(discs, side, together)
             return [(sample, None) for sample in samples]
 
     block = [discs.make_disc(seed, size=side) for seed in range(5)]
-    with ThreadPoolExecutor(1) as pool:
-        (found,) = encode_blocks([block], pool, Counted())
+    (found,) = encode_all([block], Counted())
     assert [sample for sample, _ in found] == block
     assert max(counts) == together
 
 
-def test_an_encoder_that_fails_is_heard(discs):
-    broken = replace(discs.make_disc(1), mask=np.zeros((3, 3), np.bool_))
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="expected mask bool"):
-        list(encode_blocks([[discs.make_disc(0)], [broken]], pool, PLAIN))
-
-
-RLE, POLYGON = OutputPart(), OutputPart(coco_segmentation="polygon")
 COMPONENTS = OutputPart(coco_segmentation="polygon", instances="components")
 
 
@@ -152,45 +145,35 @@ def decoded(rle):
     return coco_mask.decode(rle).astype(bool)
 
 
-def test_an_empty_mask_has_none():
-    empty = np.zeros((23, 31), np.bool_)
-    [first] = blobs(1)
-    counts = [len(found) for found in find_instances([empty, first, empty], COMPONENTS)]
-    assert (counts[0], counts[2]) == (0, 0) < (counts[1], 1)
-    assert find_instances([empty], RLE) == [()]
-    assert find_instances([], RLE) == []
-
-
-def test_components_share_out_the_mask():
+def test_an_empty_mask_has_none_and_components_share_out_the_others():
     [mask] = blobs(1)
-    [found] = find_instances([mask], COMPONENTS)
-    count = ndimage.label(mask, np.ones((3, 3)))[1]
-    assert len(found) == count > 3
+    empty = np.zeros_like(mask)
+    before, found, after = find_instances([empty, mask, empty], COMPONENTS)
+    assert before == after == ()
+    assert find_instances([empty], OutputPart()) == [()]
+    assert find_instances([], OutputPart()) == []
+    assert len(found) == ndimage.label(mask, np.ones((3, 3)))[1] > 3
     assert sum(instance.area_px for instance in found) == mask.sum()
     assert (sum(decoded(instance.rle).astype(int) for instance in found) == mask).all()
     assert all(len(instance.outlines) == 1 for instance in found)
 
 
-def test_holes_are_counted():
+def test_holes_are_counted_and_more_objects_than_a_byte_are_told_apart():
     ring = np.ones((9, 9), np.bool_)
     ring[3:5, 3:5] = ring[6, 6] = False
-    [[instance]] = find_instances([ring], POLYGON)
+    [[instance]] = find_instances([ring], OutputPart(coco_segmentation="polygon"))
     assert (len(instance.outlines), instance.num_holes) == (1, 2)
-
-
-def test_more_than_a_byte_of_them():
     dots = np.zeros((64, 64), np.bool_)
     dots[::2, ::2] = True
     [found] = find_instances([dots], COMPONENTS)
-    assert len(found) == 32 * 32
-    assert {instance.area_px for instance in found} == {1}
+    assert [instance.area_px for instance in found] == [1] * 32 * 32
     assert found[33].bbox_xywh == (2, 2, 1, 1)
 
 
-@pytest.mark.parametrize("output", [POLYGON, COMPONENTS])
-def test_outlines_rasterise_exactly(output):
+@pytest.mark.parametrize("instances", ["image", "components"])
+def test_outlines_rasterise_exactly(instances):
     for mask in blobs(4):
-        [found] = find_instances([mask], output)
+        [found] = find_instances([mask], COMPONENTS.model_copy(update={"instances": instances}))
         drawn = np.zeros_like(mask)
         for instance in found:
             polygons = [ring.points_xy.ravel().astype(float).tolist() for ring in instance.outlines]

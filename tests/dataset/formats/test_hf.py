@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from l4f_datagen.dataset.formats.hf import GROUP_ROWS, hf_configs
+from l4f_datagen.dataset.formats import hf
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 
@@ -37,11 +37,6 @@ print(json.dumps(told))
 """
 
 
-def card(formats, splits=("train",)):
-    head = {"license": "apache-2.0", **hf_configs(formats, splits)}
-    return f"---\n{yaml.safe_dump(head)}---\n# Discs\n"
-
-
 def test_cells_hold_the_bytes_of_the_files(discs, tmp_path):
     discs.make_dataset(tmp_path, 9)
     for shard in (0, 1):
@@ -52,20 +47,14 @@ def test_cells_hold_the_bytes_of_the_files(discs, tmp_path):
                 assert row[column]["bytes"] == file.read_bytes()
 
 
-def test_row_groups_are_small(discs, tmp_path):
+@pytest.mark.parametrize(("limit", "number", "groups"), [(None, 130, [100, 30]), (3000, 6, [3, 3])])
+def test_row_groups_are_small(discs, tmp_path, monkeypatch, limit, number, groups):
+    monkeypatch.setattr(hf, "GROUP_BYTES", limit or hf.GROUP_BYTES)
     with open_dataset(tmp_path, output=OutputPart(formats=("hf",)), **discs.RUN) as dataset:
-        block = [discs.make_disc(5 * seed) for seed in range(GROUP_ROWS + 30)]
-        dataset.write(0, [block[:60], block[60:]], planned=len(block))
+        block = [discs.make_disc(5 * seed) for seed in range(number)]
+        dataset.write(0, [block[:60], block[60:]], planned=number)
     meta = pq.read_metadata(tmp_path / "data/train-00000.parquet")
-    assert [meta.row_group(at).num_rows for at in range(meta.num_row_groups)] == [GROUP_ROWS, 30]
-
-
-def test_big_pictures_end_a_row_group_early(discs, tmp_path, monkeypatch):
-    monkeypatch.setattr("l4f_datagen.dataset.formats.hf.GROUP_BYTES", 3000)
-    discs.make_dataset(tmp_path, 6, formats=["hf"])
-    meta = pq.read_metadata(tmp_path / "data/train-00000.parquet")
-    assert meta.num_rows == 6
-    assert meta.num_row_groups == 2
+    assert [meta.row_group(at).num_rows for at in range(meta.num_row_groups)] == groups
 
 
 def test_a_shard_of_rejects_has_no_file(discs, tmp_path):
@@ -79,13 +68,10 @@ def test_a_shard_of_rejects_has_no_file(discs, tmp_path):
 
 
 def test_scores_must_be_the_same_for_all(discs, tmp_path):
-    def blocks(shard):
-        yield [discs.make_disc(0), replace(discs.make_disc(1), scores={"blur": 1.0})]
-
-    with pytest.raises(
-        ValueError, match=r"seed0000001: expected scores \('border_contact',\), got"
-    ):
-        discs.make_dataset(tmp_path, 2, blocks=blocks)
+    block = [discs.make_disc(0), replace(discs.make_disc(1), scores={"blur": 1.0})]
+    words = r"seed0000001: expected scores \('border_contact',\), got"
+    with pytest.raises(ValueError, match=words):
+        discs.make_dataset(tmp_path, 2, blocks=lambda shard: [block])
 
 
 def test_load_dataset_reads_the_folder_whatever_the_formats(discs, tmp_path):
@@ -95,51 +81,40 @@ def test_load_dataset_reads_the_folder_whatever_the_formats(discs, tmp_path):
         levels = disc.image, disc.mask * 255, disc.mask, np.rint(disc.alpha * 255)
         row = [int(level.sum()) for level in levels]
         wanted["train" if disc.seed % 3 else "val"].append(row)
-    folders = []
+    folders = [str(tmp_path / "imagefolder/imagefolder")]
     for formats in ("png coco", "png hf", "hf", "imagefolder", "webdataset", "yolo"):
+        head = {"license": "apache-2.0", **hf.hf_configs(formats.split(), list(wanted))}
+        card = f"---\n{yaml.safe_dump(head)}---\n# Discs\n".encode()
+        what = {"formats": formats.split(), "blocks": discs.split_blocks}
+        pages = {"README.md": card, "contact_sheet.png": b"no"}
+        discs.make_dataset(tmp_path / formats, 6, **what, pages=pages)
         folders.append(str(tmp_path / formats))
-        if formats == "imagefolder":
-            folders.append(str(tmp_path / "imagefolder/imagefolder"))
-        named = formats.split()
-        pages = {"README.md": card(named, ["train", "val"]).encode(), "contact_sheet.png": b"no"}
-        blocks = discs.split_blocks
-        discs.make_dataset(tmp_path / formats, 6, formats=named, blocks=blocks, pages=pages)
     # In a process of its own: ``datasets`` looks at the environment on import.
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    run = subprocess.run(
-        [sys.executable, "-c", READ, *folders], env=env, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", READ, *folders]
+    run = subprocess.run(command, env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     told = json.loads(run.stdout.splitlines()[-1])
     read = {Path(folder).relative_to(tmp_path).as_posix(): parts for folder, parts in told.items()}
     alone = read["imagefolder/imagefolder"]
     alone["val"] = alone.pop("validation")  # as the reader calls it, where no card says otherwise
     sums = {
-        formats: {split: sorted(part["sums"]) for split, part in parts.items()}
+        formats: {split: part["sums"] for split, part in parts.items()}
         for formats, parts in read.items()
     }
-    for formats in ("png hf", "hf", "imagefolder", "imagefolder/imagefolder", "webdataset"):
-        assert {split: part["sums"] for split, part in read[formats].items()} == wanted
-    assert sums["png coco"] == {"samples": sorted([*wanted["train"], *wanted["val"]])}
-    assert sums["yolo"] == {
-        split: sorted([image] for image, *_ in rows) for split, rows in wanted.items()
-    }
+    assert sorted(sums.pop("png coco")["samples"]) == sorted([*wanted["train"], *wanted["val"]])
+    images = {split: sorted([image] for image, *_ in rows) for split, rows in wanted.items()}
+    assert {split: sorted(rows) for split, rows in sums.pop("yolo").items()} == images
+    assert sums == dict.fromkeys(sums, wanted)
     first = discs.make_disc(1)
-    images = ["key", "image", "mask", "label", "alpha"]
+    facts = {"key": first.key, "psi": 1.0, "seed": 1, "coverage": first.mask.mean()}
+    columns = ["key", "image", "mask", "label", "alpha"]
     for formats in ("png hf", "hf", "imagefolder/imagefolder"):
         part = read[formats]["train"]
-        assert part["columns"][:5] == images or formats.startswith("imagefolder")
+        assert part["columns"][:5] == columns or formats.startswith("imagefolder")
         assert set(part["columns"]) == {
-            *(*images, "image_id", "psi", "seed", "coverage", "width", "height", "border_contact")
+            *(*columns, "image_id", "psi", "seed", "coverage", "width", "height", "border_contact")
         }
         assert part["modes"] == ["RGB", "L", "L", "L"]
-        assert part["first"] == {
-            **{"key": first.key, "psi": 1.0, "seed": 1, "coverage": first.mask.mean()},
-            **{"width": 16, "height": 16},
-        }
-
-
-def test_configs_name_what_is_there():
-    assert hf_configs(["png", "hf"], []) == {}
-    [config] = hf_configs(["png", "hf"])["configs"]
-    assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+        assert part["first"] == {**facts, "width": 16, "height": 16}
+    assert hf.hf_configs(["png", "hf"], []) == {}  # a pattern without files would break readers

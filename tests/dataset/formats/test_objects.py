@@ -18,39 +18,14 @@ from l4f_datagen.dataset.formats.objects import label_line
 from l4f_datagen.recipe import OutputPart
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-INSTANCES = "annotations/instances_train.json"
 
 
-def open_coco(folder):
+def open_coco(folder, split="train"):
     with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(str(folder / INSTANCES))
+        return COCO(str(folder / f"annotations/instances_{split}.json"))
 
 
-def test_pycocotools_reads_it(discs, tmp_path):
-    discs.make_dataset(tmp_path, 12)
-    coco = open_coco(tmp_path)
-    data, kept = coco.dataset, discs.accepted_discs(12)
-    assert set(data) == {"info", "licenses", "categories", "images", "annotations"}
-    assert data["categories"] == [{"id": 1, "name": "disc", "supercategory": "object"}]
-    assert data["licenses"] == [{"id": 1, "name": "Apache-2.0", "url": ""}]
-    assert {image["license"] for image in data["images"]} == {1}
-    assert coco.getImgIds() == [sample.image_id for sample in kept]
-    assert coco.getAnnIds() == [sample.image_id for sample in kept]
-    for sample, image in zip(kept, coco.loadImgs(coco.getImgIds()), strict=True):
-        with Image.open(tmp_path / "images" / image["file_name"]) as picture:
-            np.testing.assert_array_equal(picture, sample.image)
-            assert picture.size == (image["width"], image["height"])
-        assert (image["key"], image["psi"], image["seed"]) == (sample.key, 1.0, sample.seed)
-        [annotation] = coco.imgToAnns[image["id"]]
-        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), sample.mask)
-        assert annotation["area"] == sample.mask.sum()
-        assert annotation["iscrowd"] == 0
-        x, y, width, height = map(int, annotation["bbox"])
-        assert sample.mask[y : y + height, x : x + width].sum() == sample.mask.sum()
-        assert (tmp_path / annotation["alpha_file"]).is_file()
-
-
-def average_precision(truth, kind):
+def average_precision(truth, kind="segm"):
     with contextlib.redirect_stdout(io.StringIO()):
         found = truth.loadRes([{**one, "score": 1.0} for one in truth.dataset["annotations"]])
         scores = COCOeval(truth, found, kind)
@@ -60,34 +35,42 @@ def average_precision(truth, kind):
     return scores.stats[0]
 
 
-@pytest.mark.parametrize("kind", ["segm", "bbox"])
-def test_it_scores_perfectly_against_itself(discs, tmp_path, kind):
-    discs.make_dataset(tmp_path, 12)
-    assert average_precision(open_coco(tmp_path), kind) == 1.0
+@pytest.mark.parametrize("kind", ["rle", "polygon"])
+def test_pycocotools_reads_it(discs, tmp_path, kind):
+    discs.make_dataset(tmp_path, 12, output={"coco_segmentation": kind})
+    coco = open_coco(tmp_path)
+    data, kept = coco.dataset, discs.accepted_discs(12)
+    assert set(data) == {"info", "licenses", "categories", "images", "annotations"}
+    assert data["categories"] == [{"id": 1, "name": "disc", "supercategory": "object"}]
+    assert data["licenses"] == [{"id": 1, "name": "Apache-2.0", "url": ""}]
+    ids = [sample.image_id for sample in kept]
+    assert coco.getImgIds() == coco.getAnnIds() == ids
+    for sample, image in zip(kept, coco.loadImgs(ids), strict=True):
+        with Image.open(tmp_path / "images" / image["file_name"]) as picture:
+            np.testing.assert_array_equal(picture, sample.image)
+        facts = {"width": 16, "height": 16, "license": 1, "key": sample.key, "psi": 1.0}
+        assert image.items() >= {**facts, "seed": sample.seed}.items()
+        [annotation] = coco.imgToAnns[image["id"]]
+        assert isinstance(annotation["segmentation"], list) == (kind == "polygon")
+        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), sample.mask)
+        assert (annotation["area"], annotation["iscrowd"]) == (sample.mask.sum(), 0)
+        x, y, width, height = map(int, annotation["bbox"])
+        assert sample.mask[y : y + height, x : x + width].sum() == sample.mask.sum()
+        assert (tmp_path / annotation["alpha_file"]).is_file()
+    assert average_precision(coco) == average_precision(coco, "bbox") == 1.0
 
 
 def test_an_empty_mask_keeps_its_image_and_is_counted(discs, tmp_path):
     def blocks(shard):
-        first = 8 * shard
-        yield [discs.make_disc(seed, empty=seed in (1, 2)) for seed in range(first, first + 8)]
+        yield [discs.make_disc(8 * shard + at, empty=8 * shard + at in (1, 2)) for at in range(8)]
 
-    discs.make_dataset(tmp_path, 5, blocks=blocks)
-    data = json.loads((tmp_path / INSTANCES).read_bytes())
+    discs.make_dataset(tmp_path, 5, formats=["png", "coco", "yolo"], blocks=blocks)
+    data = open_coco(tmp_path).dataset
     assert [image["seed"] for image in data["images"]] == [0, 1, 2, 4, 5]
     assert [annotation["image_id"] for annotation in data["annotations"]] == [1, 5, 6]
+    assert [len(lines) for _, lines in read_yolo(tmp_path, "train")] == [1, 0, 0, 1, 1]
     manifest = json.loads((tmp_path / "manifest.json").read_bytes())
     assert manifest["counts"]["empty_masks"] == 2
-
-
-def test_polygons_rasterise_to_the_mask(discs, tmp_path):
-    discs.make_dataset(tmp_path, 9, output={"coco_segmentation": "polygon"})
-    coco = open_coco(tmp_path)
-    for sample in discs.accepted_discs(9):
-        [annotation] = coco.imgToAnns[sample.image_id]
-        assert isinstance(annotation["segmentation"][0][0], float)
-        np.testing.assert_array_equal(coco.annToMask(annotation).astype(bool), sample.mask)
-        assert (annotation["area"], annotation["iscrowd"]) == (sample.mask.sum(), 0)
-    assert average_precision(coco, "segm") == 1.0
 
 
 def parted(discs, seed):
@@ -124,14 +107,12 @@ def test_components_are_objects_of_their_own(discs, tmp_path, kind):
 
 def test_one_file_a_split(discs, tmp_path):
     discs.make_dataset(tmp_path, 9, blocks=discs.split_blocks)
-    seeds = {}
-    for split in ("train", "val"):
-        data = json.loads((tmp_path / f"annotations/instances_{split}.json").read_bytes())
-        seeds[split] = [image["seed"] for image in data["images"]]
-        assert [one["image_id"] - 1 for one in data["annotations"]] == seeds[split]
     kept = [disc.seed for disc in discs.accepted_discs(9)]
-    assert seeds["val"] == [seed for seed in kept if seed % 3 == 0]
-    assert sorted(seeds["train"] + seeds["val"]) == kept
+    for split in ("train", "val"):
+        data = open_coco(tmp_path, split).dataset
+        seeds = [seed for seed in kept if (seed % 3 == 0) == (split == "val")]
+        assert [image["seed"] for image in data["images"]] == seeds
+        assert [one["image_id"] - 1 for one in data["annotations"]] == seeds
     assert not (tmp_path / "annotations/instances_test.json").exists()
 
 
@@ -206,14 +187,6 @@ def test_supervision_reads_it(discs, tmp_path):
     assert kept == {}
 
 
-def test_an_empty_mask_has_an_empty_file(discs, tmp_path):
-    def blocks(shard):
-        yield [discs.make_disc(seed, empty=seed == 1) for seed in range(8)]
-
-    discs.make_dataset(tmp_path, 3, formats=["yolo"], blocks=blocks)
-    assert [len(lines) for _, lines in read_yolo(tmp_path, "train")] == [1, 0, 1]
-
-
 @pytest.mark.parametrize("scale", [1, 10])
 @pytest.mark.parametrize("output", [YOLO, PARTS])
 def test_every_part_is_a_line_and_nothing_between_is_painted(output, scale):
@@ -236,20 +209,14 @@ def test_masks_of_small_images_are_right_at_the_size_they_are_trained_at():
         assert iou(drawn(lines, 64, 48, scale=10), scaled(filled, 10)) > 0.99
 
 
-def test_data_yaml_names_classes_and_folders(discs, tmp_path):
-    discs.make_dataset(tmp_path / "a", 9, formats=["yolo"], blocks=discs.split_blocks)
+def test_data_yaml_names_classes_and_folders_and_images_keep_their_format(discs, tmp_path):
+    what = {"formats": ["yolo"], "output": {"image_format": "jpeg"}}
+    discs.make_dataset(tmp_path / "a", 9, blocks=discs.split_blocks, **what)
     text = (tmp_path / "a/yolo/data.yaml").read_text()
-    assert yaml.safe_load(text) == {
-        **{"train": "images/train", "val": "images/val", "names": {0: "disc"}}
-    }
-    discs.make_dataset(tmp_path / "b", 9, formats=["yolo"])
+    wanted = {"train": "images/train", "val": "images/val", "names": {0: "disc"}}
+    assert yaml.safe_load(text) == wanted
+    assert {path.suffix for path, _ in read_yolo(tmp_path / "a", "train")} == {".jpg"}
+    discs.make_dataset(tmp_path / "b", 9, **what)
     text = (tmp_path / "b/yolo/data.yaml").read_text()
     assert text.startswith("# There is no val split: val names the images of another one.\n")
-    assert yaml.safe_load(text)["val"] == "images/train"
-
-
-def test_images_keep_their_format(discs, tmp_path):
-    block = [replace(discs.make_disc(seed), reason=None) for seed in range(8)]
-    output = {"image_format": "jpeg"}
-    discs.make_dataset(tmp_path, 8, formats=["yolo"], blocks=lambda shard: [block], output=output)
-    assert {path.suffix for path, _ in read_yolo(tmp_path, "train")} == {".jpg"}
+    assert yaml.safe_load(text) == wanted | {"val": "images/train"}
