@@ -26,8 +26,7 @@ from l4f_datagen.io.download import file_hash
 
 Page = bytes | Callable[[bytes], bytes]
 """Content of a file, or what makes it from the bytes of the manifest."""
-SHARD_FILES = (".parquet", ".tar", ".tsv")
-"""What files end in that hold a whole shard."""
+SHARD_FILES = (".parquet", ".tar", ".tsv")  # what files end in that hold a whole shard
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
@@ -59,8 +58,7 @@ def write_indexes(
 ) -> dict[str, Any]:
     """Write all indexes beside the old ones, then put them in place, the manifest last; returns it.
 
-    ``pages`` are files made elsewhere; one that is made from the manifest is a function of its
-    bytes, and so cannot be listed in it.
+    ``pages`` are files made elsewhere; one that is made from the manifest is not listed in it.
     """
     parts: dict[str, Path] = {}
 
@@ -83,7 +81,7 @@ def write_indexes(
             path = part(template.format(split=group[0]))
             with path.open("w", encoding="utf-8", newline="\n") as out:
                 write(Shards(folder, shards, group, facts), out)
-    manifest = build_manifest(run, read_markers(folder, shards), parts, facts, counts)
+    manifest = _manifest(Shards(folder, shards, splits, facts), run, parts, counts)
     for name, page in pages.items():
         if not isinstance(page, bytes):
             part(name).write_bytes(page(dump_json(manifest)))
@@ -94,19 +92,15 @@ def write_indexes(
     return manifest
 
 
-def build_manifest(
-    run: Mapping[str, Any],
-    markers: Iterable[Marker],
-    indexes: Mapping[str, Path],
-    facts: Facts,
-    counts: Counts,
+def _manifest(
+    shards: Shards, run: Mapping[str, Any], indexes: Mapping[str, Path], counts: Counts
 ) -> dict[str, Any]:
-    """Put together ``manifest.json``; markers are read one at a time.
+    """Put together ``manifest.json``.
 
-    A folder of sample files has one digest: the SHA-256 of what ``sha256sum *`` prints in it. The
-    markers in ``.l4f/shards`` have the digest of each file.
+    A folder of sample files has one digest, of what ``sha256sum *`` prints in it; the markers have
+    the digest of each file.
     """
-    numbers = ("shard", "planned", "attempted", "accepted")
+    numbers, facts = ("shard", "planned", "attempted", "accepted"), shards.facts
     return {
         "schema": SCHEMA,
         "counts": counts.to_dict(),
@@ -124,7 +118,7 @@ def build_manifest(
         "shards": [
             {name: getattr(marker, name) for name in numbers}
             | {"files": dict(file_digests(marker.files))}
-            for marker in markers
+            for marker in read_markers(shards.folder, shards.numbers)
         ],
         "indexes": {
             name: {"bytes": path.stat().st_size, "sha256": file_hash(path)}

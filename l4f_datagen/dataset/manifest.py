@@ -17,8 +17,7 @@ from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.staging import FileFact
 
-SCHEMA = 2
-"""Of records, markers and manifests; 2 has index masks, and flat folders for YOLO."""
+SCHEMA = 2  # of records, markers and manifests; 2 has index masks, and flat folders for YOLO
 READABLE = (1, 2)
 RUN, MANIFEST = ".l4f/run.json", "manifest.json"
 MAX_MANIFEST_BYTES = 256 * 2**20
@@ -60,10 +59,7 @@ class Shards:
     facts: Facts
 
     def fields(self, place: str) -> Iterator[list[str]]:
-        """Read the tab-separated lines at a place of every shard, those of the splits alone.
-
-        A line begins with its split. Shards without the place are passed over.
-        """
+        """Read the tab-separated lines, split first, at a place of the shards that have it."""
         for number in self.numbers:
             path = self.folder / place.format(shard=number)
             if path.exists():
@@ -74,8 +70,7 @@ class Shards:
                             yield fields
 
 
-MergeIndex = Callable[[Shards, TextIO], None]
-"""Writes one index over all shards."""
+MergeIndex = Callable[[Shards, TextIO], None]  # writes one index over all shards
 
 
 Row = dict[str, Any]
@@ -171,11 +166,7 @@ class Marker:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Marker":
-        """Read a marker file; cheap, as every reader asks.
-
-        ValueError for another schema, a file that was cut short, or one whose types and sums are
-        not those of a written shard.
-        """
+        """Read a marker file; ValueError where its schema, types or sums are not those written."""
         try:
             values = json.loads(data)
             if values.pop("schema") not in READABLE:
@@ -208,10 +199,9 @@ def dump_json(value: Any) -> bytes:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a finished dataset. The only reader of ``manifest.json``.
+    """Read the manifest of a finished dataset, else UsageError. The only reader of the file.
 
-    UsageError where there is no finished dataset, InputRefused where the manifest is damaged, lacks
-    a part, or is of another version.
+    InputRefused where it is damaged, lacks a part, or is of another version.
     """
     path, problem, remedy = folder / MANIFEST, "", "name a folder that `make` has finished"
     if not folder.is_dir():

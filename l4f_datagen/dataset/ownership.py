@@ -66,8 +66,7 @@ def refuse_other_run(
 ) -> None:
     """Refuse (UsageError) a folder whose samples were made in another way than they would be now.
 
-    ``run`` is what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits. ``subject``
-    and ``remedy`` are for the error.
+    ``run`` is what would be recorded: schema, recipe, recipe_hash, formats, alpha_bits.
     """
     if (folder / RUN).exists() and (problem := _difference(folder / RUN, run)):
         raise UsageError(subject or os.fspath(folder), problem, remedy)
@@ -144,16 +143,16 @@ class JobRecord:
     number: int
     count: str
 
+    @staticmethod
+    def name(share: Share) -> str:
+        """Name the record of a share, relative to the dataset."""
+        return f"{JOBS}/{share.index:05d}-of-{share.of:05d}.json"
+
     def write(self, folder: Path) -> str:
         """Write the record and return its name, relative to the dataset."""
-        name = record_name(self.share)
+        name = self.name(self.share)
         write_atomically(folder / name, dump_json({"number": self.number, "count": self.count}))
         return name
-
-
-def record_name(share: Share) -> str:
-    """Name the record of a share, relative to the dataset."""
-    return f"{JOBS}/{share.index:05d}-of-{share.of:05d}.json"
 
 
 def read_records(folder: Path) -> list[JobRecord]:

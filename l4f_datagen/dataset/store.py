@@ -37,8 +37,7 @@ from l4f_datagen.io.disk import (
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share, ends_where_asked
 
-MAX_WORKERS = 8
-"""Threads that encode; more would only wait for the one that writes."""
+MAX_WORKERS = 8  # threads that encode; more would only wait for the one that writes
 
 
 Blocks = Iterable[Sequence[Sample]]
@@ -61,10 +60,7 @@ class Dataset:
     shards: list[int] = field(default_factory=list)
 
     def finished(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
-        """Find a shard done by an earlier run, whole and as this run would make it; else None.
-
-        The plan gives it ``planned`` samples; ``wanted`` accepted ones (None: all) are needed.
-        """
+        """Find a shard done by an earlier run, whole and as ``write`` would make it; else None."""
         if not self.marked(shard):
             return None
         if (marker := find_marker(self.folder, shard)) is None:
@@ -82,10 +78,10 @@ class Dataset:
         return None
 
     def write(self, shard: int, blocks: Blocks, planned: int, wanted: int | None = None) -> Marker:
-        """Write one shard in place of what may be left of it.
+        """Write one shard, of ``planned`` samples, in place of what may be left of it.
 
-        Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted. While one
-        block is rendered the ones before it are encoded, a bounded number of them. ValueError for
+        Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted (None:
+        never). A bounded number of blocks is encoded while the next is rendered. ValueError for
         samples out of order, sharing a key, too many or too few.
         """
         doing = f"writing shard {shard}"
@@ -159,10 +155,7 @@ class Dataset:
         return manifest
 
     def adopt_shard(self, shard: int, *, planned: int, wanted: int | None = None) -> Marker | None:
-        """Count in a shard that another process made for this run (see ``guest_dataset``).
-
-        None where it has more samples than are ``wanted``.
-        """
+        """Count in a shard that a guest made for this run; None where it has more than wanted."""
         if self.remote:
             self.remote.fetch_shard(self.folder, shard)
         [marker] = read_markers(self.folder, [shard])
@@ -227,7 +220,7 @@ def open_dataset(
             shared = bool(share and not remote)  # all jobs hold it, and each one its share alone
             stack.enter_context(ownership.folder_lock(lock, os.fspath(out), shared=shared))
             if share and not remote:
-                own = folder / f"{ownership.record_name(share)}.lock"
+                own = folder / f"{ownership.JobRecord.name(share)}.lock"
                 own.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(ownership.folder_lock(own, f"{folder} (--shard {share})"))
             if remote:

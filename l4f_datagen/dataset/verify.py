@@ -25,8 +25,7 @@ from l4f_datagen.io.download import file_hash
 
 CHANGED = "its content has changed"
 STRANGE = "is not part of the dataset, and readers may take it for a sample"
-MAX_THREADS = 8
-"""Hashing lets other threads run; more threads than this wait for the disk."""
+MAX_THREADS = 8  # hashing lets other threads run; more threads than this wait for the disk
 
 
 @dataclass(frozen=True)

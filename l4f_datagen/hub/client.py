@@ -31,8 +31,7 @@ WAITS_S = (1.0, 4.0, 10.0)
 """Before each further try of a call that may succeed later; the client's own tries come first."""
 MAX_WAIT_S = 600.0
 """The Hub counts requests in windows of five minutes: nothing longer is worth waiting for."""
-NEWS_S = 10.0
-"""A long call is reported so often."""
+NEWS_S = 10.0  # a long call is reported so often
 TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)
 """After these the same request may succeed; 409 and 412: another commit at the same moment."""
 TOKENS = "https://huggingface.co/settings/tokens"
@@ -55,8 +54,7 @@ PROBLEMS = {
 def hub_session(subject: str) -> Iterator[HfApi]:
     """Give the client for the Hub of ``HF_ENDPOINT``, with the token of ``HF_TOKEN`` or the login.
 
-    Inside the block the client prints nothing, and its failures become one NetworkError without the
-    token.
+    Inside the block it prints nothing, and its failures become one NetworkError without the token.
     """
     if constants.HF_HUB_OFFLINE:
         raise NetworkError("HF_HUB_OFFLINE", "is set", "unset it to publish")

@@ -24,8 +24,7 @@ from l4f_datagen.io.download import file_hash
 from l4f_datagen.report.card import card_page, manifest_named
 
 SHEET, REPORT = "contact_sheet.png", "report.html"
-MAX_FILES = 100_000
-"""The Hub's limit for one repository (huggingface.co/docs/hub/storage-limits)."""
+MAX_FILES = 100_000  # of one repository (huggingface.co/docs/hub/storage-limits)
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,15 @@ def total_bytes(files: Iterable[PushFile]) -> int:
 
 
 def read_content(folder: Path, also: Collection[str] = (), *, verify: bool = False) -> Content:
-    """List the files of a finished dataset that are published.
+    """List what is published: the Parquet files of samples, formats or "report" in ``also``.
 
-    Only the Parquet files of samples are, with those of the formats in ``also``, which may name the
-    "report" too. ``verify`` compares every file with its recorded SHA-256. UsageError where the
-    dataset is not finished, was changed since, or has no such files, and for a card that is
-    missing, broken or of another state.
+    ``verify`` compares every file with its recorded SHA-256. UsageError where the dataset is not
+    finished, was changed since, or has no such files, and for a card that is missing, broken or of
+    another state.
     """
     manifest = read_manifest(folder)
     data, indexes = (folder / MANIFEST).read_bytes(), manifest["indexes"]
-    made = manifest["formats"]
+    made: list[str] = manifest["formats"]
     for name in also:
         if name != "report" and name not in made:
             remedy = f"it has {', '.join(made)}"
@@ -122,11 +120,7 @@ def read_content(folder: Path, also: Collection[str] = (), *, verify: bool = Fal
 
 
 def sample_places(formats: Collection[str] = tuple(WRITERS)) -> re.Pattern[str]:
-    """Return the pattern of all paths at which samples of these formats can be.
-
-    >>> bool(sample_places(["png"]).fullmatch("images/00003/a.png"))
-    True
-    """
+    """Return the pattern of all paths at which samples of these formats can be."""
     # Places that start with a dot hold this tool's own state, which is never published.
     places = [p for name in formats for p in (*WRITERS[name].places, *WRITERS[name].flat)]
     patterns = [re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(p)) for p in places if p[0] != "."]

@@ -85,7 +85,7 @@ def check_destination(
 
 
 def ask_hub(job: Push) -> tuple[Remote, Changes]:
-    """Find out what a push would change, and whether the Hub would accept it; changes nothing.
+    """Find out what a push would change; changes nothing.
 
     NetworkError for no valid token, no right to write there, another visibility, a tag that stands
     elsewhere, a card that the Hub refuses, or a failure of the Hub.
@@ -97,9 +97,8 @@ def ask_hub(job: Push) -> tuple[Remote, Changes]:
 def push(job: Push, *, replace: bool = False) -> Pushed:
     """Publish: first the samples, in commits of bounded size, at last card and manifest.
 
-    With ``replace`` another dataset goes, and samples that the folder no longer has; without it
-    they are refused (UsageError). After a NetworkError the same push, run again, sends what is
-    missing.
+    Only with ``replace`` (else UsageError) another dataset goes, and samples that the folder no
+    longer has. After a NetworkError the same push, run again, sends what is missing.
     """
     repo: dict[str, Any] = {"repo_id": job.repo, "repo_type": DATASET, "exist_ok": True}
     with ExitStack() as stack:

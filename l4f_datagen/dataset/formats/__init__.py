@@ -34,11 +34,7 @@ def stage_shard(
     pool: Executor,
     wanted: int | None,
 ) -> tuple[list[Row], Counts]:
-    """Stage all files of a shard, to be published together; returns rows of the ledger and sums.
-
-    Stops pulling blocks, and cuts the last one, once ``wanted`` samples are accepted (None: never).
-    ValueError for samples out of order or sharing a key.
-    """
+    """Stage all files of a shard; returns rows of the ledger and sums. See ``Dataset.write``."""
     folder, doing, output = staging.folder, f"writing shard {staging.shard}", encoder.output
     rows: list[Row] = []
     counts, keys, last = Counts(), set[str](), 0

@@ -35,11 +35,10 @@ class Backgrounds:
     names: tuple[str, ...]
     sha256: str  # of names and contents, part of the recipe's hash
 
-    def image(self, key: str, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    def image(self, key: str, size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return the image of a key, uint8 ``h w 3``: scaled to cover ``size_hw``, then cropped.
 
-        Only the key and the number of images decide which one it is. InputRefused where it cannot
-        be read any more.
+        The key and the number of images decide which. InputRefused where it cannot be read.
         """
         digest = hashlib.sha256(key.encode()).digest()
         name = self.names[int.from_bytes(digest[:8], "big") % len(self.names)]
@@ -49,10 +48,9 @@ class Backgrounds:
 
 
 def backgrounds_of(output: OutputPart) -> Backgrounds | None:
-    """Read every image below the folder that a recipe names once, to the last byte.
+    """Read every image below the folder that a recipe names (None: none) once, to the last byte.
 
-    None where it asks for none. InputRefused for no folder, no image in it, or one that is broken
-    or above 64 megapixels.
+    InputRefused for no folder, no image in it, or one that is broken or above 64 megapixels.
     """
     if output.composites_folder is None:
         return None
@@ -92,15 +90,15 @@ def _read(path: Path) -> Image.Image:
         return upright_rgb(image, str(path))
 
 
-def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def composite_rgb(sample: Sample, background: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Lay the object over a background of its size: ``alpha * object + (1 - alpha) * background``.
 
     The composite of Labels4Free (sec. 3.1), here of bytes rounded half to even, with the soft matte
     and with the object's own colours in place of the image's.
     """
     image = sample.image
-    if background.dtype != np.uint8 or background.shape != image.shape:
-        came = f"{background.dtype} {background.shape}"
+    if background is None or background.dtype != np.uint8 or background.shape != image.shape:
+        came = "none" if background is None else f"{background.dtype} {background.shape}"
         raise ValueError(f"{sample.key}: expected background uint8 {image.shape}, got {came}")
     alpha = sample.alpha[:, :, None]
     colours = foreground_rgb(image, sample.alpha)
@@ -111,22 +109,19 @@ def composite_rgb(sample: Sample, background: NDArray[np.uint8]) -> NDArray[np.u
 Floats = NDArray[np.float64]
 
 WINDOWS = (0.18, 0.06, 0.02)
-"""Sides of the windows as shares of the image's longer side; the paper has two, of 181 and 13 px.
-"""
+"""Sides of the windows as shares of the longer side; the paper has two, of 181 and 13 px."""
 PURITY = 4
 """Pixels count by this power of their alpha, so that mixed ones count little. On the composite of
 the tests at 256 px the error of colours at the edge is 61 levels as they are, and 11, 5 and 2 with
 powers 1, 2 and 4."""
-LEAST = 1e-4
-"""A window that holds less of the object (or background) says nothing of its colour."""
+LEAST = 1e-4  # a window that holds less of the object (or background) says nothing of its colour
 
 
 def foreground_rgb(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Estimate the colours of the object, uint8 ``h w 3``.
 
-    They are the image's own where alpha is 1, estimated where it is less, also just outside of the
-    object, so that scaling a cut-out mixes in no background. Far from the object, and where alpha
-    is nowhere above 0, they are the image's own.
+    They are the image's own where alpha is 1 and far from the object, estimated where alpha is less
+    and just outside of the object, so that scaling a cut-out mixes in no background.
     """
     matte = alpha[:, :, None].astype(np.float64)
     pixels = image.astype(np.float64)

@@ -55,8 +55,7 @@ TASK_PIXELS = 16 * 64**2
 BLOCKS_AHEAD = 2
 """One that is encoded while another is rendered, and one for blocks that take unequally long."""
 LISTS_OBJECTS = {"coco", "yolo"}
-KINDS = ("image", "mask", "label", "alpha")
-"""The files that every sample has."""
+KINDS = ("image", "mask", "label", "alpha")  # the files that every sample has
 
 
 def format_of(kind: str, output: OutputPart) -> str:
@@ -97,12 +96,10 @@ class Encoded:
 class ShardWriter(ABC):
     """One shard in one format."""
 
-    places: ClassVar[tuple[str, ...]] = ()
-    """What a shard has, templates of ``{shard:05d}``."""
-    flat: ClassVar[tuple[str, ...]] = ()
-    """Folders that hold the files of all shards (see ``staging``)."""
+    places: ClassVar[tuple[str, ...]] = ()  # what a shard has, templates of ``{shard:05d}``
+    flat: ClassVar[tuple[str, ...]] = ()  # folders of the files of all shards (see ``staging``)
+    # Name, with ``{split}`` for one a split with samples, to what merges it over all shards.
     indexes: ClassVar[dict[str, MergeIndex]] = {}
-    """Name, with ``{split}`` for one a split with samples, to what merges it over all shards."""
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:
         self.staging, self.shard, self.output = staging, staging.shard, output
@@ -120,8 +117,7 @@ class ShardWriter(ABC):
         return f"{encoded.sample.key}{marked}{SUFFIXES[format_of(kind, self.output)]}"
 
 
-Attempt = tuple[Sample, Encoded | None]
-"""A sample, and its files where it was accepted."""
+Attempt = tuple[Sample, Encoded | None]  # a sample, and its files where it was accepted
 
 
 @dataclass(frozen=True)
@@ -136,11 +132,9 @@ class Encoder:
 
         ValueError for an array of another dtype, rank, size or range than ``Sample`` says.
         """
-        keeps = [self.output.keep_rejected or one.reason is None for one in samples]
-        encoded = self._encode([one for one, kept in zip(samples, keeps, strict=True) if kept])
-        return [
-            (one, next(encoded) if kept else None) for one, kept in zip(samples, keeps, strict=True)
-        ]
+        kept = [one for one in samples if self.output.keep_rejected or one.reason is None]
+        encoded = dict(zip(map(id, kept), self._encode(kept) if kept else (), strict=True))
+        return [(one, encoded.get(id(one))) for one in samples]
 
     def _encode(self, samples: Sequence[Sample]) -> Iterator[Encoded]:
         _check(samples)
@@ -156,35 +150,29 @@ class Encoder:
             "coverage": [coverage(one.mask) for one in samples],
         }
         if output.cutouts:
-            drawn = [
-                np.dstack([foreground_rgb(one.image, one.alpha), alpha_to_uint8(one.alpha)])
-                for one in samples
-            ]  # straight alpha: the colours are not multiplied by it
-            columns["cutout"] = IMAGE_ENCODERS[format_of("cutout", output)](drawn)
+            drawn = [(foreground_rgb(a.image, a.alpha), alpha_to_uint8(a.alpha)) for a in samples]
+            cut = IMAGE_ENCODERS[format_of("cutout", output)]
+            columns["cutout"] = cut(list(map(np.dstack, drawn)))  # straight alpha
         if output.composites != "none":
-            drawn = [composite_rgb(one, self._background(one)) for one in samples]
-            columns["composite"] = encode(drawn)
+            theirs = self.backgrounds
+            columns["composite"] = encode(
+                [
+                    composite_rgb(a, theirs.image(a.key, a.mask.shape) if theirs else a.background)
+                    for a in samples
+                ]
+            )
         if LISTS_OBJECTS.intersection(output.formats):
             columns["instances"] = find_instances([one.mask for one in samples], output)
         for values in zip(*columns.values(), strict=True):
             yield Encoded(**dict(zip(columns, values, strict=True)))
 
-    def _background(self, sample: Sample) -> NDArray[np.uint8]:
-        if self.backgrounds is not None:
-            height, width = sample.mask.shape
-            return self.backgrounds.image(sample.key, (height, width))
-        if sample.background is None:
-            raise ValueError(f"{sample.key}: expected a background for its composite, got none")
-        return sample.background
-
 
 def encode_blocks(
     blocks: Iterable[Sequence[Sample]], pool: Executor, encoder: Encoder
 ) -> Iterator[list[Attempt]]:
-    """Encode blocks in the threads of a pool while the next ones are rendered.
+    """Encode blocks, in order, in the threads of a pool while the next ones are rendered.
 
-    The order is kept; rejected samples come without files. At most ``BLOCKS_AHEAD`` blocks beyond
-    the one handed out wait in memory. The encoders release the GIL.
+    At most ``BLOCKS_AHEAD`` blocks beyond the one handed out wait in memory.
     """
     waiting: deque[list[Future[list[Attempt]]]] = deque()
     for block in blocks:
@@ -199,9 +187,7 @@ def encode_blocks(
 
 def alpha_levels(alpha: NDArray[np.float32], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Turn alpha in [0, 1] into levels of 8 or 16 bits; any shape."""
-    if bits == 8:
-        return alpha_to_uint8(alpha)
-    return np.rint(alpha * 65535).astype(np.uint16)
+    return alpha_to_uint8(alpha) if bits == 8 else np.rint(alpha * 65535).astype(np.uint16)
 
 
 def _check(samples: Sequence[Sample]) -> None:

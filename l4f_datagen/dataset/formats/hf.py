@@ -116,10 +116,9 @@ class SplitTable:
 def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> dict[str, Any]:
     """Give the ``configs`` of the card's YAML block, from which ``load_dataset`` takes the files.
 
-    Without them it would guess, and take contact sheets, masks and mattes for images. The first of
-    Parquet, imagefolder, WebDataset and PNG among the formats is named, with the splits that hold
-    samples: a pattern without files would break the reader. PNG files are one split ``samples``
-    with a column ``split``. Empty where there is no sample.
+    Without them it would guess, and take contact sheets, masks and mattes for images. One format is
+    named, with the splits that hold samples: a pattern without files would break the reader. PNG
+    files are one split ``samples`` with a column ``split``. Empty where there is no sample.
     """
     pattern = next((CONFIG_FILES[name] for name in CONFIG_FILES if name in formats), None)
     config: dict[str, Any] = {"config_name": "default"}

@@ -82,7 +82,7 @@ def test_objects_are_found_for_the_formats_that_list_them(discs):
         (lambda s: {"alpha": s.alpha - 1}, r"expected alpha in \[0, 1\], got -1.0 to 0.0"),
         (lambda s: {"alpha": s.alpha * np.float32("nan")}, r"expected alpha in \[0, 1\], got nan"),
         (lambda s: {"image": s.image[:0], "alpha": s.alpha[:0], "mask": s.mask[:0]}, "got uint8"),
-        (lambda s: {"background": None}, "expected a background for its composite, got none"),
+        (lambda s: {"background": None}, r"expected background uint8 \(16, 16, 3\), got none"),
     ],
 )
 def test_wrong_arrays_are_refused_in_threads_too(discs, change, match):
