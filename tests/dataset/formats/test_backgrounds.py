@@ -134,20 +134,6 @@ def test_a_dataset_does_not_become_its_own_background(pictures, tmp_path, place,
         refuse_among_backgrounds(output, tmp_path / place)
 
 
-def test_a_dataset_over_own_pictures(discs, pictures, tmp_path):
-    backgrounds = open_backgrounds(pictures)
-    output = {"composites": "folder", "composites_folder": str(pictures)}
-    folder = tmp_path / "out"
-    discs.make_dataset(folder, 5, formats=["png"], output=output, backgrounds=backgrounds)
-    for disc in discs.accepted_discs(5):
-        with Image.open(folder / f"composites/{disc.seed // 8:05d}/{disc.key}.png") as composite:
-            pixels = np.asarray(composite)
-        outside = disc.alpha == 0
-        wanted = backgrounds.image(disc.key, (16, 16))
-        np.testing.assert_array_equal(pixels[outside], wanted[outside])
-        np.testing.assert_array_equal(pixels[disc.alpha == 1], disc.image[disc.alpha == 1])
-
-
 def test_a_composite_mixes_by_the_soft_matte(discs):
     sample = discs.make_disc(1)
     background = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.dataset.formats.backgrounds import foreground_rgb
+from l4f_datagen.dataset.formats.backgrounds import backgrounds_of, foreground_rgb
+from l4f_datagen.recipe import OutputPart
 
 
 def pixels(file):
@@ -39,34 +40,41 @@ def test_every_accepted_sample_has_four_files_of_one_name(discs, tmp_path):
             np.testing.assert_array_equal(pixels(file), levels(disc)[kind], strict=True)
 
 
-def test_cutouts_and_composites_lie_beside_the_images(discs, tmp_path):
+@pytest.mark.parametrize("theirs", [False, True])
+def test_cutouts_and_composites_lie_beside_the_images(discs, tmp_path, theirs):
     def blocks(shard):
         for block in discs.plan_blocks(shard):
             yield [replace(disc, background=255 - disc.image) for disc in block]
 
-    wanted = {"cutouts": True, "composites": "generated", "image_format": "webp"}
-    discs.make_dataset(tmp_path, 6, formats=["png"], blocks=blocks, output=wanted)
-    found = {path for path in discs.files_of(tmp_path) if "seed0000002" in path}
-    name, disc = "00000/psi1000-seed0000002", discs.make_disc(2)
+    pictures, folder, disc = tmp_path / "pictures", tmp_path / "out", discs.make_disc(2)
+    ground = np.full((16, 16, 3), (0, 0, 200), np.uint8) if theirs else 255 - disc.image
+    pictures.mkdir()
+    Image.fromarray(ground).save(pictures / "a.png")
+    how = {"composites": "generated"}
+    if theirs:
+        how = {"composites": "folder", "composites_folder": str(pictures)}
+    wanted = {"cutouts": True, "image_format": "webp", **how}
+    backgrounds = backgrounds_of(OutputPart(**wanted))
+    what = {"formats": ["png"], "blocks": blocks, "backgrounds": backgrounds}
+    discs.make_dataset(folder, 6, output=wanted, **what)
+    found = {path for path in discs.files_of(folder) if "seed0000002" in path}
+    name = "00000/psi1000-seed0000002"
     assert found == {
         *(f"{kind}/{name}.png" for kind in ("masks", "labels", "alpha")),
         *(f"{kind}/{name}.webp" for kind in ("images", "rgba", "composites")),
     }
-    rgba = pixels(tmp_path / f"rgba/{name}.webp")
+    rgba = pixels(folder / f"rgba/{name}.webp")
     np.testing.assert_array_equal(rgba[..., :3], foreground_rgb(disc.image, disc.alpha))
     np.testing.assert_array_equal(rgba[..., 3], levels(disc)["alpha"])
-    composite = pixels(tmp_path / f"composites/{name}.webp")
+    composite = pixels(folder / f"composites/{name}.webp")
     inside, outside = disc.alpha == 1, disc.alpha == 0
     np.testing.assert_array_equal(composite[inside], disc.image[inside])
-    np.testing.assert_array_equal(composite[outside], 255 - disc.image[outside])
+    np.testing.assert_array_equal(composite[outside], ground[outside])
     assert inside.sum() > 5
 
 
-KEPT = {"keep_rejected": True}
-
-
 def test_rejected_samples_lie_apart_and_the_rest_is_as_it_was(discs, tmp_path):
-    discs.make_dataset(tmp_path / "kept", 15, output=KEPT)
+    discs.make_dataset(tmp_path / "kept", 15, output={"keep_rejected": True})
     discs.make_dataset(tmp_path / "plain", 15)
     kept, plain = discs.files_of(tmp_path / "kept"), discs.files_of(tmp_path / "plain")
     rows = map(json.loads, kept["ledger.jsonl"].splitlines())
@@ -84,17 +92,6 @@ def test_rejected_samples_lie_apart_and_the_rest_is_as_it_was(discs, tmp_path):
             assert (pixels(data) == levels(disc)[kind]).all()
     assert kept == plain
     assert rejected
-
-
-def test_a_lost_one_is_made_again_and_overwriting_removes_them(discs, tmp_path):
-    discs.make_dataset(tmp_path, 15, output=KEPT)
-    before = discs.files_of(tmp_path)
-    next((tmp_path / "rejected/00000/masks").iterdir()).unlink()
-    notes = discs.make_dataset(tmp_path, 15, output=KEPT)
-    assert notes == ["shard 0: 1 files missing or cut short; made again"]
-    assert discs.files_of(tmp_path) == before
-    discs.make_dataset(tmp_path, 15, overwrite=True)
-    assert not (tmp_path / "rejected").exists()
 
 
 def test_every_file_that_imagefolder_lists_is_there(discs, tmp_path):
