@@ -11,15 +11,7 @@ from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
-from l4f_datagen.dataset.manifest import (
-    MANIFEST,
-    SCHEMA,
-    Counts,
-    Facts,
-    Marker,
-    Shards,
-    dump_json,
-)
+from l4f_datagen.dataset.manifest import MANIFEST, SCHEMA, Counts, Facts, Marker, Shards, dump_json
 from l4f_datagen.dataset.staging import FileFact
 from l4f_datagen.io.disk import PART
 from l4f_datagen.io.download import file_hash

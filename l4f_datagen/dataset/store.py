@@ -26,14 +26,7 @@ from l4f_datagen.dataset.indexes import Page, find_marker, read_markers, write_i
 from l4f_datagen.dataset.manifest import RUN, SCHEMA, Counts, Facts, Marker, Row, dump_json
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
-from l4f_datagen.io.disk import (
-    FULL,
-    disk_failure,
-    disk_failures,
-    has_size,
-    remove,
-    write_atomically,
-)
+from l4f_datagen.io import disk
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share, ends_where_asked
 
@@ -66,7 +59,9 @@ class Dataset:
         if (marker := find_marker(self.folder, shard)) is None:
             problem = "its marker is damaged"
         else:
-            lost = sum(not has_size(self.folder / name, size) for name, size, _ in marker.files)
+            lost = sum(
+                not disk.has_size(self.folder / name, size) for name, size, _ in marker.files
+            )
             if self.remote:
                 lost = self.remote.lost(self.folder, marker)
             if not lost and ends_where_asked(marker, planned, wanted):
@@ -85,7 +80,7 @@ class Dataset:
         samples out of order, sharing a key, too many or too few.
         """
         doing = f"writing shard {shard}"
-        with disk_failures(self.folder, doing):
+        with disk.disk_failures(self.folder, doing):
             layout.drop_indexes(self.folder)
             layout.drop_shard(self.folder, shard)
         if self.remote:
@@ -98,10 +93,10 @@ class Dataset:
             if counts.attempted > planned or (counts.attempted < planned and not full):
                 problem = f"expected {planned} samples, got {counts.attempted}"
                 raise ValueError(f"shard {shard}: {problem}")
-            with disk_failures(self.folder, doing):
+            with disk.disk_failures(self.folder, doing):
                 files = staging.publish()
                 marker = Marker(shard, planned, files=files, rows=rows, **counts.to_dict())
-                write_atomically(layout.marker_path(self.folder, shard), marker.to_bytes())
+                disk.write_atomically(layout.marker_path(self.folder, shard), marker.to_bytes())
             if self.remote:
                 self.remote.send_shard(self.folder, marker)
         except BaseException:
@@ -141,13 +136,13 @@ class Dataset:
         if not set(pages) <= set(layout.PAGES):
             raise ValueError(f"expected pages among {layout.PAGES}, got {tuple(pages)}")
         counts = self.counts()
-        with disk_failures(self.folder, "writing the indexes"):
+        with disk.disk_failures(self.folder, "writing the indexes"):
             for shard in sorted(layout.marked_shards(self.folder) - set(self.shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
             manifest = write_indexes(self.folder, self.shards, self.run, facts, counts, pages)
             # Not before: a merge that is stopped begins from them again.
-            remove(self.folder / ownership.JOBS)
+            disk.remove(self.folder / ownership.JOBS)
         if self.remote:
             self.remote.send_indexes(self.folder, self.shards)
             self.remote.delete(ownership.JOBS)
@@ -165,7 +160,7 @@ class Dataset:
     def discard_shard(self, shard: int) -> None:
         """Remove what a stopped process left of a shard; a finished shard stays."""
         if not self.marked(shard):
-            with disk_failures(self.folder, f"removing what is left of shard {shard}"):
+            with disk.disk_failures(self.folder, f"removing what is left of shard {shard}"):
                 layout.drop_shard(self.folder, shard)
 
     def fetch_images(self, keys: Mapping[str, int]) -> None:
@@ -176,7 +171,7 @@ class Dataset:
 
     def record_job(self, record: ownership.JobRecord) -> None:
         """Record that a shard job has ended; no index is written."""
-        with disk_failures(self.folder, "writing the record of the job"):
+        with disk.disk_failures(self.folder, "writing the record of the job"):
             name = record.write(self.folder)
         if self.remote:
             self.remote.send(self.folder, [name])
@@ -227,7 +222,7 @@ def open_dataset(
                 remote.begin(folder)
             if overwrite:
                 layout.clear(folder)
-                remove(folder / ownership.JOBS)
+                disk.remove(folder / ownership.JOBS)
                 if remote:
                     remote.clear()
             else:
@@ -243,11 +238,11 @@ def open_dataset(
             if not recorded or record.read_bytes() != data:  # a resumed run need not wait
                 # Jobs begin at the same moment; each renames a file of its own.
                 own = folder / f"{ownership.JOBS}/{share.index}-run" if share else record
-                write_atomically(own, data, durable=True)
+                disk.write_atomically(own, data, durable=True)
                 own.replace(record)
         except OSError as error:
-            if error.errno in FULL:
-                raise disk_failure(folder, "opening it", error) from error
+            if error.errno in disk.FULL:
+                raise disk.disk_failure(folder, "opening it", error) from error
             problem = f"cannot be written ({error.strerror})"
             raise UsageError(os.fspath(out), problem, "choose another folder") from error
         if remote:

@@ -10,13 +10,8 @@ from contextlib import ExitStack, contextmanager
 from typing import ParamSpec, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub import HfApi, constants, get_session, get_token, utils
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 
 from l4f_datagen.core.errors import L4FError, NetworkError
 from l4f_datagen.core.progress import duration_text
@@ -81,9 +76,9 @@ def quiet() -> Iterator[None]:
             loud = logging.getLogger(name)
             stack.callback(loud.setLevel, loud.level)
             loud.setLevel(logging.CRITICAL)
-        if not are_progress_bars_disabled():
-            disable_progress_bars()
-            stack.callback(enable_progress_bars)
+        if not utils.are_progress_bars_disabled():
+            utils.disable_progress_bars()
+            stack.callback(utils.enable_progress_bars)
         yield
 
 

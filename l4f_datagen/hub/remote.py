@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, get_session, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, errors, get_session, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, validate_repo_id
 
@@ -67,7 +61,7 @@ def check_repo(name: str) -> str:
         raise UsageError(name, "is not of the form user/name", "give your Hub user name and a name")
     try:
         validate_repo_id(short)
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise UsageError(name, "is refused by the Hub", str(error).partition(":")[0]) from None
     return short
 
@@ -91,7 +85,7 @@ def read_remote(api: HfApi, repo: str, revision: str, private: bool | None) -> R
         raise NetworkError("Hugging Face token", "may only read", remedy)
     try:
         is_private = bool(retry(api.dataset_info, repo).private)
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         owner = repo.partition("/")[0]
         owners = [me["name"], *(group["name"] for group in me.get("orgs", []))]
         if owner.lower() not in (name.lower() for name in owners):
@@ -130,7 +124,7 @@ def read_tree(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:
 
     try:
         return retry(listing)
-    except (EntryNotFoundError, RevisionNotFoundError):
+    except (errors.EntryNotFoundError, errors.RevisionNotFoundError):
         return {}
 
 
