@@ -230,17 +230,15 @@ def result_text(done: "Pushed") -> str:
 
 
 def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object]:
-    from l4f_datagen.hub.content import total_bytes
-
     return {
         "repo": job.repo,
         "revision": job.revision,
         "exists": remote.exists,
         "private": remote.private if remote.exists else job.makes_private,
         "files": [{"path": file.path, "bytes": file.size} for file in job.content.files],
-        "bytes": total_bytes(job.content.files),
+        "bytes": job.content.size,
         "send": [file.path for file in changes.files],
-        "send_bytes": total_bytes(changes.files),
+        "send_bytes": changes.size,
         "remove": changes.remove,
         "replaces": changes.replaced,
         "card": changes.card.decode("utf-8", "replace"),
@@ -249,8 +247,6 @@ def _plan(job: "Push", remote: "Remote", changes: "Changes") -> dict[str, object
 
 def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     """List pages by name and files of samples by folder, then what changes on the Hub."""
-    from l4f_datagen.hub.content import total_bytes
-
     folders: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for file in job.content.samples:
@@ -260,7 +256,7 @@ def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     lines = [f"{sizes[name]:>16,}  {name} ({number} files)" for name, number in folders.items()]
     lines += [f"{file.size:>16,}  {file.path}" for file in job.content.pages]
     files, send = job.content.files, changes.files
-    lines += [f"{total_bytes(files):>16,}  bytes in {len(files)} files", "", "card:"]
+    lines += [f"{job.content.size:>16,}  bytes in {len(files)} files", "", "card:"]
     card = changes.card.decode("utf-8", "replace")
     body = card.split("\n---\n", 1)[-1].strip().splitlines()
     lines += [f"  | {line}".rstrip() for line in body[:PREVIEW_LINES]]
@@ -270,7 +266,7 @@ def _plan_text(job: "Push", remote: "Remote", changes: "Changes") -> str:
     kind = f"{'' if remote.exists else 'new '}{'private' if private else 'public'} dataset"
     lines += ["", f"to the {kind} {job.repo}, revision {job.revision}"]
     there = len(files) - len(send)
-    lines += [f"{len(send)} files to send, {total_bytes(send):,} bytes; {there} are there"]
+    lines += [f"{len(send)} files to send, {changes.size:,} bytes; {there} are there"]
     lines += [f"{len(changes.remove)} old files to remove"] if changes.remove else []
     lines += [f"replaces {what}" for what in changes.replaced]
     flags = "--replace --yes" if changes.replaced else "--yes"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,30 @@ class PushFile:
 
 
 @dataclass(frozen=True)
-class Content:
-    """What is published: files of the samples, and pages that describe the whole dataset."""
+class PushFiles:
+    """Files of the samples, and pages that describe the whole dataset."""
 
     samples: list[PushFile]
     pages: list[PushFile]
-    formats: list[str]
-    manifest: dict[str, Any]
-    notes: list[str]  # what the user should know before publishing, one line each
 
     @property
     def files(self) -> list[PushFile]:
         """All files, those of the samples first."""
         return [*self.samples, *self.pages]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Content(PushFiles):
+    """What is published."""
+
+    formats: list[str]
+    manifest: dict[str, Any]
+    notes: list[str]  # what the user should know before publishing, one line each
 
 
 @dataclass(frozen=True)
@@ -61,11 +72,6 @@ class Pushed:
     size: int
     removed: int
     private: bool
-
-
-def total_bytes(files: Iterable[PushFile]) -> int:
-    """Add up the sizes of files."""
-    return sum(file.size for file in files)
 
 
 def read_content(folder: Path, also: Collection[str] = (), *, verify: bool = False) -> Content:
@@ -241,4 +247,5 @@ def push_to_folder(
             with (folder / file.path).open("rb") as source, staged(path) as copy:
                 shutil.copyfileobj(source, copy)
             meter.advance()
-    return Pushed(str(target), len(sent), total_bytes(sent), len(gone), True)
+    size = sum(file.size for file in sent)
+    return Pushed(str(target), len(sent), size, len(gone), private=True)

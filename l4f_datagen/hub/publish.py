@@ -18,7 +18,7 @@ from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.ownership import folder_lock
 from l4f_datagen.hub import remote as there
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
-from l4f_datagen.hub.content import Content, Pushed, PushFile, read_content, total_bytes
+from l4f_datagen.hub.content import Content, Pushed, PushFile, read_content
 from l4f_datagen.hub.remote import DATASET, MAIN, Changes, Remote
 
 logger = logging.getLogger(__name__)
@@ -128,8 +128,7 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
             retry(api.create_tag, tag=job.tag, revision=head, **repo)
     url = f"{api.endpoint}/datasets/{job.repo}"
     url += "" if job.revision == MAIN else f"/tree/{job.revision}"
-    size = total_bytes(changes.files)
-    return Pushed(url, len(changes.files), size, len(changes.remove), private)
+    return Pushed(url, len(changes.files), changes.size, len(changes.remove), private)
 
 
 def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
@@ -163,7 +162,7 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
     gone += changes.remove if changes.other else []
     if early or gone:
         _commit(api, job, early, gone, changes.card, f"Begin {job.folder.name}")
-    size = size_text(total_bytes(changes.samples))
+    size = size_text(sum(file.size for file in changes.samples))
     with (
         news(f"sending {len(changes.samples)} files of samples, {size}, to {job.repo}"),
         tempfile.TemporaryDirectory(prefix="l4f-push-") as links,

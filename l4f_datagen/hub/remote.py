@@ -17,7 +17,7 @@ from l4f_datagen.core.errors import NetworkError, UsageError
 from l4f_datagen.dataset.layout import CARD, CARD_MARKER, RECIPE, encode_card, join_card, split_card
 from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.hub.client import TOKENS, retry
-from l4f_datagen.hub.content import Content, PushFile, sample_places
+from l4f_datagen.hub.content import Content, PushFile, PushFiles, sample_places
 
 DATASET, MAIN = "dataset", "main"  # the kind of repository, and its usual branch
 
@@ -34,21 +34,14 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What a push would do to a branch."""
+class Changes(PushFiles):
+    """What a push would do to a branch: files to send, and others to remove."""
 
-    samples: list[PushFile]
-    pages: list[PushFile]
     remove: list[str]
     replaced: list[str]  # what of value would be gone, one line each; empty for an update
     other: bool  # whether it holds another dataset, or files of another tool
     card: bytes
     notes_lost: bool  # whether text below the marker of the card there is replaced by another
-
-    @property
-    def files(self) -> list[PushFile]:
-        """All files to send, those of the samples first."""
-        return [*self.samples, *self.pages]
 
 
 def check_repo(name: str) -> str:
