@@ -61,17 +61,16 @@ def test_a_fault_that_stays_is_one_line_and_a_rerun_finishes(
     hub, serving, dataset, publish, monkeypatch, match, code, words
 ):
     acts = {"reset": serving.reset, "slow": serving.slow(0.5)}
-    if code == "slow":
-        monkeypatch.setattr("l4f_datagen.hub.client.STALL_S", 0.1)
     act = acts.get(code) or serving.status(code, f"not now {serving.TOKEN}")
     hub.faults.append(serving.Fault(match, act, 999))
-    with pytest.raises(NetworkError, match=rf"^user/discs: {words}") as caught:
-        publish()
+    with monkeypatch.context() as patch:
+        patch.setattr("l4f_datagen.hub.client.STALL_S", 0.1 if code == "slow" else 120)
+        with pytest.raises(NetworkError, match=rf"^user/discs: {words}") as caught:
+            publish()
     assert caught.value.exit_code == 5
     assert serving.TOKEN not in "".join(traceback.format_exception(caught.value))
     assert "manifest.json" not in (hub.files(NAME) if hub.repos else {})
     hub.faults.clear()
-    monkeypatch.undo()
     publish()
     assert (dataset / "manifest.json").read_bytes() == hub.data(NAME, "manifest.json")
 
@@ -124,14 +123,17 @@ def test_the_client_is_quiet_and_as_loud_as_before_afterwards(caplog):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (RuntimeError("header hf_t"), r"x: the connection failed .header [*]{3}."),
-        (KeyError("header hf_t"), r"x: KeyError: 'header [*]{3}'; report this"),
+        (RuntimeError("header {}"), r"x: the connection failed .header [*]{3}."),
+        (KeyError("header {}"), r"x: KeyError: 'header [*]{3}'; report this"),
         (KeyError("ours"), "^'ours'$"),  # own defects keep their traceback
         (L4FError("a", "b", "c"), "^a: b; c$"),
     ],
 )
-def test_tokens_stay_out_of_tracebacks(error, words):
-    with pytest.raises(Exception, match=words) as caught, translate_errors("x", "hf_t"):
+def test_tokens_stay_out_of_tracebacks(serving, error, words):
+    secret = "{}" in str(error)
+    if secret:
+        error = type(error)(error.args[0].format(serving.TOKEN))
+    with pytest.raises(Exception, match=words) as caught, translate_errors("x", serving.TOKEN):
         raise error
-    assert (caught.value is error) == ("hf_t" not in str(error))
-    assert "hf_t" not in "".join(traceback.format_exception(caught.value, chain=True))
+    assert (caught.value is error) == (not secret)
+    assert serving.TOKEN not in "".join(traceback.format_exception(caught.value))
