@@ -18,7 +18,7 @@ from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.io.stores import listing_sha256
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.pipeline.networks import alpha_sha256, fitting_alpha
+from l4f_datagen.pipeline.networks import alpha_sha256, fitting_checkpoint
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.recipe.domains import weights_path
 from l4f_datagen.recipe.recipe import assign
@@ -168,7 +168,8 @@ def unrelated_name(bench: Bench) -> str:
 def open_given(bench: Bench) -> AlphaNetwork:
     """Open the alpha network that the recipe names; errors as ``networks.fitting_checkpoint``."""
     named, offline = bench.recipe.alpha.weights or "", bench.config.offline
-    return fitting_alpha(weights_path(named, "alpha", offline=offline), bench.checkpoint)
+    path = weights_path(named, "alpha", offline=offline)
+    return fitting_checkpoint(path, bench.checkpoint).build()
 
 
 def alpha_method(name: str) -> Method:

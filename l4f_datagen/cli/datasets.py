@@ -118,7 +118,7 @@ def refine(images: Path, masks: Path, out: Path, method: "Method", as_json: bool
       l4f-datagen refine --images photos --masks masks --out refined --method matting
     """
     from l4f_datagen.core.progress import Meter
-    from l4f_datagen.pipeline.refine_files import refine_files
+    from l4f_datagen.rendering.refine import refine_files
 
     with Meter(None, "refine", "masks") as meter:
         counts = refine_files(images, masks, out, method, meter.advance)

@@ -150,10 +150,18 @@ class Marker:
     rows: Sequence[Row]  # of the ledger
     filled_holes: int = 0
 
-    @property
-    def ends_accepted(self) -> bool:
-        """Whether its last attempt was accepted."""
-        return bool(self.rows) and self.rows[-1]["status"] == "accepted"
+    def ends_where_asked(self, planned: int, wanted: int | None) -> bool:
+        """Whether an undisturbed run would leave the shard as it is.
+
+        ``planned`` samples the plan gives it now; ``wanted`` accepted ones are still needed from
+        here on, None takes all that are planned.
+        """
+        if planned != self.planned:
+            return False
+        if wanted is None or self.accepted < wanted:
+            return self.attempted == planned
+        ends_accepted = bool(self.rows) and self.rows[-1]["status"] == "accepted"
+        return self.accepted == wanted and ends_accepted
 
     @property
     def images(self) -> int:

@@ -28,7 +28,7 @@ from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io import disk
 from l4f_datagen.recipe import OutputPart
-from l4f_datagen.rendering.quota import Share, ends_where_asked
+from l4f_datagen.rendering.quota import Share
 
 MAX_WORKERS = 8  # threads that encode; more would only wait for the one that writes
 
@@ -64,7 +64,7 @@ class Dataset:
             )
             if self.remote:
                 lost = self.remote.lost(self.folder, marker)
-            if not lost and ends_where_asked(marker, planned, wanted):
+            if not lost and marker.ends_where_asked(planned, wanted):
                 self.shards.append(shard)
                 return marker
             problem = "has more or fewer samples than are asked for"
@@ -154,7 +154,7 @@ class Dataset:
         if self.remote:
             self.remote.fetch_shard(self.folder, shard)
         [marker] = read_markers(self.folder, [shard])
-        fits = ends_where_asked(marker, planned, wanted)
+        fits = marker.ends_where_asked(planned, wanted)
         return self.finished(shard, planned=planned, wanted=wanted) if fits else None
 
     def discard_shard(self, shard: int) -> None:

@@ -44,11 +44,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink(missing_ok=True)
-    with suppress(OSError):  # not there
-        with os.scandir(path.parent) as entries:
-            empty = next(entries, None) is None
-        if empty:
-            path.parent.rmdir()
+    with suppress(OSError):  # not there, or not empty
+        path.parent.rmdir()
 
 
 def has_size(path: Path, size_bytes: int) -> bool:
@@ -89,11 +86,9 @@ def write_named(path: Path, data: bytes) -> Path:
 
 @contextmanager
 def named_place(path: Path, remedy: str) -> Iterator[None]:
-    """Turn a failure to write what the user has named into one line.
+    """Turn a failure to write what the user has named into a ``UsageError``.
 
-    Raises:
-        UsageError: it cannot be written there.
-        OSError: the disk is full or read-only, which is no fault of the name.
+    A full or read-only disk, which is no fault of the name, stays an OSError.
     """
     try:
         yield

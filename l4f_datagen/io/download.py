@@ -13,9 +13,7 @@ import re
 import shutil
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,27 +30,22 @@ TIMEOUT_S = 30  # without a byte; the clients' usual 5 s fail on a loaded mirror
 LONGEST_PAUSE_S = 30.0  # a longer Retry-After is not waited for: somebody sits in front of it
 LARGEST_UNKNOWN = 8 << 30  # twenty times NVIDIA's largest file
 PASSING_CODES = (408, 425, 429)  # what a server may answer differently a moment later, beside 5xx
-YES = ("1", "true", "yes", "on")
+HEADERS = {"User-Agent": "l4f-datagen", "Accept-Encoding": "identity"}
 MORE_SPACE = "free some space, or set L4F_CACHE to another folder"
 
 
-def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
+def default_cache() -> Path:
     """Return the cache folder: ``L4F_CACHE``, else ``l4f-datagen`` in the XDG cache folder."""
-    if environ.get("L4F_CACHE"):
-        return Path(environ["L4F_CACHE"]).expanduser()
-    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "l4f-datagen"
+    if own := os.environ.get("L4F_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "l4f-datagen"
 
 
-def target_path(name: str, cache_dir: Path | None = None) -> Path:
-    """Return where a fetched file of that name belongs (``cache_dir`` None: the default cache).
-
-    Raises:
-        ValueError: the name is no plain file name.
-    """
+def target_path(name: str) -> Path:
+    """Return where a fetched file of that name belongs; ValueError if it is no plain file name."""
     if Path(name).name != name or name in ("", ".", ".."):
         raise ValueError(f"name must be a plain file name, got {name!r}")
-    return (cache_dir or default_cache()) / "checkpoints" / name
+    return default_cache() / "checkpoints" / name
 
 
 def file_hash(path: Path) -> str:
@@ -61,9 +54,9 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
+def is_offline() -> bool:
     """Whether ``HF_HUB_OFFLINE`` forbids the network."""
-    return environ.get("HF_HUB_OFFLINE", "").strip().lower() in YES
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def name_of_url(url: str) -> str:
@@ -73,21 +66,62 @@ def name_of_url(url: str) -> str:
     return f"{hashlib.sha256(url.encode()).hexdigest()[:10]}-{last or 'file'}"
 
 
-@dataclass
-class _Wanted:
-    """One file to fetch, and what is known about it, see ``fetch``.
+def fetch(
+    url: str,
+    name: str,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    pinned: bool = False,
+    offline: bool = False,
+) -> Path:
+    """Return a local file, downloading it where the cache does not hold it under ``name``.
 
-    ``part`` is what came so far, ``tag`` what the server calls the version of it.
+    It must have ``size`` bytes and the hash ``sha256``, where they are known; with another hash it
+    is refused where ``pinned``, and used with a warning otherwise. ``offline`` uses the cache only,
+    as ``HF_HUB_OFFLINE`` does.
+
+    NetworkError where there is no network, no such file, or another than was asked for: it says how
+    to fetch it by hand. L4FError where the cache cannot be written.
+    """
+    target = target_path(name)
+    download = _Download(url, target, size, sha256, pinned)
+    try:
+        if target.is_file():
+            download.check_cached()
+            return target
+        if offline or is_offline():
+            raise download.error("is not in the cache, and the network is switched off")
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise download.error("has an address that is neither http nor https")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with download.beside(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Another process may have fetched it while this one waited. A part of an earlier run
+            # may be of another version of the file: then once more, from zero.
+            while not target.is_file():
+                resumed = download.part_size > 0
+                download.fill_part()
+                download.complete(resumed)
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise L4FError(str(target), problem, MORE_SPACE) from None
+    return target
+
+
+class _Download:
+    """One file to fetch, what is known about it, and the part of it that is there; see ``fetch``.
+
+    ``tag`` holds what the server calls the version of the part.
     """
 
-    url: str
-    size: int | None
-    sha256: str | None
-    pinned: bool
-    target: Path
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, url: str, target: Path, size: int | None, sha256: str | None, pinned: bool
+    ) -> None:
+        self.url, self.target = url, target
+        self.size, self.sha256, self.pinned = size, sha256, pinned
         self.part, self.tag = self.beside(".part"), self.beside(".part.etag")
+        self.note = self.beside(".checked.json")
 
     def beside(self, suffix: str) -> Path:
         return self.target.with_name(self.target.name + suffix)
@@ -104,7 +138,35 @@ class _Wanted:
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
-    def difference(self, size: int, digest: str) -> str | None:
+    def check_cached(self) -> None:
+        """Check a file that is in the cache; it may have been put there by hand."""
+        state = self.target.stat()
+        digest = None
+        # Size and time of a checked file are noted, so that its hash is not computed each time.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            note = json.loads(self.note.read_text("utf-8"))
+            if (note["size"], note["mtime_ns"]) == (state.st_size, state.st_mtime_ns):
+                digest = str(note["sha256"])
+        if digest is None:
+            digest = file_hash(self.target)
+            self._write_note(digest)
+        if problem := self._difference(state.st_size, digest):
+            raise self.error(f"is in the cache, but {problem}")
+
+    def complete(self, resumed: bool) -> None:
+        """Check a complete part and name it; a resumed one that differs is only discarded."""
+        size, digest = self.part_size, file_hash(self.part)
+        if problem := self._difference(size, digest):
+            self.discard_part()
+            if resumed:
+                return
+            raise self.error(f"is another file: it {problem} (removed)")
+        self.part.replace(self.target)
+        self.tag.unlink(missing_ok=True)
+        self._write_note(digest)
+        logger.info("%s: %d bytes, sha256 %s", self.target.name, size, digest)
+
+    def _difference(self, size: int, digest: str) -> str | None:
         """Return how a file differs from the wanted one; a warning where it may still be used."""
         if self.size is not None and size != self.size:
             return f"has {size} bytes, expected {self.size}"
@@ -116,174 +178,93 @@ class _Wanted:
         logger.warning("%s %s (%s, not %s)", self.target.name, problem, digest, self.sha256)
         return None
 
+    def _write_note(self, digest: str) -> None:
+        state = self.target.stat()
+        note = {"sha256": digest, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+        with suppress(OSError):  # a read-only cache works too, only slower
+            self.note.write_text(json.dumps(note), "utf-8")
 
-def fetch(
-    url: str,
-    name: str,
-    *,
-    size: int | None = None,
-    sha256: str | None = None,
-    pinned: bool = False,
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    pause: Callable[[float], None] = time.sleep,
-) -> Path:
-    """Return a local file, downloading it where the cache does not hold it under ``name``.
+    def fill_part(self) -> None:
+        """Complete the part; goes on while tries bring bytes, and a few times without."""
+        import httpx2
 
-    It must have ``size`` bytes and the hash ``sha256``, where they are known; with another hash it
-    is refused where ``pinned``, and used with a warning otherwise. ``offline`` uses the cache only,
-    as ``HF_HUB_OFFLINE`` does. ``pause`` waits between tries.
+        # A redirect that leads away from the web, in circles, or nowhere.
+        no_way = (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects, httpx2.InvalidURL)
+        failures = 0
+        with httpx2.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
+            while True:
+                before, wait = self.part_size, ""
+                try:
+                    self._try(client)
+                    return
+                except httpx2.HTTPStatusError as error:
+                    answer = error.response
+                    problem = f"the server answered {answer.status_code} {answer.reason_phrase}"
+                    wait = answer.headers.get("Retry-After", "")
+                    if answer.status_code < 500 and answer.status_code not in PASSING_CODES:
+                        raise self.error(f"cannot be downloaded ({problem})") from None
+                except no_way as error:
+                    raise self.error(f"cannot be downloaded ({error})") from None
+                except (httpx2.TransportError, ConnectionError) as error:
+                    problem = str(error) or type(error).__name__
+                failures = 0 if self.part_size > before else failures + 1
+                if failures >= TRIES:
+                    raise self.error(f"cannot be downloaded ({problem}; {TRIES} tries)")
+                told = wait.isascii() and wait.isdigit()
+                delay = min(float(wait) if told else 2.0**failures, LONGEST_PAUSE_S)
+                logger.warning("%s: %s; trying again in %.0f s", self.target.name, problem, delay)
+                time.sleep(delay)
 
-    Raises:
-        NetworkError: no network, no such file, or not the file that was asked for; says how to
-            fetch it by hand.
-        L4FError: the cache cannot be written.
-        ValueError: the name is no plain file name.
-    """
-    wanted = _Wanted(url, size, sha256, pinned, target_path(name, cache_dir))
-    try:
-        if wanted.target.is_file():
-            _check_cached(wanted)
-            return wanted.target
-        if offline or is_offline():
-            raise wanted.error("is not in the cache, and the network is switched off")
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise wanted.error("has an address that is neither http nor https")
-        wanted.target.parent.mkdir(parents=True, exist_ok=True)
-        with wanted.beside(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Another process may have fetched it while this one waited. A part of an earlier run
-            # may be of another version of the file: then once more, from zero.
-            while not wanted.target.is_file():
-                resumed = wanted.part_size > 0
-                _download(wanted, pause)
-                _complete(wanted, resumed)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise L4FError(str(wanted.target), problem, MORE_SPACE) from None
-    return wanted.target
+    def _try(self, client: "httpx2.Client") -> None:
+        """Make one request and append its answer to the part."""
+        headers = dict(HEADERS)
+        if self.part_size and self.tag.is_file():
+            # The server sends the whole file where it is no longer the one we have the start of.
+            headers["If-Range"] = self.tag.read_text("utf-8")
+        elif self.part_size and not self.sha256:
+            self.discard_part()  # neither tag nor hash could tell a mixture of two versions
+        start = self.part_size
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with client.stream("GET", self.url, headers=headers) as response:
+            if response.status_code == 416:  # no such range
+                if start == self.size:
+                    return
+                self.discard_part()
+                raise ConnectionError("the server has no such range")
+            response.raise_for_status()
+            if response.status_code != 206:
+                start = 0
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                self.discard_part()
+                raise ConnectionError("the server sent another range")
+            self._receive(response, start)
 
-
-def _check_cached(wanted: _Wanted) -> None:
-    """Check a file that is in the cache; it may have been put there by hand."""
-    state = wanted.target.stat()
-    digest = None
-    # Size and time of a checked file are noted, so that its hash is not computed each time.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads(wanted.beside(".checked.json").read_text("utf-8"))
-        if (note["size"], note["mtime_ns"]) == (state.st_size, state.st_mtime_ns):
-            digest = str(note["sha256"])
-    if digest is None:
-        digest = file_hash(wanted.target)
-        _note_hash(wanted, digest)
-    if problem := wanted.difference(state.st_size, digest):
-        raise wanted.error(f"is in the cache, but {problem}")
-
-
-def _complete(wanted: _Wanted, resumed: bool) -> None:
-    """Check a complete part and give it its name; a resumed one that differs is only discarded."""
-    size, digest = wanted.part_size, file_hash(wanted.part)
-    if problem := wanted.difference(size, digest):
-        wanted.discard_part()
-        if resumed:
-            return
-        raise wanted.error(f"is another file: it {problem} (removed)")
-    wanted.part.replace(wanted.target)
-    wanted.tag.unlink(missing_ok=True)
-    _note_hash(wanted, digest)
-    logger.info("%s: %d bytes, sha256 %s", wanted.target.name, size, digest)
-
-
-def _note_hash(wanted: _Wanted, digest: str) -> None:
-    state = wanted.target.stat()
-    note = {"sha256": digest, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
-    with suppress(OSError):  # a read-only cache works too, only slower
-        wanted.beside(".checked.json").write_text(json.dumps(note), "utf-8")
-
-
-def _download(wanted: _Wanted, pause: Callable[[float], None]) -> None:
-    """Complete the part; goes on while tries bring bytes, and a few times without."""
-    import httpx2
-
-    # A redirect that leads away from the web, in circles, or nowhere.
-    no_way = (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects, httpx2.InvalidURL)
-    failures = 0
-    with httpx2.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
-        while True:
-            before, wait = wanted.part_size, ""
-            try:
-                _try(client, wanted)
-                return
-            except httpx2.HTTPStatusError as error:
-                answer = error.response
-                problem = f"the server answered {answer.status_code} {answer.reason_phrase}"
-                wait = answer.headers.get("Retry-After", "")
-                if answer.status_code < 500 and answer.status_code not in PASSING_CODES:
-                    raise wanted.error(f"cannot be downloaded ({problem})") from None
-            except no_way as error:
-                raise wanted.error(f"cannot be downloaded ({error})") from None
-            except (httpx2.TransportError, ConnectionError) as error:
-                problem = str(error) or type(error).__name__
-            failures = 0 if wanted.part_size > before else failures + 1
-            if failures >= TRIES:
-                raise wanted.error(f"cannot be downloaded ({problem}; {TRIES} tries)")
-            told = wait.isascii() and wait.isdigit()
-            delay = min(float(wait) if told else 2.0**failures, LONGEST_PAUSE_S)
-            logger.warning("%s: %s; trying again in %.0f s", wanted.target.name, problem, delay)
-            pause(delay)
-
-
-def _try(client: "httpx2.Client", wanted: _Wanted) -> None:
-    """Make one request and append its answer to the part."""
-    headers = {"User-Agent": "l4f-datagen", "Accept-Encoding": "identity"}
-    if wanted.part_size and wanted.tag.is_file():
-        # The server sends the whole file where it is no longer the one we have the start of.
-        headers["If-Range"] = wanted.tag.read_text("utf-8")
-    elif wanted.part_size and not wanted.sha256:
-        wanted.discard_part()  # neither tag nor hash could tell a mixture of two versions
-    start = wanted.part_size
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with client.stream("GET", wanted.url, headers=headers) as response:
-        if response.status_code == 416:  # no such range
-            if start == wanted.size:
-                return
-            wanted.discard_part()
-            raise ConnectionError("the server has no such range")
-        response.raise_for_status()
-        if response.status_code != 206:
-            start = 0
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            wanted.discard_part()
-            raise ConnectionError("the server sent another range")
-        _receive(wanted, response, start)
-
-
-def _receive(wanted: _Wanted, response: "httpx2.Response", start: int) -> None:
-    """Append what comes to the first ``start`` bytes of the part; never more than announced."""
-    length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isascii() and length.isdigit() else None
-    if wanted.size is not None and total not in (None, wanted.size):
-        raise wanted.error(f"should have {wanted.size} bytes, the server offers {total}")
-    known, name = wanted.size or total, wanted.target.name
-    free = shutil.disk_usage(wanted.target.parent).free
-    if known and known - start > free:
-        problem = f"has {free >> 20} MiB free, {name} needs {(known - start) >> 20} MiB"
-        raise L4FError(str(wanted.target.parent), problem, MORE_SPACE)
-    tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-    if tag and not tag.startswith("W/"):  # weak tags do not promise equal bytes
-        wanted.tag.write_text(tag, "utf-8")
-    else:
-        wanted.tag.unlink(missing_ok=True)
-    done = start
-    meter = Meter(known, name, "bytes", initial=start, in_bytes=True)
-    with meter, wanted.part.open("ab" if start else "wb") as file:
-        for chunk in response.iter_raw():
-            done += len(chunk)
-            if done > (known or LARGEST_UNKNOWN):
-                wanted.discard_part()
-                raise wanted.error(f"should have {known} bytes, the server sends more")
-            file.write(chunk)
-            meter.advance(len(chunk))
-    if known and done < known:
-        raise ConnectionError(f"the connection ended after {done} of {known} bytes")
+    def _receive(self, response: "httpx2.Response", start: int) -> None:
+        """Append what comes to the first ``start`` bytes of the part; no more than announced."""
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isascii() and length.isdigit() else None
+        if self.size is not None and total not in (None, self.size):
+            raise self.error(f"should have {self.size} bytes, the server offers {total}")
+        known, name, folder = self.size or total, self.target.name, self.target.parent
+        free = shutil.disk_usage(folder).free
+        if known and known - start > free:
+            problem = f"has {free >> 20} MiB free, {name} needs {(known - start) >> 20} MiB"
+            raise L4FError(str(folder), problem, MORE_SPACE)
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        if tag and not tag.startswith("W/"):  # weak tags do not promise equal bytes
+            self.tag.write_text(tag, "utf-8")
+        else:
+            self.tag.unlink(missing_ok=True)
+        done = start
+        meter = Meter(known, name, "bytes", initial=start, in_bytes=True)
+        with meter, self.part.open("ab" if start else "wb") as file:
+            for chunk in response.iter_raw():
+                done += len(chunk)
+                if done > (known or LARGEST_UNKNOWN):
+                    self.discard_part()
+                    raise self.error(f"should have {known} bytes, the server sends more")
+                file.write(chunk)
+                meter.advance(len(chunk))
+        if known and done < known:
+            raise ConnectionError(f"the connection ended after {done} of {known} bytes")

@@ -48,28 +48,25 @@ def grey(plane: Picture) -> Picture:
 
 def sheet(rows: Sequence[Sequence[Picture]], *, tile_px: int = 128) -> Image.Image:
     """Lay pictures out in rows, each tile fitted into ``tile_px`` (whole multiples when small)."""
-    columns = max((len(row) for row in rows), default=0)
-    step = tile_px + GAP_PX
-    size = (columns * step + GAP_PX, len(rows) * step + GAP_PX)
-    canvas = Image.new("RGB", size, (PAPER,) * 3)
+    columns, step = max(map(len, rows), default=0), tile_px + GAP_PX
+    canvas = _paper(columns * step + GAP_PX, len(rows) * step + GAP_PX)
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
-            tile = fit(picture, tile_px)
-            canvas.paste(tile, (GAP_PX + x * step, GAP_PX + y * step))
+            canvas.paste(fit(picture, tile_px), (GAP_PX + x * step, GAP_PX + y * step))
     return canvas
+
+
+def _paper(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), (PAPER,) * 3)
 
 
 def fit(picture: Picture, tile_px: int) -> Image.Image:
     """Scale so that the longer side is at most ``tile_px``; small pictures keep hard pixels."""
     image = Image.fromarray(picture)
-    longest = max(image.size)
-    if longest <= tile_px:
-        factor = tile_px // longest
-        size = (image.width * factor, image.height * factor)
-        return image.resize(size, Image.Resampling.NEAREST)
-    scale = tile_px / longest
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    scale, how = tile_px / max(image.size), Image.Resampling.LANCZOS
+    if scale >= 1:
+        scale, how = int(scale), Image.Resampling.NEAREST
+    return image.resize([max(1, round(side * scale)) for side in image.size], how)
 
 
 def explained(
@@ -92,7 +89,7 @@ def explained(
     texts = [(text, INK) for text in _wrapped(title, font, width - 2 * GAP_PX)]
     texts += [(text, GREY) for text in _wrapped(notes, font, width - 2 * GAP_PX)]
     top = GAP_PX + line * (len(texts) + bool(columns))
-    canvas = Image.new("RGB", (width, top + tiles.height), (PAPER,) * 3)
+    canvas = _paper(width, top + tiles.height)
     canvas.paste(tiles, (left, top))
     draw = ImageDraw.Draw(canvas)
     for number, (text, colour) in enumerate(texts):
@@ -129,17 +126,16 @@ def contact_sheet(
     ]
     if not shown:
         return sheet([])
-    groups = [shown[k : k + SHEET_COLUMNS] for k in range(0, len(shown), SHEET_COLUMNS)]
-    across = 3 * len(groups[0])
+    across = 3 * min(SHEET_COLUMNS, len(shown))
     bands = []
-    for group in groups:
+    for start in range(0, len(shown), SHEET_COLUMNS):
+        group = shown[start : start + SHEET_COLUMNS]
         tiles = [tile for _, threes in group for tile in threes]
         words = [word for text, _ in group for word in (text, "", "")]
         pad = across - len(tiles)
         band = sheet([tiles + [np.full_like(tiles[0], PAPER)] * pad])
         bands.append(explained(band, "", columns=words + [""] * pad))
-    canvas = Image.new("RGB", (bands[0].width, sum(b.height for b in bands)), (PAPER,) * 3)
-    top = 0
+    canvas, top = _paper(bands[0].width, sum(band.height for band in bands)), 0
     for band in bands:
         canvas.paste(band, (0, top))
         top += band.height

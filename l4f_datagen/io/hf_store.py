@@ -41,17 +41,17 @@ def open_hf(path: str, offline: bool) -> Store:
             problem = "holds no rows"
         if place.exists():
             raise InputRefused(path, problem, "name a dataset with images") from error
+        remedy = "check the name and the network"
         if offline or is_offline():
             problem = "is not in the cache, and the network is switched off"
-            raise NetworkError(path, problem, "open it once with the network on") from error
-        raise NetworkError(path, problem, "check the name and the network") from error
+            remedy = "open it once with the network on"
+        raise NetworkError(path, problem, remedy) from error
     if isinstance(loaded, dict):
         loaded = loaded["train"] if "train" in loaded else next(iter(loaded.values()))
-    columns = [k for k, v in loaded.features.items() if isinstance(v, datasets.Image)]
-    if not columns:
+    column = next((k for k, v in loaded.features.items() if isinstance(v, datasets.Image)), None)
+    if column is None:
         named = ", ".join(loaded.features)
         raise InputRefused(path, f"has no image column, only {named}", "name another dataset")
-    column = columns[0]
     rows = loaded.cast_column(column, datasets.Image(decode=False))
 
     def encoded(number: int) -> Path | bytes:
@@ -92,6 +92,5 @@ def _quiet(*, offline: bool) -> Iterator[None]:
         for switch in switches:
             stack.callback(setattr, switch, "HF_HUB_OFFLINE", switch.HF_HUB_OFFLINE)
             switch.HF_HUB_OFFLINE = switch.HF_HUB_OFFLINE or offline
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
         yield

@@ -48,10 +48,7 @@ def opened(
     """Open an image for the block; its size is checked before any pixel is decoded.
 
     ``subject`` names it in the refusal. Only ``formats`` are read, None: all that Pillow knows.
-
-    Raises:
-        InputRefused: not an image, one larger than the limits, or a damaged one, as far as the
-            block reads it.
+    InputRefused for what is no image, larger than the limits, or damaged, as far as it is read.
     """
     known, start = formats or FORMATS, b""
     try:
@@ -149,8 +146,7 @@ class Planes:
 def mask_planes(data: bytes, subject: str) -> Planes:
     """Decode the bytes of a mask image, turned as its EXIF says.
 
-    Raises:
-        InputRefused: as in ``opened``, or pixels of another kind than grey, palette or RGB.
+    InputRefused as in ``opened``, or for pixels of another kind than grey, palette or RGB.
     """
     with opened(data, subject, FORMATS) as image:
         mode = image.mode
@@ -160,8 +156,13 @@ def mask_planes(data: bytes, subject: str) -> Planes:
         # Pillow keeps the upper byte of 16-bit colours: levels below 256 would read as black.
         is_cut = mode in ("LA", "RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
         _load_upright(image)
-        if mode == "P":
-            return _palette_planes(image)
+        if mode == "P":  # class ids, except where the used colours are plain black and white
+            ids, rgba = np.asarray(image), np.asarray(image.convert("RGBA"))
+            rgb, opacity = rgba[:, :, :3], rgba[:, :, 3]
+            used = rgb.reshape(-1, 3)[np.unique(ids, return_index=True)[1]]
+            is_plain = bool(np.isin(used, (0, 255)).all() and (used == used[:, :1]).all())
+            shown = opacity if "transparency" in image.info else None
+            return Planes(rgb[:, :, 0] if is_plain else ids, rgb, shown, not is_plain)
         if mode in WIDE:
             levels = np.asarray(image)
             if levels.min() < 0 or levels.max() > 65535:
@@ -177,18 +178,6 @@ def mask_planes(data: bytes, subject: str) -> Planes:
         if mode == "LA" or (rgb == red[:, :, None]).all():
             return Planes(red, opacity=opacity)
         return Planes(None, rgb, opacity)
-
-
-def _palette_planes(image: Image.Image) -> Planes:
-    """Palette images hold class ids, except where the used colours are plain black and white."""
-    ids = np.asarray(image)
-    rgba = np.asarray(image.convert("RGBA"))
-    rgb = rgba[:, :, :3]
-    opacity = rgba[:, :, 3] if "transparency" in image.info else None
-    used = rgb.reshape(-1, 3)[np.unique(ids, return_index=True)[1]]
-    if np.isin(used, (0, 255)).all() and (used == used[:, :1]).all():
-        return Planes(rgb[:, :, 0], rgb, opacity)
-    return Planes(ids, rgb, opacity, is_palette=True)
 
 
 Pixels = NDArray[Any]

@@ -98,13 +98,10 @@ def enlargement(
 
 @dataclass(frozen=True)
 class Photographs:
-    """The usable photographs of a store, on the canvas of a generator; see ``fit_image``.
-
-    ``numbers`` are those of the usable ones in the store.
-    """
+    """The usable photographs of a store, on the canvas of a generator; see ``fit_image``."""
 
     store: Store
-    numbers: Sequence[int]
+    numbers: Sequence[int]  # of the usable ones in the store
     side: int
     crop: Box | None = None
     fit: Fit = "crop"
@@ -116,10 +113,8 @@ class Photographs:
     def read(self, place: int) -> NDArray[np.uint8]:
         """Return one photograph, ``side side 3``.
 
-        Damage that no header shows costs one warning, and the next photograph is taken.
-
-        Raises:
-            InputRefused: more than ``UNUSABLE_SHARE`` of the photographs are damaged.
+        Damage that no header shows costs one warning, and the next photograph is taken;
+        InputRefused where more than ``UNUSABLE_SHARE`` are damaged.
         """
         while True:
             number = self.numbers[place % len(self.numbers)]
@@ -142,39 +137,35 @@ def check_photographs(
     """Read the header of every photograph, report what is found, and leave out what is unusable.
 
     ``side``, ``crop`` and ``fit`` as in ``fit_image``; fewer photographs than a ``batch``, those of
-    one training step, cost a warning.
-
-    Raises:
-        InputRefused: more than ``UNUSABLE_SHARE`` are unreadable or smaller than half the image.
+    one training step, cost a warning. InputRefused where more than ``UNUSABLE_SHARE`` are
+    unreadable or smaller than half the image.
     """
-
-    def looked_at(number: int) -> tuple[int, int] | InputRefused:
+    left, top, right, bottom = crop or (0, 0, side, side)
+    drawn = right - left, bottom - top
+    wanted = f"{drawn[0]} x {drawn[1]}"
+    sizes: dict[int, tuple[int, int]] = {}
+    errors = []
+    for number in range(len(store)):
         try:
             width, height = store.size(number)
+            if enlargement((width, height), side, crop, fit) > 1 / SMALLEST:
+                problem = f"is {width} x {height} pixels, the generator draws {wanted}"
+                remedy = "take photographs of at least half of either side"
+                raise InputRefused(store.subject(number), problem, remedy)
         except InputRefused as error:
-            return error
-        if enlargement((width, height), side, crop, fit) > 1 / SMALLEST:
-            left, top, right, bottom = crop or (0, 0, side, side)
-            drawn = f"{right - left} x {bottom - top}"
-            problem = f"is {width} x {height} pixels, the generator draws {drawn}"
-            remedy = "take photographs of at least half of either side"
-            return InputRefused(store.subject(number), problem, remedy)
-        return width, height
-
-    found = [looked_at(number) for number in range(len(store))]
-    errors = [result for result in found if isinstance(result, InputRefused)]
-    sizes = [result for result in found if not isinstance(result, InputRefused)]
+            errors.append(error)
+        else:
+            sizes[number] = width, height
+    unusable = f"{len(errors)} of {len(store)} photographs cannot be used"
     if len(errors) > UNUSABLE_SHARE * len(store):
         if len(store) == 1:
             raise errors[0]
-        first = f"{errors[0].subject} {errors[0].problem}"
-        problem = f"{len(errors)} of {len(store)} photographs cannot be used, the first: {first}"
+        problem = f"{unusable}, the first: {errors[0].subject} {errors[0].problem}"
         raise InputRefused(store.source, problem, errors[0].remedy)
-    for error in errors[:NAMED]:
-        logger.warning("%s", error)
+    for refusal in errors[:NAMED]:
+        logger.warning("%s", refusal)
     if errors:
-        skipped = f"{len(errors)} of {len(store)} photographs cannot be used and are skipped"
-        logger.warning("%s: %s", store.source, skipped)
+        logger.warning("%s: %s and are skipped", store.source, unusable)
     if store.ignored:
         ignored = f"ignored are {counted_endings(store.ignored)}; images end in"
         logger.warning("%s: %s %s", store.source, ignored, " ".join(SUFFIXES))
@@ -182,29 +173,21 @@ def check_photographs(
         few = f"{len(sizes)} photograph{'' if len(sizes) == 1 else 's'}"
         risk = "a discriminator soon knows them by heart; take some hundreds"
         logger.warning("%s: %s, fewer than a batch of %d: %s", store.source, few, batch, risk)
-    _report_fit(store.source, sizes, side, crop, fit)
-    usable = [number for number, size in enumerate(found) if not isinstance(size, InputRefused)]
-    return Photographs(store, usable, side, crop, fit)
-
-
-def _report_fit(
-    source: str, sizes: Sequence[tuple[int, int]], side: int, crop: Box | None, fit: Fit
-) -> None:
-    left, top, right, bottom = crop or (0, 0, side, side)
-    wanted = 1.0 if fit == "pad" else (right - left) / (bottom - top)
-    ratios = np.array([width / height / wanted for width, height in sizes])
+    shape = Fraction(1) if fit == "pad" else Fraction(*drawn)
+    ratios = np.array([width / height / float(shape) for width, height in sizes.values()])
     lost = 1 - np.minimum(ratios, 1 / ratios)
     cut = lost[lost > CUT]
-    if not len(cut):
-        return
-    count = f"{len(cut)} of {len(sizes)} photographs"
-    shares = f"{100 * np.mean(cut):.0f} % on average, {100 * np.max(cut):.0f} % at most"
-    if fit == "pad":
-        logger.warning("%s: %s get black bars (%s of the canvas)", source, count, shares)
-        return
-    shape = Fraction(right - left, bottom - top)
-    loss = f"cut to {shape.numerator}:{shape.denominator} ({shares} of their area)"
-    logger.info("%s: the middle of %s is %s; alpha.fit=pad keeps them whole", source, count, loss)
+    if len(cut):
+        count = f"{len(cut)} of {len(sizes)} photographs"
+        shares = f"{100 * np.mean(cut):.0f} % on average, {100 * np.max(cut):.0f} % at most"
+        if fit == "pad":
+            words = f"{count} get black bars ({shares} of the canvas)"
+            logger.warning("%s: %s", store.source, words)
+        else:
+            loss = f"cut to {shape.numerator}:{shape.denominator} ({shares} of their area)"
+            words = f"the middle of {count} is {loss}; alpha.fit=pad keeps them whole"
+            logger.info("%s: %s", store.source, words)
+    return Photographs(store, list(sizes), side, crop, fit)
 
 
 def counted_endings(ignored: Mapping[str, int]) -> str:

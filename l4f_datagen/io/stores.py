@@ -31,11 +31,55 @@ SAMPLED, SAMPLE_BYTES = 64, 2**16
 """Files whose first bytes name a store too, spread over all: images may be of one size."""
 
 
-def _open_folder(path: str) -> Store:
-    """Every image below a folder, in the order of their paths; hidden files are left out."""
-    names, ignored = _images(name for name, _ in _files(Path(path)))
-    files = [Path(path, name) for name in names]
-    return Store(path, len(files), lambda k: str(files[k]), files.__getitem__, ignored)
+def store_kind(path: str) -> str:
+    """Return the kind of store found at ``path``; a name that is no path is a dataset's."""
+    place = Path(path)
+    if place.is_dir():
+        if (place / "data.mdb").exists():
+            return "lmdb"
+        return "hf" if is_saved_dataset(place) or any(place.glob("**/*.parquet")) else "folder"
+    if place.suffix == ".mdb":
+        return "lmdb"
+    if place.is_file():
+        return "zip"
+    name = path.removeprefix("hf://")
+    is_name = name.count("/") == 1 and path[:1] not in "./~"
+    # Below a folder that exists, a mistyped path is likelier than a user of that name.
+    is_mistyped = name == path and Path(name).parent.is_dir()
+    return "hf" if is_name and not is_mistyped else "folder"
+
+
+def open_store(
+    path: str, kind: str | None = None, *, side: int | None = None, offline: bool = False
+) -> Store:
+    """Open photographs; no image is decoded yet, see ``check_photographs``.
+
+    ``path`` is a folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset;
+    ``kind`` is one of ``STORES``, None: what is found there. Of an LMDB with several sizes the
+    smallest that fills a canvas of ``side`` px is read. ``offline`` fetches nothing.
+
+    InputRefused where nothing is there, or no image in it, or for a broken or cut off container;
+    NetworkError where the Hub cannot be reached, must not be or does not have the dataset;
+    UsageError without the lmdb package.
+    """
+    kind = kind or store_kind(path)
+    if kind != "hf" and not Path(path).exists():
+        raise InputRefused(path, "is not there", EXPECTED)
+    if kind == "lmdb":
+        store = _open_lmdb(path, side)
+    elif kind == "hf":
+        store = open_hf(path, offline)
+    elif kind == "zip":
+        store = _open_zip(path)
+    else:
+        names, ignored = _images(name for name, _ in _files(Path(path)))
+        files = [Path(path, name) for name in names]
+        store = Store(path, len(files), lambda k: str(files[k]), files.__getitem__, ignored)
+    if not len(store):
+        others = f"; ignored are {counted_endings(store.ignored)}" if store.ignored else ""
+        problem = f"holds no image ({' '.join(SUFFIXES)}{others})"
+        raise InputRefused(path, problem, "name photographs of the domain")
+    return store
 
 
 def _open_zip(path: str) -> Store:
@@ -64,9 +108,15 @@ def _open_lmdb(path: str, side: int | None) -> Store:
         import lmdb
     except ImportError as error:
         raise UsageError(path, "needs the lmdb package", "pip install lmdb") from error
+    place = Path(path)
     try:
-        environment = _lmdb_environment(Path(path).resolve())
-        _check_length(environment, Path(path))
+        environment = _lmdb_environment(place.resolve())
+        # To read a file that ends before its last page kills the process (SIGBUS).
+        size = (place / "data.mdb" if place.is_dir() else place).stat().st_size
+        written = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        if size < written:
+            problem = f"is cut off: {size:,} of {written:,} bytes are there"
+            raise InputRefused(path, problem, "copy or download it again")
         with environment.begin() as transaction:
             length = transaction.get(b"length")
             cursor = transaction.cursor()
@@ -96,16 +146,6 @@ def _lmdb_environment(path: Path) -> Any:
     return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
 
 
-def _check_length(environment: Any, path: Path) -> None:
-    """Refuse a file that ends before its last page: reading that kills the process (SIGBUS)."""
-    file = path / "data.mdb" if path.is_dir() else path
-    size = file.stat().st_size
-    written = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    if size < written:
-        problem = f"is cut off: {size:,} of {written:,} bytes are there"
-        raise InputRefused(str(path), problem, "copy or download it again")
-
-
 def _all_keys(cursor: Any, path: str) -> list[bytes]:
     keys = [bytes(key) for key in islice(cursor.iternext(values=False), MAX_ENTRIES + 1)]
     if len(keys) > MAX_ENTRIES:
@@ -129,54 +169,6 @@ def _sized(cursor: Any, length: bytes, path: str, side: int | None) -> list[byte
     filling = [size for size in sizes if side is not None and size >= side]
     best = min(filling) if filling else max(sizes, default=0)
     return [f"{best}-{number:05d}".encode() for number in range(count)]
-
-
-def store_kind(path: str) -> str:
-    """Return the kind of store found at ``path``; a name that is no path is a dataset's."""
-    place = Path(path)
-    if place.is_dir():
-        if (place / "data.mdb").exists():
-            return "lmdb"
-        return "hf" if is_saved_dataset(place) or any(place.glob("**/*.parquet")) else "folder"
-    if place.suffix == ".mdb":
-        return "lmdb"
-    if place.is_file():
-        return "zip"
-    name = path.removeprefix("hf://")
-    is_name = name.count("/") == 1 and path[:1] not in "./~"
-    # Below a folder that exists, a mistyped path is likelier than a user of that name.
-    is_mistyped = name == path and Path(name).parent.is_dir()
-    return "hf" if is_name and not is_mistyped else "folder"
-
-
-def open_store(
-    path: str, kind: str | None = None, *, side: int | None = None, offline: bool = False
-) -> Store:
-    """Open photographs; no image is decoded yet, see ``check_photographs``.
-
-    ``path`` is a folder, zip file, LMDB folder or file, or the name of a Hugging Face dataset;
-    ``kind`` is one of ``STORES``, None: what is found there. Of an LMDB with several sizes the
-    smallest that fills a canvas of ``side`` px is read. ``offline`` fetches nothing.
-
-    Raises:
-        InputRefused: nothing there, no image in it, or a broken or cut off container.
-        NetworkError: the Hub cannot be reached, must not be or does not have the dataset.
-        UsageError: the lmdb package is missing.
-    """
-    kind = kind or store_kind(path)
-    if kind != "hf" and not Path(path).exists():
-        raise InputRefused(path, "is not there", EXPECTED)
-    if kind == "lmdb":
-        store = _open_lmdb(path, side)
-    elif kind == "hf":
-        store = open_hf(path, offline)
-    else:
-        store = _open_zip(path) if kind == "zip" else _open_folder(path)
-    if not len(store):
-        ignored = f"; ignored are {counted_endings(store.ignored)}" if store.ignored else ""
-        problem = f"holds no image ({' '.join(SUFFIXES)}{ignored})"
-        raise InputRefused(path, problem, "name photographs of the domain")
-    return store
 
 
 def listing_sha256(path: str, kind: str | None = None) -> str | None:

@@ -6,7 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,49 +21,22 @@ POLL_SECONDS = 2.0
 """Between two looks at the lock: a training takes minutes."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What network disks answer that keep no locks."""
+WRITABLE = "name a folder that can be written"
 
 
-class FileLock:
-    """An exclusive lock on a file, kept by the operating system.
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file unless another process has it; return whether it is ours.
 
-    The file is made when it is not there, and left there: to remove it would let two processes lock
-    two files of one name.
+    The lock is kept by the operating system, and given back when the file is closed. A disk that
+    keeps no locks gives it to everybody, with a warning.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[Any] | None = None
-
-    def acquire(self) -> bool:
-        """Take the lock unless another process has it; return whether it is ours.
-
-        A disk that keeps no locks gives it to everybody, with a warning.
-        """
-        if self._file is not None:
-            return True
-        file = self.path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in UNSUPPORTED:
-                logger.warning("%s: this disk keeps no locks; run one job at a time", self.path)
-            else:
-                file.close()
-                return False
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Give the lock back, if it is held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> "FileLock":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            return False
+        logger.warning("%s: this disk keeps no locks; run one job at a time", file.name)
+    return True
 
 
 def is_claimed(out: Path, identity: str) -> bool:
@@ -77,10 +50,8 @@ def is_claimed(out: Path, identity: str) -> bool:
 def claim_folder(out: Path, identity: str, *, other: str) -> None:
     """Make ``out`` the folder of what has this identity, a hash over all that decides its content.
 
-    Raises:
-        UsageError: it belongs to another (``other`` says so in words), holds foreign files, or
-            cannot be written.
-        OSError: the disk is full, which is not the folder's fault.
+    UsageError where it belongs to another (``other`` says so in words), holds foreign files, or
+    cannot be written; OSError where the disk is full, which is not the folder's fault.
     """
     marker = out / IDENTITY
     unfinished = {IDENTITY, IDENTITY + PART, LOCK}
@@ -101,8 +72,7 @@ def claim_folder(out: Path, identity: str, *, other: str) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-        problem = f"cannot be used ({error.strerror})"
-        raise UsageError(str(out), problem, "name a folder that can be written") from error
+        raise UsageError(str(out), f"cannot be used ({error.strerror})", WRITABLE) from error
 
 
 @contextmanager
@@ -113,28 +83,21 @@ def hold_folder(
 
     The lock is the operating system's: it ends with the process that holds it, however it ends. Of
     several processes that train together one ``leads`` and takes it; ``agree``, called by all of
-    them alike, says whether something holds in any.
-
-    Raises:
-        UsageError: the folder cannot be written.
+    them alike, says whether something holds in any. UsageError where the folder cannot be written.
     """
-    with FileLock(out / LOCK) as lock:
+    try:
+        # Never removed: two processes could lock two files of one name.
+        file = (out / LOCK).open("a") if leads else None
+    except OSError as error:
+        raise UsageError(str(out), f"cannot be locked ({error.strerror})", WRITABLE) from error
+    with file or nullcontext():
         waited = False
-        while not agree(leads and _acquired(lock)):
+        while not agree(file is not None and try_lock(file)):
             if leads and not waited:
                 logger.info("%s: another process works here; waiting for it to end", out)
             waited = True
             time.sleep(POLL_SECONDS)
         yield
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        return lock.acquire()
-    except OSError as error:
-        problem = f"cannot be locked ({error.strerror})"
-        remedy = "name a folder that can be written"
-        raise UsageError(str(lock.path.parent), problem, remedy) from error
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,8 @@ class ZipReader:
     """The files of a zip by their ``names`` (posix, sorted), without hidden ones and ``__MACOSX``.
 
     The zip stays open. What it may unpack to is checked for all members here: the bytes of one and
-    of all together, and the ratio of unpacked to packed.
-
-    Raises:
-        InputRefused: as ``refusal``: no zip, or one with members that are encrypted, too large,
-            named twice or outside the zip.
+    of all together, and the ratio of unpacked to packed. ``refusal`` for no zip, or one with
+    members that are encrypted, too large, named twice or outside the zip.
     """
 
     def __init__(
@@ -48,8 +44,14 @@ class ZipReader:
             raise refusal(self.source, problem, "export or copy it again") from error
         self._members: dict[str, zipfile.ZipInfo] = {}
         total = 0
-        for name, info in self._checked(infos):
-            size, shown = info.file_size, f"member {name!r:.60}"
+        for info in infos:
+            name, size = info.filename.replace("\\", "/"), info.file_size
+            shown, parts = f"member {name!r:.60}", name.split("/")
+            if not name or name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
+                problem = f"{shown} lies outside the zip"
+                raise refusal(self.source, problem, "do not trust this file")
+            if info.is_dir() or any(p.startswith((".", "__MACOSX")) for p in parts):
+                continue
             total += size
             is_bomb = size > SMALL_BYTES and size / max(info.compress_size, 1) > ratio
             if size > file_bytes or total > total_bytes or is_bomb:
@@ -62,26 +64,12 @@ class ZipReader:
             self._members[name] = info
         self.names = tuple(sorted(self._members))
 
-    def _checked(self, infos: list[zipfile.ZipInfo]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-        for info in infos:
-            name = info.filename.replace("\\", "/")
-            parts = name.split("/")
-            if not name or name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
-                problem = f"member {name!r:.60} lies outside the zip"
-                raise self.refusal(self.source, problem, "do not trust this file")
-            if not info.is_dir() and not any(p.startswith((".", "__MACOSX")) for p in parts):
-                yield name, info
-
     def size(self, name: str) -> int:
         """Unpacked bytes of a file, as the zip's directory says."""
         return self._members[name].file_size
 
     def read(self, name: str) -> bytes:
-        """Bytes of a file, never more than the directory says.
-
-        Raises:
-            InputRefused: as ``refusal``: it cannot be unpacked, or holds more.
-        """
+        """Bytes of a file; ``refusal`` where it cannot be unpacked or holds more than announced."""
         info, subject = self._members[name], f"{self.source}/{name}"
         try:
             with self._archive.open(info) as stream:
@@ -98,28 +86,23 @@ class ZipReader:
 def plain_yaml(text: str) -> Any:
     """Read YAML: mappings, lists, text, numbers, booleans and null; nothing else.
 
-    Raises:
-        ValueError: not YAML, a key given twice, nested beyond reason, aliases (a few lines of
-            which can unfold to gigabytes), or dates, sets and other tagged values. One line, at
-            most 200 characters.
+    ValueError, one line of at most 200 characters, for what is not YAML, a key given twice, nested
+    beyond reason, aliases (a few lines of which can unfold to gigabytes), or dates, sets and other
+    tagged values.
     """
     try:
-        _check_events(text)
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("aliases such as *name are not read, write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the parser's time grows with the square of the depth
+                raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         _check_keys(yaml.compose(text, yaml.SafeLoader))
         return json.loads(json.dumps(yaml.safe_load(text), default=_refuse_value))
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
-
-
-def _check_events(text: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("aliases such as *name are not read, write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:  # the parser's time grows with the square of the depth
-            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _check_keys(node: yaml.Node | None) -> None:

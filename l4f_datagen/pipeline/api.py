@@ -27,7 +27,8 @@ def samples(
     """Render samples of a recipe, accepted and rejected ones, in the order of the plan.
 
     The networks are opened, and the alpha network trained where the recipe has none, before this
-    returns; samples are then rendered a block at a time, as they are asked for.
+    returns; samples are then rendered a block at a time, as they are asked for. L4FError for seeds
+    or psi that make no plan, an unusable alpha network, and from weights.
 
     Args:
         recipe: resolved, or a domain or file for ``load_recipe``.
@@ -41,10 +42,6 @@ def samples(
     Returns:
         ``Sample``: image uint8 ``h w 3``, alpha float32 ``h w`` in [0, 1], mask bool ``h w``,
         scores, and the reason why a filter rejects it (None: accepted).
-
-    Raises:
-        L4FError: seeds or psi that make no plan, an unusable alpha network, or from weights, in
-            words.
     """
     changes: dict[str, object] = {}
     if psi is not None:
@@ -57,29 +54,20 @@ def samples(
     plan = sweep_of(changed.sampling)
     doubts: Doubts = "warn" if accept_doubtful_alpha else "refuse"
     renderer = obtain_networks(changed, device, offline=offline, doubts=doubts).renderer
-    return chain.from_iterable(
-        block
-        for shard in range(plan.num_shards)
-        for block in filtered(map(renderer.render, plan.shard(shard)), changed)
-    )
+    shards = map(plan.shard, range(plan.num_shards))
+    of_shards = (filtered(map(renderer.render, blocks), changed) for blocks in shards)
+    return chain.from_iterable(chain.from_iterable(of_shards))
 
 
 def make_dataset(
     recipe: Recipe | str | Path, out: Path | str, n: int, **options: Any
 ) -> dict[str, Any]:
-    """Make a labelled dataset, or go on with one, as ``l4f-datagen make`` does.
+    """Make a labelled dataset of ``n`` accepted samples, or go on with one, as the command does.
 
-    Args:
-        recipe: resolved, or a domain or file for ``load_recipe``.
-        out: folder of the dataset, or the URL of a place such as ``s3://bucket/cars``.
-        n: how many accepted samples.
-        options: fields of ``MakeConfig``, such as ``count``, ``device``, ``overwrite``.
-
-    Returns:
-        The manifest: counts, scores, provenance, and the hashes of all files.
-
-    Raises:
-        L4FError: from any stage, in words and with the exit code of its class.
+    ``recipe`` is resolved, or a domain or file for ``load_recipe``; ``out`` the folder of the
+    dataset, or the URL of a place such as ``s3://bucket/cars``. The options are fields of
+    ``MakeConfig``, such as ``count``, ``device``, ``overwrite``. Returns the manifest: counts,
+    scores, provenance, and the hashes of all files. L4FError from any stage.
     """
     is_url = isinstance(out, str) and "://" in out
     return run_make(MakeConfig(_resolved(recipe), out if is_url else Path(out), n, **options))

@@ -20,40 +20,21 @@ MakeShard = Callable[[int, Progress], Marker]
 
 @dataclass(frozen=True)
 class MakeConfig:
-    """One call of ``make``.
+    """One call of ``make``; UsageError where ``out`` lies in the recipe's folder of backgrounds."""
 
-    Attributes:
-        recipe: resolved.
-        out: dataset folder, or the URL of a place as text.
-        number: how many samples.
-        count: whether ``number`` counts "accepted" samples or "attempts".
-        device: "auto", "cpu", "cuda", "cuda:0", "mps".
-        devices: several devices of one kind, in place of ``device``.
-        workers: threads that render on a CPU; None: all its cores. It changes no byte.
-        engine: "local" or "ray".
-        ray_address: the cluster; None starts one here.
-        share: make only these shards; other jobs and ``merge`` make the rest.
-        overwrite: throw away what the folder holds.
-        offline: fetch nothing.
-        accept_doubtful_alpha: label with an alpha network that is judged unusable, too.
-
-    Raises:
-        UsageError: ``out`` lies in the recipe's folder of backgrounds.
-    """
-
-    recipe: Recipe
-    out: Path | str
-    number: int
-    count: str = "accepted"
-    device: str = "auto"
-    devices: tuple[str, ...] = ()
-    workers: int | None = None
-    engine: str = "local"
-    ray_address: str | None = None
-    share: Share | None = None
-    overwrite: bool = False
-    offline: bool = False
-    accept_doubtful_alpha: bool = False
+    recipe: Recipe  # resolved
+    out: Path | str  # dataset folder, or the URL of a place as text
+    number: int  # how many samples
+    count: str = "accepted"  # what ``number`` counts, "accepted" samples or "attempts"
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:0", "mps"
+    devices: tuple[str, ...] = ()  # several devices of one kind, in place of ``device``
+    workers: int | None = None  # threads that render on a CPU; None: all its cores; same bytes
+    engine: str = "local"  # or "ray"
+    ray_address: str | None = None  # the cluster; None starts one here
+    share: Share | None = None  # make only these shards; other jobs and ``merge`` make the rest
+    overwrite: bool = False  # throw away what the folder holds
+    offline: bool = False  # fetch nothing
+    accept_doubtful_alpha: bool = False  # label with an alpha network judged unusable, too
 
     def __post_init__(self) -> None:
         """Refuse a folder that would change what the recipe reads."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from l4f_datagen.core.sample import Sample
 from l4f_datagen.io.download import default_cache, is_offline
 
 EXTRAS = {
@@ -34,57 +34,42 @@ class Finding:
 
 def examine(out: Path, *, render: bool = True) -> list[Finding]:
     """Look at packages, devices, cache, the disk of ``out`` and the embedded domain."""
+    import torch
     from huggingface_hub import get_token
 
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        memory = f"{facts.total_memory / 2**30:.0f} GB"
+        devices.append(Finding(f"cuda:{index}", f"{facts.name}, {memory}"))
+    if torch.backends.mps.is_available():
+        devices.append(Finding("mps", "available"))
     cache = default_cache()
-    writable = os.access(_nearest(cache), os.W_OK)
+    there = Finding("cache", f"{cache}")
+    if not os.access(_nearest(cache), os.W_OK):
+        advice = "set L4F_CACHE to a folder that can be written"
+        there = Finding("cache", f"{cache} cannot be written", healthy=False, advice=advice)
     free = shutil.disk_usage(_nearest(out)).free
+    room = "make room or name another --out" if free < LITTLE_DISK_BYTES else None
     # That there is one is all that is ever said of a token.
-    token = get_token() is not None
+    token = Finding("hub token", "found")
+    if get_token() is None:
+        advice = "only `push` needs one: `hf auth login` or HF_TOKEN"
+        token = Finding("hub token", "none", advice=advice)
     findings = [
         Finding("l4f-datagen", version("l4f-datagen")),
         Finding("python", platform.python_version()),
-        *_devices(),
-        Finding("cache", f"{cache}")
-        if writable
-        else Finding(
-            "cache",
-            f"{cache} cannot be written",
-            healthy=False,
-            advice="set L4F_CACHE to a folder that can be written",
-        ),
-        Finding(
-            "free disk",
-            f"{free / 1e9:.1f} GB",
-            advice="make room or name another --out" if free < LITTLE_DISK_BYTES else None,
-        ),
+        Finding("torch", torch.__version__),
+        Finding("cpu", f"{cores}, {torch.backends.cpu.get_cpu_capability()}"),
+        *(devices or [Finding("gpu", "none; the CPU does it all, slower")]),
+        there,
+        Finding("free disk", f"{free / 1e9:.1f} GB", advice=room),
         Finding("network", "off: nothing will be fetched" if is_offline() else "used when asked"),
-        Finding(
-            "hub token",
-            "found" if token else "none",
-            advice=None if token else "only `push` needs one: `hf auth login` or HF_TOKEN",
-        ),
+        token,
         *(_extra(name, use) for name, use in EXTRAS.items()),
     ]
     return [*findings, _self_test()] if render else findings
-
-
-def _devices() -> list[Finding]:
-    import torch
-
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    found = [
-        Finding("torch", torch.__version__),
-        Finding("cpu", f"{cores}, {torch.backends.cpu.get_cpu_capability()}"),
-    ]
-    for index in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(index)
-        found.append(Finding(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GB"))
-    if torch.backends.mps.is_available():
-        found.append(Finding("mps", "available"))
-    if len(found) == 2:
-        found.append(Finding("gpu", "none; the CPU does it all, slower"))
-    return found
 
 
 def _nearest(folder: Path) -> Path:
@@ -114,13 +99,12 @@ def _self_test() -> Finding:
     return Finding("self-test", value, healthy=False, advice="install again; the weights are off")
 
 
-def render_toy_cars() -> list[Any]:
+def render_toy_cars() -> list[Sample]:
     """Render the first block of the embedded domain on the CPU."""
     from l4f_datagen.pipeline.networks import obtain_networks
     from l4f_datagen.recipe.domains import load_recipe
     from l4f_datagen.rendering.plan import sweep_of
 
     recipe = load_recipe("toy-cars")
-    networks = obtain_networks(recipe, "cpu", offline=True)
-    block = next(iter(sweep_of(recipe.sampling).shard(0)))
-    return list(networks.renderer.render(block))
+    renderer = obtain_networks(recipe, "cpu", offline=True).renderer
+    return renderer.render(next(sweep_of(recipe.sampling).shard(0)))

@@ -17,14 +17,9 @@ from l4f_datagen.core.progress import duration_text, size_text
 from l4f_datagen.dataset import ownership
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
 from l4f_datagen.models.devices import choose_devices
+from l4f_datagen.pipeline import networks
 from l4f_datagen.pipeline.config import MakeConfig
 from l4f_datagen.pipeline.local_engine import render_threads
-from l4f_datagen.pipeline.networks import (
-    Doubts,
-    fitting_checkpoint,
-    obtain_generator,
-    settle_doubts,
-)
 from l4f_datagen.recipe import TrainingPart
 from l4f_datagen.recipe.catalogue import WEIGHTS
 from l4f_datagen.recipe.domains import local_weights
@@ -37,10 +32,8 @@ from l4f_datagen.training.self_training import BATCHES
 
 logger = logging.getLogger(__name__)
 
-BYTES_A_PIXEL = {
-    **{"png": 3.2, "coco": 0.05, "hf": 3.2},
-    **{"imagefolder": 3.2, "webdataset": 3.2, "yolo": 3.0},
-}
+BYTES_A_PIXEL = {"coco": 0.05, "yolo": 3.0}
+BYTES_A_PIXEL |= dict.fromkeys(("png", "hf", "imagefolder", "webdataset"), 3.2)
 """PNG of a noisy image with matte and mask; each format holds the same bytes once more."""
 STEP_RENDERS = {"two-sided": 14.0, "auto": 10.0, "fixed": 10.0}
 BATCH_RENDERS = 7.6
@@ -61,19 +54,22 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
     None stands where something cannot be known before a download. Refuses what ``make_dataset``
     would refuse before it renders, as far as it shows already.
     """
+    recipe, number, out = config.recipe, config.number, config.out
     ownership.refuse_shared_overwrite(config.overwrite, config.share)
-    if isinstance(config.out, Path):
-        ownership.refuse_foreign(config.out)
+    free = None
+    if isinstance(out, Path):
+        ownership.refuse_foreign(out)
         if not config.overwrite and not config.share:
-            asked = ownership.Asked(config.number, config.count)
-            ownership.refuse_fewer(config.out, asked, str(config.out))
-    recipe, number = config.recipe, config.number
+            ownership.refuse_fewer(out, ownership.Asked(number, config.count), str(out))
+        place = out.absolute()
+        free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.is_dir())).free
     sweep = sweep_of(recipe.sampling)
     Quota(number, config.count, sweep)
     backgrounds_of(recipe.output)
     device, *_ = choose_devices(config.devices or (config.device,))
+    named = recipe.alpha.weights
     plan: dict[str, Any] = {
-        "out": str(config.out),
+        "out": str(out),
         "samples": number,
         "count": config.count,
         "psi": list(recipe.sampling.psi),
@@ -83,35 +79,35 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
         "block_size": sweep.block_size,
         "formats": list(recipe.output.formats),
         "generator": _generator_facts(config),
-        "alpha": {"weights": recipe.alpha.weights, "training_steps": None},
+        "alpha": {"weights": named, "training_steps": None},
         "device": device.type,
         **dict.fromkeys(("images_per_second", "seconds", "disk_bytes")),
-        "free_bytes": _free_bytes(config.out),
+        "free_bytes": free,
         "recipe": recipe.dump(),
     }
     if plan["generator"]["download"] is not None:
-        if recipe.alpha.weights is not None:
-            open_alpha(local_weights(recipe.alpha.weights, "alpha"))
+        if named is not None:
+            open_alpha(local_weights(named, "alpha"))
         return plan | {"warnings": []}
     logger.info("opening the generator")
-    checkpoint, generator = obtain_generator(recipe.generator, device)
+    checkpoint, generator = networks.obtain_generator(recipe.generator, device)
     side = checkpoint.spec.resolution
     left, top, right, bottom = recipe.generator.crop or (0, 0, side, side)
     pixels = (right - left) * (bottom - top) * number
     plan["generator"]["resolution"] = side
     plan["disk_bytes"] = round(sum(BYTES_A_PIXEL[n] for n in recipe.output.formats) * pixels)
     renderer = renderer_of(recipe, generator, None, labelled=True)
-    if recipe.alpha.weights is None:
+    if named is None:
         path = cached_training(recipe.alpha, checkpoint, recipe.generator.crop) / RESULT
     else:
-        path = local_weights(recipe.alpha.weights, "alpha")
-    if recipe.alpha.weights is None and not path.exists():
+        path = local_weights(named, "alpha")
+    if named is None and not path.exists():
         plan["alpha"]["training_steps"] = recipe.alpha.training.steps
     else:
-        opened = fitting_checkpoint(path, checkpoint)
+        opened = networks.fitting_checkpoint(path, checkpoint)
         alpha = opened.build().to(device)
-        doubts: Doubts = "warn" if config.accept_doubtful_alpha else "refuse"
-        settle_doubts(recipe, opened, alpha, generator, doubts=doubts)
+        doubts: networks.Doubts = "warn" if config.accept_doubtful_alpha else "refuse"
+        networks.settle_doubts(recipe, opened, alpha, generator, doubts=doubts)
         renderer = replace(renderer, alpha=alpha)
     logger.info("measuring the speed")
     draws = renderer.pieces(next(sweep.shard(0)))[0]
@@ -132,25 +128,22 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     generator, alpha = plan["generator"], plan["alpha"]
     psi = ", ".join(f"{value:g}" for value in plan["psi"])
     size = f", {generator['resolution']} px" if generator["resolution"] else ""
-    terms = f"{generator['licence']}: {TERMS[generator['commercial']]}"
     lines = {
         "output": f"{plan['out']} ({', '.join(plan['formats'])})",
         "samples": f"{plan['samples']:,} {plan['count']} at psi {psi}, from {plan['first']} on",
         "generator": f"{generator['weights']}{size}",
-        "licence": terms,
+        "licence": f"{generator['licence']}: {TERMS[generator['commercial']]}",
         "download": "nothing",
         "alpha": alpha["weights"] or "trained already, in the cache",
-        "speed": "known after the download",
-        "time": "known after the download",
-        "disk": "known after the download",
+        **dict.fromkeys(("speed", "time", "disk"), "known after the download"),
     }
     if generator["download"] is not None:
         bytes_ = generator["download"]["bytes"]
         amount = size_text(bytes_) if bytes_ else "a file of unknown size"
         lines["download"] = f"{amount} from {generator['download']['url']}"
     if alpha["training_steps"]:
-        lines["alpha"] = f"trained first: {alpha['training_steps']} steps"
-        lines["alpha"] += f", about {duration_text(alpha['seconds'])}"
+        duration = duration_text(alpha["seconds"])
+        lines["alpha"] = f"trained first: {alpha['training_steps']} steps, about {duration}"
     elif alpha["weights"] is None and generator["download"] is not None:
         lines["alpha"] = "trained first, after the download"
     if plan["seconds"] is not None:
@@ -183,26 +176,16 @@ def _generator_facts(config: MakeConfig) -> dict[str, Any]:
     }
 
 
-def _free_bytes(out: Path | str) -> int | None:
-    if isinstance(out, str):
-        return None
-    place = out.absolute()
-    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.is_dir())).free
-
-
 def _warnings(plan: Mapping[str, Any]) -> list[str]:
     found = []
-    if plan["free_bytes"] is not None and plan["disk_bytes"] > plan["free_bytes"]:
-        found.append(
-            f"the dataset takes about {size_text(plan['disk_bytes'])}, only "
-            f"{size_text(plan['free_bytes'])} are free: name another --out or fewer --formats"
-        )
+    takes, free = plan["disk_bytes"], plan["free_bytes"]
+    if free is not None and takes > free:
+        sizes = f"about {size_text(takes)}, only {size_text(free)} are free"
+        found.append(f"the dataset takes {sizes}: name another --out or fewer --formats")
     seconds = plan["seconds"] + (plan["alpha"].get("seconds") or 0)
     if seconds > LONG_SECONDS:
-        found.append(
-            f"this takes about {duration_text(seconds)}: use a GPU with --device cuda, or several "
-            "jobs with --shard"
-        )
+        advice = "use a GPU with --device cuda, or several jobs with --shard"
+        found.append(f"this takes about {duration_text(seconds)}: {advice}")
     return found
 
 

@@ -16,11 +16,10 @@ from l4f_datagen.dataset.store import Dataset
 from l4f_datagen.models.devices import choose_devices, flush_denormals
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.recipe import Recipe
-from l4f_datagen.rendering.filters import FilterChain
+from l4f_datagen.rendering.filters import FilterChain, measured
 from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
-from l4f_datagen.rendering.scores import measured
 
 MAX_CPU_THREADS = 32
 """More threads than this render no faster: one thread encodes and writes."""
@@ -30,7 +29,6 @@ AHEAD = 2
 """Pieces in work or waiting for each thread, so that no thread is idle between two pieces."""
 
 Block = Sequence[Draw]
-Blocks = Callable[[int], Sequence[Block]]
 Needed = Callable[[], float | None]
 """Attempts that are likely to be needed beyond those handed out; None: all of them."""
 
@@ -60,7 +58,7 @@ class LocalEngine:
     def __init__(
         self,
         threads: Sequence[Renderer],
-        blocks: Blocks,
+        blocks: Callable[[int], Sequence[Block]],
         next_shard: Callable[[int], int],
         postprocess: Callable[[list[Sample]], list[Sample]] = list,
     ) -> None:
@@ -71,25 +69,26 @@ class LocalEngine:
         self._pieces = threads[0].pieces
         self._queue: deque[tuple[int, int, list[Future[list[Sample]]]]] = deque()
         self._waiting: Iterator[tuple[int, Block]] = iter(())
-        self._needed: Needed = lambda: None
 
     def __enter__(self) -> "LocalEngine":
         return self
 
     def __exit__(self, *_: object) -> None:
         """Drop waiting pieces and wait for those in work."""
-        self._cancel()
+        self._queue.clear()
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch.get_num_threads())  # for threads that start from now on
 
     def render(self, shard: int, needed: Needed = lambda: None) -> Iterator[list[Sample]]:
         """Yield the blocks of a shard in order; nothing unneeded is started ahead."""
-        number, self._needed = len(self._blocks(shard)), needed
         if not self._queue or self._queue[0][0] != shard:
-            self._cancel()
+            for *_, pieces in self._queue:
+                for piece in pieces:
+                    piece.cancel()
+            self._queue.clear()
             self._waiting = self._blocks_from(shard)
-        for _ in range(number):
-            self._refill()
+        for _ in range(len(self._blocks(shard))):
+            self._refill(needed())
             _, _, pieces = self._queue.popleft()
             yield [sample for piece in pieces for sample in piece.result()]
 
@@ -98,8 +97,7 @@ class LocalEngine:
             yield from ((shard, block) for block in blocks)
             shard = self._next_shard(shard)
 
-    def _refill(self) -> None:
-        needed = self._needed()
+    def _refill(self, needed: float | None) -> None:
         while len(self._queue) < 2 or sum(len(parts) for *_, parts in self._queue) < self._limit:
             ahead = sum(number for _, number, _ in self._queue)
             if self._queue and needed is not None and ahead >= needed:
@@ -109,12 +107,6 @@ class LocalEngine:
                 return
             pieces = [self._pool.submit(self._piece, draws) for draws in self._pieces(block)]
             self._queue.append((shard, len(block), pieces))
-
-    def _cancel(self) -> None:
-        for *_, pieces in self._queue:
-            for piece in pieces:
-                piece.cancel()
-        self._queue.clear()
 
     def _start_thread(self) -> None:
         flush_denormals()  # both are settings per thread
@@ -131,6 +123,14 @@ def local_engine(
     job: MakeConfig, renderer: Renderer, dataset: Dataset, quota: Quota
 ) -> Iterator[MakeShard]:
     """Make shards in this process; see ``LocalEngine``."""
+    devices = choose_devices(job.devices) or [renderer.device]
+    renderers = {renderer.device: renderer}
+    for device in devices:
+        if device not in renderers:
+            generator = copy.deepcopy(renderer.generator).to(device)
+            alpha = copy.deepcopy(renderer.alpha).to(device) if renderer.alpha else None
+            renderers[device] = renderer_of(job.recipe, generator, alpha)
+    threads = render_threads([renderers[device] for device in devices], job.workers)
 
     def next_shard(shard: int) -> int:
         shard += quota.step
@@ -138,7 +138,6 @@ def local_engine(
             shard += quota.step
         return shard
 
-    threads = render_threads(_renderers(job, renderer), job.workers)
     with LocalEngine(threads, quota.blocks, next_shard, measured) as engine:
 
         def make_shard(shard: int, progress: Progress) -> Marker:
@@ -162,15 +161,3 @@ def filtered(
         yield samples
         if progress:
             progress.rendered(samples)
-
-
-def _renderers(job: MakeConfig, renderer: Renderer) -> list[Renderer]:
-    """Return the renderer of each device; the first one exists already."""
-    devices = choose_devices(job.devices) or [renderer.device]
-    found = {renderer.device: renderer}
-    for device in devices:
-        if device not in found:
-            generator = copy.deepcopy(renderer.generator).to(device)
-            alpha = copy.deepcopy(renderer.alpha).to(device) if renderer.alpha else None
-            found[device] = renderer_of(job.recipe, generator, alpha)
-    return [found[device] for device in devices]

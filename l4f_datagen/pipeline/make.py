@@ -24,15 +24,13 @@ from l4f_datagen.training.history import preview_png
 logger = logging.getLogger(__name__)
 
 Engine = Callable[[MakeConfig, Renderer, Dataset, Quota], AbstractContextManager[MakeShard]]
-
 ENGINES: dict[str, Engine] = {"local": local_engine, "ray": ray_engine}
 
 
 def make_dataset(job: MakeConfig) -> dict[str, Any]:
     """Make a dataset or a share of one, or go on with it, and return its manifest.
 
-    Raises:
-        L4FError: from any stage, in words and with the exit code of its class.
+    L4FError from any stage, in words and with the exit code of its class.
     """
     refuse_shared_overwrite(job.overwrite, job.share)
     recipe = job.recipe
@@ -65,7 +63,7 @@ def make_dataset(job: MakeConfig) -> dict[str, Any]:
                     progress.found(marker.accepted, marker.attempted)
                 else:
                     marker, made = make_shard(shard, progress), made + 1
-                quota.book(marker)
+                quota.book(marker.accepted, marker.attempted, marker.rejected)
                 progress.settle(quota.accepted, quota.attempted)
         for note in dataset.notes:
             logger.info(note)

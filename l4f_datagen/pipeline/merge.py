@@ -7,8 +7,10 @@ One job alone cannot know where a count of accepted samples ends. So a merge run
 import json
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,10 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
     if not records and (state / MANIFEST).exists():
         logger.info(f"{config.out} is already finished")
         return read_manifest(state)
-    asked = _agreeing(records, str(config.out))[0]
-    missing = missing_shards(state, Quota(asked.number, asked.count, sweep_of(recipe.sampling)))
+    _refuse_disagreeing(records, str(config.out))
+    asked = records[0]
+    quota = Quota(asked.number, asked.count, sweep_of(recipe.sampling))
+    missing = missing_shards(quota, layout.marked_shards(state), partial(find_marker, state))
     unfinished = sorted(set(range(asked.share.of)) - {record.share.index for record in records})
     if missing and unfinished and not config.fill:
         jobs = f"of {asked.share.of} jobs {_listed(unfinished)} have not finished"
@@ -74,16 +78,9 @@ def merge_dataset(config: MergeConfig) -> dict[str, Any]:
         raise L4FError(str(config.out), problem, remedy)
     if missing:
         logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
-    job = MakeConfig(
-        recipe,
-        config.out,
-        asked.number,
-        asked.count,
-        device=config.device,
-        offline=config.offline,
-        accept_doubtful_alpha=True,  # or its jobs would have refused it
-    )
-    return make_dataset(job)
+    job = MakeConfig(recipe, config.out, asked.number, asked.count, config.device)
+    # A doubtful alpha network is accepted, or its jobs would have refused it.
+    return make_dataset(replace(job, offline=config.offline, accept_doubtful_alpha=True))
 
 
 def copy_parts(parts: Sequence[Path], out: Path) -> None:
@@ -98,35 +95,52 @@ def copy_parts(parts: Sequence[Path], out: Path) -> None:
         _run(part, str(part))
         ownership.refuse_other_run(part, run, remedy=f"leave it out: {first} has other samples")
     records = [record for folder in (out, *parts) for record in ownership.read_records(folder)]
-    _agreeing(records, str(out))
+    _refuse_disagreeing(records, str(out))
     for part in parts:
-        with disk_failures(out, f"copying {part}"):
-            _copy_part(part, out)
+        with disk_failures(out, f"copying {part}"), ExitStack() as locks:
+            (out / layout.STATE).mkdir(parents=True, exist_ok=True)
+            for folder in (part, out):
+                locks.enter_context(ownership.folder_lock(folder / layout.LOCK, str(folder)))
+            if not (out / RUN).exists():
+                write_atomically(out / RUN, (part / RUN).read_bytes(), durable=True)
+            for shard in sorted(layout.marked_shards(part) - layout.marked_shards(out)):
+                _copy_shard(part, out, shard)
+            for record in ownership.read_records(part):
+                record.write(out)
 
 
-def _copy_part(part: Path, out: Path) -> None:
-    (out / layout.STATE).mkdir(parents=True, exist_ok=True)
-    with (
-        ownership.folder_lock(part / layout.LOCK, str(part)),
-        ownership.folder_lock(out / layout.LOCK, str(out)),
-    ):
-        if not (out / RUN).exists():
-            write_atomically(out / RUN, (part / RUN).read_bytes(), durable=True)
-        for shard in sorted(layout.marked_shards(part) - layout.marked_shards(out)):
-            _copy_shard(part, out, shard)
-        for record in ownership.read_records(part):
-            record.write(out)
+def missing_shards(
+    quota: Quota, marked: Collection[int], read: Callable[[int], Marker | None]
+) -> list[int]:
+    """Name the shards that a dataset lacks up to where it would end; books the others.
 
-
-def missing_shards(folder: Path, quota: Quota) -> list[int]:
-    """List the missing shards; see ``Quota.missing``."""
-    marked = layout.marked_shards(folder)
-    return quota.missing(lambda shard: find_marker(folder, shard), max(marked, default=-1))
+    Where accepted samples are counted and none before it is missing, the shard behind the last one
+    that is ``marked`` is named; else nobody knows yet whether it is needed. L4FError where all are
+    there, and yet too few samples.
+    """
+    missing, last = list[int](), max(marked, default=-1)
+    try:
+        for shard, blocks in quota.shards():
+            marker = read(shard)
+            if marker:
+                quota.book(marker.accepted, marker.attempted, marker.rejected)
+                continue
+            if quota.count == "attempts":
+                quota.attempted += sum(map(len, blocks))
+            elif shard > last and missing:
+                break
+            missing.append(shard)
+            if quota.count == "accepted" and shard > last:
+                break
+    except L4FError:
+        if not missing:  # else the samples that lack are those of the missing shards
+            raise
+    return missing
 
 
 def _copy_shard(part: Path, out: Path, shard: int) -> None:
     """Copy one shard, staged and renamed, its marker last; an incomplete one is left out."""
-    facts = find_marker(part, shard)
+    facts = findfind_marker(part, shard)
     if facts is None or not all(has_size(part / name, size) for name, size, _ in facts.files):
         return
     marker = layout.marker_path(part, shard).read_bytes()
@@ -162,9 +176,7 @@ def _run(folder: Path, subject: str) -> dict[str, Any]:
     return run
 
 
-def _agreeing(
-    records: Sequence[ownership.JobRecord], subject: str
-) -> Sequence[ownership.JobRecord]:
+def _refuse_disagreeing(records: Sequence[ownership.JobRecord], subject: str) -> None:
     asked = {(record.share.of, record.number, record.count) for record in records}
     if not asked:
         problem = "no shard job has finished here"
@@ -172,7 +184,6 @@ def _agreeing(
     if len(asked) > 1:
         words = ", ".join(f"--n {n} --count {count} in {of} jobs" for of, n, count in sorted(asked))
         raise UsageError(subject, f"jobs were started with different numbers ({words})", "run make")
-    return records
 
 
 def _listed(numbers: Sequence[int]) -> str:

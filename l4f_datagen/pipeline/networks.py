@@ -25,7 +25,7 @@ from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.training.history import read_history
 from l4f_datagen.training.identity import cached_training
 from l4f_datagen.training.run import RESULT, train_alpha
-from l4f_datagen.training.verdict import Verdict, judge_alpha, read_verdict
+from l4f_datagen.training.verdict import judge_alpha, read_verdict
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ FEW = 4
 almost every sample."""
 ANYWAY = "--accept-doubtful-alpha (in Python, accept_doubtful_alpha=True) labels with it anyway"
 
+TRAIN = "train one with `l4f-datagen train`"
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
 
 
@@ -89,49 +90,21 @@ def obtain_generator(
     return checkpoint, generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def obtain_alpha(
-    recipe: Recipe, checkpoint: GeneratorCheckpoint, generator: Generator, *, offline: bool = False
-) -> tuple[AlphaCheckpoint, bool]:
-    """Open the recipe's alpha network, or train it once and keep it in the cache.
-
-    Returns the network, and whether it was trained now.
-    """
-    part, fresh = recipe.alpha, False
-    if part.weights is not None:
-        path = weights_path(part.weights, "alpha", offline=offline)
-    else:
-        folder = cached_training(part, checkpoint, recipe.generator.crop)
-        path = folder / RESULT
-        fresh = not path.exists()
-        if fresh:
-            logger.info(
-                f"no alpha network given: training one on {generator.w_avg.device}, into {folder}"
-            )
-        train_alpha(recipe, checkpoint, folder, generator=generator, offline=offline)
-    return fitting_checkpoint(path, checkpoint), fresh
-
-
-def fitting_alpha(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaNetwork:
-    """Open an alpha network that belongs to the generator, see `fitting_checkpoint`."""
-    return fitting_checkpoint(path, checkpoint).build()
-
-
 def fitting_checkpoint(path: Path, checkpoint: GeneratorCheckpoint) -> AlphaCheckpoint:
     """Open an alpha network's file; CheckpointRefused where it belongs to another generator."""
     opened = open_alpha(path)
-    spec = checkpoint.spec
+    spec, side, remedy = checkpoint.spec, opened.resolutions[-1], TRAIN
     read = {resolution: spec.channels.get(resolution) for resolution in opened.resolutions}
-    if opened.resolutions[-1] != spec.resolution:
-        problem = f"is for images of {opened.resolutions[-1]} px, {checkpoint.path.name} makes "
-        problem += f"{spec.resolution} px"
-        raise CheckpointRefused(str(path), problem, "check that both files belong together")
-    if read != dict(opened.channels):
+    if side != spec.resolution:
+        problem = f"is for images of {side} px, {checkpoint.path.name} makes {spec.resolution} px"
+        remedy = "check that both files belong together"
+    elif read != dict(opened.channels):
         problem = f"reads features {dict(opened.channels)}, the generator has {dict(spec.channels)}"
-        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
-    if opened.generator_fingerprint not in (None, checkpoint.fingerprint):
+    elif opened.generator_fingerprint not in (None, checkpoint.fingerprint):
         problem = f"was trained on another generator than {checkpoint.path}"
-        raise CheckpointRefused(str(path), problem, "train one with `l4f-datagen train`")
-    return opened
+    else:
+        return opened
+    raise CheckpointRefused(str(path), problem, remedy)
 
 
 def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
@@ -156,25 +129,32 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
 def obtain_networks(
     recipe: Recipe, device: str, *, offline: bool = False, doubts: Doubts = "refuse"
 ) -> Networks:
-    """Open, fetch or train everything a recipe needs; ``doubts`` as in `settle_doubts`."""
-    checkpoint, generator = obtain_generator(
-        recipe.generator, choose_device(device), offline=offline
-    )
+    """Open, fetch or train everything a recipe needs; ``doubts`` as in `settle_doubts`.
+
+    An alpha network is trained once and kept in the cache.
+    """
+    on, part = choose_device(device), recipe.alpha
+    checkpoint, generator = obtain_generator(recipe.generator, on, offline=offline)
     # Built first: what does not go with this generator is refused before a training.
     renderer = renderer_of(recipe, generator, None, labelled=True)
-    opened, fresh = obtain_alpha(recipe, checkpoint, generator, offline=offline)
-    alpha = opened.build().to(generator.w_avg.device)
-    facts = opened.native.training if opened.native else {}
+    run, fresh = None, False
+    if part.weights is not None:
+        path = weights_path(part.weights, "alpha", offline=offline)
+    else:
+        run = cached_training(part, checkpoint, recipe.generator.crop)
+        path = run / RESULT
+        fresh = not path.exists()
+        if fresh:
+            logger.info(f"no alpha network given: training one on {on}, into {run}")
+        train_alpha(recipe, checkpoint, run, generator=generator, offline=offline)
+    opened = fitting_checkpoint(path, checkpoint)
+    alpha = opened.build().to(on)
     settle_doubts(recipe, opened, alpha, generator, doubts=doubts, said=fresh)
-    run = None if recipe.alpha.weights else opened.path.parent
-    return Networks(
-        checkpoint,
-        replace(renderer, alpha=alpha),
-        alpha_sha256(alpha),
-        label_facts(opened),
-        run,
-        None if run is None else read_history(run, facts),
-    )
+    course = None
+    if run is not None:
+        course = read_history(run, opened.native.training if opened.native else {})
+    weights, labels = alpha_sha256(alpha), label_facts(opened)
+    return Networks(checkpoint, replace(renderer, alpha=alpha), weights, labels, run, course)
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
@@ -184,11 +164,8 @@ def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
     labelled images that fitted or chose it; ``supervision``, the same in words.
     """
     training = opened.native.training if opened.native else {}
-    said = {name: training.get(name) for name in UNLABELLED}
-    return {
-        name: said[name] if type(said[name]) is type(plain) else plain
-        for name, plain in UNLABELLED.items()
-    }
+    said = {name: (training.get(name), plain) for name, plain in UNLABELLED.items()}
+    return {name: it if type(it) is type(plain) else plain for name, (it, plain) in said.items()}
 
 
 def alpha_sha256(network: AlphaNetwork) -> str:
@@ -219,20 +196,15 @@ def settle_doubts(
     weights = recipe.alpha.weights
     if doubts == "ignore" or (weights or "").startswith("builtin:"):
         return
-    facts = opened.native.training if opened.native else {}
-    verdict = read_verdict(facts) or _judge(recipe, alpha, generator)
+    verdict = read_verdict(opened.native.training if opened.native else {})
+    if verdict is None:
+        on_cpu = generator.w_avg.device.type == "cpu"
+        is_slow = on_cpu and generator.spec.resolution > JUDGED_PIXELS
+        few: dict[str, Any] = {"samples": FEW, "batch": 1} if is_slow else {}
+        verdict = judge_alpha(alpha, generator, threshold=recipe.output.mask_threshold, **few)
     if verdict.grade == "unusable" and doubts == "refuse":
         refusal = L4FError if weights is None else CheckpointRefused
         problem = f"the alpha network is unusable: {verdict.why}"
-        remedy = f"{verdict.remedy}; {ANYWAY}"
-        raise refusal(str(opened.path), problem, remedy)
+        raise refusal(str(opened.path), problem, f"{verdict.remedy}; {ANYWAY}")
     if verdict.grade != "good" and not said:
         logger.warning("the alpha network is %s", verdict)
-
-
-def _judge(recipe: Recipe, alpha: AlphaNetwork, generator: Generator) -> Verdict:
-    threshold = recipe.output.mask_threshold
-    on_cpu = generator.w_avg.device.type == "cpu"
-    if on_cpu and generator.spec.resolution > JUDGED_PIXELS:
-        return judge_alpha(alpha, generator, threshold=threshold, samples=FEW, batch=1)
-    return judge_alpha(alpha, generator, threshold=threshold)

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from l4f_datagen.checkpoints.open import discriminator_beside
 from l4f_datagen.core.errors import CheckpointRefused, InputRefused, UsageError
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds, backgrounds_of
 from l4f_datagen.dataset.formats.encoding import SUFFIXES, Encoder
@@ -17,11 +18,11 @@ from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.manifest import Facts, read_manifest
 from l4f_datagen.io.disk import named_place, write_atomically
+from l4f_datagen.io.download import file_hash
 from l4f_datagen.pipeline.networks import Networks, obtain_networks
-from l4f_datagen.recipe import Licence, Recipe, check_recipe, recipe_hash
+from l4f_datagen.recipe import Licence, Recipe, SamplingPart, check_recipe, recipe_hash
 from l4f_datagen.rendering.latents import open_latents
-from l4f_datagen.rendering.plan import Draw, Sweep, sweep_of
-from l4f_datagen.rendering.quota import positions_given
+from l4f_datagen.rendering.plan import Draw, sweep_of
 from l4f_datagen.report.records import Records, read_records
 
 
@@ -36,7 +37,7 @@ def provenance(
     named = recipe.sampling.latents
     latents = None if named is None else open_latents(named).sha256
     checkpoint = networks.checkpoint
-    spec = checkpoint.spec
+    judge = discriminator_beside(checkpoint.path) if recipe.filters.discriminator else None
     licence = recipe.generator.licence
     if licence == Licence() and checkpoint.licence is not None:
         licence = checkpoint.licence  # the recipe says nothing, the file itself does
@@ -49,12 +50,13 @@ def provenance(
             alpha=networks.alpha_sha256,
             backgrounds=None if backgrounds is None else backgrounds.sha256,
             latents=latents,
+            discriminator=None if judge is None else file_hash(judge),
         ),
         "generator": {
             "format": checkpoint.format,
             "sha256": checkpoint.sha256,
             "fingerprint": checkpoint.fingerprint,
-            "resolution": spec.resolution,
+            "resolution": checkpoint.spec.resolution,
             "origin": checkpoint.origin,
         },
         "alpha": {
@@ -119,7 +121,7 @@ def make_again(
         remedy = "name its own ones with --generator, --alpha and --latents"
         raise CheckpointRefused(os.fspath(folder), problem, remedy)
     place = int(records.image_id[position]) - 1
-    block = block_around(place, sweep_of(recipe.sampling), plan_end(folder, recipe, records))
+    block = block_around(place, folder, recipe.sampling, records)
     rendered = networks.renderer.render(block)
     [sample] = [sample for sample in rendered if sample.key == key]
     [(_, encoded)] = Encoder(recipe.output, backgrounds).encode([sample])
@@ -132,21 +134,24 @@ def make_again(
     with named_place(out, ELSEWHERE):
         for name, data in files.items():
             write_atomically(out / name, data)
-    shard = int(records.shard[position])
-    return {"files": [out / name for name in files], "same": _same(folder, shard, files)}
+    shard, same = f"{int(records.shard[position]):05d}", []
+    for name, data in files.items():
+        kind, file = name.split("/")
+        for path in (folder / kind / shard / file, folder / "rejected" / shard / kind / file):
+            if path.is_file():
+                same.append(path.read_bytes() == data)
+    return {"files": [out / name for name in files], "same": all(same) if same else None}
 
 
-def block_around(place: int, sweep: Sweep, end: int | None) -> list[Draw]:
-    """Return the block of the plan in which a position (from 0) stands; ``end`` of ``plan_end``."""
-    first = place // sweep.block_size * sweep.block_size
-    stop = min(first + sweep.block_size, sweep.capacity)
-    return [sweep.draw(k) for k in range(first, stop if end is None else min(stop, end))]
+def block_around(place: int, folder: Path, sampling: SamplingPart, records: Records) -> list[Draw]:
+    """Return the block in which a position (from 0) of a finished dataset stood, cut as it was.
 
-
-def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
-    """Find out where the plan of a finished dataset was cut (see ``positions_given``)."""
-    shard = int(records.shard[-1])
-    planned, path = None, marker_path(folder, shard)
+    A run that counts accepted samples renders whole blocks and ends with one; a last attempt that
+    was rejected tells of a count of attempts where the marker is not there, as after a download.
+    """
+    sweep, shard = sweep_of(sampling), int(records.shard[-1])
+    end = sweep.capacity if records.accepted[-1] else len(records)
+    path = marker_path(folder, shard)
     if path.exists():
         try:
             [marker] = read_markers(folder, [shard])
@@ -154,10 +159,9 @@ def plan_end(folder: Path, recipe: Recipe, records: Records) -> int | None:
             problem = f"is no marker of a shard ({error})"
             remedy = "run the `make` that made the dataset again"
             raise InputRefused(os.fspath(path), problem, remedy) from error
-        planned = marker.planned
-    return positions_given(
-        sweep_of(recipe.sampling), shard, planned, len(records), bool(records.accepted[-1])
-    )
+        end = shard * sweep.shard_size + marker.planned
+    first = place // sweep.block_size * sweep.block_size
+    return [sweep.draw(k) for k in range(first, min(first + sweep.block_size, end))]
 
 
 def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
@@ -168,16 +172,3 @@ def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -
         part, key = ("sampling", name) if name == "latents" else (name, "weights")
         data[part] = {**data[part], key: os.fspath(file)}
     return check_recipe(data, source)
-
-
-def _same(folder: Path, shard: int, files: Mapping[str, bytes]) -> bool | None:
-    found = []
-    for name, data in files.items():
-        kind, file = name.split("/")
-        for path in (
-            folder / kind / f"{shard:05d}" / file,
-            folder / "rejected" / f"{shard:05d}" / kind / file,
-        ):
-            if path.is_file():
-                found.append(path.read_bytes() == data)
-    return all(found) if found else None

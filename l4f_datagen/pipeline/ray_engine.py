@@ -68,20 +68,12 @@ def ray_engine(
         raise UsageError("--engine ray", f"the cluster has no {resource}", remedy)
     out = job.out if isinstance(job.out, str) else job.out.absolute()
     order = replace(job, out=out, device=device)
-    remote_task = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"), max_retries=MAX_RETRIES)(
-        make_shard_of
-    )
+    options = {"num_cpus": 1, "num_gpus": int(device == "cuda"), "max_retries": MAX_RETRIES}
+    start = ray.remote(**options)(make_shard_of).remote
     running: OrderedDict[int, Any] = OrderedDict()
 
-    def start_ahead(shard: int) -> None:
-        if shard not in running:
-            running[shard] = remote_task.remote(order, shard, None)
-        while len(running) <= slots and quota.blocks(shard):
-            if shard not in running and not dataset.marked(shard):
-                running[shard] = remote_task.remote(order, shard, None)
-            shard += quota.step
-
-    def fetch(shard: int) -> None:
+    def adopted(shard: int) -> Marker | None:
+        """Wait for a task, and count its shard in; None where it has more than are wanted."""
         try:
             ray.get(running[shard])
         except ray.exceptions.RayTaskError as error:
@@ -91,17 +83,22 @@ def ray_engine(
             problem = f"shard {shard} was lost with its worker {MAX_RETRIES + 1} times ({error})"
             raise L4FError("--engine ray", problem, "see the logs of Ray, then resume") from error
         del running[shard]  # only now: an interrupted wait must stop the task
+        planned = sum(map(len, quota.blocks(shard)))
+        return dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
 
     def make_shard(shard: int, progress: Progress) -> Marker:
-        planned = sum(map(len, quota.blocks(shard)))
-        start_ahead(shard)
-        fetch(shard)
-        marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
+        if shard not in running:
+            running[shard] = start(order, shard, None)
+        ahead = shard
+        while len(running) <= slots and quota.blocks(ahead):
+            if ahead not in running and not dataset.marked(ahead):
+                running[ahead] = start(order, ahead, None)
+            ahead += quota.step
+        marker = adopted(shard)
         if marker is None:  # the dataset ends inside this shard
             _cancel(ray, running, dataset)
-            running[shard] = remote_task.remote(order, shard, quota.wanted)
-            fetch(shard)
-            marker = dataset.adopt_shard(shard, planned=planned, wanted=quota.wanted)
+            running[shard] = start(order, shard, quota.wanted)
+            marker = adopted(shard)
         if marker is None:
             problem = f"shard {shard} is incomplete"
             raise L4FError("--engine ray", problem, "run the same command again")
@@ -146,9 +143,10 @@ def _import_ray() -> Any:
 def _connect(ray: Any, address: str | None) -> None:
     """Connect to the cluster at an address; None: start one on this machine."""
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
-        if address:
-            _probe_tcp(address)
+        if host and port.isdecimal():  # does anything answer there?
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises a bare one if a node starts too slowly
         reason = " ".join(str(error).split())[:200]
@@ -158,10 +156,3 @@ def _connect(ray: Any, address: str | None) -> None:
         problem = f"no cluster answers there ({reason})"
         remedy = "start one with `ray start --head`, or leave --ray-address out"
         raise UsageError(f"--ray-address {address}", problem, remedy) from error
-
-
-def _probe_tcp(address: str) -> None:
-    """Connect once (OSError) if the address names host and port."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -102,9 +102,7 @@ def weights_by_sha256(sha256: str) -> Weights | None:
     return next((item for item in WEIGHTS.values() if item.sha256 == sha256), None)
 
 
-def fetch_weights(
-    weights: Weights, *, offline: bool = False, cache_dir: Path | None = None
-) -> Path:
+def fetch_weights(weights: Weights, *, offline: bool = False) -> Path:
     """Return the local file of a catalogue entry; arguments and errors as in ``fetch``."""
     from l4f_datagen.io.download import fetch
 
@@ -115,5 +113,4 @@ def fetch_weights(
         sha256=weights.sha256,
         pinned=weights.pinned,
         offline=offline,
-        cache_dir=cache_dir,
     )

@@ -166,7 +166,7 @@ class UncertaintyFilter(Part):
 
 
 class DiscriminatorFilter(Part):
-    """Reject images that the checkpoint's own discriminator scores low."""
+    """Reject images that the discriminator in the generator's file, or beside it, scores low."""
 
     min: Number
     """A logit; no value fits all checkpoints: look at the scores of a small run first."""

@@ -46,11 +46,13 @@ def recipe_hash(
     alpha: str,
     backgrounds: str | None = None,
     latents: str | None = None,
+    discriminator: str | None = None,
 ) -> str:
     """Return the sha256 that names a dataset's bytes (whatever its number of samples).
 
     Where files lie does not count, what they are does: the sha256 of the tensors of generator and
-    alpha network, of the images for ``composites: folder``, of the values in ``sampling.latents``.
+    alpha network, of the images for ``composites: folder``, of the values in ``sampling.latents``,
+    and of the discriminator's file where a filter asks one that lies beside the generator's.
     """
     values = recipe.model_dump(mode="json")
     values["generator"]["weights"] = generator
@@ -62,6 +64,8 @@ def recipe_hash(
         del values["sampling"]["refine"]
     values["alpha"] = {"weights": alpha, "background": recipe.alpha.background}
     values["output"]["composites_folder"] = backgrounds
+    if discriminator is not None:
+        values["filters"]["discriminator"]["weights"] = discriminator
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

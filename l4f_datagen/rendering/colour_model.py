@@ -83,15 +83,7 @@ def indecision(alphas: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 1
 def with_colours(
     images: Float[Tensor, "batch 3 h w"], alphas: Float[Tensor, "batch 1 h w"]
 ) -> Float[Tensor, "batch 1 h w"]:
-    """Join each matte with what its picture's colours say.
-
-    Args:
-        images: float32 in [0, 1].
-        alphas: float32 in [0, 1].
-
-    Returns:
-        float32 in [0, 1].
-    """
+    """Join each matte with what its picture's colours say; all float32 in [0, 1]."""
     size = tuple(images.shape[2:])
     count, pixels = len(images), size[0] * size[1]
     near: Bool[Tensor, "batch 1 h w"] = box((alphas > 0.5).float(), scaled(NEAR_PX, size)) > 0.02

@@ -1,105 +1,42 @@
-"""Filters: each a function of a Sample that returns why it is rejected, or None.
+"""Scores and filters: what every sample is measured by, and why one is rejected.
 
 Scores are measured for every sample, accepted or not, so that a filter can be chosen later. Those
-that cost renders, and the distance to other samples, are measured where their filter is on.
+that cost renders (``probes``), and the distance to other samples, are measured where their filter
+is on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from l4f_datagen.core.masks import border_contacts, count_components
 from l4f_datagen.core.sample import Sample
-from l4f_datagen.recipe import (
-    BorderFilter,
-    ComponentsFilter,
-    CoverageFilter,
-    DiscriminatorFilter,
-    DuplicatesFilter,
-    FiltersPart,
-    FlipFilter,
-    NoiseFilter,
-    UncertaintyFilter,
-)
-from l4f_datagen.rendering.scores import DIGITS, difference_hash, hash_distance, measured
+from l4f_datagen.recipe import FiltersPart
 
-Filter = Callable[[Sample], str | None]
+HASH_SIDE, HASH_BITS = 16, 256
+DIGITS = 6
 
-
-def coverage_filter(limits: CoverageFilter) -> Filter:
-    """Reject a mask whose coverage is outside [min, max]."""
-
-    def reason(sample: Sample) -> str | None:
-        if sample.scores["coverage"] < limits.min:
-            return "coverage_low"
-        return "coverage_high" if sample.scores["coverage"] > limits.max else None
-
-    return reason
-
-
-def border_filter(limits: BorderFilter) -> Filter:
-    """Reject a mask that holds more than ``max`` of the border pixels."""
-    return lambda s: "border_contact" if s.scores["border_contact"] > limits.max else None
-
-
-def components_filter(limits: ComponentsFilter) -> Filter:
-    """Reject a mask in more than ``max`` parts, or whose largest part is too small a share.
-
-    An empty mask has no parts; the coverage filter rejects it.
-    """
-
-    def reason(sample: Sample) -> str | None:
-        number = sample.scores["num_components"]
-        if number > limits.max:
-            return "too_many_components"
-        small = number > 0 and sample.scores["largest_share"] < limits.min_largest_share
-        return "largest_share_low" if small else None
-
-    return reason
-
-
-def uncertainty_filter(limits: UncertaintyFilter) -> Filter:
-    """Reject a matte that is undecided."""
-    return lambda s: "alpha_uncertain" if s.scores["alpha_uncertainty"] > limits.max else None
-
-
-def discriminator_filter(limits: DiscriminatorFilter) -> Filter:
-    """Reject an image that the discriminator takes for generated."""
-    return lambda s: "discriminator_low" if s.scores["discriminator"] < limits.min else None
-
-
-def noise_filter(limits: NoiseFilter) -> Filter:
-    """Reject a mask that changes with the noise inputs."""
-    return lambda s: "noise_unstable" if s.scores["noise_iou"] < limits.min_iou else None
-
-
-def flip_filter(limits: FlipFilter) -> Filter:
-    """Reject a mask that changes when the layout is mirrored."""
-    return lambda s: "flip_unstable" if s.scores["flip_iou"] < limits.min_iou else None
-
-
-def duplicates_filter(limits: DuplicatesFilter) -> Filter:
-    """Reject an image too similar to an earlier one (see ``FilterChain``)."""
-    return lambda s: (
-        "near_duplicate" if s.scores["duplicate_distance"] < limits.min_distance else None
-    )
-
-
-FILTERS: dict[str, Callable[[Any], Filter]] = {
-    "coverage": coverage_filter,
-    "border": border_filter,
-    "components": components_filter,
-    "uncertainty": uncertainty_filter,
-    "discriminator": discriminator_filter,
-    "noise": noise_filter,
-    "flip": flip_filter,
-    "duplicates": duplicates_filter,
+FILTERS = {
+    "coverage": (
+        ("coverage_low", "coverage", "below", "min"),
+        ("coverage_high", "coverage", "above", "max"),
+    ),
+    "border": (("border_contact", "border_contact", "above", "max"),),
+    "components": (
+        ("too_many_components", "num_components", "above", "max"),
+        ("largest_share_low", "largest_share", "below", "min_largest_share"),
+    ),
+    "uncertainty": (("alpha_uncertain", "alpha_uncertainty", "above", "max"),),
+    "discriminator": (("discriminator_low", "discriminator", "below", "min"),),
+    "noise": (("noise_unstable", "noise_iou", "below", "min_iou"),),
+    "flip": (("flip_unstable", "flip_iou", "below", "min_iou"),),
+    "duplicates": (("near_duplicate", "duplicate_distance", "below", "min_distance"),),
 }
-
-
-def open_filters(part: FiltersPart) -> list[Filter]:
-    """Return the recipe's filters in its order."""
-    chosen = ((name, getattr(part, name)) for name in FILTERS)
-    return [FILTERS[name](limits) for name, limits in chosen if limits is not None]
+"""Filter of the recipe, in the order they are asked: reason, score, and where it is beyond which
+limit."""
 
 
 class FilterChain:
@@ -112,7 +49,12 @@ class FilterChain:
     """
 
     def __init__(self, part: FiltersPart) -> None:
-        self._filters = open_filters(part)
+        self._rules = [
+            (reason, score, 1 if side == "above" else -1, getattr(getattr(part, name), limit))
+            for name, rules in FILTERS.items()
+            for reason, score, side, limit in rules
+            if getattr(part, name) is not None
+        ]
         self._hashes: list[int] | None = None if part.duplicates is None else []
 
     def __call__(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -120,17 +62,68 @@ class FilterChain:
         return [self._filter(sample) for sample in measured(samples)]
 
     def _filter(self, sample: Sample) -> Sample:
-        if self._hashes is None:
-            return self._first_reason(sample)
-        bits = difference_hash(sample.image)
-        distance = round(hash_distance(bits, self._hashes), DIGITS)
-        scores = sample.scores | {"duplicate_distance": distance}
-        filtered = self._first_reason(replace(sample, scores=scores))
-        if filtered.reason is None:
+        bits = 0
+        if self._hashes is not None:
+            bits = difference_hash(sample.image)
+            distance = round(hash_distance(bits, self._hashes), DIGITS)
+            sample = replace(sample, scores=sample.scores | {"duplicate_distance": distance})
+        for reason, score, sign, limit in self._rules:
+            # An empty mask has no largest part; the coverage filter rejects it.
+            empty = score == "largest_share" and sample.scores["num_components"] == 0
+            if sign * sample.scores[score] > sign * limit and not empty:
+                return replace(sample, reason=reason)
+        if self._hashes is not None:
             self._hashes.append(bits)
-        return filtered
+        return sample
 
-    def _first_reason(self, sample: Sample) -> Sample:
-        reasons = (rejects(sample) for rejects in self._filters)
-        reason = next(filter(None, reasons), None)
-        return sample if reason is None else replace(sample, reason=reason)
+
+def measure_block(samples: Sequence[Sample]) -> list[dict[str, float]]:
+    """Measure samples of one size; scores that the renderer measured are kept.
+
+    coverage: mean of the mask. border_contact: share of border pixels inside the mask.
+    num_components, largest_share: connected parts of the mask (before any clean-up), and the
+    largest one's share of it. alpha_uncertainty: mean min(alpha, 1 - alpha), 0 for a hard matte,
+    0.5 at most.
+    """
+    if not samples:
+        return []
+    masks = np.stack([sample.mask for sample in samples])
+    alphas = np.stack([sample.alpha for sample in samples])
+    num_components, largest_share = count_components(masks)
+    columns = {
+        "coverage": np.count_nonzero(masks, axis=(1, 2)) / masks[0].size,
+        "border_contact": border_contacts(masks),
+        "num_components": num_components,
+        "largest_share": largest_share,
+        # Summed in float64, so that six digits do not depend on the order of addition.
+        "alpha_uncertainty": np.minimum(alphas, 1 - alphas).mean(axis=(1, 2), dtype=np.float64),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {name: round(float(v), DIGITS) for name, v in zip(columns, row, strict=True)}
+        | sample.scores
+        for row, sample in zip(rows, samples, strict=True)
+    ]
+
+
+def measured(samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples of one size with their scores; those that have them stay as they are."""
+    if samples and "alpha_uncertainty" in samples[0].scores:
+        return list(samples)
+    pairs = zip(samples, measure_block(samples), strict=True)
+    return [replace(sample, scores=scores) for sample, scores in pairs]
+
+
+def difference_hash(image: NDArray[np.uint8]) -> int:
+    """Return the 256 bits of an image's difference hash (dHash): where it brightens to the right.
+
+    Of the image shrunk to 17 x 16 grey levels, so that small shifts, noise and size hardly count.
+    """
+    size = HASH_SIDE + 1, HASH_SIDE
+    levels = np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX))
+    return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes())
+
+
+def hash_distance(bits: int, others: Iterable[int]) -> float:
+    """Share of bits in which a hash differs from the nearest of ``others``; 1 where none is."""
+    return min(((bits ^ other).bit_count() for other in others), default=HASH_BITS) / HASH_BITS

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 NPY_START = b"\x93NUMPY"
 MAX_BYTES = 4 * 2**30
 MAX_HEADER = 10_000
+READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 Z_DRAWS = 1000
 """Draws that give mean and deviation of w; the deviation is then known to 2 %."""
 Z_LIKE = 0.1
@@ -45,18 +47,12 @@ UNPARSED = (SyntaxError, TokenError, RecursionError, MemoryError)
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """The rows of a file.
+    """The rows of a file."""
 
-    Attributes:
-        path: the file as the recipe names it.
-        values: float32 ``n dim`` (z or w), ``n 1 dim`` (the same) or ``n num_ws w_dim`` (W+);
-            finite.
-        sha256: of shape and values, whatever file holds them.
-    """
-
-    path: str
+    path: str  # as the recipe names it
+    # float32, finite: ``n dim`` (z or w), ``n 1 dim`` (the same) or ``n num_ws w_dim`` (W+).
     values: NDArray[np.float32]
-    sha256: str
+    sha256: str  # of shape and values, whatever file holds them
 
     @property
     def rows(self) -> int:
@@ -71,37 +67,33 @@ class Latents:
     def check(self, generator: Generator, space: str) -> None:
         """Check that the rows fit a generator; a warning where rows of w look like z.
 
-        Raises:
-            InputRefused: another width, another number of w in a W+ code, or an array that may be
-                one W+ code or as many rows of w.
+        InputRefused for another width, another number of w in a W+ code, or an array that may be
+        one W+ code or as many rows of w.
         """
-        spec = generator.spec
+        spec, shape = generator.spec, self.values.shape
         fitting: list[tuple[int, ...]] = [(spec.z_dim,)]
         if space == "w":
             fitting = [(spec.w_dim,), (spec.num_ws, spec.w_dim)]
-        if space == "w" and self.values.shape == (spec.num_ws, spec.w_dim):
-            rows, dim = self.values.shape
-            problem = f"has shape {rows} x {dim}: one W+ code of this generator, or {rows} w"
-            remedy = f"save it as 1 x {rows} x {dim} for one W+ code, or as {rows} x 1 x {dim}"
-            raise InputRefused(self.path, problem, remedy)
-        row = self.values.shape[1:]
-        if row in fitting or row == (1, *fitting[0]):
-            if space == "w" and _look_like_z(self.values, generator):
-                problem = "the rows look like z (mean 0, deviation 1, far from the mean of w)"
-                remedy = "if they are, give --set sampling.latent_space=z"
-                logger.warning("%s: %s; %s", self.path, problem, remedy)
-            return
-        wanted = " or ".join(_shape(("n", *row)) for row in fitting)
-        problem = f"has shape {_shape(self.values.shape)}, this generator takes {wanted} as {space}"
-        raise InputRefused(self.path, problem, "give latents of this very generator")
+            if shape == fitting[1]:
+                rows, dim = shape
+                problem = f"has shape {rows} x {dim}: one W+ code of this generator, or {rows} w"
+                remedy = f"save it as 1 x {rows} x {dim} for one W+ code, or as {rows} x 1 x {dim}"
+                raise InputRefused(self.path, problem, remedy)
+        if shape[1:] not in (*fitting, (1, *fitting[0])):
+            wanted = " or ".join(_shape(("n", *row)) for row in fitting)
+            problem = f"has shape {_shape(shape)}, this generator takes {wanted} as {space}"
+            raise InputRefused(self.path, problem, "give latents of this very generator")
+        if space == "w" and _look_like_z(self.values, generator):
+            problem = "the rows look like z (mean 0, deviation 1, far from the mean of w)"
+            remedy = "if they are, give --set sampling.latent_space=z"
+            logger.warning("%s: %s; %s", self.path, problem, remedy)
 
 
 def open_latents(path: str) -> Latents:
     """Read a file of latents; a file that has not changed since is read once.
 
-    Raises:
-        InputRefused: it cannot be read, is no array of floats with two or three sizes, holds
-            nothing, NaN or infinities, or more than 4 GB.
+    InputRefused where it cannot be read, is no array of floats with two or three sizes, or holds
+    nothing, NaN or infinities, or more than 4 GB.
     """
     place = Path(path).expanduser()
     with ByteSource(place) as source:  # says in words what is wrong with the path
@@ -154,9 +146,7 @@ def _read_npy(array: Span) -> NDArray[np.float32]:
     with source.path.open("rb") as file:
         file.seek(array.start)
         try:
-            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[
-                npy.read_magic(file)
-            ]
+            read_header = READ_HEADER[npy.read_magic(file)]
             shape, in_columns, dtype = read_header(file, max_header_size=MAX_HEADER)
             if any(type(size) is not int for size in shape):  # to NumPy True is a size too
                 raise TypeError(shape)
@@ -164,15 +154,14 @@ def _read_npy(array: Span) -> NDArray[np.float32]:
             raise source.refuse("has no readable .npy header", SAVE) from error
         if dtype.kind != "f" or dtype.itemsize > 8:
             raise source.refuse(f"holds {dtype}, expected floating point", SAVE)
-        _check_size(source, shape, 4)
+        _check_size(source, shape)
         start = file.tell()
     announced = math.prod(shape) * dtype.itemsize
     held = array.start + array.length - start
     if held != announced:
         raise source.refuse(f"announces {announced} bytes of values, {held} are there")
-    stored = np.memmap(
-        source.path, dtype, mode="r", offset=start, shape=shape, order="F" if in_columns else "C"
-    )
+    order: Literal["F", "C"] = "F" if in_columns else "C"
+    stored = np.memmap(source.path, dtype, "r", start, shape, order)
     with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinity
         return np.array(stored, dtype=np.float32, order="C")
 
@@ -183,16 +172,16 @@ def _read_tensor(source: ByteSource) -> NDArray[np.float32]:
         [held] = held.values()
     if not isinstance(held, StoredTensor):
         raise source.refuse("holds no single tensor", SAVE)
-    _check_size(source, held.shape, 4)
+    _check_size(source, held.shape)
     held.check("the tensor")
     return held.read().numpy()
 
 
-def _check_size(source: ByteSource, shape: Sequence[int], itemsize: int) -> None:
+def _check_size(source: ByteSource, shape: Sequence[int]) -> None:
     if len(shape) not in (2, 3) or min(shape) < 1:
         wanted = "n x dim or n x num_ws x w_dim, none of them 0"
         raise source.refuse(f"has shape {_shape(shape)}, expected {wanted}", SAVE)
-    size = math.prod(shape) * itemsize
+    size = math.prod(shape) * 4  # as float32
     if size > MAX_BYTES:
         problem = f"holds {size / 2**30:.1f} GB of latents, at most 4 are taken"
         raise source.refuse(problem, "cut it in several files, one a dataset")

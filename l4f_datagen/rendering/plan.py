@@ -16,9 +16,9 @@ from l4f_datagen.recipe.seeds import Seeds, parse_seeds
 
 @dataclass(frozen=True)
 class Draw:
-    """One position of the plan; ``image_id`` counts from 1."""
+    """One position of the plan."""
 
-    image_id: int
+    image_id: int  # counts from 1
     psi: float
     seed: int
 
@@ -30,26 +30,16 @@ class Draw:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The full plan of a recipe.
+    """The full plan of a recipe; UsageError for two different psi whose keys would be the same.
 
     With psi (0.5, 1.0) the plan reads 0.5 seed 0, 1.0 seed 1, 0.5 seed 2, ...: every sample has a
     seed of its own. With ``same_seeds`` the seeds advance once every psi has had its turn: 0.5 seed
     0, 1.0 seed 0, 0.5 seed 1, ...; a psi listed k times then takes k seeds a turn.
-
-    Attributes:
-        psi: truncations in turn.
-        seeds: in the order of use.
-        block_size: samples rendered in one batch, always the same ones together.
-        blocks_per_shard: blocks in one shard.
-        same_seeds: every psi takes the same seeds.
-
-    Raises:
-        UsageError: two different psi whose keys would be the same.
     """
 
-    psi: tuple[float, ...]
-    seeds: Seeds
-    block_size: int
+    psi: tuple[float, ...]  # in turn
+    seeds: Seeds  # in the order of use
+    block_size: int  # samples rendered in one batch, always the same ones together
     blocks_per_shard: int
     same_seeds: bool = True
 
@@ -66,6 +56,11 @@ class Sweep:
         return self.block_size * self.blocks_per_shard
 
     @property
+    def num_shards(self) -> int:
+        """Shards of the whole plan."""
+        return -(-self.capacity // self.shard_size)
+
+    @property
     def capacity(self) -> int:
         """How many positions the plan has: full turns only, so that the shares are exact."""
         # Seeds that one turn uses up: those of the psi that is listed most often, or of all.
@@ -76,10 +71,11 @@ class Sweep:
         """Return what stands at ``position`` (from 0)."""
         turn, slot = divmod(position, len(self.psi))
         psi = self.psi[slot]
-        if not self.same_seeds:
-            return Draw(position + 1, psi, self.seeds[position])
-        share, before = self.psi.count(psi), self.psi[:slot].count(psi)
-        return Draw(position + 1, psi, self.seeds[turn * share + before])
+        if self.same_seeds:
+            place = turn * self.psi.count(psi) + self.psi[:slot].count(psi)
+        else:
+            place = position
+        return Draw(position + 1, psi, self.seeds[place])
 
     def shard(self, index: int) -> Iterator[list[Draw]]:
         """Yield the blocks of one shard; the last of a limited plan may be short or missing."""
@@ -89,18 +85,11 @@ class Sweep:
             end = min(start + self.block_size, stop)
             yield [self.draw(position) for position in range(start, end)]
 
-    @property
-    def num_shards(self) -> int:
-        """Shards of the whole plan."""
-        return -(-self.capacity // self.shard_size)
-
 
 def sweep_of(part: SamplingPart) -> Sweep:
     """Return the recipe's plan.
 
-    Raises:
-        UsageError: psi or seeds that make no plan.
-        InputRefused: a file of latents that cannot be read.
+    UsageError for psi or seeds that make none, InputRefused for latents that cannot be read.
     """
     seeds = parse_seeds(part.seeds)
     if part.latents is not None:

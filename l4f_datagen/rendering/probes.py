@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from l4f_datagen.checkpoints.open import open_own_discriminator
-from l4f_datagen.models.discriminator import Discriminator
+from l4f_datagen.checkpoints.open import discriminator_beside, open_own_discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import FiltersPart, GeneratorPart
 from l4f_datagen.recipe.domains import weights_path
@@ -21,22 +20,14 @@ MIRROR_AT = 4
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """One rendered block, still on its device, and a function that renders it in another way.
-
-    Attributes:
-        generator: what rendered it.
-        seeds: one a sample.
-        noise: the noise inputs it had.
-        image: ``batch 3 h w`` in [-1, 1], the whole canvas.
-        mask: bool ``batch h w``, cropped as the sample's.
-        rerender: noise inputs and a resolution to mirror at (or None) -> the mask of that render.
-    """
+    """One rendered block, still on its device, and a function that renders it in another way."""
 
     generator: Generator
     seeds: Sequence[int]
-    noise: Sequence[Tensor | None]
-    image: Tensor
-    mask: Tensor
+    noise: Sequence[Tensor | None]  # the noise inputs it had
+    image: Tensor  # ``batch 3 h w`` in [-1, 1], the whole canvas
+    mask: Tensor  # bool ``batch h w``, cropped as the sample's
+    # Noise inputs and a resolution to mirror at (or None) -> the mask of that render.
     rerender: Callable[[Sequence[Tensor | None], int | None], Tensor]
 
 
@@ -48,13 +39,9 @@ def noise_iou(context: ProbeContext) -> Float[Tensor, " batch"]:
 
     Noise decides texture and hair, not what is object: a mask that changes with it is a guess.
     """
-    streams = [
-        np.random.RandomState(np.array([seed, RESAMPLE_STREAM], dtype=np.uint32))
-        for seed in context.seeds
-    ]
-    return paired_iou(
-        context.mask, context.rerender(context.generator.noise("random", streams), None)
-    )
+    named = [np.array([seed, RESAMPLE_STREAM], dtype=np.uint32) for seed in context.seeds]
+    noise = context.generator.noise("random", [np.random.RandomState(name) for name in named])
+    return paired_iou(context.mask, context.rerender(noise, None))
 
 
 def flip_iou(context: ProbeContext) -> Float[Tensor, " batch"]:
@@ -66,15 +53,6 @@ def flip_iou(context: ProbeContext) -> Float[Tensor, " batch"]:
     """
     side = max(context.generator.spec.resolution // MIRROR_AT, 4)
     return paired_iou(context.mask, context.rerender(context.noise, side).flip(2))
-
-
-def discriminator_probe(discriminator: Discriminator) -> Probe:
-    """Return the probe of a discriminator's logit: higher is more like its training images.
-
-    Each image is scored as a batch of one, whose minibatch statistic is 0, so that no score depends
-    on its neighbours. The logits differ from those in training; their order is what counts.
-    """
-    return lambda context: discriminator(context.image.float(), group=1)
 
 
 def paired_iou(
@@ -91,29 +69,24 @@ def open_probes(
 ) -> dict[str, Probe]:
     """Return score name -> probe for the filters that are on.
 
-    Raises:
-        UsageError: the discriminator is asked for and the generator's file has none that fits.
+    ``discriminator`` is the logit of the one that `pretrain` wrote beside the generator, or of that
+    in its file: higher is more like its training images. UsageError where there is none that fits.
     """
     probes: dict[str, Probe] = {}
     if filters.discriminator is not None:
-        probes["discriminator"] = discriminator_probe(own_discriminator(part, generator))
+        path = weights_path(part.weights or "", "generator")
+        opened = open_own_discriminator(
+            discriminator_beside(path) or path,
+            generator.spec.resolution,
+            setting="filters.discriminator",
+            instead="switch this filter off",
+        )
+        judge = opened.build().to(generator.w_avg.device)
+        # Each image as a batch of one, whose minibatch statistic is 0, so that no score depends on
+        # its neighbours. The logits differ from those in training; their order is what counts.
+        probes["discriminator"] = lambda context: judge(context.image.float(), group=1)
     if filters.noise is not None:
         probes["noise_iou"] = noise_iou
     if filters.flip is not None:
         probes["flip_iou"] = flip_iou
     return probes
-
-
-def own_discriminator(part: GeneratorPart, generator: Generator) -> Discriminator:
-    """Open the discriminator in the generator's own file, on its device.
-
-    Raises:
-        UsageError: there is none, or one for another size.
-    """
-    opened = open_own_discriminator(
-        weights_path(part.weights or "", "generator"),
-        generator.spec.resolution,
-        setting="filters.discriminator",
-        instead="switch this filter off",
-    )
-    return opened.build().to(generator.w_avg.device)

@@ -7,7 +7,11 @@ of what the generator costs. ``matting`` is closed-form matting (Levin et al. 20
 an unknown band around the edge. Both have one setting for all domains.
 """
 
-from typing import Any, Literal
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +22,10 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.sample import alpha_to_uint8
+from l4f_datagen.io.disk import write_atomically
+from l4f_datagen.io.photo import SUFFIXES, opened, upright_rgb
 from l4f_datagen.models.devices import one_thread
 from l4f_datagen.rendering.colour_model import REFERENCE_PX, box, products, scaled, with_colours
 
@@ -37,34 +44,24 @@ MAX_MATTING_PX = 512
 def guided(
     images: Float[Tensor, "batch 3 h w"], alphas: Float[Tensor, "batch 1 h w"]
 ) -> tuple[Float[Tensor, "batch 1 h w"], Bool[Tensor, " batch"]]:
-    """Correct alphas by the colours and the edges of their images.
+    """Correct alphas by the colours and the edges of their images; all in [0, 1].
 
     Sides of 512 px and more are fitted at half the size or less, and the fit is applied at full
     size (fast guided filter, He and Sun 2015). The number of threads changes no byte.
 
-    Args:
-        images: in [0, 1].
-        alphas: in [0, 1], any float dtype.
-
-    Returns:
-        float32 in [0, 1], and which were refined: alphas without a pixel that is certainly object,
-        or without one that is certainly background, stay as they are.
+    Returns float32, and which were refined: alphas without a pixel that is certainly object, or
+    without one that is certainly background, stay as they are.
     """
     # Planes apart: twice as fast as with the channels of a pixel together.
     images, alphas = images.float().contiguous(), alphas.float().contiguous()
-    if images.device.type != "cpu" or len(images) < 2:
-        return _guided(images, alphas)
-    # One by one they stay in the cache: at 64 px 1.2 ms an image in place of 1.5 in a batch of 32.
-    pairs = zip(images.split(1), alphas.split(1), strict=True)
-    fitted, certain = zip(*(_guided(*pair) for pair in pairs), strict=True)
-    return torch.cat(fitted), torch.cat(certain)
-
-
-def _guided(
-    images: Float[Tensor, "batch 3 h w"], alphas: Float[Tensor, "batch 1 h w"]
-) -> tuple[Float[Tensor, "batch 1 h w"], Bool[Tensor, " batch"]]:
-    certain = (alphas >= CERTAIN).flatten(1).any(1) & (alphas <= 1 - CERTAIN).flatten(1).any(1)
-    shrink = max(1, max(images.shape[2:]) // REFERENCE_PX)
+    if images.device.type == "cpu" and len(images) > 1:
+        # One by one they stay in the cache: at 64 px 1.2 ms an image, 1.5 in a batch of 32.
+        pairs = zip(images.split(1), alphas.split(1), strict=True)
+        fitted, certain = zip(*(guided(*pair) for pair in pairs), strict=True)
+        return torch.cat(fitted), torch.cat(certain)
+    sure = (alphas >= CERTAIN).flatten(1).any(1) & (alphas <= 1 - CERTAIN).flatten(1).any(1)
+    size = tuple(images.shape[2:])
+    shrink = max(1, max(size) // REFERENCE_PX)
     small, coarse = images, alphas
     if shrink > 1:
         small, coarse = (
@@ -72,10 +69,9 @@ def _guided(
         )
     slopes, offsets = _linear_fit(small, with_colours(small, coarse))
     if shrink > 1:
-        size = tuple(images.shape[2:])
         slopes, offsets = (F.interpolate(m, size, mode="bilinear") for m in (slopes, offsets))
-    fitted = ((slopes * images).sum(dim=1, keepdim=True) + offsets).clamp(0, 1)
-    return torch.where(certain.view(-1, 1, 1, 1), fitted, alphas), certain
+    refined = ((slopes * images).sum(dim=1, keepdim=True) + offsets).clamp(0, 1)
+    return torch.where(sure.view(-1, 1, 1, 1), refined, alphas), sure
 
 
 def _linear_fit(
@@ -83,8 +79,7 @@ def _linear_fit(
 ) -> tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch 1 h w"]]:
     """Fit alpha as a linear function of the colours in each window (He et al. 2010, eq. 19 to 21).
 
-    Returns:
-        Slopes and offset of each pixel, the means over all windows that hold it.
+    Returns slopes and offset of each pixel, the means over all windows that hold it.
     """
     radius = scaled(RADIUS_PX, tuple(images.shape[2:]))
     stacked = torch.cat([images, alphas, images * alphas, products(images)], dim=1)
@@ -97,15 +92,8 @@ def _linear_fit(
     c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
     determinant = c_rr * rr + c_rg * rg + c_rb * rb
     red, green, blue = covariance.split(1, dim=1)
-    slopes = torch.cat(
-        [
-            c_rr * red + c_rg * green + c_rb * blue,
-            c_rg * red + c_gg * green + c_gb * blue,
-            c_rb * red + c_gb * green + c_bb * blue,
-        ],
-        dim=1,
-    )
-    slopes = slopes / determinant
+    rows = ((c_rr, c_rg, c_rb), (c_rg, c_gg, c_gb), (c_rb, c_gb, c_bb))
+    slopes = torch.cat([r * red + g * green + b * blue for r, g, b in rows], dim=1) / determinant
     offsets = mean_alpha - (slopes * mean_image).sum(dim=1, keepdim=True)
     both = box(torch.cat([slopes, offsets], dim=1), radius)
     return both[:, :3], both[:, 3:]
@@ -114,18 +102,15 @@ def _linear_fit(
 def matting(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """Solve alpha anew in a band around the edge and wherever it is undecided.
 
-    Args:
-        image: uint8 ``h w 3``.
-        alpha: float32 ``h w`` in [0, 1].
-
-    Returns:
-        float32 ``h w`` in [0, 1]; None where no pixel is certainly object or none is certainly
-        background.
-
-    Raises:
-        UsageError: pymatting is not installed.
+    ``image`` is uint8 ``h w 3``, alphas are float32 ``h w`` in [0, 1]; None where no pixel is
+    certainly object or none is certainly background. UsageError without pymatting.
     """
-    known = _known(alpha)
+    inside = alpha > 0.5
+    distance = ndimage.distance_transform_edt
+    far = np.where(inside, distance(inside), distance(~inside)) > scaled(BAND_PX, alpha.shape)
+    known = np.full(alpha.shape, 0.5)
+    known[far & (alpha >= CERTAIN)] = 1
+    known[far & (alpha <= 1 - CERTAIN)] = 0
     if not (known == 1).any() or not (known == 0).any():
         return None
     height, width = alpha.shape
@@ -155,25 +140,69 @@ def refine_alpha(
     return np.asarray(refined[0, 0].numpy(), np.float32)
 
 
-def _known(alpha: NDArray[np.float32]) -> NDArray[np.float64]:
-    """1 where alpha is certainly object, 0 where background, 0.5 in the unknown band."""
-    inside = alpha > 0.5
-    edge = scaled(BAND_PX, alpha.shape)
-    to_edge = np.where(
-        inside, ndimage.distance_transform_edt(inside), ndimage.distance_transform_edt(~inside)
-    )
-    far = to_edge > edge
-    known = np.full(alpha.shape, 0.5)
-    known[far & (alpha >= CERTAIN)] = 1
-    known[far & (alpha <= 1 - CERTAIN)] = 0
-    return known
-
-
 def _solve(image: NDArray[np.uint8], known: NDArray[np.float64]) -> NDArray[np.float32]:
     try:
         from pymatting import estimate_alpha_cf
     except ImportError as error:
         problem = f"pymatting is not installed ({error})"
         raise UsageError("refine: matting", problem, "pip install pymatting") from error
-    solved: NDArray[Any] = estimate_alpha_cf(image / 255.0, known)
-    return solved.astype(np.float32)
+    return np.asarray(estimate_alpha_cf(image / 255.0, known), np.float32)
+
+
+def refine_files(
+    images: Path, masks: Path, out: Path, method: Method, done: Callable[[], object]
+) -> dict[str, int]:
+    """Refine every mask of a folder, and of those in it, by the image of the same name.
+
+    A mask may be hard or soft, grey or RGB: its brightness is alpha. Images without a mask are left
+    out. Writes ``alpha/NAME.png``, 8 bits, and ``masks/NAME.png``, 255 where the refined alpha is
+    above one half; calls ``done`` after each.
+
+    Returns ``masks``, how many were read, and ``unchanged``, those whose refined mask is the one
+    given, such as empty and full ones. UsageError for a mask without an image or two files of one
+    name, InputRefused for a mask of another size than its image.
+    """
+    pictured, masked = _by_stem(images), _by_stem(masks)
+    alone = sorted(masked.keys() - pictured.keys())
+    if alone:
+        problem = f"{len(alone)} masks have no image of the same name, such as {alone[0]}"
+        raise UsageError(os.fspath(masks), problem, "name images and masks alike")
+    unchanged = 0
+    for stem, path in masked.items():
+        image, given = _read(pictured[stem]), _read(path)
+        if image.shape != given.shape:
+            size, wanted = given.shape[1::-1], image.shape[1::-1]
+            problem = f"is {size[0]} x {size[1]} px, its image {wanted[0]} x {wanted[1]}"
+            raise InputRefused(os.fspath(path), problem, "give masks of the size of their images")
+        before = given.max(axis=2).astype(np.float32) / 255
+        after = refine_alpha(image, before, method)
+        unchanged += bool(np.array_equal(before > 0.5, after > 0.5))
+        mask = (after > 0.5).astype(np.uint8) * np.uint8(255)
+        for folder, levels in (("alpha", alpha_to_uint8(after)), ("masks", mask)):
+            buffer = io.BytesIO()
+            Image.fromarray(levels).save(buffer, "PNG", compress_level=1)
+            write_atomically(out / folder / f"{stem}.png", buffer.getvalue())
+        done()
+    return {"masks": len(masked), "unchanged": unchanged}
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UsageError(os.fspath(folder), "is not a folder", "name a folder of images")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in place.parts):
+            stem = place.with_suffix("").as_posix()
+            if stem in found:
+                problem = f"has two files of one name, {found[stem].name} and {path.name}"
+                raise UsageError(os.fspath(folder), problem, "remove one of them")
+            found[stem] = path
+    if not found:
+        raise UsageError(os.fspath(folder), "contains no image", "name a folder of images")
+    return found
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    with opened(path, os.fspath(path)) as image:
+        return np.asarray(upright_rgb(image, os.fspath(path)))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from l4f_datagen.core.masks import alpha_to_mask, components, fill_holes, largest_component
@@ -15,6 +14,7 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import one_thread
 from l4f_datagen.models.generator import Generator, Half, Mute, NoiseMode, Synthesis
 from l4f_datagen.recipe import Recipe, SplitPart
+from l4f_datagen.rendering.filters import DIGITS
 from l4f_datagen.rendering.plan import Draw, split_of
 from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes, paired_iou
 from l4f_datagen.rendering.refine import Method, guided, matting
@@ -24,7 +24,6 @@ HALF_RESOLUTIONS = 4
 """fp16 is for so many of the top resolutions."""
 CLEANUP = {"largest_component": largest_component, "fill_holes": fill_holes}
 DRAWN, ALL_TRAIN = Styles(), SplitPart()
-DIGITS = 6
 CPU_PIXELS = 32 * 64**2
 """Pixels rendered at once by one thread of a CPU: 32 images of 64 px, one of 512 px; larger batches
 measured no faster."""
@@ -32,46 +31,31 @@ measured no faster."""
 
 @dataclass(frozen=True)
 class Renderer:
-    """Generator and alpha network with everything that decides their pixels.
+    """Generator and alpha network with everything that decides their pixels."""
 
-    Attributes:
-        generator: frozen, on its device.
-        alpha: its alpha network; None renders images alone.
-        noise_mode: see the recipe.
-        mask_threshold: mask = alpha > threshold.
-        precision: "fp32", the reference; "bf16", autocast; "fp16", the top resolutions alone.
-        crop: left, top, right, bottom of the image on the canvas, for image and alpha alike.
-        styles: where ws come from.
-        background: how the trunk is muted for ``Sample.background``; None renders none.
-        refine: how alpha is corrected by the image, see ``refine``. Scores then hold ``refined``,
-            0 where alpha stayed as it was, and ``refine_iou`` of the masks before and after.
-        mask_cleanup: names from ``CLEANUP``, done to the mask in this order.
-        split: shares of train, val and test.
-        probes: score name -> what measures it on the device.
-    """
-
-    generator: Generator
-    alpha: AlphaNetwork | None
+    generator: Generator  # frozen, on its device
+    alpha: AlphaNetwork | None  # None renders images alone
     noise_mode: NoiseMode = "const"
-    mask_threshold: float = 0.9
-    precision: str = "fp32"
+    mask_threshold: float = 0.9  # mask = alpha > threshold
+    precision: str = "fp32"  # the reference; "bf16", autocast; "fp16", the top resolutions alone
+    # Left, top, right, bottom of the image on the canvas, for image and alpha alike.
     crop: tuple[int, int, int, int] | None = None
-    styles: Styles = DRAWN
+    styles: Styles = DRAWN  # where ws come from
+    # How the trunk is muted for ``Sample.background``; None renders none.
     background: Mute | None = None
+    # How alpha is corrected by the image. Scores then hold ``refined``, 0 where alpha stayed as it
+    # was, and ``refine_iou`` of the masks before and after.
     refine: Method = "none"
-    mask_cleanup: tuple[str, ...] = ()
+    mask_cleanup: tuple[str, ...] = ()  # names from ``CLEANUP``, done to the mask in this order
     split: SplitPart = ALL_TRAIN
-    probes: Mapping[str, Probe] = field(default_factory=dict)
+    probes: Mapping[str, Probe] = field(default_factory=dict)  # score name -> what measures it
 
     def render(self, draws: Sequence[Draw]) -> list[Sample]:
         """Render a block; each sample is a function of its psi and seed alone."""
         return [sample for piece in self.pieces(draws) for sample in self.start(piece).samples()]
 
     def pieces(self, draws: Sequence[Draw]) -> list[Sequence[Draw]]:
-        """Cut a block into batches: all of it, but on a CPU few large images at a time.
-
-        There a thread renders one piece and bigger batches are no faster.
-        """
+        """Cut a block into batches: all of it, but on a CPU few large images at a time."""
         size = max(1, CPU_PIXELS // self.generator.spec.resolution**2)
         step = size if self.device.type == "cpu" else max(1, len(draws))
         return [draws[start : start + step] for start in range(0, len(draws), step)]
@@ -104,14 +88,12 @@ class Renderer:
                 muted = self.generator.synthesis(ws, noise, self.background, half=self._half)
             arrays["background"] = self._pixels(muted.image)
         if alphas is not None and self.probes:
-            context = ProbeContext(
-                self.generator,
-                seeds,
-                noise,
-                synthesis.image,
-                self._mask(alphas),
-                lambda noise, mirror_at: self._mask(self._paint(ws, noise, mirror_at)[1]),
-            )
+
+            def rerender(noise: Sequence[Tensor | None], mirror_at: int | None) -> Tensor:
+                return self._mask(self._paint(ws, noise, mirror_at)[1])
+
+            image, mask = synthesis.image, self._mask(alphas)
+            context = ProbeContext(self.generator, seeds, noise, image, mask, rerender)
             arrays |= {name: probe(context) for name, probe in self.probes.items()}
         return Rendering(self, draws, arrays)
 
@@ -136,11 +118,9 @@ class Renderer:
 
     def _precision(self, *, of_alpha: bool = False) -> AbstractContextManager[object]:
         """Autocast for bf16; for fp16 only where the alpha network meets features of both kinds."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        if self.precision == "fp16" and of_alpha:
-            return torch.autocast(self.device.type, torch.float16)
-        return nullcontext()
+        kinds = {"bf16": torch.bfloat16} | ({"fp16": torch.float16} if of_alpha else {})
+        kind = kinds.get(self.precision)
+        return torch.autocast(self.device.type, kind) if kind else nullcontext()
 
     def _cropped(self, canvas: Tensor) -> Tensor:
         left, top, right, bottom = self.crop or (0, 0, *canvas.shape[2:])
@@ -158,12 +138,9 @@ class Renderer:
 
 
 class Rendering:
-    """A batch under way: its arrays travel to the host, on CUDA into pinned memory.
+    """A batch under way: its arrays (name -> ``batch ...`` on the device) travel to the host.
 
-    Args:
-        renderer: what renders it.
-        draws: its samples.
-        arrays: name -> ``batch ...`` on the device.
+    On CUDA into pinned memory.
     """
 
     def __init__(
@@ -185,7 +162,6 @@ class Rendering:
         images = host.pop("image")
         alphas = host.pop("alpha", np.zeros(images.shape[:3], np.float32))
         backgrounds = host.pop("background", None)
-        made = []
         if renderer.refine == "matting":
             raw = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
             solved = [matting(*pair) for pair in zip(images, alphas, strict=True)]
@@ -194,43 +170,23 @@ class Rendering:
             alphas = np.stack([before if after is None else after for after, before in pairs])
             after = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
             host["refine_iou"] = paired_iou(raw, after).numpy()
+        made = []
         for k, draw in enumerate(self._draws):
             mask = alpha_to_mask(alphas[k], renderer.mask_threshold)
             scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
-            if renderer.mask_cleanup:
-                mask, parts = clean_mask(mask, renderer.mask_cleanup)
-                scores = parts | scores
-            made.append(
-                Sample(
-                    image_id=draw.image_id,
-                    key=draw.key,
-                    psi=draw.psi,
-                    seed=draw.seed,
-                    image=images[k],
-                    alpha=alphas[k],
-                    mask=mask,
-                    scores=scores,
-                    split=split_of(draw.key, renderer.split),
-                    background=None if backgrounds is None else backgrounds[k],
-                )
-            )
+            if renderer.mask_cleanup:  # alpha stays as the network gave it
+                parts = components(mask)  # before, by which a filter can tell a mask in pieces
+                share = round(parts.largest_share, DIGITS)
+                number = float(parts.num_components)
+                scores = {"num_components": number, "largest_share": share} | scores
+                for step in renderer.mask_cleanup:
+                    mask = CLEANUP[step](mask)
+            split = split_of(draw.key, renderer.split)
+            background = None if backgrounds is None else backgrounds[k]
+            named = (draw.image_id, draw.key, draw.psi, draw.seed)
+            arrays = (images[k], alphas[k], mask)
+            made.append(Sample(*named, *arrays, scores, split=split, background=background))
         return made
-
-
-def clean_mask(
-    mask: NDArray[np.bool_], steps: Sequence[str]
-) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Clean a mask up; alpha stays as the network gave it.
-
-    Returns:
-        The mask, and ``num_components`` and ``largest_share`` of what it was before, by which a
-        filter can still tell a mask in pieces.
-    """
-    before = components(mask)
-    for step in steps:
-        mask = CLEANUP[step](mask)
-    share = round(before.largest_share, DIGITS)
-    return mask, {"num_components": float(before.num_components), "largest_share": share}
 
 
 def noise_stream(seed: int) -> np.random.RandomState:
@@ -247,17 +203,10 @@ def renderer_of(
 ) -> Renderer:
     """Return the recipe's renderer; without an alpha network it renders images only.
 
-    Args:
-        recipe: resolved.
-        generator: on its device.
-        alpha: its alpha network.
-        labelled: open what labels need (probes, backgrounds) though the alpha network comes later;
-            None: where there is an alpha network.
-
-    Raises:
-        UsageError: a truncation cutoff beyond the generator's layers; a discriminator asked for
-            that the generator's file does not hold.
-        InputRefused: latents that cannot be read or do not fit the generator.
+    ``labelled`` opens what labels need (probes, backgrounds) though the alpha network comes later;
+    None: where there is one. UsageError for a truncation cutoff beyond the generator's layers or
+    without the discriminator that is asked for, InputRefused for latents that cannot be read or do
+    not fit.
     """
     labelled = alpha is not None if labelled is None else labelled
     wants_background = labelled and recipe.output.composites == "generated"

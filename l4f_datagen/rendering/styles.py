@@ -20,19 +20,12 @@ MIXING_STREAM = 2
 
 @dataclass(frozen=True)
 class Styles:
-    """How the recipe comes by ws.
+    """How the recipe comes by ws."""
 
-    Attributes:
-        latents: rows used instead of drawn z; None draws z from the seed.
-        latent_space: what those rows are, "w" or "z".
-        style_mixing: share of samples whose finer layers take the w of a second z.
-        truncation_cutoff: first rows of ws that psi acts on; None: all.
-    """
-
-    latents: Latents | None = None
-    latent_space: str = "w"
-    style_mixing: float = 0.0
-    truncation_cutoff: int | None = None
+    latents: Latents | None = None  # rows used instead of drawn z
+    latent_space: str = "w"  # what those rows are, "w" or "z"
+    style_mixing: float = 0.0  # share of samples whose finer layers take the w of a second z
+    truncation_cutoff: int | None = None  # first rows of ws that psi acts on; None: all
 
     def ws(
         self, generator: Generator, draws: Sequence[Draw]
@@ -47,33 +40,23 @@ class Styles:
         w = on_device(rows, device)
         if self.latents is None or self.latent_space == "z":
             w = generator.mapping(w)
-        if self.style_mixing:
-            w = self._mixed(generator, w, seeds)
+        if self.style_mixing:  # each sample's own layer of the switch and those behind take another
+            mixes = [draw_mix(seed, self.style_mixing, spec) for seed in seeds]
+            second = generator.mapping(on_device(np.stack([z for _, z in mixes]), device))
+            mix_from = on_device(np.array([layer for layer, _ in mixes]), device)
+            ws = w if w.ndim == 3 else w[:, None].expand(-1, spec.num_ws, -1)
+            is_second = torch.arange(spec.num_ws, device=device) >= mix_from[:, None]
+            w = torch.where(is_second[:, :, None], second[:, None], ws)
         psi = on_device(np.array([draw.psi for draw in draws], np.float32), device)
         return generator.truncate(w, psi, self.truncation_cutoff)
 
-    def _mixed(
-        self, generator: Generator, w: Tensor, seeds: Sequence[int]
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        """Put the w of a second z into the rows from each sample's own layer of the switch on."""
-        spec = generator.spec
-        mixes = [draw_mix(seed, self.style_mixing, spec) for seed in seeds]
-        second = generator.mapping(on_device(np.stack([z for _, z in mixes]), w.device))
-        mix_from = on_device(np.array([layer for layer, _ in mixes]), w.device)
-        ws = w if w.ndim == 3 else w[:, None].expand(-1, spec.num_ws, -1)
-        layers = torch.arange(spec.num_ws, device=w.device)
-        return torch.where((layers >= mix_from[:, None])[:, :, None], second[:, None], ws)
-
 
 def draw_mix(seed: int, probability: float, spec: GeneratorSpec) -> tuple[int, NDArray[np.float32]]:
-    """Draw a sample's style mixing from a stream of its own.
+    """Draw a sample's style mixing from a stream of its own: a row of ws, and the second z.
 
-    All is drawn whatever the probability, so that another one mixes more samples or fewer, and
-    none of them otherwise.
-
-    Returns:
-        ``mix_from``: the first row of ws that takes the second w, from 1; ``num_ws`` for a sample
-        that is not mixed. And the second z, ``z_dim``.
+    The row, from 1, is the first that takes the second w; ``num_ws`` for a sample that is not
+    mixed. All is drawn whatever the probability, so that another one mixes more samples or fewer,
+    and none of them otherwise.
     """
     stream = np.random.RandomState(np.array([seed, MIXING_STREAM], dtype=np.uint32))
     chosen = stream.random_sample() < probability
@@ -85,14 +68,13 @@ def draw_mix(seed: int, probability: float, spec: GeneratorSpec) -> tuple[int, N
 def styles_of(part: SamplingPart, generator: Generator) -> Styles:
     """Return the recipe's styles for a generator.
 
-    Raises:
-        UsageError: a cutoff beyond the generator's layers.
-        InputRefused: latents that cannot be read or do not fit the generator.
+    UsageError for a cutoff beyond its layers, InputRefused for latents that cannot be read or do
+    not fit it.
     """
-    spec = generator.spec
-    if part.truncation_cutoff is not None and part.truncation_cutoff > spec.num_ws:
-        problem = f"{part.truncation_cutoff} is beyond the {spec.num_ws} rows of ws"
-        raise UsageError("--truncation-cutoff", problem, f"give 1 to {spec.num_ws}")
+    num_ws = generator.spec.num_ws
+    if part.truncation_cutoff is not None and part.truncation_cutoff > num_ws:
+        problem = f"{part.truncation_cutoff} is beyond the {num_ws} rows of ws"
+        raise UsageError("--truncation-cutoff", problem, f"give 1 to {num_ws}")
     latents = None if part.latents is None else open_latents(part.latents)
     if latents is not None:
         latents.check(generator, part.latent_space)

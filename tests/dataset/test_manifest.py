@@ -172,3 +172,19 @@ def test_counts_add_up_in_parts_as_in_one(discs):
 def test_empty_masks_are_told_with_what_to_do(empty, told):
     note = empty_masks_note({"empty_masks": empty, "accepted": 60})
     assert note is told is None or note.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fits"),
+    [
+        ("+-+-", {None: True, 4: True, 3: True, 2: False, 1: False}),
+        ("+--+", {None: True, 3: True, 2: True, 1: False}),
+        ("+-+", {None: False, 3: False, 2: True, 1: False}),
+        ("----", {None: True, 1: True}),
+    ],
+)
+def test_a_shard_is_kept_where_an_undisturbed_run_would_end_it_alike(statuses, fits):
+    rows = [{"status": "accepted" if sign == "+" else "rejected"} for sign in statuses]
+    marker = Marker(0, 4, len(rows), statuses.count("+"), {}, 0, files=(), rows=rows)
+    assert {wanted: marker.ends_where_asked(4, wanted) for wanted in fits} == fits
+    assert not any(marker.ends_where_asked(5, wanted) for wanted in fits)

@@ -14,8 +14,8 @@ from l4f_datagen.core.sample import Sample
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import Licence, check_recipe
+from l4f_datagen.rendering.filters import measure_block
 from l4f_datagen.rendering.plan import split_of
-from l4f_datagen.rendering.scores import measure_block
 from l4f_datagen.report.card import card_page
 
 discs = runpy.run_path(str(Path(__file__).parents[1] / "discs.py"))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from l4f_datagen.core.errors import L4FError, NetworkError
+from l4f_datagen.io import download
 from l4f_datagen.io.download import TRIES, default_cache, fetch, is_offline, target_path
 
 DATA = random.Random(0).randbytes(300_000)
@@ -42,10 +43,13 @@ def status(code, **headers):
 
 
 def get(url, cache, **options):
-    """Fetch with recorded instead of real pauses."""
+    """Fetch into a cache, with recorded instead of real pauses."""
     pauses = []
     known = {"size": len(DATA), "sha256": SHA256, "pinned": True, **options}
-    path = fetch(url, "weights.pkl", cache_dir=cache, pause=pauses.append, **known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download.time, "sleep", pauses.append)
+        patch.setattr(download, "default_cache", lambda: cache)
+        path = fetch(url, "weights.pkl", **known)
     return path, pauses
 
 
@@ -227,9 +231,10 @@ def test_only_the_web_is_asked(url, tmp_path):
         get(url, tmp_path)
 
 
-def test_four_at_once_fetch_once(site, tmp_path):
+def test_four_at_once_fetch_once(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda _: get(site.url, tmp_path)[0].read_bytes(), range(4)))
+        got = list(pool.map(lambda _: fetch(site.url, "w.pkl").read_bytes(), range(4)))
     assert got == [DATA] * 4
     assert len(site.asked) == 1
 
@@ -250,8 +255,9 @@ def test_offline_uses_the_cache_alone(offline, site, tmp_path, monkeypatch):
     ("value", "answer"),
     [("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("", False)],
 )
-def test_offline_is_read_as_by_the_hub(value, answer):
-    assert is_offline({"HF_HUB_OFFLINE": value}) is answer
+def test_offline_is_read_as_by_the_hub(value, answer, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    assert is_offline() is answer
 
 
 def test_a_full_disk_and_a_cache_that_cannot_be_written_are_said(site, tmp_path, monkeypatch):
@@ -274,14 +280,18 @@ def test_a_full_disk_and_a_cache_that_cannot_be_written_are_said(site, tmp_path,
         ({"L4F_CACHE": "~/mine"}, "~/mine"),
     ],
 )
-def test_where_the_cache_is(environ, folder):
-    assert default_cache(environ) == Path(folder).expanduser()
+def test_where_the_cache_is(environ, folder, monkeypatch):
+    for name in ("L4F_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert default_cache() == Path(folder).expanduser()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../b", "/b"])
-def test_names_stay_inside_the_cache(name, tmp_path):
+def test_names_stay_inside_the_cache(name):
     with pytest.raises(ValueError, match="plain file name"):
-        target_path(name, tmp_path)
+        target_path(name)
 
 
 def put(cache, data, name=WEIGHTS):

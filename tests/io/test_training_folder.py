@@ -5,7 +5,7 @@ import pytest
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io import training_folder
-from l4f_datagen.io.training_folder import FileLock, claim_folder, hold_folder, is_claimed
+from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed, try_lock
 
 OTHER = "holds another training"
 
@@ -85,12 +85,12 @@ def test_a_second_process_waits_until_the_first_is_gone(tmp_path, monkeypatch, c
             other.communicate()
 
     monkeypatch.setattr(training_folder.time, "sleep", sleep)
-    with hold_folder(tmp_path):
+    with hold_folder(tmp_path), (tmp_path / "lock").open("a") as file:
         assert len(waits) == 2
-        assert not FileLock(tmp_path / "lock").acquire()
+        assert not try_lock(file)
     assert caplog.text.count("another process works here; waiting for it to end") == 1
-    with FileLock(tmp_path / "lock") as lock:
-        assert lock.acquire()
+    with (tmp_path / "lock").open("a") as file:
+        assert try_lock(file)
 
 
 def test_a_folder_that_is_claimed_at_the_same_moment(tmp_path, monkeypatch):
@@ -117,6 +117,6 @@ def test_processes_that_train_together_take_one_lock(tmp_path):
         asked.append(mine)
         return True
 
-    with hold_folder(tmp_path, leads=False, agree=agree), FileLock(tmp_path / "lock") as lock:
-        assert lock.acquire()
+    with (tmp_path / "lock").open("a") as file, hold_folder(tmp_path, leads=False, agree=agree):
+        assert try_lock(file)
     assert asked == [False]

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
-from l4f_datagen.rendering.quota import Share
+from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset, missing_shards
+from l4f_datagen.recipe.seeds import parse_seeds
+from l4f_datagen.rendering.plan import Sweep
+from l4f_datagen.rendering.quota import Quota, Share
 
 RENDERED = "the needed ones are rendered here"
 NUMBER = 30
@@ -198,3 +201,22 @@ def test_folders_without_jobs_are_refused(make, tmp_path):
         merge(tmp_path / "whole")
     with pytest.raises(UsageError, match="cannot take folders; let the jobs write to the URL"):
         merge("memory://out", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("count", "there", "missing"),
+    [
+        ("accepted", {0: 3, 1: 3}, [2]),  # nobody knows what lies behind shard 2
+        ("accepted", {0: 3, 2: 6}, [1]),
+        ("accepted", {0: 4, 1: 6}, []),
+        ("attempts", {1: 6}, [0]),
+        ("attempts", {}, [0, 1]),
+    ],
+)
+def test_missing_shards_end_where_the_dataset_does(count, there, missing):
+    quota = Quota(10, count, Sweep((0.5, 1.0), parse_seeds("0-"), 3, 2))
+
+    def read(shard):
+        return SimpleNamespace(accepted=there[shard], attempted=6, rejected={})
+
+    assert missing_shards(quota, there, read) == missing

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.pipeline.provenance import block_around, plan_end
+from l4f_datagen.pipeline.provenance import block_around
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.report.html import again_command
 from l4f_datagen.report.records import read_records
 
@@ -66,17 +65,18 @@ def test_a_plan_cut_inside_a_block_is_cut_again(job, cli_run, monkeypatch):
     folder = job(number=19, count="attempts")
     records, manifest = read_records(folder), json.loads((folder / "manifest.json").read_text())
     recipe = check_recipe(manifest["provenance"]["recipe"], "test")
-    assert plan_end(folder, recipe, records) == 19
-    sweep = sweep_of(recipe.sampling)
-    assert [draw.image_id for draw in block_around(16, sweep, 19)] == [16, 17, 18, 19]
-    assert [draw.image_id for draw in block_around(16, sweep, None)] == [16, 17, 18, 19, 20]
+
+    def block():
+        return [draw.image_id for draw in block_around(16, folder, recipe.sampling, records)]
+
+    assert block() == [16, 17, 18, 19]
     last = rows_of(folder, "accepted")[-1]
     assert last["image_id"] > 15
     result = run_command(cli_run, monkeypatch, folder, last["key"])
     assert "same bytes as in the dataset" in result.stderr
     # Downloaded without the markers: a last row that was rejected tells of the cut, too.
     shutil.rmtree(folder / ".l4f")
-    assert plan_end(folder, recipe, records) == (None if records.accepted[-1] else 19)
+    assert block() == [16, 17, 18, 19, *([20] if records.accepted[-1] else [])]
 
 
 def test_other_bytes_are_told(job, cli_run, monkeypatch):

@@ -9,7 +9,7 @@ from PIL import Image
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io import training_folder
-from l4f_datagen.io.training_folder import FileLock, claim_folder
+from l4f_datagen.io.training_folder import claim_folder, try_lock
 from l4f_datagen.pretraining import run as run_module
 from l4f_datagen.pretraining.run import NotFinite, pretrain
 from l4f_datagen.pretraining.state import STATEFUL, new_state
@@ -45,12 +45,12 @@ def test_a_second_run_of_a_folder_waits_for_the_first(
     caplog.set_level("INFO")
     out, plan = tmp_path / "run", small()
     claim_folder(out, plan.identity, other="")
-    first = FileLock(out / "lock")
-    assert first.acquire()
+    first = (out / "lock").open("a")
+    assert try_lock(first)
 
     def sleep(seconds):
         assert sorted(path.name for path in out.iterdir()) == ["lock", "training-id"]
-        first.release()
+        first.close()
 
     monkeypatch.setattr(training_folder.time, "sleep", sleep)
     assert pretrain(plan, keep(noise_images), out).exists()

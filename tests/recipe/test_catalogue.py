@@ -49,10 +49,12 @@ def test_entries_are_fetched_with_all_that_is_known(serving, tmp_path, monkeypat
     facts = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     with serving.serve(data) as site:
         good = Weights(site.url, 16, NVIDIA_ADA, **facts, pinned=True)
-        assert fetch_weights(good, cache_dir=tmp_path / "1").read_bytes() == data
+        monkeypatch.setenv("L4F_CACHE", str(tmp_path / "1"))
+        assert fetch_weights(good).read_bytes() == data
         bad = Weights(site.url, 16, NVIDIA_ADA, len(data), "0" * 64, pinned=True)
+        monkeypatch.setenv("L4F_CACHE", str(tmp_path / "2"))
         with pytest.raises(NetworkError, match="is another file"):
-            fetch_weights(bad, cache_dir=tmp_path / "2")
+            fetch_weights(bad)
 
 
 def test_catalogue_and_download_do_not_import_torch():

@@ -9,11 +9,9 @@ from l4f_datagen.recipe import FiltersPart, GeneratorPart, check_recipe
 from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.probes import (
     ProbeContext,
-    discriminator_probe,
     flip_iou,
     noise_iou,
     open_probes,
-    own_discriminator,
     paired_iou,
 )
 from l4f_datagen.rendering.render import Renderer, renderer_of
@@ -111,36 +109,52 @@ class TestFlip:
 
 
 class TestDiscriminator:
-    def test_a_score_is_its_own_pictures_alone(self, networks, make_discriminator):
-        network = make_discriminator()
-        renderer = probing("d", discriminator_probe(network), networks)
+    FILTER = FiltersPart(preset="none", discriminator={"min": 0})
+
+    @pytest.fixture
+    def opened(self, tmp_path, networks, make_discriminator):
+        """The probe of a discriminator of so many px, in a file of this name."""
+
+        def call(resolution=32, *, file="both.safetensors", generator="both.safetensors"):
+            save_discriminator(tmp_path / file, make_discriminator(resolution))
+            part = GeneratorPart(weights=str(tmp_path / generator))
+            return open_probes(self.FILTER, part, networks[0])["discriminator"]
+
+        return call
+
+    def test_a_score_is_its_own_pictures_alone(self, networks, make_discriminator, opened):
+        renderer = probing("d", opened(), networks)
         together = [sample.scores["d"] for sample in renderer.render(DRAWS)]
         alone = [renderer.render([draw])[0].scores["d"] for draw in DRAWS]
         assert together == pytest.approx(alone, abs=1e-4)
         assert np.ptp(together) > 0.01
-        assert together[2] == pytest.approx(float(network(networks[0](z_of(4)).image)), abs=1e-4)
+        image = networks[0](z_of(4)).image
+        assert together[2] == pytest.approx(float(make_discriminator()(image)), abs=1e-4)
 
-    def test_out_of_the_generators_own_file(self, tmp_path, networks, make_discriminator):
-        path = tmp_path / "both.safetensors"
-        save_discriminator(path, make_discriminator())
-        network = own_discriminator(GeneratorPart(weights=str(path)), networks[0])
-        image = torch.rand(2, 3, 32, 32)
-        torch.testing.assert_close(network(image), make_discriminator()(image))
+    def test_one_beside_the_generator_goes_before(self, tmp_path, networks, opened):
+        generator, _ = networks
+        own = tmp_path / "generator.safetensors"
+        save_generator(own, generator.spec, generator.state_dict())
+        probe = opened(file="discriminator.safetensors", generator=own.name)
+        scores = [
+            sample.scores["d"]
+            for one in (probe, opened())
+            for sample in probing("d", one, networks).render(DRAWS)
+        ]
+        assert scores[:4] == scores[4:]
 
-    def test_a_file_without_one(self, tmp_path, networks):
+    def test_a_file_without_one(self, tmp_path, networks, opened):
         generator, _ = networks
         path = tmp_path / "g.safetensors"
         save_generator(path, generator.spec, generator.state_dict())
         remedy = "switch this filter off, or give a checkpoint with both networks"
         text = rf"^filters.discriminator: {path} gives none \(.*; {remedy}$"
-        with pytest.raises(UsageError, match=text):
-            own_discriminator(GeneratorPart(weights=str(path)), generator)
+        with pytest.raises(UsageError, match=text):  # the other name is not looked for
+            opened(file="discriminator.safetensors", generator=path.name)
 
-    def test_one_for_another_size(self, tmp_path, networks, make_discriminator):
-        path = tmp_path / "d.safetensors"
-        save_discriminator(path, make_discriminator(16))
+    def test_one_for_another_size(self, opened):
         with pytest.raises(UsageError, match="takes 16 px, images have 32; switch this filter"):
-            own_discriminator(GeneratorPart(weights=str(path)), networks[0])
+            opened(16)
 
 
 def test_only_what_is_on_is_measured(networks, tmp_path, make_discriminator):

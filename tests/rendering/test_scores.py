@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.masks import border_contacts, components, coverage
-from l4f_datagen.rendering.scores import difference_hash, hash_distance, measure_block, measured
+from l4f_datagen.rendering.filters import difference_hash, hash_distance, measure_block, measured
 
 
 def test_a_block_is_measured_as_its_samples_one_by_one(make_sample):

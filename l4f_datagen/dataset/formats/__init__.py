@@ -14,7 +14,7 @@ from l4f_datagen.dataset.formats.encoding import Encoder, ShardWriter, encode_bl
 from l4f_datagen.dataset.manifest import Counts, Row, ledger_row
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io.disk import disk_failures
-from l4f_datagen.rendering.quota import cut_after_accepted, until_accepted
+from l4f_datagen.rendering.quota import until_accepted
 
 WRITERS: dict[str, type[ShardWriter]] = {
     "png": files.PngShard,
@@ -44,9 +44,7 @@ def stage_shard(
         with disk_failures(folder, doing):
             writers.extend(WRITERS[name](staging, output) for name in output.formats)
         for block in encode_blocks(until_accepted(blocks, wanted), pool, encoder):
-            left = None if wanted is None else wanted - counts.accepted
-            kept = block[: len(cut_after_accepted([sample for sample, _ in block], left))]
-            for sample, _ in kept:
+            for sample, _ in block:
                 if sample.image_id <= last:
                     problem = f"expected image_id above {last}, got {sample.image_id}"
                     raise ValueError(f"{sample.key}: {problem}")
@@ -54,12 +52,12 @@ def stage_shard(
                     raise ValueError(f"{sample.key}: two samples with this key")
                 last = sample.image_id
                 keys.add(sample.key)
-            accepted = [one for sample, one in kept if one and sample.reason is None]
+            accepted = [one for sample, one in block if one and sample.reason is None]
             with disk_failures(folder, doing):
                 for writer in writers:
                     writer.add(accepted)
-                rejects.add([one for sample, one in kept if one and sample.reason is not None])
-            here = [ledger_row(sample, staging.shard) for sample, _ in kept]
+                rejects.add([one for sample, one in block if one and sample.reason is not None])
+            here = [ledger_row(sample, staging.shard) for sample, _ in block]
             rows += here
             counts.add(here)
             counts.empty_masks += sum(one.coverage == 0 for one in accepted)
