@@ -167,7 +167,7 @@ def main(
         measures: dict[str, Callable[[], float]] = {}
         for name in precisions:
             recipe, renderer = recipes[name], renderers[name]
-            alone = renderer_of(recipe, networks.generator, None)
+            alone = renderer_of(recipe, networks.renderer.generator, None)
             bare = min(number, MAX_BARE)
             measures |= {
                 f"{name} generator": partial(bare_rate, alone, recipe, bare),

@@ -45,7 +45,7 @@ def merge(
     l4f-datagen merge cars                        # jobs that shared one folder
     l4f-datagen merge part0 part1 --out cars      # a folder each
     """
-    from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset
+    from l4f_datagen.pipeline.merge import merge_dataset
 
     folders = tuple(part for part in parts if isinstance(part, Path))
     if out is None and len(parts) > 1:
@@ -53,7 +53,9 @@ def merge(
     if out is not None and len(folders) < len(parts):
         raise UsageError("merge", "PARTS must be folders", "let the jobs write to one URL")
     place = parts[0] if out is None else out
-    manifest = merge_dataset(MergeConfig(place, folders if out else (), fill, device, offline))
+    manifest = merge_dataset(
+        place, folders if out else (), fill=fill, device=device, offline=offline
+    )
     counts = manifest["counts"]
     text = f"{counts['accepted']} samples of {counts['attempted']} attempts in {place}"
     echo({"out": str(place), "counts": counts} if as_json else text)

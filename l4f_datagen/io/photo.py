@@ -158,10 +158,10 @@ def mask_planes(data: bytes, subject: str) -> Planes:
         _load_upright(image)
         if mode == "P":  # class ids, except where the used colours are plain black and white
             ids, rgba = np.asarray(image), np.asarray(image.convert("RGBA"))
-            rgb, opacity = rgba[:, :, :3], rgba[:, :, 3]
+            rgb = rgba[:, :, :3]
             used = rgb.reshape(-1, 3)[np.unique(ids, return_index=True)[1]]
             is_plain = bool(np.isin(used, (0, 255)).all() and (used == used[:, :1]).all())
-            shown = opacity if "transparency" in image.info else None
+            shown = rgba[:, :, 3] if "transparency" in image.info else None
             return Planes(rgb[:, :, 0] if is_plain else ids, rgb, shown, not is_plain)
         if mode in WIDE:
             levels = np.asarray(image)

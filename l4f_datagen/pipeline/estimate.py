@@ -105,10 +105,9 @@ def plan_dataset(config: MakeConfig) -> dict[str, Any]:
         plan["alpha"]["training_steps"] = recipe.alpha.training.steps
     else:
         opened = networks.fitting_checkpoint(path, checkpoint)
-        alpha = opened.build().to(device)
+        renderer = replace(renderer, alpha=opened.build().to(device))
         doubts: networks.Doubts = "warn" if config.accept_doubtful_alpha else "refuse"
-        networks.settle_doubts(recipe, opened, alpha, generator, doubts=doubts)
-        renderer = replace(renderer, alpha=alpha)
+        networks.settle_doubts(recipe, opened, renderer, doubts, said=False)
     logger.info("measuring the speed")
     draws = renderer.pieces(next(sweep.shard(0)))[0]
     renderer.render(draws[:1])  # the first call also pays for kernels that are chosen once

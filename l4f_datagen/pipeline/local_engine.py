@@ -115,7 +115,7 @@ class LocalEngine:
 
     def _piece(self, draws: Sequence[Draw]) -> list[Sample]:
         renderer: Renderer = self._thread.renderer
-        return self._postprocess(renderer.start(draws).samples())
+        return self._postprocess(renderer.start(draws)())
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import logging
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,53 +33,52 @@ SHOWN = 12
 """Shards that a message lists."""
 
 
-@dataclass(frozen=True)
-class MergeConfig:
-    """One call of ``merge``; ``device`` and ``offline`` as in ``MakeConfig``."""
-
-    out: Path | str  # the folder or URL that the jobs shared, or a new folder
-    parts: tuple[Path, ...] = ()  # folders of jobs that shared none; their shards are copied
-    fill: bool = False  # render missing shards here
-    device: str = "auto"
-    offline: bool = False
-
-
-def merge_dataset(config: MergeConfig) -> dict[str, Any]:
+def merge_dataset(
+    out: Path | str,
+    parts: Sequence[Path] = (),
+    *,
+    fill: bool = False,
+    device: str = "auto",
+    offline: bool = False,
+) -> dict[str, Any]:
     """Finish a dataset that shard jobs made and return its manifest; a finished one is not changed.
+
+    ``out`` is the folder or URL that the jobs shared, or a new folder for ``parts``, the folders of
+    jobs that shared none, whose shards are copied. ``fill`` renders missing shards here.
 
     UsageError for folders that no shard job wrote, or of different runs, or with foreign files;
     L4FError names missing shards with the command that makes them.
     """
-    if config.parts:
-        if not isinstance(config.out, Path):
-            raise UsageError(config.out, "cannot take folders", "let the jobs write to the URL")
-        copy_parts(config.parts, config.out)
-    state = Path(config.out)
-    if isinstance(config.out, str):
-        remote = Remote(config.out)
+    if parts:
+        if not isinstance(out, Path):
+            raise UsageError(out, "cannot take folders", "let the jobs write to the URL")
+        copy_parts(parts, out)
+    state = Path(out)
+    if isinstance(out, str):
+        remote = Remote(out)
         state = remote.scratch("merge")
         remote.begin(state, MANIFEST)
-    recipe = check_recipe(plain_yaml(_run(state, str(config.out))["recipe"]), str(config.out))
+    recipe = check_recipe(plain_yaml(_run(state, str(out))["recipe"]), str(out))
     records = ownership.read_records(state)
     if not records and (state / MANIFEST).exists():
-        logger.info(f"{config.out} is already finished")
+        logger.info(f"{out} is already finished")
         return read_manifest(state)
-    _refuse_disagreeing(records, str(config.out))
+    _refuse_disagreeing(records, str(out))
     asked = records[0]
     quota = Quota(asked.number, asked.count, sweep_of(recipe.sampling))
     missing = missing_shards(quota, layout.marked_shards(state), partial(find_marker, state))
     unfinished = sorted(set(range(asked.share.of)) - {record.share.index for record in records})
-    if missing and unfinished and not config.fill:
+    if missing and unfinished and not fill:
         jobs = f"of {asked.share.of} jobs {_listed(unfinished)} have not finished"
         problem = f"shards {_listed(missing)} are missing; {jobs}"
         share = f"{unfinished[0]}/{asked.share.of}"
         remedy = f"run make with --shard {share} again, or merge with --fill"
-        raise L4FError(str(config.out), problem, remedy)
+        raise L4FError(str(out), problem, remedy)
     if missing:
         logger.info(f"shards {_listed(missing)} are missing; the needed ones are rendered here")
-    job = MakeConfig(recipe, config.out, asked.number, asked.count, config.device)
     # A doubtful alpha network is accepted, or its jobs would have refused it.
-    return make_dataset(replace(job, offline=config.offline, accept_doubtful_alpha=True))
+    options: dict[str, Any] = {"offline": offline, "accept_doubtful_alpha": True}
+    return make_dataset(MakeConfig(recipe, out, asked.number, asked.count, device, **options))
 
 
 def copy_parts(parts: Sequence[Path], out: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,6 @@ FEW = 4
 """Samples beyond that size: 11 s of one core at 1024 px. Grey, empty and full networks are so on
 almost every sample."""
 ANYWAY = "--accept-doubtful-alpha (in Python, accept_doubtful_alpha=True) labels with it anyway"
-
 TRAIN = "train one with `l4f-datagen train`"
 UNLABELLED: Mapping[str, Any] = {"unsupervised": True, "labels": 0, "supervision": ""}
 
@@ -50,21 +49,9 @@ class Networks:
     checkpoint: GeneratorCheckpoint
     renderer: Renderer
     alpha_sha256: str  # names its weights, whatever file they came from
-    # What hand-made labels did to it, see `label_facts`.
-    alpha_labels: Mapping[str, Any] = field(default_factory=lambda: UNLABELLED)
-    alpha_run: Path | None = None  # folder of its training, where it was trained for this recipe
-    alpha_course: Mapping[str, Any] | None = None  # what that folder says, see `read_history`
-
-    @property
-    def generator(self) -> Generator:
-        """The generator, frozen, on its device."""
-        return self.renderer.generator
-
-    @property
-    def alpha(self) -> AlphaNetwork:
-        """The alpha network, on the same device."""
-        assert self.renderer.alpha is not None
-        return self.renderer.alpha
+    alpha_labels: Mapping[str, Any]  # what hand-made labels did to it, see `label_facts`
+    alpha_run: Path | None  # folder of its training, where it was trained for this recipe
+    alpha_course: Mapping[str, Any] | None  # what that folder says, see `read_history`
 
 
 def obtain_generator(
@@ -119,11 +106,11 @@ def keep_fitting_alpha(recipe: Recipe, own: str) -> Recipe:
         fits = open_alpha(alpha_file).generator_fingerprint == checkpoint.fingerprint
     except CheckpointRefused:
         fits = False
-    if fits:
-        logger.info(f"{file} holds the recipe's own generator: its alpha network {own} is used")
-        return recipe.model_copy(update={"alpha": recipe.alpha.model_copy(update={"weights": own})})
-    logger.info(f"{file} is another generator: the recipe's alpha network {own} is set aside")
-    return recipe
+    if not fits:
+        logger.info(f"{file} is another generator: the recipe's alpha network {own} is set aside")
+        return recipe
+    logger.info(f"{file} holds the recipe's own generator: its alpha network {own} is used")
+    return recipe.model_copy(update={"alpha": recipe.alpha.model_copy(update={"weights": own})})
 
 
 def obtain_networks(
@@ -149,12 +136,12 @@ def obtain_networks(
         train_alpha(recipe, checkpoint, run, generator=generator, offline=offline)
     opened = fitting_checkpoint(path, checkpoint)
     alpha = opened.build().to(on)
-    settle_doubts(recipe, opened, alpha, generator, doubts=doubts, said=fresh)
-    course = None
-    if run is not None:
-        course = read_history(run, opened.native.training if opened.native else {})
+    renderer = replace(renderer, alpha=alpha)
+    settle_doubts(recipe, opened, renderer, doubts, said=fresh)
+    facts = opened.native.training if opened.native else {}
+    course = None if run is None else read_history(run, facts)
     weights, labels = alpha_sha256(alpha), label_facts(opened)
-    return Networks(checkpoint, replace(renderer, alpha=alpha), weights, labels, run, course)
+    return Networks(checkpoint, renderer, weights, labels, run, course)
 
 
 def label_facts(opened: AlphaCheckpoint) -> Mapping[str, Any]:
@@ -178,15 +165,9 @@ def alpha_sha256(network: AlphaNetwork) -> str:
 
 
 def settle_doubts(
-    recipe: Recipe,
-    opened: AlphaCheckpoint,
-    alpha: AlphaNetwork,
-    generator: Generator,
-    *,
-    doubts: Doubts,
-    said: bool = False,
+    recipe: Recipe, opened: AlphaCheckpoint, renderer: Renderer, doubts: Doubts, *, said: bool
 ) -> None:
-    """Refuse an alpha network that is unusable, warn of one that is doubtful.
+    """Refuse a renderer's alpha network that is unusable, warn of one that is doubtful.
 
     The verdict is the one that the file holds; the network of any other file is judged here. Those
     that ship are tested. ``said``: its training has just warned of it. The error is
@@ -198,8 +179,9 @@ def settle_doubts(
         return
     verdict = read_verdict(opened.native.training if opened.native else {})
     if verdict is None:
-        on_cpu = generator.w_avg.device.type == "cpu"
-        is_slow = on_cpu and generator.spec.resolution > JUDGED_PIXELS
+        alpha, generator = renderer.alpha, renderer.generator
+        assert alpha is not None
+        is_slow = renderer.device.type == "cpu" and generator.spec.resolution > JUDGED_PIXELS
         few: dict[str, Any] = {"samples": FEW, "batch": 1} if is_slow else {}
         verdict = judge_alpha(alpha, generator, threshold=recipe.output.mask_threshold, **few)
     if verdict.grade == "unusable" and doubts == "refuse":

@@ -67,7 +67,7 @@ def provenance(
         "latents": None if latents is None else {"sha256": latents},
         "licence": licence.facts,
         "package": f"l4f-datagen {version('l4f-datagen')}",
-        "device": networks.generator.w_avg.device.type,
+        "device": networks.renderer.device.type,
     }
 
 

@@ -1,8 +1,9 @@
 """Render a block of the plan: one synthesis pass gives image, alpha and mask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Renderer:
 
     def render(self, draws: Sequence[Draw]) -> list[Sample]:
         """Render a block; each sample is a function of its psi and seed alone."""
-        return [sample for piece in self.pieces(draws) for sample in self.start(piece).samples()]
+        return [sample for piece in self.pieces(draws) for sample in self.start(piece)()]
 
     def pieces(self, draws: Sequence[Draw]) -> list[Sequence[Draw]]:
         """Cut a block into batches: all of it, but on a CPU few large images at a time."""
@@ -67,8 +68,11 @@ class Renderer:
 
     @one_thread()
     @torch.inference_mode()
-    def start(self, draws: Sequence[Draw]) -> "Rendering":
-        """Begin to render draws as one batch; on CUDA nothing waits for the device."""
+    def start(self, draws: Sequence[Draw]) -> Callable[[], list[Sample]]:
+        """Begin to render draws as one batch; what is returned waits for it and gives the samples.
+
+        On CUDA nothing here waits for the device: arrays travel into pinned memory.
+        """
         seeds = [draw.seed for draw in draws]
         ws = self.styles.ws(self.generator, draws)
         noise = self.generator.noise(self.noise_mode, [noise_stream(seed) for seed in seeds])
@@ -95,7 +99,48 @@ class Renderer:
             image, mask = synthesis.image, self._mask(alphas)
             context = ProbeContext(self.generator, seeds, noise, image, mask, rerender)
             arrays |= {name: probe(context) for name, probe in self.probes.items()}
-        return Rendering(self, draws, arrays)
+        on_cuda = self.device.type == "cuda"
+        host = {name: a.to("cpu", non_blocking=on_cuda) for name, a in arrays.items()}
+        done = torch.cuda.Event() if on_cuda else None
+        if done is not None:
+            done.record(torch.cuda.current_stream(self.device))
+        return partial(self._samples, draws, host, done)
+
+    def _samples(
+        self, draws: Sequence[Draw], on_host: Mapping[str, Tensor], done: torch.cuda.Event | None
+    ) -> list[Sample]:
+        """Wait for arrays, name -> ``batch ...``, and cut them into samples."""
+        if done is not None:
+            done.synchronize()
+        host = {name: array.numpy() for name, array in on_host.items()}
+        images = host.pop("image")
+        alphas = host.pop("alpha", np.zeros(images.shape[:3], np.float32))
+        backgrounds = host.pop("background", None)
+        if self.refine == "matting":
+            raw = alpha_to_mask(torch.from_numpy(alphas), self.mask_threshold)
+            solved = [matting(*pair) for pair in zip(images, alphas, strict=True)]
+            host["refined"] = np.array([s is not None for s in solved])
+            pairs = zip(solved, alphas, strict=True)
+            alphas = np.stack([before if after is None else after for after, before in pairs])
+            after = alpha_to_mask(torch.from_numpy(alphas), self.mask_threshold)
+            host["refine_iou"] = paired_iou(raw, after).numpy()
+        made = []
+        for k, draw in enumerate(draws):
+            mask = alpha_to_mask(alphas[k], self.mask_threshold)
+            scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
+            if self.mask_cleanup:  # alpha stays as the network gave it
+                parts = components(mask)  # before, by which a filter can tell a mask in pieces
+                share = round(parts.largest_share, DIGITS)
+                number = float(parts.num_components)
+                scores = {"num_components": number, "largest_share": share} | scores
+                for step in self.mask_cleanup:
+                    mask = CLEANUP[step](mask)
+            split = split_of(draw.key, self.split)
+            background = None if backgrounds is None else backgrounds[k]
+            named = (draw.image_id, draw.key, draw.psi, draw.seed)
+            arrays = (images[k], alphas[k], mask)
+            made.append(Sample(*named, *arrays, scores, split=split, background=background))
+        return made
 
     def _paint(
         self, ws: Tensor, noise: Sequence[Tensor | None], mirror_at: int | None = None
@@ -135,58 +180,6 @@ class Renderer:
         assert alphas is not None
         mask: Tensor = alpha_to_mask(self._cropped(alphas)[:, 0], self.mask_threshold)
         return mask
-
-
-class Rendering:
-    """A batch under way: its arrays (name -> ``batch ...`` on the device) travel to the host.
-
-    On CUDA into pinned memory.
-    """
-
-    def __init__(
-        self, renderer: Renderer, draws: Sequence[Draw], arrays: Mapping[str, Tensor]
-    ) -> None:
-        self._renderer, self._draws = renderer, draws
-        on_cuda = renderer.device.type == "cuda"
-        self._host = {name: a.to("cpu", non_blocking=on_cuda) for name, a in arrays.items()}
-        self._done = torch.cuda.Event() if on_cuda else None
-        if self._done is not None:
-            self._done.record(torch.cuda.current_stream(renderer.device))
-
-    def samples(self) -> list[Sample]:
-        """Wait for the arrays and cut them into samples."""
-        if self._done is not None:
-            self._done.synchronize()
-        renderer = self._renderer
-        host = {name: array.numpy() for name, array in self._host.items()}
-        images = host.pop("image")
-        alphas = host.pop("alpha", np.zeros(images.shape[:3], np.float32))
-        backgrounds = host.pop("background", None)
-        if renderer.refine == "matting":
-            raw = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
-            solved = [matting(*pair) for pair in zip(images, alphas, strict=True)]
-            host["refined"] = np.array([s is not None for s in solved])
-            pairs = zip(solved, alphas, strict=True)
-            alphas = np.stack([before if after is None else after for after, before in pairs])
-            after = alpha_to_mask(torch.from_numpy(alphas), renderer.mask_threshold)
-            host["refine_iou"] = paired_iou(raw, after).numpy()
-        made = []
-        for k, draw in enumerate(self._draws):
-            mask = alpha_to_mask(alphas[k], renderer.mask_threshold)
-            scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
-            if renderer.mask_cleanup:  # alpha stays as the network gave it
-                parts = components(mask)  # before, by which a filter can tell a mask in pieces
-                share = round(parts.largest_share, DIGITS)
-                number = float(parts.num_components)
-                scores = {"num_components": number, "largest_share": share} | scores
-                for step in renderer.mask_cleanup:
-                    mask = CLEANUP[step](mask)
-            split = split_of(draw.key, renderer.split)
-            background = None if backgrounds is None else backgrounds[k]
-            named = (draw.image_id, draw.key, draw.psi, draw.seed)
-            arrays = (images[k], alphas[k], mask)
-            made.append(Sample(*named, *arrays, scores, split=split, background=background))
-        return made
 
 
 def noise_stream(seed: int) -> np.random.RandomState:

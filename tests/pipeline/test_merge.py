@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
-from l4f_datagen.pipeline.merge import MergeConfig, merge_dataset, missing_shards
+from l4f_datagen.pipeline.merge import merge_dataset, missing_shards
 from l4f_datagen.recipe.seeds import parse_seeds
 from l4f_datagen.rendering.plan import Sweep
 from l4f_datagen.rendering.quota import Quota, Share
@@ -17,7 +17,7 @@ NUMBER = 30
 
 
 def merge(out, *parts, **options):
-    merge_dataset(MergeConfig(out, parts, **options))
+    merge_dataset(out, parts, **options)
 
 
 @pytest.fixture
