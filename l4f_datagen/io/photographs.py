@@ -17,19 +17,13 @@ from l4f_datagen.io.photo import FORMATS, SUFFIXES, opened, upright_rgb
 logger = logging.getLogger(__name__)
 
 Fit = Literal["crop", "pad"]
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in px of the canvas."""
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in px of the canvas
 
-SMALLEST = 0.5
-"""Of the generator's image: smaller photographs, enlarged, are recognised by their blur."""
-UNUSABLE_SHARE = 0.05
-"""Of the photographs that may be damaged or too small: those are skipped, more are a mistake."""
-NAMED = 5
-"""Unusable photographs named in the log."""
-CUT = 0.01
-"""Share of its area from which a photograph counts as cut: below, sizes were rounded."""
-TURNED = range(5, 9)
-"""EXIF orientations that swap width and height."""
+SMALLEST = 0.5  # of the generator's image: smaller ones, enlarged, are recognised by their blur
+UNUSABLE_SHARE = 0.05  # so many may be damaged or too small and are skipped; more are a mistake
+NAMED = 5  # unusable photographs named in the log
+CUT = 0.01  # share of its area from which a photograph counts as cut: below, sizes were rounded
+TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,12 @@ from l4f_datagen.io.untrusted import ZipReader
 
 STORES = ("folder", "zip", "lmdb", "hf")
 EXPECTED = "name a folder, a whole zip file, an LMDB or a Hugging Face dataset (hf://user/name)"
-MAX_ENCODED_BYTES = 256_000_000
-"""Of one image in a zip, unpacked: 64 megapixels without compression, and some."""
-MAX_ENTRIES = 10_000_000
-"""Of an LMDB: LSUN's largest class, cars, has 5.5 million."""
+MAX_ENCODED_BYTES = 256_000_000  # of an image in a zip, unpacked: 64 MP uncompressed, and some
+MAX_ENTRIES = 10_000_000  # of an LMDB: LSUN's largest class, cars, has 5.5 million
 SIZED_KEY = re.compile(rb"(\d{1,5})-\d{5,}")
 LMDB_REMEDY = "name an LSUN or rosinality LMDB"
-MAX_LISTED = 1_000_000
-"""Entries that name a store."""
-SAMPLED, SAMPLE_BYTES = 64, 2**16
-"""Files whose first bytes name a store too, spread over all: images may be of one size."""
+MAX_LISTED = 1_000_000  # entries that name a store
+SAMPLED, SAMPLE_BYTES = 64, 2**16  # files whose starts name a store too: images may be of one size
 
 
 def store_kind(path: str) -> str:
@@ -120,7 +116,13 @@ def _open_lmdb(path: str, side: int | None) -> Store:
         with environment.begin() as transaction:
             length = transaction.get(b"length")
             cursor = transaction.cursor()
-            keys = _all_keys(cursor, path) if length is None else _sized(cursor, length, path, side)
+            if length is not None:
+                keys = _sized(cursor, length, path, side)
+            else:
+                found = islice(cursor.iternext(values=False), MAX_ENTRIES + 1)
+                keys = [bytes(key) for key in found]
+                if len(keys) > MAX_ENTRIES:
+                    raise InputRefused(path, f"holds over {MAX_ENTRIES:,} entries", "split it")
     except lmdb.Error as error:
         problem = f"is no LMDB ({' '.join(str(error).split())[:120]})"
         raise InputRefused(path, problem, LMDB_REMEDY) from error
@@ -144,13 +146,6 @@ def _lmdb_environment(path: Path) -> Any:
     import lmdb
 
     return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
-
-
-def _all_keys(cursor: Any, path: str) -> list[bytes]:
-    keys = [bytes(key) for key in islice(cursor.iternext(values=False), MAX_ENTRIES + 1)]
-    if len(keys) > MAX_ENTRIES:
-        raise InputRefused(path, f"holds over {MAX_ENTRIES:,} entries", "split it")
-    return keys
 
 
 def _sized(cursor: Any, length: bytes, path: str, side: int | None) -> list[bytes]:

@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 IDENTITY = "training-id"
 LOCK = "lock"
-POLL_SECONDS = 2.0
-"""Between two looks at the lock: a training takes minutes."""
+POLL_SECONDS = 2.0  # between two looks at the lock: a training takes minutes
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What network disks answer that keep no locks."""
 WRITABLE = "name a folder that can be written"

@@ -14,8 +14,7 @@ from l4f_datagen.dataset.manifest import Marker
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.quota import Share
 
-MakeShard = Callable[[int, Progress], Marker]
-"""Makes the shard of this number, up to the count that is still wanted."""
+MakeShard = Callable[[int, Progress], Marker]  # makes one shard, up to the count still wanted
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,5 @@ class MakeConfig:
     accept_doubtful_alpha: bool = False  # label with an alpha network judged unusable, too
 
     def __post_init__(self) -> None:
-        """Refuse a folder that would change what the recipe reads."""
         if isinstance(self.out, Path):
             refuse_among_backgrounds(self.recipe.output, self.out)

@@ -16,8 +16,7 @@ EXTRAS = {
     "onnxruntime": "segmenter export, checked",
     "lmdb": "training from an LMDB",
     "tensorboard": "training curves in TensorBoard",
-}
-"""Optional packages and what they open."""
+}  # optional packages and what they open
 LITTLE_DISK_BYTES = 2 * 10**9
 """What 5,000 samples of 256 px take in the default formats (see ``estimate.BYTES_A_PIXEL``)."""
 

@@ -44,8 +44,7 @@ TERMS = {
     False: "no commercial use",
     None: "terms unknown, find out before you use the images",
 }
-LONG_SECONDS = 24 * 3600.0
-"""From here on a plan advises another device or several jobs."""
+LONG_SECONDS = 24 * 3600.0  # from here on a plan advises another device or several jobs
 
 
 def plan_dataset(config: MakeConfig) -> dict[str, Any]:

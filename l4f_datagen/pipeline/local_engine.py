@@ -21,16 +21,13 @@ from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer, renderer_of
 
-MAX_CPU_THREADS = 32
-"""More threads than this render no faster: one thread encodes and writes."""
+MAX_CPU_THREADS = 32  # more threads than this render no faster: one thread encodes and writes
 CUDA_THREADS = 4
-"""One launches kernels, one waits for bytes, two measure masks: above 64 px that takes longest."""
-AHEAD = 2
-"""Pieces in work or waiting for each thread, so that no thread is idle between two pieces."""
+"""One launches kernels, one waits for bytes, two measure masks (longest above 64 px)."""
+AHEAD = 2  # pieces in work or waiting for each thread, so that no thread is idle between two pieces
 
 Block = Sequence[Draw]
-Needed = Callable[[], float | None]
-"""Attempts that are likely to be needed beyond those handed out; None: all of them."""
+Needed = Callable[[], float | None]  # attempts likely needed beyond those handed out; None: all
 
 
 def render_threads(renderers: Sequence[Renderer], workers: int | None = None) -> list[Renderer]:

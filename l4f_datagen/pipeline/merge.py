@@ -29,8 +29,7 @@ from l4f_datagen.rendering.quota import Quota
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 12
-"""Shards that a message lists."""
+SHOWN = 12  # shards that a message lists
 
 
 def merge_dataset(

@@ -32,8 +32,7 @@ logger = logging.getLogger(__name__)
 Doubts = Literal["refuse", "warn", "ignore"]
 """What an unusable network costs: an error, a warning, or nothing where it was said before."""
 
-JUDGED_PIXELS = 256
-"""Largest image of which a CPU renders the 32 samples of a verdict within seconds."""
+JUDGED_PIXELS = 256  # largest image of which a CPU renders the 32 samples of a verdict in seconds
 FEW = 4
 """Samples beyond that size: 11 s of one core at 1024 px. Grey, empty and full networks are so on
 almost every sample."""

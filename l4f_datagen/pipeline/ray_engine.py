@@ -27,10 +27,8 @@ from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import Renderer
 
-MAX_RETRIES = 5
-"""How often a shard is started again after its worker was lost."""
-CONNECT_SECONDS = 15.0
-"""How long a cluster may take to accept a connection; Ray itself tries for minutes."""
+MAX_RETRIES = 5  # how often a shard is started again after its worker was lost
+CONNECT_SECONDS = 15.0  # until a cluster accepts a connection; Ray itself tries for minutes
 
 
 def make_shard_of(job: MakeConfig, shard: int, wanted: int | None) -> None:

@@ -17,16 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-REFERENCE_PX = 256
-"""The side that every length here and in ``refine`` is written for; they grow with the image."""
+REFERENCE_PX = 256  # the side that lengths here and in ``refine`` are for; they grow with it
 PRIOR_PX = 4
 """Radius over which the matte is averaged: edges of 1x1 convolutions are so far off the true ones
 (toy cars, toy fish at 64 px: 1 px)."""
-NEAR_PX = 24
-"""Pixels so near to the object teach its colours and the ground's; the rest count a tenth."""
+NEAR_PX = 24  # pixels so near to the object teach its colours and the ground's; others a tenth
 FAR_WEIGHT = 0.1
-FITS = 2
-"""A third fit adds .006 mIoU on toy fish and takes .001 from toy cars."""
+FITS = 2  # a third fit adds .006 mIoU on toy fish and takes .001 from toy cars
 RIDGE = 1e-4
 LEAST_WEIGHT, SOFTNESS_WEIGHT, MAX_WEIGHT = 0.5, 6.0, 4.0
 """Colour counts .5 + 6 x indecision of the matte, 4 at most. Indecision is 0 for hard masks and .05
@@ -38,8 +35,7 @@ Without it toy cars lose .002 mIoU and toy fish .009; three shades give the same
 BALANCE = 0.3
 """Share of the base rate that is taken out of the colours' odds: .002 on Faces, nothing elsewhere.
 """
-CLAMP = 0.02
-"""Neither matte nor colour is surer than this, so that either can overrule the other."""
+CLAMP = 0.02  # neither matte nor colour is surer than this, so that either can overrule the other
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 

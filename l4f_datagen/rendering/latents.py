@@ -32,8 +32,7 @@ NPY_START = b"\x93NUMPY"
 MAX_BYTES = 4 * 2**30
 MAX_HEADER = 10_000
 READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-Z_DRAWS = 1000
-"""Draws that give mean and deviation of w; the deviation is then known to 2 %."""
+Z_DRAWS = 1000  # draws that give mean and deviation of w; the deviation is then known to 2 %
 Z_LIKE = 0.1
 """How far mean and deviation of all values may be from 0 and 1 to look like z. The w of trained
 networks have a mean of 0.2 to 0.6, because the mapping ends in a leaky ReLU."""
@@ -120,7 +119,17 @@ def _read(path: str, place: Path, stamp: tuple[int, ...]) -> Latents:
         if start.startswith(ZIP_START):
             array = _array_of_npz(array) or array
             start = array.read(0, min(len(NPY_START), array.length))
-        values = _read_npy(array) if start == NPY_START else _read_tensor(source)
+        if start == NPY_START:
+            values = _read_npy(array)
+        else:
+            held = read_container(source).loaded
+            if isinstance(held, dict) and len(held) == 1:
+                [held] = held.values()
+            if not isinstance(held, StoredTensor):
+                raise source.refuse("holds no single tensor", SAVE)
+            _check_size(source, held.shape)
+            held.check("the tensor")
+            values = held.read().numpy()
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0, 0])
         raise InputRefused(path, f"row {row} holds NaN or infinity", "make the latents again")
@@ -164,17 +173,6 @@ def _read_npy(array: Span) -> NDArray[np.float32]:
     stored = np.memmap(source.path, dtype, "r", start, shape, order)
     with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinity
         return np.array(stored, dtype=np.float32, order="C")
-
-
-def _read_tensor(source: ByteSource) -> NDArray[np.float32]:
-    held = read_container(source).loaded
-    if isinstance(held, dict) and len(held) == 1:
-        [held] = held.values()
-    if not isinstance(held, StoredTensor):
-        raise source.refuse("holds no single tensor", SAVE)
-    _check_size(source, held.shape)
-    held.check("the tensor")
-    return held.read().numpy()
 
 
 def _check_size(source: ByteSource, shape: Sequence[int]) -> None:

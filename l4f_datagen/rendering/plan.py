@@ -44,7 +44,6 @@ class Sweep:
     same_seeds: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse psi that share a key."""
         keys = {psi: sample_key(psi, 0) for psi in self.psi}
         if len(set(keys.values())) < len(keys):
             problem = f"two of {sorted(keys)} agree to three decimals, so their keys would too"

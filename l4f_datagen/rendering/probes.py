@@ -14,8 +14,7 @@ from l4f_datagen.recipe import FiltersPart, GeneratorPart
 from l4f_datagen.recipe.domains import weights_path
 
 RESAMPLE_STREAM = 3
-MIRROR_AT = 4
-"""The layout is mirrored at this part of the image's side."""
+MIRROR_AT = 4  # the layout is mirrored at this part of the image's side
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ class Share:
         return shard % self.of == self.index
 
     def __str__(self) -> str:
-        """Write it as on the command line."""
         return f"{self.index}/{self.of}"
 
 
@@ -68,7 +67,6 @@ class Quota:
     rejected: Counter[str] = field(default_factory=Counter)  # reason to number
 
     def __post_init__(self) -> None:
-        """Refuse what the plan cannot give."""
         capacity = self.sweep.capacity
         if capacity == 0:
             problem = f"has {len(self.sweep.seeds)} seeds, too few for one turn of the psi"

@@ -30,14 +30,10 @@ from l4f_datagen.models.devices import one_thread
 from l4f_datagen.rendering.colour_model import REFERENCE_PX, box, products, scaled, with_colours
 
 Method = Literal["none", "guided", "matting"]
-RADIUS_PX, EPS = 8, 1e-3
-"""Of the guided filter at 256 px, behind the colours: 4 and 12 are worse on Faces and Cats."""
-BAND_PX = 4
-"""Half the unknown band: 3 helped all four classes of the custom set, 6 harmed two of them."""
-CERTAIN = 0.95
-"""Alpha above it is object, below its complement background, outside of the band."""
-MAX_MATTING_PX = 512
-"""Longer sides are solved at this size: time and memory grow with the pixels of the image."""
+RADIUS_PX, EPS = 8, 1e-3  # of the guided filter at 256 px: 4 and 12 are worse on Faces and Cats
+BAND_PX = 4  # half the unknown band: 3 helped all four classes of the custom set, 6 harmed two
+CERTAIN = 0.95  # alpha above it is object, below its complement background, outside of the band
+MAX_MATTING_PX = 512  # longer sides are solved at this size: time and memory grow with the pixels
 
 
 @one_thread()

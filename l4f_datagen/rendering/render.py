@@ -21,8 +21,7 @@ from l4f_datagen.rendering.probes import Probe, ProbeContext, open_probes, paire
 from l4f_datagen.rendering.refine import Method, guided, matting
 from l4f_datagen.rendering.styles import Styles, styles_of
 
-HALF_RESOLUTIONS = 4
-"""fp16 is for so many of the top resolutions."""
+HALF_RESOLUTIONS = 4  # fp16 is for so many of the top resolutions
 CLEANUP = {"largest_component": largest_component, "fill_holes": fill_holes}
 DRAWN, ALL_TRAIN = Styles(), SplitPart()
 CPU_PIXELS = 32 * 64**2
