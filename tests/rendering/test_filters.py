@@ -3,10 +3,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from l4f_datagen.core.masks import border_contacts, components, coverage
 from l4f_datagen.recipe import BorderFilter, CoverageFilter, FiltersPart
 from l4f_datagen.rendering import filters
-from l4f_datagen.rendering.filters import FILTERS, FilterChain, measure_block
+from l4f_datagen.rendering.filters import FILTERS, FilterChain, measure_block, measured
 
 
 def judge(sample, **part):
@@ -21,26 +23,46 @@ def matte(inside, size=(10, 10)):
     return alpha
 
 
-CENTRE = np.s_[3:7, 2:8]
-"""24 of 100 pixels."""
 LEFT = np.s_[2:8, 0:4]
 """24 of 100 pixels, 6 of the 36 on the border."""
 
 
-def test_every_part_of_the_recipe_has_its_filter():
-    assert ["preset", *FILTERS] == list(FiltersPart.model_fields)
+class TestScores:
+    def test_by_hand(self, make_sample):
+        assert measure_block([make_sample(alpha=matte(LEFT))]) == [
+            {
+                **{"coverage": 0.24, "border_contact": round(6 / 36, 6)},
+                **{"num_components": 1, "largest_share": 1},
+                "alpha_uncertainty": pytest.approx(0.24 * 0.1 + 0.76 * 0.2, abs=1e-6),
+            }
+        ]
+        assert measure_block([]) == measured([]) == []
 
+    def test_a_block_is_measured_as_its_samples_one_by_one(self, make_sample):
+        samples = [make_sample(seed=seed, size=(13, 17)) for seed in range(8)]
+        samples.append(replace(samples[0], mask=np.zeros((13, 17), np.bool_)))
+        together = measure_block(samples)
+        for sample, scores in zip(samples, together, strict=True):
+            parts = components(sample.mask)
+            assert [scores] == measure_block([sample])
+            undecided = np.minimum(sample.alpha, 1 - sample.alpha).mean()
+            assert scores == {
+                "coverage": round(coverage(sample.mask), 6),
+                "border_contact": round(float(border_contacts(sample.mask[None])[0]), 6),
+                "num_components": parts.num_components,
+                "largest_share": round(parts.largest_share, 6),
+                "alpha_uncertainty": pytest.approx(undecided, abs=1e-6),
+            }
+            assert all(type(value) is float for value in scores.values())
+        assert len({scores["num_components"] for scores in together}) > 2
 
-def test_scores(make_sample):
-    assert measure_block([make_sample(alpha=matte(LEFT))]) == [
-        {
-            "coverage": 0.24,
-            "border_contact": round(6 / 36, 6),
-            "num_components": 1,
-            "largest_share": 1,
-            "alpha_uncertainty": pytest.approx(0.24 * 0.1 + 0.76 * 0.2, abs=1e-6),
-        }
-    ]
+    def test_what_the_renderer_measured_stands_and_nothing_is_measured_twice(self, make_sample):
+        given = {"num_components": 7.0, "noise_iou": 0.5}
+        samples = [make_sample(seed=1), replace(make_sample(seed=2), scores=given)]
+        once = measured(samples)
+        assert [sample.scores for sample in once] == measure_block(samples)
+        assert once[1].scores | given == once[1].scores
+        assert all(a is b for a, b in zip(measured(once), once, strict=True))
 
 
 def test_the_first_reason_stands_and_scores_are_kept(make_sample):
@@ -52,19 +74,21 @@ def test_the_first_reason_stands_and_scores_are_kept(make_sample):
 
 
 def test_accepted_samples_are_measured_too(make_sample):
-    before = make_sample(alpha=matte(CENTRE))
+    before = make_sample(alpha=matte(LEFT))
     accepted = judge(before)
-    assert (accepted.status, accepted.reason) == ("accepted", None)
+    assert (accepted.status, accepted.reason, before.scores) == ("accepted", None, {})
+    assert replace(accepted, scores={}) == before
     assert [accepted.scores] == measure_block([before])
-    assert before.scores == {}
-    assert accepted.key == before.key
-    assert np.array_equal(accepted.mask, before.mask)
 
 
-def test_a_filter_can_be_switched_off(make_sample):
+def test_a_filter_can_be_switched_off_and_an_empty_mask_is_for_coverage_alone(make_sample):
     empty = make_sample(alpha=np.zeros((4, 4)))
-    assert judge(empty, coverage=None, border=None).status == "accepted"
-    assert judge(empty, preset="none").status == "accepted"
+    for part in (
+        {"coverage": None, "border": None},
+        {"preset": "none"},
+        {"preset": "none", "components": {}},
+    ):
+        assert judge(empty, **part).reason is None
     assert judge(empty).reason == "coverage_low"
     assert judge(make_sample(alpha=np.ones((4, 4)))).reason == "coverage_high"
 
@@ -88,19 +112,13 @@ def test_a_filter_can_be_switched_off(make_sample):
 def test_each_limit_from_both_sides(
     make_sample, monkeypatch, name, limit, score, kept, rejected, reason
 ):
+    assert ["preset", *FILTERS] == list(FiltersPart.model_fields)
     parts = {"num_components": 2, "largest_share": 0.9, "alpha_uncertainty": 0.0}
-    samples = [replace(make_sample(), scores=parts | {score: value}) for value in (kept, rejected)]
-    part = FiltersPart(preset="none", **{name: limit})
-    for sample, wanted in zip(samples, (None, reason), strict=True):
-        chain = FilterChain(part)
-        if name == "duplicates":  # alone its distance would be 1
-            monkeypatch.setattr(filters, "hash_distance", lambda *_, s=sample: s.scores[score])
-        assert chain([sample])[0].reason == wanted
-
-
-def test_an_empty_mask_is_left_to_the_coverage_filter(make_sample):
-    empty = make_sample(alpha=np.zeros((4, 4)))
-    assert judge(empty, preset="none", components={}).reason is None
+    for value, wanted in ((kept, None), (rejected, reason)):
+        sample = replace(make_sample(), scores=parts | {score: value})
+        # A sample alone has the distance 1.
+        monkeypatch.setattr(filters, "hash_distance", lambda *_, value=value: value)
+        assert judge(sample, preset="none", **{name: limit}).reason == wanted
 
 
 def picture(sample, level, noise=0):
@@ -121,8 +139,7 @@ class TestDuplicates:
 
     def reasons(self, samples, part=PART, cuts=()):
         judge = FilterChain(part)
-        edges = [0, *cuts, len(samples)]
-        blocks = [samples[a:b] for a, b in pairwise(edges)]
+        blocks = [samples[a:b] for a, b in pairwise([0, *cuts, len(samples)])]
         return [sample.reason for block in blocks for sample in judge(block)]
 
     def test_a_picture_like_an_accepted_one_before_is_rejected(self, first):
@@ -135,7 +152,7 @@ class TestDuplicates:
     def test_distances_are_kept_for_all_and_only_where_it_is_on(self, first):
         judged = FilterChain(self.PART)([first, first])
         assert [sample.scores["duplicate_distance"] for sample in judged] == [1.0, 0.0]
-        assert "duplicate_distance" not in FilterChain(FiltersPart())([first])[0].scores
+        assert "duplicate_distance" not in judge(first).scores
 
     def test_what_another_filter_rejects_is_no_original(self, first):
         empty = replace(first, mask=np.zeros((64, 64), np.bool_))
@@ -150,6 +167,37 @@ class TestDuplicates:
         for stop in range(1, 9):
             assert self.reasons(plan[:stop]) == whole[:stop]
         assert self.reasons(plan[:3]) == self.reasons(plan[3:6]) == [None] * 3
+
+
+def photo(seed=0, size=(48, 64)):
+    coarse = np.random.RandomState(seed).randint(0, 256, (6, 8, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+class TestDifferenceHash:
+    def test_by_hand(self):
+        image = np.tile(np.arange(17, dtype=np.uint8)[:, None] * 10, (16, 1, 3))
+        assert filters.difference_hash(image) == 2**256 - 1
+        assert filters.difference_hash(image[:, ::-1]) == 0
+        image[8:] = image[8:, ::-1]
+        assert filters.difference_hash(image) == 2**256 - 2**128
+        assert 0 <= filters.difference_hash(photo(size=(4, 4))) < 2**256
+
+    def test_small_changes_hardly_count_and_other_pictures_do(self):
+        image = photo()
+        bits = filters.difference_hash(image)
+        bright = np.clip(image.astype(int) + 12, 0, 255).astype(np.uint8)
+        large = np.asarray(Image.fromarray(image).resize((128, 96), Image.Resampling.BICUBIC))
+        for like in (bright, large, np.roll(image, 1, axis=1)):
+            assert filters.hash_distance(filters.difference_hash(like), [bits]) < 0.15
+        for seed in range(1, 5):
+            assert filters.hash_distance(filters.difference_hash(photo(seed)), [bits]) > 0.3
+
+    @pytest.mark.parametrize(
+        ("others", "distance"), [([], 1.0), ([0b1011, 0], 0.0), ([0, 0b1000], 2 / 256)]
+    )
+    def test_distance_to_the_nearest(self, others, distance):
+        assert filters.hash_distance(0b1011, others) == distance
 
 
 class TestPresets:
@@ -168,16 +216,12 @@ class TestPresets:
         # Asked for by name alone: not every checkpoint has one, and scores that need a rendering.
         assert strict.discriminator is strict.noise is strict.flip is None
 
-    def test_the_recipes_own_words_go_before_the_preset(self):
+    def test_the_recipes_own_words_go_before_the_preset_and_a_dump_comes_back(self):
         part = FiltersPart(preset="strict", coverage={"min": 0.3}, uncertainty=None, flip={})
         assert (part.coverage.min, part.coverage.max) == (0.3, 0.8)
         assert part.uncertainty is None
-        assert part.flip is not None
-        assert part.components is not None
+        assert None not in (part.flip, part.components)
         assert FiltersPart(preset="none", border={"max": 0.1}).border == BorderFilter(max=0.1)
-
-    def test_a_dump_comes_back(self):
-        part = FiltersPart(preset="strict", uncertainty=None)
         assert FiltersPart.model_validate(part.model_dump()) == part
 
     @pytest.mark.parametrize("preset", ["harsh", ["none"]], ids=str)

@@ -19,13 +19,9 @@ seed_lists = st.sampled_from(["0-", "0-9", "3-40,100-120", "5", "7,1,3", "0-99"]
 
 @st.composite
 def sweeps(draw):
-    return Sweep(
-        tuple(draw(psi_lists)),
-        parse_seeds(draw(seed_lists)),
-        block_size=draw(st.integers(1, 9)),
-        blocks_per_shard=draw(st.integers(1, 4)),
-        same_seeds=draw(st.booleans()),
-    )
+    sizes = draw(st.integers(1, 9)), draw(st.integers(1, 4))
+    seeds = parse_seeds(draw(seed_lists))
+    return Sweep(tuple(draw(psi_lists)), seeds, *sizes, draw(st.booleans()))
 
 
 def for_any_sweep(test):
@@ -36,31 +32,13 @@ def some(sweep, limit=60):
     return [sweep.draw(position) for position in range(min(limit, sweep.capacity))]
 
 
-def test_reads_as_the_docstring_says():
+def test_reads_as_the_docstrings_say():
     sweep = Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2)
     assert some(sweep, 4) == [Draw(1, 0.5, 0), Draw(2, 1.0, 0), Draw(3, 0.5, 1), Draw(4, 1.0, 1)]
     assert sweep.draw(0).key == "psi0500-seed0000000"
     new = Sweep((0.5, 1.0), parse_seeds("0-"), 4, 2, same_seeds=False)
     assert some(new, 4) == [Draw(1, 0.5, 0), Draw(2, 1.0, 1), Draw(3, 0.5, 2), Draw(4, 1.0, 3)]
-
-
-def test_a_psi_listed_twice_takes_two_seeds_a_turn():
-    sweep = Sweep((0.5, 0.7, 0.7), parse_seeds("10-19"), 4, 2)
-    assert [(draw.psi, draw.seed) for draw in some(sweep)] == [
-        *[(0.5, 10), (0.7, 10), (0.7, 11)],
-        *[(0.5, 11), (0.7, 12), (0.7, 13)],
-        *[(0.5, 12), (0.7, 14), (0.7, 15)],
-        *[(0.5, 13), (0.7, 16), (0.7, 17)],
-        *[(0.5, 14), (0.7, 18), (0.7, 19)],
-    ]
-    assert sweep.capacity == 15
-
-
-@for_any_sweep
-def test_no_key_comes_twice(sweep):
-    draws = some(sweep)
-    assert len({draw.key for draw in draws}) == len(draws)
-    assert [draw.image_id for draw in draws] == list(range(1, len(draws) + 1))
+    assert doctest.testmod(plan).attempted > 0
 
 
 def plan_by_hand(sweep):
@@ -79,9 +57,11 @@ def plan_by_hand(sweep):
 
 
 @for_any_sweep
-def test_is_the_plan_that_is_dealt_out_by_hand(sweep):
-    expected = list(islice(plan_by_hand(sweep), 60))
-    assert [(draw.psi, draw.seed) for draw in some(sweep)] == expected
+def test_is_the_plan_that_is_dealt_out_by_hand_and_no_key_comes_twice(sweep):
+    draws, expected = some(sweep), list(islice(plan_by_hand(sweep), 60))
+    assert [(draw.psi, draw.seed) for draw in draws] == expected
+    assert len({draw.key for draw in draws}) == len(draws)
+    assert [draw.image_id for draw in draws] == list(range(1, len(draws) + 1))
 
 
 @pytest.mark.parametrize(
@@ -101,32 +81,16 @@ def test_seeds_that_are_given_are_for_every_psi(given, same):
     assert SamplingPart(**part.model_dump()) == part
 
 
-@settings(deadline=None)
-@given(sweeps(), st.integers(1, 9), st.integers(1, 4))
-def test_blocks_and_shards_only_cut_the_plan(sweep, block_size, blocks_per_shard):
-    """Another cut gives the same samples in the same order, so a plan is stable as it grows."""
-    other = Sweep(sweep.psi, sweep.seeds, block_size, blocks_per_shard, sweep.same_seeds)
-    plans = []
-    for cut in (sweep, other):
-        plan = []
-        for index in range(min(cut.num_shards, -(-60 // cut.shard_size))):
-            for block in cut.shard(index):
-                assert 1 <= len(block) <= cut.block_size
-                plan.extend(block)
-        plans.append(plan[:60])
-    assert plans[0] == plans[1] == some(sweep)
-
-
 @for_any_sweep
-def test_only_the_last_block_is_short_and_shards_are_whole_blocks(sweep):
-    if sweep.capacity > 500:
-        return
-    shards = [list(sweep.shard(index)) for index in range(sweep.num_shards)]
-    sizes = [[len(block) for block in shard] for shard in shards]
-    assert sum(map(sum, sizes)) == sweep.capacity
-    flat = [size for shard in sizes for size in shard]
-    assert all(size == sweep.block_size for size in flat[:-1])
-    assert all(len(shard) == sweep.blocks_per_shard for shard in sizes[:-1])
+def test_blocks_and_shards_only_cut_the_plan_and_only_the_last_block_is_short(sweep):
+    """Any cut gives the same samples in the same order, so a plan is stable as it grows."""
+    shards = [list(sweep.shard(k)) for k in range(min(sweep.num_shards, 60))]
+    flat = [block for shard in shards for block in shard]
+    assert [draw for block in flat for draw in block][:60] == some(sweep)
+    assert all(len(block) == sweep.block_size for block in flat[:-1])
+    assert all(len(shard) == sweep.blocks_per_shard for shard in shards[:-1])
+    if sweep.num_shards <= 60:
+        assert sum(map(len, flat)) == sweep.capacity
     assert list(sweep.shard(sweep.num_shards)) == []
 
 
@@ -155,14 +119,10 @@ def test_psi_whose_keys_would_agree():
     assert Sweep((0.7, 0.701, 0.7), parse_seeds("0-"), 4, 2).psi == (0.7, 0.701, 0.7)
 
 
-def test_the_recipes_plan():
-    part = SamplingPart(psi=(0.3,), seeds="4-5", block_size=3, blocks_per_shard=7)
-    sweep = sweep_of(part)
+def test_the_recipes_plan_and_that_of_its_latents(tmp_path):
+    sweep = sweep_of(SamplingPart(psi=(0.3,), seeds="4-5", block_size=3, blocks_per_shard=7))
     assert some(sweep) == [Draw(1, 0.3, 4), Draw(2, 0.3, 5)]
     assert (sweep.block_size, sweep.shard_size, sweep.num_shards) == (3, 21, 1)
-
-
-def test_latents_give_the_plan_its_rows(tmp_path):
     path = str(tmp_path / "ws.npy")
     np.save(path, np.zeros((3, 8), np.float32))
     sweep = sweep_of(SamplingPart(psi=(0.5, 1.0), latents=path))
@@ -175,31 +135,25 @@ KEYS = [sample_key(0.7, seed) for seed in range(4000)]
 KNOWN = "train train train test train train test train train val test val"
 
 
-def shares_of(part):
-    found = [split_of(key, part) for key in KEYS]
-    return {name: found.count(name) / len(KEYS) for name in ("train", "val", "test")}
+@pytest.mark.parametrize(
+    ("part", "shares"),
+    [
+        ({}, {"train": 1, "val": 0, "test": 0}),
+        ({"train": 0, "test": 1}, {"train": 0, "val": 0, "test": 1}),
+        ({"val": 0.2, "test": 0.1}, {"train": 0.7, "val": 0.2, "test": 0.1}),
+    ],
+)
+def test_shares_are_about_what_was_asked(part, shares):
+    found = [split_of(key, SplitPart(**part)) for key in KEYS]
+    counted = {name: found.count(name) / len(KEYS) for name in shares}
+    assert counted == pytest.approx(shares, abs=0.03 if "val" in part else 0)
 
 
-def test_everything_is_train_unless_asked_otherwise():
-    assert shares_of(SplitPart()) == {"train": 1, "val": 0, "test": 0}
-    assert shares_of(SplitPart(train=0, test=1)) == {"train": 0, "val": 0, "test": 1}
-
-
-def test_shares_are_about_what_was_asked():
-    shares = {"train": 0.7, "val": 0.2, "test": 0.1}
-    assert shares_of(SplitPart(**shares)) == pytest.approx(shares, abs=0.03)
-
-
-def test_all_psi_of_a_seed_fall_together():
-    part = SplitPart(val=0.5)
-    for seed in range(40):
-        assert len({split_of(sample_key(psi, seed), part) for psi in (0.0, 0.5, 1.0)}) == 1
-
-
-def test_known_places():
+def test_known_places_and_all_psi_of_a_seed_fall_together():
     """Another version must put the same keys in the same splits."""
     part = SplitPart(val=0.3, test=0.3)
-    assert [split_of(sample_key(1.0, seed), part) for seed in range(12)] == KNOWN.split()
+    for psi in (0.0, 0.5, 1.0):
+        assert [split_of(sample_key(psi, seed), part) for seed in range(12)] == KNOWN.split()
 
 
 def test_growing_val_takes_from_train_alone():
@@ -231,7 +185,3 @@ def test_train_takes_the_rest():
 def test_what_is_no_division(shares, text):
     with pytest.raises(ValueError, match=text):
         SplitPart.model_validate(shares)
-
-
-def test_docstring():
-    assert doctest.testmod(plan).attempted > 0

@@ -25,6 +25,10 @@ def z_of(seed):
     return torch.from_numpy(np.random.RandomState(seed).randn(1, 8).astype(np.float32))
 
 
+def pixels(image):
+    return image_to_uint8(image)[0].permute(1, 2, 0).numpy()
+
+
 @pytest.fixture
 def networks(make_generator, make_alpha):
     generator = make_generator()
@@ -39,12 +43,11 @@ class TestRenderer:
             assert Draw(sample.image_id, sample.psi, sample.seed) == draw
             assert (sample.key, sample.reason) == (draw.key, None)
             synthesis = generator(z_of(draw.seed), draw.psi)
-            image = synthesis.image[0].permute(1, 2, 0).numpy()
             alpha = network(synthesis.features)[0, 0].numpy()
-            assert (sample.image.dtype, sample.image.shape) == (np.uint8, (16, 16, 3))
-            assert (sample.alpha.dtype, sample.alpha.shape) == (np.float32, (16, 16))
-            assert (sample.mask.dtype, sample.mask.shape) == (np.bool_, (16, 16))
-            assert levels_apart(sample.image, image_to_uint8(image)) <= 1
+            kinds = [(part.dtype, part.shape) for part in (sample.image, sample.alpha, sample.mask)]
+            side = (16, 16)
+            assert kinds == [(np.uint8, (*side, 3)), (np.float32, side), (np.bool_, side)]
+            assert levels_apart(sample.image, pixels(synthesis.image)) <= 1
             np.testing.assert_allclose(sample.alpha, alpha, atol=1e-5)
             assert np.array_equal(sample.mask, sample.alpha > 0.45)
             assert 0 < sample.mask.mean() < 1
@@ -67,17 +70,17 @@ class TestRenderer:
             assert np.array_equal(first.image, second.image)
             assert np.array_equal(first.alpha, second.alpha)
 
-    def test_noise_modes(self, make_generator):
-        generator = make_generator()
-        images = {
-            mode: Renderer(generator, None, noise_mode=mode).render(DRAWS[:2])
-            for mode in ("const", "random", "none")
-        }
-        assert levels_apart(images["const"][0].image, images["none"][0].image) > 3
-        assert levels_apart(images["random"][0].image, images["none"][0].image) > 3
+    def test_noise_modes_and_images_alone(self, make_generator):
+        generator, images = make_generator(), {}
+        for mode in ("const", "random", "none"):
+            [sample] = Renderer(generator, None, noise_mode=mode).render(DRAWS[:1])
+            assert (sample.alpha.max(), sample.mask.any()) == (0, False)
+            images[mode] = sample.image
+        assert levels_apart(images["const"], images["none"]) > 3
+        assert levels_apart(images["random"], images["none"]) > 3
         noise = generator.noise("random", [noise_stream(11)])
-        expected = image_to_uint8(generator(z_of(11), 0.5, noise=noise).image)[0].permute(1, 2, 0)
-        assert levels_apart(images["random"][0].image, expected.numpy()) <= 1
+        expected = pixels(generator(z_of(11), 0.5, noise=noise).image)
+        assert levels_apart(images["random"], expected) <= 1
 
     def test_noise_has_a_stream_of_its_own(self):
         assert not np.allclose(noise_stream(5).randn(8), np.random.RandomState(5).randn(8))
@@ -93,12 +96,6 @@ class TestRenderer:
             assert np.array_equal(part.alpha, full.alpha[4:12, 1:15])
             assert np.array_equal(part.mask, full.mask[4:12, 1:15])
 
-    def test_images_alone(self, make_generator):
-        (sample,) = Renderer(make_generator(), None).render(DRAWS[:1])
-        assert sample.alpha.max() == 0
-        assert not sample.mask.any()
-        assert np.ptp(sample.image) > 0
-
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     def test_half_precision_stays_close(self, networks, precision):
         exact = Renderer(*networks).render(DRAWS)
@@ -109,29 +106,24 @@ class TestRenderer:
             assert np.abs(first.alpha - second.alpha).mean() < 0.02
         assert any(not np.array_equal(a.alpha, b.alpha) for a, b in zip(exact, half, strict=True))
 
-    def test_fp16_is_for_the_top_four_resolutions(self, make_generator, make_alpha):
-        generator = make_generator(32)
+    def test_fp16_is_for_the_top_four_resolutions_and_masks_stay_all_but(
+        self, make_generator, make_alpha
+    ):
+        generator, seen = make_generator(32), {}
         network = make_alpha(generator)
-        seen = {}
+        draws = [Draw(k + 1, 1.0, k) for k in range(16)]
+        threshold = halving_threshold(generator, network, draws)
+        exact = Renderer(generator, network, mask_threshold=threshold).render(draws)
 
         def watch(_, given, result):
             seen.update({side: {each.dtype for each in two} for side, two in given[0].items()})
             assert result.dtype == torch.float32
 
-        handle = network.register_forward_hook(watch)
-        half = Renderer(generator, network, precision="fp16")
-        half.render(DRAWS)
-        handle.remove()
+        with network.register_forward_hook(watch):
+            renderer = Renderer(generator, network, "const", threshold, "fp16")
+            half = renderer.render(draws)
         assert seen == {side: {torch.float16} for side in (4, 8, 16, 32)}
-        assert half._half.lowest == 4
-
-    def test_fp16_masks_are_those_of_fp32_all_but(self, make_generator, make_alpha):
-        generator = make_generator(32)
-        network = make_alpha(generator)
-        draws = [Draw(k + 1, 1.0, k) for k in range(16)]
-        half_of_all = halving_threshold(generator, network, draws)
-        exact = Renderer(generator, network, mask_threshold=half_of_all).render(draws)
-        half = Renderer(generator, network, "const", half_of_all, "fp16").render(draws)
+        assert renderer._half.lowest == 4
         pairs = [(a.mask, b.mask) for a, b in zip(exact, half, strict=True)]
         assert np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]) > 0.99
         assert 0.4 < np.mean([sample.mask for sample in exact]) < 0.6
@@ -144,19 +136,18 @@ class TestRenderer:
         for draw, sample in zip(DRAWS, renderer.render(DRAWS), strict=True):
             noise = generator.noise("random", [noise_stream(draw.seed)])
             muted = generator(z_of(draw.seed), draw.psi, noise=noise, mute=mute).image
-            expected = image_to_uint8(muted)[0].permute(1, 2, 0).numpy()[4:12, 1:15]
+            expected = pixels(muted)[4:12, 1:15]
             assert sample.background.dtype == np.uint8
             assert levels_apart(sample.background, expected) <= 1
             assert levels_apart(sample.background, sample.image) > 3
 
     def test_one_synthesis_pass_unless_more_is_asked(self, networks):
         passes = []
-        handle = networks[0].synthesis.register_forward_hook(lambda *_: passes.append(1))
-        (sample,) = Renderer(*networks).render(DRAWS[:1])
-        assert (len(passes), sample.background, sample.scores) == (1, None, {})
-        Renderer(*networks, background="conv1").render(DRAWS[:1])
+        with networks[0].synthesis.register_forward_hook(lambda *_: passes.append(1)):
+            (sample,) = Renderer(*networks).render(DRAWS[:1])
+            assert (len(passes), sample.background, sample.scores) == (1, None, {})
+            Renderer(*networks, background="conv1").render(DRAWS[:1])
         assert len(passes) == 3
-        handle.remove()
 
     def test_split_of_every_sample(self, make_generator):
         split = SplitPart(val=0.5)
@@ -188,41 +179,30 @@ class TestRenderer:
         assert any(not np.array_equal(a.mask, b.mask) for a, b in zip(raw, clean, strict=True))
 
 
-DEFAULTS = {"mask_threshold": 0.5, "refine": "guided"}
-
-
-def test_the_recipes_renderer(networks):
+def test_the_recipe_decides_all_that_a_renderer_does(networks):
     data = {
         "domain": "x",
         "generator": {"crop": [0, 2, 16, 14]},
-        "sampling": {"noise_mode": "random", "precision": "bf16"},
-        "output": {"mask_threshold": 0.3},
-    }
-    split = SplitPart(train=0.9, val=0.1)
-    assert renderer_of(check_recipe(data, "f"), *networks) == Renderer(
-        *networks, "random", 0.3, "bf16", (0, 2, 16, 14), split=split, refine="guided"
-    )
-    plain = renderer_of(check_recipe({"domain": "x"}, "f"), networks[0], None)
-    assert plain == Renderer(networks[0], None, split=split, **DEFAULTS)
-
-
-def test_the_recipe_decides_backgrounds_cleanup_split_and_styles(networks):
-    cleanup = ["fill_holes", "largest_component"]
-    data = {
-        "domain": "x",
         "alpha": {"background": "const"},
-        "sampling": {"truncation_cutoff": 3, "style_mixing": 0.25, "mask_cleanup": cleanup},
-        "output": {"composites": "generated", "split": {"val": 0.25}},
+        "sampling": {
+            **{"noise_mode": "random", "precision": "bf16", "truncation_cutoff": 3},
+            **{"style_mixing": 0.25, "mask_cleanup": ["fill_holes", "largest_component"]},
+        },
+        "output": {"mask_threshold": 0.3, "composites": "generated", "split": {"val": 0.25}},
     }
     recipe = check_recipe(data, "f")
     assert renderer_of(recipe, *networks) == Renderer(
-        *networks,
+        *(*networks, "random", 0.3, "bf16", (0, 2, 16, 14)),
         styles=Styles(style_mixing=0.25, truncation_cutoff=3),
         background="const",
         mask_cleanup=("largest_component", "fill_holes"),
         split=SplitPart(train=0.75, val=0.25),
-        **DEFAULTS,
+        refine="guided",
     )
     assert renderer_of(recipe, networks[0], None).background is None
     del data["output"]["composites"]
     assert renderer_of(check_recipe(data, "f"), *networks).background is None
+    plain = Renderer(
+        networks[0], None, mask_threshold=0.5, refine="guided", split=SplitPart(train=0.9, val=0.1)
+    )
+    assert renderer_of(check_recipe({"domain": "x"}, "f"), networks[0], None) == plain
