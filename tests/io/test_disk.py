@@ -46,33 +46,34 @@ def test_a_small_file_is_replaced_whole(tmp_path, durable):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_on_a_full_disk_the_old_file_stays_and_nothing_besides(tmp_path, fill_disk):
+@pytest.mark.parametrize("write", [write_atomically, write_named])
+def test_on_a_full_disk_the_old_file_stays_and_nothing_besides(tmp_path, fill_disk, write):
     path = tmp_path / "a.json"
     path.write_bytes(b"before")
     fill_disk(path)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"now")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(OSError, match="No space left") as raised:
+        write(path, b"now")
+    assert not isinstance(raised.value, UsageError)  # the name is not at fault
+    assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"before"
 
 
-def test_what_is_stopped_half_way_leaves_nothing(tmp_path):
-    def stopped():
-        with staged(tmp_path / "a") as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
+def stop(path):
+    with staged(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
 
+
+def test_what_is_stopped_half_way_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        stopped()
+        stop(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
 def test_has_size(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert has_size(tmp_path / "a", 3)
-    assert not has_size(tmp_path / "a", 4)
-    assert not has_size(tmp_path / "b", 0)
-    assert not has_size(tmp_path / "a" / "below", 3)
+    asked = (("a", 3), ("a", 4), ("b", 0), ("a/below", 3))
+    assert [has_size(tmp_path / name, size) for name, size in asked] == [True, False, False, False]
 
 
 def test_remove_takes_files_folders_and_the_empty_parent_but_no_link_target(tmp_path):
@@ -101,11 +102,3 @@ def test_a_named_file_that_cannot_be_written_is_refused(tmp_path):
         with pytest.raises(UsageError, match=r": cannot be written \(File name too long\); name"):
             write_named(tmp_path / ("a" * length), b"")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder", "new"]
-
-
-def test_a_full_disk_is_no_wrong_name(tmp_path, fill_disk):
-    fill_disk(tmp_path / "a")
-    with pytest.raises(OSError, match="No space left") as raised:
-        write_named(tmp_path / "a", b"data")
-    assert not isinstance(raised.value, UsageError)
-    assert list(tmp_path.iterdir()) == []

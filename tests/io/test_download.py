@@ -71,20 +71,14 @@ def test_a_file_is_fetched_once(site, tmp_path):
     assert files(tmp_path) == {"weights.pkl", "weights.pkl.checked.json", "weights.pkl.lock"}
 
 
-def test_dropped_connections_are_resumed_where_they_ended(site, tmp_path):
-    site.faults = [drop(70_000)] * 3
+@pytest.mark.parametrize(("drops", "each", "ranges"), [(2 * TRIES, 20_000, 1), (1, 100_000, 0)])
+def test_dropped_connections_are_resumed_where_they_ended(drops, each, ranges, site, tmp_path):
+    """While bytes come; a server without ranges sends all again."""
+    site.ranges, site.faults = bool(ranges), [drop(each)] * drops
     path, pauses = get(site.url, tmp_path)
     assert path.read_bytes() == DATA
-    assert ranges_of(site) == [None, "bytes=70000-", "bytes=140000-", "bytes=210000-"]
-    assert len(pauses) == 3
-
-
-@pytest.mark.parametrize(
-    ("drops", "each", "ranges"), [(2 * TRIES, 20_000, True), (1, 100_000, False)]
-)
-def test_drops_are_fine_while_bytes_come_and_without_ranges(drops, each, ranges, site, tmp_path):
-    site.ranges, site.faults = ranges, [drop(each)] * drops
-    assert get(site.url, tmp_path)[0].read_bytes() == DATA
+    assert ranges_of(site) == [None, *(f"bytes={each * (k + 1)}-" for k in range(drops))]
+    assert len(pauses) == drops
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -135,21 +129,14 @@ def test_passing_troubles_are_waited_out(faults, pauses, site, tmp_path):
     assert paused == pauses
 
 
-def test_lasting_trouble_names_the_way_by_hand(site, tmp_path):
-    site.faults = [status(503)] * 50
-    with pytest.raises(NetworkError, match="503") as caught:
+@pytest.mark.parametrize(("code", "asked"), [(503, TRIES), (401, 1), (403, 1), (404, 1), (410, 1)])
+def test_lasting_trouble_names_the_way_by_hand(code, asked, site, tmp_path):
+    site.faults = [status(code)] * 50
+    with pytest.raises(NetworkError, match=f"the server answered {code}") as caught:
         get(site.url, tmp_path)
     assert caught.value.exit_code == 5
     assert f"fetch {site.url} by hand and put it at {tmp_path / WEIGHTS}" in str(caught.value)
-    assert len(site.asked) == TRIES
-
-
-@pytest.mark.parametrize("code", [401, 403, 404, 410])
-def test_a_file_that_is_not_there_is_not_tried_again(code, site, tmp_path):
-    site.faults = [status(code)] * 2
-    with pytest.raises(NetworkError, match=f"the server answered {code}"):
-        get(site.url, tmp_path)
-    assert len(site.asked) == 1
+    assert len(site.asked) == asked
 
 
 def test_nobody_answers(tmp_path):
@@ -160,10 +147,17 @@ def test_nobody_answers(tmp_path):
         get(f"http://127.0.0.1:{port}/weights.pkl", tmp_path)
 
 
-def test_wrong_bytes_of_a_pinned_file_are_removed(site, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (len(DATA), r"sha256.*\(removed\)"),
+        *((n, f"should have {n} bytes, the server offers") for n in (len(DATA) - 1, len(DATA) + 1)),
+    ],
+)
+def test_wrong_bytes_of_a_pinned_file_are_refused_or_removed(size, said, site, tmp_path):
     site.data = OTHER
-    with pytest.raises(NetworkError, match=r"sha256.*\(removed\)"):
-        get(site.url, tmp_path)
+    with pytest.raises(NetworkError, match=said):
+        get(site.url, tmp_path, size=size)
     assert files(tmp_path) == {"weights.pkl.lock"}
 
 
@@ -173,14 +167,6 @@ def test_wrong_bytes_against_a_mirrors_hash_only_warn(site, tmp_path, caplog):
         caplog.clear()
         assert get(site.url, tmp_path, pinned=False)[0].read_bytes() == OTHER
         assert "than one mirror reported; used all the same" in caplog.text
-
-
-@pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
-def test_another_size_is_refused_before_it_is_read(size, site, tmp_path):
-    said = rf"should have {size} bytes, the server offers {len(DATA)}"
-    with pytest.raises(NetworkError, match=said):
-        get(site.url, tmp_path, size=size)
-    assert files(tmp_path) == {"weights.pkl.lock"}
 
 
 def endless(handler, site):
@@ -216,19 +202,16 @@ def test_a_server_that_sends_another_range_starts_again(site, tmp_path):
     assert get(site.url, tmp_path)[0].read_bytes() == DATA
 
 
-def test_redirects_stay_on_the_web(site, tmp_path):
+def test_redirects_stay_on_the_web_which_alone_is_asked(site, tmp_path):
     (tmp_path / "secret").write_bytes(DATA)
     site.faults = [status(302, Location=f"file://{tmp_path / 'secret'}")]
     with pytest.raises(NetworkError, match="unsupported protocol 'file://'"):
         get(site.url, tmp_path / "cache")
+    for url in ("file:///etc/hostname", "ftp://example.org/x", "no address"):
+        with pytest.raises(NetworkError, match="neither http nor https"):
+            get(url, tmp_path / "cache")
     site.faults = [status(302, Location=site.url)]
     assert get(site.url, tmp_path / "cache")[0].read_bytes() == DATA
-
-
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/x", "no address"])
-def test_only_the_web_is_asked(url, tmp_path):
-    with pytest.raises(NetworkError, match="neither http nor https"):
-        get(url, tmp_path)
 
 
 def test_four_at_once_fetch_once(site, tmp_path, monkeypatch):

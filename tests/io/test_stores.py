@@ -1,4 +1,3 @@
-import builtins
 import io
 import logging
 import os
@@ -8,7 +7,6 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from functools import partial
 
 import datasets
 import huggingface_hub
@@ -20,8 +18,6 @@ from l4f_datagen.core.errors import InputRefused, NetworkError, UsageError
 from l4f_datagen.io.hf_store import load_from_hub
 from l4f_datagen.io.stores import SAMPLED, STORES, listing_sha256, open_store, store_kind
 
-LEVELS = (50, 100, 150)
-
 
 def encoded(level, size=(16, 16), kind="PNG"):
     buffer = io.BytesIO()
@@ -29,84 +25,68 @@ def encoded(level, size=(16, 16), kind="PNG"):
     return buffer.getvalue()
 
 
+IMAGES = {f"{level}.png": encoded(level) for level in (50, 100, 150)}
+
+
 def fill(path, entries, *, subdir=True):
     environment = lmdb.open(str(path), subdir=subdir, map_size=2**22)
     with environment.begin(write=True) as transaction:
         for key, value in entries.items():
-            transaction.put(key, value)
+            transaction.put(key.encode() if isinstance(key, str) else key, value)
     environment.close()
     return path
 
 
-def rosinality(path, sizes=(16,), count=3):
-    entries = {b"length": str(count).encode()}
-    for size in sizes:
-        for number in range(count):
-            image = encoded(LEVELS[number], (size, size), "JPEG")
-            entries[f"{size}-{number:05d}".encode()] = image
-    return fill(path, entries)
+def rosinality(path, sizes=(16,)):
+    images = {
+        f"{size}-{number:05d}": encoded(level, (size, size), "JPEG")
+        for size in sizes
+        for number, level in enumerate((50, 100, 150))
+    }
+    return fill(path, {"length": b"3", **images})
 
 
-def make_lsun(path, **options):
-    images = {f"{k:040x}".encode(): encoded(v, kind="WEBP") for k, v in enumerate(LEVELS)}
-    return fill(path, images, **options)
-
-
-def table(images, **columns):
-    rows = {**columns, "image": [{"bytes": data, "path": None} for data in images]}
+def table(images):
+    rows = {"label": list(range(len(images)))}  # a column that is no image
+    rows["image"] = [{"bytes": data, "path": None} for data in images]
     return datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
 
 
-def make_hf(path):
-    table(map(encoded, LEVELS), label=[0, 1, 2]).save_to_disk(str(path))
-    return path
-
-
-def write_parquet(path, images):
-    path.mkdir()
-    table(images).to_parquet(str(path / "train-00000.parquet"))
-    return path
-
-
-def write_zip(path, images):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in images.items():
-            archive.writestr(name, data)
-    return path
-
-
-def write_folder(path, images):
-    for name, data in images.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def write_store(kind, path, images):
+def write_store(kind, path, images=IMAGES):
     """A store of named images, the same bytes each time."""
-    if kind == "folder":
-        return write_folder(path / "deep", images).parent
-    if kind == "lmdb":
-        return fill(path, {name.encode(): data for name, data in images.items()})
-    return write_zip(path, images) if kind == "zip" else write_parquet(path, images.values())
+    if kind in ("lmdb", "one.mdb"):
+        return fill(path, images, subdir=kind == "lmdb")
+    if kind == "saved":
+        table(images.values()).save_to_disk(str(path))
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in images.items():
+                archive.writestr(name, data)
+    elif kind == "hf":
+        path.mkdir()
+        table(images.values()).to_parquet(str(path / "train-00000.parquet"))
+    else:
+        for name, data in images.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+    return path
 
 
-FEW = {f"{level}.png": encoded(level) for level in LEVELS}
 MAKERS = {
-    "folder": ("folder", partial(write_store, "folder", images=FEW)),
-    "set.zip": ("zip", partial(write_store, "zip", images=FEW)),
-    "rosinality": ("lmdb", rosinality),
-    "lsun": ("lmdb", make_lsun),
-    "one.mdb": ("lmdb", partial(make_lsun, subdir=False)),
-    "saved": ("hf", make_hf),
-    "parquet": ("hf", partial(write_store, "hf", images=FEW)),
+    "folder": ("folder", "folder"),
+    "set.zip": ("zip", "zip"),
+    "rosinality": ("lmdb", None),
+    "lsun": ("lmdb", "lmdb"),
+    "one.mdb": ("lmdb", "one.mdb"),
+    "saved": ("hf", "saved"),
+    "parquet": ("hf", "hf"),
 }
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_store_is_recognised_and_read(name, tmp_path):
-    kind, make = MAKERS[name]
-    path = make(tmp_path / name)
+    kind, how = MAKERS[name]
+    path = write_store(how, tmp_path / name) if how else rosinality(tmp_path / name)
     assert store_kind(str(path)) == kind
     store = open_store(str(path))
     assert len(store) == 3
@@ -120,8 +100,8 @@ def test_hidden_files_are_no_images_and_others_are_counted(tmp_path):
     names = ["a.png", "b.TIFF", "c.gif", "._a.png", ".hidden/d.png", "__MACOSX/e.png"]
     names += ["f.heic", "g.HEIC", "notes.txt", "README"]
     files = dict.fromkeys(names, b"x")
-    for path in (write_folder(tmp_path / "set", files), write_zip(tmp_path / "set.zip", files)):
-        store = open_store(str(path))
+    for kind, name in (("folder", "set"), ("zip", "set.zip")):
+        store = open_store(str(write_store(kind, tmp_path / name, files)))
         found = [store.subject(k).rpartition("/")[2] for k in range(len(store))]
         assert found == ["a.png", "b.TIFF", "c.gif"]
         assert store.ignored == {".heic": 2, ".txt": 1, "without ending": 1}
@@ -154,20 +134,19 @@ def test_what_is_not_there(tmp_path, kind):
 
 
 def test_rosinality_takes_the_smallest_size_that_fills_the_canvas(tmp_path):
-    path = rosinality(tmp_path / "db", sizes=(8, 32, 64))
-    assert open_store(str(path), side=16).subject(0).endswith(":32-00000")
-    assert open_store(str(path), side=64).subject(0).endswith(":64-00000")
-    assert open_store(str(path), side=100).subject(0).endswith(":64-00000")
+    path = str(rosinality(tmp_path / "db", sizes=(8, 32, 64)))
+    for side, size in ((16, 32), (64, 64), (100, 64)):
+        assert open_store(path, side=side).subject(0).endswith(f":{size}-00000")
 
 
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [
         ({}, r"db: holds no image .*; name photographs of the domain"),
-        ({b"length": b"0"}, r"db: holds no image"),
-        ({b"length": b"7"}, r"db: promises 7 images and holds none; name an LSUN or rosinality"),
-        ({b"length": b"-7"}, r"db: has an impossible length b'-7'; name an LSUN or rosinality"),
-        ({b"length": b"9" * 30}, r"db: has an impossible length"),
+        ({"length": b"0"}, r"db: holds no image"),
+        ({"length": b"7"}, r"db: promises 7 images and holds none; name an LSUN or rosinality"),
+        ({"length": b"-7"}, r"db: has an impossible length b'-7'; name an LSUN or rosinality"),
+        ({"length": b"9" * 30}, r"db: has an impossible length"),
     ],
 )
 def test_an_lmdb_without_images(tmp_path, entries, problem):
@@ -176,8 +155,8 @@ def test_an_lmdb_without_images(tmp_path, entries, problem):
 
 
 def test_files_of_another_kind(tmp_path):
-    for name in ("a.png", "db/data.mdb"):
-        write_folder(tmp_path, {name: b"no database" * 1000})
+    junk = b"no database" * 1000
+    write_store("folder", tmp_path, {"a.png": junk, "db/data.mdb": junk})
     with pytest.raises(InputRefused, match=r"a.png: is no zip file; name a folder, a whole zip fi"):
         open_store(str(tmp_path / "a.png"))
     with pytest.raises(InputRefused, match=r"is no LMDB \(.*\); name an LSUN or rosinality LMDB"):
@@ -185,8 +164,7 @@ def test_files_of_another_kind(tmp_path):
 
 
 def test_an_lmdb_that_is_cut_off(tmp_path):
-    entries = {f"{number:040x}".encode(): bytes(20_000) for number in range(9)}
-    path = fill(tmp_path / "db", entries)
+    path = fill(tmp_path / "db", {f"{number:040x}": bytes(20_000) for number in range(9)})
     os.truncate(path / "data.mdb", 12_288)
     # In a process of its own: without the check it is killed as it reads beyond the end.
     code = "import sys; from l4f_datagen.io.stores import open_store; open_store(sys.argv[1])"
@@ -198,7 +176,7 @@ def test_an_lmdb_that_is_cut_off(tmp_path):
 
 
 def test_broken_entries_of_an_lmdb(tmp_path):
-    path = fill(tmp_path / "db", {b"length": b"2", b"16-00000": b"words"})
+    path = fill(tmp_path / "db", {"length": b"2", "16-00000": b"words"})
     with pytest.raises(InputRefused, match=r"db:16-00001: is missing; make the LMDB again"):
         open_store(str(path)).read(1)
     with pytest.raises(InputRefused, match=r"db:16-00000: is not a readable image"):
@@ -206,14 +184,8 @@ def test_broken_entries_of_an_lmdb(tmp_path):
 
 
 def test_without_the_lmdb_package(tmp_path, monkeypatch):
-    path, real = make_lsun(tmp_path / "db"), builtins.__import__
-
-    def fail(name, *rest):
-        if name == "lmdb":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", fail)
+    path = write_store("lmdb", tmp_path / "db")
+    monkeypatch.setitem(sys.modules, "lmdb", None)
     with pytest.raises(UsageError, match=r"needs the lmdb package; pip install lmdb"):
         open_store(str(path))
 
@@ -298,24 +270,16 @@ def test_offline_a_dataset_in_the_cache_is_read(tmp_path, elsewhere):
 
 
 def test_a_dataset_of_the_hub_is_loaded_once(monkeypatch, elsewhere):
-    asked = []
-
-    def load(name):
-        asked.append(name)
-        return {"train": table([encoded(90)])}
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
+    asked, data = [], {"train": table([encoded(90)])}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or data)
     for _ in range(2):
         assert len(open_store("hf://user/cats")) == 1
     assert asked == ["user/cats"]
 
 
-IMAGES = {"a.png": encoded(50), "b.png": encoded(60)}
-
-
 @pytest.mark.parametrize("kind", STORES)
 def test_images_name_a_store_and_no_clock_does(kind, tmp_path):
-    write_store(kind, tmp_path / "one", IMAGES)
+    write_store(kind, tmp_path / "one")
     first = listing_sha256(str(tmp_path / "one"), kind)
     copy = shutil.copytree if (tmp_path / "one").is_dir() else shutil.copyfile
     copy(tmp_path / "one", tmp_path / "copy")
@@ -324,29 +288,25 @@ def test_images_name_a_store_and_no_clock_does(kind, tmp_path):
     assert listing_sha256(str(tmp_path / "copy"), kind) == first
     write_store(kind, tmp_path / "more", IMAGES | {"c.png": encoded(50)})
     assert listing_sha256(str(tmp_path / "more"), kind) not in (None, first)
-    write_store(kind, tmp_path / "other", IMAGES | {"b.png": encoded(70)})
+    write_store(kind, tmp_path / "other", IMAGES | {"50.png": encoded(70)})
     if kind != "lmdb":  # whose pages hide what is in them
         assert listing_sha256(str(tmp_path / "other"), kind) not in (None, first)
 
 
 def test_of_many_images_sizes_count_and_the_bytes_of_a_few(tmp_path):
-    many = {f"{number:04d}.png": encoded(50) for number in range(4 * SAMPLED)}
+    many = {f"deep/{number:04d}.png": encoded(50) for number in range(4 * SAMPLED)}
     write_store("folder", tmp_path, many)
-    seen = {listing_sha256(str(tmp_path))}
-    (tmp_path / "deep" / "0001.png").write_bytes(encoded(50)[::-1])  # between two that are read
-    assert listing_sha256(str(tmp_path)) in seen
-    for name, data in (("0001.png", encoded(50) + b"x"), ("0004.png", encoded(50)[::-1])):
-        (tmp_path / "deep" / name).write_bytes(data)
+    seen, turned = {listing_sha256(str(tmp_path))}, encoded(50)[::-1]
+    for name, data, number in (
+        ("deep/0001.png", turned, 1),  # between two that are read
+        ("notes.txt", b"words", 1),  # of another kind
+        ("._a.png", b"words", 1),
+        ("deep/0001.png", turned + b"x", 2),
+        ("deep/0004.png", turned, 3),
+    ):
+        (tmp_path / name).write_bytes(data)
         seen.add(listing_sha256(str(tmp_path)))
-    assert len(seen) == 3
-
-
-def test_other_files_do_not_count(tmp_path):
-    write_store("folder", tmp_path, IMAGES)
-    before = listing_sha256(str(tmp_path))
-    (tmp_path / "notes.txt").write_text("words")
-    (tmp_path / "._a.png").write_text("words")
-    assert listing_sha256(str(tmp_path)) == before
+        assert len(seen) == number
 
 
 @pytest.mark.parametrize("path", ["absent", "user/cats", "absent.mdb"])

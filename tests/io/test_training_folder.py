@@ -10,13 +10,17 @@ from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 OTHER = "holds another training"
 
 
-def test_a_folder_is_claimed_once_and_again(tmp_path):
+@pytest.mark.parametrize("left", [None, "training-id", "training-id.part"])
+def test_a_folder_is_claimed_once_and_again_and_a_claim_cut_short_is_none(tmp_path, left):
     out = tmp_path / "new" / "run"
+    if left:
+        out.mkdir(parents=True)
+        (out / left).touch()
     claim_folder(out, "abc", other=OTHER)
     claim_folder(out, "abc", other=OTHER)
-    assert (out / "training-id").read_text() == "abc\n"
-    assert [is_claimed(out, name) for name in ("abc", "abd")] == [True, False]
-    assert not is_claimed(tmp_path, "abc")
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"training-id": "abc\n"}
+    claimed = [is_claimed(out, "abc"), is_claimed(out, "abd"), is_claimed(tmp_path, "abc")]
+    assert claimed == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -43,14 +47,6 @@ def test_a_file_is_no_folder_and_what_is_not_there_cannot_be_locked(tmp_path):
     expected = r"none: cannot be locked \(No such file or directory\)"
     with pytest.raises(UsageError, match=expected), hold_folder(tmp_path / "none"):
         pass
-
-
-@pytest.mark.parametrize("left", ["training-id", "training-id.part"])
-def test_a_claim_that_was_cut_short_is_none(tmp_path, left):
-    (tmp_path / left).touch()
-    claim_folder(tmp_path, "abc", other=OTHER)
-    assert [path.name for path in tmp_path.iterdir()] == ["training-id"]
-    assert (tmp_path / "training-id").read_text() == "abc\n"
 
 
 def test_on_a_full_disk_the_folder_is_not_claimed(tmp_path, fill_disk):

@@ -20,9 +20,16 @@ def pixels(path):
         return np.asarray(picture)
 
 
-def test_two_runs_are_byte_identical_and_counts_add_up(make, made, rows_of, tmp_path, digests):
+def test_two_runs_are_byte_identical_and_tell_the_same(make, made, rows_of, tmp_path, digests):
     counts = make("one")["counts"]
     assert digests(tmp_path / "one") == made("two")
+    card = (tmp_path / "one" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["size_categories"] == ["n<1K"]
+    assert head["license"] == "unknown"  # the recipe names none, and the Hub has this word
+    assert "12 accepted of" in card
+    assert "alpha > 0.5" in card
+    assert pixels(tmp_path / "one" / "contact_sheet.png").shape[1] > 500
     assert counts["accepted"] == 12
     assert counts["attempted"] == 12 + sum(counts["rejected"].values())
     assert counts["rejected"]["coverage_low"] > 0  # else the filter was not put to work
@@ -31,23 +38,15 @@ def test_two_runs_are_byte_identical_and_counts_add_up(make, made, rows_of, tmp_
     assert {row["psi"] for row in rows} == {0.5, 1.0}
 
 
-def test_growing_keeps_what_is_there_and_equals_a_fresh_run(made):
+def test_growing_keeps_what_is_there_and_equals_a_fresh_run(made, caplog):
     before, after = made("grown", 5), made("grown", 20)
-    assert after == made("fresh", 20)
+    done = "is finished already: nothing was left to do"
+    assert done not in caplog.text
+    assert made("grown", 20) == after == made("fresh", 20)
+    assert done in caplog.text
     images = {name: value for name, value in before.items() if name.startswith("images/")}
     assert images
     assert images.items() <= after.items()
-
-
-def test_contact_sheet_and_card_tell_the_dataset(make, tmp_path):
-    make("out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    head = yaml.safe_load(card.split("---")[1])
-    assert head["size_categories"] == ["n<1K"]
-    assert head["license"] == "unknown"  # the recipe names none, and the Hub has this word
-    assert "12 accepted of" in card
-    assert "alpha > 0.5" in card
-    assert pixels(tmp_path / "out" / "contact_sheet.png").shape[1] > 500
 
 
 def test_unreachable_count_stops_with_words(make, tiny_recipe):
@@ -71,14 +70,6 @@ def test_alpha_is_trained_on_the_spot_once(made, tiny_recipe, tmp_path, monkeypa
     caplog.clear()
     assert made("two", 3, accept_doubtful_alpha=True) == first
     assert not any("training one" in line for line in caplog.messages)
-
-
-def test_a_finished_dataset_leaves_nothing_to_do(make, tmp_path, caplog):
-    words = f"{tmp_path / 'out'} is finished already: nothing was left to do"
-    make("out")
-    assert words not in caplog.messages
-    make("out")
-    assert words in caplog.messages
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_jobs_in_one_folder_end_in_the_bytes_of_one_run(run_job, tmp_path, diges
     assert digests(tmp_path / "out") == whole(count=count)
 
 
-def test_jobs_in_folders_of_their_own(run_job, tmp_path, digests, whole):
+def test_jobs_in_folders_of_their_own_of_which_one_is_incomplete(run_job, tmp_path, digests, whole):
     parts = [tmp_path / f"part{index}" for index in range(2)]
     for index, part in enumerate(parts):
         run_job(part, index)
@@ -53,6 +53,9 @@ def test_jobs_in_folders_of_their_own(run_job, tmp_path, digests, whole):
     merge(tmp_path / "out", *parts)
     assert digests(tmp_path / "out") == whole()
     assert [digests(part) for part in parts] == before
+    shutil.rmtree(parts[1] / "masks/00001")  # the shard is not copied
+    merge(tmp_path / "again", *parts)
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
 
 
 def test_what_is_missing_is_named_and_filled_when_asked(run_job, tmp_path, digests, whole, caplog):
@@ -65,24 +68,6 @@ def test_what_is_missing_is_named_and_filled_when_asked(run_job, tmp_path, diges
     merge(out, fill=True)
     assert f"shards 1, 3 are missing; {RENDERED}" in caplog.messages
     assert digests(out) == whole(count="attempts")
-
-
-def test_a_shard_cut_short_between_job_and_merge(run_job, tmp_path, digests, whole, caplog):
-    out = tmp_path / "out"
-    for index in range(2):
-        run_job(out, index)
-    next((out / "images/00001").iterdir()).write_bytes(b"torn")
-    merge(out)
-    assert "shard 1: 1 files missing or cut short; made again" in caplog.messages
-    assert digests(out) == whole()
-
-
-def test_an_incomplete_shard_is_not_copied(run_job, tmp_path, digests, whole):
-    run_job("a", 0)
-    run_job("b", 1)
-    shutil.rmtree(tmp_path / "b/masks/00001")
-    merge(tmp_path / "out", tmp_path / "a", tmp_path / "b")
-    assert digests(tmp_path / "out") == whole()
 
 
 def test_jobs_that_do_not_belong_together_are_refused(run_job, tiny_recipe, tmp_path):
@@ -132,8 +117,8 @@ def test_one_bad_part_and_nothing_is_copied(run_job, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merge_stopped_while_it_writes_the_indexes_goes_on(
-    run_job, tmp_path, digests, whole, monkeypatch
+def test_a_merge_of_a_torn_shard_stopped_as_it_writes_the_indexes_goes_on(
+    run_job, tmp_path, digests, whole, monkeypatch, caplog
 ):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -141,10 +126,12 @@ def test_a_merge_stopped_while_it_writes_the_indexes_goes_on(
     out = tmp_path / "out"
     for index in range(2):
         run_job(out, index)
+    next((out / "images/00001").iterdir()).write_bytes(b"torn")
     with monkeypatch.context() as patch:
         patch.setattr("l4f_datagen.dataset.store.write_indexes", stop)
         with pytest.raises(KeyboardInterrupt):
             merge(out)
+    assert "shard 1: 1 files missing or cut short; made again" in caplog.messages
     assert not (out / "manifest.json").exists()
     merge(out)
     assert digests(out) == whole()

@@ -1,13 +1,16 @@
 """The plan's words through the whole line: latents, mixing, presets, splits, probes."""
 
+import shutil
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
+from l4f_datagen.checkpoints.native import save_discriminator
 from l4f_datagen.checkpoints.open import open_generator
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.rendering.latents import open_latents
 
 PIXELS = ("images", "masks", "alpha")
@@ -43,33 +46,45 @@ def drawn_w(tiny_recipe, tmp_path):
     return tmp_path / "w.npy"
 
 
-def test_the_w_of_the_seeds_give_the_pictures_of_the_seeds(
+def test_the_w_of_the_seeds_give_their_pictures_whatever_file_holds_them(
     make, tiny_recipe, pixels_of, rows_of, drawn_w
 ):
-    tiny_recipe["sampling"]["same_seeds"] = True
+    sampling = tiny_recipe["sampling"]
+    sampling["same_seeds"] = True
     make("seeds")
-    tiny_recipe["sampling"]["latents"] = str(drawn_w)
+    sampling["latents"] = str(drawn_w)
+    make("latents", 4)
+    sampling["latents"] = str(drawn_w.with_suffix(".pt"))  # the same values go on
     manifest = make("latents")
     assert pixels_of("latents") == pixels_of("seeds")
     assert [row["key"] for row in rows_of("latents")] == [row["key"] for row in rows_of("seeds")]
     assert manifest["provenance"]["latents"] == {"sha256": open_latents(str(drawn_w)).sha256}
-
-
-def test_another_file_with_the_same_values_goes_on_with_the_dataset(
-    make, tiny_recipe, rows_of, drawn_w
-):
-    sampling = tiny_recipe["sampling"]
-    sampling["latents"] = str(drawn_w)
-    make("out", 4)
-    sampling["latents"] = str(drawn_w.with_suffix(".pt"))
-    make("out", 8)
-    assert len(rows_of("out")) == 8
     other = np.load(drawn_w)
     other[5] += 1e-3
     np.save(drawn_w, other)
     sampling["latents"] = str(drawn_w)
     with pytest.raises(UsageError, match="holds a dataset of another recipe"):
-        make("out", 8)
+        make("latents")
+
+
+def test_the_discriminator_beside_the_generator_filters_and_names_the_dataset(
+    make, tiny_recipe, rows_of, tmp_path
+):
+    generator = tmp_path / "generator.safetensors"
+    shutil.copy(tiny_recipe["generator"]["weights"], generator)
+    tiny_recipe["generator"]["weights"] = str(generator)
+    tiny_recipe["filters"] = {"preset": "none", "discriminator": {"min": 1e9}}
+    hashes = []
+    for level in (0.1, 0.2):
+        judge = Discriminator(16, open_generator(generator).spec.channels)
+        for parameter in judge.parameters():
+            torch.nn.init.constant_(parameter, level)
+        save_discriminator(tmp_path / "discriminator.safetensors", judge)
+        hashes.append(make(f"by{level}", 3, count="attempts")["provenance"]["recipe_hash"])
+        assert {row["reason"] for row in rows_of(f"by{level}")} == {"discriminator_low"}
+    assert hashes[0] != hashes[1]
+    with pytest.raises(UsageError, match="holds a dataset"):
+        make("by0.1", 6, count="attempts")
 
 
 def test_strict_measures_and_rejects_and_bytes_come_again(make, tiny_recipe, pixels_of, rows_of):

@@ -25,43 +25,43 @@ def job(make, tiny_recipe, tmp_path):
     return call
 
 
-def rows_of(folder, status):
+SAME = "same bytes as in the dataset"
+
+
+def rows_of(folder, status="accepted"):
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["status"] == status]
 
 
-def run_command(cli_run, monkeypatch, folder, key):
-    """Run the command as the page gives it, in the dataset's folder."""
-    monkeypatch.chdir(folder)
-    tool, *arguments = shlex.split(again_command(key))
-    assert tool == "l4f-datagen"
-    return cli_run(*arguments)
+@pytest.fixture
+def run_command(cli_run, monkeypatch):
+    """Function: run the command as the page gives it, in the dataset's folder."""
+
+    def run(folder, key):
+        monkeypatch.chdir(folder)
+        tool, *arguments = shlex.split(again_command(key))
+        assert tool == "l4f-datagen"
+        return cli_run(*arguments)
+
+    return run
 
 
-def test_the_command_gives_the_same_bytes(job, cli_run, monkeypatch):
+def test_the_command_gives_the_same_bytes(job, run_command):
     folder = job()
-    chosen = rows_of(folder, "accepted")
+    chosen = rows_of(folder)
     assert len({row["shard"] for row in chosen}) > 1
-    for row in (chosen[0], chosen[7], chosen[-1]):
-        result = run_command(cli_run, monkeypatch, folder, row["key"])
+    for row in (chosen[0], chosen[7], chosen[-1], rows_of(folder, "rejected")[0]):
+        result = run_command(folder, row["key"])
         assert result.exit_code == 0, result.output
-        assert "same bytes as in the dataset" in result.stderr
+        rejected = row["status"] == "rejected"  # then there are no bytes to compare
+        assert (SAME in result.stderr) is not rejected
         for part in ("images", "masks", "alpha"):
-            again = folder.parent / "again" / part / f"{row['key']}.png"
+            again = (folder.parent / "again" / part / f"{row['key']}.png").read_bytes()
             stored = folder / part / f"{row['shard']:05d}" / f"{row['key']}.png"
-            assert again.read_bytes() == stored.read_bytes()
+            assert rejected or again == stored.read_bytes()
 
 
-def test_a_rejected_sample_is_made_too(job, cli_run, monkeypatch):
-    folder = job()
-    rejected = rows_of(folder, "rejected")[0]
-    result = run_command(cli_run, monkeypatch, folder, rejected["key"])
-    assert result.exit_code == 0, result.output
-    assert (folder.parent / "again" / "images" / f"{rejected['key']}.png").is_file()
-    assert "the same bytes" not in result.stderr  # there are none to compare
-
-
-def test_a_plan_cut_inside_a_block_is_cut_again(job, cli_run, monkeypatch):
+def test_a_plan_cut_inside_a_block_is_cut_again(job, run_command):
     folder = job(number=19, count="attempts")
     records, manifest = read_records(folder), json.loads((folder / "manifest.json").read_text())
     recipe = check_recipe(manifest["provenance"]["recipe"], "test")
@@ -70,45 +70,46 @@ def test_a_plan_cut_inside_a_block_is_cut_again(job, cli_run, monkeypatch):
         return [draw.image_id for draw in block_around(16, folder, recipe.sampling, records)]
 
     assert block() == [16, 17, 18, 19]
-    last = rows_of(folder, "accepted")[-1]
+    last = rows_of(folder)[-1]
     assert last["image_id"] > 15
-    result = run_command(cli_run, monkeypatch, folder, last["key"])
-    assert "same bytes as in the dataset" in result.stderr
+    assert SAME in run_command(folder, last["key"]).stderr
     # Downloaded without the markers: a last row that was rejected tells of the cut, too.
     shutil.rmtree(folder / ".l4f")
     assert block() == [16, 17, 18, 19, *([20] if records.accepted[-1] else [])]
 
 
-def test_other_bytes_are_told(job, cli_run, monkeypatch):
-    folder = job()
-    row = rows_of(folder, "accepted")[0]
-    path = folder / "masks" / f"{row['shard']:05d}" / f"{row['key']}.png"
-    path.write_bytes(path.read_bytes() + b"\0")
-    result = run_command(cli_run, monkeypatch, folder, row["key"])
-    assert result.exit_code == 1
-    assert "differs from the files of the dataset" in result.output
-
-
-def test_unknown_keys_and_other_weights_are_refused(
-    job, cli_run, monkeypatch, tmp_path, make_generator, make_alpha
+def test_other_bytes_unknown_keys_other_weights_and_a_cut_marker_are_told(
+    job, cli_run, run_command, tmp_path, make_generator, make_alpha
 ):
     folder = job()
-    result = run_command(cli_run, monkeypatch, folder, "psi0700-seed0000001")
-    assert result.exit_code == 2
-    assert "psi0700-seed0000001: is not in the ledger of" in result.output
-    alpha = make_alpha(make_generator(16), seed=9)
-    save_alpha(tmp_path / "b.safetensors", alpha, generator_fingerprint=None)
-    key = rows_of(folder, "accepted")[0]["key"]
-    asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
-    result = cli_run(*asked, "--alpha", tmp_path / "b.safetensors")
-    assert result.exit_code == 4
-    assert "was made with other weights, latents or backgrounds than these" in result.output
+    row = rows_of(folder)[0]
+    path = folder / "masks" / f"{row['shard']:05d}" / f"{row['key']}.png"
+    path.write_bytes(path.read_bytes() + b"\0")
+    other = tmp_path / "b.safetensors"
+    save_alpha(other, make_alpha(make_generator(16), seed=9), generator_fingerprint=None)
+    asked = ("inspect", "sample", folder, row["key"], "--out", tmp_path / "x")
+    marker = sorted((folder / ".l4f/shards").iterdir())[-1]
+
+    def cut():
+        marker.write_bytes(marker.read_bytes()[:100])
+        return cli_run(*asked)
+
+    for run, code, told in (
+        (lambda: run_command(folder, row["key"]), 1, "differs from the files of the dataset"),
+        (lambda: run_command(folder, "psi0700-seed0000001"), 2, "1: is not in the ledger of"),
+        (lambda: cli_run(*asked, "--alpha", other), 4, "was made with other weights, latents or b"),
+        (cut, 4, f"Error: {marker}: is no marker of a shard ("),
+    ):
+        result = run()
+        assert result.exit_code == code
+        assert told in result.output
+    assert "run the `make` that made the dataset again" in result.output
     assert not (tmp_path / "x").exists()
 
 
 def test_an_out_that_cannot_be_or_is_the_dataset_is_refused(job, cli_run, tmp_path, monkeypatch):
     folder = job()
-    key = rows_of(folder, "accepted")[0]["key"]
+    key = rows_of(folder)[0]["key"]
     before = sorted(folder.rglob("*"))
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file/below", tmp_path / ("x" * 300)):
@@ -125,17 +126,6 @@ def test_an_out_that_cannot_be_or_is_the_dataset_is_refused(job, cli_run, tmp_pa
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_cut_marker_is_told(job, cli_run, tmp_path):
-    folder = job()
-    marker = sorted((folder / ".l4f/shards").iterdir())[-1]
-    marker.write_bytes(marker.read_bytes()[:100])
-    key = rows_of(folder, "accepted")[0]["key"]
-    result = cli_run("inspect", "sample", folder, key, "--out", tmp_path / "x")
-    assert result.exit_code == 4
-    assert f"Error: {marker}: is no marker of a shard (" in result.output
-    assert "run the `make` that made the dataset again" in result.output
-
-
 def test_latents_that_have_moved_are_named(tiny_recipe, job, cli_run, tmp_path):
     rows = np.random.RandomState(0).randn(40, 8).astype(np.float32)
     for name, values in (("here", rows), ("there", rows), ("other", rows + 1)):
@@ -143,17 +133,16 @@ def test_latents_that_have_moved_are_named(tiny_recipe, job, cli_run, tmp_path):
     tiny_recipe["sampling"]["latents"] = str(tmp_path / "here.npy")
     folder = job()
     (tmp_path / "here.npy").unlink()
-    key = rows_of(folder, "accepted")[0]["key"]
-    asked = ("inspect", "sample", folder, key, "--out", tmp_path / "x")
-    result = cli_run(*asked)
-    assert result.exit_code == 4
-    assert "here.npy: cannot be read" in result.output
-    result = cli_run(*asked, "--latents", tmp_path / "other.npy")
-    assert result.exit_code == 4
-    assert "than these; name its own ones with --generator, --alpha and --latents" in result.output
-    result = cli_run(*asked, "--latents", tmp_path / "there.npy")
-    assert result.exit_code == 0, result.output
-    assert "same bytes as in the dataset" in result.stderr
+    asked = ("inspect", "sample", folder, rows_of(folder)[0]["key"], "--out", tmp_path / "x")
+    for named, code, told in (
+        ((), 4, "here.npy: cannot be read"),
+        (("other",), 4, "than these; name its own ones with --generator, --alpha and --latents"),
+        (("there",), 0, SAME),
+    ):
+        flags = [f"--latents={tmp_path / name}.npy" for name in named]
+        result = cli_run(*asked, *flags)
+        assert result.exit_code == code, result.output
+        assert told in result.output
 
 
 PAGES = ("report.html", "contact_sheet.png")

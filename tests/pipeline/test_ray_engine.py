@@ -5,10 +5,12 @@ whose workers are killed.
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -105,14 +107,15 @@ def test_a_share_runs_on_a_cluster_too(cluster, make):
 
 
 def test_failures_of_tasks_are_reported(cluster, make, monkeypatch):
-    def refuse(*_):
-        raise L4FError("shard", "refused", "no remedy")
-
-    monkeypatch.setattr(ray_engine_module, "make_shard_of", refuse)
-    with pytest.raises(L4FError, match="shard: refused; no remedy"):
-        make("out", 30, engine="ray")
-    monkeypatch.setattr(cluster, "get", lambda _: (_ for _ in ()).throw(RayError("node died")))
-    with pytest.raises(L4FError, match=r"shard 0 was lost with its worker 6 times \(node died\)"):
+    refused = L4FError("shard", "refused", "no remedy")
+    lost = r"shard 0 was lost with its worker 6 times \(node died\)"
+    failures = {RayTaskError(refused): "shard: refused; no remedy", RayError("node died"): lost}
+    for error, told in failures.items():
+        monkeypatch.setattr(cluster, "get", Mock(side_effect=error))
+        with pytest.raises(L4FError, match=told):
+            make("out", 30, engine="ray")
+    cluster.resources = {}
+    with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
         make("out", 30, engine="ray")
 
 
@@ -136,12 +139,6 @@ def test_an_interrupted_wait_stops_the_tasks(cluster, make, made, tmp_path, monk
     assert resumed == made("whole", 30, count="attempts")
 
 
-def test_a_cluster_without_cores(cluster, make):
-    cluster.resources = {}
-    with pytest.raises(UsageError, match="--engine ray: the cluster has no CPU; start the cluster"):
-        make("out", 30, engine="ray")
-
-
 @pytest.mark.parametrize(
     ("address", "error", "match"),
     [
@@ -154,17 +151,15 @@ def test_a_cluster_without_cores(cluster, make):
 def test_ray_that_does_not_start_and_addresses_that_do_not_answer(
     cluster, make, monkeypatch, address, error, match
 ):
-    def init(**_):
-        raise Exception("timed\nout")  # as bare as Ray's own
-
+    as_bare_as_rays_own = Mock(side_effect=Exception("timed\nout"))
     monkeypatch.setattr(cluster, "is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "init", init, raising=False)
+    monkeypatch.setattr(cluster, "init", as_bare_as_rays_own, raising=False)
     with pytest.raises(error, match=match):
         make("out", 30, engine="ray", ray_address=address)
 
 
 def test_ray_that_is_not_installed(make, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed .*; pip install ray"):
         make("out", 30, engine="ray")
 

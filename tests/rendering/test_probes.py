@@ -18,6 +18,7 @@ from l4f_datagen.rendering.render import Renderer, renderer_of
 
 DRAWS = [Draw(1, 1.0, 0), Draw(2, 0.5, 0), Draw(3, 1.0, 4), Draw(4, 1.0, 9)]
 THRESHOLD = 0.45
+WIDTHS = {4: 4, 8: 4, 16: 3, 32: 2}
 
 
 def iou(first, second):
@@ -38,10 +39,9 @@ def networks(make_generator, make_alpha):
 @pytest.fixture
 def make_discriminator():
     def make(resolution=32):
+        widths = {side: width for side, width in WIDTHS.items() if side <= resolution}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
-            channels = {4: 4, 8: 4, 16: 3, 32: 2}
-            widths = {side: width for side, width in channels.items() if side <= resolution}
             network = Discriminator(resolution, widths)
         return network.eval().requires_grad_(False)
 

@@ -36,8 +36,6 @@ def iou(one, other):
 @pytest.mark.timeout(900)  # pymatting compiles itself where it is first imported
 @pytest.mark.parametrize("method", ["guided", "matting"])
 def test_a_plump_mask_shrinks_to_the_disc(method):
-    if method == "matting":
-        pytest.importorskip("pymatting", reason="the extra `matting`")
     image, disc = make_disc()
     plump = ndimage.binary_dilation(disc, iterations=1)
     refined = refine_alpha(image, plump.astype(np.float32), method)
@@ -47,19 +45,12 @@ def test_a_plump_mask_shrinks_to_the_disc(method):
 
 
 @pytest.mark.parametrize("method", ["guided", "matting"])
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_empty_and_full_masks_stay(method, level):
+@pytest.mark.parametrize("levels", [(0, 0), (1, 1), (0.6, 0.4)])
+def test_without_certain_object_and_background_alpha_stays(method, levels):
     image, disc = make_disc(48)
-    alpha = np.full(disc.shape, level, np.float32)
-    np.testing.assert_allclose(refine_alpha(image, alpha, method), alpha, atol=1e-5)
-
-
-def test_an_alpha_without_a_certain_pixel_stays():
-    image, disc = make_disc(48)
-    alpha = np.where(disc, 0.6, 0.4).astype(np.float32)
+    alpha = np.where(disc, *levels).astype(np.float32)
     assert matting(image, alpha) is None
-    for method in ("guided", "matting"):
-        np.testing.assert_array_equal(refine_alpha(image, alpha, method), alpha)
+    np.testing.assert_array_equal(refine_alpha(image, alpha, method), alpha)
 
 
 def test_guided_is_the_same_for_any_number_of_threads_and_nearly_for_any_batch():
@@ -112,18 +103,17 @@ def test_ground_in_the_shadow_of_the_object_is_left_out(monkeypatch):
     assert iou(refined, disc) > iou(without, disc) + 0.02
 
 
-def test_a_large_image_is_fitted_small_and_keeps_its_edges():
-    image, disc = make_disc(600, 170)
-    refined = refine_alpha(image, ndimage.binary_dilation(disc, iterations=5), "guided")
-    assert iou(refined > 0.5, disc) > 0.985
-
-
-def test_a_large_image_is_solved_at_a_smaller_size(monkeypatch):
-    pytest.importorskip("pymatting", reason="the extra `matting`")
+@pytest.mark.parametrize(
+    ("method", "side", "radius", "wider", "least"),
+    [("guided", 600, 170, 5, 0.985), ("matting", 128, 40, 1, 0.95)],
+)
+def test_a_large_image_is_refined_at_a_smaller_size(
+    monkeypatch, method, side, radius, wider, least
+):
     monkeypatch.setattr("l4f_datagen.rendering.refine.MAX_MATTING_PX", 64)
-    image, disc = make_disc(128, 40)
-    refined = matting(image, ndimage.binary_dilation(disc).astype(np.float32))
-    assert iou(refined > 0.5, disc) > 0.95
+    image, disc = make_disc(side, radius)
+    plump = ndimage.binary_dilation(disc, iterations=wider).astype(np.float32)
+    assert iou(refine_alpha(image, plump, method) > 0.5, disc) > least
 
 
 @pytest.mark.parametrize("method", ["guided", "matting"])
@@ -161,29 +151,19 @@ def refined(folder, *flags):
     return CliRunner().invoke(cli, ["refine", *paths, "--method=guided", *flags])
 
 
-def test_the_command_writes_soft_alphas_and_masks(folders):
+def test_the_command_writes_soft_alphas_and_masks_into_the_same_folders(folders):
     folder, disc = folders
+    for name in ("images/a.jpg", "masks/a.png"):
+        (folder / name).parent.joinpath("00000").mkdir()
+        (folder / name).rename(folder / name.replace("/", "/00000/"))
     run = refined(folder, "--json")
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout) == {"out": str(folder / "out"), "masks": 1, "unchanged": 0}
-    with (
-        Image.open(folder / "out/masks/a.png") as mask,
-        Image.open(folder / "out/alpha/a.png") as a,
-    ):
+    files = (folder / f"out/{kind}/00000/a.png" for kind in ("masks", "alpha"))
+    with Image.open(next(files)) as mask, Image.open(next(files)) as a:
         assert (mask.mode, a.mode) == ("L", "L")
         assert iou(np.asarray(mask) == 255, disc) > 0.97
         assert len(np.unique(a)) > 10
-
-
-def test_folders_of_shards_are_read_and_kept(folders):
-    folder, _ = folders
-    for name in ("images/a.jpg", "masks/a.png"):
-        deep = (folder / name).parent / "00000"
-        deep.mkdir()
-        (folder / name).rename(deep / Path(name).name)
-    run = refined(folder)
-    assert run.exit_code == 0, run.output
-    assert (folder / "out/masks/00000/a.png").is_file()
 
 
 @pytest.mark.parametrize(
