@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -66,23 +67,18 @@ def examine(out: Path, *, render: bool = True) -> list[Finding]:
         Finding("free disk", f"{free / 1e9:.1f} GB", advice=room),
         Finding("network", "off: nothing will be fetched" if is_offline() else "used when asked"),
         token,
-        *(_extra(name, use) for name, use in EXTRAS.items()),
     ]
+    for package, use in EXTRAS.items():
+        known = "installed" if find_spec(package) else "not installed"
+        with suppress(PackageNotFoundError):
+            known = version(package)
+        findings.append(Finding(package, f"{known} ({use})"))
     return [*findings, _self_test()] if render else findings
 
 
 def _nearest(folder: Path) -> Path:
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _extra(package: str, use: str) -> Finding:
-    if find_spec(package) is None:
-        return Finding(package, f"not installed ({use})")
-    try:
-        return Finding(package, f"{version(package)} ({use})")
-    except PackageNotFoundError:
-        return Finding(package, f"installed ({use})")
 
 
 def _self_test() -> Finding:
@@ -93,9 +89,9 @@ def _self_test() -> Finding:
         return Finding("self-test", f"failed: {error}", healthy=False, advice=advice)
     share = sum(float(sample.mask.mean()) for sample in samples) / len(samples)
     value = f"{len(samples)} toy cars rendered, masks cover {share:.0%}"
-    if 0.05 < share < 0.6:
-        return Finding("self-test", value)
-    return Finding("self-test", value, healthy=False, advice="install again; the weights are off")
+    healthy = 0.05 < share < 0.6
+    advice = None if healthy else "install again; the weights are off"
+    return Finding("self-test", value, healthy, advice)
 
 
 def render_toy_cars() -> list[Sample]:

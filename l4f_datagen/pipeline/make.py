@@ -7,13 +7,14 @@ from typing import Any
 
 from l4f_datagen.core.progress import Progress
 from l4f_datagen.dataset.formats.backgrounds import backgrounds_of
+from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.ownership import Asked, JobRecord, refuse_shared_overwrite
 from l4f_datagen.dataset.store import Dataset, open_dataset
 from l4f_datagen.models.devices import choose_devices
 from l4f_datagen.pipeline.config import MakeConfig, MakeShard
 from l4f_datagen.pipeline.local_engine import local_engine
 from l4f_datagen.pipeline.networks import Doubts, obtain_networks
-from l4f_datagen.pipeline.provenance import dataset_facts, provenance
+from l4f_datagen.pipeline.provenance import provenance
 from l4f_datagen.pipeline.ray_engine import ray_engine
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
@@ -74,4 +75,9 @@ def make_dataset(job: MakeConfig) -> dict[str, Any]:
             return {"counts": dataset.counts().to_dict()}
         preview = preview_png(networks.alpha_run, networks.alpha_course)
         pages = dataset_pages(dataset, renderer, preview)
-        return dataset.finish(dataset_facts(recipe, origin), pages)
+        output, licence = (
+            recipe.output,
+            (origin["licence"]["name"], origin["licence"]["link"] or ""),
+        )
+        facts = (output.category, output.mask_threshold, *licence, recipe.description, origin)
+        return dataset.finish(Facts(*facts), pages)

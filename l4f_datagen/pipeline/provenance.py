@@ -16,7 +16,7 @@ from l4f_datagen.dataset.formats.backgrounds import Backgrounds, backgrounds_of
 from l4f_datagen.dataset.formats.encoding import SUFFIXES, Encoder
 from l4f_datagen.dataset.indexes import read_markers
 from l4f_datagen.dataset.layout import marker_path
-from l4f_datagen.dataset.manifest import Facts, read_manifest
+from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import named_place, write_atomically
 from l4f_datagen.io.download import file_hash
 from l4f_datagen.pipeline.networks import Networks, obtain_networks
@@ -69,18 +69,6 @@ def provenance(
         "package": f"l4f-datagen {version('l4f-datagen')}",
         "device": networks.renderer.device.type,
     }
-
-
-def dataset_facts(recipe: Recipe, origin: dict[str, Any]) -> Facts:
-    """Return the facts of indexes and manifest beyond the samples."""
-    return Facts(
-        category=recipe.output.category,
-        mask_threshold=recipe.output.mask_threshold,
-        licence=origin["licence"]["name"],
-        licence_url=origin["licence"]["link"] or "",
-        description=recipe.description,
-        provenance=origin,
-    )
 
 
 ELSEWHERE = "name another folder with --out"

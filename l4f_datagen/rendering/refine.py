@@ -109,16 +109,23 @@ def matting(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.
     known[far & (alpha <= 1 - CERTAIN)] = 0
     if not (known == 1).any() or not (known == 0).any():
         return None
+    try:
+        from pymatting import estimate_alpha_cf
+    except ImportError as error:
+        problem = f"pymatting is not installed ({error})"
+        raise UsageError("refine: matting", problem, "pip install pymatting") from error
     height, width = alpha.shape
     shrink = MAX_MATTING_PX / max(height, width)
-    if shrink >= 1:
-        solved = _solve(image, known)
-    else:
+    guide, levels = image, known
+    if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        levels = Image.fromarray(known.astype(np.float32)).resize(size, Image.Resampling.NEAREST)
-        coarse = Image.fromarray(_solve(small, np.asarray(levels, np.float64)))
-        solved = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+        guide = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+        small = Image.fromarray(known.astype(np.float32)).resize(size, Image.Resampling.NEAREST)
+        levels = np.asarray(small, np.float64)
+    solved = np.asarray(estimate_alpha_cf(guide / 255.0, levels), np.float32)
+    if shrink < 1:
+        large = Image.fromarray(solved).resize((width, height), Image.Resampling.BILINEAR)
+        solved = np.asarray(large, np.float32)
     return np.where(known == 0.5, solved.clip(0, 1), known).astype(np.float32)
 
 
@@ -134,15 +141,6 @@ def refine_alpha(
     guide = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
     refined, _ = guided(guide, torch.tensor(alpha)[None, None])
     return np.asarray(refined[0, 0].numpy(), np.float32)
-
-
-def _solve(image: NDArray[np.uint8], known: NDArray[np.float64]) -> NDArray[np.float32]:
-    try:
-        from pymatting import estimate_alpha_cf
-    except ImportError as error:
-        problem = f"pymatting is not installed ({error})"
-        raise UsageError("refine: matting", problem, "pip install pymatting") from error
-    return np.asarray(estimate_alpha_cf(image / 255.0, known), np.float32)
 
 
 def refine_files(
