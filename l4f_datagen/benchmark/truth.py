@@ -27,10 +27,10 @@ from l4f_datagen.core.errors import AnnotationRefused, InputRefused, UsageError
 from l4f_datagen.io.figures import save_png
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.unet import UNet
+from l4f_datagen.rendering.filters import measure_block
 from l4f_datagen.rendering.plan import Draw
 from l4f_datagen.rendering.probes import noise_iou
 from l4f_datagen.rendering.render import Renderer
-from l4f_datagen.rendering.scores import measure_block
 from l4f_datagen.scoring.image_score import confusion, mean_iou
 from l4f_datagen.training.loop import AlphaTrainer
 from l4f_datagen.training.run import pretrained, state_path

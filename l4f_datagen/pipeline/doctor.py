@@ -90,8 +90,8 @@ def _self_test() -> Finding:
     share = sum(float(sample.mask.mean()) for sample in samples) / len(samples)
     value = f"{len(samples)} toy cars rendered, masks cover {share:.0%}"
     healthy = 0.05 < share < 0.6
-    advice = None if healthy else "install again; the weights are off"
-    return Finding("self-test", value, healthy, advice)
+    cure = None if healthy else "install again; the weights are off"
+    return Finding("self-test", value, healthy, cure)
 
 
 def render_toy_cars() -> list[Sample]:
