@@ -16,7 +16,7 @@ from typing import Any
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.dataset import layout, ownership
 from l4f_datagen.dataset.indexes import find_marker
-from l4f_datagen.dataset.manifest import MANIFEST, RUN, read_manifest
+from l4f_datagen.dataset.manifest import MANIFEST, RUN, Marker, read_manifest
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import FLAT, flat_names
 from l4f_datagen.io.disk import PART, disk_failures, has_size, write_atomically
@@ -137,7 +137,7 @@ def missing_shards(
 
 def _copy_shard(part: Path, out: Path, shard: int) -> None:
     """Copy one shard, staged and renamed, its marker last; an incomplete one is left out."""
-    facts = findfind_marker(part, shard)
+    facts = find_marker(part, shard)
     if facts is None or not all(has_size(part / name, size) for name, size, _ in facts.files):
         return
     marker = layout.marker_path(part, shard).read_bytes()

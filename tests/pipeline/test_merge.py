@@ -203,7 +203,5 @@ def test_folders_without_jobs_are_refused(make, tmp_path):
 def test_missing_shards_end_where_the_dataset_does(count, there, missing):
     quota = Quota(10, count, Sweep((0.5, 1.0), parse_seeds("0-"), 3, 2))
 
-    def read(shard):
-        return SimpleNamespace(accepted=there[shard], attempted=6, rejected={})
-
-    assert missing_shards(quota, there, read) == missing
+    markers = {k: SimpleNamespace(accepted=n, attempted=6, rejected={}) for k, n in there.items()}
+    assert missing_shards(quota, there, markers.get) == missing
