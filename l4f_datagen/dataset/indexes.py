@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from l4f_datagen.core.sample import SPLITS
 from l4f_datagen.dataset.formats import WRITERS
 from l4f_datagen.dataset.formats.hf import CONFIG_FILES, METADATA
 from l4f_datagen.dataset.layout import LEDGER, RECIPE, drop_indexes, marker_path
-from l4f_datagen.dataset.manifest import MANIFEST, SCHEMA, Counts, Facts, Marker, Shards, dump_json
+from l4f_datagen.dataset.manifest import MANIFEST, SCHEMA, Counts, Marker, Shards, dump_json
 from l4f_datagen.dataset.staging import FileFact
 from l4f_datagen.io.disk import PART
 from l4f_datagen.io.download import file_hash
@@ -22,13 +22,9 @@ SHARD_FILES = (".parquet", ".tar", ".tsv")  # what files end in that hold a whol
 
 
 def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
-    """Read the markers of shards, one at a time; ValueError for a damaged one or a folder."""
+    """Read the markers of shards, one at a time; ValueError for a damaged one."""
     for shard in shards:
-        try:
-            data = marker_path(folder, shard).read_bytes()
-        except IsADirectoryError as error:
-            raise ValueError("not a marker: a folder") from error
-        yield Marker.from_bytes(data)
+        yield Marker.from_bytes(marker_path(folder, shard).read_bytes())
 
 
 def find_marker(folder: Path, shard: int) -> Marker | None:
@@ -41,18 +37,13 @@ def find_marker(folder: Path, shard: int) -> Marker | None:
 
 
 def write_indexes(
-    folder: Path,
-    shards: Sequence[int],
-    run: Mapping[str, Any],
-    facts: Facts,
-    counts: Counts,
-    pages: Mapping[str, Page],
+    shards: Shards, run: Mapping[str, Any], counts: Counts, pages: Mapping[str, Page]
 ) -> dict[str, Any]:
     """Write all indexes beside the old ones, then put them in place, the manifest last; returns it.
 
     ``pages`` are files made elsewhere; one that is made from the manifest is not listed in it.
     """
-    parts: dict[str, Path] = {}
+    folder, parts = shards.folder, dict[str, Path]()
 
     def part(name: str) -> Path:
         path = parts[name] = folder / (name + PART)
@@ -62,18 +53,18 @@ def write_indexes(
     for name, page in {**pages, RECIPE: run["recipe"].encode()}.items():
         if isinstance(page, bytes):
             part(name).write_bytes(page)
-    splits = [split for split in SPLITS if counts.splits[split]] or [SPLITS[0]]
     merged = {LEDGER: write_ledger}
     if "png" in run["formats"] and not CONFIG_FILES.keys() & set(run["formats"]):
         merged[METADATA] = write_metadata
     for format_name in run["formats"]:
         merged |= WRITERS[format_name].indexes
     for template, write in merged.items():
-        for group in [[split] for split in splits] if "{split}" in template else [splits]:
-            path = part(template.format(split=group[0]))
+        each = [[split] for split in shards.splits]
+        for splits in each if "{split}" in template else [shards.splits]:
+            path = part(template.format(split=splits[0]))
             with path.open("w", encoding="utf-8", newline="\n") as out:
-                write(Shards(folder, shards, group, facts), out)
-    manifest = _manifest(Shards(folder, shards, splits, facts), run, parts, counts)
+                write(replace(shards, splits=splits), out)
+    manifest = _manifest(shards, run, parts, counts)
     for name, page in pages.items():
         if not isinstance(page, bytes):
             part(name).write_bytes(page(dump_json(manifest)))

@@ -11,7 +11,6 @@ tells which files of the flat folder belong to a shard that was not finished.
 """
 
 import hashlib
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,7 @@ class Staging:
     def __init__(self, folder: Path, shard: int) -> None:
         self.folder, self.shard = folder, shard
         self._files: list[FileFact] = []
-        self._folders: dict[str, str] = {}  # place to where it is staged
+        self._folders: dict[str, str] = {}  # folder of staged files to their place
         self._streams: dict[str, BinaryIO] = {}
         self._flat_names: list[str] = []
 
@@ -46,18 +45,16 @@ class Staging:
         if flat:
             self._flat_names.append(path)
             place, name = FLAT.format(shard=self.shard), path
-        staged = self._folders.get(place)
-        if staged is None:
-            staged = self._folders[place] = os.fspath(self.folder / (place + PART))
-            Path(staged).mkdir(parents=True)
-        try:
-            file = open(f"{staged}/{name}", "xb", buffering=0)  # noqa: PTH123, SIM115  a path object costs as much as the write
-        except FileNotFoundError:
-            Path(f"{staged}/{name}").parent.mkdir(parents=True)
-            file = open(f"{staged}/{name}", "xb", buffering=0)  # noqa: PTH123, SIM115
-        with file:  # raw: it may take less than it is given, as the last bytes before a full disk
+        staged = f"{self.folder}/{place}{PART}/{name}"
+        parent = staged.rpartition("/")[0]
+        if parent not in self._folders:
+            self._folders[parent] = place
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        with open(staged, "xb", buffering=0) as file:  # noqa: PTH123  a path object costs as much as the write
             written = file.write(data)
-            while written < len(data):
+            while written < len(
+                data
+            ):  # raw: it may take less, as the last bytes before a full disk
                 written += file.write(data[written:])
 
     def open(self, place: str) -> BinaryIO:
@@ -76,7 +73,7 @@ class Staging:
         flat = FLAT.format(shard=self.shard)
         if self._flat_names:
             self.put(flat, FLAT_NAMES, "".join(f"{name}\n" for name in self._flat_names).encode())
-        for place in [*self._folders, *self._streams]:
+        for place in dict.fromkeys([*self._folders.values(), *self._streams]):
             (self.folder / (place + PART)).rename(self.folder / place)
         for name in self._flat_names:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,13 +17,13 @@ from typing import Any
 
 from l4f_datagen.core.errors import L4FError, UsageError
 from l4f_datagen.core.progress import usable_cores
-from l4f_datagen.core.sample import Sample
+from l4f_datagen.core.sample import SPLITS, Sample
 from l4f_datagen.dataset import layout, ownership
 from l4f_datagen.dataset.formats import stage_shard
 from l4f_datagen.dataset.formats.backgrounds import Backgrounds
 from l4f_datagen.dataset.formats.encoding import Encoder
 from l4f_datagen.dataset.indexes import Page, find_marker, read_markers, write_indexes
-from l4f_datagen.dataset.manifest import RUN, SCHEMA, Counts, Facts, Marker, Row, dump_json
+from l4f_datagen.dataset.manifest import RUN, SCHEMA, Counts, Facts, Marker, Row, Shards, dump_json
 from l4f_datagen.dataset.remote import Remote
 from l4f_datagen.dataset.staging import Staging
 from l4f_datagen.io import disk
@@ -140,7 +140,9 @@ class Dataset:
             for shard in sorted(layout.marked_shards(self.folder) - set(self.shards)):
                 layout.drop_indexes(self.folder)
                 layout.drop_shard(self.folder, shard)
-            manifest = write_indexes(self.folder, self.shards, self.run, facts, counts, pages)
+            splits = [split for split in SPLITS if counts.splits[split]] or [SPLITS[0]]
+            shards = Shards(self.folder, self.shards, splits, facts)
+            manifest = write_indexes(shards, self.run, counts, pages)
             # Not before: a merge that is stopped begins from them again.
             disk.remove(self.folder / ownership.JOBS)
         if self.remote:

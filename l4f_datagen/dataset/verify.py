@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from l4f_datagen.core.progress import usable_cores
 from l4f_datagen.dataset.indexes import file_digests, find_marker
@@ -42,8 +42,7 @@ class Problem:
         return f"{self.path}: {self.problem}; {self.remedy}"
 
 
-@dataclass(frozen=True)
-class _Check:
+class _Check(NamedTuple):
     """One file, or one folder of a shard, and what it must be, or what is wrong with it already."""
 
     path: str
@@ -62,7 +61,7 @@ def verify_dataset(folder: Path, done: Callable[[int], object] = lambda _: None)
     checks = list(_checks(folder, manifest, local))
     problems = []
     with ThreadPoolExecutor(min(MAX_THREADS, usable_cores()), "verify") as pool:
-        found = pool.map(lambda one: _problem(folder, one), checks)
+        found = pool.map(partial(_problem, folder), checks)
         for one, problem in zip(checks, found, strict=True):
             if not isinstance(one.fact, str):
                 done(one.fact.get("files", 1))

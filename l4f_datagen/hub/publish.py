@@ -188,12 +188,7 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
 
 
 def _commit(
-    api: HfApi,
-    job: Push,
-    files: Iterable[PushFile],
-    remove: Iterable[str],
-    card: bytes,
-    message: str,
+    api: HfApi, job: Push, files: list[PushFile], remove: list[str], card: bytes, message: str
 ) -> None:
     where: dict[str, Any] = {"repo_type": DATASET, "revision": job.revision}
     removed, content = list(map(CommitOperationDelete, remove)), {CARD: card}

@@ -156,11 +156,7 @@ def compare(folder: Path, content: Content, remote: Remote) -> Changes:
 
 
 def describe(manifest: Mapping[str, Any]) -> str:
-    """Describe a dataset in one line.
-
-    >>> describe({"counts": {"accepted": 3}, "provenance": {"domain": "x", "recipe_hash": "ab"}})
-    '3 samples of x (recipe ab)'
-    """
+    """Describe a dataset in one line, such as ``3 samples of x (recipe ab)``."""
     origin = manifest["provenance"]
     recipe = origin["recipe_hash"][:8]
     return f"{manifest['counts']['accepted']} samples of {origin['domain']} (recipe {recipe})"

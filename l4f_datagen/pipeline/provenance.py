@@ -143,7 +143,7 @@ def block_around(place: int, folder: Path, sampling: SamplingPart, records: Reco
     if path.exists():
         try:
             [marker] = read_markers(folder, [shard])
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             problem = f"is no marker of a shard ({error})"
             remedy = "run the `make` that made the dataset again"
             raise InputRefused(os.fspath(path), problem, remedy) from error

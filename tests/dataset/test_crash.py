@@ -14,13 +14,13 @@ import l4f_datagen
 from l4f_datagen.core.errors import L4FError
 
 TESTS = Path(__file__).parents[1]
-PLACES = (Path(l4f_datagen.__file__).parents[1], TESTS)
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))}
 
 
 def run_python(*args):
+    places = map(str, (Path(l4f_datagen.__file__).parents[1], TESTS))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 OTHERS = "imagefolder,webdataset,yolo"
@@ -69,7 +69,8 @@ def test_a_full_disk_at_every_stage(discs, tmp_path):
     folder, stages = tmp_path / "disk/out", set()
     remedy = "make room and run the same command again: it goes on after the last finished shard"
     with small_disk(tmp_path / "disk") as resize:
-        for pages in range(1, 1000):
+        (tmp_path / "disk/film.mkv").write_bytes(bytes(8192))
+        for pages in range(2, 1000):
             resize(f"{4 * pages}k")
             try:
                 discs.make_dataset(folder, 9)
@@ -80,19 +81,12 @@ def test_a_full_disk_at_every_stage(discs, tmp_path):
             words = f"{folder}: no space left on the disk while (.*); {remedy}"
             stage = re.fullmatch(words, str(failure))[1]
             stages.add(stage)
+            (tmp_path / "disk/film.mkv").unlink(missing_ok=True)
             if stage == "writing shard 0":  # no part and no half shard
                 assert set(discs.files_of(folder)) == {".l4f/lock", ".l4f/run.json"}
         assert discs.files_of(folder) == discs.files_of(tmp_path / "undisturbed")
-    assert stages >= {"writing shard 0", "writing shard 1", "writing the indexes"}
-
-
-def test_a_disk_full_from_the_start(discs, tmp_path):
-    with small_disk(tmp_path / "disk") as resize:
-        resize("8k")
-        (tmp_path / "disk/film.mkv").write_bytes(bytes(8192))
-        with pytest.raises(L4FError, match="no space left on the disk while opening it") as told:
-            discs.make_dataset(tmp_path / "disk/out", 9)
-        assert type(told.value) is L4FError
+    found = {"opening it", "writing shard 0", "writing shard 1", "writing the indexes"}
+    assert stages >= found
 
 
 def test_a_limit_on_file_sizes_is_a_full_disk(discs, tmp_path):

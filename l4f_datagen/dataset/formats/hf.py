@@ -4,6 +4,7 @@
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -42,75 +43,65 @@ class HfShard(ShardWriter):
 
     def __init__(self, staging: Staging, output: OutputPart) -> None:
         super().__init__(staging, output)
-        self._tables: dict[str, SplitTable] = {}
+        self._files: dict[str, pq.ParquetWriter] = {}
+        self._rows: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._bytes = Counter[str]()  # of the rows that wait
 
     def add(self, samples: Sequence[Encoded]) -> None:
-        """Append rows; a row group is written once it is full."""
+        """Append rows; a row group is written once it is full.
+
+        ValueError for a sample with other scores than the first one of its split.
+        """
         for one in samples:
-            split = one.sample.split
-            if split not in self._tables:
+            split, scores = one.sample.split, sorted(one.sample.scores.keys() - COLUMNS)
+            if split not in self._files:
                 file = self.staging.open(f"data/{split}-{self.shard:05d}.parquet")
-                self._tables[split] = SplitTable(file, _scores(one))
+                self._files[split] = _parquet(file, scores)
+            wanted = self._files[split].schema.names[len(COLUMNS) :]
+            if scores != wanted:
+                raise ValueError(f"{one.sample.key}: expected scores {wanted}, got {scores}")
             cells = {
                 kind: {"bytes": getattr(one, kind), "path": self.name(one, kind)} for kind in KINDS
             }
-            self._tables[split].add(one, one.facts | cells)
+            self._rows[split].append(one.facts | cells)
+            self._bytes[split] += len(one.image) + len(one.mask) + len(one.alpha)
+            if len(self._rows[split]) == GROUP_ROWS or self._bytes[split] >= GROUP_BYTES:
+                self._flush(split, self._files[split])
 
     def close(self) -> None:
         """Write the last row groups and the footers."""
-        while self._tables:
-            self._tables.popitem()[1].close()
+        while self._files:
+            split, file = self._files.popitem()
+            try:
+                if self._rows[split]:
+                    self._flush(split, file)
+                file.close()
+            finally:
+                file.is_open = False  # else it tries again, and fails again, when collected
+
+    def _flush(self, split: str, file: pq.ParquetWriter) -> None:
+        table = pa.Table.from_pylist(self._rows.pop(split), schema=file.schema)
+        self._bytes[split] = 0
+        file.write_table(table, row_group_size=GROUP_ROWS)
 
 
-def _scores(encoded: Encoded) -> tuple[str, ...]:
-    return tuple(sorted(encoded.sample.scores.keys() - COLUMNS))
-
-
-class SplitTable:
-    """One Parquet file being written; the filters' scores are columns of their own."""
-
-    def __init__(self, file: BinaryIO, scores: Sequence[str]) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._bytes, self._scores = 0, scores
-        columns = {**COLUMNS, **dict.fromkeys(scores, pa.float64())}
-        plain = {name: DTYPES[kind] for name, kind in columns.items() if kind != PICTURE}
-        features = {
-            name: {"dtype": plain[name], "_type": "Value"} if name in plain else {"_type": "Image"}
-            for name in columns
-        }
-        info = json.dumps({"info": {"features": features}})
-        self._file = pq.ParquetWriter(
-            file,
-            pa.schema(list(columns.items()), metadata={"huggingface": info}),
-            compression="none",  # the cells are compressed images
-            use_dictionary=False,
-            write_statistics=list(plain),
-            store_schema=True,
-        )
-
-    def add(self, encoded: Encoded, row: dict[str, Any]) -> None:
-        """Append a row; ValueError for a sample with other scores than the first one."""
-        scores = _scores(encoded)
-        if scores != self._scores:
-            raise ValueError(f"{encoded.sample.key}: expected scores {self._scores}, got {scores}")
-        self._rows.append(row)
-        self._bytes += len(encoded.image) + len(encoded.mask) + len(encoded.alpha)
-        if len(self._rows) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        """Write the last row group and the footer."""
-        try:
-            if self._rows:
-                self._flush()
-            self._file.close()
-        finally:
-            self._file.is_open = False  # else it tries again, and fails again, when collected
-
-    def _flush(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=self._file.schema)
-        self._rows, self._bytes = [], 0
-        self._file.write_table(table, row_group_size=GROUP_ROWS)
+def _parquet(file: BinaryIO, scores: Sequence[str]) -> pq.ParquetWriter:
+    """Begin a file; the filters' scores are columns of their own."""
+    columns = {**COLUMNS, **dict.fromkeys(scores, pa.float64())}
+    plain = {name: DTYPES[kind] for name, kind in columns.items() if kind != PICTURE}
+    features = {
+        name: {"dtype": plain[name], "_type": "Value"} if name in plain else {"_type": "Image"}
+        for name in columns
+    }
+    info = json.dumps({"info": {"features": features}})
+    return pq.ParquetWriter(
+        file,
+        pa.schema(list(columns.items()), metadata={"huggingface": info}),
+        compression="none",  # the cells are compressed images
+        use_dictionary=False,
+        write_statistics=list(plain),
+        store_schema=True,
+    )
 
 
 def hf_configs(formats: Sequence[str], splits: Sequence[str] = ("train",)) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_shard_of_rejects_has_no_file(discs, tmp_path):
 
 def test_scores_must_be_the_same_for_all(discs, tmp_path):
     block = [discs.make_disc(0), replace(discs.make_disc(1), scores={"blur": 1.0})]
-    words = r"seed0000001: expected scores \('border_contact',\), got"
+    words = r"seed0000001: expected scores \['border_contact'\], got"
     with pytest.raises(ValueError, match=words):
         discs.make_dataset(tmp_path, 2, blocks=lambda shard: [block])
 

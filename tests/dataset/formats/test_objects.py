@@ -83,41 +83,22 @@ def parted(discs, seed):
 
 @pytest.mark.parametrize("kind", ["rle", "polygon"])
 def test_components_are_objects_of_their_own(discs, tmp_path, kind):
-    def blocks(shard):
-        yield [parted(discs, 8 * shard + seed) for seed in range(8)]
-
+    block = [parted(discs, seed) for seed in range(8)]
     wanted = {"instances": "components", "coco_segmentation": kind}
-    discs.make_dataset(tmp_path, 8, blocks=blocks, output=wanted)
+    discs.make_dataset(tmp_path, 8, blocks=lambda shard: [block], output=wanted)
     coco = open_coco(tmp_path)
     assert coco.getAnnIds(imgIds=[3]) == [3_000_001, 3_000_002]
-    whole = parted(discs, 2).mask
-    first, second = (coco.annToMask(one).astype(bool) for one in coco.imgToAnns[3])
-    upper = whole.copy()
-    upper[10:] = False
+    upper, lower = np.split(block[2].mask, [10])
     if kind == "polygon":
         upper[4:6, 4:6] = True
-    np.testing.assert_array_equal(first, upper)
-    np.testing.assert_array_equal(second, whole & ~upper)
-    assert coco.anns[3_000_001]["bbox"] == [2, 2, 7, 7]
-    assert coco.anns[3_000_002]["bbox"] == [10, 11, 5, 2]
-    assert average_precision(coco, "segm") == 1.0
+    first, second = (coco.annToMask(one).astype(bool) for one in coco.imgToAnns[3])
+    np.testing.assert_array_equal(first, np.pad(upper, ((0, 6), (0, 0))))
+    np.testing.assert_array_equal(second, np.pad(lower, ((10, 0), (0, 0))))
+    boxes = [coco.anns[number]["bbox"] for number in (3_000_001, 3_000_002)]
+    assert boxes == [[2, 2, 7, 7], [10, 11, 5, 2]]
+    assert average_precision(coco) == 1.0
     counts = json.loads((tmp_path / "manifest.json").read_bytes())["counts"]
     assert counts["filled_holes"] == (8 if kind == "polygon" else 0)
-
-
-def test_one_file_a_split(discs, tmp_path):
-    discs.make_dataset(tmp_path, 9, blocks=discs.split_blocks)
-    kept = [disc.seed for disc in discs.accepted_discs(9)]
-    for split in ("train", "val"):
-        data = open_coco(tmp_path, split).dataset
-        seeds = [seed for seed in kept if (seed % 3 == 0) == (split == "val")]
-        assert [image["seed"] for image in data["images"]] == seeds
-        assert [one["image_id"] - 1 for one in data["annotations"]] == seeds
-    assert not (tmp_path / "annotations/instances_test.json").exists()
-
-
-YOLO = OutputPart(formats=("yolo",))
-PARTS = OutputPart(formats=("yolo",), instances="components")
 
 
 def drawn(lines, width, height, scale=1):
@@ -133,12 +114,8 @@ def drawn(lines, width, height, scale=1):
     return np.asarray(canvas)
 
 
-def iou(one, other):
-    return (one & other).sum() / (one | other).sum()
-
-
-def lines_of(mask, output=YOLO):
-    [found] = find_instances([mask], output)
+def lines_of(mask, instances="image"):
+    [found] = find_instances([mask], OutputPart(formats=("yolo",), instances=instances))
     height, width = mask.shape
     return [label_line(ring, width, height) for one in found for ring in one.outlines]
 
@@ -154,18 +131,20 @@ def read_yolo(folder, split):
     assert labels == {}
 
 
-def test_polygons_paint_the_masks(discs, tmp_path):
-    discs.make_dataset(tmp_path, 12, formats=["yolo"], blocks=discs.split_blocks)
-    kept = {disc.key: disc for disc in discs.accepted_discs(12)}
+def test_one_file_a_split_and_polygons_that_paint_the_masks(discs, tmp_path):
+    what = {"formats": ["png", "coco", "yolo"], "blocks": discs.split_blocks}
+    discs.make_dataset(tmp_path, 12, **what)
     for split in ("train", "val"):
-        for path, lines in read_yolo(tmp_path, split):
-            disc = kept.pop(path.stem)
-            assert (disc.seed % 3 == 0) == (split == "val")
+        data = open_coco(tmp_path, split).dataset
+        kept = [d for d in discs.accepted_discs(12) if (d.seed % 3 == 0) == (split == "val")]
+        assert [image["id"] for image in data["images"]] == [disc.image_id for disc in kept]
+        assert [one["image_id"] for one in data["annotations"]] == [disc.image_id for disc in kept]
+        for disc, (path, lines) in zip(kept, read_yolo(tmp_path, split), strict=True):
+            assert (path.stem, len(lines)) == (disc.key, 1)
             with Image.open(path) as image:
                 np.testing.assert_array_equal(image, disc.image)
-            assert len(lines) == 1
             np.testing.assert_array_equal(drawn(lines, 16, 16), disc.mask)
-    assert kept == {}
+    assert not (tmp_path / "annotations/instances_test.json").exists()
 
 
 def test_supervision_reads_it(discs, tmp_path):
@@ -188,12 +167,12 @@ def test_supervision_reads_it(discs, tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1, 10])
-@pytest.mark.parametrize("output", [YOLO, PARTS])
-def test_every_part_is_a_line_and_nothing_between_is_painted(output, scale):
+@pytest.mark.parametrize("instances", ["image", "components"])
+def test_every_part_is_a_line_and_nothing_between_is_painted(instances, scale):
     mask = np.zeros((40, 60), np.bool_)
     mask[5:20, 5:25], mask[22:35, 30:55], mask[2:4, 50:58] = True, True, True
     mask[38, 0] = mask[0, 59] = True  # a pixel alone, at the edge too
-    lines = lines_of(mask, output)
+    lines = lines_of(mask, instances)
     assert len(lines) == 5
     np.testing.assert_array_equal(drawn(lines, 60, 40, scale), scaled(mask, scale))
 
@@ -204,9 +183,9 @@ def test_masks_of_small_images_are_right_at_the_size_they_are_trained_at():
     for _ in range(10):
         mask = ndimage.gaussian_filter(rng.randn(48, 64), 4) > 0.02
         filled = ndimage.binary_fill_holes(mask)
-        lines = lines_of(mask)
-        assert iou(drawn(lines, 64, 48), filled) > 0.98
-        assert iou(drawn(lines, 64, 48, scale=10), scaled(filled, 10)) > 0.99
+        for scale, least in ((1, 0.98), (10, 0.99)):
+            one, other = drawn(lines_of(mask), 64, 48, scale), scaled(filled, scale)
+            assert (one & other).sum() / (one | other).sum() > least
 
 
 def test_data_yaml_names_classes_and_folders_and_images_keep_their_format(discs, tmp_path):
