@@ -16,7 +16,7 @@ from l4f_datagen.core.progress import size_text
 from l4f_datagen.dataset.layout import CARD, LOCK, RECIPE
 from l4f_datagen.dataset.manifest import MANIFEST
 from l4f_datagen.dataset.ownership import folder_lock
-from l4f_datagen.hub import remote as there
+from l4f_datagen.hub import remote as hub_remote
 from l4f_datagen.hub.client import RESUME, hub_session, news, retry
 from l4f_datagen.hub.content import Content, Pushed, PushFile, read_content
 from l4f_datagen.hub.remote import DATASET, MAIN, Changes, Remote
@@ -60,10 +60,10 @@ def plan_push(
     ``also`` names further formats to publish, or "report"; ``verify`` reads every file and compares
     it with its recorded SHA-256. UsageError for a name the Hub refuses, and see ``read_content``.
     """
-    name = there.check_repo(repo)
-    there.check_ref(revision, "--revision")
+    name = hub_remote.check_repo(repo)
+    hub_remote.check_ref(revision, "--revision")
     if tag is not None:
-        there.check_ref(tag, "--tag")
+        hub_remote.check_ref(tag, "--tag")
     content = read_content(folder, also, verify=verify)
     return Push(folder, name, content, private, revision, tag)
 
@@ -76,12 +76,12 @@ def check_destination(
     NetworkError where token, rights or visibility do not fit, UsageError where the repository holds
     another dataset and ``replace`` is False.
     """
-    repo = there.check_repo(repo)
+    repo = hub_remote.check_repo(repo)
     with hub_session(repo) as api:
-        remote = there.read_remote(api, repo, MAIN, private)
+        remote = hub_remote.read_remote(api, repo, MAIN, private)
         found = remote.manifest
         if found is not None and found["provenance"].get("recipe") != recipe and not replace:
-            raise _refusal(repo, [there.describe(found)])
+            raise _refusal(repo, [hub_remote.describe(found)])
 
 
 def ask_hub(job: Push) -> tuple[Remote, Changes]:
@@ -132,8 +132,8 @@ def push(job: Push, *, replace: bool = False) -> Pushed:
 
 
 def _checked(api: HfApi, job: Push) -> tuple[Remote, Changes]:
-    remote = there.read_remote(api, job.repo, job.revision, job.private)
-    changes = there.compare(job.folder, job.content, remote)
+    remote = hub_remote.read_remote(api, job.repo, job.revision, job.private)
+    changes = hub_remote.compare(job.folder, job.content, remote)
     if job.tag is not None and remote.exists:
         refs = retry(api.list_repo_refs, job.repo, repo_type=DATASET)
         heads = {branch.name: branch.target_commit for branch in refs.branches}
@@ -179,7 +179,7 @@ def _send_samples(api: HfApi, job: Push, remote: Remote, changes: Changes) -> No
             revision=job.revision,
             commit_message=f"Add samples of {job.folder.name}",
         )
-    tree = there.read_tree(api, job.repo, job.revision)
+    tree = hub_remote.read_tree(api, job.repo, job.revision)
     for file in changes.samples:
         found = tree.get(file.path)
         if found is None or (found.lfs is not None and found.lfs.sha256 != file.sha256):

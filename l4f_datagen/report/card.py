@@ -1,7 +1,7 @@
 """The data card: the dataset's README.md, what it is and where it comes from.
 
 Written from the manifest alone, and from scores recorded for that very manifest. What people write
-below the marker survives (see ``dataset.notes``).
+below the marker survives (see ``dataset.layout``).
 """
 
 import hashlib

@@ -109,49 +109,42 @@ def test_a_longer_plan_renders_the_last_shard_again(discs, tmp_path):
         assert dataset.finished(0, planned=4).attempted == 4
 
 
-@pytest.mark.parametrize("how", ["deleted", "cut", "emptied"])
+LOST, DAMAGED = "files missing or cut short", "its marker is damaged"
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("name", "how", "problems"),
     [
-        "images/00001/psi1000-seed0000009.png",
-        "masks/00001/psi1000-seed0000010.png",
-        *("data/train-00001.parquet", ".l4f/coco/00001.tsv", MARKER),
+        *(
+            (name, how, {1: f"1 {LOST}"})
+            for name in (
+                *("images/00001/psi1000-seed0000009.png", "masks/00001/psi1000-seed0000010.png"),
+                *("data/train-00001.parquet", ".l4f/coco/00001.tsv"),
+            )
+            for how in ("deleted", "cut", "emptied")
+        ),
+        ("images", "deleted", {0: f"7 {LOST}", 1: f"6 {LOST}", 2: f"5 {LOST}"}),
+        *((name, "deleted", {}) for name in ("ledger.jsonl", "manifest.json", "annotations")),
+        (MARKER, "deleted", {1: None}),  # a shard without a marker is no shard
+        *((MARKER, how, {1: DAMAGED}) for how in ("cut", "emptied", "a folder")),
+        *((MARKER, how, {1: DAMAGED}) for how in ({"rows": []}, {"accepted": "x"}, {"files": []})),
     ],
 )
-def test_a_damaged_shard_is_made_again_and_no_other(discs, tmp_path, resumed, name, how):
+def test_what_is_damaged_is_made_again_and_nothing_else(
+    discs, tmp_path, resumed, name, how, problems
+):
     discs.make_dataset(tmp_path / "a", 18)
     path = tmp_path / "a" / name
-    if how == "deleted":
-        path.unlink()
-    else:
+    if isinstance(how, dict):
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | how))
+    elif how in ("cut", "emptied"):
         os.truncate(path, path.stat().st_size // 2 if how == "cut" else 0)
-    problem = "its marker is damaged" if name == MARKER else "1 files missing or cut short"
-    no_shard = (name, how) == (MARKER, "deleted")  # without a marker
-    assert resumed(18) == ([1], [] if no_shard else [f"shard 1: {problem}; made again"])
-
-
-@pytest.mark.parametrize("change", [{"rows": []}, {"accepted": "x"}, {"files": []}, None])
-def test_a_marker_damaged_by_hand_is_made_again(discs, tmp_path, resumed, change):
-    discs.make_dataset(tmp_path / "a", 9)
-    path = tmp_path / "a" / MARKER
-    text = json.dumps(json.loads(path.read_bytes()) | (change or {}))
-    path.unlink()
-    if change is None:
-        path.mkdir()
     else:
-        path.write_text(text)
-    assert resumed(9) == ([1], ["shard 1: its marker is damaged; made again"])
-
-
-@pytest.mark.parametrize(
-    ("name", "shards"),
-    [*((n, []) for n in ("ledger.jsonl", "manifest.json", "annotations")), ("images", [0, 1])],
-)
-def test_lost_indexes_and_folders_come_back(discs, tmp_path, resumed, name, shards):
-    discs.make_dataset(tmp_path / "a", 9)
-    path = tmp_path / "a" / name
-    path.unlink() if path.is_file() else shutil.rmtree(path)
-    assert resumed(9)[0] == shards
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    notes = [f"shard {n}: {problem}; made again" for n, problem in problems.items() if problem]
+    assert resumed(18) == (list(problems), notes)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

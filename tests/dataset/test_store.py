@@ -39,11 +39,6 @@ def test_rows_and_counts_before_the_finish(discs, dataset):
     assert counts == Counts(**sums, seeds=(0, 17), splits=Counter(train=15), scores=counts.scores)
 
 
-def test_all_attempts_of_a_plan_without_a_wanted_count(discs, dataset):
-    marker = dataset.write(0, discs.plan_blocks(0), planned=8)
-    assert (marker.attempted, marker.accepted, marker.rejected) == (8, 7, {"border": 1})
-
-
 def test_no_block_is_pulled_beyond_the_wanted_count(discs, dataset):
     pulled = []
 
