@@ -13,6 +13,7 @@ from l4f_datagen.io.stores import open_store
 WIDE = np.zeros((9, 16, 3), np.uint8)
 WIDE[:, 4:12] = 200
 """16:9, grey in the middle half."""
+NOISE = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
 
 
 def fill(folder, count=40, size=(16, 16)):
@@ -35,14 +36,12 @@ def by_hand(image, side):
 class TestFit:
     @pytest.mark.parametrize("fit", ["crop", "pad"])
     def test_a_square_of_the_right_size_keeps_every_byte(self, fit):
-        image = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
-        assert np.array_equal(fit_image(image, 16, fit=fit), image)
-        assert np.array_equal(fit_image(image, 7, fit=fit), by_hand(image, 7))
+        assert np.array_equal(fit_image(NOISE, 16, fit=fit), NOISE)
+        assert np.array_equal(fit_image(NOISE, 7, fit=fit), by_hand(NOISE, 7))
 
     def test_a_wide_photograph_loses_its_sides_alike(self):
-        noise = np.random.RandomState(0).randint(0, 256, (9, 16, 3)).astype(np.uint8)
-        square = fit_image(noise, 9)
-        assert np.array_equal(square[:, 4], fit_image(noise[:, 3:13], 9)[:, 4])
+        square = fit_image(NOISE[:9], 9)
+        assert np.array_equal(square[:, 4], fit_image(NOISE[:9, 3:13], 9)[:, 4])
         assert fit_image(WIDE, 16)[:, 0].max() < 100  # black of the photograph, at both sides
         assert (fit_image(WIDE, 16)[:, 2:14] > 150).all()
         assert np.array_equal(fit_image(WIDE, 16), fit_image(WIDE, 16)[:, ::-1])
@@ -115,10 +114,9 @@ class TestCheck:
 
     def test_damage_that_no_header_shows_costs_one_photograph(self, tmp_path, caplog):
         folder = fill(tmp_path / "set")
-        noise = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
         for number in (5, 6):
             path = folder / f"{number:02d}.png"
-            Image.fromarray(noise).save(path)
+            Image.fromarray(NOISE).save(path)
             path.write_bytes(path.read_bytes()[:300])
         photographs = self.check(folder)
         assert len(photographs) == 40

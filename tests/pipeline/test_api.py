@@ -21,16 +21,14 @@ def test_samples_are_those_of_a_dataset(tiny_recipe, tmp_path, rows_of):
                 np.testing.assert_array_equal(np.asarray(mask) == 255, sample.mask)
 
 
+@pytest.mark.parametrize("psi", [1.0, (0.5, 0.7)])
 @pytest.mark.parametrize("seeds", ["3-4,9", [3, 4, 9], range(3, 5)])
-def test_seeds_are_for_every_psi(tiny_recipe, seeds):
-    found = samples(check_recipe(tiny_recipe, "test"), seeds, (0.5, 0.7), device="cpu")
-    wanted = [3, 4] if isinstance(seeds, range) else [3, 4, 9]
-    assert [(one.seed, one.psi) for one in found] == list(product(wanted, (0.5, 0.7)))
-
-
-def test_one_psi_is_a_number(tiny_recipe):
-    [sample] = samples(check_recipe(tiny_recipe, "test"), [5], 1.0, device="cpu")
-    assert (sample.psi, sample.image.dtype, sample.image.shape) == (1.0, np.uint8, (16, 16, 3))
+def test_seeds_are_for_every_psi_and_one_psi_is_a_number(tiny_recipe, seeds, psi):
+    found = list(samples(check_recipe(tiny_recipe, "test"), seeds, psi, device="cpu"))
+    wanted = product([3, 4, 9][: len(seeds)] if seeds != "3-4,9" else [3, 4, 9], np.atleast_1d(psi))
+    assert [(one.seed, one.psi) for one in found] == list(wanted)
+    sample = found[0]
+    assert (sample.image.dtype, sample.image.shape) == (np.uint8, (16, 16, 3))
     assert (sample.alpha.dtype, sample.mask.dtype) == (np.float32, np.bool_)
 
 

@@ -89,32 +89,31 @@ def test_jobs_that_do_not_belong_together_are_refused(run_job, tiny_recipe, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_foreign_files_are_not_touched(run_job, tmp_path):
-    run_job("part", 0, 1)
-    others = tmp_path / "others/images/00000/holiday.jpg"
-    others.parent.mkdir(parents=True)
-    others.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="others: is not empty, and was not made by this tool"):
-        merge(tmp_path / "others", tmp_path / "part")
-    with pytest.raises(UsageError, match="jpg: expected a folder, got a file"):
-        merge(others, tmp_path / "part")
-    with pytest.raises(UsageError, match="part: is both a part and --out; name a new folder"):
-        merge(tmp_path / "part", tmp_path / "part")
-    assert [path for path in (tmp_path / "others").rglob("*") if path.is_file()] == [others]
-
-
-def test_one_bad_part_and_nothing_is_copied(run_job, tmp_path):
-    run_job("part", 0, 1)
-    with pytest.raises(UsageError, match="nothere: holds no shards of a dataset; name the --out"):
-        merge(tmp_path / "out", tmp_path / "part", tmp_path / "nothere")
-    record = tmp_path / "part/.l4f/run.json"
+def test_of_bad_places_and_parts_nothing_is_copied(run_job, tmp_path):
+    part, out, others = (tmp_path / name for name in ("part", "out", "others"))
+    run_job(part, 0, 1)
+    photo = others / "images/00000/holiday.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"precious")
+    for place, parts, told in (
+        (others, [part], "others: is not empty, and was not made by this tool"),
+        (photo, [part], "jpg: expected a folder, got a file"),
+        (part, [part], "part: is both a part and --out; name a new folder"),
+        (out, [part, tmp_path / "nothere"], "nothere: holds no shards of a dataset; name the --o"),
+        ("memory://out", [part], "cannot take folders; let the jobs write to the URL"),
+        (tmp_path / "nothing", [], "nothing: holds no shards of a dataset; name the --out"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            merge(place, *parts)
+    record = part / ".l4f/run.json"
     whole = json.loads(record.read_bytes())
     wrong_recipes = [json.dumps(whole | {"recipe": recipe}) for recipe in (5, "[")]
     for damaged in ("[", "{}", *wrong_recipes):
         record.write_text(damaged)
         with pytest.raises(UsageError, match=r"part: its record .l4f/run.json is damaged; make it"):
-            merge(tmp_path / "out", tmp_path / "part")
-    assert not (tmp_path / "out").exists()
+            merge(out, part)
+    assert not out.exists()
+    assert [path for path in others.rglob("*") if path.is_file()] == [photo]
 
 
 def test_a_merge_of_a_torn_shard_stopped_as_it_writes_the_indexes_goes_on(
@@ -179,15 +178,11 @@ def test_a_plan_with_an_end_and_a_job_that_did_not_run(
     assert digests(out) == whole(number=12)
 
 
-def test_folders_without_jobs_are_refused(make, tmp_path):
-    with pytest.raises(UsageError, match="nothing: holds no shards of a dataset; name the --out"):
-        merge(tmp_path / "nothing")
+def test_a_folder_without_jobs_is_refused(make, tmp_path):
     make("whole", 3)
     (tmp_path / "whole/manifest.json").unlink()
     with pytest.raises(UsageError, match=r"no shard job has finished here; run make with"):
         merge(tmp_path / "whole")
-    with pytest.raises(UsageError, match="cannot take folders; let the jobs write to the URL"):
-        merge("memory://out", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -115,17 +115,3 @@ def test_duplicates_leave_shorter_runs_the_head_of_longer_ones(
     assert manifest["counts"]["rejected"]["near_duplicate"] >= 7
     assert rows_of("grown") == rows_of("fresh")
     assert pixels_of("grown") == pixels_of("fresh")
-
-
-def test_style_mixing_and_cutoff_change_pictures_of_the_same_keys(make, tiny_recipe, pixels_of):
-    make("plain", 6)
-    plain, sampling = pixels_of("plain"), tiny_recipe["sampling"]
-    # Nothing is truncated at psi 1, so a cutoff cannot show there.
-    for part, number in (({"style_mixing": 1.0}, 6), ({"truncation_cutoff": 1}, 3)):
-        [name] = part
-        tiny_recipe["sampling"] = sampling | part
-        make(name, 6)
-        changed = pixels_of(name)
-        assert changed.keys() == plain.keys()
-        differing = [file for file in plain if changed[file] != plain[file]]
-        assert len([file for file in differing if file.startswith("images")]) == number

@@ -46,6 +46,7 @@ def truncated(generator, w, psi):
 
 @pytest.mark.parametrize("cutoff", [None, 2])
 def test_seeds_alone(generator, cutoff):
+    assert styles_of(SamplingPart(), generator) == Styles()
     ws = ws_of(generator, truncation_cutoff=cutoff)
     assert (ws.shape, ws.dtype) == ((4, NUM_WS, 8), np.float32)
     for row, draw in zip(ws, DRAWS, strict=True):
@@ -80,11 +81,9 @@ class TestLatents:
         ws = ws_of(generator, latents=path, latent_space="z")
         np.testing.assert_array_equal(ws, ws_of(generator))
 
-    def test_that_do_not_fit(self, generator, latents):
+    def test_that_do_not_fit_or_are_not_there(self, generator, latents):
         with pytest.raises(InputRefused, match="this generator takes n x 8 or n x 6 x 8 as w"):
             ws_of(generator, latents=latents(4, 5, 8))
-
-    def test_a_space_without_latents(self):
         with pytest.raises(ValueError, match="and none are given"):
             SamplingPart(latent_space="z")
 
@@ -122,8 +121,3 @@ class TestMixing:
             for k, draw in enumerate(DRAWS):
                 alone = ws_of(generator, [draw], **part)
                 np.testing.assert_allclose(together[k], alone[0], atol=1e-5)
-
-
-def test_default_styles_and_none_that_mixes_are_the_seeds_alone(generator):
-    assert styles_of(SamplingPart(), generator) == Styles()
-    np.testing.assert_array_equal(ws_of(generator, style_mixing=0.0), ws_of(generator))
