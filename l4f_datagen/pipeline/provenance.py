@@ -100,7 +100,13 @@ def make_again(
     position = next((i for i in range(len(records)) if records.key(i) == key), None)
     if position is None:
         raise UsageError(key, f"is not in the ledger of {folder}", "name a key of ledger.jsonl")
-    recipe = _recipe(origin, named or {}, os.fspath(folder))
+    wanted = dict(origin["recipe"])
+    # What older versions did where their recipes do not say.
+    wanted["sampling"] = {"same_seeds": True, "refine": "none", **wanted["sampling"]}
+    for name, weights in (named or {}).items():
+        part, entry = ("sampling", name) if name == "latents" else (name, "weights")
+        wanted[part] = {**wanted[part], entry: os.fspath(weights)}
+    recipe = check_recipe(wanted, os.fspath(folder))
     backgrounds = backgrounds_of(recipe.output)
     device = device or str(origin["device"])
     networks = obtain_networks(recipe, device, offline=offline, doubts="ignore")
@@ -150,13 +156,3 @@ def block_around(place: int, folder: Path, sampling: SamplingPart, records: Reco
         end = shard * sweep.shard_size + marker.planned
     first = place // sweep.block_size * sweep.block_size
     return [sweep.draw(k) for k in range(first, min(first + sweep.block_size, end))]
-
-
-def _recipe(origin: Mapping[str, Any], named: Mapping[str, Path], source: str) -> Recipe:
-    data = dict(origin["recipe"])
-    # What older versions did where their recipes do not say.
-    data["sampling"] = {"same_seeds": True, "refine": "none", **data["sampling"]}
-    for name, file in named.items():
-        part, key = ("sampling", name) if name == "latents" else (name, "weights")
-        data[part] = {**data[part], key: os.fspath(file)}
-    return check_recipe(data, source)
