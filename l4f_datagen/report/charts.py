@@ -1,4 +1,4 @@
-"""Charts of a report: coverage against psi and a histogram a score, as SVG inside the page.
+"""Charts of a report, as SVG inside the page, and its section on the training.
 
 The SVG carries no clock and no random name, so the same numbers give the same bytes; its colours
 are CSS variables of the page, so that light and dark look alike.
@@ -6,8 +6,9 @@ are CSS variables of the page, so that light and dark look alike.
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
+from l4f_datagen.core.errors import InputRefused
+from l4f_datagen.report.card import NAMED
+from l4f_datagen.report.page import PHOTO_QUALITY, webp_uri
 from l4f_datagen.report.records import Records
 
 BINS = 36  # a choice
@@ -39,6 +44,8 @@ SIZE_IN = (3.7, 2.0)  # a choice: two charts beside each other on a screen
 AXES = (0.13, 0.14, 0.81, 0.82)
 """Left, bottom, width, height as shares, with room for half a label at the right: a layout engine
 would cost as much as the drawing."""
+MAX_PREVIEW_PIXELS = 4_000_000  # a choice, above the sheets of `train`
+ROWS = "foreground, alpha, background, composite and cut-out"
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,7 @@ def charts_of(records: Records, limits: tuple[float, float] | None) -> list[Char
     """
     drawn = [name for name, values in records.scores.items() if _varies(values)]
     charts = [coverage_chart(records, limits)] if "coverage" in drawn else []
-    charts += [histogram(records, name) for name in drawn]
-    return numbered(charts, "chart")
+    return numbered([*charts, *(histogram(records, name) for name in drawn)], "chart")
 
 
 def constant_scores(records: Records) -> dict[str, float]:
@@ -72,13 +78,12 @@ def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Char
 
     Where nothing was rejected, accepted samples stand on both sides.
     """
-    psis = np.unique(records.psi)
+    psis, accepted = np.unique(records.psi), records.accepted
     coverage = records.scores["coverage"]
     low, high = float(np.nanmin(coverage)), float(np.nanmax(coverage))
     edges = np.linspace(low, high, BINS + 1)
-    sides = [(records.accepted, ACCEPTED, -1.0), (~records.accepted, REJECTED, 1.0)]
-    if records.accepted.all():
-        sides[1] = (records.accepted, ACCEPTED, 1.0)
+    other = (accepted, ACCEPTED) if accepted.all() else (~accepted, REJECTED)
+    sides = ((accepted, ACCEPTED, -1.0), (*other, 1.0))
     drawn = [limit for limit in limits or () if low <= limit <= high]
 
     def draw(axes: Axes) -> None:
@@ -91,7 +96,7 @@ def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Char
                     reach = place + sign * scale * np.repeat(heights, 2)
                     levels = np.repeat(edges, 2)[1:-1]
                     axes.fill_betweenx(levels, place, reach, color=colour, linewidth=0)
-            kept = coverage[here & records.accepted]
+            kept = coverage[here & accepted]
             if kept.size:
                 lowest, _, median, _, highest = np.quantile(kept, QUANTILES)
                 axes.plot([place, place], [lowest, highest], color=INK, linewidth=1)
@@ -112,10 +117,10 @@ def coverage_chart(records: Records, limits: tuple[float, float] | None) -> Char
 def histogram(records: Records, name: str) -> Chart:
     """Draw how often each value of a score occurs, rejected samples on top of accepted ones."""
     values = records.scores[name]
-    known = ~np.isnan(values)
+    chosen = _known(values[records.accepted])
     edges = np.linspace(np.nanmin(values), np.nanmax(values), BINS + 1)
-    kept = np.histogram(values[known & records.accepted], edges)[0]
-    all_of_it = kept + np.histogram(values[known & ~records.accepted], edges)[0]
+    kept = np.histogram(chosen, edges)[0]
+    all_of_it = kept + np.histogram(_known(values[~records.accepted]), edges)[0]
 
     def draw(axes: Axes) -> None:
         axes.stairs(kept, edges, fill=True, color=ACCEPTED)
@@ -124,7 +129,6 @@ def histogram(records: Records, name: str) -> Chart:
         axes.set_xlim(edges[0], edges[-1])
         axes.locator_params(axis="x", nbins=4)  # values near 1 have long labels
 
-    chosen = values[known & records.accepted]
     words = "No sample was accepted."
     if chosen.size:
         low, _, median, _, high = np.quantile(chosen, QUANTILES)
@@ -138,18 +142,11 @@ def quantile_rows(records: Records) -> list[dict[str, Any]]:
     A score has None where nothing was accepted.
     """
     rows = []
-    for psi in np.unique(records.psi):
-        here = records.psi == psi
-        kept = here & records.accepted
-        scores = {name: _quantiles(values[kept]) for name, values in records.scores.items()}
-        counts = {"attempted": int(here.sum()), "accepted": int(kept.sum())}
-        rows.append({"psi": float(psi), **counts, "scores": scores})
+    for row, kept in records.by_psi():
+        known = {name: _known(values[kept]) for name, values in records.scores.items()}
+        found = {name: np.quantile(v, QUANTILES).tolist() for name, v in known.items() if v.size}
+        rows.append(row | {"scores": dict.fromkeys(known) | found})
     return rows
-
-
-def _quantiles(values: NDArray[np.float64]) -> list[float] | None:
-    known = _known(values)
-    return np.quantile(known, QUANTILES).tolist() if known.size else None
 
 
 def _varies(values: NDArray[np.float64]) -> bool:
@@ -181,6 +178,94 @@ def draw_svg(draw: Callable[[Axes], None]) -> str:
 def numbered(charts: Sequence[Chart], prefix: str) -> list[Chart]:
     """Make the ids of SVGs unique in a page that holds several."""
     return [
-        Chart(chart.title, chart.words, IDS.sub(rf"\1{prefix}{number}-", chart.svg))
+        replace(chart, svg=IDS.sub(rf"\1{prefix}{number}-", chart.svg))
         for number, chart in enumerate(charts)
     ]
+
+
+def training_section(origin: Mapping[str, Any], preview: bytes | None) -> dict[str, Any]:
+    """Return what the template says of the training; ``preview`` is a sheet of the run, as PNG."""
+    try:
+        run = origin["alpha"].get("run")
+        weights = origin["recipe"].get("alpha", {}).get("weights")
+        if run is not None:
+            return {"told": _told(run), "charts": training_charts(run), "preview": _sheet(preview)}
+        told = "The alpha network was trained on the spot; its log was not kept."
+        if weights:  # without the folders of somebody's machine
+            named = weights.startswith(NAMED)
+            name = weights if named else PurePath(weights.replace("\\", "/")).name
+            told = f"None for this dataset: the alpha network was loaded from {name}."
+        return {"told": told, "charts": [], "preview": None}
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        problem = f"tells of a training that cannot be read ({error})"
+        remedy = "run the `make` that made the dataset again"
+        raise InputRefused("manifest.json", problem, remedy) from error
+
+
+def training_charts(run: Mapping[str, Any]) -> list[Chart]:
+    """Draw losses, mean alpha and binarisation over the steps; given-up attempts are faint."""
+    *given_up, last = run["attempts"]
+
+    def curves(names: Mapping[str, Any], limits: tuple[float, float] | None = None) -> str:
+        def draw(axes: Axes) -> None:
+            for attempt, colour, width in [*((a, FAINT, 0.8) for a in given_up), (last, INK, 1.2)]:
+                steps = [int(step) for step in attempt["step"]]
+                for name, dashes in names.items():
+                    values = [np.nan if v is None else float(v) for v in attempt[name]]
+                    axes.plot(steps, values, color=colour, linewidth=width, linestyle=dashes)
+            if run["kept_step"] is not None:
+                kept = int(run["kept_step"])
+                axes.axvline(kept, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+            if limits:
+                axes.set_ylim(*limits)
+
+        return draw_svg(draw)
+
+    names = ("d_loss", "realism", "alpha_coverage", "binarization")
+    d_loss, realism, alpha, binary = (_ends(last[name]) for name in names)
+    told = f"Solid: discriminator, {d_loss}. Dashed: alpha network, {realism}."
+    losses = curves({"d_loss": "-", "realism": (0, (4, 2))})
+    words = f"{alpha.capitalize()}; 1 is all foreground."
+    indecision = "Indecision, mean min(alpha, 1 - alpha)"
+    hard = f"{binary.capitalize()}; 0 is a hard matte."
+    charts = [
+        Chart("Losses", told, losses),
+        Chart("Mean alpha", words, curves({"alpha_coverage": "-"}, limits=(0, 1))),
+        Chart(indecision, hard, curves({"binarization": "-"})),
+    ]
+    return numbered(charts, "training")
+
+
+def _told(run: Mapping[str, Any]) -> str:
+    attempts = int(run["attempts"][-1]["attempt"])
+    words = [f"Trained for this dataset, without labels, in {int(run['steps'])} steps."]
+    if attempts > 1:
+        faint = "faint lines are attempts given up as collapsed"
+        words.append(f"Attempt {attempts} went through; {faint}.")
+    if run["kept_step"] is not None:
+        words.append(f"The snapshot of step {int(run['kept_step'])} was kept (dotted line).")
+    return " ".join(words)
+
+
+def _ends(values: Sequence[float | None]) -> str:
+    """Say where a curve starts and ends."""
+    known = [value for value in values if value is not None]
+    return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "never a number"
+
+
+def _sheet(preview: bytes | None) -> dict[str, Any] | None:
+    """Return a preview sheet as WebP inside the page; None for what is no sheet."""
+    try:
+        with Image.open(io.BytesIO(preview or b"")) as opened:
+            if opened.width * opened.height > MAX_PREVIEW_PIXELS:
+                return None
+            image = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return {
+        "uri": webp_uri(image, PHOTO_QUALITY),
+        "width": image.width,
+        "height": image.height,
+        "rows": ROWS,
+        "words": f"Preview sheet of the training: one image per column, in rows {ROWS}.",
+    }

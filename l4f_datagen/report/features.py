@@ -32,14 +32,18 @@ FEATURE_NOTES = (
 def trgb_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.Image:
     """Show what each resolution adds to the image: ToRGB maps before the skip sum.
 
-    Every map is stretched by (x - min) / (max - min) over its pixels and channels (Labels4Free,
-    appendix 2.1, figures 3 to 5).
+    Every map is stretched by (x - min) / (max - min) over its pixels and channels, zeros where all
+    is equal (Labels4Free, appendix 2.1, figures 3 to 5).
     """
     rows = []
     for seed in seeds:
         synthesis = _synthesis(generator, seed, psi)
-        maps = [_bytes(stretch(rgb[0])) for rgb in synthesis.rgb_maps.values()]
-        rows.append([_image(synthesis), *maps])
+        rows.append([_pixels(image_to_uint8(synthesis.image[0]))])
+        for rgb in synthesis.rgb_maps.values():
+            plane = rgb[0].float()
+            low, high = plane.min(), plane.max()
+            shares = (plane - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
+            rows[-1].append(_pixels((shares.cpu() * 255).round().byte()))
     return _headed(rows, generator, seeds, f"ToRGB maps at psi {psi:g}", TRGB_NOTES)
 
 
@@ -51,34 +55,12 @@ def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Ima
     stretched over all of them, so that one colour means the same in every row.
     """
     passes = [_synthesis(generator, seed, psi) for seed in seeds]
-    rows = [[_image(synthesis)] for synthesis in passes]
+    rows = [[_pixels(image_to_uint8(synthesis.image[0]))] for synthesis in passes]
     for resolution in generator.spec.resolutions:
         last = torch.cat([synthesis.features[resolution][-1] for synthesis in passes])
         for row, drawn in zip(rows, principal_colours(last.float().cpu()), strict=True):
             row.append(drawn)
     return _headed(rows, generator, seeds, f"Features at psi {psi:g}", FEATURE_NOTES)
-
-
-def _headed(
-    rows: Sequence[Sequence[NDArray[np.uint8]]],
-    generator: Generator,
-    seeds: Sequence[int],
-    title: str,
-    notes: str,
-) -> Image.Image:
-    """Lay rows out under the names of their columns."""
-    side = generator.spec.resolution
-    tile_px = min(max(side, TILE_PX[0]), TILE_PX[1])  # all sides are powers of two: tiles align
-    columns = ["image", *(f"{r} px" for r in generator.spec.resolutions)]
-    names = [f"seed {seed}" for seed in seeds]
-    return explained(sheet(rows, tile_px=tile_px), title, notes, columns=columns, rows=names)
-
-
-def stretch(plane: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
-    """Return (x - min) / (max - min) over the whole tensor, in [0, 1]; zeros where all is equal."""
-    plane = plane.float()
-    low, high = plane.min(), plane.max()
-    return (plane - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
@@ -94,8 +76,7 @@ def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint
     _, vectors = np.linalg.eigh(centred.T @ centred)
     chosen = vectors[:, ::-1][:, :3]
     strongest = np.abs(chosen).argmax(axis=0)
-    chosen = chosen * np.sign(chosen[strongest, np.arange(chosen.shape[1])])
-    projected = centred @ chosen
+    projected = centred @ (chosen * np.sign(chosen[strongest, np.arange(chosen.shape[1])]))
     low, high = projected.min(axis=0), projected.max(axis=0)
     shares = (projected - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
     colours = np.zeros((batch * height * width, 3), np.uint8)
@@ -109,10 +90,20 @@ def _synthesis(generator: Generator, seed: int, psi: float) -> Synthesis:
     return synthesis
 
 
-def _image(synthesis: Synthesis) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = image_to_uint8(synthesis.image[0].cpu()).permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(pixels)
+def _pixels(levels: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(levels.cpu().permute(1, 2, 0).numpy())
 
 
-def _bytes(plane: Float[Tensor, "3 h w"]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray((plane.cpu() * 255).round().byte().permute(1, 2, 0).numpy())
+def _headed(
+    rows: Sequence[Sequence[NDArray[np.uint8]]],
+    generator: Generator,
+    seeds: Sequence[int],
+    title: str,
+    notes: str,
+) -> Image.Image:
+    """Lay rows out under the names of their columns."""
+    side = generator.spec.resolution
+    tile_px = min(max(side, TILE_PX[0]), TILE_PX[1])  # all sides are powers of two: tiles align
+    columns = ["image", *(f"{r} px" for r in generator.spec.resolutions)]
+    names = [f"seed {seed}" for seed in seeds]
+    return explained(sheet(rows, tile_px=tile_px), title, notes, columns=columns, rows=names)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.core.masks import polygons_xy
+from l4f_datagen.io.figures import fit
 from l4f_datagen.report.stored_images import Stored
 
 LOSSLESS_PX = 128  # a choice: images of the toys, 64 px, keep every level
@@ -30,13 +31,9 @@ def render_page(template: str, **values: Any) -> bytes:
 
 def fill_template(template: str, values: Mapping[str, Any], *, escape: bool) -> str:
     """Fill in a template of this package; a name left out is an error."""
-    environment = Environment(
-        loader=PackageLoader("l4f_datagen.report", "templates"),
-        autoescape=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("l4f_datagen.report", "templates")
+    environment = Environment(loader=loader, autoescape=escape, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"number": number, "share": share, "cell": cell}
     return environment.get_template(template).render(**values)
 
@@ -67,14 +64,19 @@ def webp_uri(image: Image.Image, quality: int, *, method: int = 1) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def shrunk(pixels: NDArray[np.uint8], side_px: int) -> Image.Image:
+    """Scale an image down where its longer side is above ``side_px``."""
+    return Image.fromarray(pixels) if max(pixels.shape[:2]) <= side_px else fit(pixels, side_px)
+
+
 def encode_tile(stored: Stored) -> dict[str, Any]:
     """Encode a sample for a page; images above ``SHOWN_PX`` are scaled down."""
     height, width = stored.mask.shape
     coarse, path = outline_path(stored.mask)
-    matte = _shown(stored.alpha)
+    matte = shrunk(stored.alpha, SHOWN_PX)
     white = Image.new("L", matte.size, 255)
     return {
-        "image": webp_uri(_shown(stored.image), PHOTO_QUALITY),
+        "image": webp_uri(shrunk(stored.image, SHOWN_PX), PHOTO_QUALITY),
         "alpha": webp_uri(Image.merge("RGBA", [white] * 3 + [matte]), 0),  # as CSS masks want it
         "outline": path,
         "coarse": coarse,
@@ -92,7 +94,11 @@ def outline_path(mask: NDArray[np.bool_]) -> tuple[int, str]:
     """
     cell = 1
     while True:
-        path = "".join(_ring(ring.points_xy * cell) for ring in polygons_xy(mask))
+        path = ""
+        for ring in polygons_xy(mask):
+            (x, y), *_ = points = (ring.points_xy * cell).tolist()
+            steps = np.diff(points, axis=0).tolist()
+            path += f"M{x} {y}" + "".join(f"h{dx}" if dx else f"v{dy}" for dx, dy in steps) + "z"
         if len(path) <= MAX_PATH_CHARACTERS:
             return cell, path
         height, width = mask.shape
@@ -100,19 +106,3 @@ def outline_path(mask: NDArray[np.bool_]) -> tuple[int, str]:
         cells = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2)
         mask = np.logical_or.reduce(cells, axis=(1, 3))
         cell *= 2
-
-
-def _ring(points_xy: NDArray[np.int32]) -> str:
-    steps = np.diff(points_xy, axis=0)
-    drawn = (f"h{x}" if x else f"v{y}" for x, y in steps.tolist())
-    x, y = points_xy[0].tolist()
-    return f"M{x} {y}{''.join(drawn)}z"
-
-
-def _shown(pixels: NDArray[np.uint8]) -> Image.Image:
-    image = Image.fromarray(pixels)
-    longest = max(image.size)
-    if longest <= SHOWN_PX:
-        return image
-    size = [max(1, round(side * SHOWN_PX / longest)) for side in image.size]
-    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)

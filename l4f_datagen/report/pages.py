@@ -1,12 +1,18 @@
-"""Pages: card, contact sheet and report of a dataset, at the end of a run or written again."""
+"""Pages: card, contact sheet and report of a dataset, at the end of a run or written again.
+
+The report is one HTML file in which a person sees within a minute whether labels are good.
+"""
 
 import io
 import json
 import os
+from collections.abc import Mapping
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import alpha_to_uint8
@@ -15,8 +21,9 @@ from l4f_datagen.dataset.layout import PREVIEW
 from l4f_datagen.dataset.manifest import read_manifest
 from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import contact_sheet
+from l4f_datagen.report import charts
 from l4f_datagen.report.card import card_page
-from l4f_datagen.report.html import MAX_SHOWN, choose_shown, write_report
+from l4f_datagen.report.page import SHOWN_PX, encode_tile, render_page
 from l4f_datagen.report.records import Records, read_records, records_of
 from l4f_datagen.report.stored_images import Stored, read_images
 
@@ -24,14 +31,17 @@ if TYPE_CHECKING:  # `report` and `card` need no torch
     from l4f_datagen.dataset.store import Dataset
     from l4f_datagen.rendering.render import Renderer
 
+Indices = NDArray[np.int64]
 SHEET_SAMPLES = 24  # six rows of four: what fits on one screen
 MAX_PREVIEW_BYTES = 16 * 2**20  # sheets of ``train`` have 1 to 2 MB: a larger file is none
+ACCEPTED_SHARE = 2 / 3  # a choice: of the samples shown
+MAX_SHOWN = 300  # a choice
+MAX_TILE_BYTES = 17_000_000
+"""Of all images together; with scores and charts the page stays under 20 MB."""
 
 
 def dataset_pages(
-    dataset: "Dataset",
-    renderer: "Renderer",
-    preview: bytes | None = None,
+    dataset: "Dataset", renderer: "Renderer", preview: bytes | None = None
 ) -> dict[str, Page]:
     """Return the pages of a dataset whose shards are all done, and whose samples ``renderer`` made.
 
@@ -87,10 +97,9 @@ def sheet_choice(records: Records) -> list[int]:
     picked, seen = list[int](), set[int]()
     for psi in psis:
         group = np.flatnonzero(records.accepted & (records.psi == psi)).tolist()
-        new = [index for index in group if int(records.seed[index]) not in seen]
-        chosen = sorted((new + [index for index in group if index not in set(new)])[:each])
-        seen.update(int(records.seed[index]) for index in chosen)
-        picked += chosen
+        chosen = sorted(group, key=lambda index: int(records.seed[index]) in seen)[:each]
+        seen.update(records.seed[chosen].tolist())
+        picked += sorted(chosen)
     return picked[:SHEET_SAMPLES]
 
 
@@ -117,8 +126,140 @@ def _rendered(
 ) -> list[tuple[int, Stored]]:
     from l4f_datagen.rendering.plan import Draw
 
-    draws = [
-        Draw(int(records.image_id[i]), float(records.psi[i]), int(records.seed[i])) for i in chosen
-    ]
+    columns = (records.image_id[chosen], records.psi[chosen], records.seed[chosen])
+    draws = [Draw(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     made = [Stored(s.image, alpha_to_uint8(s.alpha), s.mask, {}) for s in renderer.render(draws)]
     return list(zip(chosen, made, strict=True))
+
+
+def write_report(
+    folder: Path,  # its finished shards, where images are read from
+    origin: Mapping[str, Any],  # see ``provenance.provenance``
+    records: Records,
+    *,
+    beside: bool = True,  # whether the page will lie in the folder and may link to its files
+    preview: bytes | None = None,  # sheet of the alpha network's training, PNG
+) -> bytes:
+    """Return the page of a dataset; the same dataset gives the same bytes."""
+    tiles, places = shown_tiles(folder, records)
+    if not beside:
+        tiles = {key: tile | {"files": {}} for key, tile in tiles.items()}
+    accepted = records.accepted
+    kept = origin["recipe"]["filters"].get("coverage")
+    size = next(((tile["width"], tile["height"]) for tile in tiles.values()), None)
+    return render_page(
+        "report.html",
+        origin=origin,
+        attempted=len(records),
+        accepted=int(accepted.sum()),
+        empty_masks=int((accepted & (records.coverage == 0)).sum()),
+        reasons=records.rejected(),
+        psis=np.unique(records.psi).tolist(),
+        seeds=(int(records.seed.min()), int(records.seed.max())) if len(records) else None,
+        size=size,
+        shown_px=SHOWN_PX,
+        shown=len(places),
+        lost=sum(accepted[i] and records.key(i) not in tiles for i in places),
+        rejected_kept=any(not accepted[i] and records.key(i) in tiles for i in places),
+        charts=charts.charts_of(records, kept and (kept["min"], kept["max"])),
+        constant=charts.constant_scores(records),
+        quantiles=[round(100 * quantile) for quantile in charts.QUANTILES],
+        rows=charts.quantile_rows(records),
+        scores=list(records.scores),
+        training=charts.training_section(origin, preview),
+        data={"scores": list(records.scores), "samples": sample_rows(records, places, tiles)},
+    )
+
+
+def shown_tiles(folder: Path, records: Records) -> tuple[dict[str, dict[str, Any]], list[int]]:
+    """Encode the samples that are shown, as many as the page has room for.
+
+    Returns key to tile, and the shown samples as indices in the order of the plan; those without a
+    tile have no images.
+    """
+    chosen = choose_shown(records, MAX_SHOWN)
+    wanted = {records.key(i): (int(records.shard[i]), bool(records.accepted[i])) for i in chosen}
+    tiles = {key: encode_tile(stored) for key, stored in read_images(folder, wanted)}
+    room, places = MAX_TILE_BYTES, []
+    for index in chosen:
+        tile = tiles.get(records.key(index))
+        room -= sum(len(tile[part]) for part in ("image", "alpha", "outline")) if tile else 0
+        if room < 0:
+            break
+        places.append(index)
+    return {key: tiles[key] for key in map(records.key, places) if key in tiles}, sorted(places)
+
+
+def sample_rows(
+    records: Records, places: list[int], tiles: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Describe the shown samples for the page's script."""
+    worst, ranks = records.worst(), records.badness()
+    return [
+        {
+            "key": key,
+            "psi": float(records.psi[i]),
+            "seed": int(records.seed[i]),
+            "image_id": int(records.image_id[i]),
+            "reason": records.reasons[records.reason[i]],
+            "worst": round(float(worst[i]), 4),
+            "scores": [None if np.isnan(v[i]) else float(v[i]) for v in records.scores.values()],
+            "ranks": [round(float(ranks[name][i]), 4) for name in records.scores],
+            "command": again_command(key),
+            "tile": tiles.get(key),
+        }
+        for i, key in zip(places, map(records.key, places), strict=True)
+    ]
+
+
+def again_command(key: str) -> str:
+    """Give the command that makes one sample again, byte for byte, in the dataset's folder."""
+    return f"l4f-datagen inspect sample . {key} --out ../again"
+
+
+def choose_shown(records: Records, limit: int) -> list[int]:
+    """Choose at most ``limit`` samples, the same ones for the same ledger.
+
+    Accepted samples get two thirds of the places, rejected ones the rest, and each side what the
+    other leaves free. Of each side half the places go to the samples that are worst by any score,
+    half are spread evenly over every psi in the order of the plan. Returned are indices in
+    ``records`` by importance: any beginning of the list is a fair choice too.
+    """
+    accepted, rejected = np.flatnonzero(records.accepted), np.flatnonzero(~records.accepted)
+    places = min(len(accepted), max(round(limit * ACCEPTED_SHARE), limit - len(rejected)))
+    kept = _choose(records, accepted, places)
+    return _interleave(kept, _choose(records, rejected, limit - places))
+
+
+def _choose(records: Records, side: Indices, places: int) -> list[int]:
+    if len(side) <= places:
+        return _spread(records, side)
+    # Stable sort: of equal ranks the earlier sample comes first.
+    suspects = side[np.argsort(-records.worst()[side], kind="stable")][: places // 2]
+    others = _spread(records, np.setdiff1d(side, suspects))
+    return _interleave(suspects.tolist(), others[: places - len(suspects)])
+
+
+def _spread(records: Records, side: Indices) -> list[int]:
+    """Take turns between the psi, each evenly from the first to the last, coarse steps first."""
+    groups = [side[records.psi[side] == psi] for psi in np.unique(records.psi[side])]
+    # Each group starts at another place: where all psi share their seeds, objects still differ.
+    groups = [np.roll(group, -place) for place, group in enumerate(groups)]
+    in_turn = zip_longest(*(_coarse_to_fine(group) for group in groups))
+    return [index for index in chain.from_iterable(in_turn) if index is not None]
+
+
+def _coarse_to_fine(group: Indices) -> list[int]:
+    """Order positions as van der Corput's sequence does: every beginning is spread evenly."""
+    bits = max(len(group) - 1, 1).bit_length()
+    numbers, order = np.arange(2**bits), np.zeros(2**bits, np.int64)
+    for bit in range(bits):
+        order |= ((numbers >> bit) & 1) << (bits - 1 - bit)
+    return [int(index) for index in group[order[order < len(group)]]]
+
+
+def _interleave(first: list[int], second: list[int]) -> list[int]:
+    """Mix two lists in proportion to their lengths, each in its order."""
+    places = [((k + 0.5) / len(part), which, index) for which, part in enumerate((first, second))
+              for k, index in enumerate(part)]  # fmt: skip
+    return [index for _, _, index in sorted(places)]

@@ -18,7 +18,7 @@ from l4f_datagen.dataset.manifest import Row, read_manifest
 
 MAX_ROW_BYTES = 64 * 2**10  # a choice, far above any row
 REMEDY = "run the `make` that made the dataset again"
-FAR, HIGH, LOW = "far", "high", "low"
+HIGH, LOW = 1, -1
 SUSPECT = {
     "alpha_uncertainty": HIGH,
     "border_contact": HIGH,
@@ -60,6 +60,14 @@ class Records:
         """The score of that name; NaN where there is none."""
         return self.scores.get("coverage", np.full(len(self), np.nan))
 
+    def by_psi(self) -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
+        """Give each psi, rising, with its counts, and which samples of it are accepted."""
+        for psi in np.unique(self.psi):
+            here = self.psi == psi
+            kept = here & self.accepted
+            counts = {"attempted": int(here.sum()), "accepted": int(kept.sum())}
+            yield {"psi": float(psi), **counts}, kept
+
     def rejected(self) -> dict[str, int]:
         """Count the rejected samples by reason."""
         counts = np.bincount(self.reason, minlength=len(self.reasons)).tolist()
@@ -71,7 +79,16 @@ class Records:
 
     def badness(self) -> dict[str, NDArray[np.float64]]:
         """Rank all samples by each score, the worst highest: share of samples less suspect."""
-        return {name: _rank(_suspicion(name, values)) for name, values in self.scores.items()}
+        ranks = {}
+        for name, values in self.scores.items():
+            if SUSPECT.get(name) is None:
+                known = values[~np.isnan(values)]
+                values = np.abs(values - (np.median(known) if known.size else 0.0))
+            values = np.where(np.isnan(values), -np.inf, SUSPECT.get(name, 1) * values)
+            # Equal scores share the lowest rank, so that the many zeros of a score accuse nobody.
+            places = np.searchsorted(np.sort(values), values, side="left")
+            ranks[name] = places / max(len(values), 1)
+        return ranks
 
     def worst(self) -> NDArray[np.float64]:
         """Rank all samples by the score in which each is worst, in [0, 1)."""
@@ -90,14 +107,11 @@ def records_of(rows: Iterable[Row]) -> Records:
         psi.append(row["psi"])
         reason = "" if row["status"] == "accepted" else row["reason"]
         whole["reason"].append(codes.setdefault(reason, len(codes)))
-        for name, value in row["scores"].items():
-            if name not in scores:
-                scores[name] = array("d", [np.nan]) * count
-            scores[name].append(value)
-        for column in scores.values():
-            if len(column) == count:
-                column.append(np.nan)
-    reasons = ("", *sorted(set(codes) - {""}))
+        for name in row["scores"].keys() - scores.keys():
+            scores[name] = array("d", [np.nan]) * count
+        for name, column in scores.items():
+            column.append(row["scores"].get(name, np.nan))
+    reasons = tuple(sorted(codes))
     order = np.array([reasons.index(reason) for reason in codes], np.int64)
     columns = {name: np.array(column, np.int64) for name, column in whole.items()}
     return Records(
@@ -120,9 +134,7 @@ def read_records(folder: Path) -> Records:
 
 
 def _rows(lines: Any, path: Path) -> Iterator[Row]:
-    number = 0
-    while line := lines.readline(MAX_ROW_BYTES):
-        number += 1
+    for number, line in enumerate(iter(lambda: lines.readline(MAX_ROW_BYTES), b""), 1):
         try:
             row = json.loads(line)
             yield {
@@ -139,22 +151,6 @@ def _rows(lines: Any, path: Path) -> Iterator[Row]:
             raise InputRefused(os.fspath(path), problem, REMEDY) from error
 
 
-def _suspicion(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn a score such that more is worse; NaN stands for the best."""
-    side = SUSPECT.get(name, FAR)
-    if side == FAR:
-        known = values[~np.isnan(values)]
-        values = np.abs(values - (np.median(known) if known.size else 0.0))
-    elif side == LOW:
-        values = -values
-    return np.where(np.isnan(values), -np.inf, values)
-
-
-def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Equal scores share the lowest rank, so that the many zeros of a score accuse nobody.
-    return np.searchsorted(np.sort(values), values, side="left") / max(len(values), 1)
-
-
 QUANTILES = {"min": 0.0, "median": 0.5, "max": 1.0}
 
 
@@ -164,12 +160,9 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
     origin, records = manifest["provenance"], read_records(folder)
     accepted = records.accepted
     rows = []
-    for psi in np.unique(records.psi):
-        here = records.psi == psi
-        kept = records.coverage[here & accepted]
-        median = float(np.median(kept)) if kept.size else None
-        counts = {"attempted": int(here.sum()), "accepted": int((here & accepted).sum())}
-        rows.append({"psi": float(psi), **counts, "median_coverage": median})
+    for row, here in records.by_psi():
+        kept = records.coverage[here]
+        rows.append(row | {"median_coverage": float(np.median(kept)) if kept.size else None})
     scores = {}
     for name, column in records.scores.items():
         kept = column[accepted & ~np.isnan(column)]
@@ -198,12 +191,8 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
 def facts_text(facts: dict[str, Any]) -> str:
     """Write the facts for a terminal."""
     rejected = ", ".join(f"{why} {n}" for why, n in facts["counts"]["rejected"].items())
-    named = {
-        **facts["dataset"],
-        "formats": ", ".join(facts["dataset"]["formats"]),
-        **facts["counts"],
-        "rejected": rejected or "none",
-    }
+    named = facts["dataset"] | facts["counts"]
+    named |= {"formats": ", ".join(named["formats"]), "rejected": rejected or "none"}
     lines = [f"{name:18s} {value}" for name, value in named.items()]
     lines += ["", f"{'psi':>8s} {'attempts':>9s} {'accepted':>9s} {'median coverage':>16s}"]
     for row in facts["psi"]:
@@ -211,6 +200,5 @@ def facts_text(facts: dict[str, Any]) -> str:
         lines.append(f"{row['psi']:8g} {row['attempted']:9d} {row['accepted']:9d} {median:>16s}")
     lines += ["", f"{'score of accepted':20s} {'min':>10s} {'median':>10s} {'max':>10s}"]
     for name, spread in facts["scores"].items():
-        values = " ".join(f"{spread[word]:10.4g}" for word in QUANTILES)
-        lines.append(f"{name:20s} {values}")
+        lines.append(f"{name:20s} " + " ".join(f"{spread[word]:10.4g}" for word in QUANTILES))
     return "\n".join(lines)

@@ -13,13 +13,12 @@ from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.io.disk import write_named
-from l4f_datagen.io.figures import fit
 from l4f_datagen.report.charts import PLAIN_RC
-from l4f_datagen.report.page import LOSSLESS_PX, render_page, webp_uri
+from l4f_datagen.report.page import render_page, shrunk, webp_uri
 from l4f_datagen.scoring.match import Match
 from l4f_datagen.scoring.protocol import nearest
 from l4f_datagen.scoring.score_report import ScoreReport
-from l4f_datagen.scoring.sweep import ScoreSweep, SweepRow
+from l4f_datagen.scoring.sweep import ScoreSweep
 
 MAX_SHOWN = 40  # a choice, as are the sizes below
 MAX_ROWS = 1000
@@ -32,6 +31,7 @@ SUFFIXES = (".png", ".svg")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK = "#333333"
 SIZE_IN = (6.4, 4.0)
+INTERVAL = "95 % interval of all"
 THRESHOLD_NOTES = (
     "Good: a high, flat top. A peak well above the dashed line speaks for its threshold."
 )
@@ -92,18 +92,16 @@ def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
     if image is not None and image.shape[:2] != truth.shape:
         image = np.asarray(Image.fromarray(image).resize(truth.shape[::-1]))
     overlay = error_overlay(image, truth, mask, pair.truth.ignore)
+    shown = [
+        p if p is None else webp_uri(shrunk(p, TILE_PX), 90, method=3) for p in (image, overlay)
+    ]
     return {
         "score": report.images[number],
-        "image": None if image is None else _uri(image),
-        "overlay": _uri(overlay),
+        "image": shown[0],
+        "overlay": shown[1],
         "false_positive": float((mask & ~truth).mean()),
         "false_negative": float((truth & ~mask).mean()),
     }
-
-
-def _uri(pixels: NDArray[np.uint8]) -> str:
-    small = max(pixels.shape[:2]) <= LOSSLESS_PX
-    return webp_uri(Image.fromarray(pixels) if small else fit(pixels, TILE_PX), 90, method=3)
 
 
 def save_page(page: bytes, target: Path) -> Path:
@@ -140,37 +138,30 @@ def _drawn(sweep: ScoreSweep, format: str, metadata: dict[str, None]) -> bytes:
 
 
 def _over_threshold(axes: Axes, sweep: ScoreSweep) -> None:
-    psis = list(dict.fromkeys(row.psi for row in sweep.rows))
-    for number, psi in enumerate(psis):
+    axes.set_xlabel("threshold: mask = alpha > threshold")
+    for number, psi in enumerate(dict.fromkeys(row.psi for row in sweep.rows)):
         rows = [row for row in sweep.rows if row.psi == psi and row.threshold is not None]
-        cuts = [float(row.threshold) for row in rows if row.threshold is not None]
-        colour = INK if psi is None else COLOURS[(number - 1) % len(COLOURS)]
-        label = "all psi" if psi is None else f"psi {psi:g}"
-        axes.plot(
-            cuts,
-            [row.miou.value for row in rows],
-            color=colour,
-            linewidth=2 if psi is None else 1.2,
-            label=f"{label} ({rows[0].num_images} images)",
-        )
+        cuts = np.asarray([row.threshold for row in rows], np.float64)
+        label, colour, width = "all psi", INK, 2.0
+        if psi is not None:
+            label, colour, width = f"psi {psi:g}", COLOURS[(number - 1) % len(COLOURS)], 1.2
+        label += f" ({rows[0].num_images} images)"
+        mious = [row.miou.value for row in rows]
+        axes.plot(cuts, mious, color=colour, linewidth=width, label=label)
         if psi is None:
-            low, high = [row.miou.low for row in rows], [row.miou.high for row in rows]
-            axes.fill_between(
-                cuts, low, high, color=colour, alpha=0.15, linewidth=0, label="95 % interval of all"
-            )
-    given = sweep.row()
-    axes.axhline(given.miou.value, color=INK, label="masks as given", linestyle="--", linewidth=0.8)
-    if sweep.best_threshold is not None:
-        best = sweep.best_threshold
+            ends = ([row.miou.low for row in rows], [row.miou.high for row in rows])
+            axes.fill_between(cuts, *ends, color=colour, alpha=0.15, linewidth=0, label=INTERVAL)
+    given, best = sweep.row().miou.value, sweep.best_threshold
+    axes.axhline(given, color=INK, label="masks as given", linestyle="--", linewidth=0.8)
+    if best is not None:
         label = f"best threshold, {best:g}"
         axes.axvline(best, color=COLOURS[2], label=label, linestyle=":", linewidth=1.2)
-    axes.set_xlabel("threshold: mask = alpha > threshold")
     _titled(axes, "Agreement with the truth over the mask threshold", THRESHOLD_NOTES)
     axes.legend(frameon=False, fontsize="small", loc="lower center", ncols=2)
 
 
 def _over_psi(axes: Axes, sweep: ScoreSweep) -> None:
-    rows: list[SweepRow] = [row for row in sweep.rows if row.psi is not None]
+    rows = [row for row in sweep.rows if row.psi is not None]
     places = list(range(len(rows)))
     ends = ([row.miou.low for row in rows], [row.miou.high for row in rows])
     axes.vlines(places, *ends, color=COLOURS[0], linewidth=2, label="95 % interval over images")
@@ -185,12 +176,5 @@ def _over_psi(axes: Axes, sweep: ScoreSweep) -> None:
 
 def _titled(axes: Axes, title: str, notes: str) -> None:
     axes.set_title(title, loc="left", pad=18)
-    axes.annotate(
-        notes,
-        (0, 1),
-        (0, 5),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize="small",
-        color="#555555",
-    )
+    places: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(notes, (0, 1), (0, 5), **places, fontsize="small", color="#555555")

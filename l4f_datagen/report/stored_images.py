@@ -4,7 +4,9 @@ import io
 import tarfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ TAR_PARTS = {"mask.png": "mask", "alpha.png": "alpha"} | {
     suffix[1:]: "image" for suffix in IMAGE_SUFFIXES
 }
 """What follows a key in a tar of WebDataset."""
+Found = tuple[str, list[bytes], dict[str, str]]  # key, then bytes and path of each of ``PARTS``
 REJECTED = tuple(f"rejected/{{shard:05d}}/{part}/{{key}}" for part in ("images", "masks", "alpha"))
 
 
@@ -51,58 +54,49 @@ def read_images(
     ``wanted`` is key to (shard, whether accepted); rejected samples have images where ``make`` was
     asked to keep them. Samples without images, or with ones that cannot be read, are left out.
     """
-    rest = set()
-    for key, (shard, accepted) in wanted.items():
-        found = _from_files(folder, key, shard, accepted)
-        if found is not None:
-            yield key, found
-        elif accepted:
-            rest.add(key)
-    for read, pattern in ((_from_parquet, "data/*.parquet"), (_from_tar, "webdataset/*.tar")):
-        for path in sorted(folder.glob(pattern)) if rest else ():
-            try:
-                for key, stored in read(path, rest):
+    rest = {key for key, (_, accepted) in wanted.items() if accepted}
+    parquet = (_from_parquet(path, rest) for path in sorted(folder.glob("data/*.parquet")))
+    tars = (_from_tar(path, rest) for path in sorted(folder.glob("webdataset/*.tar")))
+    for source in chain([_from_files(folder, wanted)], parquet, tars):
+        try:
+            for key, blobs, files in source:
+                stored = _decode(blobs, files)
+                if stored is not None:
                     rest.discard(key)
                     yield key, stored
-            except (OSError, ValueError, KeyError, pa.ArrowException, tarfile.TarError):
-                continue  # its samples are shown without images, and counted as such
+        except (OSError, ValueError, KeyError, pa.ArrowException, tarfile.TarError):
+            continue  # its samples are shown without images, and counted as such
+        if not rest:
+            return
 
 
-def _from_files(folder: Path, key: str, shard: int, accepted: bool) -> Stored | None:
-    for places in LOOSE if accepted else (REJECTED,):
-        stems = [place.format(shard=shard, key=key) for place in places]
-        for suffix in IMAGE_SUFFIXES:
-            files = [f"{stems[0]}{suffix}", f"{stems[1]}.png", f"{stems[2]}.png"]
-            if (folder / files[0]).is_file():
-                return _decode_files(folder, files)
-    return None
+def _from_files(folder: Path, wanted: Mapping[str, tuple[int, bool]]) -> Iterator[Found]:
+    for key, (shard, accepted) in wanted.items():
+        named = (
+            [f"{image}{suffix}", f"{mask}.png", f"{alpha}.png"]
+            for image, mask, alpha in (LOOSE if accepted else (REJECTED,))
+            for suffix in IMAGE_SUFFIXES
+        )
+        named = ([name.format(shard=shard, key=key) for name in names] for names in named)
+        names = next((names for names in named if (folder / names[0]).is_file()), [])
+        with suppress(OSError):
+            paths = [folder / name for name in names]
+            if paths and all(path.stat().st_size <= MAX_FILE_BYTES for path in paths):
+                blobs = [path.read_bytes() for path in paths]
+                yield key, blobs, dict(zip(PARTS, names, strict=True))
 
 
-def _decode_files(folder: Path, files: list[str]) -> Stored | None:
-    try:
-        if any((folder / name).stat().st_size > MAX_FILE_BYTES for name in files):
-            return None
-        blobs = [(folder / name).read_bytes() for name in files]
-    except OSError:
-        return None
-    return _decode(blobs, dict(zip(PARTS, files, strict=True)))
-
-
-def _from_parquet(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
+def _from_parquet(path: Path, wanted: set[str]) -> Iterator[Found]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             keys = file.read_row_group(group, ["key"])["key"].to_pylist()
             here = [at for at, key in enumerate(keys) if key in wanted]
-            if not here:
-                continue
-            table = file.read_row_group(group, list(PARTS)).take(here)
-            for at, row in zip(here, table.to_pylist(), strict=True):
-                stored = _decode([row[part]["bytes"] for part in PARTS], {})
-                if stored is not None:
-                    yield keys[at], stored
+            rows = file.read_row_group(group, list(PARTS)).take(here).to_pylist() if here else []
+            for at, row in zip(here, rows, strict=True):
+                yield keys[at], [row[part]["bytes"] for part in PARTS], {}
 
 
-def _from_tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
+def _from_tar(path: Path, wanted: set[str]) -> Iterator[Found]:
     gathered: dict[str, dict[str, bytes]] = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
@@ -115,9 +109,7 @@ def _from_tar(path: Path, wanted: set[str]) -> Iterator[tuple[str, Stored]]:
             parts[part] = file.read()
             if len(parts) == len(PARTS):
                 del gathered[key]
-                stored = _decode([parts[name] for name in PARTS], {})
-                if stored is not None:
-                    yield key, stored
+                yield key, [parts[name] for name in PARTS], {}
 
 
 def _decode(blobs: list[bytes], files: Mapping[str, str]) -> Stored | None:

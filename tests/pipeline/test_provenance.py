@@ -10,7 +10,7 @@ import pytest
 from l4f_datagen.checkpoints.native import save_alpha
 from l4f_datagen.pipeline.provenance import block_around
 from l4f_datagen.recipe import check_recipe
-from l4f_datagen.report.html import again_command
+from l4f_datagen.report.pages import again_command
 from l4f_datagen.report.records import read_records
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from l4f_datagen.report.html import write_report
+from l4f_datagen.report.pages import write_report
 from l4f_datagen.report.records import read_records
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from PIL import Image
 
 from l4f_datagen.dataset.layout import CARD_MARKER, read_notes, split_card
 from l4f_datagen.rendering.filters import FILTERS
-from l4f_datagen.report.card import REASONS, command, manifest_named, supervision, write_card
+from l4f_datagen.report.card import REASONS, command, manifest_named, write_card
 from l4f_datagen.report.front_matter import licence_keys, size_category
 
 TESTS = Path(__file__).parents[1]
@@ -211,7 +211,6 @@ def test_scores_stand_only_for_this_very_manifest(dataset):
 def test_few_shot_alpha_is_told(dataset):
     manifest = json.loads((dataset / "manifest.json").read_bytes())
     alpha = manifest["provenance"]["alpha"]
-    assert supervision(alpha) == ""
     alpha["training"] = {"unsupervised": False, "labels": 5}
     card = write_card(json.dumps(manifest).encode())
     text = "**Not unsupervised:** this alpha network was trained with hand-made labels (5 lab"

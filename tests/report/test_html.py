@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import UsageError
-from l4f_datagen.report import html
+from l4f_datagen.report import pages
 from l4f_datagen.report.charts import charts_of, constant_scores, quantile_rows
-from l4f_datagen.report.html import choose_shown, write_report
-from l4f_datagen.report.pages import write_contact_sheet, write_page
+from l4f_datagen.report.pages import choose_shown, write_contact_sheet, write_page, write_report
 from l4f_datagen.report.records import read_records, records_of
 
 
@@ -87,7 +86,7 @@ def test_missing_pictures_are_counted(disc_dataset):
 
 
 def test_a_large_dataset_is_cut_and_says_so(disc_dataset, monkeypatch):
-    monkeypatch.setattr(html, "MAX_SHOWN", 9)
+    monkeypatch.setattr(pages, "MAX_SHOWN", 9)
     made = disc_dataset(40)
     page = page_of(made)
     attempted = len(read_records(made.folder))
@@ -96,7 +95,7 @@ def test_a_large_dataset_is_cut_and_says_so(disc_dataset, monkeypatch):
 
 
 def test_pictures_stop_where_the_page_is_full(disc_dataset, monkeypatch):
-    monkeypatch.setattr(html, "MAX_TILE_BYTES", 12_000)
+    monkeypatch.setattr(pages, "MAX_TILE_BYTES", 12_000)
     made = disc_dataset(30)
     data = data_of(page_of(made))
     tiles = [sample["tile"] for sample in data["samples"] if sample["tile"]]

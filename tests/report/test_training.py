@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.errors import InputRefused
-from l4f_datagen.report.html import training_charts, training_section, write_report
-from l4f_datagen.report.pages import write_page
+from l4f_datagen.report.charts import training_charts, training_section
+from l4f_datagen.report.pages import write_page, write_report
 from l4f_datagen.report.records import read_records
 
 
