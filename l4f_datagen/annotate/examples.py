@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,21 +86,15 @@ class Rerendered:
 
 
 def open_rerendered(
-    recipe: Recipe,
-    names: Sequence[str],
-    source: str,
-    *,
-    keys: Path | None,
-    device: str,
-    offline: bool,
+    recipe: Recipe, names: Sequence[str], source: str, *, keys: Path | None, **where: Any
 ) -> Rerendered:
     """Open the networks of a recipe to render annotated images again.
 
     The keys are in ``names`` (of ``source``) unless ``keys`` names the key file of `sample` or its
-    folder; what that says of the weights is checked.
+    folder; what that says of the weights is checked. ``where`` is device and offline.
     """
     key_file = keys_of(names, source, keys)
-    networks = obtain_networks(recipe, device, offline=offline, doubts="warn")
+    networks = obtain_networks(recipe, doubts="warn", **where)
     check_rendered_alike(key_file, recipe, networks.checkpoint)
     renderer = replace(networks.renderer, background=None, probes={})  # not used here
     label = f"{recipe.domain} rendered again, alpha > {recipe.output.mask_threshold:g}"

@@ -113,10 +113,9 @@ def read_key_file(path: Path) -> KeyFile:
 
 
 def image_facts(recipe: Recipe, checkpoint: GeneratorCheckpoint) -> dict[str, Any]:
-    """Return what rendered the images, for the key file.
+    """Return what rendered the images; ``drawn_with`` decides their pixels, by names in the recipe.
 
-    ``drawn_with`` holds what decides their pixels, by its name in the recipe. The recipe's hash is
-    taken without an alpha network: the images do not depend on one.
+    The recipe's hash is taken without an alpha network: the images do not depend on one.
     """
     fingerprint = checkpoint.fingerprint
     generator = recipe.generator.model_dump(mode="json", include={"class_index", "crop"})

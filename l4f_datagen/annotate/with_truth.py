@@ -1,30 +1,41 @@
-"""With truth: what a few annotated images do for a finished training."""
+"""With truth: what a few annotated images do for a finished training.
+
+They choose a snapshot. Asked for, they also fine-tune it, and it is no longer unsupervised:
+generator and features stay frozen, the alpha network alone (some thousand weights of 1x1
+convolutions) is fitted to the masks. Folds measure what that is worth: every image is scored by a
+network that has not seen it. The network that is kept has seen them all.
+"""
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from l4f_datagen.annotations.truth import TruthSet
-from l4f_datagen.checkpoints.native import save_alpha
+from l4f_datagen.checkpoints.native import Facts, save_alpha
 from l4f_datagen.checkpoints.open import AlphaCheckpoint, GeneratorCheckpoint, open_alpha
+from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.io.disk import write_atomically
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import Recipe
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_counts
-from l4f_datagen.scoring.image_score import stacked
+from l4f_datagen.scoring.bootstrap import Difference, Interval, compare_counts, count_intervals
+from l4f_datagen.scoring.image_score import ImageScore, stacked
 from l4f_datagen.scoring.match import match_truth
 from l4f_datagen.scoring.protocol import score_match
 from l4f_datagen.training.verdict import judge_alpha
 
-from .examples import Annotated, Rerendered, score_networks
-from .few_shot import STEPS, few_shot, miou_interval
+from .examples import Annotated, Example, Rerendered, score_example, score_networks
 from .keys import check_rendered_alike, keys_of
 
 logger = logging.getLogger(__name__)
@@ -34,6 +45,12 @@ CHOSEN = "alpha-chosen.safetensors"
 EVIDENCE = "evidence.json"
 SNAPSHOTS = "snapshot-*.safetensors"
 FEW_SHOT = "alpha-few-shot.safetensors"
+STEPS = 200  # of each fit; a choice, as are batch and folds
+BATCH = 4
+FOLDS = 5
+SEED = 0  # of folds and order
+LEAST_IMAGES = 4  # with fewer, a fold would be fitted to one or two
+LEARNING_RATE = 2e-3  # that of the training without labels
 
 
 def choose_with_truth(
@@ -126,20 +143,18 @@ def choose_snapshot(run: Path, annotated: Annotated, threshold: float) -> Eviden
     best = max(mious, key=lambda name: mious[name].value)  # the first of equals
     best_counts, own_counts = stacked(scores[best]), stacked(scores[DEFAULT_PICK])
     gain = compare_counts(best_counts, own_counts, np.random.RandomState(0))
-    truth = Path(annotated.matched.truth.source).name
-    return Evidence(truth, len(annotated), mious, best, gain)
+    return Evidence(Path(annotated.matched.truth.source).name, len(annotated), mious, best, gain)
 
 
 def keep_choice(run: Path, evidence: Evidence, facts: Mapping[str, Any]) -> Path:
-    """Write ``evidence.json`` and the best network as ``alpha-chosen.safetensors``; return it.
+    """Write ``evidence.json`` and the best network, with further ``facts``; return its path.
 
-    ``alpha.safetensors`` stays the network that was chosen without labels. ``facts`` are further
-    ones for the network's file, any JSON.
+    ``alpha.safetensors`` stays the network that was chosen without labels.
     """
     opened, facts = open_alpha(run / evidence.best), {"chosen": evidence.to_dict(), **facts}
     did = "snapshot chosen on {}; trained without labels"
-    save_supervised(run / CHOSEN, opened, opened.build(), evidence, did, facts, fitted=False)
-    text = json.dumps(evidence.to_dict(), indent=2) + "\n"
+    network, text = opened.build(), json.dumps(evidence.to_dict(), indent=2) + "\n"
+    save_supervised(run / CHOSEN, opened, network, evidence, did, facts, fitted=False)
     write_atomically(run / EVIDENCE, text.encode())
     return run / CHOSEN
 
@@ -161,16 +176,113 @@ def save_supervised(
     """
     past = origin.native.training if origin.native else {}
     images = f"{evidence.num_images} annotated images ({evidence.truth})"
-    own = {
-        "unsupervised": past.get("unsupervised", True) and not fitted,
-        "labels": evidence.num_images,
-        "supervision": did.format(images),
-    }
-    save_alpha(
-        path,
-        network,
-        generator_fingerprint=origin.generator_fingerprint,
-        licence=origin.licence,
-        training={**past, **own, **facts},
-    )
+    own = {"labels": evidence.num_images, "supervision": did.format(images)}
+    own["unsupervised"] = past.get("unsupervised", True) and not fitted
+    said: Facts = {"training": {**past, **own, **facts}, "licence": origin.licence}
+    save_alpha(path, network, generator_fingerprint=origin.generator_fingerprint, **said)
     return path
+
+
+def miou_interval(images: Sequence[ImageScore]) -> Interval:
+    """Pooled mIoU of images with its 95 % interval."""
+    return count_intervals(stacked(images), np.random.RandomState(0))["miou"]
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A fine-tuned network and what the folds say of it."""
+
+    network: AlphaNetwork  # fitted to all annotated images
+    before: Interval  # mIoU of the network it started from
+    held_out: Interval  # mIoU where every image is scored by a network that has not seen it
+    seen: Interval  # mIoU of `network` on the images it was fitted to; flattering
+    gain: Difference  # held out less before, on the same images
+    folds: Sequence[Sequence[str]]  # names of the images held out together
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        scores = {name: vars(getattr(self, name)) for name in ("before", "held_out", "seen")}
+        return {**scores, "gain": self.gain.to_dict(), "folds": self.folds}
+
+    def to_text(self) -> str:
+        """Scores before, held out and seen, and how sure the gain is."""
+        return (
+            f"before fine-tuning            mIoU {self.before}\n"
+            f"fine-tuned, held out ({len(self.folds)} folds) mIoU {self.held_out}\n"
+            f"fine-tuned, on what it saw    mIoU {self.seen}  (flattering)\n"
+            f"gain, held out: {self.gain}\n"
+            "a network fine-tuned on labels is no longer unsupervised; its file says so"
+        )
+
+
+def few_shot(
+    network: AlphaNetwork,
+    annotated: Annotated,
+    *,
+    threshold: float,
+    steps: int,
+    folds: int = FOLDS,
+) -> FewShot:
+    """Fine-tune a copy of an alpha network on annotated images; fewer than 4 are refused.
+
+    ``threshold`` cuts the alphas that are scored. Images are held out in ``folds`` parts, at most
+    one image each.
+    """
+    count = len(annotated)
+    if count < LEAST_IMAGES:
+        problem = f"{count} images to fine-tune on, at least {LEAST_IMAGES} are needed"
+        remedy = "annotate more, or drop --few-shot"
+        raise AnnotationRefused(annotated.matched.truth.source, problem, remedy)
+    order = np.random.RandomState(SEED).permutation(count).tolist()
+    parts = [sorted(order[k :: min(folds, count)]) for k in range(min(folds, count))]
+    before = score_networks(annotated, {"before": network}, threshold)["before"]
+    held_out = list(before)
+    for number, part in enumerate(parts, 1):
+        logger.info(f"few-shot: fold {number} of {len(parts)}")
+        rest = [place for place in range(count) if place not in part]
+        tuned = fit(network, annotated, rest, steps=steps)
+        for place in part:
+            held_out[place] = score_example(annotated, annotated[place], tuned, threshold)
+    logger.info("few-shot: fit to all images")
+    final = fit(network, annotated, range(count), steps=steps)
+    seen = score_networks(annotated, {"seen": final}, threshold)["seen"]
+    gain = compare_counts(stacked(held_out), stacked(before), np.random.RandomState(0))
+    names = [[before[place].name for place in part] for part in parts]
+    was, held, learnt = map(miou_interval, (before, held_out, seen))
+    return FewShot(final, was, held, learnt, gain, names)
+
+
+def fit(
+    network: AlphaNetwork, annotated: Annotated, places: Sequence[int], *, steps: int
+) -> AlphaNetwork:
+    """Return a copy of a network, fitted to the images at ``places``."""
+    tuned = deepcopy(network).train().requires_grad_(True)
+    optim = torch.optim.Adam(tuned.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, steps)
+    stream = np.random.RandomState(SEED)
+    for _ in range(steps):
+        picked = stream.choice(places, min(BATCH, len(places)), replace=False)
+        optim.zero_grad()
+        for place in picked:
+            example = annotated[int(place)]
+            (few_shot_loss(tuned, annotated, example) / len(picked)).backward()
+        optim.step()
+        schedule.step()
+    return tuned.eval().requires_grad_(False)
+
+
+def few_shot_loss(
+    network: AlphaNetwork, annotated: Annotated, example: Example
+) -> Float[Tensor, ""]:
+    """Cross-entropy plus soft IoU loss over the pixels that are not ignored."""
+    logits = annotated.cut(network.logits(example.features))[0, 0]
+    truth = example.truth
+    wanted = truth.mask.astype(np.float32) if truth.alpha is None else truth.alpha
+    target = torch.from_numpy(wanted).to(logits)
+    if truth.ignore is not None:
+        scored = torch.from_numpy(~truth.ignore).to(logits.device)
+        logits, target = logits[scored], target[scored]
+    alpha = torch.sigmoid(logits)
+    both = (alpha * target).sum()
+    either = (alpha + target).sum() - both
+    return F.binary_cross_entropy_with_logits(logits, target) + 1 - both / either.clamp_min(1)

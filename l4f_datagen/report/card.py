@@ -114,22 +114,15 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     image_format = recipe["output"].get("image_format", "png")
     rejected = manifest["counts"]["rejected"]
     return {
-        **{key: manifest[key] for key in ("counts", "splits", "category", "formats", "seeds")},
-        **{key: manifest[key] for key in ("psi", "mask_threshold")},
-        **{key: origin[key] for key in ("package", "device", "generator", "alpha", "recipe_hash")},
+        "manifest": manifest,
+        "origin": {"latents": None} | origin,
+        "recipe": recipe,
         **label_places(manifest),
-        "domain": domain,
-        "licence": {"attribution": None, **origin["licence"]},
-        "title": f"{domain}, labelled by Labels4Free",
-        "description": recipe["description"] or f"Samples of the domain {domain}.",
         "few_shot": "" if training.get("unsupervised", True) else chosen or some,
         "chosen": chosen,
-        "has_sheet": "contact_sheet.png" in manifest["indexes"],
-        "loadable": "user/name" if columns else "",
         "columns": columns,
         "width": width,
         "height": height,
-        "sampling": recipe["sampling"],
         "filters": [
             {
                 "name": name,
@@ -143,13 +136,10 @@ def card_facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
             part: "" if part in local else recipe[part]["weights"] or ""
             for part in ("generator", "alpha")
         },
-        "local_weights": " and ".join(local),
-        "latents": origin.get("latents"),
-        "composites": recipe["output"].get("composites", "none"),
-        "trained_here": recipe["alpha"]["weights"] is None,
+        "local": local,
         "faces": any(word in words for word in FACES),
+        "image_format": image_format,
         "image_files": IMAGE_FILES[image_format],
-        "lossy": image_format == "jpeg",
         "command": command(manifest),
     }
 

@@ -16,6 +16,7 @@ from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.io.figures import explained, sheet
 from l4f_datagen.models.generator import Generator, Synthesis, draw_z
 
+Rows = Sequence[Sequence[NDArray[np.uint8]]]
 MAX_SEEDS = 64  # a choice: rows of one sheet
 TILE_PX = (128, 256)  # least and most, a choice
 TRGB_NOTES = (
@@ -44,7 +45,7 @@ def trgb_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Image.
             low, high = plane.min(), plane.max()
             shares = (plane - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
             rows[-1].append(_pixels((shares.cpu() * 255).round().byte()))
-    return _headed(rows, generator, seeds, f"ToRGB maps at psi {psi:g}", TRGB_NOTES)
+    return _headed(rows, generator, seeds, (f"ToRGB maps at psi {psi:g}", TRGB_NOTES))
 
 
 @torch.inference_mode()
@@ -60,7 +61,7 @@ def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Ima
         last = torch.cat([synthesis.features[resolution][-1] for synthesis in passes])
         for row, drawn in zip(rows, principal_colours(last.float().cpu()), strict=True):
             row.append(drawn)
-    return _headed(rows, generator, seeds, f"Features at psi {psi:g}", FEATURE_NOTES)
+    return _headed(rows, generator, seeds, (f"Features at psi {psi:g}", FEATURE_NOTES))
 
 
 def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
@@ -95,15 +96,11 @@ def _pixels(levels: Tensor) -> NDArray[np.uint8]:
 
 
 def _headed(
-    rows: Sequence[Sequence[NDArray[np.uint8]]],
-    generator: Generator,
-    seeds: Sequence[int],
-    title: str,
-    notes: str,
+    rows: Rows, generator: Generator, seeds: Sequence[int], said: tuple[str, str]
 ) -> Image.Image:
-    """Lay rows out under the names of their columns."""
+    """Lay rows out under the names of their columns, with title and notes."""
     side = generator.spec.resolution
     tile_px = min(max(side, TILE_PX[0]), TILE_PX[1])  # all sides are powers of two: tiles align
     columns = ["image", *(f"{r} px" for r in generator.spec.resolutions)]
     names = [f"seed {seed}" for seed in seeds]
-    return explained(sheet(rows, tile_px=tile_px), title, notes, columns=columns, rows=names)
+    return explained(sheet(rows, tile_px=tile_px), *said, columns=columns, rows=names)

@@ -64,7 +64,7 @@ def column_rows(manifest: Mapping[str, Any], width: int, height: int) -> list[tu
     }
     for name, spread in manifest["scores"].items():
         ranges[name] = f"{spread['min']:g} to {spread['max']:g}"
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, kind in column_types(manifest).items():
         depth = bits if name == "alpha" else 8
         dtype = f"image, uint{depth}" if kind == PICTURE else DTYPES[kind]

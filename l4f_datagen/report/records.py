@@ -169,23 +169,17 @@ def dataset_facts(folder: Path) -> dict[str, Any]:
         if kept.size:
             scores[name] = {word: float(np.quantile(kept, q)) for word, q in QUANTILES.items()}
     output = origin["recipe"]["output"]
-    return {
-        "dataset": {
-            "domain": origin["domain"],
-            **{name: output[name] for name in ("category", "formats", "mask_threshold")},
-            "generator_sha256": origin["generator"]["sha256"],
-            "alpha_sha256": origin["alpha"]["sha256"],
-            "licence": origin["licence"]["name"],
-            **{name: origin[name] for name in ("package", "device", "recipe_hash")},
-        },
-        "counts": {
-            "accepted": int(accepted.sum()),
-            "attempted": len(records),
-            "rejected": records.rejected(),
-        },
-        "psi": rows,
-        "scores": scores,
+    dataset = {
+        "domain": origin["domain"],
+        **{name: output[name] for name in ("category", "formats", "mask_threshold")},
+        "generator_sha256": origin["generator"]["sha256"],
+        "alpha_sha256": origin["alpha"]["sha256"],
+        "licence": origin["licence"]["name"],
+        **{name: origin[name] for name in ("package", "device", "recipe_hash")},
     }
+    counts: dict[str, Any] = {"accepted": int(accepted.sum()), "attempted": len(records)}
+    counts |= {"rejected": records.rejected()}
+    return {"dataset": dataset, "counts": counts, "psi": rows, "scores": scores}
 
 
 def facts_text(facts: dict[str, Any]) -> str:

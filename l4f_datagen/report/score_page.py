@@ -48,19 +48,9 @@ def score_page(
     numbers = {image.name: number for number, image in enumerate(report.images)}
     worst = report.worst(MAX_ROWS)
     shown = [_card(matched, numbers[image.name], report) for image in worst[:MAX_SHOWN]]
-    scores = report.scores
-    return render_page(
-        "score.html",
-        title=title,
-        report=report,
-        scores=scores,
-        classes=[("object", scores.foreground), ("background", scores.background)],
-        sweep=sweep,
-        plot=None if sweep is None else plot_svg(sweep),
-        shown=shown,
-        images=worst,
-        settings={key: value for key, value in report.settings.items() if value is not None},
-    )
+    plot = None if sweep is None else plot_svg(sweep)
+    drawn = {"sweep": sweep, "plot": plot, "shown": shown, "images": worst}
+    return render_page("score.html", title=title, report=report, scores=report.scores, **drawn)
 
 
 def error_overlay(

@@ -113,21 +113,20 @@ def _from_tar(path: Path, wanted: set[str]) -> Iterator[Found]:
 
 
 def _decode(blobs: list[bytes], files: Mapping[str, str]) -> Stored | None:
+    planes: list[NDArray[Any]] = []
     try:
-        image, mask, alpha = (_pixels(blob) for blob in blobs)
+        for blob in blobs:
+            with warnings.catch_warnings():  # the limit below is lower
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(blob), formats=["PNG", "WEBP", "JPEG"]) as opened:
+                    if opened.width * opened.height > MAX_PIXELS:
+                        return None
+                    planes.append(np.asarray(opened))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # shown without images, and counted as such
+    image, mask, alpha = planes
     if image.shape[2:] != (3,) or not image.shape[:2] == alpha.shape == mask.shape:
         return None
     if alpha.dtype != np.uint8:
         alpha = np.rint(alpha / 257).astype(np.uint8)
     return Stored(image, alpha, mask > 127, files)
-
-
-def _pixels(blob: bytes) -> NDArray[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
-        with Image.open(io.BytesIO(blob), formats=["PNG", "WEBP", "JPEG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError("too many pixels")
-            return np.asarray(image)

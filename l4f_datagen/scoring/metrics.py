@@ -149,28 +149,29 @@ class AveragePrecision:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[float, dict[str, Any], list[dict[str, Any]], Any]] = []
+        self._truth: dict[str, Any] = {"info": {}, "images": [], "annotations": []}
+        self._truth["categories"] = [{"id": 1, "name": "object"}]
+        self._found: list[tuple[float, float, dict[str, Any]]] = []  # confidence, IoU, detection
 
     def update(self, truth: Mask, mask: Mask, ignore: Mask | None, score: float) -> None:
         """Add one image: masks, bool ``h w``, and the confidence of the prediction in [0, 1]."""
-        regions = [
-            _record(region, iscrowd=is_crowd)
-            for region, is_crowd in ((truth, 0), (ignore, 1))
-            if region is not None and region.any()
-        ]
-        detection = _record(mask, score=score) if mask.any() else None
-        iou = class_scores(confusion(truth, mask, ignore))[1].iou
-        image = {"height": truth.shape[0], "width": truth.shape[1]}
-        self._rows.append((iou, image, regions, detection))
+        images, regions = self._truth["images"], self._truth["annotations"]
+        images.append({"id": len(images) + 1, "height": truth.shape[0], "width": truth.shape[1]})
+        for region, is_crowd in ((truth, 0), (ignore, 1)):
+            if region is not None and region.any():
+                own = {"id": len(regions) + 1, "iscrowd": is_crowd}
+                regions.append(_record(region, len(images)) | own)
+        if mask.any():
+            iou = class_scores(confusion(truth, mask, ignore))[1].iou
+            self._found.append((score, iou, _record(mask, len(images))))
 
     def compute(self) -> dict[str, float]:
         """AP in [0, 1] by the names of `AP_NAMES`, 0 where nothing was predicted.
 
         The truth must hold an object.
         """
-        # COCO keeps the given order among equal scores: the best and the worst one must agree.
-        best = self._evaluate(sorted(self._rows, key=lambda row: -row[0]))
-        worst = self._evaluate(sorted(self._rows, key=lambda row: row[0]))
+        # Of equal confidences COCO keeps the order: the best and the worst one must agree.
+        best, worst = (self._evaluate(sign) for sign in (1, -1))
         if best != worst:
             between = f"between {worst['ap']:.4f} and {best['ap']:.4f} by the order of the files"
             problem = f"predictions of equal confidence: {between}"
@@ -178,23 +179,15 @@ class AveragePrecision:
             raise AnnotationRefused("average precision", problem, remedy)
         return best
 
-    def _evaluate(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-        images: list[dict[str, Any]] = []
-        truths: list[dict[str, Any]] = []
-        detections: list[dict[str, Any]] = []
-        for number, (_, image, regions, detection) in enumerate(rows, 1):
-            images.append(image | {"id": number})
-            for region in regions:
-                truths.append(region | {"image_id": number, "id": len(truths) + 1})
-            if detection is not None:
-                detections.append(detection | {"image_id": number})
-        if not detections:
+    def _evaluate(self, sign: int) -> dict[str, float]:
+        if not self._found:
             return dict.fromkeys(AP_NAMES, 0.0)
+        ranked = sorted(self._found, key=lambda found: (found[0], sign * found[1]))
+        detections = [record | {"score": rank} for rank, (_, _, record) in enumerate(ranked)]
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pycocotools prints its progress and warns of NumPy 2
             truth = COCO()
-            truth.dataset = {"info": {}, "images": images, "annotations": truths}
-            truth.dataset["categories"] = [{"id": 1, "name": "object"}]
+            truth.dataset = self._truth
             truth.createIndex()
             evaluation = COCOeval(truth, truth.loadRes(detections), "segm")
             evaluation.evaluate()
@@ -203,8 +196,8 @@ class AveragePrecision:
         return {name: float(evaluation.stats[place]) for place, name in enumerate(AP_NAMES)}
 
 
-def _record(mask: Mask, **more: float) -> dict[str, Any]:
+def _record(mask: Mask, image_id: int) -> dict[str, Any]:
     rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
     bbox = [float(side) for side in coco_mask.toBbox(rle)]
-    own = {"category_id": 1, "segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
-    return own | more
+    own = {"segmentation": rle, "area": int(mask.sum()), "bbox": bbox}
+    return {"image_id": image_id, "category_id": 1, **own}

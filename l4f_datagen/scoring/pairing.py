@@ -91,47 +91,39 @@ def pair_names(
         )
         numbered = all(len(side) == 1 and "#" in side.pop() for side in sides)
         rules = ["key", "stem", *(["number"] if numbered else [])]
+
+    def paired(rule: str, identify: Identify) -> Pairing:
+        truth_ids = _identified(truth, identify, rule, "truth")
+        predicted_ids = _identified(predicted, identify, rule, "prediction")
+        others = {identify(name) for name in left_out} - {None} - truth_ids.keys()
+        shift = 0
+        if rule == "number":
+            shift = _offset(truth_ids, predicted_ids, others) if offset is None else offset
+            predicted_ids = {int(number) + shift: place for number, place in predicted_ids.items()}
+        missing = [truth[place] for name, place in truth_ids.items() if name not in predicted_ids]
+        if missing:
+            how = f"{rule} with offset {shift:+d}" if shift else rule
+            problem = f"no prediction when pairing by {how}"
+            remedy = "name the files alike or give --offset"
+            raise AnnotationRefused(f"truth {_listed(missing)}", problem, remedy)
+        surplus = {name: place for name, place in predicted_ids.items() if name not in truth_ids}
+        unused = [predicted[place] for name, place in surplus.items() if name not in others]
+        if unused and not (rule == "key" if allow_unused is None else allow_unused):
+            remedy = "remove the extra files or give --allow-unused"
+            problem = f"no truth when pairing by {rule}"
+            raise AnnotationRefused(f"prediction {_listed(unused)}", problem, remedy)
+        pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
+        example = f"{truth[pairs[0][0]]} with {predicted[pairs[0][1]]}"
+        return Pairing(pairs, rule, shift, tuple(unused), example, len(surplus) - len(unused))
+
     problems = []
     for rule in rules:
         for identify in IDENTIFIERS[rule]:
             try:
-                return _pair(truth, predicted, left_out, rule, identify, offset, allow_unused)
+                return paired(rule, identify)
             except AnnotationRefused as error:
                 problems.append(error)
     raise problems[-1]
-
-
-def _pair(
-    truth: Sequence[str],
-    predicted: Sequence[str],
-    left_out: Sequence[str],
-    rule: str,
-    identify: Identify,
-    offset: int | None,
-    allow_unused: bool | None,
-) -> Pairing:
-    truth_ids = _identified(truth, identify, rule, "truth")
-    predicted_ids = _identified(predicted, identify, rule, "prediction")
-    others = {identify(name) for name in left_out} - {None} - truth_ids.keys()
-    shift = 0
-    if rule == "number":
-        shift = _offset(truth_ids, predicted_ids, others) if offset is None else offset
-        predicted_ids = {int(number) + shift: place for number, place in predicted_ids.items()}
-    missing = [truth[place] for name, place in truth_ids.items() if name not in predicted_ids]
-    if missing:
-        how = f"{rule} with offset {shift:+d}" if shift else rule
-        problem = f"no prediction when pairing by {how}"
-        remedy = "name the files alike or give --offset"
-        raise AnnotationRefused(f"truth {_listed(missing)}", problem, remedy)
-    surplus = {name: place for name, place in predicted_ids.items() if name not in truth_ids}
-    unused = [predicted[place] for name, place in surplus.items() if name not in others]
-    if unused and not (rule == "key" if allow_unused is None else allow_unused):
-        remedy = "remove the extra files or give --allow-unused"
-        problem = f"no truth when pairing by {rule}"
-        raise AnnotationRefused(f"prediction {_listed(unused)}", problem, remedy)
-    pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
-    example = f"{truth[pairs[0][0]]} with {predicted[pairs[0][1]]}"
-    return Pairing(pairs, rule, shift, tuple(unused), example, len(surplus) - len(unused))
 
 
 def _identified(names: Sequence[str], identify: Identify, rule: str, side: str) -> Places:

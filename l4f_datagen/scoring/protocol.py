@@ -112,18 +112,11 @@ def score_match(
 ) -> ScoreReport:
     """Score what is paired; arguments and errors as in `score_pairs`."""
     truth, prediction, pairing = matched.truth, matched.prediction, matched.pairing
-    told = {
-        "truth": truth.source,
-        "truth_format": truth.format,
-        "prediction": prediction.source,
-        "prediction_format": prediction.format,
-        "pair_by": pairing.rule,
-        "offset": pairing.offset,
-        "resize": resize,
-        **(settings or {}),
-    }
-    options |= {"pairing": str(pairing), "resize": resize, "settings": told}
-    report = score_pairs(matched, source=truth.source, **options)
+    told: dict[str, Any] = {"truth": truth.source, "truth_format": truth.format}
+    told |= {"prediction": prediction.source, "prediction_format": prediction.format}
+    told |= {"pair_by": pairing.rule, "offset": pairing.offset, "resize": resize}
+    options |= {"resize": resize, "settings": told | (settings or {})}
+    report = score_pairs(matched, source=truth.source, pairing=str(pairing), **options)
     report.add_truth(truth)
     report.notes.extend(f"prediction: {line}" for line in prediction.notes())
     return report
@@ -148,24 +141,18 @@ def score(
 ) -> ScoreReport:
     """Score predicted masks on disk against an annotated set, as ``l4f-datagen validate`` does.
 
-    Args:
-        truth: annotated set of any known format, or one that `load_annotations` opened.
-        pred: folder of masks, COCO file, COCO results, or a dataset that ``make`` wrote.
-        category: foreground class of the truth.
-        mask_value: foreground pixels of truth masks, see `load_annotations`.
-        pred_category: foreground class of the prediction.
-        pred_mask_value: foreground pixels of predicted masks; of COCO results the lowest score.
-        pair_by: ``auto``, ``key``, ``stem`` or ``number``.
-        offset: truth number minus prediction number.
-        allow_unused: predictions without truth are fine; None: where pairs are found by key.
-        resize: ``nearest`` to score predictions of another size.
-        paper_compat: white only if exactly 255, and the authors' ratios.
-        seed: of the bootstrap.
-        with_ap: also compute COCO average precision.
-        **truth_options: further arguments of `load_annotations`.
+    ``truth`` is an annotated set of any known format, or one that `load_annotations` opened;
+    ``truth_options`` are further arguments of that. ``pred`` is a folder of masks, a COCO file,
+    COCO results, or a dataset that ``make`` wrote. Categories and mask values say what is
+    foreground, see `load_annotations`; of COCO results ``pred_mask_value`` is the lowest score.
 
-    Returns:
-        The report: ``report.scores.miou``, ``report.intervals``, ``report.to_text()``.
+    ``pair_by`` is ``auto``, ``key``, ``stem`` or ``number``, and ``offset`` truth number minus
+    prediction number. ``allow_unused`` accepts predictions without truth (None: where pairs are
+    found by key), ``resize="nearest"`` those of another size. With ``paper_compat`` only exactly
+    255 is white, and ratios are the authors'. ``seed`` is the bootstrap's; ``with_ap`` also
+    computes COCO average precision.
+
+    The report has ``report.scores.miou``, ``report.intervals`` and ``report.to_text()``.
     """
     foreground: dict[str, Any] = {"category": category, "mask_value": mask_value}
     if not isinstance(truth, TruthSet):
