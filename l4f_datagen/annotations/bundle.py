@@ -20,7 +20,7 @@ from l4f_datagen.core.errors import AnnotationRefused
 from l4f_datagen.io.photo import SUFFIXES
 from l4f_datagen.io.untrusted import ZipReader
 
-from .records import broken, composed, printable
+from .records import Record, broken, composed, printable
 from .truth import TruthOptions
 
 MAX_FILES = 1_000_000  # a choice, far above any export, and so is the next one
@@ -86,7 +86,7 @@ class Bundle:
             self._json[name] = parse_json(self.text(name), self.subject(name))
         return self._json[name]
 
-    def rows(self, name: str) -> list[tuple[str, Any]]:
+    def rows(self, name: str) -> list[Record]:
         """Records of JSON (a list or one object), NDJSON or CSV, each with its place for errors."""
         subject = self.subject(name)
         if not self.head(name).startswith((b"{", b"[")):
@@ -94,7 +94,7 @@ class Bundle:
             # A label with masks is longer than the usual 128 KiB.
             limit = csv.field_size_limit(1 << 28)
             try:
-                return [(f"{subject} row {n}", dict(row)) for n, row in enumerate(table, 1)]
+                return [Record(row, f"{subject} row {n}") for n, row in enumerate(table, 1)]
             except csv.Error as error:
                 raise broken(subject, f"broken CSV ({error})") from error
             finally:
@@ -106,10 +106,10 @@ class Bundle:
                 raise
             lines = enumerate(self.text(name).splitlines(), 1)
             filled = [(f"{subject} line {n}", line) for n, line in lines if line.strip()]
-            return [(where, parse_json(line, where)) for where, line in filled]
+            return [Record.of(parse_json(line, where), where) for where, line in filled]
         if isinstance(data, list):
-            return [(f"{subject} row {n}", row) for n, row in enumerate(data, 1)]
-        return [(subject, data)]
+            return list(Record({"rows": data}, subject).records("rows", "row"))
+        return [Record.of(data, subject)]
 
     def document(self) -> str | None:
         """Name of the one JSON or NDJSON file of the bundle, None where there are more or none."""

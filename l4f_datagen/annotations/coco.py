@@ -126,8 +126,8 @@ def _draw_parts(parts: list[Any], canvas: Canvas) -> Mask:
 
 def find_results(bundle: Bundle) -> str | None:
     """The document, where it is a list of detections."""
-    keys = bundle.first_row().keys() if isinstance(bundle.peek(), list) else set()
-    return bundle.document() if {"image_id", "category_id", "score"} <= keys else None
+    keys = {"image_id", "category_id", "score"}
+    return bundle.document() if keys <= bundle.first_row().keys() else None
 
 
 def read_results(bundle: Bundle, name: str) -> TruthSet:
@@ -144,8 +144,7 @@ def read_results(bundle: Bundle, name: str) -> TruthSet:
         least = parse_mask_value(options.mask_value).number
     found: dict[object, list[tuple[float, Shape]]] = {key: [] for key in ids.images} if ids else {}
     known = set()
-    data = Record({"detections": bundle.json(name)}, bundle.subject(name))
-    for record in data.records("detections", "detection"):
+    for record in bundle.rows(name):
         image_id, category_id = _id(record, "image_id"), _id(record, "category_id")
         if ids and image_id not in ids.images:
             raise broken(record.where, f"image_id {image_id!r:.40} is not in the truth", "drop it")

@@ -214,8 +214,8 @@ def paste(crop: Mask, origin_xy: tuple[int, int], canvas: Canvas) -> Mask:
     """Lay a cropped mask on an empty image, its upper left pixel at ``origin_xy``."""
     left, top = origin_xy
     height, width = canvas.size_hw
-    y0, y1 = np.clip((top, top + crop.shape[0]), 0, height)
-    x0, x1 = np.clip((left, left + crop.shape[1]), 0, width)
+    y0, y1 = (min(max(n, 0), height) for n in (top, top + crop.shape[0]))
+    x0, x1 = (min(max(n, 0), width) for n in (left, left + crop.shape[1]))
     inside = crop[y0 - top : y1 - top, x0 - left : x1 - left]
     if 2 * inside.size < crop.size:
         problem = f"a mask of {shown(crop.shape)} at ({left}, {top}) lies outside its image"

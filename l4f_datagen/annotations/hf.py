@@ -17,7 +17,7 @@ from l4f_datagen.core.errors import AnnotationRefused
 
 from .bundle import Bundle
 from .mask_rule import MaskEntry, truth_from_masks
-from .records import Record, broken, checked_name, composed
+from .records import broken, checked_name, composed
 from .truth import TruthSet
 
 MASK_COLUMNS = ("mask", "segmentation_mask", "segmentation", "annotation", "label", "labels", "gt")
@@ -162,9 +162,9 @@ def _names(schema: pa.Schema, load: Callable[[str], Any]) -> list[str] | None:
 def _metadata_rows(bundle: Bundle, name: str) -> Iterator[MaskEntry]:
     folder = PurePosixPath(name).parent
     known = {composed(each): each for each in bundle.names}
-    for where, data in bundle.rows(name):
-        record = Record.of(data, where)
-        image, mask = checked_name(record.get("file_name"), where), record.get("mask_file_name")
+    for record in bundle.rows(name):
+        where, mask = record.where, record.get("mask_file_name")
+        image = checked_name(record.get("file_name"), where)
         if mask in (None, "") and "mask_file_name" in record.fields:
             yield MaskEntry(image, where, ())
             continue

@@ -39,9 +39,7 @@ def find(bundle: Bundle) -> str | None:
 def read(bundle: Bundle, name: str) -> Iterable[ImageShapes]:
     """Read an export."""
     images: dict[str, ImageShapes] = {}
-    data = bundle.json(name)
-    tasks = Record({"tasks": data if isinstance(data, list) else [data]}, bundle.subject(name))
-    for task in tasks.records("tasks", "task"):
+    for task in bundle.rows(name):
         if isinstance(task.get("data"), dict):
             address = _address(task.get("data"))
             key = "annotations" if "annotations" in task.fields else "completions"

@@ -44,8 +44,8 @@ def find(bundle: Bundle) -> str | None:
 def read(bundle: Bundle, name: str) -> Iterator[ImageShapes]:
     """Read an export of version 2."""
     files = MaskFiles(bundle.options)
-    for where, data in bundle.rows(name):
-        row = Record.of(data, where)
+    for row in bundle.rows(name):
+        where = row.where
         if not isinstance(row.get("data_row"), dict):
             raise broken(where, "no `data_row`")
         fields = row.part("data_row").many("external_id", "global_key", "row_data", "id")
@@ -161,23 +161,21 @@ def find_legacy(bundle: Bundle) -> str | None:
 def read_legacy(bundle: Bundle, name: str) -> Iterable[ImageShapes]:
     """Read an export before version 2; several rows of one image are several annotators."""
     rows = bundle.rows(name)
-    references = [str(row.get("Benchmark ID")) for _, row in rows if isinstance(row, dict)]
+    references = [str(row.get("Benchmark ID")) for row in rows]
     files = MaskFiles(bundle.options)
     images: dict[tuple[str, str], ImageShapes] = {}
-    for where, data in rows:
-        row = Record.of(data, where)
+    for row in rows:
         details = {str(key).lower().replace(" ", "_"): value for key, value in row.fields.items()}
         reviews = details.get("reviews")
         if isinstance(reviews, str) and reviews.lstrip().startswith("["):  # of the CSV
-            details["reviews"] = parse_json(reviews, f"{where} Reviews")
+            details["reviews"] = parse_json(reviews, f"{row.where} Reviews")
         status = _status(details, references)
         shapes = [] if status == "skipped" else _legacy_shapes(row, files, bundle)
         keys = ("External ID", "Global Key", "Labeled Data", "DataRow ID", "ID")
-        name = _name(row.many(*keys), where)
-        size_hw = _size(row.part("Media Attributes"))
+        name = _name(row.many(*keys), row.where)
+        made = ImageShapes(name, row.where, _size(row.part("Media Attributes")))
         # Two data rows of one name are two images.
-        one = name, str(row.get("DataRow ID") or "")
-        image = images.setdefault(one, ImageShapes(name, where, size_hw))
+        image = images.setdefault((name, str(row.get("DataRow ID") or "")), made)
         if shapes is not None:
             image.labels.append(Label(shapes, status))
     return images.values()

@@ -47,7 +47,7 @@ def find(bundle: Bundle) -> list[str]:
 
 def read(bundle: Bundle, images: list[str]) -> TruthSet:
     """List the mask images of a folder; each is decoded when it is loaded."""
-    labels = [name for name in images if f"/{name.lower()}".endswith("_json/label.png")]
+    labels = [name for name in images if name.lower().endswith("_json/label.png")]
     if labels and bundle.options.mask_value is None:
         folders = (_labelme_folder(bundle, file) for file in labels)
         return truth_from_shapes(bundle, _class_shapes(bundle, folders, _ids), counted=False)

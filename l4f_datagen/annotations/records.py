@@ -100,9 +100,7 @@ def checked_size(height: object, width: object, where: str) -> Size:
     if type(rows) is not int or type(columns) is not int:
         raise broken(where, f"height {height!r:.20} and width {width!r:.20}", "write whole numbers")
     if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE or rows * columns > MAX_PIXELS:
-        raise broken(
-            where, f"an image of {shown((rows, columns))}", f"at most {MAX_PIXELS} are read"
-        )
+        raise broken(where, f"an image of {shown((rows, columns))}", f"up to {MAX_PIXELS} are read")
     return rows, columns
 
 

@@ -99,12 +99,18 @@ def truth_from_shapes(
     # Labels of projects that draw other classes alone say nothing of the object.
     draws = {label.project for label in labels if any(map(rules.takes, label.shapes))}
     others = {label.project for label in labels if label.shapes} - draws
+    boxes = "boxes filled" if "box" in rules.drawable else "boxes skipped: a box is not an outline"
     for image in images:
         kept = [label for label in image.labels if label.project not in others]
         tally["labels of projects without the category left out"] += len(image.labels) - len(kept)
         image.labels = kept
-        if counted:
-            _count_unused(image, rules, tally)
+        for shape in (shape for label in kept for shape in label.shapes if counted):
+            if shape.kind == "other":
+                tally["points, lines or other objects without an area skipped"] += 1
+            elif rules.takes(shape):
+                tally[boxes] += shape.kind == "box"
+            elif not rules.ignores(shape):
+                tally["objects of other categories are background"] += 1
     truth = TruthSet(bundle.source, "", (), tally, wanted=rules.wanted)
     missing = tuple(image.name for image in images if not image.labels)
     truth.unannotated = len(missing)
@@ -185,17 +191,6 @@ def listed(names: Set[str]) -> str:
     """Names of classes for an error line."""
     shown = ", ".join(f"{name!r:.60}" for name in sorted(names)[:12])
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-
-
-def _count_unused(image: ImageShapes, rules: Rules, tally: Counter[str]) -> None:
-    boxes = "boxes filled" if "box" in rules.drawable else "boxes skipped: a box is not an outline"
-    for shape in (shape for label in image.labels for shape in label.shapes):
-        if shape.kind == "other":
-            tally["points, lines or other objects without an area skipped"] += 1
-        elif rules.takes(shape):
-            tally[boxes] += shape.kind == "box"
-        elif not rules.ignores(shape):
-            tally["objects of other categories are background"] += 1
 
 
 def _item(image: ImageShapes, rules: Rules, truth: TruthSet, votes_by: Annotators) -> TruthItem:

@@ -52,7 +52,7 @@ def find_via(bundle: Bundle) -> list[Record]:
     """Records of a VIA project, JSON export or CSV export, none where it is none of them."""
     head = bundle.head(bundle.names[0]).split(b"\n")[0].decode("utf-8", "replace")
     if bundle.kind == "file" and all(key in head for key in VIA_COLUMNS) and head[0] != "{":
-        return [_via_row(row, where) for where, row in bundle.rows(bundle.names[0])]
+        return list(map(_via_row, bundle.rows(bundle.names[0])))
     data = bundle.peek()
     data = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
     rows = data if isinstance(data, dict) else {}
@@ -62,13 +62,14 @@ def find_via(bundle: Bundle) -> list[Record]:
     return [Record.of(value, f"{bundle.source} {key[:60]}") for key, value in rows.items()]
 
 
-def _via_row(row: dict[str, Any], where: str) -> Record:
+def _via_row(row: Record) -> Record:
     """Record of one CSV row."""
-    row = {str(key).lstrip("#"): value for key, value in row.items()}
-    shape, attributes = (parse_json(row.get(key) or "{}", where) for key in VIA_COLUMNS[1:])
+    fields = {str(key).lstrip("#"): value for key, value in row.fields.items()}
+    texts = [fields.get(key) or "{}" for key in VIA_COLUMNS[1:]]
+    shape, attributes = (parse_json(text, row.where) for text in texts)
     region = {"shape_attributes": shape, "region_attributes": attributes}
-    row |= {"size": row.get("file_size"), "regions": [region] if shape else []}
-    return Record(row, where)
+    more = {"size": fields.get("file_size"), "regions": [region] if shape else []}
+    return Record(fields | more, row.where)
 
 
 def read_via(bundle: Bundle, found: list[Record]) -> Iterable[ImageShapes]:
@@ -208,11 +209,11 @@ def find_createml(bundle: Bundle) -> str | None:
 
 def read_createml(bundle: Bundle, name: str) -> Iterator[ImageShapes]:
     """Read CreateML's boxes (centre and extent); an image without one counts as not annotated."""
-    for where, data in bundle.rows(name):
-        record, shapes = Record.of(data, where), []
+    for record in bundle.rows(name):
+        shapes = []
         for one in record.records("annotations", "box"):
             sides = one.part("coordinates").many("x", "y", "width", "height")
             corner = _corner_sides(*numbers(sides, one.where, "coordinate"))
             shapes.append(Shape((one.text("label"),), one.where, *box(corner)))
         labels = [Label(shapes)] if shapes else []
-        yield _listed(bundle, record.get("image"), where, *labels)
+        yield _listed(bundle, record.get("image"), record.where, *labels)

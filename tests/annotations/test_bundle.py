@@ -103,8 +103,8 @@ def test_rows_of_a_list_an_object_lines_and_a_table(tmp_path):
     ):
         path.write_text(text)
         rows = open_bundle(path).rows("a.json")
-        assert [where for where, _ in rows] == [f"{path} {place}".strip() for place in places]
-        assert [int(row["a"]) for _, row in rows] == [1, 2][: len(places)]
+        assert [row.where for row in rows] == [f"{path} {place}".strip() for place in places]
+        assert [int(row.get("a")) for row in rows] == [1, 2][: len(places)]
 
 
 def test_the_one_document_of_a_bundle(tmp_path):

@@ -34,14 +34,6 @@ def test_category_is_chosen_by_name(opened, refused):
     assert "no object of category 'cat'; choose" in refused(both, category="cat")
 
 
-def test_images_without_objects_are_left_out_or_empty_truth(opened):
-    truth = opened(coco(names="ab"))
-    assert (len(truth), truth.left_out, truth.unannotated) == (1, ("b",), 1)
-    truth = opened(coco(names="ab"), unannotated="empty")
-    assert (len(truth), truth.left_out, truth.unannotated) == (2, (), 1)
-    np.testing.assert_array_equal(truth[1].load().mask, np.zeros((20, 30), bool))
-
-
 def test_boxes_are_refused_or_filled_on_request(opened, refused):
     box = annotation([], bbox=[2, 3, 7, 5])
     said = "t.json annotation id 1: 'car' is only boxed on image"

@@ -95,27 +95,26 @@ def test_outlines_that_only_touch_themselves_are_read():
     assert not mask[6:8, 6:8].any()
 
 
-@pytest.mark.parametrize(
-    ("points", "match"),
-    [
-        ([[1, 1], [5, 5]], "a polygon of 2 distinct points"),
-        ([[1, 1], [5, 5], [1, 1], [5, 5]], "a polygon of 2 distinct points"),
-        ([], "a polygon of 0 distinct points"),
-        ([[1, 1], [float("nan"), 2], [3, 4]], "polygon coordinate nan; write finite numbers"),
-        ([[1, 1], [float("inf"), 2], [3, 4]], "polygon coordinate inf"),
-        ([[1, 1], [1e30, 2], [3, 4]], r"polygon coordinate 1e\+30"),
-        ([[1, 1], ["2", 2], [3, 4]], "polygon coordinate '2'"),
-        ([[1, 1], [True, 2], [3, 4]], "polygon coordinate True"),
-        ([[1, 1], [2], [3, 4]], r"polygon point \[2\]"),
-        ([[1, 1], None, [3, 4]], "polygon point None"),
-        ("1,1;2,2", "not a list of points"),
-        (None, "not a list of points"),
-        ([[40, 40], [60, 40], [60, 60]], r"\(40, 40\) to \(60, 60\) lies outside .* 30 x 20"),
-        ([[20, 10], [90, 10], [90, 60], [20, 60]], "lies outside its image"),
-        ([[2, 2], [18, 18], [18, 2], [2, 18]], "crosses itself"),
-        ([[2, 2], [18, 2], [18, 18], [2, 18]] * 2, "crosses itself"),
-    ],
-)
+FLAW = [[1, 1], [5, 5], [3, 4]]
+BROKEN = [
+    (FLAW[:2], "a polygon of 2 distinct points"),
+    (FLAW[:2] * 2, "a polygon of 2 distinct points"),
+    ([], "a polygon of 0 distinct points"),
+    *[([FLAW[0], [odd, 2], FLAW[2]], f"polygon coordinate {said}") for odd, said in (
+        (float("nan"), "nan; write finite numbers"), (float("inf"), "inf"), (1e30, r"1e\+30"),
+        ("2", "'2'"), (True, "True"))],
+    ([FLAW[0], [2], FLAW[2]], r"polygon point \[2\]"),
+    ([FLAW[0], None, FLAW[2]], "polygon point None"),
+    ("1,1;2,2", "not a list of points"),
+    (None, "not a list of points"),
+    ([[40, 40], [60, 40], [60, 60]], r"\(40, 40\) to \(60, 60\) lies outside .* 30 x 20"),
+    ([[20, 10], [90, 10], [90, 60], [20, 60]], "lies outside its image"),
+    ([[2, 2], [18, 18], [18, 2], [2, 18]], "crosses itself"),
+    ([[2, 2], [18, 2], [18, 18], [2, 18]] * 2, "crosses itself"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("points", "match"), BROKEN)
 def test_broken_polygons_are_refused(points, match):
     with pytest.raises(AnnotationRefused, match=match) as caught:
         fill(points)
@@ -179,28 +178,26 @@ def test_long_runs_and_negative_differences_survive():
     np.testing.assert_array_equal(decode_coco_rle(rle(mask), None, "r"), mask)
 
 
-@pytest.mark.parametrize(
-    ("record", "match"),
-    [
-        ({"size": [2, 2], "counts": [1, 2]}, "cover 3 of 2 x 2 pixels"),
-        ({"size": [2, 2], "counts": [5, -1]}, "below 0 or above the image"),
-        ({"size": [2, 2], "counts": [1.5, 2.5]}, "not whole numbers"),
-        ({"size": [2, 2], "counts": [True, 3]}, "not whole numbers"),
-        ({"size": [2, 2], "counts": []}, "no run lengths"),
-        ({"size": [2, 2], "counts": None}, "no run lengths"),
-        ({"size": [2, 2], "counts": ""}, "cut or holds foreign"),
-        ({"size": [2, 2], "counts": "\n"}, "cut or holds foreign"),
-        ({"size": [2, 2], "counts": "4P"}, "cut or holds foreign"),
-        ({"size": [2, 2], "counts": "é"}, "cut or holds foreign"),
-        ({"size": [2, 2], "counts": "o" * 100}, "cut or holds foreign"),  # continued without end
-        ({"size": [2, 2], "counts": "PPPPPPPP0"}, "a run length above the image"),
-        ({"size": [2, 2], "counts": "5"}, "below 0 or above|cover 5 of"),
-        ({"size": [3, 2], "counts": [6]}, "RLE of 2 x 3 pixels on an image of 2 x 2"),
-        ({"size": [2], "counts": [4]}, "no .height, width."),
-        ({"size": [2, "2"], "counts": [4]}, "write whole numbers"),
-        ({"size": [1 << 14, 1 << 14], "counts": [1 << 28]}, "16384 x 16384 pixels"),
-    ],
-)
-def test_malformed_rle_is_refused_with_its_record(record, match):
+CUT = "cut or holds foreign"
+MALFORMED = [
+    ([2, 2], [1, 2], "cover 3 of 2 x 2 pixels"),
+    ([2, 2], [5, -1], "below 0 or above the image"),
+    ([2, 2], [1.5, 2.5], "not whole numbers"),
+    ([2, 2], [True, 3], "not whole numbers"),
+    ([2, 2], [], "no run lengths"),
+    ([2, 2], None, "no run lengths"),
+    # The last one is continued without end.
+    *[([2, 2], counts, CUT) for counts in ("", "\n", "4P", "\u00e9", "o" * 100)],
+    ([2, 2], "PPPPPPPP0", "a run length above the image"),
+    ([2, 2], "5", "below 0 or above|cover 5 of"),
+    ([3, 2], [6], "RLE of 2 x 3 pixels on an image of 2 x 2"),
+    ([2], [4], "no .height, width."),
+    ([2, "2"], [4], "write whole numbers"),
+    ([1 << 14, 1 << 14], [1 << 28], "16384 x 16384 pixels"),
+]
+
+
+@pytest.mark.parametrize(("size", "counts", "match"), MALFORMED)
+def test_malformed_rle_is_refused_with_its_record(size, counts, match):
     with pytest.raises(AnnotationRefused, match=f"file annotation 7: .*({match})"):
-        decode_coco_rle(record, (2, 2), "file annotation 7")
+        decode_coco_rle({"size": size, "counts": counts}, (2, 2), "file annotation 7")

@@ -92,7 +92,7 @@ def test_an_image_folder_with_metadata(saved, spelling):
         ('{"file_name": "a.png", "mask_file_name": "../../x.png"}', "leads out of its folder"),
         ('{"file_name": "a.png", "mask_file_name": null}', "no row with a mask"),
         ('{"mask_file_name": "a.png"}', "image name None"),
-        ('{"mask_file_name": "a.png"}\n[1]\n', "image name None"),
+        ('{"mask_file_name": "a.png"}\n[1]\n', r"metadata\.jsonl line 2: no record"),
         ('{"mask_file_name": ', "not JSON"),
         ("mask_file_name [1]", "a dataset without rows"),
     ],

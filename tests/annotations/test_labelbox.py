@@ -165,15 +165,15 @@ def test_csv_holds_the_same_json(tmp_path):
 def test_legacy_fixtures(fixtures, tmp_path):
     folder = fixtures / "labelbox_legacy"
     nested = load_annotations(folder / "highly_nested_image.json", category="deer")
-    loaded = nested[0].load((200, 200))
     corners = [[71.832, 62.37], [50.636, 90.087], [103.625, 94.571], [104.033, 59.517]]
-    assert loaded.mask.sum() == pytest.approx(Polygon(corners).area, rel=0.02)
-    images = load_annotations(folder / "image_export.json", category="polygon")
-    assert images[0].load((1707, 2560)).mask.any()
+    area = pytest.approx(Polygon(corners).area, rel=0.02)
+    assert nested[0].load((200, 200)).mask.sum() == area
+    path, size = folder / "image_export.json", (1707, 2560)
+    images = load_annotations(path, category="polygon")
+    assert images[0].load(size).mask.any()
     assert "objects of other categories" in " ".join(images.notes())
-    eye = np.zeros((1707, 2560), bool)
+    eye = np.zeros(size, bool)
     eye[40:50, 60:70] = True
-    path = folder / "image_export.json"
     for one in json.loads(path.read_text())["Label"]["objects"]:
         if one["title"] == "segmentation":
             (tmp_path / f"{one['featureId']}.png").write_bytes(png(eye))
@@ -182,11 +182,17 @@ def test_legacy_fixtures(fixtures, tmp_path):
     unknown = load_annotations(folder / "unkown_media_type_export.json")
     assert unknown[0].stem == "im1"
     assert unknown[0].load((200, 200)).mask.any()
-    for name, match in (
-        ("video_export", "a label of a video"),
-        ("tiled_image_export", "map tiles"),
-        ("pdf_export", "boxes or points only"),
-        ("text_export", "boxes or points only"),
-    ):
-        with pytest.raises(AnnotationRefused, match=match):
-            load_annotations(folder / f"{name}.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("video", "a label of a video"),
+        ("tiled_image", "map tiles"),
+        ("pdf", "boxes or points only"),
+        ("text", "boxes or points only"),
+    ],
+)
+def test_other_media_are_refused(fixtures, name, said):
+    with pytest.raises(AnnotationRefused, match=said):
+        load_annotations(fixtures / "labelbox_legacy" / f"{name}_export.json")

@@ -1,5 +1,6 @@
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ class Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service(monkeypatch):
+    """Answers by path; ``get`` asks for one, ``asked`` is what came."""
     monkeypatch.setattr(mask_files.time, "sleep", lambda _: None)
     monkeypatch.delenv("LABELBOX_API_KEY", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
@@ -50,105 +52,92 @@ def service(monkeypatch):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     host = f"127.0.0.1:{server.server_port}"
-    yield handler, host
+
+    def get(path, hosts=(host,), key_hosts=(host,)):
+        options = {"allow_http": True, "timeout_s": 5}
+        return mask_downloader(hosts=hosts, key_hosts=key_hosts, **options)(
+            path if "://" in path else f"http://{host}{path}"
+        )
+
+    yield SimpleNamespace(asked=handler.asked, answers=handler.answers, host=host, get=get)
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def downloader(host, **more):
-    more.setdefault("key_hosts", (host,))
-    return mask_downloader(hosts=(host,), allow_http=True, timeout_s=5, **more)
-
-
-def test_bytes_come_with_the_key_from_the_environment(service, monkeypatch):
-    handler, host = service
-    handler.answers["/key/mask"] = b"png"
+def test_the_key_comes_from_the_environment_and_goes_to_key_hosts_only(service, monkeypatch):
+    service.answers.update({"/key/mask": b"png", "/a": b"png"})
     with pytest.raises(NetworkError, match=r"key/mask: answered 401; set LABELBOX_API_KEY"):
-        downloader(host)(f"http://{host}/key/mask?token=secret")
+        service.get("/key/mask?token=secret")
     monkeypatch.setenv("LABELBOX_API_KEY", "k1")
-    assert downloader(host)(f"http://{host}/key/mask") == b"png"
-    assert handler.asked[-1] == ("/key/mask", "Bearer k1")
+    assert service.get("/key/mask") == b"png"
+    assert service.asked[-1] == ("/key/mask", "Bearer k1")
+    assert service.get("/a", key_hosts=()) == b"png"
+    assert service.asked[-1] == ("/a", None)
 
 
 def test_errors_never_show_the_query(service):
-    _, host = service
     with pytest.raises(NetworkError) as caught:
-        downloader(host)(f"http://{host}/gone?token=secret")
+        service.get("/gone?token=secret")
     assert "secret" not in str(caught.value)
     assert "30 days" in str(caught.value)
     assert caught.value.exit_code == 5
 
 
-def test_the_key_goes_to_key_hosts_only(service, monkeypatch):
-    handler, host = service
-    monkeypatch.setenv("LABELBOX_API_KEY", "k1")
-    handler.answers["/a"] = b"png"
-    assert downloader(host, key_hosts=())(f"http://{host}/a") == b"png"
-    assert handler.asked == [("/a", None)]
-
-
-def test_redirects_are_followed_and_checked(service):
-    handler, host = service
-    handler.answers.update({"/a": "/b", "/b": b"png"})
-    assert downloader(host)(f"http://{host}/a") == b"png"
-    for target, kind, said in (
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
         ("http://169.254.169.254/latest", AnnotationRefused, "host '169.254.169.254' is not on"),
         ("file:///etc/passwd", AnnotationRefused, "not https"),
         ("/a", NetworkError, "more than 4 redirects"),
-    ):
-        handler.answers["/a"] = target
-        with pytest.raises(kind, match=said):
-            downloader(host)(f"http://{host}/a")
-
-
-def test_a_busy_service_is_asked_again_and_a_silent_one_is_a_network_error(service):
-    handler, host = service
-    handler.answers["/a"] = [503, 429, b"png"]
-    assert downloader(host)(f"http://{host}/a") == b"png"
-    handler.answers["/a"] = [503] * 9
-    with pytest.raises(NetworkError, match="answered 503; try again later"):
-        downloader(host)(f"http://{host}/a")
-    with pytest.raises(NetworkError, match="does not answer"):
-        downloader("127.0.0.1:1")("http://127.0.0.1:1/a")
-
-
-def test_more_bytes_than_a_mask_has_are_refused(service, monkeypatch):
-    handler, host = service
-    monkeypatch.setattr(mask_files, "MAX_BYTES", 1 << 20)
-    handler.answers["/a"] = b"0" * ((1 << 20) + 1)
-    with pytest.raises(AnnotationRefused, match="more than 1 MiB"):
-        downloader(host)(f"http://{host}/a")
-
-
-@pytest.mark.parametrize(
-    ("url", "match"),
-    [
-        ("http://api.labelbox.com/a", "not https"),
-        ("file:///etc/passwd", "not https"),
-        ("ftp://api.labelbox.com/a", "not https"),
-        ("/etc/passwd", "not https"),
-        ("https://localhost/a", "host 'localhost' is not on the list; allow it with --mask-host"),
-        ("https://127.0.0.1/a", "is not on the list"),
-        ("https://[::1]/a", "is not on the list"),
-        ("https://api.labelbox.com.evil.org/a", "is not on the list"),
-        ("https://evil.org/api.labelbox.com", "is not on the list"),
-        ("https://api.labelbox.com@evil.org/a", "holds a user name"),
-        ("https://api.labelbox.com:8080/a", "port 8080"),
-        ("https://api.labelbox.com:x/a", "no address"),
-        ("https://[broken/a", "no address"),
+        ([503] * 9, NetworkError, "answered 503; try again later"),
+        (b"0" * ((1 << 20) + 1), AnnotationRefused, "more than 1 MiB"),
     ],
 )
+def test_redirects_are_checked_and_too_much_or_nothing_is_refused(
+    service, monkeypatch, answer, kind, said
+):
+    monkeypatch.setattr(mask_files, "MAX_BYTES", 1 << 20)
+    service.answers["/a"] = answer
+    with pytest.raises(kind, match=said):
+        service.get("/a")
+
+
+def test_redirects_are_followed_and_a_busy_service_is_asked_again(service):
+    service.answers.update({"/a": "/b", "/b": [503, 429, b"png"]})
+    assert service.get("/a") == b"png"
+    with pytest.raises(NetworkError, match="does not answer"):
+        service.get("http://127.0.0.1:1/a", hosts=("127.0.0.1:1",))
+
+
+BOX, ELSEWHERE = "https://api.labelbox.com", "is not on the list"
+NEVER_ASKED = [
+    ("http://api.labelbox.com/a", "not https"),
+    ("file:///etc/passwd", "not https"),
+    ("ftp://api.labelbox.com/a", "not https"),
+    ("/etc/passwd", "not https"),
+    ("https://localhost/a", "host 'localhost' is not on the list; allow it with --mask-host"),
+    ("https://127.0.0.1/a", ELSEWHERE),
+    ("https://[::1]/a", ELSEWHERE),
+    (f"{BOX}.evil.org/a", ELSEWHERE),
+    ("https://evil.org/api.labelbox.com", ELSEWHERE),
+    (f"{BOX}@evil.org/a", "holds a user name"),
+    ("https://@api.labelbox.com/a", "holds a user name"),
+    (f"{BOX}:8080/a", "port 8080"),
+    (f"{BOX}:x/a", "no address"),
+    ("https://[broken/a", "no address"),
+]
+
+
+@pytest.mark.parametrize(("url", "match"), NEVER_ASKED)
 def test_addresses_that_are_not_allowed_are_never_asked(url, match):
     with pytest.raises(AnnotationRefused, match=match):
         mask_downloader()(url)
 
 
-def test_a_labelbox_export_with_downloads_end_to_end(service, opened, monkeypatch):
-    handler, host = service
-    monkeypatch.setenv("LABELBOX_API_KEY", "k1")
-    handler.answers["/key/mask"] = png(SQUARE)
-    found = {"polygon": None, "mask": {"url": f"http://{host}/key/mask"}}
+def test_a_labelbox_export_with_downloads_end_to_end(service, opened):
+    service.answers["/mask"] = png(SQUARE)
+    found = {"polygon": None, "mask": {"url": f"http://{service.host}/mask"}}
     row = labelbox_row(labelbox_label(labelbox_object(**found)))
-    truth = opened(row, download=downloader(host))
+    truth = opened(row, download=service.get)
     np.testing.assert_array_equal(truth[0].load().mask, SQUARE)

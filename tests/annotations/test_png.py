@@ -80,78 +80,69 @@ def with_strays(count, value=127):
     return picture
 
 
-def test_a_few_stray_pixels_are_cut_at_127_and_counted(load):
-    picture = with_strays(4, 127)
-    picture[20, 20] = 128
-    truth, opened = load(picture)
-    np.testing.assert_array_equal(truth.mask, DISC)
-    assert opened.notes() == ["5 stray pixels neither 0 nor 255 cut at 127"]
+STRAYS, NEARLY = with_strays(4, 127), levels()
+STRAYS[20, 20], NEARLY[20, 20] = 128, 254
+IDS = levels(3)
+IDS[:4], IDS[30:] = 255, 8
+RED = stacked(levels(200, 10), levels(10, 10), levels(30, 30), levels())
+OTHER_WHITE = palette([(255, 255, 255), (200, 255, 255)], ~DISC)
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+FINE = (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64)
+CHOSEN = [
+    (STRAYS, {}, DISC),
+    (NEARLY, {}, DISC),
+    (NEARLY, {"exact_white": True}, NEARLY == 255),
+    (OTHER_WHITE, {"exact_white": True}, DISC),
+    (IDS, {"mask_value": 3}, IDS == 3),
+    (IDS, {"mask_value": "0"}, IDS == 0),
+    (RED, {"mask_value": "#C80A1E"}, DISC),
+    (RED, {"mask_value": "alpha"}, DISC),
+    (levels(200), {"mask_value": "#c8c8c8"}, DISC),
+    (levels(200), {"mask_value": "#c8c8c9"}, DISC & False),
+    (RAMP, {"mask_value": ">127"}, RAMP > 127),
+    (RAMP, {"mask_value": ">0.9"}, RAMP / 255 > 0.9),
+    (RAMP, {"mask_value": "soft"}, RAMP > 127),
+    (FINE, {"mask_value": ">0.5"}, FINE / 65535 > 0.5),
+    (FINE, {"mask_value": ">1000"}, FINE > 1000),
+]
 
 
-def test_exact_white_cuts_at_255_as_the_authors_do(load):
-    picture = levels()
-    picture[20, 20] = 254
-    assert load(picture, exact_white=True)[0].mask.sum() == DISC.sum() - 1
-    assert load(picture)[0].mask.sum() == DISC.sum()
-    coloured = palette([(255, 255, 255), (200, 255, 255)], ~DISC)
-    np.testing.assert_array_equal(load(coloured, exact_white=True)[0].mask, DISC)
+@pytest.mark.parametrize(("picture", "options", "expected"), CHOSEN)
+def test_what_is_chosen_or_clear_is_the_object(load, picture, options, expected):
+    truth, _ = load(picture, **options)
+    np.testing.assert_array_equal(truth.mask, expected)
+    value = str(options.get("mask_value"))
+    if value.startswith((">", "soft")):  # levels are kept
+        assert truth.alpha == pytest.approx(picture / (255 if picture is RAMP else 65535))
+
+
+def test_strays_and_void_pixels_are_counted(load):
+    assert load(STRAYS)[1].notes() == ["5 stray pixels neither 0 nor 255 cut at 127"]
+    truth, opened = load(IDS, mask_value=3)
+    np.testing.assert_array_equal(truth.ignore, IDS == 255)
+    assert opened.notes() == ["200 void pixels (level 255) ignored"]
+
+
+JPEG = encoded(levels(), "JPEG", quality=60)
 
 
 @pytest.mark.parametrize(
-    ("picture", "match"),
+    ("picture", "options", "match"),
     [
-        (with_strays(60, 90), r"3 grey levels \(0, 90, 255\) in a mask; choose --mask-value"),
-        (with_strays(13, 90), r"3 grey levels"),  # above 5 % of the white pixels
-        (np.where(DISC, 1, 0) + np.where(np.roll(DISC, 12), 2, 0), r"4 grey levels \(0, 1, 2, 3\)"),
-        (palette([(0, 0, 0), (9, 0, 0), (0, 9, 0)], DISC + np.eye(40, 50)), "3 class ids"),
-        (stacked(levels(), levels(9), levels(40)), "a coloured image"),
+        (with_strays(60, 90), {}, r"3 grey levels \(0, 90, 255\) in a mask; choose --mask-value"),
+        (with_strays(13, 90), {}, r"3 grey levels"),  # above 5 % of the white pixels
+        (levels(1) + 2 * np.roll(levels(1), 12), {}, r"4 grey levels \(0, 1, 2, 3\)"),
+        (palette([(0, 0, 0), (9, 0, 0), (0, 9, 0)], DISC + np.eye(40, 50)), {}, "3 class ids"),
+        (stacked(levels(), levels(9), levels(40)), {}, "a coloured image"),
+        (JPEG, {}, "grey levels"),
+        (levels(200), {"mask_value": "alpha"}, r"a\.png: no alpha channel"),
+        (levels(), {"ignore_value": ">3"}, r"ignore value .*; give an id"),
     ],
 )
-def test_more_than_two_levels_need_a_choice(load, picture, match):
-    picture = picture if isinstance(picture, Image.Image) else picture.astype(np.uint8)
+def test_more_than_two_levels_need_a_choice(load, picture, options, match):
     with pytest.raises(AnnotationRefused, match=match):
-        load(picture)
-
-
-def test_jpeg_masks_need_a_threshold(load):
-    picture = encoded(levels(), "JPEG", quality=60)
-    with pytest.raises(AnnotationRefused, match="grey levels"):
-        load(picture)
-    assert (load(picture, mask_value=">127")[0].mask ^ DISC).sum() < 10
-
-
-def test_ids_may_be_chosen_and_255_is_void(load):
-    ids = np.where(DISC, 3, 0).astype(np.uint8)
-    ids[:4] = 255
-    ids[30:] = 8
-    truth, opened = load(ids, mask_value=3)
-    np.testing.assert_array_equal(truth.mask, DISC & (ids == 3))
-    np.testing.assert_array_equal(truth.ignore, ids == 255)
-    assert opened.notes() == ["200 void pixels (level 255) ignored"]
-    assert load(ids, mask_value="0")[0].mask.sum() == (ids == 0).sum()
-
-
-def test_colours_and_alpha_may_be_chosen(load):
-    red = stacked(levels(200, 10), levels(10, 10), levels(30, 30), levels())
-    np.testing.assert_array_equal(load(red, mask_value="#C80A1E")[0].mask, DISC)
-    np.testing.assert_array_equal(load(red, mask_value="alpha")[0].mask, DISC)
-    grey = levels(200)
-    np.testing.assert_array_equal(load(grey, mask_value="#c8c8c8")[0].mask, DISC)
-    assert not load(grey, mask_value="#c8c8c9")[0].mask.any()
-    with pytest.raises(AnnotationRefused, match=r"a\.png: no alpha channel"):
-        load(grey, mask_value="alpha")
-
-
-def test_thresholds_are_strict_and_keep_the_soft_alpha(load):
-    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    truth, _ = load(ramp, mask_value=">127")
-    assert truth.mask.sum() == 4 * 128
-    assert truth.alpha == pytest.approx(ramp / 255)
-    assert load(ramp, mask_value=">0.9")[0].mask.sum() == 4 * (ramp[0] / 255 > 0.9).sum()
-    assert load(ramp, mask_value="soft")[0].mask.sum() == 4 * 128
-    fine = (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64)
-    truth, _ = load(fine, mask_value=">0.5")
-    assert truth.alpha == pytest.approx(np.arange(4096).reshape(64, 64) * 16 / 65535)
+        load(picture, **options)
+    assert (load(JPEG, mask_value=">127")[0].mask ^ DISC).sum() < 10
 
 
 def test_the_object_level_must_agree_over_the_set(saved):
@@ -197,32 +188,11 @@ def test_broken_pictures_are_one_line(saved):
             load_annotations(saved(m={"a.png": data}) / "m")[0].load()
 
 
-MAP = "background:0,0,0::\ncar:61,245,61::\n"
-
-
-@pytest.fixture
-def classes(saved):
-    """Opens CVAT's segmentation masks: the square in one colour, a corner in another."""
-
-    def call(label_map, extra):
-        planes = np.where(SQUARE[:, :, None], (61, 245, 61), 0).astype(np.uint8)
-        planes[15:, 20:] = extra
-        return saved(t={"labelmap.txt": label_map, "SegmentationClass/a.png": planes}) / "t"
-
-    return call
-
-
-def test_classes_are_chosen_by_name(classes):
-    path = classes(f"{MAP}dog:9,9,9::\n", (9, 9, 9))
-    with pytest.raises(AnnotationRefused, match=r"2 categories and no choice; .*'car', 'dog'"):
-        load_annotations(path)
-    np.testing.assert_array_equal(load_annotations(path, category="car")[0].load().mask, SQUARE)
-    assert load_annotations(path, category="dog")[0].load().mask.sum() == 50
-    assert load_annotations(path, category="*")[0].load().mask.sum() == 35 + 50
-
-
-def test_unnamed_colours_are_counted_and_a_zip_is_a_folder(classes, tmp_path):
-    path = classes(MAP, (1, 2, 3))
+def test_unnamed_colours_are_counted_and_a_zip_is_a_folder(saved, tmp_path):
+    planes = np.where(SQUARE[:, :, None], (61, 245, 61), 0).astype(np.uint8)
+    planes[15:, 20:] = (1, 2, 3)
+    names = "background:0,0,0::\ncar:61,245,61::\n"
+    path = saved(t={"labelmap.txt": names, "SegmentationClass/a.png": planes}) / "t"
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         for name in ("labelmap.txt", "SegmentationClass/a.png"):
             archive.write(path / name, name)

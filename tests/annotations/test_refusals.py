@@ -13,8 +13,13 @@ from annotation_exports import (
     H,
     W,
     annotation,
+    coco,
+    cvat,
+    labelme,
+    lines,
     png,
     region,
+    supervisely,
     task,
 )
 from annotation_exports import labelbox_label as label
@@ -28,26 +33,6 @@ from l4f_datagen.annotations import READERS
 from l4f_datagen.cli import cli
 
 
-def coco(*records, **changes):
-    return "t.json", exports.coco(*records, **changes)
-
-
-def labelbox(*rows):
-    return "t.ndjson", exports.lines(*rows)
-
-
-def labelme(*shapes, **changes):
-    return "t.json", exports.labelme(*shapes, **changes)
-
-
-def supervisely(*objects, **changes):
-    return "t.json", exports.supervisely(*objects, **changes)
-
-
-def cvat(*shapes, **changes):
-    return "t.xml", exports.cvat(*shapes, **changes)
-
-
 def grey(on):
     return np.where(SQUARE, on, 0).astype(np.uint8)
 
@@ -57,7 +42,7 @@ def image(**changes):
 
 
 def studio(*tasks):
-    return "t.json", list(tasks)
+    return list(tasks)
 
 
 FAR = [[x + 90, y] for x, y in FAR_RING]
@@ -84,49 +69,49 @@ BANNED = "a document type may be a bomb"
 ANY = {"category": "*"}
 # What is in the file, and parts of what is said; options.
 REFUSED = [
-    (coco(images=[]), "t.json annotation id 1: image_id 1 is not listed"),
-    (coco(annotations={}), "t.json: `annotations` is not a list"),
-    (coco(categories=[{"id": 1}]), "t.json category id 1: name None"),
-    (coco(annotations=[annotation()] * 2), "t.json annotation id 1: the id is used twice"),
+    (coco(images=[]), "t.txt annotation id 1: image_id 1 is not listed"),
+    (coco(annotations={}), "t.txt: `annotations` is not a list"),
+    (coco(categories=[{"id": 1}]), "t.txt category id 1: name None"),
+    (coco(annotations=[annotation()] * 2), "t.txt annotation id 1: the id is used twice"),
     (coco(annotation([[1, 2, 3]])), "annotation id 1: a polygon that is not a list of x, y, x, y"),
     (coco(annotation([OUTLINE, 3])), "not a list of x, y, x, y"),
     (coco(annotation({"size": [30, 20], "counts": [600]})),
      "annotation id 1: an RLE of 20 x 30 pixels on an image of 30 x 20"),
     (coco(images=[image(file_name="../../a")]), "image id 1: image name '../../a' leads out"),
     (coco(images=[image(height=1e9, width=1e9)]), "1000000000 x 1000000000 pixels"),
-    (coco(images=[image(), image()]), "t.json image id 1: the id is used twice"),
+    (coco(images=[image(), image()]), "t.txt image id 1: the id is used twice"),
     (coco(annotation([])), "annotation id 1: an object of kind 'without outline and box'"),
     (coco(annotation([[0.1, 0.2, 0.4, 0.2, 0.4, 0.5]])), "coordinates from 0 to 1 on 30 x 20"),
-    (coco(annotation(ALL, iscrowd=1)), "t.json: every object is marked iscrowd", "--crowd object"),
-    (coco(annotation([np.ravel(FAR).tolist()])), "t.json annotation id 1: a polygon from (107, 3)",
+    (coco(annotation(ALL, iscrowd=1)), "t.txt: every object is marked iscrowd", "--crowd object"),
+    (coco(annotation([np.ravel(FAR).tolist()])), "t.txt annotation id 1: a polygon from (107, 3)",
      "to (114, 8) lies outside its image of 30 x 20 pixels"),
-    (labelbox(row(label()), {}), "t.ndjson line 2: no `data_row`"),
-    (labelbox(row(label()), [1]), "t.ndjson line 2: no record"),
-    (labelbox(row({})), "a label without `annotations`"),
-    (labelbox(row({"annotations": {"frames": {}}})), "a label of a video"),
-    (labelbox(row(label(outlined(name=None)))), "object feature_id 'f': name None"),
-    (labelbox(row(label(outlined(polygon=[{"x": 1}])))), "'f': polygon coordinate None"),
-    (labelbox(row(label(outlined(FAR)))), "object feature_id 'f': a polygon from (107, 3) to"),
-    (labelbox(row(label(outlined(polygon=None, composite_mask={"color_rgb": [1, 2]})))),
+    (lines(row(label()), {}), "t.txt line 2: no `data_row`"),
+    (lines(row(label()), [1]), "t.txt line 2: no record"),
+    (lines(row({})), "a label without `annotations`"),
+    (lines(row({"annotations": {"frames": {}}})), "a label of a video"),
+    (lines(row(label(outlined(name=None)))), "object feature_id 'f': name None"),
+    (lines(row(label(outlined(polygon=[{"x": 1}])))), "'f': polygon coordinate None"),
+    (lines(row(label(outlined(FAR)))), "object feature_id 'f': a polygon from (107, 3) to"),
+    (lines(row(label(outlined(polygon=None, composite_mask={"color_rgb": [1, 2]})))),
      "'f': color_rgb [1, 2]"),
-    (labelbox(row(label(outlined(polygon=None, geojson={"type": "GeometryCollection"})))),
+    (lines(row(label(outlined(polygon=None, geojson={"type": "GeometryCollection"})))),
      "an object of kind 'geojson'"),
-    (labelbox(row(label(outlined(polygon=None, mask={"url": "https://h/f"})))),
+    (lines(row(label(outlined(polygon=None, mask={"url": "https://h/f"})))),
      "object feature_id 'f': its mask f is not found here: no folder", "or --download"),
-    (labelbox(row(media_attributes={"width": 1e6, "height": 1e6})), "1000000 x 1000000 pixels"),
-    (labelbox(row(data_row={})), "image name None"),
-    (labelbox(row(), row()), "no annotated image among 2"),
-    (("t.ndjson", exports.lines(row(label())) + '\n{"data_row": '),
-     "t.ndjson line 2: not JSON (line 1 column 14"),
-    (studio(legacy(exports.legacy_object()), 3), "t.json row 2: no record"),
-    (studio(legacy(Label=[{"frameNumber": 1}])), "t.json row 1: a label of a video"),
-    (studio(legacy(Label="{broken")), "t.json row 1 Label: not JSON"),
+    (lines(row(media_attributes={"width": 1e6, "height": 1e6})), "1000000 x 1000000 pixels"),
+    (lines(row(data_row={})), "image name None"),
+    (lines(row(), row()), "no annotated image among 2"),
+    (lines(row(label())) + '\n{"data_row": ',
+     "t.txt line 2: not JSON (line 1 column 14"),
+    (studio(legacy(exports.legacy_object()), 3), "t.txt row 2: no record"),
+    (studio(legacy(Label=[{"frameNumber": 1}])), "t.txt row 1: a label of a video"),
+    (studio(legacy(Label="{broken")), "t.txt row 1 Label: not JSON"),
     (studio(legacy(**{"Labeled Data": MAP})), "map tiles"),
     (studio(legacy(4)), "row 1 object 1: no record"),
     (studio(legacy(exports.legacy_object(title=None))), "object featureId 'f': title None"),
     (studio(legacy(Label={"car": "POLYGON ((1 2, 3 x, 4 5))"})), 'class "car": geometry'),
     (studio(legacy(exports.legacy_object(page=0))), "boxes or points only"),
-    (studio(task(region()), 3), "t.json task 2: no record"),
+    (studio(task(region()), 3), "t.txt row 2: no record"),
     (studio({"data": {"image": "a"}, "annotations": [{}]}), "`result` is not a list"),
     (studio(task({**region(), "value": 3})), "annotation 1 region 1: no `value` and `type`"),
     (studio(task({**region(), "image_rotation": 90})), "region 1: the image was rotated"),
@@ -138,16 +123,16 @@ REFUSED = [
     (studio(task(*TWO_IMAGES)), "several images of one task (to_name left, right)"),
     (studio(task(CURVED)), "an outline with curves or branches"),
     (studio({"data": {"image": "b.jpg"}, "annotations": []}), "no annotated image"),
-    (labelme(3), "t.json shape 1: no record"),
-    (labelme(shape(label=None)), "t.json shape 1: label None"),
+    (labelme(3), "t.txt shape 1: no record"),
+    (labelme(shape(label=None)), "t.txt shape 1: label None"),
     (labelme(shape(points=[[1, 2], [3, float("nan")], [4, 5]])), "shape 1: polygon coordinate nan"),
     (labelme(shape(**CROP)), "shape 1: no base64 image"),
     (labelme(shape(mask="AAAA", **CROP)), "shape 1: is not a readable image"),
     (labelme(shape(mask=exports.in_base64(png(SQUARE)), **CROP)), "30 x 20 pixels for points (2"),
-    (labelme(shape(), imageHeight="20"), "t.json: height '20'"),
+    (labelme(shape(), imageHeight="20"), "t.txt: height '20'"),
     (labelme(shape(), imagePath="../.."), "leads out"),
     (labelme(shapes={}), "`shapes` is not a list"),
-    (supervisely(3), "t.json object 1: no record", ANY),
+    (supervisely(3), "t.txt object 1: no record", ANY),
     (supervisely(exports.sly_polygon(exterior=None)), "no `exterior` and `interior`"),
     (supervisely({"classTitle": "c", "geometryType": "bitmap"}), "object 1: origin None"),
     (supervisely(exports.sly_bitmap(b"\0\0\0")), "neither zlib nor PNG"),
@@ -155,10 +140,10 @@ REFUSED = [
     (supervisely(exports.sly_bitmap(png(SQUARE[:4, :4]), (100, 3))), "at (100, 3) lies outside"),
     (supervisely(exports.sly_polygon(), size={"height": 10**6, "width": 10**6}),
      "1000000 x 1000000"),
-    (cvat(POLYGON[:-3]), "t.xml: broken XML"),
-    (("t.xml", "<?xml version='1.0'?><root/>"), "t.xml: XML of 'root'"),
-    (cvat(more="<track/>"), "t.xml: tracks of a video"),
-    (cvat(image='name="a" width="30"'), "t.xml image a: height None"),
+    (cvat(POLYGON[:-3]), "t.txt: broken XML"),
+    ("<?xml version='1.0'?><root/>", "t.txt: XML of 'root'"),
+    (cvat(more="<track/>"), "t.txt: tracks of a video"),
+    (cvat(image='name="a" width="30"'), "t.txt image a: height None"),
     (cvat(image='name="../a" width="3" height="3"'), "leads out of its folder"),
     (cvat(POLYGON.replace('label="car"', "")), "image a.jpg polygon 1: no label"),
     (cvat('<polygon label="car" points="1,1;2,2"/>'), "polygon 1: a polygon of 2 distinct"),
@@ -167,29 +152,33 @@ REFUSED = [
     (cvat(MASK.format("4", 90)), "at (90, 0) lies outside"),
     (cvat(MASK.format("4", "x")), "rle '4' at 'x', 0"),
     (cvat(POLYGON, more=TWICE), "image a.jpg: the image is listed twice"),
-    *[(("t.xml", text), "t.xml: XML with <!", BANNED)
+    *[(text, "t.txt: XML with <!", BANNED)
       for text in (BOMB, OUTSIDE, BOMB.lower(), "<?xml?><!ENTITY x 'y'><annotations/>")],
     # Another encoding does not smuggle a document type.
-    (("t.xml", BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16")),
-     "t.xml: UTF-16 text; save the file as UTF-8"),
-    (("t.png", png(COLOURS)), "t.png: a coloured image; choose --mask-value"),
-    (("t.png", b"\x89PNG\r\n\x1a\n cut"), "t.png: is damaged"),
-    (("t.json", b"hello"), "t.json: no known annotation format; known are labelbox"),
-    (("t.json", b"{}"), "no known annotation format"),
-    (("t.json", b"[]"), "no known annotation format"),
-    (("t.json", b"[3]"), "no known annotation format"),
-    (("t.json", b'{"a": '), "t.json: not JSON (line 1"),
-    (("t.json", b"\xff\xfe{\x00}\x00"), "UTF-16 text; save the file as UTF-8"),
-    (("t.json", b'{"a": "\xff"}'), "t.json: not UTF-8"),
-    (("t.json", b""), "t.json: 0 bytes; export or copy the file again"),
+    (BOMB.replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16"),
+     "t.txt: UTF-16 text; save the file as UTF-8"),
+    # Decimal commas once made masks of the images.
+    ("0 0,1 0,2 0,3 0,2 0,3 0,4", "t.txt line 1: '0 0,1 0", "write class x y x y"),
+    ("0 .5 .5 .2 .2 .4 .4 .6", "7 coordinates; write x y of at least three points"),
+    ("0 1 1 20 20 40 40", "coordinates outside 0 to 1", "divide x by the width"),
+    (png(COLOURS), "t.txt: a coloured image; choose --mask-value"),
+    (b"\x89PNG\r\n\x1a\n cut", "t.txt: is damaged"),
+    (b"hello", "t.txt: no known annotation format; known are labelbox"),
+    (b"{}", "no known annotation format"),
+    (b"[]", "no known annotation format"),
+    (b"[3]", "t.txt row 1: no record"),
+    (b'{"a": ', "t.txt: not JSON (line 1"),
+    (b"\xff\xfe{\x00}\x00", "UTF-16 text; save the file as UTF-8"),
+    (b'{"a": "\xff"}', "t.txt: not UTF-8"),
+    (b"", "t.txt: 0 bytes; export or copy the file again"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_what_is_broken_is_named(refused, number):
-    (name, content), *said = REFUSED[number]
+    content, *said = REFUSED[number]
     options = said.pop() if isinstance(said[-1], dict) else {}
-    line = refused(content, name, **options)
+    line = refused(content, "t.txt", **options)
     assert all(part in line for part in said), line
 
 
@@ -206,7 +195,7 @@ def run(saved):
 @pytest.mark.parametrize(
     ("truth", "said"),
     [
-        ({"t": {"a.json": coco(annotation([np.ravel(FAR).tolist()]))[1]}}, "lies outside its imag"),
+        ({"t": {"a.json": coco(annotation([np.ravel(FAR).tolist()]))}}, "lies outside its imag"),
         ({"t": {"a.png": SQUARE[:9]}}, "a.png: 30 x 20 pixels, its truth 30 x 9"),
         ({"t": {"a.png": grey(0)}}, "t: not one object pixel in 1 images"),
         ({"t": {"a.png": COLOURS}}, "a.png: a coloured image; choose --mask-value"),

@@ -56,16 +56,6 @@ def labelme(*shapes):
     return exports.labelme(*[exports.labelme_shape(name, ring) for name, ring in shapes])
 
 
-def test_labelbox_skipped_labels_are_no_annotators(saved):
-    skipped = {"annotations": {"objects": []}, "performance_details": {"skipped": True}}
-    export = labelbox(("a.jpg", [label(), skipped]), ("b.jpg", [skipped]))
-    root = saved(truth={"t.ndjson": export}, pred={"a.png": SQUARE, "b.png": SQUARE})
-    truth = load_annotations(root / "truth")
-    assert score(truth, root / "pred").scores.miou == 1.0
-    assert (len(truth), truth.left_out) == (1, ("b.jpg",))
-    assert "2 skipped or cancelled labels left out" in truth.notes()
-
-
 def two_labels(right, wrong):
     return "t.ndjson", labelbox(("a.jpg", [label(**right), label(FAR_RING, **wrong)]))
 
@@ -90,6 +80,7 @@ BENCHMARK = {"performance": {"benchmark_reference_label": "label-1"}}
         two_labels({"details": {"is_benchmark_reference": True}}, BENCHMARK),
         two_labels({"id": "label-1"}, BENCHMARK),
         two_labels({}, {"details": {"reviews": [{"score": -1}]}}),
+        two_labels({}, {"performance": {"skipped": True}}),
         two_rows(Reviews=[{"score": -1}]),
         two_rows(Reviews='[{"score": -1}]'),
         two_rows(Skipped=True),
@@ -162,18 +153,6 @@ def test_what_needs_a_choice_says_which(iou):
         iou(*CUT, SQUARE)
 
 
-@pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_masks_are_turned_as_their_exif_says(saved, orientation):
-    """The stored pixels lie as a camera held them; what is shown is the square."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    turned = np.rot90(SQUARE, {3: 2, 6: 1, 8: 3}[orientation])
-    stored = png(np.ascontiguousarray(turned), exif=exif)
-    root = saved(truth={"a.png": stored}, pred={"a.png": SQUARE}, other={"a.png": stored})
-    for truth, predicted in (("truth", "pred"), ("pred", "truth"), ("other", "truth")):
-        assert score(root / truth, root / predicted).scores.miou == 1.0
-
-
 def test_uploads_of_one_name_are_two_images(opened):
     tasks = [task(region()), task(region(FAR_RING), image="/data/upload/3/99999999-a.jpg")]
     truth = opened(tasks)
@@ -208,32 +187,17 @@ def test_two_images_of_one_name_are_never_one_with_two_annotators(saved, case):
         score(root / "truth", root / "pred", **options)
 
 
-def test_the_size_of_an_image_is_not_taken_from_another_folder(saved):
-    large = np.zeros((2 * H, 2 * W), bool)
-    images = {"images/val/a.png": SQUARE, "images/train/a.png": large}
-    root = saved(truth={"labels/val/a.txt": exports.YOLO, **images}, pred={"a.png": SQUARE})
-    assert score(root / "truth", root / "pred").scores.miou == 1.0
-    (root / "truth" / "labels" / "val" / "a.txt").rename(root / "truth" / "labels" / "a.txt")
-    with pytest.raises(AnnotationRefused, match="2 images of this name differ in size"):
-        score(root / "truth", root / "pred")
-
-
-KEY_POINTS = {"data.yaml": "kpt_shape: [2, 2]\nnames: [car]\n"}
-
-
 @pytest.mark.parametrize(
-    ("line", "extra", "match"),
+    ("files", "match"),
     [
-        ("0 0,1 0,2 0,3 0,2 0,3 0,4", {}, "a.txt line 1: .* write class x y x y"),
-        ("0 .5 .5 .2 .2 .4 .4 .6 .6", KEY_POINTS, "key points"),
-        ("0 .5 .5 .2 .2 .4 .4 .6", {}, "7 coordinates; write x y of at least three points"),
-        ("0 1 1 20 20 40 40", {}, "coordinates outside 0 to 1 .* divide x by the width"),
-        ("0 .5 .5 .2 .2 .4 .4", {"data.yaml": "names: [car\n"}, "data.yaml: .* write it again"),
+        ({"data.yaml": "kpt_shape: [2, 2]\nnames: [car]\n"}, "key points"),  # once made polygons
+        ({"data.yaml": "names: [car\n"}, "data.yaml: .* write it again"),
+        ({"images/b/a.png": np.zeros((2 * H, W), bool)}, "2 images of this name differ in size"),
+        ({"images/a.png": b"\x89PNG"}, "images/a.png: is damaged"),
     ],
 )
-def test_numbers_that_are_no_outline_are_refused(saved, line, extra, match):
-    """Decimal commas once made masks of the images; key points once made polygons."""
-    root = saved(truth={"labels/a.txt": line, "images/a.png": PHOTO, **extra})
+def test_what_lies_beside_yolo_labels_is_checked(saved, files, match):
+    root = saved(truth={"labels/a.txt": exports.YOLO, "images/c/a.png": PHOTO, **files})
     with pytest.raises(AnnotationRefused, match=match):
         load_annotations(root / "truth")
 
@@ -252,57 +216,6 @@ def test_a_project_with_other_classes_has_no_vote(saved):
     assert "2 labels of projects without the category left out" in truth.notes()
 
 
-def test_hashes_in_names_are_no_numbers(saved):
-    hashes = ["0123456789abcdef0123456789abcde1", "0123456789abcdef0123456789abcde0"]
-    names = [f"car{n}_jpg.rf.{end}" for n, end in zip("xy", hashes, strict=True)]
-    truth = dict(zip([f"{name}.png" for name in names], (SQUARE, RIGHT), strict=True))
-    root = saved(truth=truth, pred={"cary.png": RIGHT, "carx.png": SQUARE},
-                 other={"cary.png": RIGHT, "cars.png": SQUARE})  # fmt: skip
-    report = score(root / "truth", root / "pred")
-    assert (report.scores.miou, report.settings["pair_by"]) == (1.0, "stem")
-    with pytest.raises(AnnotationRefused, match=r"carx_jpg.*: no prediction when pairing by stem"):
-        score(root / "truth", root / "other")
-
-
-@pytest.mark.parametrize(
-    ("truth_name", "name"),
-    [
-        ("K\u00e4fer.png", f"{DECOMPOSED}.png"),
-        ("my%20car.png", "my car.png"),
-        ("0a1b2c3d-a.png", "a.png"),
-        ("aachen_000000_000019_gtFine_labelIds.png", "aachen_000000_000019_leftImg8bit.png"),
-    ],
-)
-def test_names_pair_by_what_they_say(saved, truth_name, name):
-    other = "z_gtFine_labelIds.png" if "labelIds" in truth_name else "z.png"
-    root = saved(truth={truth_name: SQUARE, other: RIGHT}, pred={name: SQUARE, "z.png": RIGHT})
-    assert score(root / "truth", root / "pred").scores.miou == 1.0
-
-
-def test_shapes_cover_each_other_as_in_the_tools_own_masks(saved):
-    window, hole = [[3, 4], [5, 4], [5, 6], [3, 6]], [[6, 4], [8, 4], [8, 6], [6, 6]]
-    seen = SQUARE.copy()
-    seen[4:6, 3:5] = seen[4:6, 6:8] = False
-    shapes = [
-        exports.cvat_polygon(window, "window", 2),
-        exports.cvat_polygon(),
-        exports.cvat_polygon(hole, "background", 1),
-    ]
-    colours = np.zeros((H, W, 3), np.uint8)
-    colours[SQUARE], colours[4:6, 3:5], colours[4:6, 6:8] = (9, 9, 9), (1, 2, 3), (0, 0, 0)
-    root = saved(
-        xml={"annotations.xml": exports.cvat(*shapes)},
-        masks={
-            "labelmap.txt": "background:0,0,0::\ncar:9,9,9::\nwindow:1,2,3::\n",
-            "SegmentationClass/a.png": colours,
-        },
-        labelme={"a.json": labelme(("car", RING), ("window", window), ("_background_", hole))},
-        pred={"a.png": seen},
-    )
-    for truth in ("xml", "masks", "labelme"):
-        assert score(root / truth, root / "pred", category="car").scores.miou == 1.0
-
-
 def test_annotators_who_disagree_are_warned_about(saved):
     export = labelbox(("a.jpg", [label(), label(FAR_RING)]), ("b.jpg", [label()]))
     root = saved(truth={"t.ndjson": export}, pred={"a.png": SQUARE, "b.png": SQUARE})
@@ -310,58 +223,83 @@ def test_annotators_who_disagree_are_warned_about(saved):
     assert any("annotators tie on 70 pixels, 100% of what" in line for line in report.warnings)
 
 
+def turned(orientation, quarters):
+    """The square as a camera held it, with the EXIF that shows it upright."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return {"a.png": png(np.ascontiguousarray(np.rot90(SQUARE, quarters)), exif=exif)}
+
+
+THE_SQUARE = {"a.png": SQUARE}
+HASHED = [f"car{n}_jpg.rf.0123456789abcdef0123456789abcde{end}.png" for n, end in ("x1", "y0")]
+HASHED_TRUTH = dict(zip(HASHED, (SQUARE, RIGHT), strict=True))
+WINDOW, HOLE = [[3, 4], [5, 4], [5, 6], [3, 6]], [[6, 4], [8, 4], [8, 6], [6, 6]]
+SEEN, COLOURS = SQUARE.copy(), np.zeros((H, W, 3), np.uint8)
+COLOURS[SQUARE], COLOURS[4:6, 3:5], COLOURS[4:6, 6:8] = (9, 9, 9), (1, 2, 3), (0, 0, 0)
+SEEN[4:6, 3:5] = SEEN[4:6, 6:8] = False
+COVERED = exports.cvat(exports.cvat_polygon(WINDOW, "window", 2), exports.cvat_polygon(),
+                       exports.cvat_polygon(HOLE, "background", 1))  # fmt: skip
+LARGE = np.zeros((2 * H, 2 * W), bool)
 CARS = {f"task-{t}-annotation-7-by-1-tag-Car-{n}.png": m
         for t, n, m in ((1, 0, SQUARE), (1, 1, RIGHT), (2, 0, RIGHT))}  # fmt: skip
-FOLDERS = {
+FOLDERS = {  # truth, prediction, options: all of it is right
+    **{f"turned by EXIF {n}": (turned(n, quarters), THE_SQUARE, {})
+       for n, quarters in ((3, 2), (6, 1), (8, 3))},
+    **{f"prediction turned by EXIF {n}": (THE_SQUARE, turned(n, quarters), {})
+       for n, quarters in ((3, 2), (6, 1), (8, 3))},
+    # Names pair by what they say, and the hashes in them are no numbers.
+    **{f"named {one}": ({one: SQUARE, other: RIGHT}, {named: SQUARE, "z.png": RIGHT}, {})
+       for one, named, other in (
+           ("K\u00e4fer.png", f"{DECOMPOSED}.png", "z.png"),
+           ("my%20car.png", "my car.png", "z.png"),
+           ("0a1b2c3d-a.png", "a.png", "z.png"),
+           ("b_000_gtFine_labelIds.png", "b_000_leftImg8bit.png", "z_gtFine_labelIds.png"))},
+    "named with hashes": (HASHED_TRUTH, {"cary.png": RIGHT, "carx.png": SQUARE}, {}),
+    # Shapes cover each other as in the tools' own masks.
+    "covered, CVAT": ({"annotations.xml": COVERED}, {"a.png": SEEN}, {"category": "car"}),
+    "covered, CVAT masks": (
+        {"labelmap.txt": "background:0,0,0::\ncar:9,9,9::\nwindow:1,2,3::\n",
+         "SegmentationClass/a.png": COLOURS}, {"a.png": SEEN}, {"category": "car"}),
+    "covered, labelme": (
+        {"a.json": labelme(("car", RING), ("window", WINDOW), ("_background_", HOLE))},
+        {"a.png": SEEN}, {"category": "car"}),
+    # The size of an image is not taken from another folder.
+    "sized": ({"labels/val/a.txt": exports.YOLO, "images/val/a.png": PHOTO,
+               "images/train/a.png": LARGE}, THE_SQUARE, {}),
     "brush to PNG": (
         {**CARS, "task-2-annotation-7-by-1-tag-Road-0.png": SQUARE},
-        {"task-1.png": BOTH, "task-2.png": RIGHT},
-        {"category": "Car"},
-    ),
+        {"task-1.png": BOTH, "task-2.png": RIGHT}, {"category": "Car"}),
     "labelme_json_to_dataset": (
-        {
-            "a_json/label.png": np.where(SQUARE, 2, np.where(RIGHT, 1, 0)).astype(np.uint8),
-            "a_json/img.png": PHOTO,
-            "a_json/label_viz.png": PHOTO,
-            "a_json/label_names.txt": "_background_\nroad\ncar\n",
-        },
-        {"a.png": SQUARE},
-        {"category": "car"},
-    ),
+        {"a_json/label.png": np.where(SQUARE, 2, np.where(RIGHT, 1, 0)).astype(np.uint8),
+         "a_json/img.png": PHOTO, "a_json/label_viz.png": PHOTO,
+         "a_json/label_names.txt": "_background_\nroad\ncar\n"},
+        THE_SQUARE, {"category": "car"}),
     "images and masks in one folder": (
-        {
-            "benign (1).png": PHOTO,
-            "benign (1)_mask.png": SQUARE,
-            "benign (1)_mask_1.png": RIGHT,
-            "benign (2).png": PHOTO,
-            "benign (2)_mask.png": RIGHT,
-        },
-        {"benign (1).png": BOTH, "benign (2).png": RIGHT},
-        {},
-    ),
+        {"benign (1).png": PHOTO, "benign (1)_mask.png": SQUARE, "benign (1)_mask_1.png": RIGHT,
+         "benign (2).png": PHOTO, "benign (2)_mask.png": RIGHT},
+        {"benign (1).png": BOTH, "benign (2).png": RIGHT}, {}),
     "masks alone, several of an image": (
-        {"masks/a_mask.png": SQUARE, "masks/a_mask_1.png": RIGHT},
-        {"a.png": BOTH},
-        {},
-    ),
+        {"masks/a_mask.png": SQUARE, "masks/a_mask_1.png": RIGHT}, {"a.png": BOTH}, {}),
     "Cityscapes PNG": (
-        {
-            "a_gtFine_labelIds.png": np.where(SQUARE, 26, 7).astype(np.uint8),
-            "a_gtFine_color.png": PHOTO,
-        },
-        {"a_leftImg8bit.png": SQUARE},
-        {"mask_value": 26},
-    ),
-}
+        {"a_gtFine_labelIds.png": np.where(SQUARE, 26, 7).astype(np.uint8),
+         "a_gtFine_color.png": PHOTO}, {"a_leftImg8bit.png": SQUARE}, {"mask_value": 26}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_folders_of_masks_as_tools_write_them(saved, case):
+def test_folders_as_tools_write_them(saved, case):
     truth, predicted, options = FOLDERS[case]
     root = saved(truth=truth, pred=predicted)
     report = score(root / "truth", root / "pred", **options)
     assert report.scores.miou == 1.0
     assert report.scores.num_images == len(predicted)
+    assert report.settings["pair_by"] == "stem"
+
+
+def test_names_with_hashes_that_do_not_pair_are_refused(saved):
+    root = saved(truth=HASHED_TRUTH, pred={"cary.png": RIGHT, "cars.png": SQUARE})
+    with pytest.raises(AnnotationRefused, match=r"carx_jpg.*: no prediction when pairing by stem"):
+        score(root / "truth", root / "pred")
 
 
 def test_a_refused_prediction_names_its_own_flags(saved):
