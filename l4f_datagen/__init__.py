@@ -34,36 +34,33 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_ERRORS = (
-    *("AnnotationRefused", "BelowScore", "CheckpointRefused", "InputRefused", "Interrupted"),
-    *("L4FError", "NetworkError", "RecipeError", "UsageError"),
-)
-_HOMES = dict.fromkeys(_ERRORS, "core.errors") | {
-    "MakeConfig": "pipeline.config",
-    "Recipe": "recipe",
-    "Sample": "core.sample",
-    "load_annotations": "annotations",
-    "load_recipe": "recipe.domains",
-    "make_dataset": "pipeline.api",
-    "open_alpha": "checkpoints.open",
-    "open_generator": "checkpoints.open",
-    "render_scene": "toys.scene",
-    "samples": "pipeline.api",
-    "score": "scoring.protocol",
-    "show_logs": "core.logs",
-    "train_alpha": "training.run",
+_HOMES = {
+    "annotations": "load_annotations",
+    "checkpoints.open": "open_alpha open_generator",
+    "core.errors": "AnnotationRefused BelowScore CheckpointRefused InputRefused Interrupted "
+    "L4FError NetworkError RecipeError UsageError",
+    "core.logs": "show_logs",
+    "core.sample": "Sample",
+    "pipeline.api": "make_dataset samples",
+    "pipeline.config": "MakeConfig",
+    "recipe": "Recipe",
+    "recipe.domains": "load_recipe",
+    "scoring.protocol": "score",
+    "toys.scene": "render_scene",
+    "training.run": "train_alpha",
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home."""
     if name == "__version__":
         return version("l4f-datagen")
-    if name in _HOMES:
-        return getattr(import_module(f"l4f_datagen.{_HOMES[name]}"), name)
+    if name in _HOME_OF:
+        return getattr(import_module(f"l4f_datagen.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return sorted([*_HOMES, "__version__"])
+    return sorted([*_HOME_OF, "__version__"])

@@ -3,13 +3,15 @@
 import hashlib
 import logging
 import os
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
+import discs as noisy_discs
 import numpy as np
 import pytest
+import reference as in_numpy
+import serving as servers
 import torch
+from click.testing import CliRunner
 
 from l4f_datagen.checkpoints.native import save_alpha, save_generator
 from l4f_datagen.checkpoints.open import open_generator
@@ -60,14 +62,8 @@ def fill_disk():
 def make_generator():
     def make(resolution=16, *, seed=0, noise=0.4, conv_clamp=None, mapping_layers=2):
         widths = {side: width for side, width in WIDTHS.items() if side <= resolution}
-        spec = GeneratorSpec(
-            resolution,
-            widths,
-            z_dim=8,
-            w_dim=8,
-            mapping_layers=mapping_layers,
-            conv_clamp=conv_clamp,
-        )
+        small = {"z_dim": 8, "w_dim": 8, "mapping_layers": mapping_layers}
+        spec = GeneratorSpec(resolution, widths, conv_clamp=conv_clamp, **small)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = Generator(spec)
@@ -108,21 +104,10 @@ def make_alpha():
 def make_part():
     def make(background="conv1", lowest_resolution=None, **training):
         tiny = {"steps": 6, "batch": 2, "seed": 3, "d_reg_interval": 2, "snapshot_interval": 3}
-        plain = {
-            "balance": "fixed",
-            "self_training": 0,
-            "area_weight": 0,
-            "binarization_ramp": 0,
-            "decay_from": 1,
-        }
-        tiny |= plain | {"ema_steps": 0, "keep": "last", "attempts": 1}
-        return AlphaPart.model_validate(
-            {
-                "background": background,
-                "lowest_resolution": lowest_resolution,
-                "training": tiny | training,
-            }
-        )
+        tiny |= {"balance": "fixed", "self_training": 0, "area_weight": 0, "binarization_ramp": 0}
+        tiny |= {"decay_from": 1, "ema_steps": 0, "keep": "last", "attempts": 1}
+        part = {"background": background, "lowest_resolution": lowest_resolution}
+        return AlphaPart.model_validate(part | {"training": tiny | training})
 
     return make
 
@@ -132,15 +117,9 @@ def make_sample():
     def make(image_id=1, psi=0.7, seed=5, *, alpha=None, size=(8, 10), threshold=0.5):
         rng = np.random.RandomState(seed)
         matte = rng.rand(*size).astype(np.float32) if alpha is None else np.float32(alpha)
-        return Sample(
-            image_id=image_id,
-            key=sample_key(psi, seed),
-            psi=psi,
-            seed=seed,
-            image=rng.randint(0, 256, (*matte.shape, 3)).astype(np.uint8),
-            alpha=matte,
-            mask=alpha_to_mask(matte, threshold),
-        )
+        image = rng.randint(0, 256, (*matte.shape, 3)).astype(np.uint8)
+        mask = alpha_to_mask(matte, threshold)
+        return Sample(image_id, sample_key(psi, seed), psi, seed, image, matte, mask)
 
     return make
 
@@ -148,13 +127,13 @@ def make_sample():
 @pytest.fixture(scope="session")
 def discs():
     """Samples of drawn discs, for tests that want no torch (see ``discs.py``)."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("discs.py"))))
+    return noisy_discs
 
 
 @pytest.fixture(scope="session")
 def serving():
     """A local HTTP server that misbehaves as it is told to (see ``serving.py``)."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("serving.py"))))
+    return servers
 
 
 @pytest.fixture
@@ -193,11 +172,10 @@ def digests():
     """Function: path -> sha256 of every file of a dataset but its lock."""
 
     def of(folder):
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
-        names = (p.relative_to(folder).as_posix() for p in files)
         return {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for name, path in zip(names, files, strict=True)
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "lock"
         }
 
     return of
@@ -206,13 +184,11 @@ def digests():
 @pytest.fixture(scope="session")
 def reference():
     """The networks once more in float64 NumPy (see ``reference.py``)."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reference.py"))))
+    return in_numpy
 
 
 @pytest.fixture
 def cli_run():
-    from click.testing import CliRunner
-
     from l4f_datagen.cli import cli
 
     return lambda *arguments: CliRunner().invoke(cli, [str(one) for one in arguments])

@@ -4,9 +4,8 @@
     python crashes.py growing FOLDER        before each change of a finished one that grows
     python crashes.py random FOLDER KILLS   at random moments, resuming what was killed
 
-Names of formats may follow, separated by commas.
-
-Each run is a forked child, so that a hundred of them take seconds. Prints one JSON line.
+Names of formats may follow, separated by commas. Each run is a forked child, so that a hundred of
+them take seconds. Prints one JSON line.
 """
 
 import json
@@ -16,10 +15,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import discs
 
@@ -27,11 +24,11 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "open"}
 N, FEWER = 9, 5
 
 
-def kill_before_change(number: int, folder: Path) -> None:
+def kill_before_change(number, folder):
     """End this process, as a power cut would, before it changes the folder for the n-th time."""
     left = number
 
-    def watch(event: str, args: tuple[Any, ...]) -> None:
+    def watch(event, args):
         nonlocal left
         if event not in CHANGES or not str(args[0]).startswith(str(folder)):
             return
@@ -44,12 +41,13 @@ def kill_before_change(number: int, folder: Path) -> None:
     sys.addaudithook(watch)
 
 
-def fork(job: Callable[[], object]) -> int:
-    """Start a child that does the job; gives its process id."""
+def fork(*jobs):
+    """Start a child that does jobs in turn; gives its process id."""
     child = os.fork()
     if child == 0:
         try:
-            job()
+            for job in jobs:
+                job()
             os._exit(0)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
@@ -57,7 +55,7 @@ def fork(job: Callable[[], object]) -> int:
     return child
 
 
-def was_killed(child: int) -> bool:
+def was_killed(child):
     """Wait for a child; False when it came to its end, an error when it failed."""
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
@@ -67,69 +65,63 @@ def was_killed(child: int) -> bool:
     return False
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_files(folder):
     """What the indexes in the folder promise and the folder does not hold."""
-    promised: list[str] = []
-    if (path := folder / "annotations/instances_train.json").exists():
-        coco = json.loads(path.read_bytes())
+
+    def rows(path):
+        return map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+
+    def read(name):
+        return [json.loads(path.read_bytes()) for path in folder.glob(name)]
+
+    promised = []
+    for coco in read("annotations/instances_train.json"):
         promised += [f"images/{image['file_name']}" for image in coco["images"]]
         promised += [annotation["alpha_file"] for annotation in coco["annotations"]]
     for path in folder.glob("imagefolder/*/metadata.jsonl"):
-        for row in map(json.loads, path.read_text().splitlines()):
+        for row in rows(path):
             names = (row["file_name"], row["mask_file_name"], row["alpha_file_name"])
             promised += [f"imagefolder/{path.parent.name}/{name}" for name in names]
     if (folder / "yolo/data.yaml").exists():
         promised += ["yolo/images/train", "yolo/labels/train"]
-    if (path := folder / "ledger.jsonl").exists() and (folder / "masks").exists():
-        for row in map(json.loads, path.read_text().splitlines()):
-            if row["status"] == "accepted":
-                promised.append(f"masks/{row['shard']:05d}/{row['key']}.png")
-    if (path := folder / "manifest.json").exists():
-        manifest = json.loads(path.read_bytes())
+    if (folder / "masks").exists():
+        accepted = [row for row in rows(folder / "ledger.jsonl") if row["status"] == "accepted"]
+        promised += [f"masks/{row['shard']:05d}/{row['key']}.png" for row in accepted]
+    for manifest in read("manifest.json"):
         promised += [name for shard in manifest["shards"] for name in shard["files"]]
         promised += manifest["indexes"]
-    for path in folder.glob(".l4f/shards/*.json"):
-        promised += [name for name, _, _ in json.loads(path.read_bytes())["files"]]
+    for marker in read(".l4f/shards/*.json"):
+        promised += [name for name, _, _ in marker["files"]]
     return [name for name in promised if not (folder / name).exists()]
 
 
-def before_every_change(work: Path, begin: Callable[[Path], object]) -> dict[str, Any]:
+def before_every_change(work, make, wanted, begin):
     """Kill runs to ``N`` discs at each change in turn; each is then resumed to its end."""
-    discs.make_dataset(work / "undisturbed", N)
-    wanted = discs.files_of(work / "undisturbed")
     kills, bad = 0, []
     while True:
         folder = work / f"killed{kills}"
         begin(folder)
-
-        def killed_run(number: int = kills, folder: Path = folder) -> None:
-            kill_before_change(number, folder)
-            discs.make_dataset(folder, N)
-
-        if not was_killed(fork(killed_run)):
+        if not was_killed(fork(partial(kill_before_change, kills, folder), partial(make, folder))):
             return {"kills": kills, "bad": bad}
         lost = missing_files(folder)
-        was_killed(fork(lambda folder=folder: discs.make_dataset(folder, N)))
+        was_killed(fork(partial(make, folder)))
         if lost or discs.files_of(folder) != wanted:
             bad.append([kills, lost])
         kills += 1
 
 
-def at_random(work: Path, kills_wanted: int) -> dict[str, Any]:
+def at_random(work, make, wanted, kills_wanted):
     """Kill runs at random moments and resume them, until there were enough kills."""
     rng = random.Random(0)
-    discs.make_dataset(work / "undisturbed", N)
-    wanted = discs.files_of(work / "undisturbed")
-    kills = ends = 0
-    bad: list[Any] = []
+    kills, ends, bad = 0, 0, []
     while kills < kills_wanted:
         folder = work / f"killed{ends}"
         start = time.perf_counter()
-        was_killed(fork(lambda folder=work / f"timed{ends}": discs.make_dataset(folder, N)))
+        was_killed(fork(partial(make, work / f"timed{ends}")))
         length = time.perf_counter() - start
         done = False
         while not done:
-            child = fork(lambda folder=folder: discs.make_dataset(folder, N))
+            child = fork(partial(make, folder))
             time.sleep(rng.uniform(0, length))
             os.kill(child, signal.SIGKILL)
             done = not was_killed(child)
@@ -144,14 +136,15 @@ def at_random(work: Path, kills_wanted: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     how, work = sys.argv[1], Path(sys.argv[2])
-    if "," in sys.argv[-1]:
-        make = partial(discs.make_dataset, formats=sys.argv.pop().split(","))
-        discs.make_dataset = make
+    formats = sys.argv.pop().split(",") if "," in sys.argv[-1] else discs.ALL
+    make = partial(discs.make_dataset, n=N, formats=formats)
+    make(work / "undisturbed")
+    given = (work, make, discs.files_of(work / "undisturbed"))
     if how == "random":
-        result = at_random(work, int(sys.argv[3]))
+        result = at_random(*given, int(sys.argv[3]))
     elif how == "fresh":
-        result = before_every_change(work, lambda folder: None)
+        result = before_every_change(*given, lambda folder: None)
     else:
-        discs.make_dataset(work / "fewer", FEWER)
-        result = before_every_change(work, partial(shutil.copytree, work / "fewer"))
+        make(work / "fewer", n=FEWER)
+        result = before_every_change(*given, partial(shutil.copytree, work / "fewer"))
     print(json.dumps(result))

@@ -9,22 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What is served, and what was asked for.
-
-    Attributes:
-        data: the file.
-        tag: its ETag, None for none.
-        ranges: whether ranges are answered.
-        faults: what to do instead of a good answer, one a request, first to last.
-        asked: the headers of each request so far.
-        url: where the file is.
-    """
+    """What is served, and what was asked for."""
 
     data: bytes
-    tag: str | None = '"v1"'
-    ranges: bool = True
+    tag: str | None = '"v1"'  # its ETag
+    ranges: bool = True  # whether they are answered
     faults: list[Callable[["Handler", "Site"], None]] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
+    """What to do instead of a good answer, one a request, first to last."""
+    asked: list[dict[str, str]] = field(default_factory=list)  # the headers of each request
     url: str = ""
 
 
@@ -42,8 +34,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.good(site.data)
 
-    def good(self, data: bytes) -> None:
-        """Answer as a well-behaved server does, ranges included."""
+    def good(self, data: bytes, count: int | None = None) -> None:
+        """Answer as a well-behaved server does, ranges included; ``count`` cuts the answer off."""
         wanted = self.headers.get("Range")
         current = self.headers.get("If-Range") in (None, self.site.tag)
         start = 0
@@ -60,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", self.site.tag)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start:])
+        self.wfile.write(data[start:] if count is None else data[start : start + count])
 
     def status(self, code: int, **headers: str) -> None:
         """Answer with a status and no content."""
@@ -72,16 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def drop_after(self, count: int) -> None:
         """Announce the whole file, send part of it, and hang up."""
-        wanted, data = self.headers.get("Range"), self.site.data
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        self.send_response(206 if wanted else 200)
-        if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        if self.site.tag:
-            self.send_header("ETag", self.site.tag)
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        self.wfile.write(data[start : start + count])
+        self.good(self.site.data, count)
         self.wfile.flush()
         self.close_connection = True
 

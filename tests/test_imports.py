@@ -8,22 +8,33 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 HEAVY = ("torch", "numpy", "scipy", "datasets", "pyarrow", "pycocotools", "PIL", "pydantic")
+BUILT = "\n".join(
+    f"open_{part}(weights_path('builtin:toy-cars', '{part}')).build()"
+    for part in ("generator", "alpha")
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import l4f_datagen", HEAVY),
+        ("import l4f_datagen.recipe.catalogue, l4f_datagen.io.download", ("torch",)),
+        (
+            "from l4f_datagen.checkpoints.open import open_alpha, open_generator\n"
+            f"from l4f_datagen.recipe.domains import weights_path\n{BUILT}",
+            ("torch._dynamo", "sympy"),  # the compiler
+        ),
+    ],
+)
+def test_imports_are_cheap_and_silent(code, unwanted):
+    result = run(f"import sys\n{code}\nprint([m for m in {unwanted} if m in sys.modules])")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
 
 
 def run(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_importing_the_package_is_cheap_and_silent():
-    result = run(f"import sys, l4f_datagen; print([m for m in {HEAVY} if m in sys.modules])")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
+    words = [sys.executable, "-W", "error", "-c", code]
+    read = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    return subprocess.run(words, cwd=REPOSITORY, **read)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["make", "--help"], ["train", "--help"]])
@@ -32,7 +43,7 @@ def test_help_imports_nothing_heavy(words):
         "import runpy, sys\n"
         f"sys.argv = ['l4f-datagen', *{words}]\n"
         "try:\n"
-        "    runpy.run_module('l4f_datagen', run_name='__main__')\n"
+        "    runpy.run_module('l4f_datagen', run_name='__main__')\n"  # as python -m does
         "except SystemExit as stop:\n"
         f"    print([m for m in {HEAVY} if m in sys.modules], stop.code)\n"
     )
@@ -40,31 +51,6 @@ def test_help_imports_nothing_heavy(words):
     assert result.stdout.splitlines()[-1:] == ["[] 0"], result.stderr
     assert "Usage: l4f-datagen" in result.stdout
     assert result.stderr == ""
-
-
-def test_opening_weights_does_not_import_the_compiler():
-    result = run(
-        "import sys\n"
-        "from l4f_datagen.checkpoints.open import open_alpha, open_generator\n"
-        "from l4f_datagen.recipe.domains import weights_path\n"
-        "open_generator(weights_path('builtin:toy-cars', 'generator')).build()\n"
-        "open_alpha(weights_path('builtin:toy-cars', 'alpha')).build()\n"
-        "print([m for m in ('torch._dynamo', 'sympy') if m in sys.modules])"
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
-
-
-def test_the_module_runs_as_a_program():
-    result = subprocess.run(
-        [sys.executable, "-m", "l4f_datagen", "--help"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Exit codes" in result.stdout
 
 
 def test_every_public_name_has_a_home():

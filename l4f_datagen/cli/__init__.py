@@ -7,19 +7,19 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from inspect import cleandoc
 from types import FrameType
 from typing import Any
 
 import click
 
-from l4f_datagen.cli.datasets import card, merge, push, refine, report
-from l4f_datagen.cli.first_steps import doctor, quickstart, recipes, sample
-from l4f_datagen.cli.inspect import convert, inspect, verify
-from l4f_datagen.cli.make import make
-from l4f_datagen.cli.pretrain import pretrain
-from l4f_datagen.cli.scores import benchmark, validate
+from l4f_datagen.cli.datasets import card, merge, push, refine, report, verify
+from l4f_datagen.cli.inspect import convert, doctor, inspect, recipes
+from l4f_datagen.cli.make import make, quickstart
+from l4f_datagen.cli.options import option
+from l4f_datagen.cli.scores import benchmark, sample, validate
 from l4f_datagen.cli.segmenter import segmenter
-from l4f_datagen.cli.train import train
+from l4f_datagen.cli.train import pretrain, train
 from l4f_datagen.core.errors import L4FError
 from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL
@@ -48,10 +48,11 @@ class ErrorGroup(click.Group):
             asked = error.ctx.command_path if error.ctx else ctx.command_path
             line = f"{' '.join(error.format_message().split()).rstrip('.')}; see {asked} --help"
             code = error.exit_code
-        except Terminated:
-            line, code = "terminated; finished work is kept, the same command resumes", 143
-        except KeyboardInterrupt:
-            line, code = "interrupted; finished work is kept, the same command resumes", 130
+        except KeyboardInterrupt as stop:
+            said, code = (
+                ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+            )
+            line = f"{said}; finished work is kept, the same command resumes"
         except OSError as error:
             where = error.filename or "output folder"
             remedy = "make room, then run the same command again: it resumes"
@@ -70,53 +71,44 @@ class ErrorGroup(click.Group):
         sys.exit(code)
 
 
-def _set_level(context: click.Context, parameter: click.Parameter, given: bool) -> bool:
+def _set_level(context: click.Context, parameter: click.Parameter, given: bool) -> None:
     if given:
         show_logs(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
-    return given
 
 
-def finish(command: click.Command) -> None:
-    """Add ``-h``, ``-v`` and ``-q`` to a command and those below it; keep lines of examples."""
-    if command.help:  # docstrings are raw, Click wants the character
-        command.help = command.help.replace("\\b\n", "\b\n")
+LEVELS = (
+    option("-v --verbose", bool, "Show more messages, with time and source.",
+           expose_value=False, callback=_set_level),
+    option("-q --quiet", bool, "Show only warnings and errors, and no progress.",
+           expose_value=False, callback=_set_level),
+)  # fmt: skip
+
+
+def finish(command: click.Command, prefix: str) -> None:
+    """Add ``-h``, ``-v``, ``-q`` and variables such as L4F_MAKE_N to a command and those below it.
+
+    Click would name variables after the parameters of functions, which users do not know.
+    """
+    if command.help:  # Click would join lines of examples, but for this character before them
+        command.help = cleandoc(command.help).replace("\n\nl4f-d", "\n\n\b\nl4f-d")
     command.context_settings["help_option_names"] = ["-h", "--help"]
     if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            finish(inner)
+        for name, inner in command.commands.items():
+            finish(inner, f"{prefix}_{name}")
         return
-    for short, name, words in (
-        ("-v", "verbose", "Show more messages, with time and source."),
-        ("-q", "quiet", "Show only warnings and errors, and no progress."),
-    ):
-        flags = [short, f"--{name}"]
-        level = click.Option(
-            flags, is_flag=True, expose_value=False, callback=_set_level, help=words
-        )
-        command.params.append(level)
-
-
-def name_variables(group: click.Group, prefix: str) -> None:
-    """Let every flag of the commands be given as a variable: ``make --n`` as ``L4F_MAKE_N``.
-
-    Click names variables after the parameters of functions, which users do not know.
-    """
-    for name, command in group.commands.items():
-        inner = f"{prefix}_{name}"
-        for option in command.params:
-            if isinstance(option, click.Option):
-                flags = [flag[2:] for flag in option.opts if flag.startswith("--")]
-                option.envvar = [f"{inner}_{flag}".upper().replace("-", "_") for flag in flags]
-        if isinstance(command, click.Group):
-            name_variables(command, inner)
+    for level in LEVELS:
+        level(command)
+    for param in command.params:
+        flags = [flag[2:] for flag in param.opts if flag.startswith("--")]
+        if flags:
+            param.envvar = [f"{prefix}_{flag}".upper().replace("-", "_") for flag in flags]
 
 
 @click.group(cls=ErrorGroup, context_settings={"max_content_width": 100})
 @click.version_option(package_name="l4f-datagen", prog_name="l4f-datagen")
 def cli() -> None:
-    r"""Turn a pretrained StyleGAN2 into a labelled segmentation dataset, without human labels.
+    """Turn a pretrained StyleGAN2 into a labelled segmentation dataset, without human labels.
 
-    \b
     l4f-datagen quickstart                                     # a small dataset, in a minute
     l4f-datagen make --domain toy-cars --n 5000 --out cars     # the main job
 
@@ -132,25 +124,19 @@ MAKING = (quickstart, make, merge, pretrain, train, sample, validate, recipes, c
 LOOKING = (inspect, report, refine, verify, doctor, segmenter, push, card, benchmark)
 for command in (*MAKING, *LOOKING):
     cli.add_command(command)
-finish(cli)
-name_variables(cli, "L4F")
+finish(cli, "L4F")
 
 
 def main() -> None:
     """Entry point of ``l4f-datagen``."""
     signal.signal(signal.SIGTERM, _terminate)
-    _open_closed_streams()
+    for number in (0, 1, 2):  # a closed stream's number would be the next opened file's
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
     cli(prog_name="l4f-datagen")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
-
-
-def _open_closed_streams() -> None:
-    """Point closed standard streams at nothing, or the next file opened would get their number."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one

@@ -1,4 +1,4 @@
-"""``inspect``, ``convert`` and ``verify``: checkpoints, generators and datasets from inside."""
+"""``inspect``, ``convert``, ``recipes`` and ``doctor``: what is in files, and on this machine."""
 
 import io
 import math
@@ -8,25 +8,16 @@ from typing import Any
 
 import click
 
-from l4f_datagen.cli.options import (
-    CLASS,
-    FILE,
-    JSON,
-    OFFLINE,
-    added,
-    echo,
-    option,
-    resolve_recipe,
-    source_options,
-)
+from l4f_datagen.cli import options as shared
+from l4f_datagen.cli.options import CLASS, FILE, JSON, OFFLINE, echo, option
 from l4f_datagen.core.errors import L4FError, UsageError
 
-sheet_options = added([
-    source_options,
+SHEET = shared.added(
+    shared.SOURCE,
     option("--seeds", str, "One row per seed, at most 64.", "0-3"),
     option("--psi --trunc", click.FloatRange(0, 2), None, 0.7),
     option("--out", FILE, "PNG to write.", required=True),
-])  # fmt: skip
+)
 
 
 @click.group()
@@ -40,9 +31,8 @@ def inspect() -> None:
 @CLASS
 @OFFLINE
 def inspect_checkpoint(source: str, as_json: bool, class_index: int | None, offline: bool) -> None:
-    r"""Print what a checkpoint holds: a file, or an address as `make --generator` takes it.
+    """Print what a checkpoint holds: a file, or an address as `make --generator` takes it.
 
-    \b
     l4f-datagen inspect checkpoint network.pkl
     l4f-datagen inspect checkpoint alpha.safetensors --json
     l4f-datagen inspect checkpoint catalogue:ada-metfaces
@@ -60,9 +50,8 @@ def inspect_checkpoint(source: str, as_json: bool, class_index: int | None, offl
 @click.argument("dataset", type=FILE)
 @JSON
 def inspect_dataset(dataset: Path, as_json: bool) -> None:
-    r"""Print counts, scores and origin of a finished dataset.
+    """Print counts, scores and origin of a finished dataset.
 
-    \b
     l4f-datagen inspect dataset cars
     l4f-datagen inspect dataset cars --json
     """
@@ -84,19 +73,17 @@ def inspect_dataset(dataset: Path, as_json: bool) -> None:
 def inspect_sample(
     dataset: Path, key: str, out: Path, device: str | None, offline: bool, **named: Path | None
 ) -> None:
-    r"""Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
+    """Render one sample of a dataset again, accepted or rejected: image, mask and alpha.
 
     Its whole block is rendered, so that the bytes are those of the dataset. The exit code is 1 if
     the files of the dataset differ.
 
-    \b
     l4f-datagen inspect sample cars psi0700-seed0000012 --out one
     l4f-datagen inspect sample cars psi0700-seed0000012 --out one --generator moved.pkl
     """
     from l4f_datagen.pipeline.provenance import make_again
 
-    files = {part: file for part, file in named.items() if file is not None}
-    made = make_again(dataset, key, out, named=files, device=device, offline=offline)
+    made = make_again(dataset, key, out, named=shared.given(named), device=device, offline=offline)
     for path in made["files"]:
         click.echo(str(path))
     if made["same"] is False:
@@ -107,52 +94,48 @@ def inspect_sample(
 
 
 @inspect.command("trgb")
-@sheet_options
+@SHEET
 def inspect_trgb(**options: Any) -> None:
-    r"""Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
+    """Show what each resolution adds to the image: the ToRGB maps, stretched to full range.
 
     As in the appendix of the paper, from which it chose the layers the alpha network reads.
 
-    \b
     l4f-datagen inspect trgb --domain toy-cars --out trgb.png
     l4f-datagen inspect trgb --generator my.pkl --seeds 0-7 --out trgb.png
     """
-    from l4f_datagen.report.features import trgb_sheet
-
-    _write_sheet(trgb_sheet, **options)
+    _write_sheet("trgb_sheet", **options)
 
 
 @inspect.command("features")
-@sheet_options
+@SHEET
 def inspect_features(**options: Any) -> None:
-    r"""Show the features of each resolution: three principal components as colours.
+    """Show the features of each resolution: three principal components as colours.
 
-    \b
     l4f-datagen inspect features --domain toy-cars --out features.png
     l4f-datagen inspect features --generator my.pkl --psi 1 --out features.png
     """
-    from l4f_datagen.report.features import feature_sheet
-
-    _write_sheet(feature_sheet, **options)
+    _write_sheet("feature_sheet", **options)
 
 
 def _write_sheet(
-    draw: Any, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
+    name: str, seeds: str, psi: float, out: Path, device: str, offline: bool, **source: Any
 ) -> None:
+    """Write what a function of ``report.features`` draws of the images of some seeds."""
     from l4f_datagen.io.disk import write_named
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pipeline.networks import obtain_generator
     from l4f_datagen.recipe.seeds import parse_seeds
-    from l4f_datagen.report.features import MAX_SEEDS
+    from l4f_datagen.report import features
 
     if not math.isfinite(psi):
         raise UsageError("--psi", f"expected a number from 0 to 2, got {psi}", "give --psi 0.7")
     chosen = parse_seeds(seeds)
-    if len(chosen) > MAX_SEEDS:
-        raise UsageError("--seeds", f"names {len(chosen)}", f"name {MAX_SEEDS} at most")
-    recipe = resolve_recipe(**source, uses_alpha=False)
+    if len(chosen) > features.MAX_SEEDS:
+        most = f"name {features.MAX_SEEDS} at most"
+        raise UsageError("--seeds", f"names {len(chosen)}", most)
+    recipe = shared.resolve_recipe(source, uses_alpha=False)
     _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
-    sheet = draw(generator, [chosen[k] for k in range(len(chosen))], psi)
+    sheet = getattr(features, name)(generator, list(chosen), psi)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", compress_level=6)
     click.echo(str(write_named(out, buffer.getvalue())))
@@ -164,65 +147,118 @@ def _write_sheet(
 @CLASS
 @option("--half", bool, "Store half precision; images may change by one level.")
 @option("--overwrite", bool, "Replace an existing file.")
-def convert(
-    source: Path, target: Path, class_index: int | None, half: bool, overwrite: bool
-) -> None:
-    r"""Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
+def convert(source: Path, target: Path, **options: Any) -> None:
+    """Convert any StyleGAN2 checkpoint to a self-describing safetensors file.
 
     Images stay bit-identical (without --half). Licence and origin are kept in the new file.
 
-    \b
     l4f-datagen convert network.pkl generator.safetensors
     l4f-datagen convert network.pkl small.safetensors --half
     """
     from l4f_datagen.checkpoints.convert import convert as write_converted
 
-    write_converted(source, target, class_index=class_index, half=half, overwrite=overwrite)
+    write_converted(source, target, **options)
     click.echo(str(target))
 
 
-SHOWN = 20
-"""Problems that ``verify`` prints: about a screen."""
+@click.group()
+def recipes() -> None:
+    """List, show, copy and check recipes."""
+
+
+@recipes.command("list")
+@JSON
+def list_recipes(as_json: bool) -> None:
+    """List the shipped domains.
+
+    l4f-datagen recipes list
+    l4f-datagen recipes list --json
+    """
+    from l4f_datagen.recipe.domains import describe_domains
+
+    rows = describe_domains()
+    if as_json:
+        echo(rows)
+        return
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+@recipes.command("show")
+@click.argument("domain")
+def show_recipe(domain: str) -> None:
+    """Print a shipped recipe.
+
+    l4f-datagen recipes show toy-cars
+    l4f-datagen recipes show ffhq > my.yaml
+    """
+    from l4f_datagen.recipe.domains import find_recipe
+
+    click.echo(find_recipe(domain).read_text(encoding="utf-8"), nl=False)
+
+
+@recipes.command("copy")
+@click.argument("domain")
+@click.argument("target", type=FILE)
+@option("--force", bool, "Replace an existing file.")
+def copy_recipe(domain: str, target: Path, force: bool) -> None:
+    """Copy a shipped recipe to TARGET for editing.
+
+    l4f-datagen recipes copy toy-cars my.yaml
+    l4f-datagen make --recipe my.yaml --n 100 --out mine
+    """
+    from l4f_datagen.recipe.domains import find_recipe
+
+    text = find_recipe(domain).read_text(encoding="utf-8")
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(str(target), "exists", "name another file or use --force") from None
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise UsageError(str(target), problem, "name another") from error
+    click.echo(str(target))
+
+
+@recipes.command("check")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+def check_recipes(files: tuple[Path, ...]) -> None:
+    """Check recipe files and report all problems at once.
+
+    l4f-datagen recipes check my.yaml
+    l4f-datagen recipes check recipes/*.yaml
+    """
+    from l4f_datagen.recipe.domains import load_recipe
+
+    for file in files:
+        click.echo(f"{file}: ok, domain {load_recipe(file).domain}")
 
 
 @click.command()
-@click.argument("dataset", type=FILE)
-@option("--remove-changed", bool, "Delete changed files, so that `make` writes their shards again.")
+@option("--out", FILE, "Folder whose disk is looked at.", ".")
+@option("--no-render", bool, "Skip the test render of the shipped toy cars.")
 @JSON
-def verify(dataset: Path, remove_changed: bool, as_json: bool) -> None:
-    r"""Compare every file of a finished dataset with the hashes in its manifest.
+def doctor(out: Path, no_render: bool, as_json: bool) -> None:
+    """Check packages, devices, cache, disk and token, and render a few samples.
 
-    Lists each file that is missing, cut short, changed or not part of the dataset, with a remedy.
-    The exit code is 1 if there is one. Works on folders that `make` has finished and on datasets
-    downloaded from the Hugging Face Hub.
+    Exit code 1 where `make` cannot work.
 
-    \b
-    Examples:
-      l4f-datagen verify out/cars
-      l4f-datagen verify out/cars --json
+    l4f-datagen doctor
+    l4f-datagen doctor --out /data --json
     """
-    from l4f_datagen.core.progress import Meter
-    from l4f_datagen.dataset import verify as checks
-    from l4f_datagen.dataset.manifest import read_manifest
+    from l4f_datagen.pipeline.doctor import examine
 
-    files = checks.count_files(read_manifest(dataset))
-    with Meter(files, "verify", "files") as meter:
-        problems = checks.verify_dataset(dataset, meter.advance)
-    if remove_changed:
-        checks.remove_changed(dataset, problems)
+    findings = examine(out, render=not no_render)
     if as_json:
-        problems_json = list(map(asdict, problems))
-        echo({"dataset": str(dataset), "files": files, "problems": problems_json})
+        echo([asdict(finding) for finding in findings])
     else:
-        for problem in problems[:SHOWN]:
-            click.echo(str(problem))
-        if len(problems) > SHOWN:
-            click.echo(f"and {len(problems) - SHOWN} more; --json lists all")
-    if problems:
-        raise L4FError(
-            str(dataset),
-            f"{len(problems)} of {files} files are not as manifest.json lists them",
-            "run the same `make` again now" if remove_changed else "do what each line says",
-        )
-    if not as_json:
-        click.echo(f"{files} files are as manifest.json lists them")
+        for finding in findings:
+            advice = f"  ({finding.advice})" if finding.advice else ""
+            mark = " " if finding.healthy else "!"
+            click.echo(f"{mark} {finding.name:14s} {finding.value}{advice}")
+    failed = [finding.name for finding in findings if not finding.healthy]
+    if failed:
+        raise L4FError("doctor", f"needs attention: {', '.join(failed)}", "follow the advice above")

@@ -1,122 +1,121 @@
-"""``l4f-datagen validate``: score masks against hand-made truth."""
+"""``sample``, ``validate``, ``benchmark``: images to annotate, masks scored, methods compared."""
 
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.types import FuncParamType
 
-from l4f_datagen.cli.options import (
-    CUT,
-    FILE,
-    JSON,
-    NATURAL,
-    PSI_LIST,
-    given,
-    open_annotated,
-    option,
-    resolve_recipe,
-    scoring_options,
-    source_options,
-    truth_options,
-)
+from l4f_datagen.cli import options as shared
+from l4f_datagen.cli.options import FILE, added, option
 from l4f_datagen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from l4f_datagen.annotations import TruthSet
     from l4f_datagen.scoring import Prediction
 
-AXES = ("psi", "threshold")
-SOURCES = ("domain", "recipe_file", "generator")
+
+@click.command()
+@shared.SOURCE
+@option("--seeds", str, "Exactly these seeds, such as 0-99,120.")
+@option("--n number", click.IntRange(1, 10**9), "Number of images, over all psi.")
+@option("--psi --trunc", shared.PSI_LIST, "Truncations: 0.7 or 0.5,0.7,1.0.")
+@option("--noise-mode", "const|random|none", "Noise inputs.")
+@option("--diverse/--no-diverse", bool, "Take --n images that differ (default up to 1,000).")
+@option("--out --outdir", FILE, "Folder of the images.", required=True)
+def sample(
+    out: Path, number: int | None, seeds: str | None, diverse: bool | None, **options: Any
+) -> None:
+    """Write generated images to annotate, as PNG files with keys.csv; needs no alpha network.
+
+    Label the images with any tool, keep the file names, and give the export to `validate --truth`.
+
+    l4f-datagen sample --domain toy-cars --n 10 --out to-label
+    l4f-datagen sample --generator my.pkl --seeds 0-99 --psi 0.7 --out to-label
+    """
+    from l4f_datagen.annotate.images import write_images
+
+    if seeds is None and number is None:
+        raise UsageError("--seeds", "neither --seeds nor --n is given", "say which or how many")
+    if seeds is not None and diverse:
+        problem = "given together with --seeds, which names the images already"
+        raise UsageError("--diverse", problem, "drop one of them")
+    keys = {"psi": options.pop("psi"), "noise_mode": options.pop("noise_mode")}
+    if seeds is not None:
+        keys |= {"seeds": seeds, "same_seeds": True}
+        diverse = False
+    recipe = shared.resolve_recipe(options, uses_alpha=False, **shared.given(keys))
+    written = write_images(recipe, out, number, diverse=diverse, **options)
+    click.echo(f"{written} images in {out}")
 
 
-def _axes(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    axes = tuple(value.split(",")) if value else ()
-    for name in axes:
-        if name not in AXES:
-            raise click.BadParameter(f"expected psi, threshold or both, got {name!r}")
-    return axes
+def axes(value: str) -> tuple[str, ...]:
+    """Read the axes of a sweep."""
+    for name in shared.words(value):
+        if name not in ("psi", "threshold"):
+            raise ValueError(f"expected psi, threshold or both, got {name!r}")
+    return shared.words(value)
+
+
+VALIDATING = added(
+    shared.truth_options(required=True),
+    option("--pred", FILE, "Mask folder, COCO file, COCO results or dataset to score."),
+    option("--pred-category", str, "Which class of the prediction is foreground."),
+    option("--pred-mask-value", str, "Foreground pixels of predicted mask images, '>0.9' for "
+           "alpha; of COCO results the lowest score (default: '>0.5')."),
+    option("--images images_dir", FILE, "Images of --pred, for the report."),
+    shared.SOURCE,
+    option("--mask-threshold", shared.CUT, "mask = alpha > this value."),
+    shared.SCORING,
+    option("--sweep", FuncParamType(axes), "Score over psi, threshold or both.", metavar="AXES"),
+    option("--plot", FILE, "Plot of --sweep, .png or .svg  [default: sweep.png, or in --report]"),
+    option("--report", FILE, "Write a page: a folder, or a file ending in .html."),
+    option("--record", bool, "Store the score in the dataset, for its card."),
+    shared.JSON,
+)  # fmt: skip
 
 
 @click.command()
-@truth_options(required=True)
-@option("--pred", FILE, "Mask folder, COCO file, COCO results or dataset to score.")
-@option("--pred-category", str, "Which class of the prediction is foreground.")
-@option(
-    "--pred-mask-value",
-    str,
-    "Which pixels of predicted mask images are foreground, e.g. '>0.9' for alpha; of COCO results "
-    "the lowest score (default: '>0.5').",
-)
-@option("--images images_dir", FILE, "Images of --pred, for the report.")
-@source_options
-@option("--mask-threshold", CUT, "mask = alpha > this value.")
-@scoring_options
-@option("--sweep", str, "Score over psi, threshold or both.", callback=_axes, metavar="AXES")
-@option(
-    "--plot",
-    FILE,
-    "Plot of --sweep, .png or .svg  [default: sweep.png, or in the page of --report]",
-)
-@option("--report", FILE, "Write a page: a folder, or a file ending in .html.")
-@option("--record", bool, "Store the score in the dataset, for its card.")
-@JSON
+@VALIDATING
 def validate(
-    truth: Path,
-    pred: Path | None,
-    pair_by: Literal["auto", "key", "stem", "number"],
-    offset: int | None,
-    allow_unused: bool,
-    resize: Literal["nearest"] | None,
-    paper_compat: bool,
-    with_ap: bool,
-    sweep: tuple[str, ...],
-    plot: Path | None,
-    report: Path | None,
-    record: bool,
-    min_miou: float | None,
-    as_json: bool,
-    **options: Any,
+    truth: Path, pred: Path | None, report: Path | None, record: bool, **options: Any
 ) -> None:
-    r"""Score masks against truth in the paper's columns, with 95 % intervals.
+    """Score masks against truth in the paper's columns, with 95 % intervals.
 
     The masks are files (--pred), or are rendered for the annotated keys by the networks of
-    --domain, --recipe or --generator.
+    --domain, --recipe or --generator. Images that nobody annotated are left out and counted.
 
-    Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, VIA, YOLO,
-    Cityscapes, Supervisely and Hugging Face datasets.
-
-    Images that nobody annotated are left out and counted, whatever the format; --unannotated empty
-    scores them as images without object.
-
-    \b
     l4f-datagen validate --domain toy-cars --truth export.json
     l4f-datagen validate --pred masks --truth labels --min-miou 0.9
     """
-    _check_flags(pred, options, sweep=sweep, plot=plot, record=record)
+    sweep, plot, least, as_json = map(options.pop, ("sweep", "plot", "min_miou", "as_json"))
+    renders = any(options[name] for name in ("domain", "recipe_file", "generator"))
+    if pred is None and not renders:
+        remedy = "give --pred, or --domain, --recipe or --generator to render it anew"
+        raise UsageError("prediction", "nothing says what to score", remedy)
+    if pred and (renders or options["keys"] or options["mask_threshold"] is not None):
+        problem = "given together with flags that render the masks anew"
+        raise UsageError("--pred", problem, "drop --domain, --generator, --keys ..., or --pred")
+    if record and pred is None:
+        raise UsageError("--record", "needs a dataset", "give --pred DATASET")
+    if plot and not sweep:
+        raise UsageError("--plot", "there is nothing to plot", "give --sweep psi,threshold")
     import numpy as np
 
-    from l4f_datagen.core.errors import BelowScore
     from l4f_datagen.scoring import match_truth, score_match
     from l4f_datagen.scoring.sweep import SweepCounts
 
     shown = ("category", "mask_value", "ignore_category", "ignore_value", "unannotated")
     settings = {name: options[name] or None for name in shown}
-    annotated = open_annotated(truth, options, exact_white=paper_compat)
-    prediction = _prediction(pred, annotated, options, exact_white=paper_compat)
-    matched = match_truth(
-        annotated, prediction, pair_by=pair_by, offset=offset, allow_unused=allow_unused or None
-    )
+    pairing = shared.take(("pair_by", "offset", "allow_unused"), options)
+    pairing["allow_unused"] = pairing["allow_unused"] or None
+    annotated = shared.open_annotated(truth, options, exact_white=options["paper_compat"])
+    prediction = _prediction(pred, annotated, options)
+    matched = match_truth(annotated, prediction, **pairing)
     counts = SweepCounts(sweep) if sweep else None
-    result = score_match(
-        matched,
-        paper_compat=paper_compat,
-        resize=resize,
-        with_ap=with_ap,
-        watch=counts,
-        settings=settings,
-    )
+    result = score_match(matched, watch=counts, settings=settings, **options)
     swept = counts.sweep(np.random.RandomState(0)) if counts else None
     title = f"{prediction.source} against {truth}"
     if as_json:
@@ -140,57 +139,24 @@ def validate(
         from l4f_datagen.scoring.score_report import record_scores
 
         click.echo(f"recorded: {record_scores(pred, result)}", err=True)
-    if min_miou is not None and result.scores.miou < min_miou:
-        reached = f"mIoU {result.scores.miou:.4f} is below the asked {min_miou}"
-        raise BelowScore(prediction.source, reached, "look at the worst images first")
+    shared.require_miou(least, result, prediction.source)
 
 
-def _check_flags(
-    pred: Path | None,
-    options: dict[str, Any],
-    *,
-    sweep: tuple[str, ...],
-    plot: Path | None,
-    record: bool,
-) -> None:
-    given = [name for name in SOURCES if options[name]]
-    if pred is None and not given:
-        remedy = "give --pred, or --domain, --recipe or --generator to render it anew"
-        raise UsageError("prediction", "nothing says what to score", remedy)
-    if pred is not None and (given or options["keys"] or options["mask_threshold"] is not None):
-        problem = "given together with flags that render the masks anew"
-        raise UsageError("--pred", problem, "drop --domain, --generator, --keys ..., or --pred")
-    if record and pred is None:
-        raise UsageError("--record", "needs a dataset", "give --pred DATASET")
-    if plot and not sweep:
-        raise UsageError("--plot", "there is nothing to plot", "give --sweep psi,threshold")
+def _prediction(pred: Path | None, truth: "TruthSet", options: dict[str, Any]) -> "Prediction":
+    """Open the masks on disk, or the networks that render them anew; takes their options out."""
+    names = ("pred_category", "pred_mask_value", "images_dir", "mask_threshold")
+    category, mask_value, images_dir, threshold = map(options.pop, names)
+    where = shared.take(("keys", "device", "offline"), options)
+    if pred is None:
+        from l4f_datagen.annotate.examples import open_rerendered
 
+        recipe = shared.resolve_recipe(options, **shared.given({"mask_threshold": threshold}))
+        return open_rerendered(recipe, [item.name for item in truth], truth.source, **where)
+    from l4f_datagen.scoring import FolderPrediction
 
-def _prediction(
-    pred: Path | None, truth: "TruthSet", options: dict[str, Any], *, exact_white: bool
-) -> "Prediction":
-    """Open the masks on disk, or the networks that render them anew."""
-    category, mask_value = options.pop("pred_category"), options.pop("pred_mask_value")
-    images_dir, keys = options.pop("images_dir"), options.pop("keys")
-    threshold, device = options.pop("mask_threshold"), options.pop("device")
-    offline = options.pop("offline")
-    if pred is not None:
-        from l4f_datagen.scoring import FolderPrediction
-
-        return FolderPrediction(
-            pred,
-            category=category,
-            mask_value=mask_value,
-            exact_white=exact_white,
-            images_dir=images_dir,
-            ids=truth.ids,
-        )
-    recipe = resolve_recipe(**options, flags=given({"output.mask_threshold": threshold}))
-
-    from l4f_datagen.annotate.examples import open_rerendered
-
-    names = [item.name for item in truth]
-    return open_rerendered(recipe, names, truth.source, keys=keys, device=device, offline=offline)
+    shared.take(shared.names_of(shared.RECIPE), options)
+    masks = {"category": category, "mask_value": mask_value, "images_dir": images_dir}
+    return FolderPrediction(pred, exact_white=options["paper_compat"], ids=truth.ids, **masks)
 
 
 MAX_SEEDS = 1_000_000
@@ -198,9 +164,7 @@ TRIAL_IMAGES = 50
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
 
 
-def _preds(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, Path]:
+def _tools(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
     """Split ``name=DIR``."""
     found: dict[str, Path] = {}
     for text in given:
@@ -213,54 +177,32 @@ def _preds(
     return found
 
 
+BENCHMARKING = added(
+    shared.SOURCE,
+    option("--out --outdir", FILE, "Folder of the results, new or to resume.", required=True),
+    option("--methods", shared.NAMES, "Default: all that can run.", metavar="A,B"),
+    option("--training-seeds", str, "One training per seed.  [default: 0-2; with --trial 0]"),
+    option("--images num_images", click.IntRange(1, 99_999),
+           "Generated images per psi.  [default: 1000; with --trial 50]"),
+    option("--psi psis --trunc", shared.PSI_LIST, "Default: the recipe's; of a trial the largest."),
+    option("--steps", shared.NATURAL, "Shorten every training to this many steps."),
+    option("--trial", bool, "See in five minutes that everything runs, on little data."),
+    option("--truth", FILE, "Masks to score against; toy domains need none."),
+    option("--unrelated", FILE, "Images that do not show the domain."),
+    option("--pred external", str, "Masks of an external tool, named like the images.",
+           multiple=True, metavar="NAME=DIR", callback=_tools),
+    option("--images-only", bool, "Only write OUT/images, for outside tools."),
+)  # fmt: skip
+
+
 @click.command()
-@source_options
-@option("--out --outdir", FILE, "Folder of the results; the same command resumes.", required=True)
-@option("--methods", str, "Methods to compare; default: all that can run.", metavar="A,B")
-@option(
-    "--training-seeds", str, "One training per seed: 0,1,2 or 0-4.  [default: 0-2; with --trial 0]"
-)
-@option(
-    "--images num_images",
-    click.IntRange(1, 99_999),
-    "Generated images per psi.  [default: 1000; with --trial 50]",
-)
-@option("--psi --trunc", PSI_LIST, "Truncations; default: the recipe's; with --trial the largest.")
-@option("--steps", NATURAL, "Shorten every training to this many steps.")
-@option("--trial", bool, "See in five minutes that everything runs, on little data.")
-@option("--truth", FILE, "Masks to score against; toy domains need none.")
-@option("--unrelated", FILE, "Images that do not show the domain.")
-@option(
-    "--pred preds",
-    str,
-    "Masks of an external tool, named like the images.",
-    multiple=True,
-    metavar="NAME=DIR",
-    callback=_preds,
-)
-@option("--images-only", bool, "Only write OUT/images, for outside tools.")
-def benchmark(
-    out: Path,
-    methods: str | None,
-    training_seeds: str | None,
-    num_images: int | None,
-    psi: tuple[float, ...] | None,
-    steps: int | None,
-    trial: bool,
-    truth: Path | None,
-    unrelated: Path | None,
-    preds: dict[str, Path],
-    images_only: bool,
-    device: str,
-    offline: bool,
-    **source: Any,
-) -> None:
-    r"""Compare the method, its ablations and other methods on one domain; run again to resume.
+@BENCHMARKING
+def benchmark(training_seeds: str | None, trial: bool, **options: Any) -> None:
+    """Compare the method, its ablations and other methods on one domain; run again to resume.
 
     Begins with an estimate of its time. Prints the tables of the paper's appendix, and writes
-    them to OUT with tables.csv and figure.png. Every method masks the same generated images.
+    them to OUT with tables.csv and figure.png.
 
-    \b
     l4f-datagen benchmark --domain toy-cars --out bench
     l4f-datagen benchmark --domain toy-cars --out trial --trial
     """
@@ -272,26 +214,18 @@ def benchmark(
         problem = f"got {training_seeds}"
         remedy = f"give 1 to 1,000 seeds below {MAX_SEEDS:,}, as 0-2"
         raise UsageError("--training-seeds", problem, remedy)
-    numbers = tuple(seeds[k] for k in range(len(seeds)))
-    recipe = resolve_recipe(**source)
+    recipe = shared.resolve_recipe(options)
     from l4f_datagen.benchmark.bench import BenchmarkConfig
     from l4f_datagen.benchmark.run import run_benchmark
 
-    psis = (max(recipe.sampling.psi),) if trial else recipe.sampling.psi
+    psis = options.pop("psis") or ((max(recipe.sampling.psi),) if trial else recipe.sampling.psi)
+    if trial and options["num_images"] is None:
+        options["num_images"] = TRIAL_IMAGES
     config = BenchmarkConfig(
         recipe,
-        out,
-        tuple(name.strip() for name in methods.split(",")) if methods is not None else None,
-        numbers,
-        num_images or (TRIAL_IMAGES if trial else 1_000),
-        tuple(dict.fromkeys(psi or psis)),
-        steps,
-        trial,
-        truth,
-        unrelated,
-        preds,
-        images_only,
-        device,
-        offline,
+        training_seeds=tuple(seeds),
+        psis=tuple(dict.fromkeys(psis)),
+        trial=trial,
+        **shared.given(options),
     )
     click.echo(run_benchmark(config))

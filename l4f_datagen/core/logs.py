@@ -4,32 +4,30 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 
 PACKAGE = logging.getLogger("l4f_datagen")
 
 
 class StderrHandler(logging.Handler):
-    """Writes to the standard error of the moment, above a progress bar where one is drawn."""
+    """Writes to the standard error of the moment, above a progress bar where one is drawn.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the message; warnings get their level, and with ``-v`` all get time and source."""
-        text = super().format(record)
+    Warnings get their level, and with ``-v`` all get time and source. A closed standard error loses
+    the line and harms nothing.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        from tqdm import tqdm
+
+        text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.capitalize()}: {text}"
         if PACKAGE.isEnabledFor(logging.DEBUG):
-            return f"{time.strftime('%H:%M:%S')} {record.name}: {text}"
-        return text
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; a closed standard error loses it and harms nothing."""
-        from tqdm import tqdm
-
-        if sys.stderr is None or sys.stderr.closed:
-            return
-        try:
-            tqdm.write(self.format(record), file=sys.stderr)
-        except (OSError, ValueError):
-            return
+            text = f"{time.strftime('%H:%M:%S')} {record.name}: {text}"
+        if sys.stderr is not None and not sys.stderr.closed:
+            with suppress(OSError, ValueError):
+                tqdm.write(text, file=sys.stderr)
 
 
 def show_logs(level: int = logging.INFO) -> None:

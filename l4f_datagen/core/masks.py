@@ -14,7 +14,7 @@ import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 from scipy import ndimage
 
-EIGHT_CONNECTED = np.ones((3, 3), np.bool_)
+EIGHT_CONNECTED, NOTHING = np.ones((3, 3), np.bool_), np.zeros((3, 3), np.bool_)
 Mask = NDArray[np.bool_]
 
 
@@ -39,32 +39,16 @@ def count_components(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64
 
     Returns numbers ``n``, and shares ``n`` of each mask in [0, 1]; 0 where it is empty.
     """
-    within = np.zeros((3, 3, 3), np.bool_)
-    within[1] = EIGHT_CONNECTED  # nothing connects one mask with the next
+    within = np.stack([NOTHING, EIGHT_CONNECTED, NOTHING])  # no mask is connected with the next
     labels, count = ndimage.label(masks, structure=within)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
-    owner = np.zeros(count + 1, np.int64)
-    inside = np.nonzero(masks)
+    owner, inside = np.zeros(count + 1, np.int64), np.nonzero(masks)
     owner[labels[inside]] = inside[0]
     num_components = np.bincount(owner[1:], minlength=len(masks))
     largest = np.zeros(len(masks), np.int64)
     np.maximum.at(largest, owner[1:], areas[1:])
     total = np.count_nonzero(masks, axis=(1, 2))
     return num_components, largest / np.maximum(total, 1)
-
-
-@dataclass(frozen=True)
-class Components:
-    """The connected parts of a mask: how many, and the area of the largest as a share of all."""
-
-    num_components: int
-    largest_share: float
-
-
-def components(mask: Mask) -> Components:
-    """Return ``count_components`` of one mask."""
-    (number,), (share,) = count_components(mask[None])
-    return Components(int(number), float(share))
 
 
 def largest_component(mask: Mask) -> Mask:
@@ -84,11 +68,8 @@ def fill_holes(mask: Mask) -> Mask:
 
 def edge_pixels(mask: Mask) -> Mask:
     """Return the object's pixels with a 4-neighbour outside, ``h w``; the border is no edge."""
-    inner = mask.copy()
-    inner[1:] &= mask[:-1]
-    inner[:-1] &= mask[1:]
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
+    around = np.pad(mask, 1, constant_values=True)
+    inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
     edge: Mask = mask & ~inner
     return edge
 
@@ -132,15 +113,20 @@ def polygons_xy(mask: Mask) -> list[Ring]:
     corner share one ring, as components do; such a ring passes the corner twice. Rings come in the
     order of their topmost, then leftmost edge.
     """
-    leaves = _edges(mask)
+    inside = np.pad(mask, 1)
+    north_west, north_east = inside[:-1, :-1], inside[:-1, 1:]
+    south_west, south_east = inside[1:, :-1], inside[1:, 1:]
+    # Where a unit edge of the outline starts, mask to its right: 4 h+1 w+1.
+    right, down = south_east & ~north_east, south_west & ~south_east
+    left, up = north_west & ~south_west, north_east & ~north_west
+    leaves = np.stack([right, down, left, up])
     at = np.argwhere(leaves)  # edges as rows (direction, y, x) of their start, in scan order
     direction, y, x = at.T
     to_y, to_x = y + STEP_Y[direction], x + STEP_X[direction]
     # At a corner where two edges leave, the left one goes over to the diagonal neighbour.
-    left, right = (direction - 1) % 4, (direction + 1) % 4
-    turn = np.where(
-        leaves[left, to_y, to_x], left, np.where(leaves[direction, to_y, to_x], direction, right)
-    )
+    to_left, to_right = (direction - 1) % 4, (direction + 1) % 4
+    turn = np.where(leaves[direction, to_y, to_x], direction, to_right)
+    turn = np.where(leaves[to_left, to_y, to_x], to_left, turn)
     number = np.full(leaves.shape, -1, np.int64)
     number[leaves] = np.arange(len(at))
     following = number[turn, to_y, to_x].tolist()
@@ -148,7 +134,7 @@ def polygons_xy(mask: Mask) -> list[Ring]:
     corners = np.stack([to_x, to_y], axis=1).astype(np.int32)
 
     rings, seen = [], np.zeros(len(at), np.bool_)
-    for start in np.lexsort((x, y)).tolist():
+    for start in np.lexsort((at[:, 2], at[:, 1])).tolist():
         points, edge = [], start
         while not seen[edge]:
             seen[edge] = True
@@ -156,32 +142,10 @@ def polygons_xy(mask: Mask) -> list[Ring]:
                 points.append(edge)
             edge = following[edge]
         if points:
-            ring = corners[points]
-            rings.append(Ring(ring, is_hole=_doubled_area(ring) < 0))
+            x, y = corners[points].astype(np.int64).T
+            area = np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)  # doubled, clockwise positive
+            rings.append(Ring(corners[points], is_hole=bool(area < 0)))
     return rings
-
-
-def _edges(mask: Mask) -> Mask:
-    """Where a unit edge of the outline starts, mask to its right: bool ``4 h+1 w+1``."""
-    height, width = mask.shape
-    inside = np.zeros((height + 2, width + 2), np.bool_)
-    inside[1:-1, 1:-1] = mask
-    north_west, north_east = inside[:-1, :-1], inside[:-1, 1:]
-    south_west, south_east = inside[1:, :-1], inside[1:, 1:]
-    return np.stack(
-        [
-            south_east & ~north_east,
-            south_west & ~south_east,
-            north_west & ~south_west,
-            north_east & ~north_west,
-        ]
-    )
-
-
-def _doubled_area(ring: NDArray[np.int32]) -> int:
-    """Twice the signed area, positive when clockwise on the screen."""
-    x, y = ring.astype(np.int64).T
-    return int(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
 
 @dataclass(frozen=True)
@@ -207,8 +171,7 @@ def measure_instances(masks: Sequence[Mask], *, outlined: bool) -> list[Instance
         return []
     stack = np.stack(masks)
     # pycocotools takes h w n in Fortran order, which is n w h as C has it: one copy, one call.
-    columns = np.ascontiguousarray(stack.transpose(0, 2, 1)).view(np.uint8)
-    rles = coco_mask.encode(columns.T)
+    rles = coco_mask.encode(np.ascontiguousarray(stack.transpose(0, 2, 1)).view(np.uint8).T)
     # Its own area and toBbox fail from 256 and 64 masks on.
     areas, boxes = np.count_nonzero(stack, axis=(1, 2)).tolist(), _boxes_xywh(stack).tolist()
     instances = []
@@ -222,11 +185,7 @@ def measure_instances(masks: Sequence[Mask], *, outlined: bool) -> list[Instance
 
 def _boxes_xywh(stack: Mask) -> NDArray[np.int64]:
     """Boxes ``n 4`` of masks ``n h w``, none of them empty."""
-    first, sides = [], []
-    for across in (1, 2):  # what is left are columns, then rows
-        occupied: Mask = np.asarray(stack.any(axis=across))
-        start = occupied.argmax(axis=1)
-        stop = occupied.shape[1] - occupied[:, ::-1].argmax(axis=1)
-        first.append(start)
-        sides.append(stop - start)
-    return np.stack([*first, *sides], axis=1)
+    columns, rows = np.asarray(stack.any(axis=1)), np.asarray(stack.any(axis=2))
+    first = [occupied.argmax(axis=1) for occupied in (columns, rows)]
+    after = [each.shape[1] - each[:, ::-1].argmax(axis=1) for each in (columns, rows)]
+    return np.stack([*first, *np.subtract(after, first)], axis=1)

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -50,44 +51,32 @@ def size_text(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-class Meter:
+class Meter(AbstractContextManager["Meter"]):
     """Counts the units of one stage; rate and time left come from what this run does.
 
-    ``initial`` units were there before and make this run no faster. ``clock`` is for tests.
+    ``initial`` units were there before and make this run no faster.
     """
 
     def __init__(
-        self,
-        total: int | None,
-        title: str,
-        unit: str,
-        *,
-        initial: int = 0,
-        in_bytes: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        self, total: int | None, title: str, unit: str, *, initial: int = 0, in_bytes: bool = False
     ) -> None:
         self.total, self.title, self.unit = total, title, unit
         self.done = self.initial = initial
-        self._in_bytes, self._clock = in_bytes, clock
+        self._in_bytes, self._lines = in_bytes, 0
         self._facts: dict[str, object] = {}
-        self._started = self._spoke = clock()
-        self._lines = 0
+        self._started = self._spoke = time.monotonic()
         on_terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None
         if on_terminal and logger.isEnabledFor(logging.INFO):
-            # smoothing=0: the rate of the whole run, so that one slow step does not shake it.
             self._bar = tqdm(
                 total=total,
                 desc=title,
                 unit="B" if in_bytes else f" {unit}",
                 unit_scale=in_bytes,
                 initial=initial,
-                smoothing=0,
+                smoothing=0,  # the rate of the whole run, so that one slow step does not shake it
                 dynamic_ncols=True,
             )
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -105,9 +94,8 @@ class Meter:
             self._bar.set_postfix(self._facts, refresh=False)
             self._bar.update(units)
             return
-        now = self._clock()
-        wait = EARLY_SECONDS if self._lines < EARLY_LINES else LATE_SECONDS
-        if now - self._spoke >= wait:
+        now = time.monotonic()
+        if now - self._spoke >= (EARLY_SECONDS if self._lines < EARLY_LINES else LATE_SECONDS):
             self._spoke, self._lines = now, self._lines + 1
             logger.info(self.line())
 
@@ -117,14 +105,16 @@ class Meter:
         self.initial += units
         self._facts |= facts
         if self._bar is not None:
-            self._bar.initial = self.initial
-            self._bar.n = self.done
+            self._bar.initial, self._bar.n = self.initial, self.done
             self._bar.set_postfix(self._facts)
 
     def line(self) -> str:
         """Return one line: how far the stage is, its speed and the time left."""
-        new, seconds = self.done - self.initial, self._clock() - self._started
-        text = f"{self.title}: {self._amount(self.done, self.total)}"
+        new, seconds = self.done - self.initial, time.monotonic() - self._started
+        amount = size_text if self._in_bytes else "{:,}".format
+        text = f"{self.title}: {amount(self.done)}"
+        text += f" of {amount(self.total)}" if self.total else ""
+        text += "" if self._in_bytes else f" {self.unit}"
         if self.total:
             text += f" ({self.done / self.total:.0%})"
         if new > 0 and seconds > 0:
@@ -134,24 +124,14 @@ class Meter:
                 text += f", {duration_text((self.total - self.done) / rate)} left"
         return ", ".join([text, *(f"{name} {value}" for name, value in self._facts.items())])
 
-    def _amount(self, done: int, total: int | None) -> str:
-        if self._in_bytes:
-            return size_text(done) + (f" of {size_text(total)}" if total else "")
-        return f"{done:,}" + (f" of {total:,}" if total else "") + f" {self.unit}"
 
-
-class Progress:
+class Progress(AbstractContextManager["Progress"]):
     """Counts samples of one call of ``make``; ``count`` is "accepted" or "attempts"."""
 
-    def __init__(
-        self, number: int, count: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.meter = Meter(number, "make", "samples", clock=clock)
+    def __init__(self, number: int, count: str) -> None:
+        self.meter = Meter(number, "make", "samples")
         self._number, self._count = number, count
         self.accepted, self.rejected = 0, 0
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.meter.close()
@@ -167,8 +147,8 @@ class Progress:
 
     def settle(self, accepted: int, attempted: int) -> None:
         """Set both counts to what is finished: a shard may end inside a block."""
-        new_accepted, new_rejected = accepted - self.accepted, attempted - accepted - self.rejected
-        self._book(new_accepted, new_rejected, self.meter.advance)
+        rejected = attempted - accepted - self.rejected
+        self._book(accepted - self.accepted, rejected, self.meter.advance)
 
     def _book(self, accepted: int, rejected: int, count: Callable[..., None]) -> None:
         self.accepted += accepted

@@ -41,17 +41,15 @@ class Sample:
     Attributes:
         image_id: 1-based position in the full plan; no filter, shard or restart renumbers it.
         key: file stem, unique in the dataset.
-        psi: truncation psi.
+        psi: truncation.
         seed: names the one z of this sample.
         image: uint8 ``h w 3``, RGB.
         alpha: float32 ``h w`` in [0, 1], the soft matte.
-        mask: bool ``h w``, ``alpha > mask_threshold``; cleaned up behind it where the recipe's
-            ``sampling.mask_cleanup`` says so, and alpha is not.
+        mask: bool ``h w``, ``alpha > mask_threshold``, then ``sampling.mask_cleanup``.
         scores: numbers the filters measured, kept for accepted and rejected alike.
         reason: why a filter rejected the sample, None when accepted.
         split: part of the dataset it belongs to, a function of the key alone.
-        background: uint8 ``h w 3``, the muted generator's image of the same z; None unless
-            composites are asked for.
+        background: uint8 ``h w 3``, the muted generator's image of the same z, for composites.
     """
 
     image_id: int
@@ -72,22 +70,11 @@ class Sample:
         return "accepted" if self.reason is None else "rejected"
 
 
-FORMATS: dict[str, tuple[str, ...]] = {
-    "png": (),
-    "coco": ("png",),
-    "hf": (),
-    "imagefolder": (),
-    "webdataset": (),
-    "yolo": (),
-}
-"""Name to the other formats whose files it lists."""
+FORMATS = ("png", "coco", "hf", "imagefolder", "webdataset", "yolo")
 
 
 def order_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """Sort names of formats in the order of the table, each once.
-
-    ValueError for none, an unknown one, or one without a format whose files it lists.
-    """
+    """Sort names of formats, each once; ValueError for none, a wrong one, or coco without png."""
     known = ", ".join(FORMATS)
     if not names:
         raise ValueError(f"expected at least one format of {known}")
@@ -96,8 +83,6 @@ def order_formats(names: Sequence[str]) -> tuple[str, ...]:
             near = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.4)
             hint = f", did you mean {near[0]}?" if near else ";"
             raise ValueError(f"{name!r} is not a format{hint} known are {known}")
-    for name in names:
-        for other in FORMATS[name]:
-            if other not in names:
-                raise ValueError(f"{name} lists files that {other} writes, add {other}")
+    if "coco" in names and "png" not in names:
+        raise ValueError("coco lists files that png writes, add png")
     return tuple(name for name in FORMATS if name in names)

@@ -92,7 +92,7 @@ def main(run: Path, domain: str, photos: str) -> None:
     judge = checkpoints.open_discriminator(run / checkpoints.DISCRIMINATOR)
     facts = dict(opened.native.training) if opened.native else {}
     common: dict[str, Any] = {"licence": licence, "origin": ORIGIN, "training": facts}
-    network, target = opened.build(), BUILTIN[domain].folder
+    network, target = opened.build(), BUILTIN[domain]
     target.mkdir(parents=True, exist_ok=True)
     path = target / checkpoints.GENERATOR
     half, levels = True, 0

@@ -6,7 +6,6 @@ warning. Where there is no hash, none is known.
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import ConfigDict
@@ -81,36 +80,15 @@ _ADA: dict[str, tuple[int, str | None, int]] = {
 """Domain to resolution, SHA-256 and number of classes."""
 WEIGHTS = {
     f"stylegan2-{domain}": Weights(
-        f"{STYLEGAN2_URL}stylegan2-{domain}-config-f.pkl",
-        resolution,
-        NVIDIA_STYLEGAN2,
-        size,
-        sha256,
-        pinned=True,
+        f"{STYLEGAN2_URL}stylegan2-{domain}-config-f.pkl", px, NVIDIA_STYLEGAN2, size, sha256, True
     )
-    for domain, (resolution, size, sha256) in _STYLEGAN2.items()
+    for domain, (px, size, sha256) in _STYLEGAN2.items()
 } | {
-    f"ada-{domain}": Weights(
-        f"{ADA_URL}{domain}.pkl", resolution, NVIDIA_ADA, None, sha256, classes=classes
-    )
-    for domain, (resolution, sha256, classes) in _ADA.items()
+    f"ada-{domain}": Weights(f"{ADA_URL}{domain}.pkl", px, NVIDIA_ADA, None, sha256, False, classes)
+    for domain, (px, sha256, classes) in _ADA.items()
 }
 
 
 def weights_by_sha256(sha256: str) -> Weights | None:
     """Return the entry whose file has this hash, None where there is none."""
     return next((item for item in WEIGHTS.values() if item.sha256 == sha256), None)
-
-
-def fetch_weights(weights: Weights, *, offline: bool = False) -> Path:
-    """Return the local file of a catalogue entry; arguments and errors as in ``fetch``."""
-    from l4f_datagen.io.download import fetch
-
-    return fetch(
-        weights.url,
-        weights.filename,
-        size=weights.size,
-        sha256=weights.sha256,
-        pinned=weights.pinned,
-        offline=offline,
-    )

@@ -1,8 +1,8 @@
 """The parts of a recipe but for the alpha network: generator, sampling, filters, output."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from l4f_datagen.core.sample import order_formats
 from l4f_datagen.recipe.catalogue import Licence
@@ -30,58 +30,71 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for problem, is_there in self._problems().items():
+            if is_there:
+                raise ValueError(problem)
+        return self
+
+    def _problems(self) -> dict[str, bool]:
+        return {}  # what can be wrong between keys, and whether it is
+
+
+def _holds_pixels(crop: tuple[int, ...]) -> tuple[int, ...]:
+    if not (0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
+        raise ValueError("expected 0 <= left < right and 0 <= top < bottom")
+    return crop
+
 
 class GeneratorPart(Part):
     """Which generator."""
 
     weights: Named | None = None
     """``builtin:NAME``, ``catalogue:NAME`` or a file; None: given by ``--generator``."""
-    class_index: Annotated[Whole, Field(ge=0)] | None = None
-    """The class to draw, for class-conditional networks alone."""
-    crop: tuple[Whole, Whole, Whole, Whole] | None = None
+    class_index: Annotated[Whole, Field(ge=0)] | None = None  # of class-conditional networks
+    crop: Annotated[tuple[Whole, Whole, Whole, Whole], AfterValidator(_holds_pixels)] | None = None
     """left, top, right, bottom in pixels: the part of the canvas that holds the image."""
     licence: Licence = Licence()
-
-    @field_validator("crop")
-    @classmethod
-    def _crop_holds_pixels(cls, crop: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if crop is not None and not (0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
-            raise ValueError("expected 0 <= left < right and 0 <= top < bottom")
-        return crop
 
 
 MAX_SHARD = 65_536
 """Samples; runs resume, or stop where filters reject nearly all, only between shards."""
+Cleanup = Literal["largest_component", "fill_holes"]
+
+
+def _in_order(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort clean-ups: holes in what is dropped do not matter."""
+    return tuple(step for step in get_args(Cleanup) if step in steps)
 
 
 class SamplingPart(Part):
     """Which samples, and how they are rendered."""
 
-    psi: Annotated[tuple[Psi, ...], Field(min_length=1)] = (0.5, 0.7, 1.0)
-    """Truncations, in turn; a value listed twice gets twice the share."""
-    truncation_cutoff: Positive | None = None
-    """Truncate the first so many rows of ws alone; None: all of them."""
-    seeds: Annotated[str, Field(pattern=SEEDS_PATTERN)] = "0-"
-    """Ranges such as ``0-99,120``; ``0-`` takes as many as are needed."""
+    psi: Annotated[tuple[Psi, ...], Field(min_length=1)] = (0.5, 0.7, 1.0)  # in turn
+    truncation_cutoff: Positive | None = None  # truncate the first so many rows of ws alone
+    seeds: Annotated[str, Field(pattern=SEEDS_PATTERN)] = "0-"  # as many as are needed
     same_seeds: bool = False
-    """Every psi takes the same seeds, else each sample has a seed of its own and so shows another
-    object. Left out: true where seeds or latents are given, for they are then given for every psi.
-    """
-    latents: Named | None = None
-    """A .npy or .pt file with a latent a row, in place of drawn z; a seed is then a row."""
-    latent_space: Literal["w", "z"] = "w"
-    """What the rows of ``latents`` are; W+ is recognised by its shape."""
-    style_mixing: Share = 0.0
-    """Share of samples whose finer layers take the w of a second z."""
+    """Every psi takes the same seeds, else each sample has its own and shows another object. Left
+    out: true where seeds or latents are given, for they are then given for every psi."""
+    latents: Named | None = None  # .npy or .pt with a latent a row; a seed is then a row
+    latent_space: Literal["w", "z"] = "w"  # of the latents; W+ is recognised by its shape
+    style_mixing: Share = 0.0  # share of samples whose finer layers take the w of a second z
     noise_mode: Literal["const", "random", "none"] = "const"
-    refine: Literal["none", "guided", "matting"] = "guided"
-    """How alpha is corrected by the image, before mask and filters; the paper has no such step."""
-    mask_cleanup: tuple[Literal["largest_component", "fill_holes"], ...] = ()
+    refine: Literal["none", "guided", "matting"] = "guided"  # alpha by the image; not the paper's
+    mask_cleanup: Annotated[tuple[Cleanup, ...], AfterValidator(_in_order)] = ()
     """What is done to the mask behind the threshold; it is then not alpha > threshold alone."""
     block_size: Annotated[Whole, Field(ge=1, le=4096)] = 32
     blocks_per_shard: Annotated[Whole, Field(ge=1, le=4096)] = 16
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """fp16 runs the top resolutions alone in half precision; bf16 lets autocast choose."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # fp16: of the top resolutions alone
+
+    def _problems(self) -> dict[str, bool]:
+        size = self.block_size * self.blocks_per_shard
+        sizes = f"block_size {self.block_size} x blocks_per_shard {self.blocks_per_shard}"
+        shards = f"{sizes} makes shards of {size} samples, at most {MAX_SHARD} are taken"
+        latents = "latent_space describes latents, and none are given"
+        undescribed = self.latents is None and self.latent_space != "w"
+        return {shards: size > MAX_SHARD, latents: undescribed}
 
     @model_validator(mode="before")
     @classmethod
@@ -90,28 +103,6 @@ class SamplingPart(Part):
             return data
         given = data.get("seeds", "0-") != "0-" or data.get("latents") is not None
         return data | {"same_seeds": given}
-
-    @field_validator("mask_cleanup")
-    @classmethod
-    def _steps_in_order(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
-        # The largest component is taken first; holes in what is dropped do not matter.
-        return tuple(step for step in ("largest_component", "fill_holes") if step in steps)
-
-    @model_validator(mode="after")
-    def _shards_of_a_size(self) -> "SamplingPart":
-        size = self.block_size * self.blocks_per_shard
-        if size > MAX_SHARD:
-            sizes = f"block_size {self.block_size} x blocks_per_shard {self.blocks_per_shard}"
-            raise ValueError(
-                f"{sizes} makes shards of {size} samples, at most {MAX_SHARD} are taken"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _space_of_something(self) -> "SamplingPart":
-        if self.latents is None and self.latent_space != "w":
-            raise ValueError("latent_space describes latents, and none are given")
-        return self
 
 
 PRESETS: dict[str, dict[str, dict[str, float]]] = {
@@ -137,11 +128,9 @@ class CoverageFilter(Part):
     min: Share = 0.02
     max: Share = 0.95
 
-    @model_validator(mode="after")
-    def _in_order(self) -> "CoverageFilter":
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}, which rejects every sample")
-        return self
+    def _problems(self) -> dict[str, bool]:
+        crossed = f"min {self.min} is above max {self.max}, which rejects every sample"
+        return {crossed: self.min > self.max}
 
 
 class BorderFilter(Part):
@@ -153,10 +142,8 @@ class BorderFilter(Part):
 class ComponentsFilter(Part):
     """Reject masks in pieces."""
 
-    max: Positive = 16
-    """Connected components, 8-connected."""
-    min_largest_share: Share = 0.5
-    """Area of the largest one as a share of the mask."""
+    max: Positive = 16  # connected components, 8-connected
+    min_largest_share: Share = 0.5  # area of the largest one as a share of the mask
 
 
 class UncertaintyFilter(Part):
@@ -168,8 +155,7 @@ class UncertaintyFilter(Part):
 class DiscriminatorFilter(Part):
     """Reject images that the discriminator in the generator's file, or beside it, scores low."""
 
-    min: Number
-    """A logit; no value fits all checkpoints: look at the scores of a small run first."""
+    min: Number  # a logit; no value fits all checkpoints: look at the scores of a small run first
 
 
 class NoiseFilter(Part):
@@ -187,15 +173,13 @@ class FlipFilter(Part):
 class DuplicatesFilter(Part):
     """Reject images too like an accepted one before them in the same shard."""
 
-    min_distance: Share = 0.04
-    """Share of differing bits in a 256-bit difference hash."""
+    min_distance: Share = 0.04  # share of differing bits in a 256-bit difference hash
 
 
 class FiltersPart(Part):
     """Filters in the order they are asked; null switches one off."""
 
-    preset: Literal["none", "default", "strict"] = "default"
-    """What holds for the filters the recipe does not name."""
+    preset: Literal["none", "default", "strict"] = "default"  # of filters that are not named
     coverage: CoverageFilter | None = None
     border: BorderFilter | None = None
     components: ComponentsFilter | None = None
@@ -210,8 +194,7 @@ class FiltersPart(Part):
     def _fill_from_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        preset = data.get("preset", "default")
-        filled = dict(data)
+        filled, preset = dict(data), data.get("preset", "default")
         for name, limits in PRESETS.get(preset if isinstance(preset, str) else "", {}).items():
             own = data.get(name, {})
             filled[name] = limits | own if isinstance(own, dict) else own
@@ -225,6 +208,10 @@ class SplitPart(Part):
     val: Share = 0.0
     test: Share = 0.0
 
+    def _problems(self) -> dict[str, bool]:
+        total = self.train + self.val + self.test
+        return {f"train, val and test add up to {total:g}, expected 1": abs(total - 1) > 1e-6}
+
     @model_validator(mode="before")
     @classmethod
     def _train_takes_the_rest(cls, data: Any) -> Any:
@@ -235,54 +222,34 @@ class SplitPart(Part):
             return data  # the checks of the fields report it
         return data | {"train": max(0.0, round(1 - sum(others), 9))}
 
-    @model_validator(mode="after")
-    def _whole(self) -> "SplitPart":
-        total = self.train + self.val + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train, val and test add up to {total:g}, expected 1")
-        return self
-
 
 class OutputPart(Part):
     """What is written."""
 
-    formats: tuple[str, ...] = ("png", "coco", "hf")
-    """png, coco, hf (Parquet), imagefolder, webdataset, yolo; coco lists the files of png."""
+    # Neither order nor repetition changes a byte, so they must not change the hash.
+    formats: Annotated[tuple[str, ...], AfterValidator(order_formats)] = ("png", "coco", "hf")
+    """Of ``core.sample.FORMATS``; coco lists the files of png."""
     category: Named = "object"
     mask_threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.5
     """mask = alpha > threshold, strictly: where the refined matte crosses its middle. The authors
     cut the matte of the network at 0.9."""
     alpha_bits: Literal[8, 16] = 8
-    image_format: Literal["png", "webp", "jpeg"] = "png"
-    """png and webp are lossless, webp about a third smaller; jpeg is quality 95, 4:4:4."""
-    cutouts: bool = False
-    """Beside the images of png: RGBA images in rgba/, colours straight, not premultiplied."""
-    composites: Literal["none", "generated", "folder"] = "none"
-    """Beside the images of png: the object over the generator's own background, or over yours."""
-    composites_folder: Named | None = None
-    """Folder of images for ``composites: folder``."""
-    instances: Literal["image", "components"] = "image"
-    """coco, yolo: one object an image, or one a connected component of its mask."""
-    coco_segmentation: Literal["rle", "polygon"] = "rle"
-    """Run lengths are exact; polygons fill holes."""
-    keep_rejected: bool = False
-    """Write rejected samples apart, in rejected/; no index lists them."""
-
+    image_format: Literal["png", "webp", "jpeg"] = "png"  # jpeg: quality 95, 4:4:4
+    cutouts: bool = False  # beside the images of png: RGBA images in rgba/, not premultiplied
+    composites: Literal["none", "generated", "folder"] = "none"  # objects over the generator's own
+    composites_folder: Named | None = None  # background, or over the images of this folder
+    instances: Literal["image", "components"] = "image"  # coco, yolo: what one object is
+    coco_segmentation: Literal["rle", "polygon"] = "rle"  # rle is exact; polygons fill holes
+    keep_rejected: bool = False  # write rejected samples apart, in rejected/; no index lists them
     split: SplitPart = SplitPart(train=0.9, val=0.1)
     """Shares of train, val and test; the seed alone decides where a sample belongs. A tenth is
     what trainers usually hold out to choose a snapshot by."""
 
-    @field_validator("formats")
-    @classmethod
-    def _known_formats(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
-        # Neither order nor repetition changes a byte, so they must not change the hash.
-        return order_formats(formats)
-
-    @model_validator(mode="after")
-    def _images_go_with_png(self) -> "OutputPart":
-        if (self.composites == "folder") != (self.composites_folder is not None):
-            raise ValueError("composites: folder and composites_folder go together")
-        for wanted, name in ((self.cutouts, "cutouts"), (self.composites != "none", "composites")):
-            if wanted and "png" not in self.formats:
-                raise ValueError(f"{name} are written by png, add png to formats")
-        return self
+    def _problems(self) -> dict[str, bool]:
+        no_png, composed = "png" not in self.formats, self.composites != "none"
+        halves = (self.composites == "folder") == (self.composites_folder is None)
+        return {
+            "composites: folder and composites_folder go together": halves,
+            "cutouts are written by png, add png to formats": no_png and self.cutouts,
+            "composites are written by png, add png to formats": no_png and composed,
+        }

@@ -1,8 +1,9 @@
 """Seed ranges as NVIDIA's tools write them: ``0-99,120``; ``0-`` has no end."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from l4f_datagen.core.errors import UsageError
 
@@ -17,8 +18,10 @@ class Seeds:
     ranges: tuple[range, ...]
 
     def __len__(self) -> int:
-        """Count the seeds."""
         return sum(len(part) for part in self.ranges)
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self.ranges)
 
     def __getitem__(self, index: int) -> int:
         """Return the seed at ``index`` (from 0); IndexError past the end and below 0."""
@@ -35,8 +38,7 @@ class Seeds:
         UsageError for a row that the file ``source`` with so many ``rows`` does not have.
         """
         endless = MAX_SEED + 1
-        ends = [rows if part.stop == endless else part.stop for part in self.ranges]
-        cut = [range(part.start, end) for part, end in zip(self.ranges, ends, strict=True)]
+        cut = [range(p.start, rows if p.stop == endless else p.stop) for p in self.ranges]
         for part in cut:
             if not part or part.stop > rows:
                 problem = f"names row {max(part.start, part.stop - 1)}, but {source} has {rows}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l4f_datagen.core.masks import alpha_to_mask, components, fill_holes, largest_component
+from l4f_datagen.core.masks import alpha_to_mask, count_components, fill_holes, largest_component
 from l4f_datagen.core.sample import Sample, image_to_uint8
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import one_thread
@@ -128,10 +128,10 @@ class Renderer:
             mask = alpha_to_mask(alphas[k], self.mask_threshold)
             scores = {name: round(float(values[k]), DIGITS) for name, values in host.items()}
             if self.mask_cleanup:  # alpha stays as the network gave it
-                parts = components(mask)  # before, by which a filter can tell a mask in pieces
-                share = round(parts.largest_share, DIGITS)
-                number = float(parts.num_components)
-                scores = {"num_components": number, "largest_share": share} | scores
+                # Of before, by which a filter can tell a mask in pieces.
+                (number,), (share,) = count_components(mask[None])
+                parts = {"num_components": float(number), "largest_share": float(share)}
+                scores = {name: round(part, DIGITS) for name, part in parts.items()} | scores
                 for step in self.mask_cleanup:
                     mask = CLEANUP[step](mask)
             split = split_of(draw.key, self.split)

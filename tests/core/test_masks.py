@@ -18,23 +18,15 @@ def picture(text):
     return np.array([[cell == "#" for cell in line] for line in text.split()])
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, np.float64(0.9)])
 def test_threshold_is_strict_and_the_same_for_numpy_and_torch(threshold):
     around = np.nextafter(np.float32(threshold), np.float32([-1, 2]), dtype=np.float32)
     if threshold == 0:  # the next numbers are denormals, which a process may have switched off
         around = np.finfo(np.float32).tiny * np.float32([-1, 1])
     alpha = np.array([[around[0], np.float32(threshold), around[1]]], np.float32)
-    mask = masks.alpha_to_mask(alpha, threshold)
-    assert mask.dtype == np.bool_
-    assert mask.tolist() == [[False, False, True]]
-    in_torch = masks.alpha_to_mask(torch.from_numpy(alpha), threshold)
-    assert in_torch.dtype == torch.bool
-    assert in_torch.tolist() == mask.tolist()
-
-
-def test_a_double_threshold_does_not_widen_the_comparison():
-    alpha = np.full((1, 1), 0.9, np.float32)
-    assert not masks.alpha_to_mask(alpha, np.float64(0.9)).any()
+    mask, in_torch = (masks.alpha_to_mask(a, threshold) for a in (alpha, torch.from_numpy(alpha)))
+    assert (mask.dtype, in_torch.dtype) == (np.bool_, torch.bool)
+    assert mask.tolist() == in_torch.tolist() == [[False, False, True]]
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
@@ -58,19 +50,6 @@ def test_instances_agree_with_a_plain_count_and_with_pycocotools(stack):
         assert instance.bbox_xywh == tuple(coco_mask.toBbox(instance.rle))
         assert instance.area_px == coco_mask.area(instance.rle)
         assert (instance.outlines, instance.num_holes) == ((), 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "count", "share"),
-    [
-        ("... ...", 0, 0.0),
-        ("#.. .#.", 1, 1.0),  # touching at a corner is one part
-        ("##.. ...# ....", 2, 2 / 3),
-        ("#.#.# ..... #####", 4, 5 / 8),
-    ],
-)
-def test_components(text, count, share):
-    assert masks.components(picture(text)) == masks.Components(count, pytest.approx(share))
 
 
 def flood_fill(mask):
@@ -99,32 +78,29 @@ def test_components_of_many_masks_agree_with_a_flood(stack):
 
 
 @pytest.mark.parametrize(
-    ("text", "largest"),
+    ("change", "text", "changed"),
     [
-        ("... ...", "... ..."),
-        ("#.# ..#", "..# ..#"),
-        ("#.. .#. ... ..#", "#.. .#. ... ..."),  # corners connect
-        ("#.# #.#", "#.. #.."),  # of equals the first
-        ("###", "###"),
+        (masks.largest_component, "... ...", "... ..."),
+        (masks.largest_component, "#.# ..#", "..# ..#"),
+        (masks.largest_component, "#.. .#. ... ..#", "#.. .#. ... ..."),  # corners connect
+        (masks.largest_component, "#.# #.#", "#.. #.."),  # of equals the first
+        (masks.largest_component, "###", "###"),
+        (masks.fill_holes, "### #.# ###", "### ### ###"),
+        (masks.fill_holes, ".#. #.# .#.", ".#. ### .#."),  # no 4-connected way out
+        (masks.fill_holes, "#.# #.# ###", "#.# #.# ###"),
+        (masks.fill_holes, "... ... ...", "... ... ..."),
+        (
+            masks.edge_pixels,
+            "...... .####. .####. .####. ......",
+            "...... .####. .#..#. .####. ......",
+        ),
+        (masks.edge_pixels, "### ### ..#", "... ##. ..#"),  # the border is no edge
     ],
 )
-def test_largest_component(text, largest):
+def test_changes(change, text, changed):
     mask = picture(text)
-    np.testing.assert_array_equal(masks.largest_component(mask), picture(largest))
+    np.testing.assert_array_equal(change(mask), picture(changed))
     np.testing.assert_array_equal(mask, picture(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "filled"),
-    [
-        ("### #.# ###", "### ### ###"),
-        (".#. #.# .#.", ".#. ### .#."),  # no 4-connected way out
-        ("#.# #.# ###", "#.# #.# ###"),
-        ("... ... ...", "... ... ..."),
-    ],
-)
-def test_fill_holes(text, filled):
-    np.testing.assert_array_equal(masks.fill_holes(picture(text)), picture(filled))
 
 
 @pytest.mark.parametrize(
@@ -164,6 +140,11 @@ def fill(rings, shape):
     return inside
 
 
+def doubled_area(ring):
+    x, y = ring.astype(int).T
+    return int(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
 @PATIENT
 @given(SMALL)
 def test_polygons_are_exact(mask):
@@ -171,15 +152,8 @@ def test_polygons_are_exact(mask):
     areas = [doubled_area(ring.points_xy) / 2 for ring in rings]
     assert sum(areas) == np.count_nonzero(mask)
     assert [ring.is_hole for ring in rings] == [area < 0 for area in areas]
-    assert sum(not ring.is_hole for ring in rings) == masks.components(mask).num_components
+    assert sum(not ring.is_hole for ring in rings) == len(flood_fill(mask))
     np.testing.assert_array_equal(fill([ring.points_xy for ring in rings], mask.shape), mask)
-
-
-def doubled_area(ring):
-    following = np.roll(ring, -1, axis=0)
-    return sum(
-        x * b - a * y for (x, y), (a, b) in zip(ring.tolist(), following.tolist(), strict=True)
-    )
 
 
 def test_polygon_of_a_square_with_a_hole():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from l4f_datagen.core import progress as module
 from l4f_datagen.core.progress import Meter, Progress, duration_text, size_text, usable_cores
 
 
@@ -16,26 +17,28 @@ def samples(accepted, rejected):
 
 
 @pytest.fixture
-def clock():
+def clock(monkeypatch):
     """Seconds that a test sets."""
-
-    def read():
-        return read.now
-
-    read.now = 0.0
-    return read
+    watch = SimpleNamespace(now=0.0, monotonic=lambda: watch.now)
+    monkeypatch.setattr(module, "time", watch)
+    return watch
 
 
-@pytest.mark.parametrize(("count", "done"), [("accepted", 3), ("attempts", 5)])
-def test_a_block_advances_by_what_is_counted(count, done):
-    progress = Progress(20, count)
-    progress.rendered(samples(3, 2))
-    assert progress.meter.done == done
-    assert progress.meter.line().endswith("accepted 3, rejected 2")
+def test_blocks_advance_by_what_is_counted_and_a_shard_that_ends_inside_one_is_set_right():
+    attempts, accepted = Progress(20, "attempts"), Progress(20, "accepted")
+    for progress, done in ((attempts, 5), (accepted, 3)):
+        progress.rendered(samples(3, 2))
+        assert progress.meter.done == done
+        assert progress.meter.line().endswith("accepted 3, rejected 2")
+    accepted.rendered(samples(15, 1))
+    accepted.rendered(samples(5, 4))  # the plan wants 20: three of these are cut away
+    assert accepted.meter.done == 20
+    accepted.settle(20, 25)
+    assert (accepted.meter.done, accepted.accepted, accepted.rejected) == (20, 20, 5)
 
 
 def test_samples_of_an_earlier_run_make_this_one_no_faster(clock):
-    progress = Progress(20, "accepted", clock)
+    progress = Progress(20, "accepted")
     progress.found(10, 14)
     clock.now = 2.0
     progress.rendered(samples(4, 0))
@@ -44,17 +47,8 @@ def test_samples_of_an_earlier_run_make_this_one_no_faster(clock):
     )
 
 
-def test_a_shard_that_ends_inside_a_block_is_set_right():
-    progress = Progress(20, "accepted")
-    progress.rendered(samples(18, 3))
-    progress.rendered(samples(5, 4))  # the plan wants 20: three of these are cut away
-    assert progress.meter.done == 20
-    progress.settle(20, 25)
-    assert (progress.meter.done, progress.accepted, progress.rejected) == (20, 20, 5)
-
-
 def test_off_a_terminal_lines_become_rarer(clock, caplog):
-    meter = Meter(1000, "train", "steps", clock=clock)
+    meter = Meter(1000, "train", "steps")
     for second in range(1, 200):
         clock.now = float(second)
         meter.advance(loss=0.5)
@@ -69,15 +63,16 @@ def test_a_terminal_gets_a_bar_and_quiet_gets_nothing(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         logging.getLogger("l4f_datagen").setLevel(level)
         with Meter(3, "get", "bytes", in_bytes=True) as meter:
-            meter.advance(3)
+            meter.found(1)
+            meter.advance(2)
         assert ("get: 100%" in stream.getvalue()) is shown
 
 
-@pytest.mark.parametrize("stream", ["none", "closed"])
-def test_no_standard_error_is_no_failure(monkeypatch, stream):
+@pytest.mark.parametrize("is_none", [True, False])
+def test_no_standard_error_is_no_failure(monkeypatch, is_none):
     closed = io.StringIO()
     closed.close()
-    monkeypatch.setattr(sys, "stderr", None if stream == "none" else closed)
+    monkeypatch.setattr(sys, "stderr", None if is_none else closed)
     with Progress(3, "accepted") as progress:
         progress.rendered(samples(3, 1))
     assert progress.accepted == 3

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_discriminator
-from l4f_datagen.cli.pretrain import _open_start
+from l4f_datagen.cli.train import _open_start
 from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.run import FEWEST, gather_images

@@ -3,7 +3,7 @@
 import pytest
 
 from l4f_datagen.checkpoints.open import open_alpha, open_discriminator, open_generator
-from l4f_datagen.recipe.domains import BUILTIN
+from l4f_datagen.recipe.domains import BUILTIN, BUILTIN_PX
 
 MAX_MB = 5.0
 
@@ -14,22 +14,22 @@ def builtin(request):
 
 
 def test_all_three_open_and_belong_together(builtin):
-    generator = open_generator(builtin.folder / "generator.safetensors")
-    assert generator.spec.resolution == builtin.resolution
+    generator = open_generator(builtin / "generator.safetensors")
+    assert generator.spec.resolution == BUILTIN_PX
     assert generator.has_w_avg
     assert generator.has_noise
-    alpha = open_alpha(builtin.folder / "alpha.safetensors")
+    alpha = open_alpha(builtin / "alpha.safetensors")
     assert alpha.generator_fingerprint == generator.fingerprint
-    discriminator = open_discriminator(builtin.folder / "discriminator.safetensors")
-    assert discriminator.resolution == builtin.resolution
+    discriminator = open_discriminator(builtin / "discriminator.safetensors")
+    assert discriminator.resolution == BUILTIN_PX
 
 
 def test_they_are_small_and_say_how_they_were_made(builtin):
-    size = sum(path.stat().st_size for path in builtin.folder.glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in builtin.glob("*.safetensors"))
     assert 0 < size < MAX_MB * 1e6
-    words = (builtin.folder / "README.md").read_text()
+    words = (builtin / "README.md").read_text()
     for fact in ("l4f-datagen pretrain", "release --run", "kimg", "minutes", "seed"):
         assert fact in words
-    licence = open_generator(builtin.folder / "generator.safetensors").licence
+    licence = open_generator(builtin / "generator.safetensors").licence
     assert licence.name in ("apache-2.0", "cc0-1.0", "cc-by-4.0")
     assert bool(licence.attribution) == (licence.name == "cc-by-4.0")

@@ -1,26 +1,33 @@
+"""Domains and weights by name: what ships, what is offered, where files lie."""
+
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
 from l4f_datagen.core.errors import NetworkError, RecipeError
 from l4f_datagen.recipe import domains
-from l4f_datagen.recipe.catalogue import WEIGHTS
+from l4f_datagen.recipe.catalogue import NVIDIA_ADA, WEIGHTS, Weights, weights_by_sha256
 from l4f_datagen.recipe.domains import (
     BUILTIN,
     describe_domains,
     find_recipe,
     load_recipe,
     local_weights,
-    recipes_folder,
     shipped_recipes,
     weights_path,
 )
 
 
-def test_a_checkout_ships_the_recipes_beside_the_package():
-    assert recipes_folder() == Path(domains.__file__).parents[2] / "recipes"
-    assert find_recipe("toy-cars") == recipes_folder() / "toy-cars.yaml"
+def test_a_checkout_ships_the_recipes_beside_the_package_and_describes_them():
+    assert find_recipe("toy-cars") == Path(domains.__file__).parents[2] / "recipes/toy-cars.yaml"
     assert set(BUILTIN) <= set(shipped_recipes())
+    rows = describe_domains()
+    assert [row["domain"] for row in rows] == list(shipped_recipes())
+    (cars,) = [row for row in rows if row["domain"] == "toy-cars"]
+    facts = [cars[name] for name in ("px", "licence", "weights", "cached")]
+    assert facts == ["64", "apache-2.0", "builtin:toy-cars", "yes"]
 
 
 def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
@@ -32,17 +39,22 @@ def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "offered"),
+    ("name", "words"),
     [
-        *((name, r"toy-cars\?") for name in ("toy-car", "toycars", "Toy-Cars", "toy cars")),
-        ("cars", "lsun-car or toy-cars or lsun-car-paper"),
-        ("faces", "ffhq or metfaces"),
-        ("horse", "lsun-horse or lsun-horse-paper"),
-        ("lsun-cra", "lsun-cat or lsun-car"),
+        *(
+            (name, r"; did you mean toy-cars\?")
+            for name in ("toy-car", "toycars", "Toy-Cars", "toy cars")
+        ),
+        ("cars", "; did you mean lsun-car or toy-cars or lsun-car-paper"),
+        ("faces", "; did you mean ffhq or metfaces"),
+        ("horse", "; did you mean lsun-horse or lsun-horse-paper"),
+        ("lsun-cra", "; did you mean lsun-cat or lsun-car"),
+        ("zzzzqqq", "; `l4f-datagen recipes list` names"),
+        ("../recipes/ffhq", ""),
     ],
 )
-def test_names_alike_are_offered(name, offered):
-    with pytest.raises(RecipeError, match=f"{name}: no such domain; did you mean {offered}"):
+def test_names_alike_are_offered(name, words):
+    with pytest.raises(RecipeError, match=f"{name}: no such domain{words}"):
         find_recipe(name)
 
 
@@ -71,42 +83,45 @@ def test_what_set_got_wrong_is_blamed_on_set(assignment, problem):
         load_recipe("toy-cars", assignments=[assignment])
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("zzzzqqq", "; `l4f-datagen recipes list` names"), ("../recipes/ffhq", "")]
-)
-def test_a_name_like_no_other_and_no_path(name, words):
-    with pytest.raises(RecipeError, match=f"no such domain{words}"):
-        find_recipe(name)
-
-
-def test_builtin_weights_and_files(monkeypatch):
-    folder = BUILTIN["toy-cars"].folder
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("HOME", "/home/somebody")
+    return tmp_path / "cache"
+
+
+def test_where_weights_lie(cache):
     for find in (local_weights, weights_path):
-        assert find("builtin:toy-cars", "alpha") == folder / "alpha.safetensors"
+        assert find("builtin:toy-cars", "alpha") == BUILTIN["toy-cars"] / "alpha.safetensors"
         assert find("some/file.pt", "generator") == Path("some/file.pt")
         assert find("odd:name.pt", "generator") == Path("odd:name.pt")
         assert find("~/file.pt", "generator") == Path("/home/somebody/file.pt")
-
-
-def test_catalogue_weights_lie_in_the_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("L4F_CACHE", str(tmp_path))
     path = local_weights("catalogue:stylegan2-ffhq", "generator")
     assert path.name == WEIGHTS["stylegan2-ffhq"].filename
-    assert tmp_path in path.parents
+    assert cache in path.parents
     with pytest.raises(NetworkError):
         weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
 
 
-@pytest.mark.parametrize("address", ["s3://b/g.pkl", "hf://user/g.pkl", "file:///g.pkl"])
-def test_addresses_that_are_not_fetched(address):
-    with pytest.raises(RecipeError, match=r"generator\.weights: .*:// is no address .*https://"):
-        local_weights(address, "generator")
+@pytest.mark.parametrize("good", [True, False])
+def test_the_catalogue_is_fetched_with_all_that_is_known(cache, serving, monkeypatch, good):
+    data = b"weights" * 100
+    sha256 = hashlib.sha256(data).hexdigest() if good else "0" * 64
+    with serving.serve(data) as site:
+        entry = Weights(site.url, 16, NVIDIA_ADA, len(data), sha256, pinned=True)
+        monkeypatch.setitem(WEIGHTS, "test", entry)
+        if good:
+            assert weights_path("catalogue:test", "generator").read_bytes() == data
+            return
+        with pytest.raises(NetworkError, match="is another file"):
+            weights_path("catalogue:test", "generator")
 
 
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
+        *((f"{kind}://b/g.pkl", ".*:// is no address .*https://") for kind in ("s3", "hf", "file")),
         ("builtin:", "builtin holds no ''; known: builtin:toy-cars"),
         ("builtin:boats", "builtin holds no 'boats'; known: builtin:toy-cars"),
         ("builtin:../toy-cars", "builtin holds no '../toy-cars'; known: "),
@@ -121,9 +136,16 @@ def test_names_that_are_not_there(find, weights, text):
         find(weights, "generator", key="alpha.background_path")
 
 
-def test_every_shipped_domain_is_described():
-    rows = describe_domains()
-    assert [row["domain"] for row in rows] == list(shipped_recipes())
-    (toy_cars,) = [row for row in rows if row["domain"] == "toy-cars"]
-    facts = (toy_cars["px"], toy_cars["licence"], toy_cars["weights"], toy_cars["cached"])
-    assert facts == ("64", "apache-2.0", "builtin:toy-cars", "yes")
+def test_the_catalogue_is_whole_and_tells_its_files_apart():
+    for weights in WEIGHTS.values():
+        assert re.fullmatch(r"https://[\w./-]+\.pkl", weights.url)
+        assert weights.filename.endswith(".pkl")
+        assert weights.resolution in [2**k for k in range(4, 11)]
+        assert weights.licence.link.startswith("https://")
+        assert weights.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
+        assert not weights.pinned or None not in (weights.sha256, weights.size)
+        assert weights.sha256 is None or weights_by_sha256(weights.sha256) is weights
+    assert weights_by_sha256("0" * 64) is None
+    assert len({weights.filename for weights in WEIGHTS.values()}) == len(WEIGHTS)
+    for domain in ("ffhq", "car", "cat", "horse"):  # those of the paper
+        assert WEIGHTS[f"stylegan2-{domain}"].pinned

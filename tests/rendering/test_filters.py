@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l4f_datagen.core.masks import border_contacts, components, coverage
-from l4f_datagen.recipe import BorderFilter, CoverageFilter, FiltersPart
+from l4f_datagen.core.masks import border_contacts, count_components, coverage
+from l4f_datagen.recipe.parts import BorderFilter, CoverageFilter, FiltersPart
 from l4f_datagen.rendering import filters
 from l4f_datagen.rendering.filters import FILTERS, FilterChain, measure_block, measured
 
@@ -43,14 +43,14 @@ class TestScores:
         samples.append(replace(samples[0], mask=np.zeros((13, 17), np.bool_)))
         together = measure_block(samples)
         for sample, scores in zip(samples, together, strict=True):
-            parts = components(sample.mask)
+            (number,), (share,) = count_components(sample.mask[None])
             assert [scores] == measure_block([sample])
             undecided = np.minimum(sample.alpha, 1 - sample.alpha).mean()
             assert scores == {
                 "coverage": round(coverage(sample.mask), 6),
                 "border_contact": round(float(border_contacts(sample.mask[None])[0]), 6),
-                "num_components": parts.num_components,
-                "largest_share": round(parts.largest_share, 6),
+                "num_components": number,
+                "largest_share": round(share, 6),
                 "alpha_uncertainty": pytest.approx(undecided, abs=1e-6),
             }
             assert all(type(value) is float for value in scores.values())
