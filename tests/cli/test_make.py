@@ -25,7 +25,6 @@ FORMATS = {
 }
 """Image format to Pillow's name of it, the ending of the files and what the card says."""
 NUMBER = 6
-DRY = pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 
 
 @pytest.fixture
@@ -61,22 +60,21 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(planned, done, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("preset", "coverage", "uncertainty"),
-    [
-        ("none", None, None),
-        ("default", {"min": 0.3, "max": 0.95}, None),
-        ("strict", {"min": 0.3, "max": 0.8}, {"max": 0.05}),
-    ],
-)
-def test_presets(planned, preset, coverage, uncertainty):
-    plan = planned("--set", "filters.coverage.min=0.3", "--filters", preset)
-    filters = yaml.safe_load(plan["recipe"])["filters"]
-    assert filters["preset"] == preset
-    assert (filters["coverage"], filters["uncertainty"]) == (coverage, uncertainty)
+def test_presets(planned):
+    coverage = {"min": 0.3, "max": 0.95}
+    strict = (coverage | {"max": 0.8}, {"max": 0.05})
+    for preset, limits in {
+        "none": (None, None),
+        "default": (coverage, None),
+        "strict": strict,
+    }.items():
+        plan = planned("--set", "filters.coverage.min=0.3", "--filters", preset)
+        filters = yaml.safe_load(plan["recipe"])["filters"]
+        assert filters["preset"] == preset
+        assert (filters["coverage"], filters["uncertainty"]) == limits
 
 
-@DRY
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_smaller_number_is_refused_before_anything_is_deleted(
     tiny_flags, cli_run, done, tmp_path, dry
 ):

@@ -9,22 +9,14 @@ import pytest
 from l4f_datagen.core.errors import NetworkError, RecipeError
 from l4f_datagen.recipe import domains
 from l4f_datagen.recipe.catalogue import NVIDIA_ADA, WEIGHTS, Weights, weights_by_sha256
-from l4f_datagen.recipe.domains import (
-    BUILTIN,
-    describe_domains,
-    find_recipe,
-    load_recipe,
-    local_weights,
-    shipped_recipes,
-    weights_path,
-)
 
 
 def test_a_checkout_ships_the_recipes_beside_the_package_and_describes_them():
-    assert find_recipe("toy-cars") == Path(domains.__file__).parents[2] / "recipes/toy-cars.yaml"
-    assert set(BUILTIN) <= set(shipped_recipes())
-    rows = describe_domains()
-    assert [row["domain"] for row in rows] == list(shipped_recipes())
+    checkout = Path(domains.__file__).parents[2]
+    assert domains.find_recipe("toy-cars") == checkout / "recipes" / "toy-cars.yaml"
+    assert set(domains.BUILTIN) <= set(domains.shipped_recipes())
+    rows = domains.describe_domains()
+    assert [row["domain"] for row in rows] == list(domains.shipped_recipes())
     (cars,) = [row for row in rows if row["domain"] == "toy-cars"]
     facts = [cars[name] for name in ("px", "licence", "weights", "cached")]
     assert facts == ["64", "apache-2.0", "builtin:toy-cars", "yes"]
@@ -34,53 +26,40 @@ def test_a_wheel_ships_them_inside(monkeypatch, tmp_path):
     (tmp_path / "_recipes").mkdir()
     (tmp_path / "_recipes" / "boats.yaml").write_text("domain: boats\n")
     monkeypatch.setattr(domains, "PACKAGE", tmp_path)
-    assert shipped_recipes() == {"boats": tmp_path / "_recipes" / "boats.yaml"}
-    assert load_recipe("boats").domain == "boats"
+    assert domains.shipped_recipes() == {"boats": tmp_path / "_recipes" / "boats.yaml"}
+    assert domains.load_recipe("boats").domain == "boats"
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        *(
-            (name, r"; did you mean toy-cars\?")
-            for name in ("toy-car", "toycars", "Toy-Cars", "toy cars")
-        ),
-        ("cars", "; did you mean lsun-car or toy-cars or lsun-car-paper"),
-        ("faces", "; did you mean ffhq or metfaces"),
-        ("horse", "; did you mean lsun-horse or lsun-horse-paper"),
-        ("lsun-cra", "; did you mean lsun-cat or lsun-car"),
-        ("zzzzqqq", "; `l4f-datagen recipes list` names"),
-        ("../recipes/ffhq", ""),
-    ],
-)
-def test_names_alike_are_offered(name, words):
-    with pytest.raises(RecipeError, match=f"{name}: no such domain{words}"):
-        find_recipe(name)
+def test_names_alike_are_offered():
+    offered = dict.fromkeys(("toy-car", "toycars", "Toy-Cars", "toy cars"), "toy-cars")
+    offered |= {"cars": "lsun-car or toy-cars or lsun-car-paper", "faces": "ffhq or metfaces"}
+    offered |= {"horse": "lsun-horse or lsun-horse-paper", "lsun-cra": "lsun-cat or lsun-car"}
+    words = {name: rf"; did you mean {near}\?" for name, near in offered.items()}
+    words |= {"zzzzqqq": "; `l4f-datagen recipes list` names", "../recipes/ffhq": ""}
+    for name, said in words.items():
+        with pytest.raises(RecipeError, match=f"{name}: no such domain{said}"):
+            domains.find_recipe(name)
 
 
 def test_keywords_name_keys_of_the_recipe():
-    recipe = load_recipe(
+    recipe = domains.load_recipe(
         "toy-cars", psi=0.7, seeds="0-9", formats=["png"], alpha__training__steps=5, alpha="a.pt"
     )
     assert (recipe.sampling.psi, recipe.sampling.seeds) == ((0.7,), "0-9")
     assert recipe.output.formats == ("png",)
     assert (recipe.alpha.weights, recipe.alpha.training.steps) == ("a.pt", 5)
-    mine = load_recipe(generator="g.pkl", psi=[0.5, 1])
+    mine = domains.load_recipe(generator="g.pkl", psi=[0.5, 1])
     assert (mine.domain, mine.sampling.psi, mine.alpha.weights) == ("custom", (0.5, 1.0), None)
     with pytest.raises(RecipeError, match="stepz: unknown key, did you mean steps"):
-        load_recipe("toy-cars", alpha__training__stepz=5)
+        domains.load_recipe("toy-cars", alpha__training__stepz=5)
 
 
-@pytest.mark.parametrize(
-    ("assignment", "problem"),
-    [
-        ("sampling.psy=1", r"sampling\.psy: unknown key, did you mean psi\?"),
-        ("output.composites=folder", "output: composites: folder and com"),
-    ],
-)
-def test_what_set_got_wrong_is_blamed_on_set(assignment, problem):
-    with pytest.raises(RecipeError, match=rf"^--set: 1 problem: \(1\) {problem}"):
-        load_recipe("toy-cars", assignments=[assignment])
+def test_what_set_got_wrong_is_blamed_on_set():
+    problems = {"sampling.psy=1": r"sampling\.psy: unknown key, did you mean psi\?"}
+    problems |= {"output.composites=folder": "output: composites: folder and com"}
+    for assignment, problem in problems.items():
+        with pytest.raises(RecipeError, match=rf"^--set: 1 problem: \(1\) {problem}"):
+            domains.load_recipe("toy-cars", assignments=[assignment])
 
 
 @pytest.fixture
@@ -92,16 +71,17 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_where_weights_lie(cache):
-    for find in (local_weights, weights_path):
-        assert find("builtin:toy-cars", "alpha") == BUILTIN["toy-cars"] / "alpha.safetensors"
+    shipped = domains.BUILTIN["toy-cars"] / "alpha.safetensors"
+    for find in (domains.local_weights, domains.weights_path):
+        assert find("builtin:toy-cars", "alpha") == shipped
         assert find("some/file.pt", "generator") == Path("some/file.pt")
         assert find("odd:name.pt", "generator") == Path("odd:name.pt")
         assert find("~/file.pt", "generator") == Path("/home/somebody/file.pt")
-    path = local_weights("catalogue:stylegan2-ffhq", "generator")
+    path = domains.local_weights("catalogue:stylegan2-ffhq", "generator")
     assert path.name == WEIGHTS["stylegan2-ffhq"].filename
     assert cache in path.parents
     with pytest.raises(NetworkError):
-        weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
+        domains.weights_path("catalogue:stylegan2-ffhq", "generator", offline=True)
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -112,10 +92,10 @@ def test_the_catalogue_is_fetched_with_all_that_is_known(cache, serving, monkeyp
         entry = Weights(site.url, 16, NVIDIA_ADA, len(data), sha256, pinned=True)
         monkeypatch.setitem(WEIGHTS, "test", entry)
         if good:
-            assert weights_path("catalogue:test", "generator").read_bytes() == data
+            assert domains.weights_path("catalogue:test", "generator").read_bytes() == data
             return
         with pytest.raises(NetworkError, match="is another file"):
-            weights_path("catalogue:test", "generator")
+            domains.weights_path("catalogue:test", "generator")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +108,7 @@ def test_the_catalogue_is_fetched_with_all_that_is_known(cache, serving, monkeyp
         ("catalogue:boats", "catalogue holds no 'boats'; known: catalogue:"),
     ],
 )
-@pytest.mark.parametrize("find", [local_weights, weights_path])
+@pytest.mark.parametrize("find", [domains.local_weights, domains.weights_path])
 def test_names_that_are_not_there(find, weights, text):
     with pytest.raises(RecipeError, match=f"^alpha.weights: {text}"):
         find(weights, "alpha")
