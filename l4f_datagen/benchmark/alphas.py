@@ -20,8 +20,7 @@ from l4f_datagen.io.stores import listing_sha256
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.pipeline.networks import alpha_sha256, fitting_checkpoint
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.recipe.domains import weights_path
-from l4f_datagen.recipe.domains import assign
+from l4f_datagen.recipe.domains import assign, weights_path
 from l4f_datagen.toys.ground import draw_ground
 from l4f_datagen.toys.scene import TOYS
 from l4f_datagen.training.collapse import Collapsed
