@@ -154,7 +154,7 @@ def test_the_tables_agree_and_no_two_formats_share_a_place_or_an_index():
     assert len(set(indexes)) == len(indexes) >= 3
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if not FORMATS[name]])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "coco"])
 def test_each_format_alone_lists_and_removes_its_own_files(discs, tmp_path, name):
     discs.make_dataset(tmp_path, 5, formats=[name], output={"keep_rejected": True})
     manifest = json.loads((tmp_path / "manifest.json").read_bytes())
