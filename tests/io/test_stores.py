@@ -107,14 +107,6 @@ def test_hidden_files_are_no_images_and_others_are_counted(tmp_path):
         assert store.ignored == {".heic": 2, ".txt": 1, "without ending": 1}
 
 
-def test_a_store_of_other_files_names_them(tmp_path):
-    (tmp_path / "deep.png").mkdir()  # a folder, whatever its name
-    (tmp_path / "a.heic").write_bytes(b"x")
-    expected = r"holds no image \(.png .bmp .tif .tiff .webp .gif .jpg .jpeg; ignored are 1 .heic\)"
-    with pytest.raises(InputRefused, match=expected):
-        open_store(str(tmp_path))
-
-
 def test_names_are_told_from_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert store_kind("user/cats") == store_kind("hf://user/cats") == "hf"
@@ -126,41 +118,10 @@ def test_names_are_told_from_paths(tmp_path, monkeypatch):
         open_store("photos/cats")
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "lmdb", None])
-def test_what_is_not_there(tmp_path, kind):
-    expected = r"absent: is not there; name a folder, a whole zip file, an LMDB or a Hugging Face d"
-    with pytest.raises(InputRefused, match=expected):
-        open_store(str(tmp_path / "absent"), kind)
-
-
 def test_rosinality_takes_the_smallest_size_that_fills_the_canvas(tmp_path):
     path = str(rosinality(tmp_path / "db", sizes=(8, 32, 64)))
     for side, size in ((16, 32), (64, 64), (100, 64)):
         assert open_store(path, side=side).subject(0).endswith(f":{size}-00000")
-
-
-@pytest.mark.parametrize(
-    ("entries", "problem"),
-    [
-        ({}, r"db: holds no image .*; name photographs of the domain"),
-        ({"length": b"0"}, r"db: holds no image"),
-        ({"length": b"7"}, r"db: promises 7 images and holds none; name an LSUN or rosinality"),
-        ({"length": b"-7"}, r"db: has an impossible length b'-7'; name an LSUN or rosinality"),
-        ({"length": b"9" * 30}, r"db: has an impossible length"),
-    ],
-)
-def test_an_lmdb_without_images(tmp_path, entries, problem):
-    with pytest.raises(InputRefused, match=problem):
-        open_store(str(fill(tmp_path / "db", entries)))
-
-
-def test_files_of_another_kind(tmp_path):
-    junk = b"no database" * 1000
-    write_store("folder", tmp_path, {"a.png": junk, "db/data.mdb": junk})
-    with pytest.raises(InputRefused, match=r"a.png: is no zip file; name a folder, a whole zip fi"):
-        open_store(str(tmp_path / "a.png"))
-    with pytest.raises(InputRefused, match=r"is no LMDB \(.*\); name an LSUN or rosinality LMDB"):
-        open_store(str(tmp_path / "db"))
 
 
 def test_an_lmdb_that_is_cut_off(tmp_path):
@@ -230,12 +191,33 @@ def test_a_dataset_that_is_not_there_is_one_line(monkeypatch, records, elsewhere
     assert levels == [logger.level for logger in LOUD]
 
 
-def test_broken_parquet_is_one_line(tmp_path, records, capfd, elsewhere):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train-00000.parquet").write_bytes(b"broken")
-    expected = r"set: cannot be opened \(Parquet .*\); name a dataset with images"
-    with pytest.raises(InputRefused, match=expected):
-        open_store(str(tmp_path / "set"))
+JUNK = b"no database" * 1000
+ABSENT = "absent: is not there; name a folder, a whole zip file, an LMDB or a Hugging Face data"
+OTHERS = r"holds no image \(.png .bmp .tif .tiff .webp .gif .jpg .jpeg; ignored are 1 .heic\); nam"
+
+
+@pytest.mark.parametrize(
+    ("how", "files", "path", "told"),
+    [
+        *(("folder", {}, f"absent {kind}", ABSENT) for kind in ("folder", "zip", "lmdb", "None")),
+        ("folder", {"deep.png/a.heic": b"x"}, "", OTHERS),  # in a folder, whatever its name
+        ("folder", {"a.png": JUNK}, "a.png", "a.png: is no zip file; name a folder, a whole zip"),
+        ("folder", {"data.mdb": JUNK}, "", r"is no LMDB \(.*\); name an LSUN or rosinality LMDB"),
+        ("folder", {"a.parquet": b"broken"}, "", r"opened \(Parquet .*\); name a dataset with im"),
+        ("lmdb", {}, "", r"set: holds no image .*; name photographs of the domain"),
+        ("lmdb", {"length": b"0"}, "", "set: holds no image"),
+        ("lmdb", {"length": b"7"}, "", "set: promises 7 images and holds none; name an LSUN or ro"),
+        ("lmdb", {"length": b"-7"}, "", "set: has an impossible length b'-7'; name an LSUN or ros"),
+        ("lmdb", {"length": b"9" * 30}, "", "set: has an impossible length"),
+    ],
+)
+def test_what_holds_no_images_is_one_line(
+    how, files, path, told, tmp_path, records, capfd, elsewhere
+):
+    place, _, kind = path.partition(" ")
+    store = write_store(how, tmp_path / "set", files) / place
+    with pytest.raises(InputRefused, match=told):
+        open_store(str(store), None if kind in ("", "None") else kind)
     assert not records
     assert capfd.readouterr().err == ""
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from l4f_datagen.core.masks import border_contacts, count_components, coverage
-from l4f_datagen.recipe.parts import BorderFilter, CoverageFilter, FiltersPart
+from l4f_datagen.recipe.parts import FiltersPart
 from l4f_datagen.rendering import filters
 from l4f_datagen.rendering.filters import FILTERS, FilterChain, measure_block, measured
 
@@ -200,28 +200,31 @@ class TestDifferenceHash:
         assert filters.hash_distance(0b1011, others) == distance
 
 
-class TestPresets:
-    def test_none_switches_all_off_and_default_is_what_no_word_gives(self):
-        none, default = FiltersPart(preset="none"), FiltersPart(preset="default")
-        assert all(getattr(none, name) is None for name in FILTERS)
-        assert FiltersPart() == default
-        assert (default.coverage, default.components) == (CoverageFilter(), None)
+def switched_on(**part):
+    filters = dict(FiltersPart(**part))
+    del filters["preset"]
+    return {name: limits.model_dump() for name, limits in filters.items() if limits}
 
-    def test_strict_is_stricter(self):
-        strict, default = FiltersPart(preset="strict"), FiltersPart()
-        assert strict.coverage.min > default.coverage.min
-        assert strict.coverage.max < default.coverage.max
-        assert strict.border.max < default.border.max
-        assert None not in (strict.components, strict.uncertainty, strict.duplicates)
-        # Asked for by name alone: not every checkpoint has one, and scores that need a rendering.
-        assert strict.discriminator is strict.noise is strict.flip is None
+
+class TestPresets:
+    def test_what_each_switches_on(self):
+        """`discriminator`, `noise` and `flip` by name alone: they need a network or a rendering."""
+        default = {"coverage": {"min": 0.02, "max": 0.95}, "border": {"max": 1.0}}
+        assert switched_on(preset="none") == {}
+        assert switched_on(preset="default") == switched_on() == default
+        assert switched_on(preset="strict") == {
+            **{"coverage": {"min": 0.05, "max": 0.8}, "border": {"max": 0.25}},
+            **{"components": {"max": 8, "min_largest_share": 0.95}, "uncertainty": {"max": 0.05}},
+            "duplicates": {"min_distance": 0.04},
+        }
 
     def test_the_recipes_own_words_go_before_the_preset_and_a_dump_comes_back(self):
-        part = FiltersPart(preset="strict", coverage={"min": 0.3}, uncertainty=None, flip={})
-        assert (part.coverage.min, part.coverage.max) == (0.3, 0.8)
-        assert part.uncertainty is None
-        assert None not in (part.flip, part.components)
-        assert FiltersPart(preset="none", border={"max": 0.1}).border == BorderFilter(max=0.1)
+        own = {"coverage": {"min": 0.3}, "uncertainty": None, "flip": {}}
+        found = switched_on(preset="strict", **own)
+        assert list(found) == ["coverage", "border", "components", "flip", "duplicates"]
+        assert found["coverage"] == {"min": 0.3, "max": 0.8}
+        assert switched_on(preset="none", border={"max": 0.1}) == {"border": {"max": 0.1}}
+        part = FiltersPart(preset="strict", **own)
         assert FiltersPart.model_validate(part.model_dump()) == part
 
     @pytest.mark.parametrize("preset", ["harsh", ["none"]], ids=str)
