@@ -16,6 +16,7 @@ from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
 from l4f_datagen.rendering.quota import Share
 
+HALF = Share(0, 2)
 IN_USE = "another process is writing here; wait for it to end or choose another folder"
 
 
@@ -43,14 +44,6 @@ def test_files_of_others_are_refused_and_left_alone(discs, refused, tmp_path):
         discs.make_dataset(tmp_path / "thesis.tex", 2)
     with refused(r"cannot be written \(Not a directory\); choose another"):
         discs.make_dataset(tmp_path / "thesis.tex/below", 2)
-
-
-def test_a_run_stopped_before_its_record_is_ours(discs, tmp_path):
-    (tmp_path / ".l4f").mkdir()
-    (tmp_path / ".l4f/lock").touch()
-    (tmp_path / ".l4f/run.json.part").write_text("{")
-    discs.make_dataset(tmp_path, 2)
-    assert (tmp_path / "manifest.json").is_file()
 
 
 @contextmanager
@@ -158,11 +151,11 @@ def opened(discs, tmp_path):
 
 
 def test_jobs_write_side_by_side_and_a_make_ends_in_the_same_bytes(discs, opened, tmp_path):
-    with opened(Share(0, 2)) as even, opened(Share(1, 2)) as odd:
+    with opened(HALF) as even, opened(Share(1, 2)) as odd:
         for shard in range(3):
             dataset = odd if shard % 2 else even
             dataset.write(shard, discs.plan_blocks(shard), planned=8)
-        even.record_job(JobRecord(Share(0, 2), 15, "accepted"))
+        even.record_job(JobRecord(HALF, 15, "accepted"))
     discs.make_dataset(tmp_path / "out", 15)
     discs.make_dataset(tmp_path / "alone", 15)
     assert discs.files_of(tmp_path / "out") == discs.files_of(tmp_path / "alone")
@@ -170,18 +163,11 @@ def test_jobs_write_side_by_side_and_a_make_ends_in_the_same_bytes(discs, opened
 
 @pytest.mark.parametrize(
     ("held", "wanted", "subject"),
-    [
-        (Share(0, 2), Share(0, 2), r"out \(--shard 0/2\)"),
-        (Share(0, 2), None, "out"),
-        (None, Share(0, 2), "out"),
-    ],
+    [(HALF, HALF, r"out \(--shard 0/2\)"), (HALF, None, "out"), (None, HALF, "out")],
 )
 def test_the_same_share_twice_and_a_make_beside_jobs(opened, held, wanted, subject):
-    with (
-        opened(held),
-        pytest.raises(UsageError, match=f"{subject}: {IN_USE}"),
-        opened(wanted),
-    ):
+    words = f"{subject}: {IN_USE}"
+    with opened(held), pytest.raises(UsageError, match=words), opened(wanted):
         pass
 
 

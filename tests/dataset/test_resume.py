@@ -220,20 +220,6 @@ def test_indexes_go_before_a_shard_is_touched(discs, tmp_path):
         discs.make_dataset(tmp_path, 15, blocks=stopped)
 
 
-def test_a_failing_finish_leaves_no_half_index(discs, tmp_path, resumed, monkeypatch):
-    def broken(shards, out):
-        out.write("{")
-        raise RuntimeError("merging broke")
-
-    monkeypatch.setattr("l4f_datagen.dataset.indexes.write_ledger", broken)
-    with pytest.raises(RuntimeError, match="merging broke"):
-        discs.make_dataset(tmp_path / "a", 9)
-    monkeypatch.undo()
-    assert not (tmp_path / "a/ledger.jsonl").exists()
-    assert not (tmp_path / "a/manifest.json").exists()
-    resumed(9)
-
-
 def test_counts_that_do_not_add_up_are_refused(discs, tmp_path):
     discs.make_dataset(tmp_path, 9)
     path = tmp_path / MARKER

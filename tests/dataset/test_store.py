@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from l4f_datagen.dataset import layout
 from l4f_datagen.dataset.manifest import Counts, Facts
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
@@ -102,3 +103,22 @@ def test_nothing_accepted_still_adds_up(discs, dataset):
     }
     coco = json.loads((dataset.folder / "annotations/instances_train.json").read_bytes())
     assert coco["images"] == coco["annotations"] == []
+
+
+def test_notes_below_the_marker_of_a_card_are_kept_byte_for_byte(tmp_path):
+    """Their way through a run that writes the card anew is told in ``tests/report``."""
+    for notes in ("", "\n\nWords.\n", "\r\nWindows\r\n", f"\n{layout.CARD_MARKER}\ntwice"):
+        assert layout.split_card(layout.join_card("head\n", notes)) == ("head\n", notes or "\n")
+    layout.keep_notes(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    card, data = tmp_path / "README.md", layout.CARD_MARKER.encode() + b"\n\xff no utf-8\n"
+    card.write_bytes(b"head\n" + data)
+    layout.keep_notes(tmp_path)
+    card.unlink()
+    layout.keep_notes(tmp_path)  # a second time, with no card: nothing changes
+    assert layout.encode_card(layout.join_card("", layout.read_notes(tmp_path))) == data
+    for text, kept in (("no marker", "\n\udcff no utf-8\n"), (layout.join_card("", ""), "")):
+        card.write_text(text)
+        assert layout.read_notes(tmp_path) == kept
+    layout.keep_notes(tmp_path)
+    assert not (tmp_path / layout.KEPT).exists()
