@@ -59,9 +59,7 @@ class Dataset:
         if (marker := find_marker(self.folder, shard)) is None:
             problem = "its marker is damaged"
         else:
-            lost = sum(
-                not disk.has_size(self.folder / name, size) for name, size, _ in marker.files
-            )
+            lost = sum(not disk.has_size(self.folder / n, size) for n, size, _ in marker.files)
             if self.remote:
                 lost = self.remote.lost(self.folder, marker)
             if not lost and marker.ends_where_asked(planned, wanted):
