@@ -52,8 +52,7 @@ def merge(
     echo({"out": str(place), "counts": counts} if as_json else text)
 
 
-SHOWN = 20
-"""Problems that ``verify`` prints: about a screen."""
+SHOWN = 20  # problems that ``verify`` prints: about a screen
 
 
 @click.command()

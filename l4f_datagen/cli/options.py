@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from l4f_datagen.recipe import Recipe
     from l4f_datagen.scoring import ScoreReport
 
-Option = Callable[[Any], Any]
-"""A decorator that adds an option, or several, to a command."""
+Option = Callable[[Any], Any]  # a decorator that adds an option, or several, to a command
 
 
 # Click turns the ValueErrors of these functions into usage errors.
@@ -64,8 +63,7 @@ def place(value: str) -> Path | str:
 FILE = click.Path(path_type=Path)
 PLACE, PSI_LIST, FORMAT_LIST, NAMES = map(FuncParamType, (place, psi, formats, words))
 SHARE = click.FloatRange(0, 1)
-CUT = click.FloatRange(0, 1, max_open=True)
-"""Thresholds: at 1 every mask would be empty."""
+CUT = click.FloatRange(0, 1, max_open=True)  # thresholds: at 1 every mask would be empty
 NATURAL = click.IntRange(1)
 
 

@@ -26,8 +26,7 @@ from l4f_datagen.recipe.parts import Part
 from l4f_datagen.recipe.parts import SamplingPart as SamplingPart
 from l4f_datagen.recipe.parts import SplitPart as SplitPart
 
-MAX_PROBLEMS = 50
-"""Named in one error; a file of another kind would fill the screen."""
+MAX_PROBLEMS = 50  # named in one error; a file of another kind would fill the screen
 
 
 class Recipe(Part):
