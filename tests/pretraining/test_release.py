@@ -1,4 +1,4 @@
-"""From a run to the weights that ship: what is stored, what is said of it, and what is refused."""
+"""From a run to the weights that ship: what is stored, said and refused; and those that do ship."""
 
 import json
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from l4f_datagen.core.errors import CheckpointRefused, InputRefused, L4FError
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.pretraining import release as release_module
 from l4f_datagen.pretraining.plan import PretrainPlan
-from l4f_datagen.pretraining.release import command_line, moved_levels, recorded
+from l4f_datagen.pretraining.release import command_line, moved_levels
 from l4f_datagen.recipe.domains import BUILTIN, Builtin, load_recipe
 
 DOMAIN = "blood-cells"
@@ -26,8 +26,7 @@ ROWS = ((8, 2.5), (4, 9.75), (8, 1.25))
 
 def facts_of(**changes):
     plan = PretrainPlan("cells", resolution=32, seed=7, batch=8, kimg=12, decay_kimg=4, **changes)
-    shown = {"planned_kimg": 12, "kimg": 8, "minutes": 31.4}
-    return asdict(plan) | shown
+    return asdict(plan) | {"planned_kimg": 12, "kimg": 8, "minutes": 31.4}
 
 
 @pytest.fixture
@@ -150,17 +149,17 @@ def test_a_generator_that_does_not_come_back_is_refused(run, release, monkeypatc
     assert not (run / "alpha").exists()
 
 
-@pytest.mark.parametrize("missing", ["progress.jsonl", "generator.safetensors"])
-def test_a_folder_without_a_snapshot_is_refused(run, release, missing):
+@pytest.mark.parametrize(
+    ("missing", "kind", "match"),
+    [
+        ("progress.jsonl", InputRefused, "run: holds no pretraining run with a snapshot; name"),
+        ("generator.safetensors", InputRefused, "run: holds no pretraining run with a snapshot"),
+        ("discriminator.safetensors", CheckpointRefused, "discriminator.safetensors: cannot be re"),
+    ],
+)
+def test_a_run_that_lacks_something_is_refused(run, release, missing, kind, match):
     (run / missing).unlink()
-    with pytest.raises(InputRefused, match="run: holds no pretraining run with a snapshot; name"):
-        release(run)
-    assert not release.target.exists()
-
-
-def test_a_run_without_its_discriminator_is_refused(run, release):
-    (run / "discriminator.safetensors").unlink()
-    with pytest.raises(CheckpointRefused, match=r"discriminator\.safetensors: cannot be read"):
+    with pytest.raises(kind, match=match):
         release(run)
     assert not release.target.exists()
 
@@ -170,10 +169,6 @@ def test_only_domains_that_ship_are_released(run):
     result = CliRunner().invoke(release_module.main, words)
     assert result.exit_code == 2
     assert "'lsun-car' is not one of" in result.output
-
-
-def test_the_last_snapshot_of_each_length_counts(run):
-    assert recorded(run) == [{"kimg": 4, "frechet": 9.75}, {"kimg": 8, "frechet": 1.25}]
 
 
 @pytest.mark.parametrize(
@@ -189,3 +184,23 @@ def test_the_command_names_what_is_not_the_default(changes, flags):
     said = command_line(facts_of(**changes), "photos")
     common = "--resolution 32 --symmetry mirror --batch 8 --seed 7 --kimg 12 --decay-kimg 4"
     assert said == f"l4f-datagen pretrain photos --out RUN {common}{flags}"
+
+
+@pytest.mark.parametrize("builtin", BUILTIN.values(), ids=BUILTIN)
+def test_weights_that_ship_are_small_and_say_how_they_were_made(builtin):
+    generator = open_generator(builtin.folder / "generator.safetensors")
+    assert generator.spec.resolution == builtin.resolution
+    assert generator.has_w_avg
+    assert generator.has_noise
+    alpha = open_alpha(builtin.folder / "alpha.safetensors")
+    assert alpha.generator_fingerprint == generator.fingerprint
+    discriminator = open_discriminator(builtin.folder / "discriminator.safetensors")
+    assert discriminator.resolution == builtin.resolution
+    size = sum(path.stat().st_size for path in builtin.folder.glob("*.safetensors"))
+    assert 0 < size < 5e6
+    words = (builtin.folder / "README.md").read_text()
+    for fact in ("l4f-datagen pretrain", "release --run", "kimg", "minutes", "seed"):
+        assert fact in words
+    licence = generator.licence
+    assert licence.name in ("apache-2.0", "cc0-1.0", "cc-by-4.0")
+    assert bool(licence.attribution) == (licence.name == "cc-by-4.0")

@@ -19,7 +19,7 @@ def start_files(tmp_path, make_generator):
     return tmp_path / "g.safetensors", tmp_path / "d.safetensors"
 
 
-def images(generator, noise=None):
+def images(generator):
     z = torch.from_numpy(draw_z(range(3), generator.spec.z_dim))
     with torch.no_grad():
         return generator(z, noise=generator.noise("none")).image
