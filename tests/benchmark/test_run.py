@@ -37,9 +37,8 @@ def test_every_method_runs(home, make_config, name, caplog):
     start = "Truth: a U-Net trained on 6 renders with exact masks; on 4 others"
     assert any(line.startswith(start) for line in caplog.messages)
     row = json.loads((config.out / "rows" / f"{name}-seed0-psi1000.json").read_text())
-    counts = np.asarray(row["counts"])
-    assert counts.shape == (3, 4)
-    assert (counts.sum(axis=1) == 32 * 32).all()
+    assert np.asarray(row["counts"]).shape == (3, 4)
+    assert np.asarray(row["counts"]).sum(axis=1).tolist() == [32 * 32] * 3
     assert f"\n{name}, psi 1  " in text
     renders = config.out / "rows" / f"{name}-seed0-renders.json"
     assert renders.exists() == METHODS[name].takes_renders
@@ -48,6 +47,14 @@ def test_every_method_runs(home, make_config, name, caplog):
 @pytest.mark.parametrize("name", ["redo", "taught", "full"])
 def test_a_network_that_was_trained_otherwise_is_not_reused(make_config, name, monkeypatch):
     """Killed between training and scoring, then run with other settings."""
+
+    def collapse(recipe, checkpoint, folder, *, generator, offline):
+        """Stand in for a training that collapses for good and leaves its network."""
+        claim_folder(folder, alphas.training_id(recipe.alpha, checkpoint), other="")
+        network = new_state(recipe.alpha, generator).average
+        save_alpha(folder / alphas.COLLAPSED, network, generator_fingerprint=checkpoint.fingerprint)
+        raise Collapsed("alpha training", "all white", "try other settings")
+
     config = make_config(methods=(name,), steps=2)
     if name == "full":
         monkeypatch.setattr(alphas, "train_alpha", collapse)
@@ -56,14 +63,6 @@ def test_a_network_that_was_trained_otherwise_is_not_reused(make_config, name, m
         row.unlink()
     with pytest.raises(UsageError, match=f"{name}-seed0: holds a network that was trained in anot"):
         run_benchmark(replace(config, steps=1))
-
-
-def collapse(recipe, checkpoint, folder, *, generator, offline):
-    """Stand in for a training that collapses for good and leaves its network."""
-    claim_folder(folder, alphas.training_id(recipe.alpha, checkpoint), other="")
-    network = new_state(recipe.alpha, generator).average
-    save_alpha(folder / alphas.COLLAPSED, network, generator_fingerprint=checkpoint.fingerprint)
-    raise Collapsed("alpha training", "all white", "try other settings")
 
 
 def test_all_methods_see_the_same_images_and_a_rerun_computes_nothing(
@@ -83,29 +82,23 @@ def test_all_methods_see_the_same_images_and_a_rerun_computes_nothing(
     monkeypatch.setattr("l4f_datagen.benchmark.redo.train_redo", fails)
     assert run_benchmark(config) == text == (config.out / "tables.txt").read_text()[:-1]
     assert bytes_of(config.out / "rows") == before
-    truths = {name: json.loads(before[f"{name}-seed0-psi1000.json"])["counts"] for name in names}
-    objects = [[tp + fn for tp, _, fn, _ in counts] for counts in truths.values()]
+    counts = [json.loads(before[f"{name}-seed0-psi1000.json"])["counts"] for name in names]
+    objects = [[tp + fn for tp, _, fn, _ in images] for images in counts]
     assert objects[0] == objects[1] == objects[2]
 
 
-def test_what_is_missing_is_measured_again_with_the_kept_network(home, make_config, monkeypatch):
+def test_what_is_missing_is_measured_again_and_other_settings_are_refused(
+    home, make_config, monkeypatch
+):
     config = make_config(home, methods=("full",))
     run_benchmark(config)
     path = config.out / "rows" / "full-seed0-psi1000.json"
     first = json.loads(path.read_text())
     path.unlink()
-    monkeypatch.setattr(
-        "l4f_datagen.training.run.AlphaTrainer.run",
-        lambda *_, **__: pytest.fail("it is trained already"),
-    )
+    monkeypatch.delattr("l4f_datagen.training.run.AlphaTrainer.run")  # it is trained already
     run_benchmark(config)
     again = json.loads(path.read_text())
     assert [again[name] for name in ("counts", "shown")] == [first["counts"], first["shown"]]
-
-
-def test_other_settings_are_refused(home, make_config):
-    config = make_config(home, methods=("full",))
-    run_benchmark(config)
     with pytest.raises(UsageError, match="was measured with other settings; name another --out"):
         run_benchmark(replace(config, steps=1))
     with pytest.raises(UsageError, match="holds a benchmark of another generator, number of im"):
@@ -121,17 +114,19 @@ def test_files_can_be_opened(home, make_config):
     assert {line["psi"] for line in lines if line["table"] == "3"} == {"1"}
     assert {line["images"] for line in lines if line["table"] == "5"} == {"renders"}
     for line in lines:
-        assert float(line["miou_low"]) <= float(line["miou"]) <= float(line["miou_high"])
-        mean = (float(line["iou_object"]) + float(line["iou_background"])) / 2
-        assert float(line["miou"]) == pytest.approx(mean, abs=1e-6)
+        low, miou, high, *pair = (
+            float(line[name])
+            for name in ("miou_low", "miou", "miou_high", "iou_object", "iou_background")
+        )
+        assert low <= miou <= high
+        assert miou == pytest.approx(sum(pair) / 2, abs=1e-6)
     assert all(f"Table {number}. " in text for number in range(1, 7))
     with Image.open(config.out / "figure.png") as image:
         # Images, truth, two methods; three images a row.
-        rows, columns = image.height // tables.TILE_PX, image.width // tables.TILE_PX
-        assert (rows, columns) == (4, 3)
+        assert (image.height // tables.TILE_PX, image.width // tables.TILE_PX) == (4, 3)
 
 
-def test_a_collapsed_training_is_scored_as_it_ended(tmp_path, make_config, monkeypatch):
+def test_a_collapsed_training_is_scored_as_it_ended(make_config, monkeypatch):
     real = training_module.train_step
 
     def white(training, setting):
@@ -176,16 +171,12 @@ def test_images_first_then_the_rest(make_config):
     assert bytes_of(images) == before
 
 
-def test_default_methods_say_what_is_left_out(tmp_path, make_config, monkeypatch, caplog):
+def test_default_methods_say_what_is_left_out(make_config, write_masks, monkeypatch, caplog):
     wanted = {name: METHODS[name] for name in ("reals-generator", "unrelated-backgrounds", "otsu")}
     monkeypatch.setattr("l4f_datagen.benchmark.methods.METHODS", wanted)
-    masks = tmp_path / "masks"
-    masks.mkdir()
+    masks = write_masks("masks", 1)
     training = {"reals": "generator"}
     config = make_config(domain="custom", training=training, truth=masks, num_images=1)
-    truth = np.zeros((32, 32), np.uint8)
-    truth[8:20, 8:20] = 255
-    Image.fromarray(truth).save(masks / "psi1000-seed0500000.png")
     text = run_benchmark(config)
     assert "left out: reals-generator is what full does in this recipe" in caplog.messages
     assert "unrelated-backgrounds needs unrelated images: give --unre" in caplog.text

@@ -5,18 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from l4f_datagen.benchmark import tables
 from l4f_datagen.benchmark.bench import Row
-from l4f_datagen.benchmark.tables import (
-    DIMMED,
-    TILE_PX,
-    build_tables,
-    figure,
-    line_of,
-    on_psi,
-    seed_interval,
-    tables_csv,
-    tables_text,
-)
+from l4f_datagen.benchmark.tables import build_tables, line_of, on_psi
 from l4f_datagen.io.figures import GAP_PX, OUTLINE_RGB
 from l4f_datagen.scoring.bootstrap import METRICS
 
@@ -27,7 +18,7 @@ def row(method, seed, counts, on="psi1000", **facts):
 
 def test_the_interval_over_seeds_is_students():
     # Mean 0.9, deviation 0.1, t(2) = 4.302653: half = 4.302653 * 0.1 / sqrt(3).
-    interval = seed_interval([0.8, 0.9, 1.0])
+    interval = tables.seed_interval([0.8, 0.9, 1.0])
     found = (interval.low, interval.value, interval.high)
     assert found == pytest.approx((0.9 - 0.248414, 0.9, 0.9 + 0.248414), abs=1e-6)
 
@@ -35,37 +26,26 @@ def test_the_interval_over_seeds_is_students():
 def test_numbers_are_those_of_a_hand_calculation():
     # 100 pixels: object 20 found of 30 with 10 false; ground 60 found of 70.
     line = line_of([row("full", 0, [[20, 10, 10, 60]])], 1.0)
-    values = {name: line.scores[name].value for name in METRICS}
-    assert values == pytest.approx(
-        {
-            "miou": (0.5 + 0.75) / 2,
-            "iou_object": 20 / 40,
-            "iou_background": 60 / 80,
-            "f1": (2 / 3 + 6 / 7) / 2,
-            "precision": (20 / 30 + 60 / 70) / 2,
-            "recall": (20 / 30 + 60 / 70) / 2,
-            "accuracy": 0.8,
-        },
-        abs=1e-4,
-    )
-    text = tables_text(build_tables({("full", "psi1000"): line}, [1.0], []), "head")
+    mean = (20 / 30 + 60 / 70) / 2
+    expected = {"miou": (0.5 + 0.75) / 2, "iou_object": 20 / 40, "iou_background": 60 / 80}
+    expected |= {"f1": (2 / 3 + 6 / 7) / 2, "precision": mean, "recall": mean, "accuracy": 0.8}
+    found = {name: line.scores[name].value for name in METRICS}
+    assert found == pytest.approx(expected, abs=1e-4)
+    text = tables.tables_text(build_tables({("full", "psi1000"): line}, [1.0], []), "head")
     assert text.startswith("head\n\nTable 1. ")
     shown = next(part for part in text.split("\n") if part.startswith("full, psi 1 "))
-    assert shown.split() == [
-        "full,", "psi", "1", "0.5000/0.7500", "0.6250", "0.7619", "0.7619", "0.7619", "0.8000", "*",
-    ]  # fmt: skip
+    numbers = "0.5000/0.7500 0.6250 0.7619 0.7619 0.7619 0.8000 *"
+    assert shown.split() == f"full, psi 1 {numbers}".split()
 
 
 def test_pixels_are_pooled_over_images_and_seeds_are_averaged():
     one = row("full", 0, [[10, 0, 0, 90], [10, 10, 10, 70]])
     two = row("full", 4, [[40, 0, 0, 60], [40, 0, 0, 60]])
     line = line_of([one, two], 0.5)
-    assert line.seeds == (0, 4)
-    assert line.over == "seeds"
-    assert line.num_images == 2
-    assert line.scores["iou_object"].value == pytest.approx((20 / 40 + 1) / 2)
+    assert (line.seeds, line.over, line.num_images) == ((0, 4), "seeds", 2)
     # t(1) = 12.7062; deviation of (0.5, 1) is 0.353553.
     half = 12.7062 * 0.353553 / 2**0.5
+    assert line.scores["iou_object"].value == pytest.approx((20 / 40 + 1) / 2)
     assert line.scores["iou_object"].high == pytest.approx(0.75 + half, rel=1e-4)
 
 
@@ -74,14 +54,12 @@ def test_one_seed_has_an_interval_over_images():
     assert even.over == "images"
     assert even.scores["miou"].low == even.scores["miou"].high == even.scores["miou"].value
     uneven = line_of([row("otsu", 0, [[20, 10, 10, 60], [1, 1, 48, 50]] * 5)], 1.0)
-    miou = uneven.scores["miou"]
-    assert miou.low < miou.value < miou.high
+    assert uneven.scores["miou"].low < uneven.scores["miou"].value < uneven.scores["miou"].high
 
 
 def test_notes_tell_collapse_and_constant_masks():
-    white, black, good = [30, 70, 0, 0], [0, 0, 30, 70], [30, 0, 0, 70]
-    rows = [row("full", seed, [counts]) for seed, counts in enumerate((white, black, good))]
-    rows[0] = row("full", 0, [white], collapse="the matte is all white")
+    white = row("full", 0, [[30, 70, 0, 0]], collapse="the matte is all white")
+    rows = [white, row("full", 1, [[0, 0, 30, 70]]), row("full", 2, [[30, 0, 0, 70]])]
     assert line_of(rows, 1.0).notes == (
         "training seed 0: the matte is all white",
         "training seed 0: masks are almost all white",
@@ -92,21 +70,17 @@ def test_notes_tell_collapse_and_constant_masks():
 def test_lines_are_sorted_into_the_papers_tables():
     psis = (0.5, 1.0)
     methods = ("full", "last-layer", "unrelated-backgrounds", "editing-in-style", "redo", "rembg")
-    lines = {
-        (name, on_psi(psi)): line_of([row(name, 0, [[1, 1, 1, 1]])], psi)
-        for name, psi in product(methods, psis)
-    }
-    lines["redo", "renders"] = line_of([row("redo", 0, [[1, 1, 1, 1]], on="renders")], None)
-    tables = build_tables(lines, psis, ["rembg"])
-    assert {
-        table.number: [(line.method, line.psi) for line in table.lines] for table in tables
-    } == {
+    pairs, counts = list(product(methods, psis)), [[1, 1, 1, 1]]
+    lines = {(name, on_psi(psi)): line_of([row(name, 0, counts)], psi) for name, psi in pairs}
+    lines["redo", "renders"] = line_of([row("redo", 0, counts, on="renders")], None)
+    built = build_tables(lines, psis, ["rembg"])
+    assert {one.number: [(line.method, line.psi) for line in one.lines] for one in built} == {
         1: [("unrelated-backgrounds", 1.0), ("full", 1.0)],
         2: [("last-layer", 1.0), ("full", 1.0)],
         3: [("editing-in-style", 1.0), ("full", 1.0)],
         4: [("redo", 1.0), ("rembg", 1.0), ("full", 1.0)],
         5: [("redo", None)],
-        6: list(product(methods, psis)),
+        6: pairs,
     }
 
 
@@ -114,11 +88,10 @@ def test_csv_holds_every_metric_with_its_interval():
     counts = [[20, 10, 10, 60], [1, 1, 48, 50]]
     line = line_of([row("otsu", 0, counts), row("otsu", 1, counts[::-1] * 2)], 0.7)
     (table,) = [t for t in build_tables({("otsu", "psi0700"): line}, [0.7], []) if t.number == 4]
-    (read,) = csv.DictReader(io.StringIO(tables_csv([table])))
+    (read,) = csv.DictReader(io.StringIO(tables.tables_csv([table])))
     said = {"method": "otsu", "psi": "0.7", "training_seeds": "0 1", "interval_over": "seeds"}
     assert read.items() >= said.items()
-    for name in METRICS:
-        score = line.scores[name]
+    for name, score in line.scores.items():
         for end, value in (("", score.value), ("_low", score.low), ("_high", score.high)):
             assert float(read[name + end]) == pytest.approx(value, abs=1e-6)
 
@@ -127,15 +100,14 @@ def test_a_mask_is_lit_outlined_and_the_rest_dimmed():
     image = np.full((16, 16, 3), 200, np.uint8)
     mask = np.zeros((16, 16), bool)
     mask[4:12, 4:12] = True
-    page = np.asarray(figure([image, image], [("one", [mask, ~mask])]))
-    step, factor = TILE_PX + GAP_PX, TILE_PX // 16
+    page = np.asarray(tables.figure([image, image], [("one", [mask, ~mask])]))
+    step, factor = tables.TILE_PX + GAP_PX, tables.TILE_PX // 16
     drawn = page[-2 * step :, -2 * step :]  # words stand above and to the left
 
     def at(row, column, y, x):
-        top, left = row * step, column * step
-        return tuple(drawn[top + y * factor, left + x * factor])
+        return tuple(drawn[row * step + y * factor, column * step + x * factor])
 
-    bare, dim = (200, 200, 200), (round(200 * DIMMED),) * 3
+    bare, dim = (200, 200, 200), (round(200 * tables.DIMMED),) * 3
     assert at(0, 0, 1, 1) == at(0, 1, 8, 8) == bare
     assert at(1, 0, 8, 8) == at(1, 1, 1, 1) == bare
     assert at(1, 0, 1, 1) == at(1, 1, 8, 8) == dim

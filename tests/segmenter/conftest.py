@@ -12,8 +12,6 @@ from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.segmenter.model import Segmenter
 from l4f_datagen.segmenter.training import Arrays
 
-LICENCE = Licence("some-licence", "https://example.org/licence", False)
-
 
 @pytest.fixture
 def make_arrays():
@@ -26,10 +24,9 @@ def make_arrays():
         for _ in range(count):
             x, y = rng.uniform(0.3, 0.7, 2) * size
             mask = np.hypot(rows - y, columns - x) < rng.uniform(0.2, 0.3) * size
-            image = rng.randint(0, 60, (size, size, 3)) + 180 * mask[:, :, None]
-            images.append(image.astype(np.uint8))
-            alphas.append(mask.astype(np.float32))
-        return Arrays(np.stack(images), np.stack(alphas))
+            images.append(rng.randint(0, 60, (size, size, 3)) + 180 * mask[:, :, None])
+            alphas.append(mask)
+        return Arrays(np.stack(images).astype(np.uint8), np.stack(alphas).astype(np.float32))
 
     return make
 
@@ -38,13 +35,14 @@ def make_arrays():
 def make_segmenter():
     """A network with drawn weights and used batch norms, so that nothing is at its default."""
 
-    def make(width=3, depth=3, size=24, seed=0):
+    def make(width=3, depth=3, size=24):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(0)
             network = UNet(width, depth)
             network(3 * torch.randn(4, 3, 16, 16) + 1)
         network.eval().requires_grad_(False)
-        return Segmenter(network, size, 0.5, "disc", LICENCE, {"plan": {"seed": seed}})
+        licence = Licence("some-licence", "https://example.org/licence", False)
+        return Segmenter(network, size, 0.5, "disc", licence, {"plan": {"seed": 0}})
 
     return make
 
@@ -57,9 +55,8 @@ def brightness_segmenter():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.zero_()
-        first, second = network.down[0][0], network.down[0][3]
-        first.weight[0, :, 1, 1] = 1 / 3
-        second.weight[0, 0, 1, 1] = 1
+        network.down[0][0].weight[0, :, 1, 1] = 1 / 3
+        network.down[0][3].weight[0, 0, 1, 1] = 1
         network.up[0][0].weight[0, 4, 1, 1] = 1  # the first channel beside, after 4 from below
         network.up[0][3].weight[0, 0, 1, 1] = 1
         network.out.weight[0, 0] = 1000
@@ -76,5 +73,24 @@ def encode():
         buffer = io.BytesIO()
         image.save(buffer, format, **options)
         return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def make_real_set(tmp_path, encode):
+    """Factory: photographs of a light on black, of a size each, and their masks."""
+
+    def make(**sizes_hw):
+        root = tmp_path / "real"
+        for folder in ("images", "masks"):
+            (root / folder).mkdir(parents=True)
+        for name, (height, width) in sizes_hw.items():
+            light = np.zeros((height, width), np.uint8)
+            light[height // 4 : height // 2, width // 4 : 3 * width // 4] = 255
+            image = np.repeat(light[:, :, None], 3, axis=2)
+            (root / "images" / f"{name}.png").write_bytes(encode(image))
+            (root / "masks" / f"{name}.png").write_bytes(encode(light))
+        return root
 
     return make

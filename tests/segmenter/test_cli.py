@@ -1,24 +1,20 @@
 """``l4f-datagen segmenter`` through the door: words, files and exit codes."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from l4f_datagen.cli import cli
 from l4f_datagen.segmenter.model import save_segmenter
 
 SMALL = ("--steps", 3, "--batch", 2, "--width", 2, "--device", "cpu")
 
 
 @pytest.fixture
-def run():
-    def call(*arguments):
-        return CliRunner().invoke(cli, ["segmenter", *map(str, arguments)])
-
-    return call
+def run(cli_run):
+    return partial(cli_run, "segmenter")
 
 
 @pytest.fixture
@@ -34,29 +30,20 @@ def model(brightness_segmenter, tmp_path):
 
 
 @pytest.fixture
-def real_set(tmp_path, encode):
-    root = tmp_path / "real"
-    for name in ("images", "masks"):
-        (root / name).mkdir(parents=True)
-    light = np.zeros((16, 16), bool)
-    light[4:8, 4:12] = True
-    for stem in ("one", "two"):
-        image = np.repeat(light[:, :, None] * np.uint8(255), 3, axis=2)
-        (root / "images" / f"{stem}.png").write_bytes(encode(image))
-        (root / "masks" / f"{stem}.png").write_bytes(encode(light * np.uint8(255)))
-    return root
+def real_set(make_real_set):
+    return make_real_set(one=(16, 16), two=(16, 16))
 
 
 @pytest.mark.parametrize("formats", ["png", "hf"])
 def test_train_on_a_dataset_then_again(run, discs, tmp_path, formats):
     discs.make_dataset(tmp_path / "data", 12, formats=(formats,))
+    model = tmp_path / "run" / "segmenter.safetensors"
     flags = ("train", tmp_path / "data", "--out", tmp_path / "run", *SMALL)
     result = run(*flags)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{tmp_path / 'run' / 'segmenter.safetensors'}\n"
+    assert result.stdout == f"{model}\n"
     assert "held out, 16 px, 3 steps of 2 on cpu" in result.stderr
     assert "no sample was held out, so there is no score" in result.stderr
-    model = tmp_path / "run" / "segmenter.safetensors"
     assert f"next: l4f-datagen segmenter predict {model} PHOTOS --out masks" in result.stderr
     facts = json.loads((tmp_path / "run" / "segmenter.json").read_text())
     assert facts["licence"]["name"] == "Apache-2.0"
@@ -94,21 +81,25 @@ def test_train_refuses_a_damaged_dataset(run, dataset, tmp_path):
     assert run(*flags, "--no-verify").exit_code == 0
 
 
-def test_train_refuses_what_it_cannot_do(run, dataset, tmp_path):
-    out = tmp_path / "run"
-
-    def refused(code, words, *flags):
-        result = run("train", dataset, "--out", out, *flags)
-        assert (result.exit_code, result.output.count("\n")) == (code, 1)
-        assert words in result.output
-
-    refused(2, "given together with --epochs", "--steps", 3, "--epochs", 1)
-    refused(2, "lies inside the dataset", "--out", dataset / "run", *SMALL)
-    (dataset / "manifest.json").write_text("{}")
-    refused(4, "is no manifest of a dataset")
-    (dataset / "manifest.json").unlink()
-    refused(2, "is not finished")
-    assert not out.exists()
+@pytest.mark.parametrize(
+    ("manifest", "flags", "code", "words"),
+    [
+        (..., ("--steps", 3, "--epochs", 1), 2, "given together with --epochs"),
+        (..., ("--out", "DATASET/run", *SMALL), 2, "lies inside the dataset"),
+        ("{}", (), 4, "is no manifest of a dataset"),
+        (None, (), 2, "is not finished"),
+    ],
+)
+def test_train_refuses_what_it_cannot_do(run, dataset, tmp_path, manifest, flags, code, words):
+    if manifest is None:
+        (dataset / "manifest.json").unlink()
+    elif manifest is not ...:
+        (dataset / "manifest.json").write_text(manifest)
+    flags = [str(flag).replace("DATASET", str(dataset)) for flag in flags]
+    result = run("train", dataset, "--out", tmp_path / "run", *flags)
+    assert (result.exit_code, result.output.count("\n")) == (code, 1)
+    assert words in result.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_score_prints_the_table_and_keeps_the_asked_score(run, model, real_set, encode):
@@ -131,9 +122,6 @@ def test_score_finds_the_images_beside_the_masks(run, model, real_set):
     result = run("score", model, "--truth", real_set / "masks")
     assert result.exit_code == 2
     assert "--images: not given, and no images/ in --truth" in result.output
-
-
-def test_score_refuses_a_model_that_is_none(run, real_set):
     result = run("score", real_set / "masks" / "one.png", "--truth", real_set)
     assert (result.exit_code, result.output.count("\n")) == (4, 1)
     assert "is a PNG image" in result.output
