@@ -1,15 +1,4 @@
-"""A pretraining run as a folder: it resumes, shows what it has, and stops by itself.
-
-```
-generator.safetensors, discriminator.safetensors  of the smallest distance, or at the end the latest
-images.npy                what is learnt from: photographs as squares, or renders of a toy domain
-sheet-000040.png          samples and their backgrounds after so many hundred images
-progress.jsonl            a line for each snapshot: kimg, minutes, p, frechet
-nearest.png               samples beside the photographs that are nearest
-state.pt                  what a stopped run goes on from
-training-id, lock         whose folder it is, and whether a process trains in it
-```
-"""
+"""A pretraining run as a folder: it resumes, shows what it has, and stops by itself."""
 
 import json
 import logging

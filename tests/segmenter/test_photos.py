@@ -154,9 +154,7 @@ def real_set(make_real_set):
 def scored(brightness_segmenter, real_set):
     def of(**options):
         truth, photos = load_annotations(real_set / "masks"), open_photos(real_set / "images")
-        return score_photos(
-            brightness_segmenter, open_photos(real_set / "images"), truth, **options
-        )
+        return score_photos(brightness_segmenter, photos, truth, **options)
 
     return of
 

@@ -10,26 +10,24 @@ from l4f_datagen.segmenter.training_set import held_out, is_held_out, open_train
 
 @pytest.fixture
 def make_set(discs, tmp_path):
-    def make(formats=("png",), number=6):
-        discs.make_dataset(tmp_path / "data", number, formats=formats)
+    def make(formats=("png",)):
+        discs.make_dataset(tmp_path / "data", 6, formats=formats)
         return tmp_path / "data"
 
     return make
 
 
-def test_png_and_parquet_give_the_samples_that_were_made(discs, make_set, tmp_path):
-    for formats in (("png",), ("hf",)):
-        folder = tmp_path / "-".join(formats)
-        discs.make_dataset(folder, 6, formats=formats)
-        samples = open_training_set(folder, tmp_path / "scratch")
-        made = sorted(discs.accepted_discs(6), key=lambda sample: sample.key)
-        assert samples.keys == [sample.key for sample in made]
-        images, masks = samples.batch(np.array([4, 0, 4]))
-        assert images.dtype == np.uint8
-        assert masks.dtype == np.float32
-        for place, image, mask in zip((4, 0, 4), images, masks, strict=True):
-            assert np.array_equal(image, made[place].image)
-            assert np.array_equal(mask, made[place].mask.astype(np.float32))
+@pytest.mark.parametrize("format", ["png", "hf"])
+def test_png_and_parquet_give_the_samples_that_were_made(discs, make_set, tmp_path, format):
+    samples = open_training_set(make_set((format,)), tmp_path / "scratch")
+    made = sorted(discs.accepted_discs(6), key=lambda sample: sample.key)
+    assert samples.keys == [sample.key for sample in made]
+    images, masks = samples.batch(np.array([4, 0, 4]))
+    assert images.dtype == np.uint8
+    assert masks.dtype == np.float32
+    for place, image, mask in zip((4, 0, 4), images, masks, strict=True):
+        assert np.array_equal(image, made[place].image)
+        assert np.array_equal(mask, made[place].mask.astype(np.float32))
 
 
 def test_another_size_is_scaled_and_padded(make_set, tmp_path):
@@ -105,24 +103,19 @@ def test_the_held_out_share_hangs_on_the_key_alone():
         assert len({is_held_out(f"{psi}-seed{seed:07d}", 0.3) for psi in psis}) == 1
 
 
-def split_dataset(folder):
-    """Give a dataset splits as its ledger and manifest tell them."""
+def test_splits_of_the_dataset_are_respected(make_set, tmp_path):
+    folder = make_set()
     ledger = folder / "ledger.jsonl"
     rows = [json.loads(line) for line in ledger.read_text().splitlines()]
     for number, row in enumerate(rows):
         row["split"] = ("train", "train", "val", "test")[number % 4]
     ledger.write_text("".join(json.dumps(row) + "\n" for row in rows))
     edit(folder, splits={"train": 4, "val": 1, "test": 1})
-    return {row["key"]: row["split"] for row in rows}
-
-
-def test_splits_of_the_dataset_are_respected(make_set, tmp_path):
-    folder = make_set()
-    splits = split_dataset(folder)
+    splits = {row["key"]: row["split"] for row in rows}
     samples = open_training_set(folder, tmp_path)
     learnt = [key for key, kept in zip(samples.keys, held_out(samples), strict=True) if not kept]
     assert learnt == [key for key in samples.keys if splits[key] == "train"]
-    (folder / "ledger.jsonl").write_text("no ledger")
+    ledger.write_text("no ledger")
     with pytest.raises(InputRefused, match=r"ledger.jsonl: cannot be read"):
         open_training_set(folder, tmp_path)
 
