@@ -10,13 +10,17 @@ from l4f_datagen.pretraining.state import new_state, open_start, shifted
 
 
 @pytest.fixture
-def start_files(tmp_path, make_generator):
+def start(tmp_path, make_generator):
     generator = make_generator(32)
     torch.manual_seed(2)
-    judge = Discriminator(32, generator.spec.channels)
     save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
-    save_discriminator(tmp_path / "d.safetensors", judge)
-    return tmp_path / "g.safetensors", tmp_path / "d.safetensors"
+    save_discriminator(tmp_path / "d.safetensors", Discriminator(32, generator.spec.channels))
+    return open_start(tmp_path / "g.safetensors", tmp_path / "d.safetensors")
+
+
+def holds(network, wanted):
+    own = network.state_dict()
+    return all(torch.equal(own[name], value) for name, value in wanted.items())
 
 
 def images(generator):
@@ -25,46 +29,38 @@ def images(generator):
         return generator(z, noise=generator.noise("none")).image
 
 
-def test_a_run_starts_with_the_images_of_its_start(small, start_files):
-    start = open_start(*start_files)
+def test_a_run_starts_with_the_images_of_its_start(small, start):
     state = new_state(small(start=start.name), start)
-    for net in (state.generator, state.g_ema):
-        for name, value in start.generator.items():
-            assert torch.equal(net.state_dict()[name], value)
-    for name, value in start.discriminator.items():
-        assert torch.equal(state.discriminator.state_dict()[name], value)
+    assert holds(state.generator, start.generator)
+    assert holds(state.g_ema, start.generator)
+    assert holds(state.discriminator, start.discriminator)
 
 
-def test_a_run_of_twice_the_size_starts_with_the_enlarged_images(small, start_files):
-    start = open_start(*start_files)
-    grown = new_state(small(resolution=64), start)
-    same = new_state(small(), start)
+def test_a_run_of_twice_the_size_starts_with_the_enlarged_images(small, start):
+    grown, same = new_state(small(resolution=64), start), new_state(small(), start)
     assert grown.generator.spec.resolution == 64
-    expected = upsample_rgb(images(same.g_ema))
     # Only the new layer's bias, which is zero, adds to the enlarged image.
+    expected = upsample_rgb(images(same.g_ema))
     torch.testing.assert_close(images(grown.g_ema), expected, atol=1e-5, rtol=0)
     blocks = shifted(start.discriminator)
-    taken = grown.discriminator.state_dict()
-    assert all(torch.equal(taken[name], value) for name, value in blocks.items())
+    assert holds(grown.discriminator, blocks)
     assert not any(name.startswith("from_rgb") for name in blocks)
 
 
-def test_without_a_discriminator_one_is_drawn(small, start_files):
-    start = open_start(start_files[0], None)
-    assert start.discriminator is None
-    assert new_state(small(), start).discriminator.resolution == 32
-
-
-@pytest.mark.parametrize("resolution", [128, 1024])
-def test_a_start_of_another_shape_is_refused(small, start_files, resolution):
-    with pytest.raises(UsageError, match="take --resolution 32 or 64"):
-        new_state(small(resolution=resolution), open_start(*start_files))
-
-
-def test_a_start_that_is_no_checkpoint_is_refused(tmp_path):
+def test_starts_are_named_by_both_networks_and_refused_where_they_do_not_fit(
+    small, start, tmp_path
+):
+    alone = open_start(tmp_path / "g.safetensors", None)
+    assert alone.discriminator is None
+    assert start.name.startswith(f"{alone.name} ")
+    assert new_state(small(), alone).discriminator.resolution == 32
+    for resolution in (128, 1024):
+        with pytest.raises(UsageError, match="take --resolution 32 or 64"):
+            new_state(small(resolution=resolution), start)
     (tmp_path / "x.pt").write_text("<html>")
-    with pytest.raises(CheckpointRefused):
-        open_start(tmp_path / "x.pt", None)
+    for files in (("x.pt", None), ("g.safetensors", tmp_path / "x.pt")):
+        with pytest.raises(CheckpointRefused, match=r"x\.pt: "):
+            open_start(tmp_path / files[0], files[1])
 
 
 def test_a_damaged_state_names_the_way_out(small, tmp_path):
