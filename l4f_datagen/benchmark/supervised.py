@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from l4f_datagen.benchmark.alphas import ALPHAS, changed, check_features, label
 from l4f_datagen.benchmark.bench import Bench, Block, Masks, Method, Prepared, blocks_of
@@ -23,7 +22,7 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.unet import UNet
 from l4f_datagen.segmenter.model import open_segmenter
 from l4f_datagen.segmenter.run import Material, run_training
-from l4f_datagen.segmenter.training import Arrays, Augmentation, Batch, Plan, predict
+from l4f_datagen.segmenter.training import Arrays, Augmentation, Plan, Samples, predict
 from l4f_datagen.toys.scene import HELD_OUT_SEED, render_scenes
 from l4f_datagen.training.state import build_alpha
 
@@ -57,19 +56,10 @@ class TaughtPlan:
 UNETS, TAUGHT = UNetSizes(), TaughtPlan()
 
 
-@dataclass
-class LazyArrays:
-    """``count`` samples that ``make`` makes for the first batch: none if all is trained already."""
-
-    count: int
-    make: Callable[[], Arrays]  # called once for every batch: cached
-
-    def __len__(self) -> int:
-        return self.count
-
-    def batch(self, picked: NDArray[np.int64]) -> Batch:
-        """Return the samples with these numbers."""
-        return self.make().batch(picked)
+def made_late(count: int, make: Callable[[], Arrays]) -> Samples:
+    """Return samples that are made for the first batch: none if all is trained already."""
+    made = cache(make)
+    return Samples(count, lambda picked: made().batch(picked))
 
 
 def render(seeds: range, side: int, domain: str) -> Arrays:
@@ -106,13 +96,14 @@ def unet_plan(bench: Bench, seed: int, steps: int | None) -> Plan:
 def train_on_renders(bench: Bench, seed: int, folder: Path, steps: int | None = None) -> UNet:
     """Train a U-Net on renders with exact masks, or open the trained one."""
     domain, side, count = bench.recipe.domain, bench.side, unet_sizes(bench).scenes
-    scenes = LazyArrays(count, cache(partial(render, range(count), side, domain)))
+    scenes = partial(render, range(count), side, domain)
     facts = {"renders of": domain, "scenes": count, "side": side}
-    return train_unet(bench, scenes, facts, unet_plan(bench, seed, steps), folder)
+    source, plan = made_late(count, scenes), unet_plan(bench, seed, steps)
+    return train_unet(bench, source, facts, plan, folder)
 
 
 def train_unet(
-    bench: Bench, source: LazyArrays, facts: dict[str, object], plan: Plan, folder: Path
+    bench: Bench, source: Samples, facts: dict[str, object], plan: Plan, folder: Path
 ) -> UNet:
     """Train a U-Net in its folder on the bench's device, or open the trained one."""
     category, licence = bench.recipe.output.category, bench.checkpoint.licence
@@ -152,7 +143,6 @@ def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
     """Train on images that ``full`` of the same training seed has labelled."""
     full, count = ALPHAS["full"].prepare(bench, seed), unet_sizes(bench).samples
 
-    @cache
     def labelled() -> Arrays:
         images, masks = [], []
         for draws in blocks_of(bench.training_draws(count)):
@@ -161,7 +151,7 @@ def prepare_segmenter(bench: Bench, seed: int) -> Prepared:
         return Arrays(np.concatenate(images), np.concatenate(masks).astype(np.float32))
 
     facts = {"labels of": ALPHAS["full"].settings(bench), "samples": count, "seed": seed}
-    source, plan = LazyArrays(count, labelled), unet_plan(bench, seed, bench.config.steps)
+    source, plan = made_late(count, labelled), unet_plan(bench, seed, bench.config.steps)
     net = train_unet(bench, source, facts, plan, bench.network_folder("segmenter", seed))
     return Prepared(partial(mask, net), full.collapse)
 

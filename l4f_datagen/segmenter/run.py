@@ -36,7 +36,7 @@ from l4f_datagen.recipe.catalogue import Licence
 from l4f_datagen.scoring.image_score import confusion, mean_iou
 from l4f_datagen.segmenter import training as learning
 from l4f_datagen.segmenter.model import Segmenter, save_segmenter
-from l4f_datagen.segmenter.training import Augmentation, Plan, Source, Subset, Training, predict
+from l4f_datagen.segmenter.training import Augmentation, Plan, Samples, Source, Training, predict
 from l4f_datagen.segmenter.training_set import TrainingSet, held_out, open_training_set
 
 logger = logging.getLogger(__name__)
@@ -81,14 +81,13 @@ def material_of(samples: TrainingSet) -> Material:
         "held_out": int(kept.sum()),
         "image_size_wh": list(samples.size_hw[::-1]),
     }
-    return Material(
-        Subset(samples, np.flatnonzero(~kept)),
-        Subset(samples, np.flatnonzero(kept)[:HELD_OUT_MOST]),
-        samples.size,
-        str(manifest.get("category", "object")),
-        licence_of(manifest),
-        facts,
+    learnt, scored = np.flatnonzero(~kept), np.flatnonzero(kept)[:HELD_OUT_MOST]
+    parts = (
+        Samples(len(learnt), lambda picked: samples.batch(learnt[picked])),
+        Samples(len(scored), lambda picked: samples.batch(scored[picked])),
     )
+    category, licence = str(manifest.get("category", "object")), licence_of(manifest)
+    return Material(*parts, samples.size, category, licence, facts)
 
 
 def licence_of(manifest: Mapping[str, Any]) -> Licence | None:

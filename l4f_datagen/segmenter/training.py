@@ -101,7 +101,7 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Number of samples."""
 
-    def batch(self, picked: NDArray[np.int64]) -> Batch:
+    def batch(self, picked: NDArray[np.int64], /) -> Batch:
         """Return the samples at these places."""
 
 
@@ -121,18 +121,14 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Subset:
-    """Some of the samples of a source."""
+class Samples:
+    """``count`` samples that are a part of others, or made when a batch is asked for."""
 
-    source: Source
-    places: NDArray[np.int64]
+    count: int
+    batch: Callable[[NDArray[np.int64]], Batch]
 
     def __len__(self) -> int:
-        return len(self.places)
-
-    def batch(self, picked: NDArray[np.int64]) -> Batch:
-        """Return the samples at these places of the part."""
-        return self.source.batch(self.places[picked])
+        return self.count
 
 
 @dataclass(frozen=True)

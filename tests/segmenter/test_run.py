@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from l4f_datagen.core.errors import InputRefused, UsageError
@@ -96,8 +97,11 @@ def make_training_set(keys, manifest):
 
 def test_samples_are_split_by_their_keys():
     keys = [f"psi1000-seed{n:07d}" for n in range(40)]
-    material = material_of(make_training_set(keys, {"category": "cat"}))
-    learnt, held_out = (set(part.places.tolist()) for part in (material.train, material.held_out))
+    samples = make_training_set(keys, {"category": "cat"})
+    samples.batch = list  # of the places that are asked for
+    material = material_of(samples)
+    parts = (material.train, material.held_out)
+    learnt, held_out = (set(part.batch(np.arange(len(part)))) for part in parts)
     assert learnt | held_out == set(range(40))
     assert not learnt & held_out
     assert 0 < len(held_out) < 10
