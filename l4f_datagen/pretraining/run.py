@@ -52,10 +52,6 @@ COPY_SHARE = 0.1
 """Share of samples that may lie that near to a photograph; 0.01 is expected of photographs."""
 
 
-class NotFinite(L4FError):
-    """A loss is not a number (exit 1)."""
-
-
 def gather_images(
     source: str, side: int, cache: Path, *, offline: bool = False
 ) -> NDArray[np.uint8]:
@@ -104,7 +100,7 @@ def pretrain(
     ``gather`` returns the training images, kept in the file it is given. Ends after ``plan.kimg``,
     or ``plan.decay_kimg`` after the distance has stopped falling. A second process with the same
     folder waits for the first. UsageError: the folder holds another run, or the start has another
-    shape; NotFinite; OSError where the disk is full.
+    shape; L4FError where a loss is not a number; OSError where the disk is full.
     """
     state = new_state(plan, start, device)
     if ranks.leads:
@@ -158,7 +154,7 @@ def _train(
     while state.step < state.end(plan):
         if not np.isfinite(train_step(state, pixels, plan, ranks)).all():
             remedy = "take --precision fp32, or a smaller --learning-rate"
-            raise NotFinite("pretraining", f"a loss is not a number at step {state.step}", remedy)
+            raise L4FError("pretraining", f"a loss is not a number at step {state.step}", remedy)
         end = state.end(plan)
         at_snapshot = state.step % every == 0 or state.step >= end
         now = time.monotonic()

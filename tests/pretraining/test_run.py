@@ -8,12 +8,12 @@ from PIL import Image
 
 from l4f_datagen.checkpoints.native import save_discriminator
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.core.errors import InputRefused, UsageError
+from l4f_datagen.core.errors import InputRefused, L4FError, UsageError
 from l4f_datagen.io import training_folder
 from l4f_datagen.io.training_folder import claim_folder, try_lock
 from l4f_datagen.pretraining import run as run_module
 from l4f_datagen.pretraining.plan import PretrainPlan
-from l4f_datagen.pretraining.run import NotFinite, gather_images, pretrain
+from l4f_datagen.pretraining.run import gather_images, pretrain
 from l4f_datagen.pretraining.state import STATEFUL, new_state
 from l4f_datagen.pretraining.step import draw_step, train_step, turned
 
@@ -183,7 +183,7 @@ def test_runs_that_cannot_go_on_are_refused(small, keep, tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="MB free"):
             pretrain(small(), keep, tmp_path / "other")
     monkeypatch.setattr(run_module, "train_step", lambda *rest: (float("nan"), 1.0))
-    with pytest.raises(NotFinite, match="not a number"):
+    with pytest.raises(L4FError, match="not a number"):
         pretrain(small(), keep, tmp_path / "other")
 
 
