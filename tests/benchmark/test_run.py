@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from l4f_datagen.benchmark import alphas, tables
 from l4f_datagen.benchmark.methods import METHODS
 from l4f_datagen.benchmark.run import run_benchmark
 from l4f_datagen.checkpoints.native import save_alpha
-from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.errors import InputRefused, UsageError
 from l4f_datagen.io.training_folder import claim_folder
 from l4f_datagen.training import loop as training_module
 from l4f_datagen.training.collapse import Collapsed
@@ -182,3 +183,95 @@ def test_default_methods_say_what_is_left_out(make_config, write_masks, monkeypa
     assert "unrelated-backgrounds needs unrelated images: give --unre" in caplog.text
     assert "Table 5" in text
     assert f"Truth: masks in {masks}" in text
+
+
+@pytest.fixture
+def given(make_config, write_masks):
+    """A benchmark of ``otsu`` alone, against given masks."""
+    return make_config(domain="custom", methods=("otsu",), truth=write_masks("truth"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"methods": ("ful",)}, r"--methods ful: no such method; did you mean full\?"),
+        ({"methods": ("xyz",)}, "--methods xyz: no such method; choose from given-weights, full, "),
+        ({"methods": ("otsu", "otsu")}, "--methods otsu: is given twice"),
+        ({"psis": (0.7, 0.7001)}, "two of them agree to three decimals; keep psi at least 0.001"),
+        ({"external": {"full": "x"}}, "--pred full: is the name of a method; choose another name"),
+        ({"truth": None}, "nothing says where the object is in images of custom; give --tr"),
+        ({"methods": ("supervised",)}, "needs renders with exact masks, which toy domains alone"),
+        ({"methods": ("unrelated-backgrounds",)}, "needs unrelated images: give --unrelated DIR"),
+        ({"methods": ("otsu",)}, "needs skimage: pip install scikit-image scikit-learn"),
+    ],
+)
+def test_settings_that_cannot_be(given, monkeypatch, fields, match):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=match):
+        run_benchmark(replace(given, **fields))
+    assert not given.out.exists()
+
+
+def test_another_truth_is_refused(given):
+    run_benchmark(given)
+    for path in given.truth.iterdir():
+        Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(path)
+    with pytest.raises(UsageError, match="was measured with other settings"):
+        run_benchmark(given)
+
+
+def test_a_damaged_image(given):
+    run_benchmark(replace(given, images_only=True))
+    path = given.out / "images" / "psi1000-seed0500000.png"
+    whole = path.read_bytes()
+    Image.open(path).resize((16, 16)).save(path)
+    with pytest.raises(InputRefused, match="is 16 x 16 pixels, expected 32 x 32"):
+        run_benchmark(given)
+    path.write_bytes(whole[:50])
+    with pytest.raises(InputRefused, match=r"0500000.png: is damaged .*; remove or replace it"):
+        run_benchmark(given)
+
+
+def test_a_damaged_row(given):
+    run_benchmark(given)
+    path = given.out / "rows" / "otsu-seed0-psi1000.json"
+    row = json.loads(path.read_text())
+    fewer = json.dumps(row | {"counts": row["counts"][:2]})
+    broken = dict.fromkeys(("{}", "null", "[1"), "is not a row of a benchmark")
+    for text, problem in (broken | {fewer: "counts 2 of 3 images"}).items():
+        path.write_text(text)
+        with pytest.raises(UsageError, match=f"psi1000.json: {problem}; remove it"):
+            run_benchmark(given)
+
+
+def test_the_command_line(make_config, write_masks, tmp_path, cli_run):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(make_config(domain="custom").recipe.dump())
+    truth, bad = write_masks("truth"), write_masks("bad", 1)
+
+    def run(*more):
+        flags = ("--recipe", recipe, "--out", tmp_path / "out", "--images", 3, "--psi", "1.0")
+        flags += ("--device", "cpu", "--methods", "otsu, colour-gmm", "--truth", truth)
+        return cli_run("benchmark", *flags, *more)
+
+    result = run("--pred", f"same={truth}")
+    assert result.exit_code == 0, result.output
+    assert re.search("same, psi 1 +1.0000/1.0000  1.0000", result.stdout)
+    assert "otsu, training seed 0, psi1000: mIoU" in result.stderr
+    assert (tmp_path / "out" / "tables.csv").is_file()
+    expected = "expected name=DIR with a name such as rembg"
+    too_many = "--training-seeds: got {}; give 1 to 1,000 seeds below 1,000,000, as 0-2"
+    for code, more, said in (
+        (4, ("--pred", f"rembg={bad}"), "lacks 2 of 3 masks"),
+        (4, ("--unrelated", tmp_path / "none"), "none"),
+        (2, ("--training-seeds", "0-"), too_many.format("0-")),
+        (2, ("--training-seeds", "999999-1000000"), too_many.format("999999-1000000")),
+        (2, ("--training-seeds", "3-1"), "--training-seeds: 3-1 runs backwards; write for exam"),
+        (2, ("--pred", "rembg"), expected),
+        (2, ("--pred", "=x"), expected),
+        (2, ("--pred", "Re mbg=x"), expected),
+        (2, ("--pred", "a=x", "--pred", "a=y"), "a is given twice"),
+    ):
+        refusal = run(*more)
+        assert refusal.exit_code == code, refusal.output
+        assert said in refusal.stderr

@@ -16,13 +16,6 @@ def row(method, seed, counts, on="psi1000", **facts):
     return Row(method, seed, on, "settings", np.asarray(counts, np.int64), [], **facts)
 
 
-def test_the_interval_over_seeds_is_students():
-    # Mean 0.9, deviation 0.1, t(2) = 4.302653: half = 4.302653 * 0.1 / sqrt(3).
-    interval = tables.seed_interval([0.8, 0.9, 1.0])
-    found = (interval.low, interval.value, interval.high)
-    assert found == pytest.approx((0.9 - 0.248414, 0.9, 0.9 + 0.248414), abs=1e-6)
-
-
 def test_numbers_are_those_of_a_hand_calculation():
     # 100 pixels: object 20 found of 30 with 10 false; ground 60 found of 70.
     line = line_of([row("full", 0, [[20, 10, 10, 60]])], 1.0)
@@ -43,10 +36,10 @@ def test_pixels_are_pooled_over_images_and_seeds_are_averaged():
     two = row("full", 4, [[40, 0, 0, 60], [40, 0, 0, 60]])
     line = line_of([one, two], 0.5)
     assert (line.seeds, line.over, line.num_images) == ((0, 4), "seeds", 2)
-    # t(1) = 12.7062; deviation of (0.5, 1) is 0.353553.
-    half = 12.7062 * 0.353553 / 2**0.5
-    assert line.scores["iou_object"].value == pytest.approx((20 / 40 + 1) / 2)
-    assert line.scores["iou_object"].high == pytest.approx(0.75 + half, rel=1e-4)
+    # Student: t(1) = 12.7062; deviation of (0.5, 1) is 0.353553.
+    half, found = 12.7062 * 0.353553 / 2**0.5, line.scores["iou_object"]
+    expected = (0.75 - half, (20 / 40 + 1) / 2, 0.75 + half)
+    assert (found.low, found.value, found.high) == pytest.approx(expected, rel=1e-4)
 
 
 def test_one_seed_has_an_interval_over_images():

@@ -115,20 +115,18 @@ def test_masks_have_name_and_size_of_their_photographs(brightness_segmenter, pho
     assert report.scores.mae is not None
 
 
-def test_the_threshold_cuts_alpha(brightness_segmenter, photos, tmp_path):
-    write_masks(brightness_segmenter, open_photos(photos), tmp_path / "out", threshold=0.0)
-    assert np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png")).min() == 255
-    assert not (tmp_path / "out" / "alpha").exists()
-
-
-def test_a_broken_photograph_is_counted_and_the_others_go_on(
+def test_the_threshold_cuts_alpha_and_a_broken_photograph_stops_no_other(
     brightness_segmenter, photos, tmp_path, caplog
 ):
-    (photos / "broken.png").write_bytes(b"no picture")
-    refused = write_masks(brightness_segmenter, open_photos(photos), tmp_path / "out")
+    (photos / "a.png").write_bytes(b"no picture")
+    (photos / "a.jpg").rename(photos / "z.jpg")
+    out = tmp_path / "out"
+    refused = write_masks(brightness_segmenter, open_photos(photos), out, threshold=0.0)
     assert refused == caplog.messages
-    assert "broken.png: is not a readable image" in caplog.messages[0]
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+    assert "a.png: is not a readable image" in caplog.messages[0]
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert files == ["masks/trip/b.png", "masks/z.png"]
+    assert np.asarray(Image.open(out / "masks" / "z.png")).min() == 255
 
 
 def test_folders_of_masks_that_cannot_be_used(brightness_segmenter, photos, tmp_path):
