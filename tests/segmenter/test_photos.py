@@ -56,12 +56,15 @@ def test_cmyk_grey_and_palette_become_rgb(read):
 
 
 def test_of_several_images_the_first_of_a_phone_counts_and_others_are_refused(read):
-    more = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS)]}
-    phone = read(PIXELS, "MPO", quality=95, subsampling=0, **more)
+    def two(format, **options):
+        other = Image.fromarray(255 - PIXELS)
+        return read(PIXELS, format, save_all=True, append_images=[other], **options)
+
+    phone = two("MPO", quality=95, subsampling=0)
     assert np.abs(phone.image.astype(int) - PIXELS).mean() < 8
     for format in ("GIF", "TIFF", "PNG"):
         with pytest.raises(InputRefused, match=r"holiday.jpg: holds 2 images; save the one"):
-            read(PIXELS, format, **more)
+            two(format)
 
 
 def test_a_folder_lists_its_images_and_those_below(tmp_path, encode):
