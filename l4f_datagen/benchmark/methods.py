@@ -45,19 +45,16 @@ def check_config(config: BenchmarkConfig) -> None:
 
 def choose_methods(bench: Bench, names: Sequence[str] | None) -> dict[str, Method]:
     """Return the named methods, which must run here, or all that do; those left out are logged."""
-    if names is not None:
-        for name in names:
-            lacking = METHODS[name].lacking(bench)
-            if lacking:
-                raise UsageError(f"--methods {name}", lacking, "or leave it out")
-        return {name: METHODS[name] for name in names}
     chosen = {}
-    for name, method in METHODS.items():
-        lacking, same_as = method.lacking(bench), method.same_as(bench)
+    for name in METHODS if names is None else names:
+        method = METHODS[name]
+        lacking = method.lacking(bench)
+        if lacking and names is not None:
+            raise UsageError(f"--methods {name}", lacking, "or leave it out")
+        if names is None and (same_as := method.same_as(bench)):
+            lacking = lacking or f"is what {same_as} does in this recipe"
         if lacking:
             logger.info(f"left out: {name} {lacking}")
-        elif same_as:
-            logger.info(f"left out: {name} is what {same_as} does in this recipe")
         else:
             chosen[name] = method
     return chosen
