@@ -59,7 +59,8 @@ def without_first(folder):
     [
         ("png", lambda folder: edit(folder, formats=["tar"]),
          "is written as tar; make it with one of png, hf"),
-        ("png", lambda folder: edit(folder, counts={"accepted": 0}), "holds no sample; make some"),
+        ("png", lambda folder: edit(folder, counts={"accepted": 0, "attempted": 3}),
+         "holds no sample; make some"),
         ("png", lambda folder: first(folder, "masks").unlink(),
          "1 samples lack an image or a mask, psi"),
         ("png", without_first, "holds 5 samples, its manifest says 6"),
