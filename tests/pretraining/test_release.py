@@ -15,7 +15,7 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.pretraining import release as release_module
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.release import command_line, moved_levels
-from l4f_datagen.recipe.domains import BUILTIN, Builtin, load_recipe
+from l4f_datagen.recipe.domains import BUILTIN, BUILTIN_PX, load_recipe
 
 DOMAIN = "blood-cells"
 NAMES = ["README.md", "alpha.safetensors", "discriminator.safetensors", "generator.safetensors"]
@@ -67,7 +67,7 @@ def release(tmp_path, monkeypatch):
     """Release a run as a domain whose weights lie in a folder of the test; return that folder."""
     target = tmp_path / "weights" / DOMAIN
     training = {f"alpha__training__{name}": value for name, value in TINY.items()}
-    monkeypatch.setitem(BUILTIN, DOMAIN, Builtin(target, 16))
+    monkeypatch.setitem(BUILTIN, DOMAIN, target)
     monkeypatch.setattr(
         release_module, "load_recipe", lambda name, **more: load_recipe(name, **training, **more)
     )
@@ -185,17 +185,17 @@ def test_the_command_names_what_is_not_the_default(changes, flags):
 
 @pytest.mark.parametrize("builtin", BUILTIN.values(), ids=BUILTIN)
 def test_weights_that_ship_are_small_and_say_how_they_were_made(builtin):
-    generator = open_generator(builtin.folder / "generator.safetensors")
-    assert generator.spec.resolution == builtin.resolution
+    generator = open_generator(builtin / "generator.safetensors")
+    assert generator.spec.resolution == BUILTIN_PX
     assert generator.has_w_avg
     assert generator.has_noise
-    alpha = open_alpha(builtin.folder / "alpha.safetensors")
+    alpha = open_alpha(builtin / "alpha.safetensors")
     assert alpha.generator_fingerprint == generator.fingerprint
-    discriminator = open_discriminator(builtin.folder / "discriminator.safetensors")
-    assert discriminator.resolution == builtin.resolution
-    size = sum(path.stat().st_size for path in builtin.folder.glob("*.safetensors"))
+    discriminator = open_discriminator(builtin / "discriminator.safetensors")
+    assert discriminator.resolution == BUILTIN_PX
+    size = sum(path.stat().st_size for path in builtin.glob("*.safetensors"))
     assert 0 < size < 5e6
-    words = (builtin.folder / "README.md").read_text()
+    words = (builtin / "README.md").read_text()
     for fact in ("l4f-datagen pretrain", "release --run", "kimg", "minutes", "seed"):
         assert fact in words
     licence = generator.licence
