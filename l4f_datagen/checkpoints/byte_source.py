@@ -7,7 +7,6 @@ before memory is taken.
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from l4f_datagen.core.errors import CheckpointRefused
@@ -40,13 +39,13 @@ class ByteSource:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._file.close()
+
+    @property
+    def whole(self) -> "Span":
+        """The span of all bytes."""
+        return Span(self, 0, self.size)
 
     def refuse(self, problem: str, remedy: str = AGAIN) -> CheckpointRefused:
         """Return the error to raise about this file, safe to print whatever the file holds."""
@@ -63,14 +62,6 @@ class ByteSource:
                 raise self.refuse(f"ends after {start + done} bytes, more were announced")
             done += count
 
-    def read(self, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``start`` on, checked before memory is taken."""
-        if start < 0 or length < 0 or start + length > self.size:
-            raise self.refuse(f"announces {length} bytes at {start}, but has {self.size} in all")
-        out = bytearray(length)
-        self.read_into(start, memoryview(out))
-        return bytes(out)
-
 
 @dataclass(frozen=True)
 class Span:
@@ -81,49 +72,49 @@ class Span:
     length: int
     inline: bytes | None = None
 
-    def read(self, offset: int = 0, length: int | None = None) -> bytes:
-        """Return ``length`` bytes from ``offset`` of the span on (None: to its end)."""
-        length = self.length - offset if length is None else length
-        if offset < 0 or length < 0 or offset + length > self.length:
-            raise self.source.refuse("announces bytes beyond the end of a tensor's storage")
-        if self.inline is not None:
-            return self.inline[offset : offset + length]
-        return self.source.read(self.start + offset, length)
-
     def part(self, start: int, length: int) -> "Span":
-        """Return a span inside this one."""
+        """Return a span inside this one; what is not there is refused."""
         if start < 0 or length < 0 or start + length > self.length:
-            raise self.source.refuse(f"announces {length} bytes at {start}, beyond its end")
+            problem = f"ends early: {length} bytes are announced at {start} of {self.length}"
+            raise self.source.refuse(problem)
         if self.inline is not None:
             return Span(self.source, 0, length, self.inline[start : start + length])
         return Span(self.source, self.start + start, length)
 
-    def read_into(self, offset: int, view: memoryview) -> None:
-        """Fill ``view`` from ``offset`` of the span on."""
+    def read(self, start: int = 0, length: int | None = None) -> bytes:
+        """Return ``length`` bytes from ``start`` of the span on (None: to its end)."""
+        part = self.part(start, self.length - start if length is None else length)
+        if part.inline is not None:
+            return part.inline
+        out = bytearray(part.length)
+        self.source.read_into(part.start, memoryview(out))
+        return bytes(out)
+
+    def head(self, length: int) -> bytes:
+        """Return the first ``length`` bytes, or all where there are fewer."""
+        return self.read(0, min(length, self.length))
+
+    def read_into(self, start: int, view: memoryview) -> None:
+        """Fill ``view`` from ``start`` of the span on."""
         if self.inline is not None:
-            view[:] = self.inline[offset : offset + len(view)]
+            view[:] = self.inline[start : start + len(view)]
         else:
-            self.source.read_into(self.start + offset, view)
+            self.source.read_into(self.start + start, view)
 
 
 class Cursor:
     """Sequential reads of one span through a small window."""
 
     def __init__(self, span: Span) -> None:
-        self.source: ByteSource = span.source
-        self.span = span
-        self.position = 0
-        self._window = b""
-        self._base = 0
+        self.source, self.span, self.position = span.source, span, 0
+        self._window, self._base = b"", 0
 
     def take(self, count: int) -> bytes:
         """Return the next ``count`` bytes."""
         start = self.position - self._base
-        if start < 0 or start + count > len(self._window):
-            left = self.span.length - self.position
-            if count > left:
-                raise self.source.refuse(f"ends early: {count} bytes announced, {left} left")
-            self._window = self.span.read(self.position, min(max(count, WINDOW), left))
+        if not 0 <= start <= len(self._window) - count:
+            ahead = max(count, min(WINDOW, self.span.length - self.position))
+            self._window = self.span.read(self.position, ahead)
             self._base, start = self.position, 0
         self.position += count
         return self._window[start : start + count]
@@ -140,8 +131,6 @@ class Cursor:
 
     def skip(self, count: int) -> Span:
         """Return the next ``count`` bytes as a span, unread."""
-        left = self.span.length - self.position
-        if count < 0 or count > left:
-            raise self.source.refuse(f"ends early: {count} bytes announced, {left} left")
+        part = self.span.part(self.position, count)
         self.position += count
-        return self.span.part(self.position - count, count)
+        return part

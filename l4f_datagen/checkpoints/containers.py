@@ -4,22 +4,19 @@ Torch files are zip archives, or the older plain streams that NVIDIA's pickles n
 described (``StoredTensor``), not read.
 """
 
+import functools
 import math
 import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from l4f_datagen.core.errors import CheckpointRefused
-
 from .byte_source import ByteSource, Cursor, Span
-from .pickle_machine import load_pickle
-from .pickle_machine.machine import Budget
-from .stand_ins import Storage, find_global, find_global_of_pickle
+from .pickle_machine import Budget, load_pickle
+from .stand_ins import Globals, StandIn, Storage, find_global
 from .tensors import DTYPES, StoredTensor, contiguous_strides
 
 DOWNLOAD = "download the checkpoint itself"
@@ -46,14 +43,14 @@ ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little") + b"."
 LEGACY_VERSION = 1001
+BIG_ENDIAN = ("was saved on a big-endian machine", "save it on a little-endian one")
 # Bytes of a zip directory that are read at most: 100 for each of the thousand tensors of a 1024 px
 # training checkpoint, times forty. ``zipfile`` builds an object of 1 kB for each entry.
 MAX_DIRECTORY_BYTES = 1 << 22
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 # What ``zipfile`` and the lines around it raise at a damaged archive; each becomes a refusal.
 BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError)
-# Headers of our 1024 px files have 20 kB.
-MAX_HEADER_BYTES = 1 << 24
+MAX_HEADER_BYTES = 1 << 24  # those of our 1024 px files have 20 kB
 SAFE_DTYPES = {name: dtype for dtype, name, *_ in DTYPES if name}
 
 
@@ -67,31 +64,31 @@ class Container:
     @property
     def tensors(self) -> dict[str, StoredTensor]:
         """The tensors of a safetensors file, by name; empty for other containers."""
-        loaded = self.loaded if self.metadata is not None else None
-        return loaded if isinstance(loaded, dict) else {}
+        return self.loaded if self.metadata is not None and isinstance(self.loaded, dict) else {}
 
 
 def read_container(source: ByteSource) -> Container:
     """Return what is in a file, whatever its name says.
 
-    Raises:
-        CheckpointRefused: it is no checkpoint, is damaged, or asks for code.
+    CheckpointRefused: it is no checkpoint, is damaged, or asks for code.
     """
-    if source.size == 0:
+    whole, budget = source.whole, Budget()
+    head = whole.head(512)
+    if not head:
         raise source.refuse("is empty", DOWNLOAD)
-    if source.size >= 10 and source.read(8, 1) == b"{":
-        length = int.from_bytes(source.read(0, 8), "little")
-        if length <= source.size - 8:
-            return _read_safetensors(source, length)
-    whole = Span(source, 0, source.size)
-    head = source.read(0, min(source.size, 512))
-    budget = Budget()
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length <= source.size - 8:
+        return _read_safetensors(source, length)
     if head.startswith((ZIP_START, LEGACY_START)):
         return Container(load_torch(whole, budget))
     if head[0] in PICKLE_STARTS:
-        find = find_global_of_pickle(nested_loader(source, budget))
-        return Container(load_pickle(Cursor(whole), find, budget))
-    raise _mistake(source, head)
+        return Container(load_pickle(Cursor(whole), _with_nested(budget), budget))
+    for start, problem, remedy in MISTAKES:
+        if head.lstrip().startswith(start):
+            raise source.refuse(problem, remedy)
+    if head[257:262] == b"ustar":
+        raise source.refuse("is a tar archive", "unpack it first")
+    raise source.refuse(f"is no checkpoint (it starts with {head[:8]!r})", OPENED)
 
 
 def _read_safetensors(source: ByteSource, length: int) -> Container:
@@ -106,7 +103,7 @@ def _read_safetensors(source: ByteSource, length: int) -> Container:
             for name in file.offset_keys():
                 view = file.get_slice(name)
                 dtype, shape = SAFE_DTYPES[view.get_dtype()], tuple(view.get_shape())
-                span = Span(source, start, math.prod(shape) * dtype.itemsize)
+                span = source.whole.part(start, math.prod(shape) * dtype.itemsize)
                 tensors[name] = StoredTensor(span, dtype, shape, contiguous_strides(shape))
                 start += span.length
     except (SafetensorError, OSError, KeyError, ValueError, OverflowError) as error:
@@ -114,18 +111,26 @@ def _read_safetensors(source: ByteSource, length: int) -> Container:
     return Container(tensors, metadata)
 
 
-def _mistake(source: ByteSource, head: bytes) -> CheckpointRefused:
-    for start, problem, remedy in MISTAKES:
-        if head.lstrip().startswith(start):
-            return source.refuse(problem, remedy)
-    if head[257:262] == b"ustar":
-        return source.refuse("is a tar archive", "unpack it first")
-    return source.refuse(f"is no checkpoint (it starts with {head[:8]!r})", OPENED)
+def _with_nested(budget: Budget) -> Globals:
+    """Return ``find_global`` with the reader of torch files nested in byte strings of a pickle."""
+    load_once = functools.cache(lambda span: load_torch(span, budget))
+
+    def load(data: object) -> object:
+        if not isinstance(data, Span):
+            raise ValueError("a nested torch file that is no byte string")
+        return load_once(data)
+
+    nested = StandIn("torch.storage._load_from_bytes", load)
+
+    def find(module: str, name: str) -> object | None:
+        return nested if f"{module}.{name}" == nested.name else find_global(module, name)
+
+    return find
 
 
 def load_torch(span: Span, budget: Budget) -> object:
     """Return the object of a torch file, or of one nested in another; tensors are unread."""
-    start = span.read(0, min(span.length, len(LEGACY_START)))
+    start = span.head(len(LEGACY_START))
     if start.startswith(ZIP_START):
         return _load_zip(span, budget)
     if start != LEGACY_START:
@@ -189,15 +194,14 @@ def _load_zip(span: Span, budget: Budget) -> object:
     members = read_members(span)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        shown = ", ".join(sorted(members)[:4])[:120]
-        problem = f"is a zip archive without torch weights (it holds {shown})"
+        problem = f"is a zip archive without torch weights (it holds {sorted(members)[:4]})"
         raise source.refuse(problem, "unpack it and give the checkpoint inside")
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in members:
         raise source.refuse("is a TorchScript archive", "save the weights with torch.save")
     order = members.get(f"{root}byteorder")
-    if order is not None and (order.length > 16 or order.read() != b"little"):
-        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+    if order is not None and order.head(7) != b"little":
+        raise source.refuse(*BIG_ENDIAN)
 
     def persistent(identity: object) -> Storage:
         key, dtype, count = _identity(identity)
@@ -223,19 +227,16 @@ def _load_legacy(span: Span, budget: Budget) -> object:
             raise source.refuse(f"declares the storage {key[:40]!r} twice")
         return Storage(Span(source, 0, 0), dtype)
 
-    def header() -> object:
-        return load_pickle(cursor, find_global, budget)
-
-    header()  # the magic number, compared by the caller
-    version, system = header(), header()
+    # The first is the magic number, compared by the caller.
+    _, version, system = (load_pickle(cursor, find_global, budget) for _ in range(3))
     if version != LEGACY_VERSION or not isinstance(system, dict):
         raise source.refuse("is a torch file of an unknown version", "save it with a newer torch")
     if system.get("little_endian") is not True:
-        raise source.refuse("was saved on a big-endian machine", "save it on a little-endian one")
+        raise source.refuse(*BIG_ENDIAN)
     # The storages follow the pickle. A first pass over it only learns which ones there are.
     start = cursor.position
     load_pickle(cursor, find_global, budget, declare)
-    keys = header()
+    keys = load_pickle(cursor, find_global, budget)
     if not isinstance(keys, list) or any(type(key) is not str for key in keys):
         raise source.refuse("lacks the list of its storages")
     if sorted(keys) != sorted(declared):
@@ -251,28 +252,8 @@ def _load_legacy(span: Span, budget: Budget) -> object:
 
 def _identity(identity: object) -> tuple[str, torch.dtype, int]:
     """Return key, dtype and number of values of the storage that a persistent id names."""
-    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise ValueError("a persistent id that is no storage")
-    _, dtype, key, _location, count = identity[:5]
-    if len(identity) == 6 and identity[5] is not None:
-        raise ValueError("a storage that is a view of another")
-    if not isinstance(dtype, torch.dtype) or type(key) is not str:
-        raise ValueError("a storage without type or key")
-    if type(count) is not int or count < 0:
-        raise ValueError("a storage without a length")
-    return key, dtype, count
-
-
-def nested_loader(source: ByteSource, budget: Budget) -> Callable[[object], object]:
-    """Return the reader of torch files nested in byte strings; each is read once."""
-    seen: dict[tuple[int, int, bytes | None], object] = {}
-
-    def load(data: object) -> object:
-        if not isinstance(data, Span):
-            raise ValueError("a nested torch file that is no byte string")
-        place = (data.start, data.length, data.inline)
-        if place not in seen:
-            seen[place] = load_torch(data, budget)
-        return seen[place]
-
-    return load
+    match identity:
+        case ("storage", torch.dtype() as dtype, str(key), _, int(count), *view):
+            if count >= 0 and view in ([], [None]):  # no view of another storage
+                return key, dtype, count
+    raise ValueError("a persistent id that is no storage")

@@ -22,7 +22,7 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
         "licence": asdict(checkpoint.licence) if checkpoint.licence else None,
         "origin": checkpoint.origin,
         "notes": list(checkpoint.notes),
-        "channels": {str(side): width for side, width in sorted(_channels(checkpoint).items())},
+        "channels": {str(side): width for side, width in sorted(checkpoint.channels.items())},
     }
     if isinstance(checkpoint, GeneratorCheckpoint):
         sizes = ("resolution", "z_dim", "w_dim", "num_ws", "mapping_layers", "conv_clamp")
@@ -41,7 +41,7 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
             "generator_fingerprint": checkpoint.generator_fingerprint,
         }
     else:
-        facts["resolution"] = max(_channels(checkpoint))
+        facts["resolution"] = checkpoint.resolution
     if checkpoint.native:
         facts["source_sha256"] = checkpoint.native.source_sha256
         facts["training"] = dict(checkpoint.native.training)
@@ -62,10 +62,8 @@ def convert(
     carried along, and so is the source's hash. ``class_index`` fixes the class of a conditional
     network; in ``half`` precision images move by about one level.
 
-    Raises:
-        CheckpointRefused: the source cannot be opened.
-        UsageError: ``out`` exists, or is no ``.safetensors``.
-        L4FError: ``out`` cannot be written.
+    CheckpointRefused where the source cannot be opened, UsageError where ``out`` exists or is no
+    ``.safetensors``, L4FError where it cannot be written.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
@@ -80,19 +78,12 @@ def convert(
         "training": native.training if native else None,
     }
     # A copy of a copy still names the file that the weights once came in.
-    source = native.source_sha256 if native and native.source_sha256 else checkpoint.sha256
-    facts["source_sha256"] = source
+    facts["source_sha256"] = (native and native.source_sha256) or checkpoint.sha256
     if isinstance(checkpoint, GeneratorCheckpoint):
         save_generator(out, checkpoint.spec, checkpoint.complete_state, half=half, **facts)
     elif isinstance(checkpoint, AlphaCheckpoint):
-        belongs = checkpoint.generator_fingerprint
-        save_alpha(out, checkpoint.build(), generator_fingerprint=belongs, **facts)
+        facts["generator_fingerprint"] = checkpoint.generator_fingerprint
+        save_alpha(out, checkpoint.build(), **facts)
     else:
         save_discriminator(out, checkpoint.build(), half=half, **facts)
     return checkpoint
-
-
-def _channels(checkpoint: AnyCheckpoint) -> dict[int, int]:
-    if isinstance(checkpoint, GeneratorCheckpoint):
-        return dict(checkpoint.spec.channels)
-    return dict(checkpoint.channels)

@@ -28,26 +28,67 @@ class Layout:
     notes: tuple[str, ...] = ()  # what the user has to know about the choice
 
 
+def checkpoint_kind(source: ByteSource, container: Container) -> str:
+    """Return "alpha", "discriminator" or "generator": what the file is for."""
+    if (native := _native(source, container, None)) and native.native:
+        return native.native.kind
+    return "alpha" if state_dicts.is_labels4free(container.loaded) else "generator"
+
+
+def _native(source: ByteSource, container: Container, kind: str | None) -> Layout | None:
+    """Return the layout of one of our own files, refused if it holds another kind of network."""
+    metadata = container.metadata
+    if metadata is None or metadata.get("format") != FORMAT:  # that of others is mostly "pt"
+        return None
+    native = read_metadata(source, metadata, kind)
+    entries = {key: Entry(key, stored) for key, stored in container.tensors.items()}
+    clamp = agreed_clamp(source, [native.spec.get("conv_clamp")])
+    return Layout("l4f-datagen", entries, clamp, native)
+
+
+def alpha_layout(source: ByteSource, container: Container) -> Layout:
+    """Find the alpha network in a container."""
+    loaded = container.loaded
+    if native := _native(source, container, "alpha"):
+        return native
+    if isinstance(loaded, dict) and state_dicts.is_labels4free(loaded):
+        return Layout("labels4free", state_dicts.alpha_entries(source, loaded))
+    remedy = "give a file of `l4f-datagen train`, or one with bg_extractor_ema"
+    raise source.refuse(f"holds no alpha network ({describe(loaded)})", remedy)
+
+
+def discriminator_layout(source: ByteSource, container: Container) -> Layout:
+    """Find the discriminator in a container."""
+    loaded = container.loaded
+    if native := _native(source, container, "discriminator"):
+        return native
+    if tensorflow.is_tensorflow(loaded):
+        return Layout("nvlabs-tensorflow", tensorflow.discriminator_entries(source, loaded))
+    held = loaded if isinstance(loaded, dict) else {}
+    if isinstance(held.get("D"), ModuleRecord):
+        tree = nvlabs.take_apart(source, held["D"], "D")
+        return Layout("nvlabs-pytorch", nvlabs.discriminator_entries(source, tree, "D."))
+    if tensors := state_dicts.tensors_of(held.get("d")):
+        return Layout("rosinality", rename(source, tensors, state_dicts.DISCRIMINATOR, "d."))
+    raise source.refuse(f"holds no StyleGAN2 discriminator ({describe(loaded)})", OPENED)
+
+
 def generator_layout(
     source: ByteSource, container: Container, class_index: int | None = None
 ) -> Layout:
     """Find the generator to sample from; ``class_index`` fixes the class of a conditional one."""
-    loaded = container.loaded
-    if _is_native(container):
-        layout = _native(source, container, "generator")
-    elif tensorflow.is_tensorflow(loaded):
+    loaded, layout = container.loaded, _native(source, container, "generator")
+    if layout is None and tensorflow.is_tensorflow(loaded):
         notes: tuple[str, ...] = ()
         if isinstance(loaded, tuple) and len(loaded) == 3 and loaded[2] is None:
             loaded, notes = loaded[0], (LAST_USED.format("G"),)
         parts = tensorflow.generator_entries(source, loaded)
         layout = Layout("nvlabs-tensorflow", *parts, notes=notes)
-    elif state_dicts.is_labels4free(loaded):
+    elif layout is None and state_dicts.is_labels4free(loaded):
         raise source.refuse("holds an alpha network, no generator", "give the generator's file")
-    else:
+    elif layout is None:
         layout = _pytorch_generator(source, loaded, class_index)
-        if layout.format == "nvlabs-pytorch":
-            return layout
-    if class_index is not None:
+    if class_index is not None and layout.format != "nvlabs-pytorch":
         raise source.refuse("has no classes to choose from", "leave the class out")
     return layout
 
@@ -65,7 +106,7 @@ def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | No
     found = state_dicts.generator_entries(source, tensors, prefix) if tensors else None
     if found is None:
         if isinstance(loaded, dict):
-            state_dicts.refuse_other_codes(source, list(loaded))
+            state_dicts.refuse_other_codes(source, loaded)
         inside = f"; in {key} {describe(network)}" if key else ""
         problem = f"holds no StyleGAN2 generator ({describe(loaded)}{inside})"
         raise source.refuse(problem, OPENED)
@@ -93,54 +134,6 @@ def _find_generator(loaded: object) -> tuple[str, object, tuple[str, ...]]:
             if isinstance(loaded.get(key), dict | ModuleRecord):
                 return key, loaded[key], (LAST_USED.format(key),)
     return "", loaded, ()
-
-
-def discriminator_layout(source: ByteSource, container: Container) -> Layout:
-    """Find the discriminator in a container."""
-    loaded = container.loaded
-    if _is_native(container):
-        return _native(source, container, "discriminator")
-    if tensorflow.is_tensorflow(loaded):
-        return Layout("nvlabs-tensorflow", tensorflow.discriminator_entries(source, loaded))
-    network = loaded.get("D") if isinstance(loaded, dict) else None
-    if isinstance(network, ModuleRecord):
-        tree = nvlabs.take_apart(source, network, "D")
-        return Layout("nvlabs-pytorch", nvlabs.discriminator_entries(source, tree, "D."))
-    tensors = state_dicts.tensors_of(loaded.get("d")) if isinstance(loaded, dict) else None
-    if tensors:
-        entries = rename(source, tensors, state_dicts.DISCRIMINATOR, "d.")
-        return Layout("rosinality", entries)
-    raise source.refuse(f"holds no StyleGAN2 discriminator ({describe(loaded)})", OPENED)
-
-
-def alpha_layout(source: ByteSource, container: Container) -> Layout:
-    """Find the alpha network in a container."""
-    if _is_native(container):
-        return _native(source, container, "alpha")
-    if state_dicts.is_labels4free(container.loaded):
-        assert isinstance(container.loaded, dict)
-        return Layout("labels4free", state_dicts.alpha_entries(source, container.loaded))
-    remedy = "give a file of `l4f-datagen train`, or one with bg_extractor_ema"
-    raise source.refuse(f"holds no alpha network ({describe(container.loaded)})", remedy)
-
-
-def checkpoint_kind(source: ByteSource, container: Container) -> str:
-    """Return "alpha", "discriminator" or "generator": what the file is for."""
-    if _is_native(container):
-        return read_metadata(source, container.metadata or {}, None).kind
-    return "alpha" if state_dicts.is_labels4free(container.loaded) else "generator"
-
-
-def _is_native(container: Container) -> bool:
-    # Other programs write a "format" as well, mostly "pt".
-    return container.metadata is not None and container.metadata.get("format") == FORMAT
-
-
-def _native(source: ByteSource, container: Container, kind: str) -> Layout:
-    native = read_metadata(source, container.metadata or {}, kind)
-    entries = {key: Entry(key, stored) for key, stored in container.tensors.items()}
-    clamp = agreed_clamp(source, [native.spec.get("conv_clamp")])
-    return Layout("l4f-datagen", entries, clamp, native)
 
 
 def describe(loaded: object) -> str:

@@ -28,6 +28,7 @@ from .containers import SAFE_DTYPES
 FORMAT = "l4f-datagen"
 VERSION = 1  # of the metadata; raised when an older version could not read a new file
 KINDS = ("generator", "discriminator", "alpha", "segmenter")
+TEXTS = ("origin", "source_sha256", "generator_fingerprint")
 DTYPE_NAMES = {dtype: name for name, dtype in SAFE_DTYPES.items()}
 
 
@@ -38,10 +39,10 @@ class Native:
     kind: str
     spec: Mapping[str, Any]
     licence: Licence | None
+    training: Mapping[str, Any]
     origin: str | None
     source_sha256: str | None
     generator_fingerprint: str | None
-    training: Mapping[str, Any]
 
 
 def is_trained(key: str) -> bool:
@@ -53,96 +54,86 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     """Return a hash that names a generator's weights, whatever file they came from.
 
     SHA-256 over all trained tensors (not w_avg and not the noise maps, which some containers
-    lack) in the order of their names, each value rounded to half precision: a copy that is stored
-    in half precision has the same fingerprint as its original.
+    lack) in the order of their names, each value rounded to half precision: a copy stored so has
+    the fingerprint of its original.
     """
     digest = hashlib.sha256()
-    for key in sorted(state):
-        if not is_trained(key):
-            continue
-        values = state[key].detach().cpu().to(torch.float16).contiguous()
-        digest.update(f"{key}{list(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    for key in filter(is_trained, sorted(state)):
+        digest.update(f"{key}{list(state[key].shape)}".encode())
+        digest.update(_bytes_of(state[key].half()))
     return digest.hexdigest()
 
 
-class Facts(TypedDict, total=False):
-    """What a file says beside its weights."""
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
+
+class Facts(TypedDict, total=False):
+    """How a file is written, and what it says beside its weights."""
+
+    half: bool  # in half precision what that leaves as it is, see ``save_generator``
     licence: Licence | None  # of the weights
     origin: str | None  # where they come from, one line
     source_sha256: str | None  # of the file they were converted from
+    generator_fingerprint: str | None  # of the generator that an alpha network was trained on
     training: Mapping[str, Any] | None  # facts for the reader; any JSON
 
 
 def save_generator(
-    path: Path,
-    spec: GeneratorSpec,
-    state: Mapping[str, Tensor],
-    *,
-    half: bool = False,
-    **facts: Unpack[Facts],
+    path: Path, spec: GeneratorSpec, state: Mapping[str, Tensor], **facts: Unpack[Facts]
 ) -> None:
     """Write a generator with its mean of w and its noise maps: ``Generator(spec).state_dict()``.
 
-    In ``half`` precision the mapping, w_avg, biases and constants stay float32.
-
-    Raises:
-        L4FError: the file cannot be written.
-        ValueError: a value is NaN, infinite or too large for half precision.
+    In ``half`` precision the mapping, w_avg, biases and constants stay float32, and so does a
+    tensor with a value beyond 65,504. L4FError where the file cannot be written, ValueError where
+    a value is NaN or infinite.
     """
-    names = ("resolution", "z_dim", "w_dim", "mapping_layers", "conv_clamp")
-    shape = {name: getattr(spec, name) for name in names}
-    _save(path, "generator", {**shape, "channels": dict(spec.channels)}, state, half, facts)
+    names = ("resolution", "z_dim", "w_dim", "mapping_layers", "conv_clamp", "channels")
+    _save(path, "generator", {name: getattr(spec, name) for name in names}, state, facts)
 
 
-def save_discriminator(
-    path: Path, discriminator: Discriminator, *, half: bool = False, **facts: Unpack[Facts]
-) -> None:
+def save_discriminator(path: Path, discriminator: Discriminator, **facts: Unpack[Facts]) -> None:
     """Write a discriminator; see ``save_generator``."""
     shape = {"resolution": discriminator.resolution, "channels": discriminator.channels}
-    _save(path, "discriminator", shape, discriminator.state_dict(), half, facts)
+    _save(path, "discriminator", shape, discriminator.state_dict(), facts)
 
 
-def save_alpha(
-    path: Path, network: AlphaNetwork, *, generator_fingerprint: str | None, **facts: Unpack[Facts]
-) -> None:
+def save_alpha(path: Path, network: AlphaNetwork, **facts: Unpack[Facts]) -> None:
     """Write an alpha network and the fingerprint of its generator; see ``save_generator``."""
     shape = {"resolutions": network.resolutions, "channels": network.channels}
-    more = {} if generator_fingerprint is None else {"generator_fingerprint": generator_fingerprint}
-    _save(path, "alpha", shape, network.state_dict(), False, facts, more)
+    _save(path, "alpha", shape, network.state_dict(), facts)
 
 
 def _save(
-    path: Path,
-    kind: str,
-    spec: Mapping[str, Any],
-    state: Mapping[str, Tensor],
-    half: bool,
-    facts: Facts,
-    more: Mapping[str, str] = {},
+    path: Path, kind: str, spec: Mapping[str, Any], state: Mapping[str, Tensor], facts: Facts
 ) -> None:
     # Text as keys, which JSON makes of them anyway: they are then sorted as text, as ever.
     channels = {str(side): width for side, width in spec["channels"].items()}
-    said = json.dumps({**spec, "channels": channels}, sort_keys=True)
-    metadata = {"format": FORMAT, "version": str(VERSION), "kind": kind, "spec": said, **more}
-    if (licence := facts.get("licence")) is not None:
-        metadata["licence"] = json.dumps(licence.facts, sort_keys=True)
-    for name in ("origin", "source_sha256"):
-        if (text := facts.get(name)) is not None:
-            metadata[name] = str(text)
-    if (training := facts.get("training")) is not None:
-        metadata["training"] = json.dumps(training, sort_keys=True)
+    licence, training = facts.get("licence"), facts.get("training")
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "spec": json.dumps({**spec, "channels": channels}, sort_keys=True),
+        "licence": json.dumps(licence.facts, sort_keys=True) if licence else None,
+        "training": None if training is None else json.dumps(training, sort_keys=True),
+        **{name: facts.get(name) for name in TEXTS},
+    }
     ready: dict[str, Tensor] = {}
     for key, tensor in state.items():
         # Rounding in the mapping network moves w, and with it every pixel: it stays whole, and so
-        # does what is small and added to every pixel.
+        # do what is small and added to every pixel, and what half precision cannot hold.
         whole = key.startswith(("mapping.", "w_avg")) or key.endswith(("bias", "const"))
-        rounded = half and not whole
-        ready[key] = tensor.to(torch.float16) if rounded else tensor.float()
-        if not torch.isfinite(ready[key]).all():
-            raise ValueError(f"{key} is not finite as {ready[key].dtype}")
-    write_safetensors(path, ready, metadata)
+        rounded = tensor.half()
+        half = facts.get("half") and not whole and _finite(rounded)
+        ready[key] = rounded if half else tensor.float()
+        if not _finite(ready[key]):
+            raise ValueError(f"{key} holds NaN or infinite values")
+    write_safetensors(path, ready, {k: str(v) for k, v in metadata.items() if v is not None})
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | None) -> Native:
@@ -158,34 +149,21 @@ def read_metadata(source: ByteSource, metadata: Mapping[str, str], kind: str | N
         raise source.refuse(f"holds {found[:40]!r}, expected {kind!r}", "give the other file")
     try:
         licence = json.loads(metadata.get("licence", "null"))
-        spec = json.loads(metadata["spec"])
-        training = json.loads(metadata.get("training", "{}"))
+        spec, training = json.loads(metadata["spec"]), json.loads(metadata.get("training", "{}"))
         if not isinstance(spec, dict) or not isinstance(training, dict):
             raise ValueError("spec or training is no object")
-        return Native(
-            kind=found,
-            spec=spec,
-            licence=None if licence is None else _licence(licence),
-            origin=metadata.get("origin"),
-            source_sha256=metadata.get("source_sha256"),
-            generator_fingerprint=metadata.get("generator_fingerprint"),
-            training=training,
-        )
+        known = None if licence is None else _licence(licence)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise source.refuse(f"has metadata that cannot be read ({error})") from None
+    return Native(found, spec, known, training, **{name: metadata.get(name) for name in TEXTS})
 
 
 def _licence(value: object) -> Licence:
-    needed = {"name", "link", "commercial"}
-    if not isinstance(value, dict) or set(value) - {"attribution"} != needed:
-        raise ValueError("a licence without name, link and commercial")
-    name, link, commercial = value["name"], value["link"], value["commercial"]
-    attribution = value.get("attribution")
-    if not isinstance(name, str) or not all(isinstance(v, str | None) for v in (link, attribution)):
-        raise ValueError("a licence whose name, link or attribution is no text")
-    if not isinstance(commercial, bool | None):
-        raise ValueError("a licence whose commercial is neither true nor false")
-    return Licence(name, link, commercial, attribution)
+    if isinstance(value, dict) and set(value) - {"attribution"} == {"name", "link", "commercial"}:
+        texts = value["name"], value["link"] or "", value.get("attribution") or ""
+        if all(isinstance(t, str) for t in texts) and isinstance(value["commercial"], bool | None):
+            return Licence(**value)
+    raise ValueError("a licence without a sound name, link, commercial and attribution")
 
 
 def write_safetensors(
@@ -203,19 +181,15 @@ def write_safetensors(
     for name in order:
         tensor = tensors[name]
         begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
-        header[name] = {
-            "dtype": DTYPE_NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
+        facts = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**facts, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     try:
         with staged(path) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in order:
-                values = tensors[name].detach().cpu().contiguous().reshape(-1)
-                file.write(values.view(torch.uint8).numpy().data)
+                file.write(_bytes_of(tensors[name]))
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         remedy = "check the folder, its permissions and the free space"

@@ -19,7 +19,7 @@ from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.io.download import file_hash
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
-from l4f_datagen.models.generator import Generator, GeneratorSpec, MappingNetwork, estimate_w_avg
+from l4f_datagen.models.generator import Generator, GeneratorSpec, estimate_w_avg
 from l4f_datagen.recipe.catalogue import Licence, weights_by_sha256
 from l4f_datagen.recipe.domains import network_path
 
@@ -27,20 +27,13 @@ from .byte_source import ByteSource
 from .containers import Container, read_container
 from .layout import Layout, alpha_layout, checkpoint_kind, discriminator_layout, generator_layout
 from .native import Native, fingerprint, is_trained
-from .shapes import (
-    alpha_state,
-    discriminator_state,
-    filled,
-    generator_state,
-    state_shapes,
-    without_memory,
-)
+from .shapes import alpha_state, discriminator_state, filled, generator_state, without_memory
 
 logger = logging.getLogger(__name__)
 
 NOISE_SEED = 2000  # any fixed one: noise maps that a file lacks must be the same each time
+# Names of both networks in the folder of a pretraining, and in those of the weights that ship.
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
-"""Names of both networks in the folder of a pretraining, and in those of the weights that ship."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +87,13 @@ class GeneratorCheckpoint(Checkpoint):
     """An opened generator."""
 
     spec: GeneratorSpec
-    class_index: int | None = None  # that was fixed, for class-conditional networks
     image_channels: int = 3  # of the file: 3, or 1, which is then repeated to three equal ones
-    # Networks without memory that ``build`` may use.
-    empty: list[Generator] = field(default_factory=list, repr=False, compare=False)
+    class_index: int | None = None  # that was fixed, for class-conditional networks
+
+    @property
+    def channels(self) -> Mapping[int, int]:
+        """Resolution -> width."""
+        return self.spec.channels
 
     @property
     def has_w_avg(self) -> bool:
@@ -120,26 +116,21 @@ class GeneratorCheckpoint(Checkpoint):
         state = dict(self.state)
         if self.has_w_avg and self.has_noise:
             return state
-        wanted = state_shapes(without_memory(lambda: Generator(self.spec)))
-        noise_keys = [key for key in wanted if key.endswith(".noise_const")]
-        for k, key in enumerate(noise_keys):
+        empty = without_memory(lambda: Generator(self.spec))
+        wanted = empty.state_dict()
+        for k, key in enumerate(key for key in wanted if key.endswith(".noise_const")):
             if key not in state:
                 # A stream for each map, so that one does not depend on which others are stored.
-                drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(wanted[key])
+                drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(wanted[key].shape)
                 state[key] = torch.from_numpy(drawn.astype(np.float32))
         if "w_avg" not in state:
-            sizes = (self.spec.z_dim, self.spec.w_dim, self.spec.mapping_layers)
-            prefix = "mapping."
-            weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            mapping = filled(without_memory(lambda: MappingNetwork(*sizes)), weights)
-            state["w_avg"] = estimate_w_avg(mapping, self.spec.z_dim)
+            weights = {key: state[f"mapping.{key}"] for key in empty.mapping.state_dict()}
+            state["w_avg"] = estimate_w_avg(filled(empty.mapping, weights), self.spec.z_dim)
         return {key: state[key] for key in wanted}
 
     def build(self) -> Generator:
         """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
-        # The first one is made of the network that the shapes were compared with.
-        made = self.empty.pop() if self.empty else without_memory(lambda: Generator(self.spec))
-        return filled(made, self.complete_state)
+        return filled(without_memory(lambda: Generator(self.spec)), self.complete_state)
 
 
 @dataclass(frozen=True)
@@ -200,12 +191,58 @@ def open_discriminator(path: Path | str) -> DiscriminatorCheckpoint:
         return _discriminator(source, read_container(source))
 
 
+def open_alpha(source: Path | str, *, offline: bool = False) -> AlphaCheckpoint:
+    """Open an alpha network: ours, or one of the Labels4Free authors' code.
+
+    As ``open_generator``; UsageError where a domain names no alpha network.
+    """
+    with ByteSource(network_path(source, "alpha", offline=offline)) as file:
+        return _alpha(file, read_container(file))
+
+
+def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyCheckpoint:
+    """Open whatever a file is for: an alpha network, one of our discriminators, or a generator."""
+    with ByteSource(Path(path)) as source:
+        container = read_container(source)
+        kind = checkpoint_kind(source, container)
+        if kind == "generator":
+            return _generator(source, container, class_index)
+        return _alpha(source, container) if kind == "alpha" else _discriminator(source, container)
+
+
+def _generator(source: ByteSource, held: Container, index: int | None) -> GeneratorCheckpoint:
+    layout = generator_layout(source, held, index)
+    state, spec, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
+    grey = ["it gives grey images, so its channel is repeated to RGB"][: image_channels == 1]
+    return GeneratorCheckpoint(*_common(source, layout, *grey), state, spec, image_channels, index)
+
+
+def _discriminator(source: ByteSource, held: Container) -> DiscriminatorCheckpoint:
+    layout = discriminator_layout(source, held)
+    return DiscriminatorCheckpoint(
+        *_common(source, layout), *discriminator_state(source, layout.entries)
+    )
+
+
+def _alpha(source: ByteSource, held: Container) -> AlphaCheckpoint:
+    layout = alpha_layout(source, held)
+    return AlphaCheckpoint(*_common(source, layout), *alpha_state(source, layout.entries))
+
+
+def _common(
+    source: ByteSource, layout: Layout, *notes: str
+) -> tuple[Path, str, tuple[int, int], Native | None, tuple[str, ...]]:
+    """Return the first fields of every opened checkpoint."""
+    for note in (*layout.notes, *notes):
+        logger.warning("%s: %s", source.path, note)
+    stamp = (source.stat.st_size, source.stat.st_mtime_ns)
+    return source.path, layout.format, stamp, layout.native, (*layout.notes, *notes)
+
+
 def discriminator_beside(generator: Path) -> Path | None:
     """Return the discriminator's file that ``pretrain`` wrote beside a generator's; None: none."""
-    if generator.name != GENERATOR:
-        return None
     beside = generator.with_name(DISCRIMINATOR)
-    return beside if beside.is_file() else None
+    return beside if generator.name == GENERATOR and beside.is_file() else None
 
 
 def open_own_discriminator(
@@ -230,56 +267,3 @@ def open_own_discriminator(
         problem = f"the one in {path} takes {opened.resolution} px, images have {resolution}"
         raise refusal(setting, problem, remedy)
     return opened
-
-
-def open_alpha(source: Path | str, *, offline: bool = False) -> AlphaCheckpoint:
-    """Open an alpha network: ours, or one of the Labels4Free authors' code.
-
-    As ``open_generator``; UsageError where a domain names no alpha network.
-    """
-    with ByteSource(network_path(source, "alpha", offline=offline)) as file:
-        return _alpha(file, read_container(file))
-
-
-def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyCheckpoint:
-    """Open whatever a file is for: an alpha network, one of our discriminators, or a generator."""
-    with ByteSource(Path(path)) as source:
-        container = read_container(source)
-        kind = checkpoint_kind(source, container)
-        if kind == "generator":
-            return _generator(source, container, class_index)
-        return _alpha(source, container) if kind == "alpha" else _discriminator(source, container)
-
-
-def _generator(
-    source: ByteSource, container: Container, class_index: int | None
-) -> GeneratorCheckpoint:
-    layout = generator_layout(source, container, class_index)
-    empty, state, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
-    notes = layout.notes
-    if image_channels == 1:
-        notes += ("it gives grey images, so its channel is repeated to RGB",)
-    for note in notes:
-        logger.warning("%s: %s", source.path, note)
-    common = _common(source, layout, notes)
-    return GeneratorCheckpoint(*common, state, empty.spec, class_index, image_channels, [empty])
-
-
-def _discriminator(source: ByteSource, container: Container) -> DiscriminatorCheckpoint:
-    layout = discriminator_layout(source, container)
-    resolution, channels, state = discriminator_state(source, layout.entries)
-    return DiscriminatorCheckpoint(*_common(source, layout), state, resolution, channels)
-
-
-def _alpha(source: ByteSource, container: Container) -> AlphaCheckpoint:
-    layout = alpha_layout(source, container)
-    resolutions, channels, state = alpha_state(source, layout.entries)
-    return AlphaCheckpoint(*_common(source, layout), state, resolutions, channels)
-
-
-def _common(
-    source: ByteSource, layout: Layout, notes: tuple[str, ...] = ()
-) -> tuple[Path, str, tuple[int, int], Native | None, tuple[str, ...]]:
-    """Return the first fields of every opened checkpoint."""
-    stamp = (source.stat.st_size, source.stat.st_mtime_ns)
-    return source.path, layout.format, stamp, layout.native, notes

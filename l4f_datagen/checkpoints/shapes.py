@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, TypeVar
 
 import torch
@@ -20,22 +21,21 @@ from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, GeneratorSpec
 
 from .byte_source import ByteSource
-from .pickle_machine.machine import show
+from .stand_ins import show
 from .tensors import Change, Entries, Shape
 
-Shapes = dict[str, Shape]
 SIDES = [2**k for k in range(2, 11)]
 # Names of the synthesis layers and of the layers to RGB, in the order in which they run.
 LAYERS = ["b4.conv1", *(f"b{side}.{conv}" for side in SIDES[1:] for conv in ("conv0", "conv1"))]
 RGB_LAYERS = [f"b{side}.torgb" for side in SIDES]
-# Eight in the paper, two in many networks of the ADA code.
-MAX_MAPPING_LAYERS = 64
+MAX_MAPPING_LAYERS = 64  # eight in the paper, two in many networks of the ADA code
 MAX_CLAMP = 1e9  # beyond, float32 activations would not be finite long before
-OPTIONAL = re.compile(r"w_avg|.*\.noise_const")
 MAX_WIDTH = 1 << 16  # 128 times the widest network published
+TOLERANCE = 1e-6  # of options: a float32 keeps seven digits
 LISTED = 4  # names that a message shows
+OPTIONAL = re.compile(r"w_avg|.*\.noise_const")
 REMEDY = "give a complete StyleGAN2 checkpoint"
-
+SUPPORTED = "give an unconditional StyleGAN2 with the skip architecture"
 
 Network = TypeVar("Network", bound=nn.Module)
 SCALING = (torch.Tensor.div, torch.Tensor.__truediv__)
@@ -48,13 +48,7 @@ class Unfilled(TorchFunctionMode):
     whose import takes over a second, and all for values that nobody looks at.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a torch function; a random tensor stays empty, and scaling leaves it as it is."""
         if func in SCALING:
             return args[0]
@@ -74,12 +68,12 @@ def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
     return network
 
 
-def state_shapes(network: nn.Module) -> Shapes:
+def state_shapes(network: nn.Module) -> dict[str, Shape]:
     """Return our key -> shape of a network's state."""
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
-def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
+def agreed_clamp(source: ByteSource, clamps: Iterable[object]) -> float | None:
     """Return the bound that a network's layers clip at, None for none; they must agree."""
     found: set[float | None] = set()
     for clamp in clamps:
@@ -94,20 +88,40 @@ def agreed_clamp(source: ByteSource, clamps: Sequence[object]) -> float | None:
     return found.pop() if found else None
 
 
+def check_options(
+    source: ByteSource,
+    modules: Mapping[str, Mapping[object, object]],
+    fixed: Iterable[tuple[str, str, object]],
+) -> None:
+    """Refuse options of modules that are not what our layers have built in, where a file has them.
+
+    ``fixed`` has rows of a pattern for names of modules, an option, and what it must be.
+    """
+    for (pattern, option, wanted), (name, options) in product(fixed, modules.items()):
+        if option not in options or not re.fullmatch(pattern, name):
+            continue
+        found = options[option]
+        close = found == wanted
+        if isinstance(found, int | float) and isinstance(wanted, int | float):
+            close = abs(found - wanted) <= TOLERANCE
+        if not close:
+            problem = f"has {name}.{option} = {show(found)}, expected {wanted}"
+            raise source.refuse(problem, SUPPORTED)
+
+
 class _Unread:
     """A network of a file before its values are read: entries, and our key -> our shape."""
 
     def __init__(self, source: ByteSource, entries: Entries) -> None:
         self.source, self.entries = source, entries
-        self.shapes: Shapes = {}
-        total = 0
+        self.shapes: dict[str, Shape] = {}
         for key, entry in entries.items():
             entry.stored.check(entry.name)
-            total += entry.stored.nbytes
             try:
-                self.shapes[key] = entry.shape
-            except ValueError as error:
-                raise self.refuse_shape(key, str(error)) from None
+                self.shapes[key] = entry.change.shape(entry.stored.shape)
+            except (RuntimeError, IndexError):
+                raise self.refuse_shape(key, "which cannot become ours") from None
+        total = sum(entry.stored.nbytes for entry in entries.values())
         if total > source.size:
             raise source.refuse(f"declares {total} bytes of weights, but has {source.size} in all")
 
@@ -115,19 +129,28 @@ class _Unread:
         name, shape = self.entries[key].name, list(self.entries[key].stored.shape)
         return self.source.refuse(f"{name} has the shape {shape}, {problem}", REMEDY)
 
-    def changed(self, keys: Iterable[str], change: Callable[[Change], Change]) -> "_Unread":
-        """Return the same with further changes of some tensors."""
-        entries = {k: replace(self.entries[k], change=change(self.entries[k].change)) for k in keys}
-        return _Unread(self.source, {**self.entries, **entries})
+    def with_three_channels(self, keys: Iterable[str], axis: int, scale: float = 1) -> "_Unread":
+        """Return the same with a single channel of some tensors three times, times ``scale``."""
 
-    def count(self, pattern: str) -> int:
-        """Return the number of keys that match."""
-        return sum(bool(re.fullmatch(pattern, key)) for key in self.shapes)
+        def repeated(change: Change) -> Change:
+            def view(tensor: Tensor) -> Tensor:
+                made = change.view(tensor)
+                return made.expand(*(3 if k == axis else -1 for k in range(made.ndim)))
+
+            return Change(view, lambda tensor: change.values(tensor) * scale)
+
+        entries = dict(self.entries)
+        for key in keys:
+            entries[key] = replace(entries[key], change=repeated(entries[key].change))
+        return _Unread(self.source, entries)
+
+    def named(self, pattern: str) -> list[re.Match[str]]:
+        """Return the matches of the keys that match."""
+        return [match for key in self.shapes if (match := re.fullmatch(pattern, key))]
 
     def sides(self, pattern: str) -> list[int]:
         """Return the resolutions that keys name, ascending."""
-        matches = (re.fullmatch(pattern, key) for key in self.shapes)
-        sides = sorted(int(match[1]) for match in matches if match)
+        sides = sorted(int(match[1]) for match in self.named(pattern))
         if not sides or any(side not in SIDES for side in sides):
             problem = f"has layers for the sizes {sides}, expected {SIDES}"
             raise self.source.refuse(problem, REMEDY)
@@ -162,29 +185,38 @@ class _Unread:
             raise self.source.refuse(f"holds {_listed(wrong)}", REMEDY)
         state: dict[str, Tensor] = {}
         for key, entry in self.entries.items():
-            state[key] = entry.change.values(entry.stored.read()).contiguous()
+            change = entry.change
+            state[key] = change.values(change.view(entry.stored.read())).contiguous()
             low, high = torch.aminmax(state[key])  # one pass and no memory; NaN spreads to both
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise self.source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
         return state
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
 def generator_state(
     source: ByteSource, entries: Entries, conv_clamp: float | None
-) -> tuple[Generator, dict[str, Tensor], int]:
-    """Return a generator without memory, its state, and the number of its image channels (1 or 3).
+) -> tuple[dict[str, Tensor], GeneratorSpec, int]:
+    """Return state, spec, and the number of image channels (3, or 1, which is repeated).
 
-    A network of one channel becomes one of three equal channels.
-
-    Raises:
-        CheckpointRefused: not square, RGBA, or tensors that are missing, unknown, of wrong shape,
-            or not finite.
+    Refused: not square, RGBA, or tensors that are missing, unknown, of wrong shape, or not finite.
     """
     unread = _Unread(source, entries)
     _check_square(unread)
-    unread, image_channels = _as_rgb(unread)
+    rgb = [match[0] for match in unread.named(r".*\.torgb\.(weight|bias)")]
+    found = {unread.shapes[key][0] for key in rgb if unread.shapes[key]}
+    for count in sorted(found - {1, 3}):
+        kind = "RGBA images (4 channels)" if count == 4 else f"images of {count} channels"
+        remedy = "give a generator of RGB or of grey images"
+        raise source.refuse(f"is a generator of {kind}, not RGB", remedy)
+    if found == {1}:
+        unread = unread.with_three_channels(rgb, axis=0)
     sides = unread.sides(r"synthesis\.b(\d{1,4})\.conv1\.weight")
-    depth = unread.count(r"mapping\.fc\.\d+\.weight")
+    depth = len(unread.named(r"mapping\.fc\.\d+\.weight"))
     if depth > MAX_MAPPING_LAYERS:
         raise source.refuse(f"has {depth} mapping layers", REMEDY)
     w_dim, z_dim = unread.sizes("mapping.fc.0.weight", 2)
@@ -193,8 +225,8 @@ def generator_state(
         spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
     except ValueError as error:
         raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
-    network = without_memory(lambda: Generator(spec))
-    return network, unread.read_as(network), image_channels
+    state = unread.read_as(without_memory(lambda: Generator(spec)))
+    return state, spec, 1 if found == {1} else 3
 
 
 def _check_square(unread: _Unread) -> None:
@@ -211,66 +243,31 @@ def _check_square(unread: _Unread) -> None:
             raise unread.source.refuse(f"starts at {height} x {width} and not at 4 x 4", remedy)
 
 
-def _as_rgb(unread: _Unread) -> tuple[_Unread, int]:
-    """Return a network whose layers to RGB have three channels, and how many the file has."""
-    shapes = unread.shapes
-    keys = [key for key in shapes if re.fullmatch(r".*\.torgb\.(weight|bias)", key)]
-    found = {shapes[key][0] for key in keys if shapes[key]}
-    if found == {1}:
-        return unread.changed(keys, lambda change: _repeated(change, axis=0)), 1
-    for count in sorted(found - {1, 3}):
-        kind = "RGBA images (4 channels)" if count == 4 else f"images of {count} channels"
-        remedy = "give a generator of RGB or of grey images"
-        raise unread.source.refuse(f"is a generator of {kind}, not RGB", remedy)
-    return unread, 3
-
-
-def _repeated(change: Change, axis: int, scale: float = 1.0) -> Change:
-    """Return a change after which a single channel stands three times, each times ``scale``."""
-
-    def shape(sizes: Shape) -> Shape:
-        made = change.shape(sizes)
-        return (*made[:axis], 3, *made[axis + 1 :])
-
-    def values(tensor: Tensor) -> Tensor:
-        made = change.values(tensor)
-        made = made.expand(*made.shape[:axis], 3, *made.shape[axis + 1 :])
-        return made if scale == 1.0 else made * scale
-
-    return Change(shape, values)
-
-
 def discriminator_state(
     source: ByteSource, entries: Entries
-) -> tuple[int, dict[int, int], dict[str, Tensor]]:
-    """Return resolution, channels by resolution and state of a discriminator."""
+) -> tuple[dict[str, Tensor], int, dict[int, int]]:
+    """Return state, resolution and channels by resolution of a discriminator."""
     unread = _Unread(source, entries)
     if unread.shapes.get("from_rgb.weight", ())[1:2] == (1,):
         # For three equal channels, each gives a third of the response. Equalised learning rate
         # divides by the square root of the channels, now three: 1 / 3 * sqrt(3) is left.
-        scale = 1 / math.sqrt(3)
-        unread = unread.changed(["from_rgb.weight"], lambda change: _repeated(change, 1, scale))
-    blocks = unread.count(r"blocks\.\d+\.conv1\.weight")
+        unread = unread.with_three_channels(["from_rgb.weight"], axis=1, scale=1 / math.sqrt(3))
+    blocks = len(unread.named(r"blocks\.\d+\.conv1\.weight"))
     resolution = 4 << min(blocks, 20)
     if resolution not in SIDES[2:]:
         raise source.refuse(f"has a discriminator of {blocks} blocks", REMEDY)
     names = ["from_rgb.weight", *(f"blocks.{k}.conv1.weight" for k in range(blocks))]
     channels = {resolution >> k: unread.sizes(name, 4)[0] for k, name in enumerate(names)}
     network = without_memory(lambda: Discriminator(resolution, channels))
-    return resolution, channels, unread.read_as(network)
+    return unread.read_as(network), resolution, channels
 
 
 def alpha_state(
     source: ByteSource, entries: Entries
-) -> tuple[tuple[int, ...], dict[int, int], dict[str, Tensor]]:
-    """Return resolutions, channels by resolution and state of an alpha network."""
+) -> tuple[dict[str, Tensor], tuple[int, ...], dict[int, int]]:
+    """Return state, resolutions and channels by resolution of an alpha network."""
     unread = _Unread(source, entries)
     sides = unread.sides(r"first\.(\d{1,4})\.weight")
     channels = {side: unread.sizes(f"first.{side}.weight", 4)[1] for side in sides}
     network = without_memory(lambda: AlphaNetwork(channels, sides))
-    return tuple(sides), channels, unread.read_as(network)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    return unread.read_as(network), tuple(sides), channels

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import torch
 
 from .byte_source import Span
-from .pickle_machine.machine import Globals, Record, StandIn, is_plain_key, show
 from .tensors import DTYPES, StoredTensor, contiguous_strides
 
 STORAGE_TYPES = {f"{name}Storage": dtype for dtype, _, name, *_ in DTYPES if name}
 # NumPy's codes of plain numbers, and struct's letter for one of them.
 NUMBERS = {code: (dtype, letter) for dtype, *_, code, letter in DTYPES if code}
 MAX_DIMS = 32  # NumPy's own limit before version 2
+MAX_KEY_BITS = 64  # any number of longer integers can be made with one and the same hash
+MAX_SHOWN, MAX_TEXT_SHOWN = 8, 60  # items and characters of a foreign value in a message
 # Classes of rosinality's and NVIDIA's networks and their forks, which live in packages of any name.
 NETWORK_CLASSES = re.compile(
     r"Generator|PixelNorm|EqualLinear|EqualConv2d|ModulatedConv2d|StyledConv|ToRGB|ConstantInput"
@@ -31,6 +32,51 @@ TENSORFLOW_NETWORK = "dnnlib.tflib.network.Network"
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """What is called in place of the global of this dotted name."""
+
+    name: str
+    build: Callable[..., object]
+
+
+# What stands in for a global, by module and name; None where it is refused.
+Globals = Callable[[str, str], object | None]
+
+
+class Record:
+    """An instance of a foreign class: its name, its arguments and its state, and no behaviour."""
+
+    def __init__(self, name: str, args: tuple[object, ...] = ()) -> None:
+        self.name, self.args = name, args
+        self.state: object = None
+
+    def set_state(self, state: object) -> None:
+        """Keep what the file sets on the instance."""
+        self.state = state
+
+
+class ModuleRecord(Record):
+    """A network or a part of one: the name of its class, and its state."""
+
+
+def is_plain_key(key: object) -> bool:
+    """Whether a value may be the key of a dict: text, None or a number of ordinary size."""
+    if isinstance(key, int):
+        return key.bit_length() <= MAX_KEY_BITS
+    return key is None or isinstance(key, str | float)
+
+
+def show(value: object) -> str:
+    """Return a short text for a value of a file; never walks into what may be deep or endless."""
+    if isinstance(value, tuple | list) and len(value) <= MAX_SHOWN:
+        items = ["..." if isinstance(item, tuple | list) else show(item) for item in value]
+        return f"[{', '.join(items)}]"
+    if value is None or isinstance(value, str | int | float):
+        return str(value)[:MAX_TEXT_SHOWN]
+    return type(value).__name__
+
+
+@dataclass(frozen=True)
 class Storage:
     """A torch storage as the file declares it."""
 
@@ -38,21 +84,12 @@ class Storage:
     dtype: torch.dtype
 
 
-class ModuleRecord(Record):
-    """A network or a part of one: its class name and its state."""
-
-    @property
-    def class_name(self) -> str:
-        """Name of the class without its module."""
-        return self.name.rpartition(".")[2]
-
-
 def _persistent(meta: object = None) -> ModuleRecord:
     """Stand in for NVIDIA's reconstruction of objects; the source text in ``meta`` is dropped."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise ValueError("an object without a state")
     made = ModuleRecord(show(meta.get("class_name")))
-    made.state = meta["state"]
+    made.set_state(meta["state"])
     return made
 
 
@@ -66,10 +103,6 @@ def _tensor(
     if any(type(number) is not int for number in (*shape, *strides)):
         raise ValueError("a tensor with a size that is no whole number")
     return StoredTensor(storage.span, storage.dtype, shape, strides, offset)
-
-
-def _parameter(data: object, *_rest: object) -> object:
-    return data
 
 
 def _dict(pairs: object = ()) -> dict[object, object]:
@@ -86,10 +119,6 @@ def _set(items: object = ()) -> list[object]:
     if not isinstance(items, list | tuple):
         raise ValueError("a set of something else than a list")
     return list(items)
-
-
-def _size(items: object = ()) -> tuple[object, ...]:
-    return tuple(_set(items))
 
 
 def _encode(text: object, encoding: object = "utf-8") -> bytes:
@@ -144,9 +173,8 @@ def _array(data: object, dtype: object, shape: object, order: object) -> StoredT
     wanted = math.prod(shape) * dtype.dtype.itemsize
     if wanted != data.length:
         raise ValueError(f"shape {list(shape)} needs {wanted} bytes, {data.length} are there")
-    strides = contiguous_strides(shape)
-    if order == "F":
-        strides = tuple(reversed(contiguous_strides(shape[::-1])))
+    in_columns = order == "F"
+    strides = contiguous_strides(shape[::-1])[::-1] if in_columns else contiguous_strides(shape)
     return StoredTensor(data, dtype.dtype, shape, strides)
 
 
@@ -170,20 +198,19 @@ def _record(name: str) -> StandIn:
 
 def _table() -> dict[tuple[str, str], object]:
     calls: dict[str, Callable[..., object]] = {
-        "collections.OrderedDict": _dict,
         "collections.defaultdict": lambda *_kind: {},
-        "easydict.EasyDict": _dict,
-        "dnnlib.util.EasyDict": _dict,
-        "torch.Size": _size,
-        "torch._utils._rebuild_tensor": _tensor,
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_parameter": _parameter,
-        "torch._utils._rebuild_parameter_with_state": _parameter,
+        "torch.Size": lambda items=(): tuple(_set(items)),
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
         "_codecs.encode": _encode,
         "numpy.dtype": DtypeRecord,
         "numpy.ndarray": _no_array,
     }
+    for name in ("collections.OrderedDict", "easydict.EasyDict", "dnnlib.util.EasyDict"):
+        calls[name] = _dict
+    for rebuild in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
+        calls[rebuild] = _tensor
+    for suffix in ("", "_with_state"):
+        calls[f"torch._utils._rebuild_parameter{suffix}"] = lambda data, *_rest: data
     for builtins in ("builtins", "__builtin__"):
         calls |= {f"{builtins}.set": _set, f"{builtins}.dict": _dict}
     for core in ("numpy.core", "numpy._core"):
@@ -197,7 +224,7 @@ def _table() -> dict[tuple[str, str], object]:
     paths = ("pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath")
     stand_ins = [StandIn(name, build) for name, build in calls.items()]
     table: dict[tuple[str, str], object] = {}
-    for stand_in in [*stand_ins, *map(_record, records), *map(_record, paths)]:
+    for stand_in in [*stand_ins, *map(_record, records + paths)]:
         module, _, name = stand_in.name.rpartition(".")
         table[module, name] = stand_in
     return table | {("torch", name): dtype for name, dtype in STORAGE_TYPES.items()}
@@ -208,21 +235,8 @@ TABLE = _table()
 
 def find_global(module: str, name: str) -> object | None:
     """Return what stands in for a global of a torch file, None where it is refused."""
-    if (module, name) in TABLE:
-        return TABLE[module, name]
-    dotted = f"{module}.{name}"
-    if module.startswith(("torch.nn.modules.", "torch.nn.parallel.")) or NETWORK_CLASSES.fullmatch(
-        name
-    ):
+    own = module.startswith(("torch.nn.modules.", "torch.nn.parallel."))
+    if (module, name) not in TABLE and (own or NETWORK_CLASSES.fullmatch(name)):
+        dotted = f"{module}.{name}"
         return StandIn(dotted, lambda *args: ModuleRecord(dotted, args))
-    return None
-
-
-def find_global_of_pickle(load_from_bytes: Callable[[object], object]) -> Globals:
-    """Return ``find_global`` for pickles; ``load_from_bytes`` reads torch files nested in them."""
-    nested = StandIn("torch.storage._load_from_bytes", load_from_bytes)
-
-    def find(module: str, name: str) -> object | None:
-        return nested if f"{module}.{name}" == nested.name else find_global(module, name)
-
-    return find
+    return TABLE.get((module, name))

@@ -6,34 +6,18 @@ StyleGAN1 and StyleGAN3 are refused by name. Key names are facts of the formats;
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import product
 
+from . import tensors as stored
 from .byte_source import ByteSource
 from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES
-from .tensors import (
-    DROP_FIRST,
-    DROP_TWO,
-    FLATTEN,
-    KEEP,
-    MIRRORED,
-    PLUS_ONE,
-    SCALAR,
-    Change,
-    Entries,
-    Entry,
-    Rules,
-    StoredTensor,
-    rename,
-)
+from .tensors import KEEP, Entries, Entry, Rules, StoredTensor, rename, rules_of
 
-# Keys under which codes keep the averaged generator (weights averaged over the training; the one
-# to sample from).
-AVERAGED = (
-    *("G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth", "g_running"),
-    *("netG_ema", "model_ema", "ema"),
-)
+# Keys under which codes keep the averaged generator, the one to sample from.
+AVERAGED = ["G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth", "g_running"]
+AVERAGED += ["netG_ema", "model_ema", "ema"]
 MAX_NAME = 200  # characters; the longest key of a known code has 47
-Parts = dict[str, tuple[str, Change]]
 
 # Names that only the generators of one other code have -> what they are, and the way out.
 STYLEGAN2 = "give a StyleGAN2 checkpoint"
@@ -62,7 +46,7 @@ UNSUPPORTED = {
 }
 
 
-def refuse_other_codes(source: ByteSource, names: Sequence[object]) -> None:
+def refuse_other_codes(source: ByteSource, names: Iterable[object]) -> None:
     """Refuse generators of codes that are known and not supported; say which, and the way out."""
     texts = [name[:MAX_NAME] for name in names if isinstance(name, str)]
     for pattern, (what, remedy) in UNSUPPORTED.items():
@@ -111,67 +95,63 @@ def generator_entries(
     return name, rename(source, inside, rules, f"{prefix}{part}")
 
 
-def both_parts(places: Mapping[str, str]) -> Rules:
-    """Return rules for weight and bias of layers, unchanged: their name -> ours."""
-    return {
-        f"{theirs}.{part}": (f"{ours}.{part}", KEEP)
-        for theirs, ours in places.items()
-        for part in ("weight", "bias")
-    }
+def mapping_places(pattern: str, first: int = 0) -> dict[str, str]:
+    """Return the layers of the mapping network, counted from ``first``: their place -> ours."""
+    return {pattern.format(first + k): f"mapping.fc.{k}" for k in range(MAX_MAPPING_LAYERS)}
 
 
-def _layers(name: str, ours: str, parts: Parts) -> Parts:
-    return {f"{name}.{part}": (f"{ours}.{key}", change) for part, (key, change) in parts.items()}
+def noise_rules(pattern: str) -> Rules:
+    """Return rules for the noise maps, which have two axes of size 1 more than ours."""
+    places = _synthesis(pattern)
+    return {name: (f"{ours}.noise_const", stored.DROP_TWO) for name, ours in places.items()}
 
 
-def _mapping(pattern: str, first: int) -> Parts:
-    places = {pattern.format(first + k): f"mapping.fc.{k}" for k in range(MAX_MAPPING_LAYERS)}
-    return dict(both_parts(places))
+def _synthesis(pattern: str, layers: list[str] = LAYERS, *first: str) -> dict[str, str]:
+    """Return the layers of a synthesis network: their place -> ours; the first may be odd."""
+    names = [*first, *(pattern.format(k) for k in range(len(layers) - len(first)))]
+    return {name: f"synthesis.{layer}" for name, layer in zip(names, layers, strict=True)}
 
 
 def _rosinality_like(
     mapping: str, const: str, prefix: str, noise: str, strength: str, inner: str
 ) -> Rules:
     """Rules of rosinality's code and of its descendants, which renamed the parts."""
-    modulated: Parts = {
-        f"{inner}.weight": ("weight", DROP_FIRST),
+    modulated = {
+        f"{inner}.weight": ("weight", stored.DROP_FIRST),
         f"{inner}.modulation.weight": ("affine.weight", KEEP),
         f"{inner}.modulation.bias": ("affine.bias", KEEP),
     }
-    conv = modulated | {strength: ("noise_strength", SCALAR), "activate.bias": ("bias", KEEP)}
-    rules = {const: ("synthesis.b4.const", DROP_FIRST)}
-    rules |= _mapping(mapping, 1)  # layer 0 is the normalisation of z and holds nothing
-    for k, layer in enumerate(LAYERS):
-        theirs = f"{prefix}convs.{k - 1}" if k else f"{prefix}conv1"
-        rules |= _layers(theirs, f"synthesis.{layer}", conv)
-        rules[f"{noise}{k}"] = (f"synthesis.{layer}.noise_const", DROP_TWO)
-    for k, layer in enumerate(RGB_LAYERS):
-        rgb = modulated | {"bias": ("bias", FLATTEN)}
-        rules |= _layers(f"to_rgbs.{k - 1}" if k else "to_rgb1", f"synthesis.{layer}", rgb)
-    return rules
+    own = {strength: ("noise_strength", stored.SCALAR), "activate.bias": ("bias", KEEP)}
+    convs = _synthesis(f"{prefix}convs.{{}}", LAYERS, f"{prefix}conv1")
+    rgbs = _synthesis("to_rgbs.{}", RGB_LAYERS, "to_rgb1")
+    return {
+        const: ("synthesis.b4.const", stored.DROP_FIRST),
+        **rules_of(mapping_places(mapping, 1)),  # layer 0 normalises z and holds nothing
+        **rules_of(convs, modulated | own),
+        **rules_of(rgbs, modulated | {"bias": ("bias", stored.FLATTEN)}),
+        **noise_rules(noise),
+    }
 
 
 def _genforce() -> Rules:
     """TensorFlow's conventions under PyTorch's names."""
-    parts: Parts = {
+    parts = {
         "weight": ("weight", KEEP),
         "bias": ("bias", KEEP),
         "style.weight": ("affine.weight", KEEP),
-        "style.bias": ("affine.bias", PLUS_ONE),
-        "noise_strength": ("noise_strength", SCALAR),
-        "noise": ("noise_const", DROP_TWO),
+        "style.bias": ("affine.bias", stored.PLUS_ONE),
+        "noise_strength": ("noise_strength", stored.SCALAR),
+        "noise": ("noise_const", stored.DROP_TWO),
     }
-    rules = {
-        "synthesis.early_layer.const": ("synthesis.b4.const", DROP_FIRST),
-        "truncation.w_avg": ("w_avg", FLATTEN),
+    convs, rgbs = _synthesis("synthesis.layer{}"), _synthesis("synthesis.output{}", RGB_LAYERS)
+    upward = {theirs: ours for theirs, ours in convs.items() if ours.endswith("conv0")}
+    return {
+        "synthesis.early_layer.const": ("synthesis.b4.const", stored.DROP_FIRST),
+        "truncation.w_avg": ("w_avg", stored.FLATTEN),
+        **rules_of(mapping_places("mapping.dense{}")),
+        **rules_of(convs | rgbs, parts),
+        **rules_of(upward, {"weight": ("weight", stored.MIRRORED)}),
     }
-    rules |= _mapping("mapping.dense{}", 0)
-    for k, layer in enumerate(LAYERS):
-        up = {"weight": ("weight", MIRRORED)} if layer.endswith("conv0") else {}
-        rules |= _layers(f"synthesis.layer{k}", f"synthesis.{layer}", {**parts, **up})
-    for k, layer in enumerate(RGB_LAYERS):
-        rules |= _layers(f"synthesis.output{k}", f"synthesis.{layer}", parts)
-    return rules
 
 
 def nvlabs_rules() -> Rules:
@@ -180,46 +160,54 @@ def nvlabs_rules() -> Rules:
     keys = [f"{layer}.{part}" for layer in [*LAYERS, *RGB_LAYERS] for part in affine]
     keys += [f"{layer}.{part}" for layer in LAYERS for part in ("noise_strength", "noise_const")]
     rules = {f"synthesis.{key}": (f"synthesis.{key}", KEEP) for key in ["b4.const", *keys]}
-    return rules | {"mapping.w_avg": ("w_avg", KEEP)} | _mapping("mapping.fc{}", 0)
+    return rules | {"mapping.w_avg": ("w_avg", KEEP)} | rules_of(mapping_places("mapping.fc{}"))
 
 
+ROSINALITY = ("style.{}", "input.input", "", "noises.noise_{}", "noise.weight", "conv")
+BASICSR = ("style_mlp.{}", "constant_input.weight", "style_", "noises.noise{}", "weight")
 # Format -> a name that tells it, and its rules.
 CODES: dict[str, tuple[str, Rules]] = {
-    "rosinality": (
-        "input.input",
-        _rosinality_like("style.{}", "input.input", "", "noises.noise_", "noise.weight", "conv"),
-    ),
-    "basicsr": (
-        "constant_input.weight",
-        _rosinality_like(
-            "style_mlp.{}",
-            "constant_input.weight",
-            "style_",
-            "noises.noise",
-            "weight",
-            "modulated_conv",
-        ),
-    ),
+    "rosinality": ("input.input", _rosinality_like(*ROSINALITY)),
+    "basicsr": ("constant_input.weight", _rosinality_like(*BASICSR, "modulated_conv")),
     "genforce": ("synthesis.early_layer.const", _genforce()),
     "nvlabs-pytorch": ("synthesis.b4.const", nvlabs_rules()),
 }
+
+
+def discriminator_places(names: Iterable[str], block: str, parts: str) -> dict[str, str]:
+    """Return the layers of a discriminator of NVIDIA's codes: their place -> ours.
+
+    Its blocks count from the image's side down, the first that ``names`` of tensors have.
+    ``block`` is how a block begins, and ``parts`` are conv0, conv1, skip, from_rgb, conv and fc.
+    """
+    found = [side for side in SIDES if any(n.startswith(block.format(side)) for n in names)]
+    sides = [side for side in reversed(SIDES) if 8 <= side <= max(found, default=4)]
+    *in_blocks, from_rgb, conv, fc = parts.split()
+    places = {f"{block.format(sides[0] if sides else 4)}{from_rgb}": "from_rgb"}
+    places |= {f"{block.format(4)}{conv}": "conv", f"{block.format(4)}{fc}": "fc"}
+    for (k, side), (theirs, ours) in product(
+        enumerate(sides), zip(in_blocks, ("conv0", "conv1", "skip"), strict=True)
+    ):
+        places[f"{block.format(side)}{theirs}"] = f"blocks.{k}.{ours}"
+    return places
+
 
 DISCRIMINATOR: Rules = {
     "convs.0.0.weight": ("from_rgb.weight", KEEP),
     "convs.0.1.bias": ("from_rgb.bias", KEEP),
     "final_conv.0.weight": ("conv.weight", KEEP),
     "final_conv.1.bias": ("conv.bias", KEEP),
-    **both_parts({"final_linear.0": "fc", "final_linear.1": "out"}),
-} | {
-    f"convs.{k + 1}.{theirs}": (f"blocks.{k}.{ours}", KEEP)
-    for k in range(len(SIDES))
-    for theirs, ours in {
-        "conv1.0.weight": "conv0.weight",
-        "conv1.1.bias": "conv0.bias",
-        "conv2.1.weight": "conv1.weight",
-        "conv2.2.bias": "conv1.bias",
-        "skip.1.weight": "skip.weight",
-    }.items()
+    **rules_of({"final_linear.0": "fc", "final_linear.1": "out"}),
+    **rules_of(
+        {f"convs.{k + 1}": f"blocks.{k}" for k in range(len(SIDES))},
+        {
+            "conv1.0.weight": ("conv0.weight", KEEP),
+            "conv1.1.bias": ("conv0.bias", KEEP),
+            "conv2.1.weight": ("conv1.weight", KEEP),
+            "conv2.2.bias": ("conv1.bias", KEEP),
+            "skip.1.weight": ("skip.weight", KEEP),
+        },
+    ),
 }
 
 # Alpha networks of the Labels4Free authors, who call them background extractors; their output is
@@ -259,10 +247,9 @@ def _alpha_rules(count: int, top: int) -> Rules:
             f"conv_fns1.{level}": f"second.{side}",
         }
         if level:
-            merge = f"merge.{side}"
-            places |= {f"conv_next{level if level > 1 else ''}": merge}
-            places |= {f"conv_merge_fns.{level - 1}": merge}
-    return both_parts(places)
+            places[f"conv_next{level if level > 1 else ''}"] = f"merge.{side}"
+            places[f"conv_merge_fns.{level - 1}"] = f"merge.{side}"
+    return rules_of(places)
 
 
 def _image_size(

@@ -5,55 +5,30 @@ format; the code is ours.
 """
 
 import struct
-from collections.abc import Mapping
 
 import torch
 
+from . import tensors as stored
 from .byte_source import ByteSource, Span
-from .pickle_machine.machine import Record, show
-from .shapes import LAYERS, MAX_MAPPING_LAYERS, RGB_LAYERS, SIDES, agreed_clamp
-from .stand_ins import TENSORFLOW_NETWORK, ArrayRecord
-from .state_dicts import refuse_other_codes
-from .tensors import (
-    DROP_FIRST,
-    DROP_TWO,
-    KEEP,
-    KERNEL_LAST,
-    KERNEL_LAST_MIRRORED,
-    PLUS_ONE,
-    SCALAR,
-    TRANSPOSE,
-    Change,
-    Entries,
-    Rules,
-    StoredTensor,
-    rename,
-)
+from .shapes import LAYERS, RGB_LAYERS, SUPPORTED, agreed_clamp, check_options
+from .stand_ins import TENSORFLOW_NETWORK, ArrayRecord, Record, show
+from .state_dicts import discriminator_places, mapping_places, noise_rules, refuse_other_codes
+from .tensors import KEEP, KERNEL_LAST, TRANSPOSE, Entries, Rules, StoredTensor, rename, rules_of
 
-REMEDY = "give an unconditional StyleGAN2 with the skip architecture"
 MAX_DEPTH = 3  # Gs holds the synthesis and the mapping network, which hold none
-MAX_NAME = 200  # characters; the longest there has 33
-
-PARTS: dict[str, tuple[str, Change]] = {
-    "weight": ("weight", KERNEL_LAST),
-    "bias": ("bias", KEEP),
-    "mod_weight": ("affine.weight", TRANSPOSE),
-    "mod_bias": ("affine.bias", PLUS_ONE),
-    "noise_strength": ("noise_strength", SCALAR),
-}
-
-Options = Mapping[object, object]
-
+MAX_COMPONENTS = 16  # of one network; there are two
 # Options that must be what StyleGAN2 has, where a file states them: our layers have them built in.
-FIXED: tuple[tuple[str, tuple[object, ...]], ...] = (
-    ("resample_kernel", ([1, 3, 3, 1], (1, 3, 3, 1))),
-    ("nonlinearity", ("lrelu",)),
-    ("mapping_nonlinearity", ("lrelu",)),
-    ("mapping_lrmul", (0.01,)),
-    ("normalize_latents", (True,)),
-    ("use_noise", (True,)),
-    ("mbstd_group_size", (4,)),
-    ("mbstd_num_features", (1,)),
+FIXED = (
+    (r"Gs.*", "architecture", "skip"),
+    (r"D.*", "architecture", "resnet"),
+    (r".*", "resample_kernel", [1, 3, 3, 1]),
+    (r".*", "nonlinearity", "lrelu"),
+    (r".*", "mapping_nonlinearity", "lrelu"),
+    (r".*", "mapping_lrmul", 0.01),
+    (r".*", "normalize_latents", True),
+    (r".*", "use_noise", True),
+    (r".*", "mbstd_group_size", 4),
+    (r".*", "mbstd_num_features", 1),
 )
 
 
@@ -65,112 +40,86 @@ def is_tensorflow(loaded: object) -> bool:
 
 def generator_entries(source: ByteSource, loaded: object) -> tuple[Entries, float | None]:
     """Return our key -> entry of Gs, and the bound that its layers clip at."""
-    what = "Gs, the averaged generator"
-    variables, options = _network(source, loaded, 2, what)
-    refuse_other_codes(source, list(variables))
-    _check_options(source, options, "skip", any(name.startswith("Label") for name in variables))
-    entries = rename(source, variables, _generator_rules(), "Gs.", REMEDY)
-    clamps = [kwargs["conv_clamp"] for kwargs in options if kwargs.get("conv_clamp") is not None]
-    return entries, agreed_clamp(source, clamps)
+    variables, clamp = _network(source, loaded, 2, "Gs", "Gs, the averaged generator")
+    return rename(source, variables, _generator_rules(), "Gs.", SUPPORTED), clamp
 
 
 def discriminator_entries(source: ByteSource, loaded: object) -> Entries:
     """Return our key -> entry of D."""
-    variables, options = _network(source, loaded, 1, "D, the discriminator")
-    _check_options(source, options, "resnet", conditional=False)
-    sides = [side for side in SIDES if f"{side}x{side}/Conv0/weight" in variables]
-    return rename(source, variables, _discriminator_rules(max(sides, default=4)), "D.", REMEDY)
+    variables, _ = _network(source, loaded, 1, "D", "D, the discriminator")
+    parts = "Conv0 Conv1_down Skip FromRGB Conv Dense0"
+    places = discriminator_places(variables, "{0}x{0}/", parts) | {"Output": "out"}
+    dense = {theirs: ours for theirs, ours in places.items() if ours in ("fc", "out")}
+    rules = rules_of(places, {"weight": ("weight", KERNEL_LAST), "bias": ("bias", KEEP)}, "/")
+    rules |= rules_of(dense, {"weight": ("weight", TRANSPOSE)}, "/")
+    return rename(source, variables, rules, "D.", SUPPORTED)
 
 
 def _network(
-    source: ByteSource, loaded: object, index: int, what: str
-) -> tuple[dict[str, StoredTensor], list[Options]]:
-    """Return the variables of one network and its components, and the options of each."""
+    source: ByteSource, loaded: object, index: int, place: str, what: str
+) -> tuple[dict[str, StoredTensor], float | None]:
+    """Return the variables of one network and its components, and the bound that they clip at."""
     parts = loaded if isinstance(loaded, tuple) else (loaded,) * 3
     variables: dict[str, StoredTensor] = {}
-    options: list[Options] = []
+    clamps: list[object] = []
     waiting = [(parts[index] if len(parts) == 3 else None, 0)]
     while waiting:
         network, depth = waiting.pop()
         state = network.state if is_tensorflow(network) and isinstance(network, Record) else None
-        if not isinstance(state, dict) or depth > MAX_DEPTH:
-            raise source.refuse(f"has no {what}", REMEDY)
-        kwargs, components = state.get("static_kwargs"), state.get("components", {})
-        values, is_dict = state.get("variables"), isinstance(components, dict)
-        if not (isinstance(kwargs, dict) and is_dict and isinstance(values, list)):
-            raise source.refuse(f"has a network without options or variables for {what}", REMEDY)
-        options.append(kwargs)
-        waiting += [(component, depth + 1) for component in components.values()]
+        if not isinstance(state, dict) or depth > MAX_DEPTH or len(waiting) > MAX_COMPONENTS:
+            raise source.refuse(f"has no {what}", SUPPORTED)
+        options, values = state.get("static_kwargs"), state.get("variables")
+        components = state.get("components", {})
+        inside = components.values() if isinstance(components, dict) else None
+        if not isinstance(options, dict) or not isinstance(values, list) or inside is None:
+            raise source.refuse(f"has a network without options or variables for {what}", SUPPORTED)
+        waiting += [(component, depth + 1) for component in inside]
         for pair in values:
-            name = pair[0] if isinstance(pair, tuple | list) and len(pair) == 2 else None
-            if not isinstance(name, str) or len(name) > MAX_NAME:
-                raise source.refuse(f"has a damaged variable in {what}", REMEDY)
-            if name in variables:
-                raise source.refuse(f"holds the variable {name!r} twice", REMEDY)
-            if name != "lod":  # the level of detail of progressive growing, of no use here
-                variables[name] = _stored(source, name, pair[1])
-    return variables, options
-
-
-def _stored(source: ByteSource, name: str, value: object) -> StoredTensor:
-    if isinstance(value, StoredTensor):
-        return value
-    if isinstance(value, ArrayRecord) and value.tensor is not None:
-        return value.tensor
-    if isinstance(value, int | float):
-        return StoredTensor(Span(source, 0, 8, struct.pack("<d", value)), torch.float64, (), ())
-    raise source.refuse(f"has the variable {name!r} that is no array", REMEDY)
-
-
-def _check_options(
-    source: ByteSource, options: list[Options], architecture: str, conditional: bool
-) -> None:
-    for kwargs in options:
-        labels = kwargs.get("label_size", 0)
-        if labels or conditional:
+            match pair:
+                case (str(name), _) if name in variables:
+                    raise source.refuse(f"holds the variable {name!r} twice", SUPPORTED)
+                case (str(name), StoredTensor() as tensor):
+                    variables[name] = tensor
+                case (str(name), ArrayRecord(tensor=StoredTensor() as tensor)):
+                    variables[name] = tensor
+                case (str(name), int() | float() as number):
+                    inline = Span(source, 0, 8, struct.pack("<d", number))
+                    variables[name] = StoredTensor(inline, torch.float64, (), ())
+                case (str(name), _):
+                    raise source.refuse(f"has the variable {name!r} that is no array", SUPPORTED)
+                case _:
+                    raise source.refuse(f"has a damaged variable in {what}", SUPPORTED)
+        labels = options.get("label_size", 0)
+        if labels or any(name.startswith("Label") for name in variables):
             problem = f"is class-conditional (label_size = {show(labels)}), in TensorFlow's way"
-            raise source.refuse(problem, REMEDY)
-        found = kwargs.get("architecture", architecture)
-        if found != architecture:
-            problem = f"has the architecture {show(found)!r}, not {architecture!r}"
-            raise source.refuse(problem, REMEDY)
-        for name, wanted in FIXED:
-            if name in kwargs and kwargs[name] not in wanted:
-                problem = f"has {name} = {show(kwargs[name])}, expected {wanted[0]}"
-                raise source.refuse(problem, REMEDY)
+            raise source.refuse(problem, SUPPORTED)
+        check_options(source, {place: options}, FIXED)
+        clamps.append(options.get("conv_clamp"))
+    refuse_other_codes(source, variables)
+    variables.pop("lod", None)  # the level of detail of progressive growing, of no use here
+    return variables, agreed_clamp(source, [clamp for clamp in clamps if clamp is not None])
 
 
 def _generator_rules() -> Rules:
-    rules: dict[str, tuple[str, Change]] = {
-        "dlatent_avg": ("w_avg", KEEP),
-        "4x4/Const/const": ("synthesis.b4.const", DROP_FIRST),
+    parts = {
+        "weight": ("weight", KERNEL_LAST),
+        "bias": ("bias", KEEP),
+        "mod_weight": ("affine.weight", TRANSPOSE),
+        "mod_bias": ("affine.bias", stored.PLUS_ONE),
+        "noise_strength": ("noise_strength", stored.SCALAR),
     }
-    for k in range(MAX_MAPPING_LAYERS):
-        rules[f"Dense{k}/weight"] = (f"mapping.fc.{k}.weight", TRANSPOSE)
-        rules[f"Dense{k}/bias"] = (f"mapping.fc.{k}.bias", KEEP)
-    for k, layer in enumerate([*LAYERS, *RGB_LAYERS]):
-        block, kind = layer.split(".")
-        side = block.removeprefix("b")
-        theirs = {"conv0": "Conv0_up", "torgb": "ToRGB", "conv1": "Conv1" if k else "Conv"}[kind]
-        for part, (ours, change) in PARTS.items():
-            mirrored = kind == "conv0" and part == "weight"
-            made = KERNEL_LAST_MIRRORED if mirrored else change
-            rules[f"{side}x{side}/{theirs}/{part}"] = (f"synthesis.{layer}.{ours}", made)
-        if kind != "torgb":
-            rules[f"noise{k}"] = (f"synthesis.{layer}.noise_const", DROP_TWO)
-    return rules
-
-
-def _discriminator_rules(top: int) -> Rules:
-    """Rules for a discriminator of images of side ``top``; its blocks count from there."""
-    dense = {"4x4/Dense0": "fc", "Output": "out"}
-    places = {**dense, "4x4/Conv": "conv", f"{top}x{top}/FromRGB": "from_rgb"}
-    for k, side in enumerate(reversed([side for side in SIDES if 8 <= side <= top])):
-        for theirs, ours in {"Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip"}.items():
-            places[f"{side}x{side}/{theirs}"] = f"blocks.{k}.{ours}"
-    rules: dict[str, tuple[str, Change]] = {}
-    for theirs, ours in places.items():
-        change = TRANSPOSE if theirs in dense else KERNEL_LAST
-        rules[f"{theirs}/weight"] = (f"{ours}.weight", change)
-        rules[f"{theirs}/bias"] = (f"{ours}.bias", KEEP)
-    return rules
+    dense = {"weight": ("weight", TRANSPOSE), "bias": ("bias", KEEP)}
+    names = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB"}
+    places = {"4x4/Conv": "synthesis.b4.conv1"}
+    for layer in [*LAYERS[1:], *RGB_LAYERS]:
+        side, kind = layer.removeprefix("b").split(".")
+        places[f"{side}x{side}/{names[kind]}"] = f"synthesis.{layer}"
+    upward = {theirs: ours for theirs, ours in places.items() if theirs.endswith("_up")}
+    return {
+        "dlatent_avg": ("w_avg", KEEP),
+        "4x4/Const/const": ("synthesis.b4.const", stored.DROP_FIRST),
+        **rules_of(mapping_places("Dense{}"), dense, "/"),
+        **rules_of(places, parts, "/"),
+        **rules_of(upward, {"weight": ("weight", stored.KERNEL_LAST_MIRRORED)}, "/"),
+        **noise_rules("noise{}"),
+    }

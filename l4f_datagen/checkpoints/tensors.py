@@ -13,6 +13,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
+from l4f_datagen.models.layers import low_pass
+
 from .byte_source import ByteSource, Span
 
 # A type of torch, its names in safetensors, torch storages and NumPy, and the letter of struct.
@@ -42,118 +44,85 @@ class StoredTensor:
 
     storage: Span
     dtype: torch.dtype
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    shape: Shape
+    strides: Shape
     offset: int = 0
-
-    @property
-    def numel(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the elements as stored."""
-        return self.numel * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def _reach(self) -> int:
+        """Elements of the storage from the first to the last one used."""
+        steps = zip(self.shape, self.strides, strict=True)
+        return 1 + sum((size - 1) * stride for size, stride in steps)
 
     def check(self, name: str) -> None:
         """Check that the view lies inside its storage and is no larger than it."""
-        refuse = self.storage.source.refuse
+        refuse, shape = self.storage.source.refuse, self.shape
         if self.dtype not in WEIGHT_DTYPES:
             problem = f"{name} is {str(self.dtype).removeprefix('torch.')}, expected floating point"
             raise refuse(problem, "convert the weights to float32")
-        if len(self.shape) > MAX_DIMS or len(self.strides) != len(self.shape):
-            raise refuse(f"{name} has {len(self.shape)} sizes and {len(self.strides)} strides")
-        if min((*self.shape, *self.strides, self.offset), default=0) < 0:
+        if len(shape) > MAX_DIMS or len(self.strides) != len(shape):
+            raise refuse(f"{name} has {len(shape)} sizes and {len(self.strides)} strides")
+        if min((*shape, *self.strides, self.offset), default=0) < 0:
             raise refuse(f"{name} has a negative size, stride or offset")
-        if self.numel == 0:
-            raise refuse(f"{name} is empty, its shape is {list(self.shape)}")
+        if 0 in shape:
+            raise refuse(f"{name} is empty, its shape is {list(shape)}")
         held = self.storage.length // self.dtype.itemsize
-        steps = zip(self.shape, self.strides, strict=True)
-        last = self.offset + sum((size - 1) * stride for size, stride in steps)
         # A stride of 0 would let a few bytes declare any size; weights never need one.
-        if self.numel > held or last >= held:
-            raise refuse(f"{name} declares {list(self.shape)}, but its storage holds {held} values")
+        if math.prod(shape) > held or self.offset + self._reach > held:
+            raise refuse(f"{name} declares {list(shape)}, but its storage holds {held} values")
 
     def read(self) -> Tensor:
         """Return the values, float32, contiguous (call ``check`` first)."""
-        size = self.dtype.itemsize
-        if self.strides == contiguous_strides(self.shape):
-            flat = self._read_flat(self.offset, self.numel)
-            return flat.reshape(self.shape).float()
-        steps = zip(self.shape, self.strides, strict=True)
-        length = 1 + sum((n - 1) * stride for n, stride in steps)
-        assert length * size <= self.storage.length
-        flat = self._read_flat(self.offset, length)
+        flat = torch.empty(self._reach, dtype=self.dtype)
+        raw = flat.view(torch.uint8).numpy()
+        self.storage.read_into(self.offset * self.dtype.itemsize, raw.data)
         return flat.as_strided(self.shape, self.strides).contiguous().float()
 
-    def _read_flat(self, first: int, count: int) -> Tensor:
-        flat = torch.empty(count, dtype=self.dtype)
-        raw = flat.view(torch.uint8).numpy()
-        self.storage.read_into(first * self.dtype.itemsize, raw.data)
-        return flat
 
-
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+def contiguous_strides(shape: Sequence[int]) -> Shape:
     """Return the row-major strides of ``shape``."""
     steps = accumulate((max(size, 1) for size in reversed(shape)), mul, initial=1)
     return tuple(steps)[-2::-1]
 
 
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 @dataclass(frozen=True)
 class Change:
-    """How shape and values of a tensor of a file become ours; ValueError where they cannot."""
+    """How a tensor of a file becomes ours: a view, which settles the shape, then its values.
 
-    shape: Callable[[Shape], Shape]
-    values: Callable[[Tensor], Tensor]
+    A view that a shape does not allow raises RuntimeError or IndexError.
+    """
 
+    view: Callable[[Tensor], Tensor] = _same
+    values: Callable[[Tensor], Tensor] = _same
 
-def _without_ones(count: int) -> Callable[[Shape], Shape]:
-    def shape(sizes: Shape) -> Shape:
-        if sizes[:count] != (1,) * count:
-            raise ValueError(f"it should start with {count} of size 1")
-        return sizes[count:]
-
-    return shape
+    def shape(self, sizes: Shape) -> Shape:
+        """Return our shape of what has the shape ``sizes`` in the file."""
+        return tuple(self.view(torch.empty(()).expand(sizes)).shape)
 
 
-def _only_one(sizes: Shape) -> Shape:
-    if set(sizes) - {1}:
-        raise ValueError("it should be a single value")
-    return ()
-
-
-def _flat(sizes: Shape) -> Shape:
-    wide = tuple(size for size in sizes if size != 1)
-    if len(wide) > 1:
-        raise ValueError("it should be a row of values")
-    return wide or (1,)
-
-
-def _permuted(*order: int) -> Callable[[Shape], Shape]:
-    def shape(sizes: Shape) -> Shape:
-        if len(sizes) != len(order):
-            raise ValueError(f"it should have {len(order)} sizes")
-        return tuple(sizes[k] for k in order)
-
-    return shape
-
-
-KEEP = Change(lambda shape: shape, lambda tensor: tensor)
-DROP_FIRST = Change(_without_ones(1), lambda tensor: tensor[0])
-DROP_TWO = Change(_without_ones(2), lambda tensor: tensor[0, 0])
-SCALAR = Change(_only_one, lambda tensor: tensor.reshape(()))
-FLATTEN = Change(_flat, lambda tensor: tensor.reshape(-1))
+KEEP = Change()
+# Axes of size 1, checked: ``reshape`` allows no other number of values.
+DROP_FIRST = Change(lambda tensor: tensor.reshape(tensor.shape[1:]))
+DROP_TWO = Change(lambda tensor: tensor.reshape(tensor.shape[2:]))
+SCALAR = Change(lambda tensor: tensor.reshape(()))
+FLATTEN = Change(lambda tensor: tensor.reshape(1) if tensor.numel() == 1 else tensor.squeeze())
 # TensorFlow stores dense layers as (in, out) and convolutions as (height, width, in, out).
-TRANSPOSE = Change(_permuted(1, 0), lambda tensor: tensor.t())
-KERNEL_LAST = Change(_permuted(3, 2, 0, 1), lambda tensor: tensor.permute(3, 2, 0, 1))
+TRANSPOSE = Change(lambda tensor: tensor.permute(1, 0))
+KERNEL_LAST = Change(lambda tensor: tensor.permute(3, 2, 0, 1))
 # Its up-sampling convolution is a true convolution, ours a transposed one: mirrored kernels.
-KERNEL_LAST_MIRRORED = Change(
-    _permuted(3, 2, 0, 1), lambda tensor: tensor.permute(3, 2, 0, 1).flip(2, 3)
-)
-MIRRORED = Change(_permuted(0, 1, 2, 3), lambda tensor: tensor.flip(2, 3))
+MIRRORED = Change(values=lambda tensor: tensor.flip(2, 3))
+KERNEL_LAST_MIRRORED = Change(KERNEL_LAST.view, MIRRORED.values)
 # Some codes add the 1 of a style when it is used; our biases hold it.
-PLUS_ONE = Change(lambda shape: shape, lambda tensor: tensor + 1)
+PLUS_ONE = Change(values=lambda tensor: tensor + 1)
 
 
 @dataclass(frozen=True)
@@ -164,20 +133,26 @@ class Entry:
     stored: StoredTensor
     change: Change = KEEP
 
-    @property
-    def shape(self) -> Shape:
-        """Our shape."""
-        return self.change.shape(self.stored.shape)
-
 
 Entries = Mapping[str, Entry]
 # A name in the file -> our key, and the change on the way.
 Rules = Mapping[str, tuple[str, Change]]
+WEIGHT_AND_BIAS: Rules = {"weight": ("weight", KEEP), "bias": ("bias", KEEP)}
 
 # The resampling filter is a constant that files carry and that our networks have built in.
 FILTER_NAMES = ("resample_filter", "kernel")
-ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 FILTER_TOLERANCE = 1e-3  # files may hold it in half precision
+
+
+def rules_of(
+    places: Mapping[str, str], parts: Rules = WEIGHT_AND_BIAS, joint: str = "."
+) -> dict[str, tuple[str, Change]]:
+    """Return rules for the parts of layers that have the same: their place -> ours."""
+    return {
+        f"{theirs}{joint}{part}": (f"{ours}.{key}", change)
+        for theirs, ours in places.items()
+        for part, (key, change) in parts.items()
+    }
 
 
 def rename(
@@ -189,8 +164,7 @@ def rename(
 ) -> dict[str, Entry]:
     """Return our key -> entry for tensors under foreign names; ``prefix`` is for messages.
 
-    Raises:
-        CheckpointRefused: a name without a meaning, two with the same one, or another filter.
+    Refused: a name without a meaning, two with the same one, or another resampling filter.
     """
     entries: dict[str, Entry] = {}
     for name, stored in tensors.items():
@@ -210,11 +184,9 @@ def rename(
 def _check_filter(source: ByteSource, name: str, stored: StoredTensor) -> None:
     """Check that a filter is the standard [1, 3, 3, 1], whatever its gain."""
     stored.check(name)
-    matches = stored.shape[-2:] == (4, 4) and stored.numel == 16
-    if matches:
+    if stored.shape[-2:] == (4, 4) and math.prod(stored.shape) == 16:
         kernel = stored.read().reshape(4, 4)
-        wanted = torch.outer(ROW, ROW)
-        matches = torch.allclose(kernel / kernel.sum(), wanted, atol=FILTER_TOLERANCE)
-    if not matches:
-        problem = f"{name} is another resampling filter than [1, 3, 3, 1]"
-        raise source.refuse(problem, "only networks with the standard filter can be opened")
+        if torch.allclose(kernel / kernel.sum(), low_pass(1.0)[0, 0], atol=FILTER_TOLERANCE):
+            return
+    problem = f"{name} is another resampling filter than [1, 3, 3, 1]"
+    raise source.refuse(problem, "only networks with the standard filter can be opened")

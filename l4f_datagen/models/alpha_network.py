@@ -34,10 +34,8 @@ class AlphaNetwork(nn.Module):
     resolution's six channels and merged to six; at the image's resolution both are added and one
     1x1 convolution with a sigmoid gives alpha (Labels4Free, sec. 3.2 and Fig. 3).
 
-    Args:
-        channels: resolution -> trunk width, at least for ``resolutions``.
-        resolutions: the resolutions to read, ascending powers of two, last = image size. One
-            resolution alone is the paper's last-layer ablation.
+    ``channels`` is resolution -> trunk width, at least for ``resolutions``, those to read:
+    ascending powers of two, last the image's. One alone is the paper's last-layer ablation.
     """
 
     def __init__(self, channels: Mapping[int, int], resolutions: list[int]) -> None:
@@ -45,33 +43,29 @@ class AlphaNetwork(nn.Module):
         self.resolutions = list(resolutions)
         self.channels = {resolution: channels[resolution] for resolution in resolutions}
         width = 2 * READ_CHANNELS
-
-        def reads() -> nn.ModuleDict:
-            convs = {str(r): nn.Conv2d(c, READ_CHANNELS, 1) for r, c in self.channels.items()}
-            return nn.ModuleDict(convs)
-
-        self.first, self.second = reads(), reads()
+        self.first, self.second = (
+            nn.ModuleDict(
+                {str(r): nn.Conv2d(c, READ_CHANNELS, 1) for r, c in self.channels.items()}
+            )
+            for _ in range(2)
+        )
         middle = resolutions[1:-1]
         self.merge = nn.ModuleDict({str(r): nn.Conv2d(2 * width, width, 1) for r in middle})
         self.out = nn.Conv2d(width, 1, 1)
 
     def logits(self, features: Features) -> Float[Tensor, "batch 1 h w"]:
         """Return the matte before its sigmoid, ``batch 1 h w``, float32."""
-        carried: Tensor | None = None
         for resolution in self.resolutions:
             first, second = features[resolution]
             name = str(resolution)
             own = torch.cat([self.first[name](first), self.second[name](second)], dim=1)
-            if carried is None:
+            if resolution == self.resolutions[0]:
                 carried = own
-                continue
-            carried = enlarge(carried, resolution)
-            if resolution == self.resolutions[-1]:
-                carried = own + carried
+            elif resolution == self.resolutions[-1]:
+                carried = own + enlarge(carried, resolution)
             else:
-                merged = self.merge[name](torch.cat([own, carried], dim=1))
-                carried = F.leaky_relu(merged, LEAKY_SLOPE)
-        assert carried is not None
+                both = torch.cat([own, enlarge(carried, resolution)], dim=1)
+                carried = F.leaky_relu(self.merge[name](both), LEAKY_SLOPE)
         out: Tensor = self.out(carried)
         return out.float()
 

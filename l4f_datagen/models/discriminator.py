@@ -12,10 +12,10 @@ from l4f_datagen.models.layers import ACT_GAIN, LEAKY_SLOPE, EqualLinear, blur, 
 
 
 class EqualConv2d(nn.Module):
-    """Plain convolution with equalised learning rate, optional halving and leaky ReLU.
+    """Plain convolution with equalised learning rate.
 
-    ``kernel`` is 1 or 3; ``down`` halves the resolution; ``activate`` adds a bias and a leaky ReLU
-    times sqrt(2); ``scale`` is a factor on the output.
+    ``down`` halves the resolution; ``activate`` adds a bias and a leaky ReLU times sqrt(2);
+    ``scale`` is a factor on the output.
     """
 
     def __init__(
@@ -88,9 +88,8 @@ class Discriminator(nn.Module):
         self.resolution, self.channels = resolution, dict(channels)
         self.from_rgb = EqualConv2d(3, channels[resolution], 1)
         sides = [2**k for k in range(int(math.log2(resolution)), 2, -1)]
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(channels[side], channels[side // 2]) for side in sides)
-        )
+        blocks = [ResidualBlock(channels[side], channels[side // 2]) for side in sides]
+        self.blocks = nn.Sequential(*blocks)
         self.conv = EqualConv2d(channels[4] + 1, channels[4], 3)
         self.fc = EqualLinear(channels[4] * 16, channels[4], activate=True)
         self.out = EqualLinear(channels[4], 1)

@@ -25,33 +25,20 @@ W_AVG_SEED = 1000
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """Everything that fixes the generator's shape.
+    """Everything that fixes the generator's shape; ValueError for what no StyleGAN2 can have."""
 
-    Attributes:
-        resolution: side of the square image, a power of two from 16 to 1024.
-        channels: resolution -> channels of that block, for 4, 8, ... resolution.
-        mapping_layers: depth of the mapping network (8 in the paper, 2 in many ADA nets).
-        conv_clamp: bound that the checkpoint's layers clip at, None for none.
-    """
-
-    resolution: int
-    channels: Mapping[int, int]
+    resolution: int  # side of the square image, a power of two from 16 to 1024
+    channels: Mapping[int, int]  # of the blocks of 4, 8, ... resolution
     z_dim: int = 512
     w_dim: int = 512
-    mapping_layers: int = 8
-    conv_clamp: float | None = None
+    mapping_layers: int = 8  # depth of the mapping network (8 in the paper, 2 in many ADA nets)
+    conv_clamp: float | None = None  # bound that the layers clip at, None for none
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: resolution, widths or depth that no StyleGAN2 can have.
-        """
         sides = [2**k for k in range(4, 11)]
         if self.resolution not in sides:
             raise ValueError(f"resolution must be one of {sides}, got {self.resolution}")
-        if sorted(self.channels) != self.resolutions:
-            named = sorted(self.channels)
+        if (named := sorted(self.channels)) != self.resolutions:
             raise ValueError(f"channels must name {self.resolutions}, got {named}")
         numbers = [*self.channels.values(), self.z_dim, self.w_dim, self.mapping_layers]
         if min(numbers) < 1:
@@ -77,11 +64,11 @@ def draw_z(seeds: Sequence[int], z_dim: int) -> NDArray[np.float32]:
 class MappingNetwork(nn.Module):
     """z -> w: normalisation, then fully connected layers with learning rate multiplier 0.01."""
 
-    def __init__(self, z_dim: int, w_dim: int, num_layers: int) -> None:
+    def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
+        widths = [spec.z_dim, *[spec.w_dim] * (spec.mapping_layers - 1)]
         self.fc = nn.ModuleList(
-            EqualLinear(w_dim if k else z_dim, w_dim, lr_multiplier=0.01, activate=True)
-            for k in range(num_layers)
+            EqualLinear(width, spec.w_dim, rate=0.01, activate=True) for width in widths
         )
 
     def forward(self, z: Float[Tensor, "batch z_dim"]) -> Float[Tensor, "batch w_dim"]:
@@ -103,17 +90,11 @@ def estimate_w_avg(mapping: MappingNetwork, z_dim: int) -> Float[Tensor, " w_dim
 
 
 class Synthesis(NamedTuple):
-    """What one synthesis pass gives.
+    """What one synthesis pass gives."""
 
-    Attributes:
-        image: ``batch 3 h w``, nominal range [-1, 1], not clipped, float32.
-        features: resolution -> trunk activations ``batch c h w``, one at 4 px, two elsewhere.
-        rgb_maps: resolution -> that resolution's ToRGB contribution before the skip sum.
-    """
-
-    image: Tensor
-    features: Features
-    rgb_maps: dict[int, Tensor]
+    image: Tensor  # batch 3 h w, nominal range [-1, 1], not clipped, float32
+    features: Features  # resolution -> activations batch c h w, one at 4 px, two elsewhere
+    rgb_maps: dict[int, Tensor]  # resolution -> its ToRGB contribution before the skip sum
 
 
 class Half(NamedTuple):
@@ -129,18 +110,16 @@ class Half(NamedTuple):
 class SynthesisBlock(nn.Module):
     """One resolution: (up-sampling layer,) plain layer, ToRGB. The 4 px block owns the constant."""
 
-    def __init__(self, resolution: int, c_in: int, c_out: int, w_dim: int, clamp: float | None):
+    def __init__(self, resolution: int, spec: GeneratorSpec) -> None:
         super().__init__()
+        width, w_dim, clamp = spec.channels[resolution], spec.w_dim, spec.conv_clamp
         if resolution == 4:
-            self.const = nn.Parameter(torch.randn(c_out, 4, 4))
+            self.const = nn.Parameter(torch.randn(width, 4, 4))
         else:
-            self.conv0 = SynthesisLayer(
-                c_in, c_out, w_dim=w_dim, resolution=resolution, up=True, conv_clamp=clamp
-            )
-        self.conv1 = SynthesisLayer(
-            c_out, c_out, w_dim=w_dim, resolution=resolution, up=False, conv_clamp=clamp
-        )
-        self.torgb = ToRGB(c_out, w_dim=w_dim, conv_clamp=clamp)
+            below = spec.channels[resolution // 2]
+            self.conv0 = SynthesisLayer(below, width, w_dim, resolution, up=True, clamp=clamp)
+        self.conv1 = SynthesisLayer(width, width, w_dim, resolution, up=False, clamp=clamp)
+        self.torgb = ToRGB(width, w_dim, clamp=clamp)
 
 
 class SynthesisNetwork(nn.Module):
@@ -150,15 +129,14 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.resolutions = spec.resolutions
         for resolution in spec.resolutions:
-            c_in = spec.channels.get(resolution // 2, 0)
-            c_out = spec.channels[resolution]
-            block = SynthesisBlock(resolution, c_in, c_out, spec.w_dim, spec.conv_clamp)
-            self.add_module(f"b{resolution}", block)
+            self.add_module(f"b{resolution}", SynthesisBlock(resolution, spec))
+
+    def _blocks(self) -> dict[int, SynthesisBlock]:
+        return {side: getattr(self, f"b{side}") for side in self.resolutions}
 
     def layers(self) -> list[SynthesisLayer]:
         """The convolution layers in the order of their noise inputs."""
-        blocks = [self.get_submodule(f"b{resolution}") for resolution in self.resolutions]
-        names = ("conv0", "conv1")
+        blocks, names = self._blocks().values(), ("conv0", "conv1")
         return [getattr(block, name) for block in blocks for name in names if hasattr(block, name)]
 
     def forward(
@@ -182,40 +160,32 @@ class SynthesisNetwork(nn.Module):
             mirror_at: mirror left and right after the block of this resolution; the finer layers,
                 with mirrored noise, finish a mirrored layout. All that is returned is mirrored.
         """
-        noises = iter(noise)
+        blocks, noises = self._blocks(), iter(noise)
         features: Features = {}
         rgb_maps: dict[int, Tensor] = {}
-        image: Tensor | None = None
-        start = self.get_submodule("b4")
-        assert isinstance(start, SynthesisBlock)
-        x = start.const.expand(ws.shape[0], -1, -1, -1)
+        x = blocks[4].const.expand(ws.shape[0], -1, -1, -1)
         x = torch.zeros_like(x) if mute == "const" else x
-        row = 0
-        for resolution in self.resolutions:
-            block = self.get_submodule(f"b{resolution}")
-            assert isinstance(block, SynthesisBlock)
+        image = x  # from 4 px on, the sum of the ToRGB contributions
+        row = 0  # ToRGB shares its w with the first layer of the next resolution
+        for resolution, block in blocks.items():
             if half is not None and resolution >= half.lowest:
                 x = bounded(x.to(half.dtype), None)
-            if resolution == 4:
-                x = block.conv1(x, ws[:, 0], next(noises))
-                x = torch.zeros_like(x) if mute == "conv1" else x
-                features[4] = [x]
-                row = 1
-            else:
-                first = block.conv0(x, ws[:, row], next(noises))
-                x = block.conv1(first, ws[:, row + 1], next(noises))
-                features[resolution] = [first, x]
-                row += 2
-            # ToRGB shares its w with the first layer of the next resolution.
-            rgb = block.torgb(x, ws[:, row])
-            rgb_maps[resolution] = rgb
-            image = rgb.float() if image is None else upsample_rgb(image) + rgb.float()
+            features[resolution] = []
+            if resolution > 4:
+                x = block.conv0(x, ws[:, row], next(noises))
+                features[resolution].append(x)
+                row += 1
+            x = block.conv1(x, ws[:, row], next(noises))
+            x = torch.zeros_like(x) if resolution == 4 and mute == "conv1" else x
+            features[resolution].append(x)
+            row += 1
+            rgb = rgb_maps[resolution] = block.torgb(x, ws[:, row])
+            image = rgb.float() if resolution == 4 else upsample_rgb(image) + rgb.float()
             if resolution == mirror_at:
                 x, image = x.flip(3), image.flip(3)
                 features = {side: [kept.flip(3) for kept in two] for side, two in features.items()}
                 rgb_maps = {side: kept.flip(3) for side, kept in rgb_maps.items()}
                 noises = (None if left is None else left.flip(3) for left in noises)
-        assert image is not None
         return Synthesis(image, features, rgb_maps)
 
 
@@ -227,7 +197,7 @@ class Generator(nn.Module):
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.mapping = MappingNetwork(spec.z_dim, spec.w_dim, spec.mapping_layers)
+        self.mapping = MappingNetwork(spec)
         self.synthesis = SynthesisNetwork(spec)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
 
@@ -257,17 +227,14 @@ class Generator(nn.Module):
         "const" gives the checkpoint's buffers, "random" draws from ``streams``, one per sample, so
         that a sample's noise never depends on its batch.
         """
-        layers = self.synthesis.layers()
-        if mode == "none":
-            return [None] * len(layers)
-        if mode == "const":
-            return [layer.noise_const[None, None] for layer in layers]
         maps: list[Tensor | None] = []
-        for layer in layers:
-            shape = (1, *layer.noise_const.shape)
-            draws = np.stack([stream.standard_normal(shape) for stream in streams])
-            # float32 before it travels: not every device knows float64.
-            maps.append(torch.from_numpy(draws.astype(np.float32)).to(layer.noise_const))
+        for stored in (layer.noise_const[None] for layer in self.synthesis.layers()):
+            if mode == "random":
+                draws = np.stack([stream.standard_normal(stored.shape) for stream in streams])
+                # float32 before it travels: not every device knows float64.
+                maps.append(torch.from_numpy(draws.astype(np.float32)).to(stored))
+            else:
+                maps.append(stored[None] if mode == "const" else None)
         return maps
 
     def forward(

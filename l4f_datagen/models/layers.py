@@ -24,24 +24,18 @@ FP16_CLAMP = 256.0
 class EqualLinear(nn.Module):
     """Fully connected layer with equalised learning rate.
 
-    ``lr_multiplier`` scales weight and bias (0.01 in the mapping network); ``bias_init`` is 1 for
-    the affine layers of styles; ``activate`` ends in a leaky ReLU times sqrt(2).
+    ``rate`` multiplies that of weight and bias (0.01 in the mapping network); ``bias`` is where
+    the bias starts, 1 for the affine layers of styles; ``activate`` ends in a leaky ReLU times
+    sqrt(2).
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        bias_init: float = 0.0,
-        lr_multiplier: float = 1.0,
-        activate: bool = False,
+        self, c_in: int, c_out: int, *, bias: float = 0.0, rate: float = 1.0, activate: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(c_out, c_in) / rate)
+        self.bias = nn.Parameter(torch.full((c_out,), bias / rate))
+        self.weight_gain, self.bias_gain = rate / math.sqrt(c_in), rate
         self.activate = activate
 
     def forward(self, x: Float[Tensor, "batch c_in"]) -> Float[Tensor, "batch c_out"]:
@@ -73,32 +67,23 @@ def upsample_rgb(x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
-def up_conv(
-    x: Float[Tensor, "batch c_in h w"], weight: Float[Tensor, "c_out c_in 3 3"]
-) -> Float[Tensor, "batch c_out h2 w2"]:
-    """3x3 convolution that doubles the resolution: transposed convolution, then low-pass."""
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # batch c_out 2h+1 2w+1
-    return blur(x, low_pass(4.0).to(x), pad=1)
-
-
 def modulated_conv2d(
     x: Float[Tensor, "batch c_in h w"],
     weight: Float[Tensor, "c_out c_in k k"],
     styles: Float[Tensor, "batch c_in"],
-    *,
-    demodulate: bool = True,
     up: bool = False,
 ) -> Float[Tensor, "batch c_out h2 w2"]:
-    """Convolve with weights scaled per sample by ``styles`` (StyleGAN2, eq. 1 and 3).
+    """Convolve with weights scaled per sample by ``styles`` (StyleGAN2, eq. 1); ``up`` doubles.
 
     The scale moves to the activations, so that one plain convolution serves the whole batch;
-    demodulation follows it as one factor per sample and output channel.
+    `demodulation` follows it as one factor per sample and output channel.
     """
-    batch, c_in = styles.shape
-    x = x * styles.to(x.dtype).reshape(batch, c_in, 1, 1)
-    weight_cast = weight.to(x.dtype)
-    x = up_conv(x, weight_cast) if up else F.conv2d(x, weight_cast, padding=weight.shape[2] // 2)
-    return x * demodulation(weight, styles).to(x.dtype) if demodulate else x
+    x = x * styles.to(x.dtype)[:, :, None, None]
+    weight = weight.to(x.dtype)
+    if not up:
+        return F.conv2d(x, weight, padding=weight.shape[2] // 2)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # batch c_out 2h+1 2w+1
+    return blur(x, low_pass(4.0).to(x), pad=1)
 
 
 def demodulation(
@@ -137,25 +122,18 @@ def bounded(x: Float[Tensor, "batch c h w"], clamp: float | None) -> Float[Tenso
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU and (for some checkpoints) a clamp.
 
-    ``resolution`` is that of the output; ``up`` doubles it first; ``conv_clamp`` bounds the
-    absolute output (None: no bound), which networks of NVIDIA's ADA code really reach.
+    ``resolution`` is that of the output; ``up`` doubles it first; ``clamp`` bounds the absolute
+    output (None: no bound), which networks of NVIDIA's ADA code really reach.
     """
 
     noise_const: Tensor
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        *,
-        w_dim: int,
-        resolution: int,
-        up: bool,
-        conv_clamp: float | None,
+        self, c_in: int, c_out: int, w_dim: int, resolution: int, *, up: bool, clamp: float | None
     ) -> None:
         super().__init__()
-        self.up, self.conv_clamp = up, conv_clamp
-        self.affine = EqualLinear(w_dim, c_in, bias_init=1.0)
+        self.up, self.clamp = up, clamp
+        self.affine = EqualLinear(w_dim, c_in, bias=1.0)
         self.weight = nn.Parameter(torch.randn(c_out, c_in, 3, 3))
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -176,23 +154,23 @@ class SynthesisLayer(nn.Module):
         if x.dtype == torch.float16:
             weight, styles, factor = prenormalize(weight, styles)
             scale = scale * factor
-        x = modulated_conv2d(x, weight, styles, demodulate=False, up=self.up)
+        x = modulated_conv2d(x, weight, styles, self.up)
         bias = self.bias.reshape(1, -1, 1, 1) * ACT_GAIN
         x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
         if noise is not None:
             shift = (noise * (self.noise_strength * ACT_GAIN)).to(x.dtype)
             x = x + shift if torch.is_grad_enabled() else x.add_(shift)
         x = F.leaky_relu(x, LEAKY_SLOPE, inplace=not torch.is_grad_enabled())
-        return bounded(x, self.conv_clamp)
+        return bounded(x, self.clamp)
 
 
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to RGB without demodulation (the tRGB of the skip architecture)."""
 
-    def __init__(self, c_in: int, *, w_dim: int, conv_clamp: float | None) -> None:
+    def __init__(self, c_in: int, w_dim: int, *, clamp: float | None) -> None:
         super().__init__()
-        self.conv_clamp = conv_clamp
-        self.affine = EqualLinear(w_dim, c_in, bias_init=1.0)
+        self.clamp = clamp
+        self.affine = EqualLinear(w_dim, c_in, bias=1.0)
         self.weight = nn.Parameter(torch.randn(3, c_in, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
         self.weight_gain = 1 / math.sqrt(c_in)
@@ -202,6 +180,6 @@ class ToRGB(nn.Module):
     ) -> Float[Tensor, "batch 3 h w"]:
         """Return this resolution's RGB contribution, ``batch 3 h w``."""
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False)
+        x = modulated_conv2d(x, self.weight, styles)
         x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
-        return bounded(x, self.conv_clamp)
+        return bounded(x, self.clamp)

@@ -12,36 +12,26 @@ def conv_pair(c_in: int, c_out: int) -> nn.Sequential:
     """Two 3x3 convolutions, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for width in (c_in, c_out):
-        layers += [
-            nn.Conv2d(width, c_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(c_out),
-            nn.ReLU(inplace=True),
-        ]
+        conv = nn.Conv2d(width, c_out, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
     """Image in, one logit a pixel out; sides must be multiples of ``stride``.
 
-    Args:
-        width: channels at full resolution, doubled at every level.
-        depth: number of levels.
+    ``width`` is that of full resolution, doubled at each of ``depth`` levels.
     """
 
     def __init__(self, width: int = 16, depth: int = 4) -> None:
         super().__init__()
         self.width, self.depth = width, depth
+        self.stride = 1 << (depth - 1)  # what the sides of an image must be multiples of, px
         widths = [width * 2**level for level in range(depth)]
-        pairs = zip([3, *widths[:-1]], widths, strict=True)
-        self.down = nn.ModuleList(conv_pair(c_in, c_out) for c_in, c_out in pairs)
-        upward = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.down = nn.ModuleList(map(conv_pair, [3, *widths], widths))
+        upward = zip(widths[:0:-1], widths[-2::-1], strict=True)
         self.up = nn.ModuleList(conv_pair(below + beside, beside) for below, beside in upward)
         self.out = nn.Conv2d(width, 1, 1)
-
-    @property
-    def stride(self) -> int:
-        """What the sides of an image must be multiples of, in px."""
-        return 1 << (self.depth - 1)
 
     def forward(self, image: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 1 h w"]:
         """Return logits ``batch 1 h w``; images in [-1, 1]."""

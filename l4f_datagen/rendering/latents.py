@@ -114,11 +114,11 @@ def _look_like_z(values: NDArray[np.float32], generator: Generator) -> bool:
 @lru_cache(maxsize=2)
 def _read(path: str, place: Path, stamp: tuple[int, ...]) -> Latents:
     with ByteSource(place) as source:
-        start = source.read(0, min(len(NPY_START), source.size))
-        array = Span(source, 0, source.size)
+        array = source.whole
+        start = array.head(len(NPY_START))
         if start.startswith(ZIP_START):
             array = _array_of_npz(array) or array
-            start = array.read(0, min(len(NPY_START), array.length))
+            start = array.head(len(NPY_START))
         if start == NPY_START:
             values = _read_npy(array)
         else:

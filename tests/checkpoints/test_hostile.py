@@ -40,7 +40,7 @@ NAMED = {
     "other_dict.pt": "state_dict, epoch",
     "other_pickle.pkl": "a, b",
     "conditional_c10.pkl": "c_dim = 10",
-    "architecture_resnet.pkl": "'resnet'",
+    "architecture_resnet.pkl": "architecture = resnet",
     "stylegan3_tree.pkl": "StyleGAN3",
     "nan_weight.pkl": "b8.conv1.weight",
     "nan_weight.pt": "convs.0.conv.weight",

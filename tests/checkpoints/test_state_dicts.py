@@ -53,13 +53,22 @@ def test_distributed_training_leaves_a_prefix_and_the_mean_may_have_a_batch_axis
     assert torch.equal(checkpoint.state["w_avg"], generator.w_avg)
 
 
+@pytest.mark.parametrize("with_w_avg", [False, True])
 @pytest.mark.parametrize("lacking", ["noises.", "noises.noise_3"])
-def test_missing_noise_maps_are_drawn_each_from_a_seed_of_its_own(lacking, tmp_path, foreign):
+def test_missing_noise_maps_are_drawn_each_from_a_seed_of_its_own(
+    lacking, with_w_avg, tmp_path, foreign
+):
     """The draw is part of the promise: a later version must give the same images."""
-    state = foreign.rosinality_state(foreign.make_generator(), kernels=False)
+    generator = foreign.make_generator()
+    state = foreign.rosinality_state(generator, kernels=False)
     stored = {key: value for key, value in state.items() if not key.startswith(lacking)}
-    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", {"g_ema": stored}))
-    assert not checkpoint.has_noise
+    value = {"g_ema": stored} | ({"latent_avg": generator.w_avg} if with_w_avg else {})
+    checkpoint = open_generator(foreign.write_torch(tmp_path / "r", value))
+    assert (checkpoint.has_noise, checkpoint.has_w_avg) == (False, with_w_avg)
+    mean = estimate_w_avg(generator.mapping, generator.spec.z_dim)
+    w_avg = generator.w_avg if with_w_avg else mean
+    assert torch.equal(checkpoint.complete_state["w_avg"], w_avg)
+    assert list(checkpoint.complete_state) == list(generator.state_dict())
     for k, layer in enumerate(checkpoint.build().synthesis.layers()):
         drawn = np.random.RandomState(2000 + k).standard_normal(layer.noise_const.shape)
         expected = stored.get(f"noises.noise_{k}", drawn[None, None].astype(np.float32))
@@ -76,8 +85,8 @@ def _set(name, tensor, part="g_ema"):
         (_set("extra.weight", torch.zeros(1)), "holds g_ema.extra.weight"),
         (_set("convs.99.noise.weight", torch.zeros(1)), "g_ema.convs.99.noise.weight"),
         (_set("input.input", torch.zeros(2, 6, 4, 4)), r"g_ema.input.input has the shape \[2, 6"),
-        (_set("conv1.noise.weight", torch.zeros(2)), "it should be a single value"),
-        (_set("to_rgb1.bias", torch.zeros(1, 3, 2, 1)), "it should be a row"),
+        (_set("conv1.noise.weight", torch.zeros(2)), r"the shape \[2\], which cannot become ours"),
+        (_set("to_rgb1.bias", torch.zeros(1, 3, 2, 1)), r"bias as \[3, 2\], expected \[3\]"),
         (_set("convs.1.conv.weight", torch.zeros(5, 5, 3, 3)), "g_ema.convs.1.conv.weight"),
         (_set("convs.0.conv.blur.kernel", torch.ones(4, 4)), "another resampling filter"),
         (_set("to_rgbs.0.upsample.kernel", torch.zeros(4, 4)), "another resampling filter"),

@@ -31,7 +31,7 @@ def test_snapshots_come_back(protocol, tmp_path, foreign):
     ("options", "said"),
     [
         ({"label_size": 10}, r"class-conditional \(label_size = 10\)"),
-        ({"architecture": "resnet"}, "architecture 'resnet', not 'skip'"),
+        ({"architecture": "resnet"}, "Gs.architecture = resnet, expected skip"),
         ({"resample_kernel": [1, 2, 1]}, r"resample_kernel = \[1, 2, 1\]"),
         ({"resample_kernel": [1, 3, 3, 1]}, None),
         ({"nonlinearity": "relu"}, "nonlinearity = relu"),
@@ -66,7 +66,7 @@ def _set(attribute, value):
         (_add("ToRGB_lod0/weight", np.zeros(3, np.float32)), "StyleGAN1"),
         (_add("LabelConcat/weight", np.zeros(3, np.float32)), "class-conditional"),
         (_add("dlatent_avg", np.zeros(7, np.float32)), "variable 'dlatent_avg' twice"),
-        (_add("x" * 201, np.zeros(3, np.float32)), "damaged variable"),
+        (_add("x" * 201, np.zeros(3, np.float32)), "Gs.x+, for which"),
         (_add("noise0", "text"), "'noise0' that is no array"),
         (lambda network: network.components.pop("mapping"), "lacks mapping.fc.0.weight"),
         (lambda network: network.components.update(x=3), "has no Gs"),

@@ -13,7 +13,8 @@ import torch
 
 from l4f_datagen.checkpoints.byte_source import ByteSource, Span
 from l4f_datagen.checkpoints.containers import load_torch, read_members
-from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record
+from l4f_datagen.checkpoints.pickle_machine import Budget
+from l4f_datagen.checkpoints.stand_ins import Record
 from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import CheckpointRefused
 
@@ -238,12 +239,12 @@ def _changed(field, value):
     ("data", "said"),
     [
         (_changed("directory size", 0xFFFFFFF0), "damaged zip archive"),
-        (_changed("directory offset", 0xFFFFFFF0), "damaged zip archive|beyond the end"),
+        (_changed("directory offset", 0xFFFFFFF0), "damaged zip archive|ends early"),
         (_changed("signature", 0), "damaged zip archive"),
         (_changed("packed", 7), "compressed member"),
-        (_changed("size", 0xFFFFFF00), "beyond its end"),
+        (_changed("size", 0xFFFFFF00), "ends early: 4294967040 bytes"),
         (_changed("offset", 50), "not where it is announced"),
-        (_changed("offset", 0xFFFFFF00), "announces"),
+        (_changed("offset", 0xFFFFFF00), "announced at 4294967040"),
         (_zip(MEMBERS)[:-30], "damaged zip archive"),
         (_zip({"a/data.pkl": bytes(9999)}, zipfile.ZIP_DEFLATED), "compressed member 'a/data.pkl'"),
         (_zip({"a/0": b"1", "a/1": b"2"}).replace(b"a/1", b"a/0"), "'a/0' is not where .* or twic"),

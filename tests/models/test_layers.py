@@ -34,31 +34,25 @@ def plane_by_plane(function, x):
 
 
 @pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize(("c_in", "c_out", "side"), [(3, 2, 5), (1, 4, 4), (5, 1, 8)])
-def test_modulated_conv_is_one_kernel_a_sample(reference, c_in, c_out, side, demodulate, up):
-    """Each sample with a kernel of its own, each pair of channels on its own (eq. 1 and 3)."""
+def test_modulated_conv_is_one_kernel_a_sample(reference, c_in, c_out, side, up):
+    """Each sample with a kernel of its own, each pair of channels on its own (eq. 1)."""
     x, weight = draw(3, c_in, side, side), draw(c_out, c_in, 3, 3, seed=1)
     styles = draw(3, c_in, seed=2) * 2 + 1
     kernels = weight * styles[:, None, :, None, None]
-    if demodulate:
-        kernels /= np.sqrt((kernels**2).sum(axis=(2, 3, 4), keepdims=True) + 1e-8)
     conv = reference.conv_up if up else reference.conv
     expected = [
         [sum(map(conv, sample, kernel)) for kernel in own]
         for sample, own in zip(x, kernels, strict=True)
     ]
-    out = modulated_conv2d(
-        tensor(x), tensor(weight), tensor(styles), demodulate=demodulate, up=up
-    ).numpy()
+    out = modulated_conv2d(tensor(x), tensor(weight), tensor(styles), up=up).numpy()
     assert out.shape == (3, c_out, side * (1 + up), side * (1 + up))
-    # Demodulation is computed in single precision whatever the input.
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_modulated_1x1():
     x, weight, styles = draw(2, 3, 4, 4), draw(5, 3, 1, 1, seed=1), draw(2, 3, seed=2)
-    out = modulated_conv2d(tensor(x), tensor(weight), tensor(styles), demodulate=False)
+    out = modulated_conv2d(tensor(x), tensor(weight), tensor(styles))
     expected = np.einsum("bchw,oc,bc->bohw", x, weight[:, :, 0, 0], styles)
     np.testing.assert_allclose(out.numpy(), expected, rtol=1e-12)
 
@@ -89,7 +83,7 @@ def test_rgb_is_doubled_by_zero_insertion_and_filter(reference, shape):
 
 @pytest.mark.parametrize("activate", [False, True])
 def test_equal_linear(reference, activate):
-    layer = EqualLinear(7, 3, bias_init=1.0, lr_multiplier=0.01, activate=activate)
+    layer = EqualLinear(7, 3, bias=1.0, rate=0.01, activate=activate)
     assert torch.allclose(layer.bias, torch.full((3,), 100.0))
     assert 30 < layer.weight.std() < 300  # unit variance over the learning-rate multiplier
     layer.bias.data = torch.tensor([50.0, -200.0, 100.0])
@@ -114,7 +108,7 @@ def naive(reference, layer, conv_clamp):
 @pytest.mark.parametrize("noise_batch", [0, 1, 2])
 def test_synthesis_layer(reference, up, conv_clamp, noise_batch):
     torch.manual_seed(0)
-    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=up, conv_clamp=conv_clamp)
+    layer = SynthesisLayer(3, 4, 6, 8, up=up, clamp=conv_clamp)
     layer.requires_grad_(False).noise_strength.fill_(0.7)
     layer.bias.data = torch.tensor([0.5, -0.5, 0.1, 0.0])
     x, w = draw(2, 3, 8 // (1 + up), 8 // (1 + up)), draw(2, 6, seed=1)
@@ -130,7 +124,7 @@ def test_synthesis_layer(reference, up, conv_clamp, noise_batch):
 
 
 def test_a_new_layer_adds_no_noise_and_stores_its_map():
-    layer = SynthesisLayer(3, 4, w_dim=6, resolution=8, up=False, conv_clamp=None)
+    layer = SynthesisLayer(3, 4, 6, 8, up=False, clamp=None)
     assert layer.noise_strength.item() == 0
     assert layer.noise_const.shape == (8, 8)
     assert "noise_const" in layer.state_dict()
@@ -140,7 +134,7 @@ def test_a_new_layer_adds_no_noise_and_stores_its_map():
 @pytest.mark.parametrize("conv_clamp", [None, 0.5])
 def test_to_rgb(reference, conv_clamp):
     torch.manual_seed(0)
-    layer = ToRGB(5, w_dim=6, conv_clamp=conv_clamp).requires_grad_(False)
+    layer = ToRGB(5, 6, clamp=conv_clamp).requires_grad_(False)
     layer.bias.data = torch.tensor([0.1, -0.2, 0.3])
     x, w = draw(2, 5, 4, 4), draw(2, 6, seed=1)
     rgb = naive(reference, layer, conv_clamp).rgb
@@ -162,8 +156,8 @@ def test_prenormalized_weights_and_styles_give_the_same_convolution():
     small, soft, factor = prenormalize(weight * 1e5, styles * 1e4)
     assert soft.abs().max() <= 1 + 1e-6
     assert small.abs().max() <= 1 / np.sqrt(5 * 9) + 1e-6
-    exact = modulated_conv2d(x, weight * 1e5, styles * 1e4, demodulate=False)
-    torch.testing.assert_close(modulated_conv2d(x, small, soft, demodulate=False) * factor, exact)
+    exact = modulated_conv2d(x, weight * 1e5, styles * 1e4)
+    torch.testing.assert_close(modulated_conv2d(x, small, soft) * factor, exact)
 
 
 def test_the_worst_prenormalized_sums_stay_within_float16():
@@ -171,7 +165,7 @@ def test_the_worst_prenormalized_sums_stay_within_float16():
     x = torch.full((1, 512, 4, 4), FP16_CLAMP)
     weight, styles, _ = prenormalize(torch.ones(1, 512, 3, 3), torch.ones(1, 512))
     for up in (False, True):
-        out = modulated_conv2d(x, weight, styles, demodulate=False, up=up)
+        out = modulated_conv2d(x, weight, styles, up=up)
         assert out.abs().max() < torch.finfo(torch.float16).max / 2
 
 

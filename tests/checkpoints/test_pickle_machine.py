@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l4f_datagen.checkpoints.byte_source import WINDOW, ByteSource, Cursor, Span
-from l4f_datagen.checkpoints.pickle_machine import load_pickle
-from l4f_datagen.checkpoints.pickle_machine.machine import Budget, Record, StandIn, show
-from l4f_datagen.checkpoints.stand_ins import ArrayRecord, find_global
+from l4f_datagen.checkpoints.pickle_machine import Budget, load_pickle
+from l4f_datagen.checkpoints.stand_ins import ArrayRecord, Record, StandIn, find_global, show
 from l4f_datagen.checkpoints.tensors import StoredTensor
 from l4f_datagen.core.errors import CheckpointRefused
 
