@@ -6,7 +6,7 @@ from typing import Any
 
 from l4f_datagen.core.errors import UsageError
 
-from .native import save_alpha, save_discriminator, save_generator
+from .native import Facts, save_alpha, save_discriminator, save_generator
 from .open import AlphaCheckpoint, AnyCheckpoint, GeneratorCheckpoint, open_checkpoint
 
 
@@ -27,19 +27,13 @@ def checkpoint_facts(path: Path | str, class_index: int | None = None) -> dict[s
     if isinstance(checkpoint, GeneratorCheckpoint):
         sizes = ("resolution", "z_dim", "w_dim", "num_ws", "mapping_layers", "conv_clamp")
         facts |= {name: getattr(checkpoint.spec, name) for name in sizes}
-        facts |= {
-            "class": checkpoint.class_index,
-            "image_channels": checkpoint.image_channels,
-            "w_avg": checkpoint.has_w_avg,
-            "noise_buffers": checkpoint.has_noise,
-            "fingerprint": checkpoint.fingerprint,
-        }
+        facts |= {"class": checkpoint.class_index, "image_channels": checkpoint.image_channels}
+        facts |= {"w_avg": checkpoint.has_w_avg, "noise_buffers": checkpoint.has_noise}
+        facts["fingerprint"] = checkpoint.fingerprint
     elif isinstance(checkpoint, AlphaCheckpoint):
-        facts |= {
-            "resolution": checkpoint.resolutions[-1],
-            "resolutions": list(checkpoint.resolutions),
-            "generator_fingerprint": checkpoint.generator_fingerprint,
-        }
+        sides = list(checkpoint.resolutions)
+        facts |= {"resolution": sides[-1], "resolutions": sides}
+        facts["generator_fingerprint"] = checkpoint.generator_fingerprint
     else:
         facts["resolution"] = checkpoint.resolution
     if checkpoint.native:
@@ -72,18 +66,19 @@ def convert(
         raise UsageError(str(out), "exists", "choose another name, or --overwrite")
     checkpoint = open_checkpoint(path, class_index)
     native = checkpoint.native
-    facts: dict[str, Any] = {
+    facts: Facts = {
         "licence": checkpoint.licence,
         "origin": checkpoint.origin or checkpoint.path.name,
         "training": native.training if native else None,
+        # A copy of a copy still names the file that the weights once came in.
+        "source_sha256": (native and native.source_sha256) or checkpoint.sha256,
+        "generator_fingerprint": native.generator_fingerprint if native else None,
+        "half": half,
     }
-    # A copy of a copy still names the file that the weights once came in.
-    facts["source_sha256"] = (native and native.source_sha256) or checkpoint.sha256
     if isinstance(checkpoint, GeneratorCheckpoint):
-        save_generator(out, checkpoint.spec, checkpoint.complete_state, half=half, **facts)
+        save_generator(out, checkpoint.spec, checkpoint.complete_state, **facts)
     elif isinstance(checkpoint, AlphaCheckpoint):
-        facts["generator_fingerprint"] = checkpoint.generator_fingerprint
         save_alpha(out, checkpoint.build(), **facts)
     else:
-        save_discriminator(out, checkpoint.build(), half=half, **facts)
+        save_discriminator(out, checkpoint.build(), **facts)
     return checkpoint

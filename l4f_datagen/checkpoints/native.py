@@ -99,9 +99,9 @@ def save_discriminator(path: Path, discriminator: Discriminator, **facts: Unpack
 
 
 def save_alpha(path: Path, network: AlphaNetwork, **facts: Unpack[Facts]) -> None:
-    """Write an alpha network and the fingerprint of its generator; see ``save_generator``."""
+    """Write an alpha network, never in half precision; see ``save_generator``."""
     shape = {"resolutions": network.resolutions, "channels": network.channels}
-    _save(path, "alpha", shape, network.state_dict(), facts)
+    _save(path, "alpha", shape, network.state_dict(), facts | {"half": False})
 
 
 def _save(

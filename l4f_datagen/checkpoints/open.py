@@ -176,10 +176,8 @@ def open_generator(
     ``catalogue:NAME``; a file of that name comes first. ``class_index`` fixes the class of a
     class-conditional network of NVIDIA's PyTorch code. ``offline`` fetches nothing.
 
-    Raises:
-        CheckpointRefused: the file is damaged, hostile, or holds no supported generator.
-        NetworkError: it has to be fetched and cannot be.
-        RecipeError: no such built-in or catalogue entry.
+    CheckpointRefused: the file is damaged, hostile, or holds no supported generator. NetworkError:
+    it has to be fetched and cannot be. RecipeError: no such built-in or catalogue entry.
     """
     with ByteSource(network_path(source, "generator", offline=offline)) as file:
         return _generator(file, read_container(file), class_index)
@@ -219,9 +217,8 @@ def _generator(source: ByteSource, held: Container, index: int | None) -> Genera
 
 def _discriminator(source: ByteSource, held: Container) -> DiscriminatorCheckpoint:
     layout = discriminator_layout(source, held)
-    return DiscriminatorCheckpoint(
-        *_common(source, layout), *discriminator_state(source, layout.entries)
-    )
+    state = discriminator_state(source, layout.entries)
+    return DiscriminatorCheckpoint(*_common(source, layout), *state)
 
 
 def _alpha(source: ByteSource, held: Container) -> AlphaCheckpoint:

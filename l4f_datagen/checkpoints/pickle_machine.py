@@ -81,6 +81,12 @@ class _Machine:
     def push(self, value: object) -> None:
         self.stack.append(value)
 
+    def bytes(self, length: int) -> None:
+        self.push(self.cursor.skip(length))
+
+    def recall(self, index: int) -> None:
+        self.push(self.memo[index])
+
     def pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise IndexError("empty stack")
@@ -148,9 +154,6 @@ class _Machine:
         elif not isinstance(target, dict):  # attributes of a dict (torch's _metadata): not needed
             raise TypeError("state set on something that is no object")
 
-    def unsigned(self, width: int) -> int:
-        return int.from_bytes(self.cursor.take(width), "little")
-
     def integer(self, length: int) -> None:
         if length > MAX_INT_BYTES:
             raise ValueError("integer too long")
@@ -214,24 +217,11 @@ OPERATIONS: dict[int, Callable[[_Machine], object]] = {
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
-    ord("K"): lambda m: m.push(m.unsigned(1)),
-    ord("M"): lambda m: m.push(m.unsigned(2)),
     ord("J"): lambda m: m.integer(4),
-    0x8A: lambda m: m.integer(m.unsigned(1)),
-    0x8B: lambda m: m.integer(m.unsigned(4)),
     ord("I"): _Machine.line_integer,
     ord("L"): _Machine.line_integer,
     ord("F"): lambda m: m.push(float(m.cursor.line())),
     ord("G"): lambda m: m.push(struct.unpack(">d", m.cursor.take(8))[0]),
-    0x8C: lambda m: m.text(m.unsigned(1)),
-    ord("X"): lambda m: m.text(m.unsigned(4)),
-    0x8D: lambda m: m.text(m.unsigned(8)),
-    ord("U"): lambda m: m.latin1(m.unsigned(1)),
-    ord("T"): lambda m: m.latin1(m.unsigned(4)),
-    ord("C"): lambda m: m.push(m.cursor.skip(m.unsigned(1))),
-    ord("B"): lambda m: m.push(m.cursor.skip(m.unsigned(4))),
-    0x8E: lambda m: m.push(m.cursor.skip(m.unsigned(8))),
-    0x96: lambda m: m.push(m.cursor.skip(m.unsigned(8))),
     ord("]"): lambda m: m.push([]),
     ord("}"): lambda m: m.push({}),
     ord(")"): lambda m: m.push(()),
@@ -263,13 +253,20 @@ OPERATIONS: dict[int, Callable[[_Machine], object]] = {
     ord("P"): lambda m: m.persist(m.cursor.line()),
     ord("Q"): lambda m: m.persist(m.stack.pop()),
     ord("p"): lambda m: m.remember(int(m.cursor.line())),
-    ord("q"): lambda m: m.remember(m.unsigned(1)),
-    ord("r"): lambda m: m.remember(m.unsigned(4)),
     0x94: lambda m: m.remember(len(m.memo)),
-    ord("g"): lambda m: m.push(m.memo[int(m.cursor.line())]),
-    ord("h"): lambda m: m.push(m.memo[m.unsigned(1)]),
-    ord("j"): lambda m: m.push(m.memo[m.unsigned(4)]),
+    ord("g"): lambda m: m.recall(int(m.cursor.line())),
 }
+# Operations that begin with a number, and the bytes that it takes.
+SIZED: dict[Callable[[_Machine, int], None], dict[int, int]] = {
+    _Machine.push: {ord("K"): 1, ord("M"): 2},
+    _Machine.integer: {0x8A: 1, 0x8B: 4},
+    _Machine.text: {0x8C: 1, ord("X"): 4, 0x8D: 8},
+    _Machine.latin1: {ord("U"): 1, ord("T"): 4},
+    _Machine.bytes: {ord("C"): 1, ord("B"): 4, 0x8E: 8, 0x96: 8},
+    _Machine.remember: {ord("q"): 1, ord("r"): 4},
+    _Machine.recall: {ord("h"): 1, ord("j"): 4},
+}
+WIDTHS = {code: (method, width) for method, codes in SIZED.items() for code, width in codes.items()}
 
 
 def load_pickle(
@@ -291,9 +288,13 @@ def load_pickle(
             code = cursor.take(1)[0]
             if code == ord("."):
                 return machine.stack.pop()
-            if code not in OPERATIONS:
+            if code in WIDTHS:
+                method, width = WIDTHS[code]
+                method(machine, int.from_bytes(cursor.take(width), "little"))
+            elif code in OPERATIONS:
+                OPERATIONS[code](machine)
+            else:
                 raise ValueError(f"unknown operation {code:#x}")
-            OPERATIONS[code](machine)
     except CheckpointRefused:
         raise
     except KeyError:

@@ -6,7 +6,7 @@ is made without memory: a small file may announce layers of any width.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, TypeVar
@@ -77,12 +77,10 @@ def agreed_clamp(source: ByteSource, clamps: Iterable[object]) -> float | None:
     """Return the bound that a network's layers clip at, None for none; they must agree."""
     found: set[float | None] = set()
     for clamp in clamps:
-        if clamp is None:
-            found.add(None)
-        elif isinstance(clamp, int | float) and clamp is not True and 0 < clamp < MAX_CLAMP:
-            found.add(float(clamp))
-        else:
+        number = float(clamp) if isinstance(clamp, int | float) and clamp is not True else None
+        if clamp is not None and (number is None or not 0 < number < MAX_CLAMP):
             raise source.refuse(f"has the conv_clamp {show(clamp)}", REMEDY)
+        found.add(number)
     if len(found) > 1:
         raise source.refuse("has layers with different conv_clamp", REMEDY)
     return found.pop() if found else None
@@ -121,7 +119,8 @@ class _Unread:
                 self.shapes[key] = entry.change.shape(entry.stored.shape)
             except (RuntimeError, IndexError):
                 raise self.refuse_shape(key, "which cannot become ours") from None
-        total = sum(entry.stored.nbytes for entry in entries.values())
+        tensors = [entry.stored for entry in entries.values()]
+        total = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
         if total > source.size:
             raise source.refuse(f"declares {total} bytes of weights, but has {source.size} in all")
 
@@ -170,19 +169,19 @@ class _Unread:
         """Check the shapes against those of a network, and read all values: float32, contiguous."""
         wanted = state_shapes(network)
         missing = [key for key in wanted if key not in self.shapes and not OPTIONAL.fullmatch(key)]
-        if missing:
-            raise self.source.refuse(f"lacks {_listed(missing)}", REMEDY)
-        unknown = [self.entries[key].name for key in self.shapes if key not in wanted]
-        if unknown:
-            problem = f"holds {_listed(unknown)}, for which there is no place"
-            raise self.source.refuse(problem, REMEDY)
-        wrong = [
-            f"{self.entries[key].name} as {list(shape)}, expected {list(wanted[key])}"
-            for key, shape in self.shapes.items()
-            if shape != wanted[key]
-        ]
-        if wrong:
-            raise self.source.refuse(f"holds {_listed(wrong)}", REMEDY)
+        unknown, wrong = [], []
+        for key, shape in self.shapes.items():
+            name = self.entries[key].name
+            if key not in wanted:
+                unknown.append(name)
+            elif shape != wanted[key]:
+                wrong.append(f"{name} as {list(shape)}, expected {list(wanted[key])}")
+        noplace = "holds {}, for which there is no place"
+        for problem, names in (("lacks {}", missing), (noplace, unknown), ("holds {}", wrong)):
+            if names:
+                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+                shown = ", ".join(names[:LISTED]) + more
+                raise self.source.refuse(problem.format(shown), REMEDY)
         state: dict[str, Tensor] = {}
         for key, entry in self.entries.items():
             change = entry.change
@@ -191,11 +190,6 @@ class _Unread:
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise self.source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
         return state
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def generator_state(
@@ -232,15 +226,13 @@ def generator_state(
 def _check_square(unread: _Unread) -> None:
     remedy = "only square networks that start at 4 x 4 can be opened"
     for key, shape in unread.shapes.items():
-        if not key.endswith((".const", ".noise_const")) or len(shape) < 2:
-            continue
-        height, width = shape[-2:]
-        if height != width:
-            shown = f"{unread.entries[key].name} has {height} x {width} values"
+        if key.endswith("const") and len(shape) > 1 and shape[-2] != shape[-1]:
+            shown = f"{unread.entries[key].name} has {shape[-2]} x {shape[-1]} values"
             problem = f"is a generator of images that are not square ({shown})"
             raise unread.source.refuse(problem, remedy)
-        if key == "synthesis.b4.const" and height != 4:
-            raise unread.source.refuse(f"starts at {height} x {width} and not at 4 x 4", remedy)
+    side = unread.shapes.get("synthesis.b4.const", ())[-1:]
+    if side and side != (4,):
+        raise unread.source.refuse(f"starts at {side[0]} x {side[0]} and not at 4 x 4", remedy)
 
 
 def discriminator_state(

@@ -9,13 +9,14 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from .byte_source import Span
 from .tensors import DTYPES, StoredTensor, contiguous_strides
 
-STORAGE_TYPES = {f"{name}Storage": dtype for dtype, _, name, *_ in DTYPES if name}
+STORAGE_TYPES = {f"torch.{name}Storage": dtype for dtype, _, name, *_ in DTYPES if name}
 # NumPy's codes of plain numbers, and struct's letter for one of them.
 NUMBERS = {code: (dtype, letter) for dtype, *_, code, letter in DTYPES if code}
 MAX_DIMS = 32  # NumPy's own limit before version 2
@@ -93,31 +94,27 @@ def _persistent(meta: object = None) -> ModuleRecord:
     return made
 
 
-def _tensor(
-    storage: object, offset: object, shape: object, strides: object, *_rest: object
-) -> StoredTensor:
-    if not isinstance(storage, Storage):
-        raise ValueError("a tensor without a storage")
-    if type(offset) is not int or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-        raise ValueError("a tensor without offset, shape or strides")
-    if any(type(number) is not int for number in (*shape, *strides)):
-        raise ValueError("a tensor with a size that is no whole number")
-    return StoredTensor(storage.span, storage.dtype, shape, strides, offset)
+def _tensor(*args: object) -> StoredTensor:
+    match args:
+        case (Storage(span, dtype), int(offset), tuple(shape), tuple(strides), *_):
+            if all(type(number) is int for number in (*shape, *strides)):
+                return StoredTensor(span, dtype, shape, strides, offset)
+    raise ValueError("a tensor without storage, offset, shape or strides")
 
 
 def _dict(pairs: object = ()) -> dict[object, object]:
-    if not isinstance(pairs, list | tuple) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and is_plain_key(pair[0])
-        for pair in pairs
-    ):
-        raise ValueError("a dict of something else than pairs")
-    return dict(pairs)
+    made = {}
+    for pair in _set(pairs):
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not is_plain_key(pair[0]):
+            raise ValueError("a dict of something else than pairs")
+        made[pair[0]] = pair[1]
+    return made
 
 
 def _set(items: object = ()) -> list[object]:
     # A list, so that nothing is hashed.
     if not isinstance(items, list | tuple):
-        raise ValueError("a set of something else than a list")
+        raise ValueError("a collection of something else than a list")
     return list(items)
 
 
@@ -156,10 +153,11 @@ class ArrayRecord(Record):
 
     def set_state(self, state: object) -> None:
         """Take shape, dtype, order and data; they must agree."""
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise ValueError("an array state that is no 5-tuple")
-        _, shape, dtype, fortran, data = state
-        self.tensor = _array(data, dtype, shape, "F" if fortran else "C")
+        match state:
+            case (_, shape, dtype, fortran, data):
+                self.tensor = _array(data, dtype, shape, "F" if fortran else "C")
+            case _:
+                raise ValueError("an array state that is no 5-tuple")
 
 
 def _array(data: object, dtype: object, shape: object, order: object) -> StoredTensor:
@@ -179,12 +177,10 @@ def _array(data: object, dtype: object, shape: object, order: object) -> StoredT
 
 
 def _scalar(dtype: object, data: object) -> int | float | bool:
-    """Return a NumPy scalar as a Python number."""
+    """Return a NumPy scalar as a Python number; struct refuses another length."""
     if not isinstance(dtype, DtypeRecord) or not isinstance(data, Span):
         raise ValueError("a scalar that is no number")
-    if data.length != dtype.dtype.itemsize:
-        raise ValueError(f"a scalar of {data.length} bytes, expected {dtype.dtype.itemsize}")
-    value: int | float | bool = struct.unpack("<" + dtype.letter, data.read())[0]
+    value: int | float | bool = struct.unpack("<" + dtype.letter, data.head(16))[0]
     return value
 
 
@@ -192,11 +188,11 @@ def _no_array(*_args: object) -> object:
     raise ValueError("an array made without its data")
 
 
-def _record(name: str) -> StandIn:
-    return StandIn(name, lambda *args: Record(name, args))
+def _record(name: str, *args: object) -> Record:
+    return Record(name, args)
 
 
-def _table() -> dict[tuple[str, str], object]:
+def _table() -> dict[str, object]:
     calls: dict[str, Callable[..., object]] = {
         "collections.defaultdict": lambda *_kind: {},
         "torch.Size": lambda items=(): tuple(_set(items)),
@@ -205,14 +201,13 @@ def _table() -> dict[tuple[str, str], object]:
         "numpy.dtype": DtypeRecord,
         "numpy.ndarray": _no_array,
     }
-    for name in ("collections.OrderedDict", "easydict.EasyDict", "dnnlib.util.EasyDict"):
-        calls[name] = _dict
-    for rebuild in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):
-        calls[rebuild] = _tensor
+    dicts = ("collections.OrderedDict", "easydict.EasyDict", "dnnlib.util.EasyDict")
+    calls |= dict.fromkeys([*dicts, "builtins.dict", "__builtin__.dict"], _dict)
+    calls |= dict.fromkeys(["builtins.set", "__builtin__.set"], _set)
+    for suffix in ("", "_v2"):
+        calls[f"torch._utils._rebuild_tensor{suffix}"] = _tensor
     for suffix in ("", "_with_state"):
         calls[f"torch._utils._rebuild_parameter{suffix}"] = lambda data, *_rest: data
-    for builtins in ("builtins", "__builtin__"):
-        calls |= {f"{builtins}.set": _set, f"{builtins}.dict": _dict}
     for core in ("numpy.core", "numpy._core"):
         calls |= {
             f"{core}.multiarray._reconstruct": ArrayRecord,
@@ -222,21 +217,17 @@ def _table() -> dict[tuple[str, str], object]:
     # Options of training runs: kept as records, or skipped.
     records = ("argparse.Namespace", "types.SimpleNamespace", "torch.device", TENSORFLOW_NETWORK)
     paths = ("pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath")
-    stand_ins = [StandIn(name, build) for name, build in calls.items()]
-    table: dict[tuple[str, str], object] = {}
-    for stand_in in [*stand_ins, *map(_record, records + paths)]:
-        module, _, name = stand_in.name.rpartition(".")
-        table[module, name] = stand_in
-    return table | {("torch", name): dtype for name, dtype in STORAGE_TYPES.items()}
+    calls |= {name: partial(_record, name) for name in records + paths}
+    return {**{name: StandIn(name, build) for name, build in calls.items()}, **STORAGE_TYPES}
 
 
-TABLE = _table()
+TABLE = _table()  # by dotted name
 
 
 def find_global(module: str, name: str) -> object | None:
     """Return what stands in for a global of a torch file, None where it is refused."""
     own = module.startswith(("torch.nn.modules.", "torch.nn.parallel."))
-    if (module, name) not in TABLE and (own or NETWORK_CLASSES.fullmatch(name)):
-        dotted = f"{module}.{name}"
+    dotted = f"{module}.{name}"
+    if dotted not in TABLE and (own or NETWORK_CLASSES.fullmatch(name)):
         return StandIn(dotted, lambda *args: ModuleRecord(dotted, args))
-    return TABLE.get((module, name))
+    return TABLE.get(dotted)

@@ -59,8 +59,7 @@ def tensors_of(value: object) -> dict[str, StoredTensor] | None:
     if not isinstance(value, dict) or not value:
         return None
     for key, item in value.items():
-        named = isinstance(key, str) and len(key) <= MAX_NAME
-        if not named or not isinstance(item, StoredTensor):
+        if not isinstance(key, str) or len(key) > MAX_NAME or not isinstance(item, StoredTensor):
             return None
     if all(key.startswith("module.") for key in value):
         return {key.removeprefix("module."): item for key, item in value.items()}
@@ -86,11 +85,9 @@ def generator_entries(
         if key.endswith(f".{telling}")
     }
     averaged = [part for part in parts if part.split(".")[-2] in AVERAGED]
-    found = averaged or list(parts)
-    if len(found) != 1:
+    if len(found := averaged or list(parts)) != 1:
         return None
-    (part,) = found
-    name, rules = parts[part]
+    part, (name, rules) = found[0], parts[found[0]]
     inside = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
     return name, rename(source, inside, rules, f"{prefix}{part}")
 
@@ -192,22 +189,20 @@ def discriminator_places(names: Iterable[str], block: str, parts: str) -> dict[s
     return places
 
 
+_BLOCK = {
+    "conv1.0.weight": ("conv0.weight", KEEP),
+    "conv1.1.bias": ("conv0.bias", KEEP),
+    "conv2.1.weight": ("conv1.weight", KEEP),
+    "conv2.2.bias": ("conv1.bias", KEEP),
+    "skip.1.weight": ("skip.weight", KEEP),
+}
 DISCRIMINATOR: Rules = {
     "convs.0.0.weight": ("from_rgb.weight", KEEP),
     "convs.0.1.bias": ("from_rgb.bias", KEEP),
     "final_conv.0.weight": ("conv.weight", KEEP),
     "final_conv.1.bias": ("conv.bias", KEEP),
     **rules_of({"final_linear.0": "fc", "final_linear.1": "out"}),
-    **rules_of(
-        {f"convs.{k + 1}": f"blocks.{k}" for k in range(len(SIDES))},
-        {
-            "conv1.0.weight": ("conv0.weight", KEEP),
-            "conv1.1.bias": ("conv0.bias", KEEP),
-            "conv2.1.weight": ("conv1.weight", KEEP),
-            "conv2.2.bias": ("conv1.bias", KEEP),
-            "skip.1.weight": ("skip.weight", KEEP),
-        },
-    ),
+    **rules_of({f"convs.{k + 1}": f"blocks.{k}" for k in range(len(SIDES))}, _BLOCK),
 }
 
 # Alpha networks of the Labels4Free authors, who call them background extractors; their output is
@@ -224,19 +219,21 @@ def is_labels4free(loaded: object) -> bool:
 
 def alpha_entries(source: ByteSource, loaded: Mapping[object, object]) -> Entries:
     """Return our key -> entry of ``bg_extractor_ema``."""
-    if "bg_extractor_ema" not in loaded:
-        raise source.refuse("has no bg_extractor_ema, the alpha network to use", ALPHA_REMEDY)
-    tensors = tensors_of(loaded["bg_extractor_ema"])
+    tensors = tensors_of(loaded.get("bg_extractor_ema"))
     if tensors is None:
-        raise source.refuse("has a bg_extractor_ema that is no dict of tensors", ALPHA_REMEDY)
-    counts = [k for k in range(1, len(SIDES) + 1) if set(tensors) <= set(_alpha_rules(k, 0))]
-    count = counts[0] if counts else len(SIDES)
-    top = _image_size(source, loaded, tensors, count) if counts else SIDES[-1]
-    return rename(source, tensors, _alpha_rules(count, top), "bg_extractor_ema.", ALPHA_REMEDY)
-
-
-def _alpha_rules(count: int, top: int) -> Rules:
-    """Rules for ``count`` resolutions, the last of which is ``top``."""
+        raise source.refuse("has no bg_extractor_ema that is a dict of tensors", ALPHA_REMEDY)
+    # A resolution for each of these layers; the last is the image's.
+    firsts = re.compile(r"conv(\d*[13579]|_fns0\.\d+)\.weight")
+    count = min(sum(bool(firsts.fullmatch(name)) for name in tensors), len(SIDES))
+    names = (f"conv{2 * count - 1}.weight", f"conv_fns0.{count - 1}.weight")
+    widths = [size for name in names if name in tensors for size in tensors[name].shape[1:2]]
+    state = getattr(loaded.get("args"), "state", None)
+    top = state.get("size") if isinstance(state, dict) else None
+    if type(top) is not int or top not in SIDES[2:]:
+        top = ALPHA_SIZES.get(widths[0]) if widths else None
+    if top is None:
+        problem = f"does not say its image size, and a top width of {widths} tells none"
+        raise source.refuse(problem, "give a file with args.size, or one of a config-f generator")
     places = {"conv_n": "out"}
     for level in range(count):
         side = top >> (count - 1 - level)
@@ -249,24 +246,4 @@ def _alpha_rules(count: int, top: int) -> Rules:
         if level:
             places[f"conv_next{level if level > 1 else ''}"] = f"merge.{side}"
             places[f"conv_merge_fns.{level - 1}"] = f"merge.{side}"
-    return rules_of(places)
-
-
-def _image_size(
-    source: ByteSource,
-    loaded: Mapping[object, object],
-    tensors: Mapping[str, StoredTensor],
-    count: int,
-) -> int:
-    """Return the image size: what the training run was told, else what the widths mean."""
-    state = getattr(loaded.get("args"), "state", None)
-    told = state.get("size") if isinstance(state, dict) else None
-    if type(told) is int and told in SIDES[2:]:
-        return told
-    names = (f"conv{2 * count - 1}.weight", f"conv_fns0.{count - 1}.weight")
-    widths = [tensors[name].shape[1:2] for name in names if name in tensors]
-    size = ALPHA_SIZES.get(widths[0][0]) if widths and widths[0] else None
-    if size is None:
-        problem = f"does not say its image size, and a top width of {widths} tells none"
-        raise source.refuse(problem, "give a file with args.size, or one of a config-f generator")
-    return size
+    return rename(source, tensors, rules_of(places), "bg_extractor_ema.", ALPHA_REMEDY)

@@ -49,11 +49,6 @@ class StoredTensor:
     offset: int = 0
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the elements as stored."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
     def _reach(self) -> int:
         """Elements of the storage from the first to the last one used."""
         steps = zip(self.shape, self.strides, strict=True)

@@ -8,62 +8,51 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from l4f_datagen.models.layers import ACT_GAIN, LEAKY_SLOPE, EqualLinear, blur, low_pass
+from l4f_datagen.models.layers import ACT_GAIN, LEAKY_SLOPE, EqualLinear, Made, Planes, blur
 
 
 class EqualConv2d(nn.Module):
     """Plain convolution with equalised learning rate.
 
-    ``down`` halves the resolution; ``activate`` adds a bias and a leaky ReLU times sqrt(2);
-    ``scale`` is a factor on the output.
+    ``activate`` adds a bias and a leaky ReLU times sqrt(2). ``down`` halves the resolution, and the
+    variance: two such branches are summed.
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int,
-        *,
-        down: bool = False,
-        activate: bool = True,
-        scale: float = 1.0,
+        self, c_in: int, c_out: int, kernel: int, *, down: bool = False, activate: bool = True
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(c_out, c_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(c_out)) if activate else None
         # Positive factors pass through leaky ReLU, so all of them sit on weight and bias.
+        scale = 1 / math.sqrt(2) if down else 1.0
         self.bias_gain = scale * ACT_GAIN if activate else scale
         self.weight_gain = self.bias_gain / math.sqrt(c_in * kernel**2)
         self.kernel, self.down = kernel, down
 
-    def forward(self, x: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
+    def forward(self, x: Planes) -> Made:
         """Return ``batch c_out h w``, half the size with ``down``."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         bias = None if self.bias is None else (self.bias * self.bias_gain).to(x.dtype)
-        if self.down and self.kernel == 1:
-            # Low-pass and decimate first: a 1x1 convolution commutes with both.
-            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=1, stride=2), weight, bias)
-        elif self.down:
-            x = F.conv2d(blur(x, low_pass(1.0).to(x), pad=2), weight, bias, stride=2)
-        else:
+        if not self.down:
             x = F.conv2d(x, weight, bias, padding=self.kernel // 2)
+        elif self.kernel == 1:  # low-pass and decimate first: the convolution commutes with both
+            x = F.conv2d(blur(x, 1.0, pad=1, stride=2), weight, bias)
+        else:
+            x = F.conv2d(blur(x, 1.0, pad=2), weight, bias, stride=2)
         return x if bias is None else F.leaky_relu(x, LEAKY_SLOPE)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a 1x1 skip, halving the resolution.
-
-    Both branches carry 1 / sqrt(2), so that their sum keeps the variance.
-    """
+    """Two 3x3 convolutions and a 1x1 skip, halving the resolution."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        half = 1 / math.sqrt(2)
         self.conv0 = EqualConv2d(c_in, c_in, 3)
-        self.conv1 = EqualConv2d(c_in, c_out, 3, down=True, scale=half)
-        self.skip = EqualConv2d(c_in, c_out, 1, down=True, activate=False, scale=half)
+        self.conv1 = EqualConv2d(c_in, c_out, 3, down=True)
+        self.skip = EqualConv2d(c_in, c_out, 1, down=True, activate=False)
 
-    def forward(self, x: Float[Tensor, "batch c_in h w"]) -> Float[Tensor, "batch c_out h2 w2"]:
+    def forward(self, x: Planes) -> Made:
         """Return ``batch c_out h/2 w/2``."""
         out: Tensor = self.conv1(self.conv0(x)) + self.skip(x)
         return out

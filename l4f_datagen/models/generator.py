@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from l4f_datagen.models.layers import EPS, EqualLinear, SynthesisLayer, ToRGB, b
 NoiseMode = Literal["const", "random", "none"]
 Mute = Literal["conv1", "const"]
 Features = dict[int, list[Tensor]]
+Ws = Float[Tensor, "batch num_ws w_dim"]
+Psi = Float[Tensor, "#batch"] | float
 
 # rosinality's tools average 4,096 w that they draw anew each time; 10,000 of a fixed seed keep the
 # mean within 1 % of a deviation and are always the same.
@@ -127,38 +129,32 @@ class SynthesisNetwork(nn.Module):
 
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
-        self.resolutions = spec.resolutions
-        for resolution in spec.resolutions:
-            self.add_module(f"b{resolution}", SynthesisBlock(resolution, spec))
+        for side in spec.resolutions:
+            self.add_module(f"b{side}", SynthesisBlock(side, spec))
 
     def _blocks(self) -> dict[int, SynthesisBlock]:
-        return {side: getattr(self, f"b{side}") for side in self.resolutions}
+        return {int(name[1:]): cast(SynthesisBlock, block) for name, block in self.named_children()}
 
     def layers(self) -> list[SynthesisLayer]:
         """The convolution layers in the order of their noise inputs."""
-        blocks, names = self._blocks().values(), ("conv0", "conv1")
-        return [getattr(block, name) for block in blocks for name in names if hasattr(block, name)]
+        return [layer for layer in self.modules() if isinstance(layer, SynthesisLayer)]
 
     def forward(
         self,
-        ws: Float[Tensor, "batch num_ws w_dim"],
+        ws: Ws,
         noise: Sequence[Tensor | None],
         mute: Mute | None = None,
         *,
         half: Half | None = None,
         mirror_at: int | None = None,
     ) -> Synthesis:
-        """Run the trunk.
+        """Run the trunk on one w and one noise map (``1 1 h w`` or ``batch 1 h w``) a layer.
 
-        Args:
-            ws: one w per layer, ``batch num_ws w_dim``.
-            noise: one map per layer, ``1 1 h w`` or ``batch 1 h w``, or None for no noise.
-            mute: "conv1" zeroes the output of the first 4x4 layer, "const" the constant input
-                (the authors' two background rules; Labels4Free, sec. 3).
-            half: run the top resolutions in half precision; features come in it too, the image
-                is summed in float32.
-            mirror_at: mirror left and right after the block of this resolution; the finer layers,
-                with mirrored noise, finish a mirrored layout. All that is returned is mirrored.
+        ``mute``: "conv1" zeroes the output of the first 4x4 layer, "const" the constant input (the
+        authors' two background rules; Labels4Free, sec. 3). ``half``: features come in it too, the
+        image is summed in float32. ``mirror_at`` mirrors left and right after the block of this
+        resolution; the finer layers, with mirrored noise, finish a mirrored layout. All that is
+        returned is mirrored.
         """
         blocks, noises = self._blocks(), iter(noise)
         features: Features = {}
@@ -202,11 +198,8 @@ class Generator(nn.Module):
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
 
     def truncate(
-        self,
-        w: Float[Tensor, "batch w_dim"] | Float[Tensor, "batch num_ws w_dim"],
-        psi: Float[Tensor, "#batch"] | float,
-        cutoff: int | None = None,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
+        self, w: Float[Tensor, "batch w_dim"] | Ws, psi: Psi, cutoff: int | None = None
+    ) -> Ws:
         """Return ws = w_avg + psi (w - w_avg) in the first ``cutoff`` rows (None: all).
 
         ``w`` is one for all rows, or W+ with a row each; ``psi`` one number or one per sample.
@@ -240,7 +233,7 @@ class Generator(nn.Module):
     def forward(
         self,
         z: Float[Tensor, "batch z_dim"],
-        psi: Float[Tensor, "#batch"] | float = 1.0,
+        psi: Psi = 1.0,
         *,
         noise: Sequence[Tensor | None] | None = None,
         mute: Mute | None = None,

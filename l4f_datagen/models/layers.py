@@ -20,13 +20,18 @@ EPS = 1e-8  # as in NVIDIA's codes, whose images would otherwise differ in the l
 # can then pass 65504.
 FP16_CLAMP = 256.0
 
+Planes = Float[Tensor, "batch c_in h w"]
+Made = Float[Tensor, "batch c_out h2 w2"]
+Weight = Float[Tensor, "c_out c_in k k"]
+Styles = Float[Tensor, "batch c_in"]
+Factor = Float[Tensor, "batch c_out 1 1"]
+
 
 class EqualLinear(nn.Module):
     """Fully connected layer with equalised learning rate.
 
-    ``rate`` multiplies that of weight and bias (0.01 in the mapping network); ``bias`` is where
-    the bias starts, 1 for the affine layers of styles; ``activate`` ends in a leaky ReLU times
-    sqrt(2).
+    ``rate`` multiplies that of weight and bias (0.01 in the mapping network); ``bias`` is its start
+    (1 for the affine layers of styles); ``activate`` ends in a leaky ReLU times sqrt(2).
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class EqualLinear(nn.Module):
         self.weight_gain, self.bias_gain = rate / math.sqrt(c_in), rate
         self.activate = activate
 
-    def forward(self, x: Float[Tensor, "batch c_in"]) -> Float[Tensor, "batch c_out"]:
+    def forward(self, x: Styles) -> Float[Tensor, "batch c_out"]:
         """Return ``batch c_out``."""
         out = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return F.leaky_relu(out, LEAKY_SLOPE) * ACT_GAIN if self.activate else out
@@ -51,13 +56,10 @@ def low_pass(gain: float) -> Float[Tensor, "1 1 4 4"]:
     return (kernel / kernel.sum() * gain)[None, None]
 
 
-def blur(
-    x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "1 1 k k"], pad: int, stride: int = 1
-) -> Float[Tensor, "batch c h2 w2"]:
-    """Filter every channel with one kernel, zero padding, optionally keeping each second pixel."""
-    channels = x.shape[1]
-    weight = kernel.to(x.dtype).expand(channels, 1, -1, -1)
-    return F.conv2d(x, weight, padding=pad, stride=stride, groups=channels)
+def blur(x: Planes, gain: float, pad: int, stride: int = 1) -> Float[Tensor, "batch c_in h2 w2"]:
+    """Low-pass every channel, zero padding, optionally keeping each second pixel."""
+    kernel = low_pass(gain).to(x).expand(x.shape[1], 1, -1, -1)
+    return F.conv2d(x, kernel, padding=pad, stride=stride, groups=x.shape[1])
 
 
 def upsample_rgb(x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w2"]:
@@ -67,12 +69,7 @@ def upsample_rgb(x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
-def modulated_conv2d(
-    x: Float[Tensor, "batch c_in h w"],
-    weight: Float[Tensor, "c_out c_in k k"],
-    styles: Float[Tensor, "batch c_in"],
-    up: bool = False,
-) -> Float[Tensor, "batch c_out h2 w2"]:
+def modulated_conv2d(x: Planes, weight: Weight, styles: Styles, up: bool = False) -> Made:
     """Convolve with weights scaled per sample by ``styles`` (StyleGAN2, eq. 1); ``up`` doubles.
 
     The scale moves to the activations, so that one plain convolution serves the whole batch;
@@ -83,22 +80,16 @@ def modulated_conv2d(
     if not up:
         return F.conv2d(x, weight, padding=weight.shape[2] // 2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # batch c_out 2h+1 2w+1
-    return blur(x, low_pass(4.0).to(x), pad=1)
+    return blur(x, 4.0, pad=1)
 
 
-def demodulation(
-    weight: Float[Tensor, "c_out c_in k k"], styles: Float[Tensor, "batch c_in"]
-) -> Float[Tensor, "batch c_out 1 1"]:
+def demodulation(weight: Weight, styles: Styles) -> Factor:
     """Factor that gives each output of a modulated convolution unit variance (eq. 3)."""
     power = styles.float().square() @ weight.float().square().sum(dim=(2, 3)).t()  # batch c_out
     return (power + EPS).rsqrt()[:, :, None, None]
 
 
-def prenormalize(
-    weight: Float[Tensor, "c_out c_in k k"], styles: Float[Tensor, "batch c_in"]
-) -> tuple[
-    Float[Tensor, "c_out c_in k k"], Float[Tensor, "batch c_in"], Float[Tensor, "batch c_out 1 1"]
-]:
+def prenormalize(weight: Weight, styles: Styles) -> tuple[Weight, Styles, Factor]:
     """Scale weight and styles for float16, and return the factor that undoes it afterwards.
 
     Styles are at most 1, a weight at most 1 / sqrt(fan in): from activations within
@@ -112,7 +103,7 @@ def prenormalize(
     return weight / weight_top[:, None, None, None], styles / style_top[:, None], factor
 
 
-def bounded(x: Float[Tensor, "batch c h w"], clamp: float | None) -> Float[Tensor, "batch c h w"]:
+def bounded(x: Planes, clamp: float | None) -> Planes:
     """Clip activations at the checkpoint's bound, float16 at ``FP16_CLAMP`` in any case."""
     if x.dtype == torch.float16:
         clamp = min(clamp or FP16_CLAMP, FP16_CLAMP)
@@ -140,11 +131,8 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(
-        self,
-        x: Float[Tensor, "batch c_in h w"],
-        w: Float[Tensor, "batch w_dim"],
-        noise: Float[Tensor, "nb 1 h2 w2"] | None,
-    ) -> Float[Tensor, "batch c_out h2 w2"]:
+        self, x: Planes, w: Float[Tensor, "batch w_dim"], noise: Float[Tensor, "nb 1 h2 w2"] | None
+    ) -> Made:
         """Return ``batch c_out h w``; ``noise`` is added to every channel, None adds nothing."""
         weight: Tensor = self.weight
         styles = self.affine(w)
@@ -175,11 +163,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
         self.weight_gain = 1 / math.sqrt(c_in)
 
-    def forward(
-        self, x: Float[Tensor, "batch c_in h w"], w: Float[Tensor, "batch w_dim"]
-    ) -> Float[Tensor, "batch 3 h w"]:
+    def forward(self, x: Planes, w: Float[Tensor, "batch w_dim"]) -> Float[Tensor, "batch 3 h w"]:
         """Return this resolution's RGB contribution, ``batch 3 h w``."""
-        styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles)
-        x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
-        return bounded(x, self.clamp)
+        x = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain)
+        return bounded(x + self.bias.to(x.dtype).reshape(1, -1, 1, 1), self.clamp)

@@ -187,8 +187,14 @@ NUMBER = '"attribution": 3}'
         ({"spec": None}, "metadata that cannot be read"),
         ({"spec": '{"conv_clamp": true}'}, "conv_clamp True"),
         ({"licence": '{"name": "x"}'}, "licence without a sound name"),
-        ({"licence": '{"name": "x", "link": "y", "commercial": "no"}'}, "licence without a sound name"),
-        ({"licence": '{"name": "x", "link": 3, "commercial": true}'}, "licence without a sound name"),
+        (
+            {"licence": '{"name": "x", "link": "y", "commercial": "no"}'},
+            "licence without a sound name",
+        ),
+        (
+            {"licence": '{"name": "x", "link": 3, "commercial": true}'},
+            "licence without a sound name",
+        ),
         ({"licence": f"{FREE}, {NUMBER}"}, "licence without a sound name"),
         ({"training": "3"}, "spec or training is no object"),
     ],

@@ -50,7 +50,7 @@ def test_discriminators_come_back(tmp_path, foreign):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"architecture": "resnet"}, "b4.architecture = resnet, expected skip"),
+        ({"architecture": "resnet"}, "b16.architecture = resnet, expected skip"),
         ({"activation": "relu"}, "activation = relu, expected lrelu"),
         ({"use_noise": False}, "use_noise = False, expected True"),
         ({"up": 4}, "up = 4, expected"),

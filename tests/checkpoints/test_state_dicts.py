@@ -162,11 +162,11 @@ def test_without_options_the_widths_tell_the_size_of_alpha_networks(tmp_path, fo
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda value: value.pop("bg_extractor_ema"), "has no bg_extractor_ema"),
+        (lambda value: value.pop("bg_extractor_ema"), "has no bg_extractor_ema that is"),
         (lambda value: value["bg_extractor_ema"].pop("conv_n.bias"), "lacks out.bias"),
         (_set("other", torch.zeros(1), "bg_extractor_ema"), "ema.other, for which"),
         (_set("conv0.weight", torch.zeros(1), "bg_extractor_ema"), "conv0"),
-        (lambda value: value["bg_extractor_ema"].clear(), "no dict of tensors"),
+        (lambda value: value["bg_extractor_ema"].clear(), "is a dict of tensors"),
         (_set("conv1.bias", torch.full((3,), torch.nan), "bg_extractor_ema"), "bias holds NaN"),
     ],
 )
