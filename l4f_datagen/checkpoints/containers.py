@@ -16,24 +16,20 @@ from safetensors import SafetensorError, safe_open
 
 from .byte_source import ByteSource, Cursor, Span
 from .pickle_machine import Budget, load_pickle
-from .stand_ins import Globals, StandIn, Storage, find_global
+from .stand_ins import TABLE, Globals, StandIn, Storage, find_global
 from .tensors import DTYPES, StoredTensor, contiguous_strides
 
 DOWNLOAD = "download the checkpoint itself"
 OPENED = "docs/checkpoints.md lists what can be opened"
 # First bytes of files that people give by mistake.
+IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
+PACKED = (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
 MISTAKES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file it points to", "git lfs pull"),
     (b"<", "is a web page or XML, not a checkpoint", DOWNLOAD),
-    (b"\x89PNG", "is a PNG image", "give a checkpoint file"),
-    (b"\xff\xd8\xff", "is a JPEG image", "give a checkpoint file"),
-    (b"GIF8", "is a GIF image", "give a checkpoint file"),
+    (IMAGES, "is a PNG, JPEG or GIF image", "give a checkpoint file"),
     (b"\x89HDF", "is an HDF5 file", OPENED),
-    (b"\x1f\x8b", "is compressed with gzip", "unpack it first"),
-    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
-    (b"Rar!", "is a RAR archive", "unpack it first"),
-    (b"BZh", "is compressed with bzip2", "unpack it first"),
-    (b"\xfd7zXZ", "is compressed with xz", "unpack it first"),
+    (PACKED, "is compressed with gzip, 7z, RAR, bzip2 or xz", "unpack it first"),
     (b"{", "is text", DOWNLOAD),
 )
 # What a pickle may start with: a protocol, or one of the first operations of protocol 0.
@@ -120,12 +116,8 @@ def _with_nested(budget: Budget) -> Globals:
             raise ValueError("a nested torch file that is no byte string")
         return load_once(data)
 
-    nested = StandIn("torch.storage._load_from_bytes", load)
-
-    def find(module: str, name: str) -> object | None:
-        return nested if f"{module}.{name}" == nested.name else find_global(module, name)
-
-    return find
+    name = "torch.storage._load_from_bytes"
+    return functools.partial(find_global, table={**TABLE, name: StandIn(name, load)})
 
 
 def load_torch(span: Span, budget: Budget) -> object:

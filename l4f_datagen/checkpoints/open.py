@@ -27,7 +27,7 @@ from .byte_source import ByteSource
 from .containers import Container, read_container
 from .layout import Layout, alpha_layout, checkpoint_kind, discriminator_layout, generator_layout
 from .native import Native, fingerprint, is_trained
-from .shapes import alpha_state, discriminator_state, filled, generator_state, without_memory
+from .shapes import alpha_state, discriminator_state, filled, generator_state, state_shapes
 
 logger = logging.getLogger(__name__)
 
@@ -116,21 +116,21 @@ class GeneratorCheckpoint(Checkpoint):
         state = dict(self.state)
         if self.has_w_avg and self.has_noise:
             return state
-        empty = without_memory(lambda: Generator(self.spec))
-        wanted = empty.state_dict()
-        for k, key in enumerate(key for key in wanted if key.endswith(".noise_const")):
+        shapes = state_shapes(lambda: Generator(self.spec))
+        for k, key in enumerate(key for key in shapes if key.endswith(".noise_const")):
             if key not in state:
                 # A stream for each map, so that one does not depend on which others are stored.
-                drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(wanted[key].shape)
+                drawn = np.random.RandomState(NOISE_SEED + k).standard_normal(shapes[key])
                 state[key] = torch.from_numpy(drawn.astype(np.float32))
         if "w_avg" not in state:
-            weights = {key: state[f"mapping.{key}"] for key in empty.mapping.state_dict()}
-            state["w_avg"] = estimate_w_avg(filled(empty.mapping, weights), self.spec.z_dim)
-        return {key: state[key] for key in wanted}
+            state["w_avg"] = torch.zeros(self.spec.w_dim)
+            mapping = filled(lambda: Generator(self.spec), state).mapping
+            state["w_avg"] = estimate_w_avg(mapping, self.spec.z_dim)
+        return {key: state[key] for key in shapes}
 
     def build(self) -> Generator:
         """Return the generator, frozen, in eval mode; it shares memory with ``state``."""
-        return filled(without_memory(lambda: Generator(self.spec)), self.complete_state)
+        return filled(lambda: Generator(self.spec), self.complete_state)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ class DiscriminatorCheckpoint(Checkpoint):
 
     def build(self) -> Discriminator:
         """Return the discriminator, frozen, in eval mode; it shares memory with ``state``."""
-        made = without_memory(lambda: Discriminator(self.resolution, self.channels))
-        return filled(made, self.state)
+        return filled(lambda: Discriminator(self.resolution, self.channels), self.state)
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,8 @@ class AlphaCheckpoint(Checkpoint):
 
     def build(self) -> AlphaNetwork:
         """Return the alpha network, frozen, in eval mode; it shares memory with ``state``."""
-        made = without_memory(lambda: AlphaNetwork(self.channels, list(self.resolutions)))
-        return filled(made, self.state)
+        resolutions = list(self.resolutions)
+        return filled(lambda: AlphaNetwork(self.channels, resolutions), self.state)
 
 
 AnyCheckpoint = GeneratorCheckpoint | DiscriminatorCheckpoint | AlphaCheckpoint

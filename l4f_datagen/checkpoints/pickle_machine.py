@@ -8,9 +8,9 @@ Why not ``pickle.Unpickler`` with an allow-list in ``find_class``, or ``torch.lo
   integers are counted against a budget that a file shares with the pickles nested in it.
 - **Time.** 20,000 integers with one hash value as keys keep both of Python's unpicklers busy for
   about ten seconds. Here keys are text or small numbers.
-- **Weights.** NVIDIA's files hold every tensor three times (G, D and G_ema) as byte strings inside
-  the pickle. Python's unpicklers copy all of them. Here a byte string is a span of the file, and
-  only the tensors of the network that is asked for are read: the peak is the size of that network.
+- **Weights.** NVIDIA's files hold every tensor three times (G, D and G_ema) as byte strings, all
+  copied by Python's unpicklers. Here a byte string is a span of the file, and only the tensors of
+  the network that is asked for are read: the peak is the size of that network.
 - **Foreign classes.** ``torch.load(weights_only=True)`` neither opens NVIDIA's pickles nor whole
   modules (``torch.save(G)``), and torch files nested in a pickle need the same restricted reader.
 
@@ -23,7 +23,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from l4f_datagen.core.errors import CheckpointRefused
 
@@ -90,18 +90,14 @@ class _Machine:
     def pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise IndexError("empty stack")
-        return self._cut(len(self.stack) - count)
+        self.marks.append(len(self.stack) - count)
+        return self.since_mark()
 
     def since_mark(self) -> list[Any]:
-        return self._cut(self.marks.pop())
-
-    def _cut(self, start: int) -> list[Any]:
+        start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
-
-    def refuse(self, what: str) -> NoReturn:
-        raise self.cursor.source.refuse(f"is a pickle with {what}", UNSAFE)
 
     def find(self, module: object, name: object) -> object:
         """Return the stand-in of a global, or refuse the file by the global's name."""
@@ -180,10 +176,9 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
             raise TypeError("items set on something that is no dict")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not is_plain_key(key):
-                raise TypeError("a dict key that is neither text nor number")
-            target[key] = value
+        if not all(map(is_plain_key, items[::2])):
+            raise TypeError("a dict key that is neither text nor number")
+        target.update(zip(items[::2], items[1::2], strict=True))
 
     def new_dict(self) -> None:
         items = self.since_mark()
@@ -245,11 +240,6 @@ OPERATIONS: dict[int, Callable[[_Machine], object]] = {
     0x92: _Machine.reduce_with_keywords,
     ord("b"): _Machine.build,
     ord("i"): lambda m: m.push(m.call(m.line_global(), tuple(m.since_mark()))),
-    ord("o"): lambda m: m.refuse("objects of Python 2"),
-    0x82: lambda m: m.refuse("registered extensions"),
-    0x83: lambda m: m.refuse("registered extensions"),
-    0x84: lambda m: m.refuse("registered extensions"),
-    0x97: lambda m: m.refuse("data outside the file"),
     ord("P"): lambda m: m.persist(m.cursor.line()),
     ord("Q"): lambda m: m.persist(m.stack.pop()),
     ord("p"): lambda m: m.remember(int(m.cursor.line())),
@@ -266,6 +256,8 @@ SIZED: dict[Callable[[_Machine, int], None], dict[int, int]] = {
     _Machine.remember: {ord("q"): 1, ord("r"): 4},
     _Machine.recall: {ord("h"): 1, ord("j"): 4},
 }
+REFUSED = dict.fromkeys((0x82, 0x83, 0x84), "registered extensions")
+REFUSED |= {ord("o"): "objects of Python 2", 0x97: "data outside the file"}
 WIDTHS = {code: (method, width) for method, codes in SIZED.items() for code, width in codes.items()}
 
 
@@ -293,6 +285,8 @@ def load_pickle(
                 method(machine, int.from_bytes(cursor.take(width), "little"))
             elif code in OPERATIONS:
                 OPERATIONS[code](machine)
+            elif code in REFUSED:
+                raise cursor.source.refuse(f"is a pickle with {REFUSED[code]}", UNSAFE)
             else:
                 raise ValueError(f"unknown operation {code:#x}")
     except CheckpointRefused:

@@ -61,16 +61,17 @@ def without_memory(make: Callable[[], Network]) -> Network:
         return make()
 
 
-def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
-    """Put tensors into a network without memory; it is then frozen, in evaluation mode."""
+def filled(make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
+    """Make a network of the tensors given, which it shares; frozen, in evaluation mode."""
+    network = without_memory(make)
     network.load_state_dict(dict(state), assign=True)
     network.eval().requires_grad_(False)
     return network
 
 
-def state_shapes(network: nn.Module) -> dict[str, Shape]:
+def state_shapes(make: Callable[[], nn.Module]) -> dict[str, Shape]:
     """Return our key -> shape of a network's state."""
-    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    return {key: tuple(tensor.shape) for key, tensor in without_memory(make).state_dict().items()}
 
 
 def agreed_clamp(source: ByteSource, clamps: Iterable[object]) -> float | None:
@@ -165,9 +166,9 @@ class _Unread:
             raise self.refuse_shape(key, f"expected at most {MAX_WIDTH} channels")
         return self.shapes[key]
 
-    def read_as(self, network: nn.Module) -> dict[str, Tensor]:
+    def read_as(self, make: Callable[[], nn.Module]) -> dict[str, Tensor]:
         """Check the shapes against those of a network, and read all values: float32, contiguous."""
-        wanted = state_shapes(network)
+        wanted = state_shapes(make)
         missing = [key for key in wanted if key not in self.shapes and not OPTIONAL.fullmatch(key)]
         unknown, wrong = [], []
         for key, shape in self.shapes.items():
@@ -219,8 +220,7 @@ def generator_state(
         spec = GeneratorSpec(max(sides), channels, z_dim, w_dim, depth, conv_clamp)
     except ValueError as error:
         raise source.refuse(f"is no StyleGAN2 this tool knows ({error})", REMEDY) from None
-    state = unread.read_as(without_memory(lambda: Generator(spec)))
-    return state, spec, 1 if found == {1} else 3
+    return unread.read_as(lambda: Generator(spec)), spec, 1 if found == {1} else 3
 
 
 def _check_square(unread: _Unread) -> None:
@@ -250,8 +250,8 @@ def discriminator_state(
         raise source.refuse(f"has a discriminator of {blocks} blocks", REMEDY)
     names = ["from_rgb.weight", *(f"blocks.{k}.conv1.weight" for k in range(blocks))]
     channels = {resolution >> k: unread.sizes(name, 4)[0] for k, name in enumerate(names)}
-    network = without_memory(lambda: Discriminator(resolution, channels))
-    return unread.read_as(network), resolution, channels
+    state = unread.read_as(lambda: Discriminator(resolution, channels))
+    return state, resolution, channels
 
 
 def alpha_state(
@@ -261,5 +261,4 @@ def alpha_state(
     unread = _Unread(source, entries)
     sides = unread.sides(r"first\.(\d{1,4})\.weight")
     channels = {side: unread.sizes(f"first.{side}.weight", 4)[1] for side in sides}
-    network = without_memory(lambda: AlphaNetwork(channels, sides))
-    return unread.read_as(network), tuple(sides), channels
+    return unread.read_as(lambda: AlphaNetwork(channels, sides)), tuple(sides), channels

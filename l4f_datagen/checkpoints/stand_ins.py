@@ -7,7 +7,7 @@ Calls build records, dicts and descriptions of tensors, and read no weights. Who
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -224,10 +224,10 @@ def _table() -> dict[str, object]:
 TABLE = _table()  # by dotted name
 
 
-def find_global(module: str, name: str) -> object | None:
+def find_global(module: str, name: str, table: Mapping[str, object] = TABLE) -> object | None:
     """Return what stands in for a global of a torch file, None where it is refused."""
     own = module.startswith(("torch.nn.modules.", "torch.nn.parallel."))
     dotted = f"{module}.{name}"
-    if dotted not in TABLE and (own or NETWORK_CLASSES.fullmatch(name)):
+    if dotted not in table and (own or NETWORK_CLASSES.fullmatch(name)):
         return StandIn(dotted, lambda *args: ModuleRecord(dotted, args))
-    return TABLE.get(dotted)
+    return table.get(dotted)
