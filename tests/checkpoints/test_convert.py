@@ -75,7 +75,7 @@ def test_targets_that_cannot_be_are_usage_errors(tmp_path, foreign):
     assert {path.name for path in tmp_path.iterdir()} == {"x.pt", "y.safetensors"}
 
 
-def test_facts_of_a_generator(tmp_path, foreign):
+def test_facts(tmp_path, foreign):
     generator, discriminator = foreign.make_generator(), foreign.make_discriminator()
     value = foreign.rosinality_trained(generator, discriminator)
     path = foreign.write_torch(tmp_path / "x.pt", value)
@@ -86,19 +86,18 @@ def test_facts_of_a_generator(tmp_path, foreign):
     expected |= {"parameters": trained, "licence": None, "channels": {"4": 6, "8": 5, "16": 3}}
     expected |= {"resolution": 16, "z_dim": 5, "w_dim": 7, "num_ws": 6, "mapping_layers": 3}
     expected |= {"conv_clamp": None, "w_avg": False, "noise_buffers": True}
-    assert {key: facts[key] for key in expected} == expected
+    assert expected.items() <= facts.items()
     assert len(facts["sha256"]) == len(facts["fingerprint"]) == 64
 
-
-def test_facts_of_the_other_networks(tmp_path, foreign):
     network = foreign.make_alpha(sides=(8, 16, 32))
-    path = foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
-    facts = checkpoint_facts(path)
-    assert (facts["kind"], facts["resolution"]) == ("alpha", 32)
-    assert facts["resolutions"] == [8, 16, 32]
-    assert facts["parameters"] == sum(tensor.numel() for tensor in network.parameters())
-    save_discriminator(tmp_path / "d.safetensors", foreign.make_discriminator(), licence=LICENCE)
+    facts = checkpoint_facts(
+        foreign.write_torch(tmp_path / "a", foreign.labels4free_snapshot(network))
+    )
+    trained = sum(tensor.numel() for tensor in network.parameters())
+    expected = {"kind": "alpha", "resolution": 32, "resolutions": [8, 16, 32]}
+    assert (expected | {"parameters": trained}).items() <= facts.items()
+
+    save_discriminator(tmp_path / "d.safetensors", discriminator, licence=LICENCE)
     facts = checkpoint_facts(tmp_path / "d.safetensors")
-    assert (facts["kind"], facts["resolution"]) == ("discriminator", 16)
+    assert {"kind": "discriminator", "resolution": 16, "training": {}}.items() <= facts.items()
     assert facts["licence"]["commercial"] is True
-    assert facts["training"] == {}

@@ -9,42 +9,40 @@ from l4f_datagen.checkpoints.containers import read_container
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
 
 
-def _write(path, foreign, protocol=4, generator=None, **options):
-    g_ema = foreign.ada_generator(generator or foreign.make_generator(), **options)
-    return foreign.write_pickle(path, foreign.ada_snapshot(g_ema), protocol)
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_snapshots_come_back(protocol, channels_last, tmp_path, foreign):
     generator = foreign.make_generator(channels={4: 6, 8: 5, 16: 3, 32: 4})
-    path = _write(tmp_path / "a", foreign, protocol, generator, channels_last=channels_last)
+    discriminator = foreign.make_discriminator(resolution=32)
+    g_ema = foreign.ada_generator(generator, channels_last=channels_last)
+    snapshot = foreign.ada_snapshot(g_ema, foreign.ada_discriminator(discriminator))
+    path = foreign.write_pickle(tmp_path / "a", snapshot, protocol)
     checkpoint = open_generator(path)
-    assert checkpoint.format == "nvlabs-pytorch"
-    assert checkpoint.spec == generator.spec
+    assert (checkpoint.format, checkpoint.spec) == ("nvlabs-pytorch", generator.spec)
     for key, tensor in generator.state_dict().items():
         assert torch.equal(checkpoint.state[key], tensor), key
         assert checkpoint.state[key].is_contiguous()
+    read, images = open_discriminator(path), torch.randn(4, 3, 32, 32)
+    assert read.channels == discriminator.channels
+    assert torch.equal(read.build()(images), discriminator(images))
 
 
 def test_layers_really_clip(tmp_path, foreign):
     generator = foreign.make_generator(conv_clamp=0.5)
+    snapshot = foreign.ada_snapshot(foreign.ada_generator(generator))
+    built = open_generator(foreign.write_pickle(tmp_path / "a", snapshot)).build()
     z = torch.randn(2, 5)
-    built = open_generator(_write(tmp_path / "a", foreign, generator=generator)).build()
-    out = built(z)
-    assert built.spec.conv_clamp == 0.5
-    assert torch.equal(out.image, generator(z).image)
-    assert float(out.features[16][1].abs().max()) == 0.5
+    assert torch.equal(built(z).image, generator(z).image)
+    assert float(built(z).features[16][1].abs().max()) == built.spec.conv_clamp == 0.5
 
 
-def test_discriminators_come_back(tmp_path, foreign):
-    discriminator = foreign.make_discriminator(resolution=32)
-    g_ema = foreign.ada_generator(foreign.make_generator())
-    snapshot = foreign.ada_snapshot(g_ema, foreign.ada_discriminator(discriminator))
-    checkpoint = open_discriminator(foreign.write_pickle(tmp_path / "a", snapshot))
-    assert checkpoint.channels == discriminator.channels
-    images = torch.randn(4, 3, 32, 32)
-    assert torch.equal(checkpoint.build()(images), discriminator(images))
+def _edited(foreign, place="", **layer):
+    """A snapshot, and the state of one module of its G_ema."""
+    snapshot = foreign.ada_snapshot(foreign.ada_generator(foreign.make_generator(), **layer))
+    state = snapshot["G_ema"].meta["state"]
+    for name in place.split():
+        state = state["_modules"][name].meta["state"]
+    return snapshot, state
 
 
 @pytest.mark.parametrize(
@@ -60,20 +58,10 @@ def test_discriminators_come_back(tmp_path, foreign):
     ],
 )
 def test_other_networks_are_refused(options, said, foreign, refused):
-    g_ema = foreign.ada_generator(foreign.make_generator(), **options)
-    refused(foreign.ada_snapshot(g_ema), said, pickled=True)
+    refused(_edited(foreign, **options)[0], said, pickled=True)
 
 
-def _edited(foreign, *place):
-    """A snapshot, and the state of one module of its G_ema."""
-    snapshot = foreign.ada_snapshot(foreign.ada_generator(foreign.make_generator()))
-    state = snapshot["G_ema"].meta["state"]
-    for name in place:
-        state = state["_modules"][name].meta["state"]
-    return snapshot, state
-
-
-LAYER = ("synthesis", "b8", "conv0")
+LAYER = "synthesis b8 conv0"
 
 
 @pytest.mark.parametrize(
@@ -86,17 +74,16 @@ LAYER = ("synthesis", "b8", "conv0")
         (LAYER, "_parameters", "weight", "text", "b8.conv0.weight that is no tensor"),
         (LAYER, "_parameters", "x" * 101, torch.ones(1), "damaged parameters"),
         (LAYER, "_modules", "other", 3, "'synthesis.b8.conv0.other' is no module"),
-        (("mapping", "fc0"), "bias_gain", None, 1.0, "fc0.bias_gain = 1.0, expected 0.01"),
-        (("mapping", "fc0"), "activation", None, ["x"] * 3, r"activation = \[x, x, x\]"),
-        ((), "c_dim", None, 4, "lacks layers for them"),
-        (("synthesis",), "_modules", "input", "input", "StyleGAN3"),
-        ((), "_parameters", None, [1], "damaged parameters"),
+        ("mapping fc0", "bias_gain", None, 1.0, "fc0.bias_gain = 1.0, expected 0.01"),
+        ("mapping fc0", "activation", None, ["x"] * 3, r"activation = \[x, x, x\]"),
+        ("", "c_dim", None, 4, "lacks layers for them"),
+        ("synthesis", "_modules", "input", "input", "StyleGAN3"),
+        ("", "_parameters", None, [1], "damaged parameters"),
     ],
 )
 def test_damage_is_named(place, kind, name, value, said, foreign, refused):
-    snapshot, state = _edited(foreign, *place)
-    if value == "input":
-        value = foreign.Persistent("SynthesisInput", {})
+    snapshot, state = _edited(foreign, place)
+    value = foreign.Persistent("SynthesisInput", {}) if value == "input" else value
     if name is None:
         state[kind] = value
     else:
@@ -111,14 +98,7 @@ def test_a_tree_that_holds_itself_is_refused(foreign, refused):
     refused(snapshot, "no module|there is no place|cannot be read", pickled=True)
 
 
-@pytest.mark.parametrize(("value", "said"), [({"a": 1}, "its keys are a"), ([1], "it is a list")])
-def test_a_snapshot_without_its_generator_is_refused(value, said, foreign, refused):
-    snapshot, _ = _edited(foreign)
-    snapshot["G_ema"] = value
-    refused(snapshot, f"no StyleGAN2 generator .*in G_ema {said}", pickled=True)
-
-
-def test_discriminators_of_other_kinds_are_refused(foreign, refused):
+def test_snapshots_without_networks_or_with_others_are_refused(foreign, refused):
     snapshot, _ = _edited(foreign)
     state = snapshot["D"].meta["state"]
     state["c_dim"] = 10
@@ -129,6 +109,9 @@ def test_discriminators_of_other_kinds_are_refused(foreign, refused):
     refused(snapshot, words, open_discriminator, pickled=True)
     snapshot["D"] = None
     refused(snapshot, "holds no StyleGAN2 discriminator", open_discriminator, pickled=True)
+    for value, said in (({"a": 1}, "its keys are a"), ([1], "it is a list")):
+        snapshot["G_ema"] = value
+        refused(snapshot, f"no StyleGAN2 generator .*in G_ema {said}", pickled=True)
 
 
 # -------------------------------------------------------- class-conditional, with the class fixed
@@ -192,20 +175,11 @@ def test_the_class_must_be_one_of_them(index, said, foreign, refused):
     refused(unconditional, "no classes to choose from", pickled=True, class_index=0)
 
 
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ((EMBED, CLASSES, 1), "unknown shape"),
-        ((40, CLASSES), "does not fit"),
-        ((EMBED - 1, CLASSES), "does not fit"),
-    ],
-)
-def test_embeddings_that_do_not_fit_are_refused(shape, said, foreign, refused):
-    generator = foreign.make_generator()
-    first = torch.zeros(generator.spec.w_dim, Z_DIM + EMBED)
-    classes = (torch.zeros(shape), torch.zeros(EMBED), first)
-    snapshot = foreign.ada_snapshot(foreign.ada_generator(generator, classes=classes))
-    refused(snapshot, said, pickled=True, class_index=0)
+@pytest.mark.parametrize("shape", [(EMBED, CLASSES, 1), (40, CLASSES), (EMBED - 1, CLASSES)])
+def test_embeddings_that_do_not_fit_are_refused(shape, foreign, refused):
+    first = torch.zeros(foreign.make_generator().spec.w_dim, Z_DIM + EMBED)
+    snapshot, _ = _edited(foreign, classes=(torch.zeros(shape), torch.zeros(EMBED), first))
+    refused(snapshot, "embedding (of unknown shape|that does not fit)", pickled=True, class_index=0)
 
 
 def test_the_reference_file(reference_dir):

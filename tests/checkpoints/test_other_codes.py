@@ -1,6 +1,5 @@
 """Files of codes and habits beyond the five layouts: opened where unmistakable, else named."""
 
-import pickle
 import re
 
 import pytest
@@ -10,7 +9,6 @@ from torch import nn
 
 from l4f_datagen.checkpoints.convert import checkpoint_facts, convert
 from l4f_datagen.checkpoints.open import open_discriminator, open_generator
-from l4f_datagen.core.errors import CheckpointRefused
 from l4f_datagen.models.generator import draw_z
 
 LAST_NOTE = "it holds no averaged generator, so {} is used, the one last trained"
@@ -125,21 +123,9 @@ def test_one_channel_is_repeated(tmp_path, foreign, caplog):
     path = foreign.write_torch(tmp_path / "x", {"g_ema": state, "latent_avg": generator.w_avg})
     _assert_same(path, generator)
     assert "its channel is repeated to RGB" in caplog.text
-    facts = checkpoint_facts(path)
-    assert facts["image_channels"] == 1
+    assert checkpoint_facts(path)["image_channels"] == 1
     convert(path, tmp_path / "y.safetensors")
     _assert_same(tmp_path / "y.safetensors", generator)
-
-
-def test_one_channel_in_nvidias_layout(tmp_path, foreign):
-    generator = _grey(foreign.make_generator())
-    g_ema = foreign.ada_generator(generator)
-    g_ema.meta["state"]["img_channels"] = 1
-    for side in generator.spec.resolutions:
-        block = g_ema.meta["state"]["_modules"]["synthesis"].meta["state"]["_modules"][f"b{side}"]
-        parts = block.meta["state"]["_modules"]["torgb"].meta["state"]["_parameters"]
-        parts.update({name: nn.Parameter(value[:1], False) for name, value in parts.items()})
-    _assert_same(foreign.write_pickle(tmp_path / "x", foreign.ada_snapshot(g_ema)), generator)
 
 
 def test_the_discriminator_of_one_channel(tmp_path, foreign):
@@ -178,15 +164,9 @@ def test_other_shapes_are_refused_by_name(change, said, foreign, refused):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (
-            {"state_dict": {"generator_ema.style_mapping.1.linear.weight_orig": 1}, "meta": {}},
-            "mmgeneration or mmagic.*RGB or BGR; give the file of NVIDIA",
-        ),
+        ({"state_dict": {"ema.style_mapping.1.linear.weight_orig": 1}}, "mmgen.*RGB or BGR; give"),
         ({"generator_ema.constant_input.input": 1, "generator.x": 1}, "mmgeneration or mmagic"),
-        (
-            {"GAN": {"GE.blocks.0.to_style1.weight": 1, "D.blocks.0.x": 1}, "version": "1.8"},
-            "lucidrains.*not those of the StyleGAN2 paper; give a network of NVIDIA",
-        ),
+        ({"GAN": {"GE.blocks.0.to_style1.weight": 1, "D.blocks.0.x": 1}}, "lucidrains.*network of"),
         ({"g_running": {"generator.progression.0.conv1.conv.weight_orig": 1}}, "StyleGAN1"),
         ({"g_synthesis.blocks.4x4.epi1.style_mod.lin.weight": 1}, "StyleGAN1.*styles scale feat"),
         ({"g_ema": {"synthesis.layer0.epilogue.style_mod.dense.weight": 1}}, "StyleGAN1"),
@@ -198,7 +178,7 @@ def test_known_codes_are_named(value, said, refused):
     def filled(item):
         if isinstance(item, dict):
             return {key: filled(inner) for key, inner in item.items()}
-        return torch.zeros(2) if item == 1 else item
+        return torch.zeros(2)
 
     assert "run code" not in refused(filled(value), said)
 
@@ -207,11 +187,6 @@ class _Config:
     """A class of somebody's own, as found beside weights."""
 
 
-def test_a_class_of_ones_own_is_not_called_hostile(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(pickle.dumps({"G_ema": _Config()}))
-    with pytest.raises(CheckpointRefused, match=r"_Config', which is not among.*state_dict\(\)"):
-        open_generator(path)
-    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(CheckpointRefused, match=r"'os.system'.*may run code"):
-        open_generator(path)
+def test_a_class_of_ones_own_is_not_called_hostile(refused):
+    said = r"_Config', which is not among.*state_dict\(\)"
+    assert "run code" not in refused({"G_ema": _Config()}, said, pickled=True)
