@@ -19,29 +19,20 @@ AVERAGED = ["G_ema", "g_ema", "params_ema", "generator_ema", "generator_smooth",
 AVERAGED += ["netG_ema", "model_ema", "ema"]
 MAX_NAME = 200  # characters; the longest key of a known code has 47
 
-# Names that only the generators of one other code have -> what they are, and the way out.
-STYLEGAN2 = "give a StyleGAN2 checkpoint"
+# Names that only the generators of one other code have -> what they are.
 UNSUPPORTED = {
     r"(.*\.)?(constant_input\.input|style_mapping\.\d+\.linear\.weight_orig)": (
-        "a generator of mmgeneration or mmagic, whose files do not say whether it gives RGB or BGR",
-        "give the file of NVIDIA's or rosinality's code that it was converted from",
+        "a generator of mmgeneration or mmagic, whose files do not say whether it gives RGB or BGR"
     ),
     r"(.*\.)?(blocks\.\d+\.to_style1\..*|initial_block)": (
-        "a generator of lucidrains' stylegan2-pytorch, whose layers are not those of the StyleGAN2 "
-        "paper",
-        "give a network of NVIDIA's or rosinality's code",
+        "a generator of lucidrains' stylegan2-pytorch, whose layers are not those of the paper"
     ),
     r".*(StyleMod|ToRGB_lod|style_mod\.|adain|\.epi[12]\.|progression\.|apply_noise).*": (
-        "a StyleGAN1 generator (its styles scale features, not weights)",
-        STYLEGAN2,
+        "a StyleGAN1 generator (its styles scale features, not weights)"
     ),
-    r"(.*\.)?synthesis\.(input\.(freqs|weight)|L\d+_\d+_\d+\..*)": (
-        "a StyleGAN3 generator",
-        STYLEGAN2,
-    ),
+    r"(.*\.)?synthesis\.(input\.(freqs|weight)|L\d+_\d+_\d+\..*)": "a StyleGAN3 generator",
     r"(.*\.)?(stylegan_decoder\..*|style_conv1\.bias)": (
-        "GFPGAN's variant of StyleGAN2, whose weights are scaled already",
-        "give the StyleGAN2 generator that it was made from",
+        "GFPGAN's variant of StyleGAN2, whose weights are scaled already"
     ),
 }
 
@@ -49,8 +40,9 @@ UNSUPPORTED = {
 def refuse_other_codes(source: ByteSource, names: Iterable[object]) -> None:
     """Refuse generators of codes that are known and not supported; say which, and the way out."""
     texts = [name[:MAX_NAME] for name in names if isinstance(name, str)]
-    for pattern, (what, remedy) in UNSUPPORTED.items():
+    for pattern, what in UNSUPPORTED.items():
         if any(map(re.compile(pattern).fullmatch, texts)):
+            remedy = "give a StyleGAN2, or that of NVIDIA's or rosinality's code it was made from"
             raise source.refuse(f"holds {what}", remedy)
 
 

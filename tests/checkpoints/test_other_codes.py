@@ -166,7 +166,10 @@ def test_other_shapes_are_refused_by_name(change, said, foreign, refused):
     [
         ({"state_dict": {"ema.style_mapping.1.linear.weight_orig": 1}}, "mmgen.*RGB or BGR; give"),
         ({"generator_ema.constant_input.input": 1, "generator.x": 1}, "mmgeneration or mmagic"),
-        ({"GAN": {"GE.blocks.0.to_style1.weight": 1, "D.blocks.0.x": 1}}, "lucidrains.*network of"),
+        (
+            {"GAN": {"GE.blocks.0.to_style1.weight": 1, "D.blocks.0.x": 1}},
+            "lucidrains.*or that of NVIDIA",
+        ),
         ({"g_running": {"generator.progression.0.conv1.conv.weight_orig": 1}}, "StyleGAN1"),
         ({"g_synthesis.blocks.4x4.epi1.style_mod.lin.weight": 1}, "StyleGAN1.*styles scale feat"),
         ({"g_ema": {"synthesis.layer0.epilogue.style_mod.dense.weight": 1}}, "StyleGAN1"),
