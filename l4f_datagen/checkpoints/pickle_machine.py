@@ -103,6 +103,8 @@ class _Machine:
         """Return the stand-in of a global, or refuse the file by the global's name."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a global whose name is no text")
+        if len(module) + len(name) > MAX_LINE:  # a stand-in keeps it, each time it is mentioned
+            raise ValueError("a global whose name is too long")
         if (found := self.table(module, name)) is not None:
             return found
         dotted = f"{module}.{name}"[:100]

@@ -138,7 +138,10 @@ def _pair_of(index):
 
 def _bombs(folder, foreign):
     """Write small files that ask for much; return what the refusal says, by name."""
+    long = b"\x80\x04X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20) + b"\x94"
     bombs = {
+        # Each mention of the global would keep its name of 1 MB once more.
+        "global": (long + b"\x8c\x09Generator\x94" + b"h\0h\1\x93" * 2000 + b".", "too long"),
         # A memo index of 4 billion makes pickle's own machine take 64 GB.
         "memo": (b"\x80\x04Nr\xff\xff\xff\xff.", "NoneType"),
         "bytes": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little"), "ends early"),
