@@ -32,6 +32,7 @@ from .shapes import alpha_state, discriminator_state, filled, generator_state, s
 logger = logging.getLogger(__name__)
 
 NOISE_SEED = 2000  # any fixed one: noise maps that a file lacks must be the same each time
+GREY = "it gives grey images, so its channel is repeated to RGB"
 # Names of both networks in the folder of a pretraining, and in those of the weights that ship.
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
@@ -210,8 +211,8 @@ def open_checkpoint(path: Path | str, class_index: int | None = None) -> AnyChec
 def _generator(source: ByteSource, held: Container, index: int | None) -> GeneratorCheckpoint:
     layout = generator_layout(source, held, index)
     state, spec, image_channels = generator_state(source, layout.entries, layout.conv_clamp)
-    grey = ["it gives grey images, so its channel is repeated to RGB"][: image_channels == 1]
-    return GeneratorCheckpoint(*_common(source, layout, *grey), state, spec, image_channels, index)
+    common = _common(source, layout, *([GREY] if image_channels == 1 else []))
+    return GeneratorCheckpoint(*common, state, spec, image_channels, index)
 
 
 def _discriminator(source: ByteSource, held: Container) -> DiscriminatorCheckpoint:
