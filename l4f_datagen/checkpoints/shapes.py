@@ -100,7 +100,7 @@ def check_options(
         if option not in options or not re.fullmatch(pattern, name):
             continue
         found = options[option]
-        close = found == wanted
+        close = (list(found) if isinstance(found, tuple) else found) == wanted
         if isinstance(found, int | float) and isinstance(wanted, int | float):
             close = abs(found - wanted) <= TOLERANCE
         if not close:
