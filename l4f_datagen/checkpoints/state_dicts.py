@@ -7,7 +7,6 @@ StyleGAN1 and StyleGAN3 are refused by name. Key names are facts of the formats;
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import product
 
 from . import tensors as stored
 from .byte_source import ByteSource
@@ -174,10 +173,9 @@ def discriminator_places(names: Iterable[str], block: str, parts: str) -> dict[s
     *in_blocks, from_rgb, conv, fc = parts.split()
     places = {f"{block.format(sides[0] if sides else 4)}{from_rgb}": "from_rgb"}
     places |= {f"{block.format(4)}{conv}": "conv", f"{block.format(4)}{fc}": "fc"}
-    for (k, side), (theirs, ours) in product(
-        enumerate(sides), zip(in_blocks, ("conv0", "conv1", "skip"), strict=True)
-    ):
-        places[f"{block.format(side)}{theirs}"] = f"blocks.{k}.{ours}"
+    for k, side in enumerate(sides):
+        for theirs, ours in zip(in_blocks, ("conv0", "conv1", "skip"), strict=True):
+            places[f"{block.format(side)}{theirs}"] = f"blocks.{k}.{ours}"
     return places
 
 
