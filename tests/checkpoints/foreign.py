@@ -225,23 +225,27 @@ def _reconstruct_persistent_obj(meta):
 _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
 
 
-def _module(class_name, parameters=None, buffers=None, modules=None, **attributes):
-    parameters = {key: Parameter(value, False) for key, value in (parameters or {}).items()}
-    state = {
+BUFFERS = ("resample_filter", "noise_const", "w_avg")
+
+
+def _tree(state, attributes, place=""):
+    """Modules of NVIDIA's code from dotted names; ``attributes`` of each by its place."""
+    own = {key: value for key, value in state.items() if "." not in key}
+    parts = {}
+    for name, _, rest in (key.partition(".") for key in state if "." in key):
+        parts.setdefault(name, {})[rest] = state[f"{name}.{rest}"]
+    modules = {name: _tree(part, attributes, f"{place}.{name}") for name, part in parts.items()}
+    parameters = {key: Parameter(value, False) for key, value in own.items() if key not in BUFFERS}
+    held = {
         "training": False,
         "_parameters": OrderedDict(parameters),
-        "_buffers": OrderedDict(buffers or {}),
+        "_buffers": OrderedDict((key, own[key]) for key in BUFFERS if key in own),
         "_non_persistent_buffers_set": set(),
-        "_modules": OrderedDict(modules or {}),
+        "_modules": OrderedDict(modules),
         "_init_args": (),
         "_init_kwargs": {},
-        **attributes,
     }
-    return Persistent(class_name, state)
-
-
-def _dense(weight, bias, **attributes):
-    return _module("FullyConnectedLayer", {"weight": weight, "bias": bias}, **attributes)
+    return Persistent("Module", held | attributes(place))
 
 
 def ada_generator(generator, *, channels_last=False, classes=None, architecture="skip", **layer):
@@ -250,70 +254,49 @@ def ada_generator(generator, *, channels_last=False, classes=None, architecture=
     ``classes`` are weight and bias of the embedding, and the first mapping weight with its columns;
     ``layer`` are attributes to set in all synthesis layers.
     """
-    state, spec = dict(generator.state_dict()), generator.spec
+    spec = generator.spec
+    state = nvlabs_state(generator)
+    if classes:
+        names = ("mapping.embed.weight", "mapping.embed.bias", "mapping.fc0.weight")
+        state |= dict(zip(names, classes, strict=True))
     if channels_last:
-        for key, value in state.items():
-            if value.dim() == 4:
-                state[key] = value.to(memory_format=torch.channels_last)
-    usual = {"activation": "lrelu", "use_noise": True, "conv_clamp": spec.conv_clamp}
-    parts = {side: {} for side in spec.resolutions}
-    for level, part, _, name in synthesis_layers(generator):
-        affine = (state[f"{name}.affine.weight"], state[f"{name}.affine.bias"])
-        own = {key: state[f"{name}.{key}"] for key in ("weight", "bias")}
-        modules = {"affine": _dense(*affine, activation="linear", bias_gain=1)}
-        if part == "torgb":
-            kind, buffers, attributes = "ToRGBLayer", {}, {"conv_clamp": spec.conv_clamp}
-        else:
-            kind = "SynthesisLayer"
-            own["noise_strength"] = state[f"{name}.noise_strength"]
-            buffers = {"resample_filter": FILTER, "noise_const": state[f"{name}.noise_const"]}
-            attributes = {**usual, "up": 2 if part == "conv0" else 1, **layer}
-        parts[4 << level][part] = _module(kind, own, buffers, modules, **attributes)
-    blocks = {}
-    for side, modules in parts.items():
-        const = {"const": state["synthesis.b4.const"]} if side == 4 else {}
-        blocks[f"b{side}"] = _module(
-            "SynthesisBlock", const, {"resample_filter": FILTER}, modules, architecture=architecture
-        )
-    weights = [state[f"mapping.fc.{k}.weight"] for k in range(spec.mapping_layers)]
-    if classes:
-        embed_weight, embed_bias, weights[0] = classes
-    layers = {
-        f"fc{k}": _dense(weight, state[f"mapping.fc.{k}.bias"], activation="lrelu", bias_gain=0.01)
-        for k, weight in enumerate(weights)
-    }
-    if classes:
-        layers["embed"] = _dense(embed_weight, embed_bias)
-    modules = {
-        "synthesis": _module("SynthesisNetwork", modules=blocks),
-        "mapping": _module("MappingNetwork", {}, {"w_avg": state["w_avg"]}, layers),
-    }
+        for key in [key for key, value in state.items() if value.dim() == 4]:
+            state[key] = state[key].to(memory_format=torch.channels_last)
     c_dim = classes[0].shape[1] if classes else 0
-    return _module("Generator", modules=modules, z_dim=spec.z_dim, c_dim=c_dim, img_channels=3)
+    clip = {"conv_clamp": spec.conv_clamp}
+    conv = {"activation": "lrelu", "use_noise": True, **clip}
+    known = {
+        "": {"z_dim": spec.z_dim, "c_dim": c_dim, "img_channels": 3},
+        "conv0": {**conv, "up": 2, **layer},
+        "conv1": {**conv, "up": 1, **layer},
+        "torgb": clip,
+        "affine": {"activation": "linear", "bias_gain": 1},
+        "fc": {"activation": "lrelu", "bias_gain": 0.01},
+        "b": {"architecture": architecture},
+    }
+
+    def attributes(place):
+        kind = place.rpartition(".")[2]
+        return known.get(kind) or known.get(kind.rstrip("0123456789"), {})
+
+    return _tree(state, attributes)
 
 
 def ada_discriminator(discriminator):
     """``D`` in NVIDIA's layout."""
-    state = discriminator.state_dict()
+    state, side = {}, discriminator.resolution
+    for key, value in discriminator.state_dict().items():
+        head, _, rest = key.partition(".")
+        block, _, part = rest.partition(".")
+        place = f"b{side >> int(block)}.{part}" if block.isdigit() else f"b4.{key}"
+        state[f"b{side}.fromrgb.{rest}" if head == "from_rgb" else place] = value
+    state["b8.conv1.resample_filter"] = FILTER
 
-    def conv(name):
-        keys = [key for key in ("weight", "bias") if f"{name}.{key}" in state]
-        parts = {key: state[f"{name}.{key}"] for key in keys}
-        return _module("Conv2dLayer", parts, {"resample_filter": FILTER})
+    def attributes(place):
+        block = place.count(".") == 1
+        return {"architecture": "resnet"} if block else {} if place else {"c_dim": 0}
 
-    modules = {}
-    for block in range(len(discriminator.blocks)):
-        side = discriminator.resolution >> block
-        layers = {part: conv(f"blocks.{block}.{part}") for part in ("conv0", "conv1", "skip")}
-        if block == 0:
-            layers["fromrgb"] = conv("from_rgb")
-        modules[f"b{side}"] = _module(
-            "DiscriminatorBlock", {}, {"resample_filter": FILTER}, layers, architecture="resnet"
-        )
-    end = {"conv": conv("conv")}
-    end |= {name: _dense(state[f"{name}.weight"], state[f"{name}.bias"]) for name in ("fc", "out")}
-    modules["b4"] = _module("DiscriminatorEpilogue", modules=end, architecture="resnet")
-    return _module("Discriminator", modules=modules, c_dim=0, img_channels=3)
+    return _tree(state, attributes)
 
 
 def ada_snapshot(g_ema, d=None):
