@@ -204,9 +204,9 @@ def test_what_is_no_file_or_may_not_be_read_is_refused(tmp_path, monkeypatch):
     def denied(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "secret").write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", denied)
     said = {"none": "No such file", ".": "not a regular file", "pipe": "not a regular file"}
     for name, words in {**said, "secret": "Permission denied"}.items():
         with pytest.raises(CheckpointRefused, match=words):

@@ -142,7 +142,7 @@ FREE = '{"name": "x", "link": "y", "commercial": true'
 @pytest.mark.parametrize(
     ("tensors", "metadata", "said"),
     [
-        ({}, {"format": "pt"}, r"holds mapping\.fc\.0\.(bias|weight), .* and \d+ more, for which"),
+        ({}, {"format": "pt"}, r"holds mapping\.fc\.0\.(bias|weight), for which"),
         ({}, {"version": "2"}, "format version '2'; install a newer"),
         ({}, {"kind": "alpha"}, "holds 'alpha', expected 'generator'"),
         ({}, {"kind": "else"}, "holds 'else'"),
