@@ -178,8 +178,9 @@ def save_supervised(
     images = f"{evidence.num_images} annotated images ({evidence.truth})"
     own = {"labels": evidence.num_images, "supervision": did.format(images)}
     own["unsupervised"] = past.get("unsupervised", True) and not fitted
-    said: Facts = {"training": {**past, **own, **facts}, "licence": origin.licence}
-    save_alpha(path, network, generator_fingerprint=origin.generator_fingerprint, **said)
+    trained, whose = {**past, **own, **facts}, origin.generator_fingerprint
+    said: Facts = {"training": trained, "licence": origin.licence, "generator_fingerprint": whose}
+    save_alpha(path, network, **said)
     return path
 
 
