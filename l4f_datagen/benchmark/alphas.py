@@ -24,8 +24,7 @@ from l4f_datagen.recipe.domains import assign, weights_path
 from l4f_datagen.toys.ground import draw_ground
 from l4f_datagen.toys.scene import TOYS
 from l4f_datagen.training.collapse import Collapsed
-from l4f_datagen.training.identity import training_id
-from l4f_datagen.training.run import COLLAPSED, pretrained, train_alpha
+from l4f_datagen.training.run import COLLAPSED, pretrained, train_alpha, training_id
 from l4f_datagen.training.sources import SourceContext, open_sources
 from l4f_datagen.training.state import build_alpha
 

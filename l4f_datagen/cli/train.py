@@ -59,7 +59,7 @@ def train(out: Path, truth: Path | None, dry_run: bool, device: str, **options: 
         return
     from l4f_datagen.models.devices import choose_device
     from l4f_datagen.pipeline.networks import obtain_generator
-    from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
+    from l4f_datagen.training.hardware import join_ranks, leave_ranks, own_device
     from l4f_datagen.training.run import train_alpha
 
     chosen = choose_device(own_device(device))
@@ -191,7 +191,7 @@ def pretrain(photos: str, out: Path, start: str, device: str, **settings: Any) -
     from l4f_datagen.pretraining.run import gather_images
     from l4f_datagen.pretraining.run import pretrain as run
     from l4f_datagen.toys.scene import TOYS
-    from l4f_datagen.training.ranks import join_ranks, leave_ranks, own_device
+    from l4f_datagen.training.hardware import join_ranks, leave_ranks, own_device
 
     chosen = choose_device(own_device(device))
     resolution, offline = settings["resolution"], settings.pop("offline")

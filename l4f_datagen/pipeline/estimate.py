@@ -26,8 +26,7 @@ from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.rendering.plan import sweep_of
 from l4f_datagen.rendering.quota import Quota
 from l4f_datagen.rendering.render import renderer_of
-from l4f_datagen.training.identity import cached_training
-from l4f_datagen.training.run import RESULT
+from l4f_datagen.training.run import RESULT, cached_training
 from l4f_datagen.training.self_training import BATCHES
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,7 @@ from l4f_datagen.recipe import GeneratorPart, Recipe
 from l4f_datagen.recipe.domains import local_weights, weights_path
 from l4f_datagen.rendering.render import Renderer, renderer_of
 from l4f_datagen.training.history import read_history
-from l4f_datagen.training.identity import cached_training
-from l4f_datagen.training.run import RESULT, train_alpha
+from l4f_datagen.training.run import RESULT, cached_training, train_alpha
 from l4f_datagen.training.verdict import judge_alpha, read_verdict
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from l4f_datagen.pretraining.sheets import write_nearest, write_sheet
 from l4f_datagen.pretraining.state import PretrainState, Start, new_state
 from l4f_datagen.pretraining.step import train_step
 from l4f_datagen.toys.scene import TOYS, render_scenes
-from l4f_datagen.training.ranks import ALONE, Ranks
+from l4f_datagen.training.hardware import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 

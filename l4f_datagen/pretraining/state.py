@@ -17,7 +17,7 @@ from l4f_datagen.models.generator import Generator, GeneratorSpec, estimate_w_av
 from l4f_datagen.models.layers import ToRGB
 from l4f_datagen.pretraining.augmentation import AdaptiveP
 from l4f_datagen.pretraining.plan import PretrainPlan
-from l4f_datagen.training.precision import new_scaler
+from l4f_datagen.training.hardware import new_scaler
 
 STATEFUL = ("generator", "discriminator", "g_ema", "g_optim", "d_optim", "g_scaler", "d_scaler")
 NUMBERS = ("step", "seconds", "best", "stale", "stalled_at")

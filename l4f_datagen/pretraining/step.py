@@ -13,8 +13,7 @@ from l4f_datagen.models.unet import to_tensor
 from l4f_datagen.pretraining import augmentation
 from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.state import PretrainState
-from l4f_datagen.training.precision import autocast
-from l4f_datagen.training.ranks import ALONE, Ranks
+from l4f_datagen.training.hardware import ALONE, Ranks, autocast
 
 RAMP = 0.05
 """The average's half-life as a share of the images so far: a young one would hold the start."""

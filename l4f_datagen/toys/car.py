@@ -6,16 +6,18 @@ units (one pixel of a 64 px render) from its centre. It is symmetric, so shapes 
 
 import colorsys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from l4f_datagen.toys.ground import FRAME, Colour, draw_contrasting
 from l4f_datagen.toys.shapes import (
+    FRAME,
+    Colour,
     Plane,
-    blend,
     column,
-    cover,
+    draw_contrasting,
     lift,
+    paint,
     rounded_box,
     segment,
     upright_box,
@@ -96,49 +98,46 @@ class Car:
         painted = self.painted(u, v)
         canvas = np.empty((3, *u.shape), np.float32)
         canvas[:] = column(RUBBER)
-
-        def paint(colour: Colour | Plane, distance: Plane, opacity: float = 1.0) -> None:
-            blend(canvas, column(colour), cover(distance, step) * np.float32(opacity))
-
+        lay = partial(paint, canvas, step)
         # Body: darker towards the sides, lighter on the side of the sun.
         rounding = np.clip(painted * np.float32(-1 / 2.6), 0, 1)
         light = 0.66 + 0.34 * rounding + (0.10 * sun_u / half) * u
-        blend(canvas, lift(self.paint, 0.03) * light.astype(np.float32), cover(painted, step))
+        lay(lift(self.paint, 0.03) * light.astype(np.float32), painted)
         body_top = painted + np.float32(1.0)
         # Bonnet and boot: the shut lines.
         nose, reach = (self.cabin_front + end * self.length / 2 for end in (-1, 1))
         bonnet = rounded_box(side, v, 0.0, nose / 2 + 0.9, half - 2.6, reach / 2 - 1.8, 2.0)
-        paint(lift(self.paint, 0.10, 1.08), bonnet, 0.75)
-        paint(lift(self.paint, -0.05, 0.6), np.abs(bonnet) - np.float32(0.3), 0.6)
+        lay(lift(self.paint, 0.10, 1.08), bonnet, 0.75)
+        lay(lift(self.paint, -0.05, 0.6), np.abs(bonnet) - np.float32(0.3), 0.6)
         centre, broad = (0.0, 0.12 * self.width) if self.stripes == 1 else (0.13 * self.width, 1.1)
         stripes = np.abs(side - np.float32(centre)) - np.float32(broad)
         if self.stripes:
-            paint(self.stripe_paint, np.maximum(stripes, body_top))
+            lay(self.stripe_paint, np.maximum(stripes, body_top))
         # Cabin: glass all over, the roof and its pillars on top.
         front, rear = self.cabin_front, self.cabin_rear
         cabin = rounded_box(side, v, 0.0, (front + rear) / 2, half - 1.5, (rear - front) / 2, 2.6)
-        paint(lift(self.paint, -0.04, 0.55), cabin - 0.5, 0.8)
+        lay(lift(self.paint, -0.04, 0.55), cabin - 0.5, 0.8)
         sheen = np.clip((self.cabin_front + self.screen - v) / self.screen, 0, 1) * np.float32(0.22)
-        blend(canvas, column(self.glass) + sheen, cover(cabin, step))
+        lay(column(self.glass) + sheen, cabin)
         roof_front, roof_rear = front + self.screen, rear - self.rear_screen
         roof_mid, roof_reach = (roof_front + roof_rear) / 2, (roof_rear - roof_front) / 2
         roof_half = half - 3.9
         pillar = lift(self.roof_paint, 0.0, 0.85)
         for top, foot in ((roof_front + 0.8, front), (roof_rear - 0.8, rear)):
-            paint(pillar, segment(side, v, (roof_half - 0.8, top), (half - 2, foot)))
-        paint(pillar, rounded_box(side, v, half - 2.8, roof_mid + 0.6, 1.3, 0.5, 0.1))
+            lay(pillar, segment(side, v, (roof_half - 0.8, top), (half - 2, foot)))
+        lay(pillar, rounded_box(side, v, half - 2.8, roof_mid + 0.6, 1.3, 0.5, 0.1))
         roof = rounded_box(side, v, 0.0, roof_mid, roof_half, roof_reach, 2.0)
         roof_light = 0.84 + 0.24 * np.clip(roof * np.float32(-1 / 1.8), 0, 1)
         roof_colour = lift(self.roof_paint, 0.06) * roof_light.astype(np.float32)
-        blend(canvas, roof_colour, cover(roof, step))
+        lay(roof_colour, roof)
         if self.stripes and self.roof_paint == self.paint:
-            paint(self.stripe_paint, np.maximum(stripes, roof + np.float32(0.2)))
+            lay(self.stripe_paint, np.maximum(stripes, roof + np.float32(0.2)))
         # Lamps.
         lamp = half * 0.64
         head = rounded_box(side, v, lamp, 1.9 - self.length / 2, half * 0.21, 1.2, 0.9)
-        paint(HEADLIGHT, np.maximum(head, painted + np.float32(0.25)))
+        lay(HEADLIGHT, np.maximum(head, painted + np.float32(0.25)))
         tail = rounded_box(side, v, lamp, self.length / 2 - 1.4, half * 0.24, 0.95, 0.5)
-        paint(TAIL_LIGHT, np.maximum(tail, painted + np.float32(0.15)))
+        lay(TAIL_LIGHT, np.maximum(tail, painted + np.float32(0.15)))
         return canvas
 
     @property

@@ -5,12 +5,22 @@ units (one pixel of a 64 px render) from the middle of its body.
 """
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from l4f_datagen.toys.ground import FRAME, Colour, draw_contrasting
-from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift, upright_box
+from l4f_datagen.toys.shapes import (
+    FRAME,
+    Colour,
+    Plane,
+    column,
+    draw_contrasting,
+    ellipse,
+    lift,
+    paint,
+    upright_box,
+)
 
 MARGIN = 2.0
 """Distance of the fish from the border, scene units; the largest, most bent ones come nearer."""
@@ -40,7 +50,9 @@ class Fish:
     @property
     def reach(self) -> tuple[float, float]:
         """Half the width and height of an upright box around the fish, scene units."""
-        return _reach(self.length, self.width, self.tail, self.fin, abs(self.bend), self.angle)
+        half_v, bend = self.length / 2 + self.tail, abs(self.bend)
+        tail_u = 0.7 + 0.62 * self.tail + bend * (0.5 + half_v / self.length) ** 2
+        return upright_box(max(0.42 * self.width + 0.8 * self.fin, tail_u), half_v, self.angle)
 
     def outline(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to body and fins; its own frame."""
@@ -51,7 +63,10 @@ class Fish:
         """Signed distance to the body, to first order; its own frame."""
         along = np.clip(v / np.float32(self.length) + np.float32(0.5), 0, 1)
         # Blunt at the nose, widest at a third, slim at the root of the tail.
-        half = np.float32(self.width / 2) * _profile(along)
+        head = np.sqrt(np.clip(1 - ((along - 0.34) / 0.34) ** 2, 0, 1))
+        rear = 0.22 + 0.78 * np.cos(np.clip((along - 0.34) / 0.66, 0, 1) * (np.pi / 2)) ** 1.3
+        profile = np.where(along < np.float32(0.34), head, rear).astype(np.float32)
+        half = np.float32(self.width / 2) * profile
         off = np.abs(u - self.spine(v))
         beyond = np.abs(v) - np.float32(self.length / 2)
         sides = (off - half) * np.float32(0.93)  # the sides slope: a little nearer than across
@@ -77,39 +92,34 @@ class Fish:
 
     def pectorals(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to the pair of pectoral fins, ellipses swept back, to first order."""
-        root_v = -0.14 * self.length
         side = np.abs(u - self.spine(v))
         du = side - np.float32(0.42 * self.width + 0.35 * self.fin)
-        dv = v - np.float32(root_v + 0.38 * self.fin)
+        dv = v - np.float32(-0.14 * self.length + 0.38 * self.fin)
         cos, sin = np.float32(np.cos(0.85)), np.float32(np.sin(0.85))
-        long, short = self.fin / 2, self.fin / 4
-        a, b = (cos * dv + sin * du) / long, (cos * du - sin * dv) / short
-        radius = np.sqrt(a * a + b * b)
-        slope = np.sqrt((a / long) ** 2 + (b / short) ** 2) / np.maximum(radius, 1e-3)
-        return np.asarray((radius - 1) / np.maximum(slope, 1 / long), np.float32)
+        return ellipse(cos * dv + sin * du, cos * du - sin * dv, self.fin / 2, self.fin / 4)
 
     def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
         """Paint the fish, ``3 h w`` in [0, 1]; arguments as ``Car.colours``."""
         canvas = np.empty((3, *u.shape), np.float32)
-        canvas[:] = lift(self.paint, 0.05, FIN_SHARE)
-        rays = np.float32(0.06) * np.sin(np.arctan2(u - self.spine(v), v) * 26)
-        canvas += rays
-        body = self.footprint(u, v)
+        lay = partial(paint, canvas, step)
         off = u - self.spine(v)
+        canvas[:] = lift(self.paint, 0.05, FIN_SHARE)
+        canvas += np.float32(0.06) * np.sin(np.arctan2(off, v) * 26)  # rays
+        body = self.footprint(u, v)
         rounding = np.clip(body * np.float32(-2 / self.width), 0, 1)
         light = 0.70 + 0.34 * np.sqrt(rounding) + (0.14 * sun_u / self.width) * off
         skin = np.empty_like(canvas)
         skin[:] = column(self.paint)
         for centre_v, centre_u, radius in self.patches:
             patch = np.hypot(v - np.float32(centre_v), off - np.float32(centre_u)) - radius
-            blend(skin, column(self.patch_paint), cover(patch, max(step, 0.8)))
-        blend(canvas, skin * light.astype(np.float32), cover(body, step))
+            paint(skin, max(step, 0.8), self.patch_paint, patch)
+        lay(skin * light.astype(np.float32), body)
         crest = np.abs(off) - np.float32(0.35)
         along = np.abs(v - np.float32(0.06 * self.length)) - np.float32(0.2 * self.length)
-        blend(canvas, lift(self.paint, 0, 0.6), 0.6 * cover(np.maximum(crest, along), step))
+        lay(lift(self.paint, 0, 0.6), np.maximum(crest, along), 0.6)
         eye_v, eye_u = -0.36 * self.length, 0.26 * self.width
         eye = np.hypot(v - np.float32(eye_v), np.abs(off) - np.float32(eye_u)) - np.float32(0.62)
-        blend(canvas, column(EYE), cover(eye, step))
+        lay(EYE, eye)
         np.clip(canvas, 0, 1, out=canvas)
         return canvas
 
@@ -125,46 +135,19 @@ def draw_fish(rng: np.random.Generator, water: Colour) -> Fish:
     bend = rng.uniform(-0.16, 0.16) * length
     heading = np.pi / 2 if rng.uniform() < 0.5 else -np.pi / 2
     angle = heading + rng.uniform(-MAX_TURN, MAX_TURN)
-    reach_x, reach_y = _reach(length, width, tail, fin, abs(bend), angle)
-    play_x, play_y = FRAME / 2 - MARGIN - reach_x, FRAME / 2 - MARGIN - reach_y
-    paint, patch_paint = draw_contrasting(lambda: _draw_coat(rng), water)
-    patches = tuple(
-        (
-            float(rng.uniform(-0.42, 0.4) * length),
-            float(rng.uniform(-0.3, 0.3) * width),
-            float(rng.uniform(0.12, 0.34) * width),
-        )
-        for _ in range(int(rng.integers(0, 5)))
-    )
-    return Fish(
-        x=FRAME / 2 + rng.uniform(-1, 1) * min(play_x, 9.0),
-        y=FRAME / 2 + rng.uniform(-1, 1) * min(play_y, 12.0),
-        angle=angle,
-        length=length,
-        width=width,
-        bend=bend,
-        tail=tail,
-        fin=fin,
-        paint=paint,
-        patch_paint=patch_paint,
-        patches=patches,
-    )
+    coat = draw_contrasting(lambda: _draw_coat(rng), water)
 
+    def patch() -> tuple[float, float, float]:
+        along, across, size = rng.uniform((-0.42, -0.3, 0.12), (0.4, 0.3, 0.34))
+        return float(along * length), float(across * width), float(size * width)
 
-def _profile(along: Plane) -> Plane:
-    """Half width along the body, 0 at the nose to 1 at the root of the tail; at most 1."""
-    head = np.sqrt(np.clip(1 - ((along - 0.34) / 0.34) ** 2, 0, 1))
-    rear = 0.22 + 0.78 * np.cos(np.clip((along - 0.34) / 0.66, 0, 1) * (np.pi / 2)) ** 1.3
-    shape: Plane = np.where(along < np.float32(0.34), head, rear).astype(np.float32)
-    return shape
-
-
-def _reach(
-    length: float, width: float, tail: float, fin: float, bend: float, angle: float
-) -> tuple[float, float]:
-    half_v = length / 2 + tail
-    half_u = max(0.42 * width + 0.8 * fin, 0.7 + 0.62 * tail + bend * (0.5 + half_v / length) ** 2)
-    return upright_box(half_u, half_v, angle)
+    patches = tuple(patch() for _ in range(int(rng.integers(0, 5))))
+    middle = FRAME / 2
+    fish = Fish(middle, middle, angle, length, width, bend, tail, fin, *coat, patches)
+    reach_x, reach_y = fish.reach
+    play_x, play_y = middle - MARGIN - reach_x, middle - MARGIN - reach_y
+    x = middle + rng.uniform(-1, 1) * min(play_x, 9.0)
+    return replace(fish, x=x, y=middle + rng.uniform(-1, 1) * min(play_y, 12.0))
 
 
 def _draw_coat(rng: np.random.Generator) -> tuple[Colour, Colour]:

@@ -10,16 +10,14 @@ Amplitudes were chosen by eye, so that grounds look natural and stay quieter tha
 import colorsys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME = 64.0  # side of the frame in scene units: one unit is one pixel of a 64 px render
-CONTRAST = 0.42  # distance in RGB at which an object stands out from its ground, chosen by eye
+from l4f_datagen.toys.shapes import FRAME, Colour, turned
 
-Colour = tuple[float, float, float]
-Coat = TypeVar("Coat", bound=tuple[Colour, ...])
 FloatArray = NDArray[np.float64]
 Response = Callable[[FloatArray, FloatArray], FloatArray]
 """Gain of a filter at frequencies (fy, fx), in cycles per scene unit."""
@@ -47,26 +45,8 @@ def draw_ground(rng: np.random.Generator, kinds: Mapping[str, GroundKind]) -> Gr
     """Draw one of the kinds, all equally likely, with its colour and direction."""
     name = list(kinds)[int(rng.integers(len(kinds)))]
     hue, saturation, value = rng.uniform(kinds[name].lowest, kinds[name].highest)
-    return Ground(
-        name=name,
-        colour=colorsys.hsv_to_rgb(hue, saturation, value),
-        angle=float(rng.uniform(0, np.pi)),
-        grain=float(rng.uniform(0.85, 1.2)),
-    )
-
-
-def draw_contrasting(draw: Callable[[], Coat], ground: Colour) -> Coat:
-    """Return the first of 8 draws whose first colour stands out from the ground, or the best."""
-    best, best_contrast = None, -1.0
-    for _ in range(8):
-        coat = draw()
-        contrast = float(np.linalg.norm(np.subtract(coat[0], ground)))
-        if contrast > best_contrast:
-            best, best_contrast = coat, contrast
-        if contrast > CONTRAST:
-            break
-    assert best is not None
-    return best
+    colour = colorsys.hsv_to_rgb(hue, saturation, value)
+    return Ground(name, colour, float(rng.uniform(0, np.pi)), float(rng.uniform(0.85, 1.2)))
 
 
 def noise(rng: np.random.Generator, size: int, response: Response) -> FloatArray:
@@ -83,16 +63,11 @@ def blobs(sigma: float) -> Response:
     return lambda fy, fx: np.exp(-2 * (np.pi * sigma) ** 2 * (fx * fx + fy * fy))
 
 
-def _turned(angle: float, fy: FloatArray, fx: FloatArray) -> tuple[FloatArray, FloatArray]:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return cos * fx + sin * fy, cos * fy - sin * fx
-
-
 def streaks(angle: float, along: float, across: float) -> Response:
     """Gaussian blur, longer ``along`` the angle than ``across`` it; in units."""
 
     def response(fy: FloatArray, fx: FloatArray) -> FloatArray:
-        f_along, f_across = _turned(angle, fy, fx)
+        f_along, f_across = turned(angle, fx, fy)
         exponent = -2 * np.pi**2 * ((along * f_along) ** 2 + (across * f_across) ** 2)
         return np.asarray(np.exp(exponent))
 
@@ -103,12 +78,17 @@ def ripples(angle: float, wavelength: float) -> Response:
     """Narrow band around one wave vector: waves that fork and end like ripples in sand."""
 
     def response(fy: FloatArray, fx: FloatArray) -> FloatArray:
-        f_along, f_across = _turned(angle, fy, fx)
+        f_along, f_across = turned(angle, fx, fy)
         off_band = (np.abs(f_along) - 1 / wavelength) * wavelength / 0.22
         off_axis = f_across * wavelength / 0.25
         return np.asarray(np.exp(-0.5 * (off_band**2 + off_axis**2)))
 
     return response
+
+
+def tint(ground: Ground, brightness: FloatArray) -> FloatArray:
+    """Multiply the ground's colour by a brightness ``h w``; ``3 h w``."""
+    return np.asarray(ground.colour)[:, None, None] * brightness
 
 
 def _asphalt(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
@@ -132,15 +112,47 @@ def _grass(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
 
 def _sand(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
     waves = noise(rng, size, ripples(ground.angle, 7.0 * ground.grain))
-    grains = noise(rng, size, blobs(0.45))
-    return tint(ground, 1 + 0.055 * waves + 0.045 * grains)
+    return tint(ground, 1 + 0.055 * waves + 0.045 * noise(rng, size, blobs(0.45)))
 
 
-def _paving(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    stones = stone_brightness(
-        ground, rng, size, across=5.0, joint=1.1, aspect=1.3, jitter=0.2, tones=0.07
-    )
+def _pond(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    swell = noise(rng, size, ripples(ground.angle, 11.0 * ground.grain))
+    glitter = noise(rng, size, blobs(0.7 * ground.grain))
+    return tint(ground, 1 + 0.09 * swell + 0.035 * glitter + 0.06 * noise(rng, size, blobs(4.5)))
+
+
+def _shallows(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    # A wavy surface focuses light into bright lines: where a noise crosses zero.
+    first, second = (noise(rng, size, blobs(2.6 * ground.grain)) for _ in range(2))
+    caustics = np.exp(-4.5 * np.abs(first)) + np.exp(-4.5 * np.abs(second))
+    # 0.37 is the mean of their sum.
+    lit = 0.97 + 0.20 * (caustics - 0.37)
+    return tint(ground, lit + 0.03 * noise(rng, size, blobs(0.5)))
+
+
+def _plaster(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    relief = noise(rng, size, blobs(0.9 * ground.grain))
+    return tint(ground, 1 + 0.05 * relief + 0.05 * noise(rng, size, blobs(6.0)))
+
+
+def _curtain(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    folds = noise(rng, size, ripples(ground.angle, 9.0 * ground.grain))
+    return tint(ground, 1 + 0.13 * folds + 0.03 * noise(rng, size, blobs(0.5)))
+
+
+def _foliage(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
+    leaves = noise(rng, size, blobs(1.7 * ground.grain))
+    glints = np.clip(noise(rng, size, blobs(1.2 * ground.grain)) - 1.2, 0, None)
+    return tint(ground, 1 + 0.16 * leaves + 0.22 * glints)
+
+
+def _stones(ground: Ground, rng: np.random.Generator, size: int, **measures: float) -> FloatArray:
+    stones = stone_brightness(ground, rng, size, **measures)
     return tint(ground, stones + 0.03 * noise(rng, size, blobs(0.5)))
+
+
+_paving = partial(_stones, across=5.0, joint=1.1, aspect=1.3, jitter=0.2, tones=0.07)
+_pebbles = partial(_stones, across=4.2, joint=1.5, aspect=1.1, jitter=0.34, tones=0.12)
 
 
 def stone_brightness(
@@ -164,9 +176,8 @@ def stone_brightness(
     phase = rng.uniform(0, rows, 2)
 
     at = (np.arange(size) + 0.5) * (FRAME / size)
-    cos, sin = np.cos(ground.angle), np.sin(ground.angle)
-    x = (cos * at[None, :] + sin * at[:, None]) / (stone_across * aspect) + phase[0]
-    y = (cos * at[:, None] - sin * at[None, :]) / stone_across + phase[1]
+    along, down = turned(ground.angle, at[None, :], at[:, None])
+    x, y = along / (stone_across * aspect) + phase[0], down / stone_across + phase[1]
     row0 = np.floor(y).astype(int)
     nearest = np.full((size, size), np.inf)
     second = nearest.copy()
@@ -186,52 +197,6 @@ def stone_brightness(
     # Half the difference of the two distances is about the distance to the joint.
     inside = np.clip((second - nearest) * 0.5 * stone_across / joint, 0, 1)
     return np.asarray(0.8 + (tone - 0.78) * inside)
-
-
-def tint(ground: Ground, brightness: FloatArray) -> FloatArray:
-    """Multiply the ground's colour by a brightness ``h w``; ``3 h w``."""
-    return np.asarray(ground.colour)[:, None, None] * brightness
-
-
-def _pond(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    swell = noise(rng, size, ripples(ground.angle, 11.0 * ground.grain))
-    glitter = noise(rng, size, blobs(0.7 * ground.grain))
-    murk = noise(rng, size, blobs(4.5))
-    return tint(ground, 1 + 0.09 * swell + 0.035 * glitter + 0.06 * murk)
-
-
-def _shallows(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    # A wavy surface focuses light into bright lines: where a noise crosses zero.
-    first, second = (noise(rng, size, blobs(2.6 * ground.grain)) for _ in range(2))
-    caustics = np.exp(-4.5 * np.abs(first)) + np.exp(-4.5 * np.abs(second))
-    grains = noise(rng, size, blobs(0.5))
-    # 0.37 is the mean of their sum.
-    return tint(ground, 0.97 + 0.20 * (caustics - 0.37) + 0.03 * grains)
-
-
-def _pebbles(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    bed = stone_brightness(
-        ground, rng, size, across=4.2, joint=1.5, aspect=1.1, jitter=0.34, tones=0.12
-    )
-    return tint(ground, bed + 0.03 * noise(rng, size, blobs(0.5)))
-
-
-def _plaster(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    relief = noise(rng, size, blobs(0.9 * ground.grain))
-    clouds = noise(rng, size, blobs(6.0))
-    return tint(ground, 1 + 0.05 * relief + 0.05 * clouds)
-
-
-def _curtain(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    folds = noise(rng, size, ripples(ground.angle, 9.0 * ground.grain))
-    weave = noise(rng, size, blobs(0.5))
-    return tint(ground, 1 + 0.13 * folds + 0.03 * weave)
-
-
-def _foliage(ground: Ground, rng: np.random.Generator, size: int) -> FloatArray:
-    leaves = noise(rng, size, blobs(1.7 * ground.grain))
-    glints = np.clip(noise(rng, size, blobs(1.2 * ground.grain)) - 1.2, 0, None)
-    return tint(ground, 1 + 0.16 * leaves + 0.22 * glints)
 
 
 GROUNDS = {

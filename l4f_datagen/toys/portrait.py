@@ -4,13 +4,23 @@ In its own frame ``u`` runs to the right and ``v`` down, both in scene units (on
 render) from the middle of the face. The shoulders go on below the frame.
 """
 
-import colorsys
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from l4f_datagen.toys.ground import FRAME, Colour, draw_contrasting
-from l4f_datagen.toys.shapes import Plane, blend, column, cover, lift, rounded_box
+from l4f_datagen.toys.shapes import (
+    FRAME,
+    Colour,
+    Plane,
+    column,
+    draw_contrasting,
+    ellipse,
+    lift,
+    paint,
+    rounded_box,
+)
 
 MAX_TILT = np.deg2rad(8.0)
 """Largest tilt of the head and shoulders, a choice."""
@@ -49,21 +59,20 @@ class Portrait:
     def outline(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to hair, face, neck and shoulders, to first order; its own frame."""
         head: Plane = np.minimum(self.hair(u, v), self.face(u, v))
-        return np.minimum(head, self.body(u, v))
+        return np.minimum(head, np.minimum(self.throat(u, v), self.torso(u, v)))
 
-    def footprint(self, u: Plane, v: Plane) -> Plane:
-        """What casts the shadow: all of it."""
-        return self.outline(u, v)
+    footprint = outline
+    """What casts the shadow: all of it."""
 
     def face(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to the face, an ellipse."""
-        return _ellipse(u, v, self.face_width, self.face_height)
+        return ellipse(u, v, self.face_width, self.face_height)
 
     def hair(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to the hair: a cap, and what falls beside the face."""
         width = self.face_width + self.sides
         height = (2 * self.face_height + self.crown) / 2
-        cap = _ellipse(u, v + np.float32(self.crown / 2 + 1), width, height)
+        cap = ellipse(u, v + np.float32(self.crown / 2 + 1), width, height)
         half = (self.hair_end + 0.4 * self.face_height) / 2
         fall = rounded_box(u, v, 0, self.hair_end - half, width * 0.97, half, min(5.0, half))
         cap_above = np.maximum(cap, v - np.float32(self.hair_end))
@@ -75,10 +84,6 @@ class Portrait:
         half = (self.shoulder_top + 3) / 2
         return rounded_box(u, v, 0, half, self.neck, half, 1.0)
 
-    def body(self, u: Plane, v: Plane) -> Plane:
-        """Signed distance to neck and shoulders."""
-        return np.minimum(self.throat(u, v), self.torso(u, v))
-
     def torso(self, u: Plane, v: Plane) -> Plane:
         """Signed distance to the shoulders."""
         middle = self.shoulder_top + BELOW
@@ -87,40 +92,35 @@ class Portrait:
     def colours(self, u: Plane, v: Plane, step: float, sun_u: float) -> Plane:
         """Paint the portrait, ``3 h w`` in [0, 1]; arguments as ``Car.colours``."""
         canvas = np.empty((3, *u.shape), np.float32)
+        lay = partial(paint, canvas, step)
         strands = np.float32(0.05) * np.sin(u * np.float32(1.9) + np.float32(0.25) * v)
+        width, height = self.face_width, self.face_height
         canvas[:] = column(self.hair_paint)
-        canvas += strands + np.float32(0.02 * sun_u) * u / np.float32(self.face_width)
-        torso = self.torso(u, v)
+        canvas += strands + np.float32(0.02 * sun_u) * u / np.float32(width)
         fold = 0.90 + 0.10 * np.cos(u * np.float32(0.22)) + (0.006 * sun_u) * u
-        blend(canvas, column(self.shirt) * fold.astype(np.float32), cover(torso, step))
-        collar = _ellipse(u, v - np.float32(self.shoulder_top), self.neck * 1.35, 4.5)
-        blend(canvas, lift(self.skin, 0, 0.86), cover(collar, step))
-        blend(canvas, lift(self.skin, 0, 0.80), cover(self.throat(u, v), step))
+        lay(column(self.shirt) * fold.astype(np.float32), self.torso(u, v))
+        collar = ellipse(u, v - np.float32(self.shoulder_top), self.neck * 1.35, 4.5)
+        lay(lift(self.skin, 0, 0.86), collar)
+        lay(lift(self.skin, 0, 0.80), self.throat(u, v))
         face = self.face(u, v)
-        depth = np.clip(face * np.float32(-1 / self.face_width), 0, 1)
+        depth = np.clip(face * np.float32(-1 / width), 0, 1)
         light = 0.82 + 0.22 * np.sqrt(depth) + (0.008 * sun_u) * u
-        skin = np.asarray(column(self.skin) * light.astype(np.float32), np.float32)
-        blend(canvas, skin, cover(face, step))
-        self._draw_features(canvas, u, v, step)
-        fringe = np.maximum(self.hair(u, v), _above(u, v, self.hairline, self.face_width))
-        blend(canvas, column(self.hair_paint) + strands, cover(fringe, step))
+        lay(np.asarray(column(self.skin) * light.astype(np.float32), np.float32), face)
+        across, eye_v = np.abs(u) - np.float32(0.42 * width), v + np.float32(0.08 * height)
+        lay(lift((0.92, 0.91, 0.89), 0), ellipse(across, eye_v, 0.19 * width, 0.085 * height))
+        lay(EYE, np.hypot(across, eye_v) - np.float32(0.085 * height))
+        brow = ellipse(across, v + np.float32(0.26 * height), 0.24 * width, 0.045 * height)
+        lay(lift(self.hair_paint, 0, 0.8), brow, 0.8)
+        nose = ellipse(u, v - np.float32(0.22 * height), 0.13 * width, 0.10 * height)
+        lay(lift(self.skin, 0, 0.78), nose, 0.7)
+        mouth = ellipse(u, v - np.float32(0.52 * height), 0.33 * width, 0.075 * height)
+        lay((0.62, 0.24, 0.24), mouth, 0.8)
+        # The hairline falls towards the temples; hair lies above it.
+        line = np.float32(self.hairline) + np.float32(0.55 / width) * u * u
+        above = np.asarray((v - line) * np.float32(0.8), np.float32)
+        lay(column(self.hair_paint) + strands, np.maximum(self.hair(u, v), above))
         np.clip(canvas, 0, 1, out=canvas)
         return canvas
-
-    def _draw_features(self, canvas: Plane, u: Plane, v: Plane, step: float) -> None:
-        """Eyes, brows, nose and mouth, in place."""
-        width, height = self.face_width, self.face_height
-        across = np.abs(u) - np.float32(0.42 * width)
-        white = _ellipse(across, v + np.float32(0.08 * height), 0.19 * width, 0.085 * height)
-        blend(canvas, lift((0.92, 0.91, 0.89), 0), cover(white, step))
-        iris = np.hypot(across, v + np.float32(0.08 * height)) - np.float32(0.085 * height)
-        blend(canvas, column(EYE), cover(iris, step))
-        brow = _ellipse(across, v + np.float32(0.26 * height), 0.24 * width, 0.045 * height)
-        blend(canvas, lift(self.hair_paint, 0, 0.8), 0.8 * cover(brow, step))
-        nose = _ellipse(u, v - np.float32(0.22 * height), 0.13 * width, 0.10 * height)
-        blend(canvas, lift(self.skin, 0, 0.78), 0.7 * cover(nose, step))
-        mouth = _ellipse(u, v - np.float32(0.52 * height), 0.33 * width, 0.075 * height)
-        blend(canvas, column((0.62, 0.24, 0.24)), 0.8 * cover(mouth, step))
 
 
 def draw_portrait(rng: np.random.Generator, wall: Colour) -> Portrait:
@@ -135,7 +135,8 @@ def draw_portrait(rng: np.random.Generator, wall: Colour) -> Portrait:
     share = float(rng.uniform(0, 1))
     skin = np.add(np.multiply(SKINS[0], 1 - share), np.multiply(SKINS[1], share))
     (hair_paint,) = draw_contrasting(lambda: (_draw_hair(rng),), wall)
-    (shirt,) = draw_contrasting(lambda: (_draw_shirt(rng),), wall)
+    lowest, highest = (0.0, 0.15, 0.25), (1.0, 0.85, 0.95)  # in HSV
+    (shirt,) = draw_contrasting(lambda: (hsv_to_rgb(*rng.uniform(lowest, highest)),), wall)
     return Portrait(
         x=FRAME / 2 + rng.uniform(-3.0, 3.0),
         y=FRAME / 2 - rng.uniform(2.0, 5.0),
@@ -155,33 +156,14 @@ def draw_portrait(rng: np.random.Generator, wall: Colour) -> Portrait:
     )
 
 
-def _ellipse(u: Plane, v: Plane, half_u: float, half_v: float) -> Plane:
-    """Signed distance to an ellipse, to first order."""
-    a, b = u / np.float32(half_u), v / np.float32(half_v)
-    radius = np.sqrt(a * a + b * b)
-    slope = np.sqrt((a / half_u) ** 2 + (b / half_v) ** 2) / np.maximum(radius, 1e-3)
-    return np.asarray((radius - 1) / np.maximum(slope, 1 / max(half_u, half_v)), np.float32)
-
-
-def _above(u: Plane, v: Plane, line: float, width: float) -> Plane:
-    """Signed distance to what lies above a hairline that falls towards the temples."""
-    curved = np.float32(line) + np.float32(0.55 / width) * u * u
-    return np.asarray((v - curved) * np.float32(0.8), np.float32)
-
-
 def _draw_hair(rng: np.random.Generator) -> Colour:
     """Black, brown, red, blond or grey."""
     a, b, c = rng.uniform(0, 1, 3)
     kinds = (
-        colorsys.hsv_to_rgb(0.07, 0.30 * a, 0.08 + 0.10 * b),
-        colorsys.hsv_to_rgb(0.06 + 0.02 * a, 0.60 + 0.15 * b, 0.24 + 0.18 * a),
-        colorsys.hsv_to_rgb(0.04, 0.70 + 0.15 * a, 0.45 + 0.20 * b),
-        colorsys.hsv_to_rgb(0.11, 0.45 + 0.20 * a, 0.72 + 0.18 * b),
-        colorsys.hsv_to_rgb(0.60, 0.06 * a, 0.55 + 0.25 * b),
+        hsv_to_rgb(0.07, 0.30 * a, 0.08 + 0.10 * b),
+        hsv_to_rgb(0.06 + 0.02 * a, 0.60 + 0.15 * b, 0.24 + 0.18 * a),
+        hsv_to_rgb(0.04, 0.70 + 0.15 * a, 0.45 + 0.20 * b),
+        hsv_to_rgb(0.11, 0.45 + 0.20 * a, 0.72 + 0.18 * b),
+        hsv_to_rgb(0.60, 0.06 * a, 0.55 + 0.25 * b),
     )
     return kinds[min(int(c * len(kinds)), len(kinds) - 1)]
-
-
-def _draw_shirt(rng: np.random.Generator) -> Colour:
-    hue, saturation, value = rng.uniform((0.0, 0.15, 0.25), (1.0, 0.85, 0.95))
-    return colorsys.hsv_to_rgb(hue, saturation, value)

@@ -13,17 +13,9 @@ from l4f_datagen.core.errors import UsageError
 from l4f_datagen.core.sample import image_to_uint8
 from l4f_datagen.toys.car import Car, draw_car
 from l4f_datagen.toys.fish import Fish, draw_fish
-from l4f_datagen.toys.ground import (
-    FRAME,
-    GROUNDS,
-    WALLS,
-    WATERS,
-    Colour,
-    GroundKind,
-    draw_ground,
-)
+from l4f_datagen.toys.ground import GROUNDS, WALLS, WATERS, GroundKind, draw_ground
 from l4f_datagen.toys.portrait import Portrait, draw_portrait
-from l4f_datagen.toys.shapes import Plane
+from l4f_datagen.toys.shapes import FRAME, Colour, Plane, turned
 
 MIN_SIZE, MAX_SIZE = 32, 256  # a choice: px of a side
 SUPERSAMPLE = 4  # cells per pixel and axis of the mask: the edge is right to .015 on average
@@ -62,15 +54,8 @@ class Scene:
 def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
     """Render one scene; a pure function of its arguments.
 
-    The same seed shows the same object at every size.
-
-    Args:
-        seed: at least 0.
-        size: side of the square image in pixels, 32 to 256.
-        domain: a key of ``TOYS``.
-
-    Raises:
-        UsageError: a negative seed, a size out of range or an unknown domain.
+    The same seed, at least 0, shows the same object at every size, which is the side of the square
+    image, 32 to 256 px. ``domain`` is a key of ``TOYS``. UsageError for anything else.
     """
     _check(seed, size, domain)
     toy = TOYS[domain]
@@ -78,9 +63,8 @@ def render_scene(seed: int, size: int = 64, domain: str = "toy-cars") -> Scene:
     ground = draw_ground(layout, toy.grounds)
     subject = toy.draw(layout, ground.colour)
     sun = float(layout.uniform(0, 2 * np.pi))
-    shade = _shadow(
-        subject, sun, float(layout.uniform(3.4, 5.2)), float(layout.uniform(0.45, 0.62)), size
-    )
+    drop, strength = float(layout.uniform(3.4, 5.2)), float(layout.uniform(0.45, 0.62))
+    shade = _shadow(subject, sun, drop, strength, size)
     image = toy.grounds[ground.name].render(ground, grain, size).astype(np.float32) * (1 - shade)
     np.clip(image, 0, 1, out=image)
     alpha = np.zeros((size, size), np.float32)
@@ -130,33 +114,29 @@ def _paint(subject: Subject, sun: float, image: Plane, alpha: Plane) -> None:
     reach_x, reach_y = subject.reach
     left, right = int((subject.x - reach_x) * unit) - 1, int((subject.x + reach_x) * unit) + 2
     top, bottom = int((subject.y - reach_y) * unit) - 1, int((subject.y + reach_y) * unit) + 2
-    window = (slice(max(top, 0), min(bottom, size)), slice(max(left, 0), min(right, size)))
-    step = 1 / (unit * SUPERSAMPLE)
-    distance = subject.outline(*_own_frame(subject, window, step, SUPERSAMPLE))
-    fine: Plane = np.clip(np.float32(0.5) - distance / np.float32(step), 0, 1)
+    top, bottom, left, right = max(top, 0), min(bottom, size), max(left, 0), min(right, size)
+
+    def cells(per_pixel: int) -> tuple[float, Plane, Plane]:
+        """Return the distance of the window's cells, and where they lie in the object's frame."""
+        step = 1 / (unit * per_pixel)
+        x = (np.arange(left * per_pixel, right * per_pixel) + 0.5) * step - subject.x
+        y = (np.arange(top * per_pixel, bottom * per_pixel) + 0.5) * step - subject.y
+        return step, *_own_frame(subject, x, y)
+
+    step, u, v = cells(SUPERSAMPLE)
+    fine: Plane = np.clip(np.float32(0.5) - subject.outline(u, v) / np.float32(step), 0, 1)
     covered = _pool(fine[None], SUPERSAMPLE // PAINT_SUPERSAMPLE)
-    step = 1 / (unit * PAINT_SUPERSAMPLE)
-    u, v = _own_frame(subject, window, step, PAINT_SUPERSAMPLE)
+    step, u, v = cells(PAINT_SUPERSAMPLE)
     colour = subject.colours(u, v, step, float(np.sin(sun - subject.angle)))
+    window = (slice(top, bottom), slice(left, right))
     alpha[window] = _pool(covered, PAINT_SUPERSAMPLE)[0]
     image[:, *window] *= 1 - alpha[window]
     image[:, *window] += _pool(colour * covered, PAINT_SUPERSAMPLE)
 
 
-def _own_frame(
-    subject: Subject, window: tuple[slice, slice], step: float, per_pixel: int
-) -> tuple[Plane, Plane]:
-    """Object coordinates (u, v) of the cells in a window of pixels, ``step`` apart."""
-    rows, columns = window
-    x = (np.arange(columns.start * per_pixel, columns.stop * per_pixel) + 0.5) * step - subject.x
-    y = (np.arange(rows.start * per_pixel, rows.stop * per_pixel) + 0.5) * step - subject.y
-    return _turn(subject.angle, x, y)
-
-
-def _turn(angle: float, x: NDArray[Any], y: NDArray[Any]) -> tuple[Plane, Plane]:
-    cos, sin = np.cos(angle), np.sin(angle)
-    u = (cos * x)[None, :] + (sin * y)[:, None]
-    v = (-sin * x)[None, :] + (cos * y)[:, None]
+def _own_frame(subject: Subject, x: NDArray[Any], y: NDArray[Any]) -> tuple[Plane, Plane]:
+    """Return (u, v) of columns x and rows y from the object's centre."""
+    u, v = turned(subject.angle, x[None, :], y[:, None])
     return u.astype(np.float32), v.astype(np.float32)
 
 
@@ -174,7 +154,7 @@ def _shadow(subject: Subject, sun: float, drop: float, strength: float, size: in
     at = (np.arange(size) + 0.5) * (FRAME / size)
 
     def fade(dx: float, dy: float, blur: float) -> Plane:
-        u, v = _turn(subject.angle, at - subject.x - dx, at - subject.y - dy)
+        u, v = _own_frame(subject, at - subject.x - dx, at - subject.y - dy)
         distance = subject.footprint(u, v)
         ramp = np.clip(np.float32(0.5) - distance / np.float32(2 * blur), 0, 1)
         soft: Plane = ramp * ramp * (3 - 2 * ramp)

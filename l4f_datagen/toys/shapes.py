@@ -1,11 +1,29 @@
 """Drawing tools of the toy objects: signed distances, negative inside, and paint by coverage."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from l4f_datagen.toys.ground import Colour
+FRAME = 64.0  # side of the frame in scene units: one unit is one pixel of a 64 px render
+CONTRAST = 0.42  # distance in RGB at which an object stands out from its ground, chosen by eye
 
+Colour = tuple[float, float, float]
+Coat = TypeVar("Coat", bound=tuple[Colour, ...])
 Plane = NDArray[np.float32]
+
+
+def draw_contrasting(draw: Callable[[], Coat], ground: Colour) -> Coat:
+    """Return the first of 8 draws whose first colour stands out from the ground, or the best."""
+
+    def contrast(coat: Coat) -> float:
+        return float(np.linalg.norm(np.subtract(coat[0], ground)))
+
+    coats: list[Coat] = []
+    while len(coats) < 8 and not (coats and contrast(coats[-1]) > CONTRAST):
+        coats.append(draw())
+    return max(coats, key=contrast)
 
 
 def rounded_box(
@@ -25,6 +43,14 @@ def rounded_box(
     return np.asarray(distance, np.float32)
 
 
+def ellipse(u: Plane, v: Plane, half_u: float, half_v: float) -> Plane:
+    """Signed distance to an ellipse around the origin, to first order."""
+    a, b = u / np.float32(half_u), v / np.float32(half_v)
+    radius = np.sqrt(a * a + b * b)
+    slope = np.sqrt((a / half_u) ** 2 + (b / half_v) ** 2) / np.maximum(radius, 1e-3)
+    return np.asarray((radius - 1) / np.maximum(slope, 1 / max(half_u, half_v)), np.float32)
+
+
 def segment(
     u: Plane, v: Plane, start: tuple[float, float], end: tuple[float, float], half: float = 0.45
 ) -> Plane:
@@ -35,6 +61,12 @@ def segment(
     off_u, off_v = from_u - share * np.float32(du), from_v - share * np.float32(dv)
     distance: Plane = np.sqrt(off_u * off_u + off_v * off_v) - np.float32(half)
     return distance
+
+
+def turned(angle: float, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return places (x, y) as seen from a frame that is turned clockwise by the angle."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return cos * x + sin * y, cos * y - sin * x
 
 
 def upright_box(half_u: float, half_v: float, angle: float) -> tuple[float, float]:
@@ -49,17 +81,18 @@ def lift(colour: Colour, add: float, times: float = 1.0) -> Plane:
     return lifted
 
 
-def column(colour: Colour | Plane) -> Plane:
+def column(colour: Colour) -> Plane:
     """Turn a colour into ``3 1 1``."""
     return np.asarray(colour, np.float32).reshape(3, 1, 1)
 
 
-def cover(distance: Plane, step: float) -> Plane:
-    """Turn a signed distance into the covered share of a cell ``step`` wide."""
-    covered: Plane = np.clip(np.float32(0.5) - distance * np.float32(1 / step), 0, 1)
-    return covered
+def paint(
+    canvas: Plane, step: float, colour: Colour | Plane, distance: Plane, opacity: float = 1.0
+) -> None:
+    """Paint over the canvas ``3 h w``, in place, where a signed distance covers its cells.
 
-
-def blend(canvas: Plane, colour: Plane, opacity: Plane) -> None:
-    """Paint a colour over the canvas ``3 h w``, in place."""
-    canvas += (colour - canvas) * opacity
+    ``step`` is the width of a cell; the colour is one, or ``3 h w``.
+    """
+    colour = column(colour) if isinstance(colour, tuple) else colour
+    covered = np.clip(np.float32(0.5) - distance * np.float32(1 / step), 0, 1)
+    canvas += (colour - canvas) * (covered * np.float32(opacity))

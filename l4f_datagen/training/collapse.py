@@ -1,13 +1,14 @@
-"""Collapses of a training: noticed within 100 steps, answered by a restart with a new setting."""
+"""Why a training starts again: collapses, noticed within 100 steps, and the size of its object."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from statistics import fmean
 
 from l4f_datagen.core.errors import InputRefused, L4FError
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.training.balance import RestartScales
+from l4f_datagen.training.losses import RestartScales
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.state import StepFacts
 
@@ -43,66 +44,40 @@ class PhotographsRefused(Collapsed, InputRefused):
 class Kind:
     """One reason to start again.
 
-    Attributes:
-        words: completes "collapsed: ".
-        setting: what a restart changes, a field of ``RestartScales``.
-        factor: by how much.
-        advice: for the user, after the last restart.
-        at_once: whether the binarisation weight is whole from the first step on.
+    Where ``goes_on``, the next attempt starts with the networks of this one, their mattes parted at
+    0.5; it alone has the changed setting, whole from its first step, and after a collapse it is as
+    if it had not been. Else the next attempt starts anew, and the change stays.
     """
 
-    words: str
-    setting: str
-    factor: float
-    advice: str = ""
-    at_once: bool = False
+    words: str  # completes "collapsed: "
+    setting: str  # what the next attempt changes, a field of ``RestartScales``
+    factor: float  # by how much
+    advice: str = ""  # for the user, after the last attempt
+    goes_on: bool = False
 
 
-KINDS: dict[str, Kind] = {
+LESS_AREA, MORE_AREA = (f"raise alpha.training.{side}_coverage_weight" for side in ("bg", "fg"))
+SLOWER, HARDER = "lower alpha.training.learning_rate", "raise alpha.training.binarization_weight"
+OWN_REALS = "use reals like the generator's images (alpha.training.reals=generator always is)"
+KINDS = {
     "not-a-number": Kind(
-        "the loss is not a number",
-        "learning_rate",
-        0.5,
-        "lower alpha.training.learning_rate, or use bf16 or fp32 where the precision is fp16",
+        "the loss is not a number", "learning_rate", 0.5, f"{SLOWER}, or take bf16 for fp16"
     ),
-    "all-white": Kind(
-        "the matte is all white",
-        "area",
-        2.0,
-        "raise alpha.training.bg_coverage_weight or min_bg_coverage in the recipe",
-    ),
-    "all-black": Kind(
-        "the matte is all black",
-        "area",
-        0.5,
-        "raise alpha.training.fg_coverage_weight or min_fg_coverage in the recipe",
-    ),
-    "swinging": Kind(
-        "the matte swings between too white and too black",
-        "learning_rate",
-        0.5,
-        "lower alpha.training.learning_rate",
-    ),
+    "all-white": Kind("the matte is all white", "area", 2.0, LESS_AREA),
+    "all-black": Kind("the matte is all black", "area", 0.5, MORE_AREA),
+    "swinging": Kind("the matte swings from white to black", "learning_rate", 0.5, SLOWER),
     "beaten": Kind(
-        "the discriminator recognises every composite",
-        "d_learning_rate",
-        0.5,
-        "use reals that look like the generator's images (reals: generator always does)",
+        "the discriminator recognises every composite", "d_learning_rate", 0.5, OWN_REALS
     ),
-    "grey": Kind(
-        "the matte stays grey",
-        "binarization",
-        2.0,
-        "raise alpha.training.binarization_weight in the recipe",
-    ),
+    "grey": Kind("the matte stays grey", "binarization", 2.0, HARDER),
     # No failure: the first attempt has measured the object. With a limit of .8 x .625 its pixels
     # compete for the area: at their best level the mattes of skin lesions then have mIoU .80
     # against .69, those of toy cars .940 against .932.
     SMALLER: Kind("the object fills less than half of the image", "coverage_limit", 0.625),
-    # The networks go on from these mattes, parted at 0.5. Mattes that are grey near the limit let
-    # the discriminators judge little but that they are grey; with this weight from the start most
-    # first networks never leave it. New discriminators have .856 on portraits in place of .955.
-    LARGER: Kind("the object fills half of the image", "binarization", 4.0, at_once=True),
+    # Mattes that are grey near the limit let the discriminators judge little but that they are
+    # grey; with this weight from the start most first networks never leave it. New discriminators
+    # have .856 on portraits in place of .955.
+    LARGER: Kind("the object fills half of the image", "binarization", 4.0, goes_on=True),
 }
 
 
@@ -150,46 +125,51 @@ def swings(coverage: Sequence[float]) -> int:
     return turns
 
 
-def is_measured(failures: Sequence[str]) -> bool:
-    """Whether the attempt after these is the last for an object of the size that was measured.
+def size_after(failures: Sequence[str], measure: Callable[[], float]) -> str | None:
+    """Name the kind of the next attempt by the object's share of the image; None: none follows.
 
-    An attempt that went on from mattes of a large object and collapsed has lost them.
+    A small object has one attempt, a large one ``LARGER_ATTEMPTS`` in a row. Collapses before do
+    not count, and one within a row has lost its mattes: the object is measured again.
     """
-    return SMALLER in failures or list(failures[-LARGER_ATTEMPTS:]) == [LARGER] * LARGER_ATTEMPTS
+    row = len(list(takewhile(lambda name: name == LARGER, reversed(failures))))
+    if SMALLER in failures or row == LARGER_ATTEMPTS:
+        return None
+    return SMALLER if not row and measure() < LARGE else LARGER
 
 
 def scales_after(failures: Sequence[str]) -> RestartScales:
-    """Return what the restarts have changed so far; what ``LARGER`` changes, the next alone."""
+    """Return what the restarts have changed so far, see ``Kind``."""
     scales = RestartScales()
-    for kind in [name for name in failures[:-1] if name != LARGER] + list(failures[-1:]):
-        name, factor = KINDS[kind].setting, KINDS[kind].factor
-        scales = replace(scales, **{name: getattr(scales, name) * factor})
-        scales = replace(scales, at_once=KINDS[kind].at_once)
+    for place, name in enumerate(failures, 1):
+        kind, is_last = KINDS[name], place == len(failures)
+        if is_last or not kind.goes_on:
+            changed = {kind.setting: getattr(scales, kind.setting) * kind.factor}
+            scales = replace(scales, **changed, at_once=kind.goes_on)
     return scales
 
 
-def collapsed(
-    failures: Sequence[str], coverage: float, *, photographs: str | None = None
-) -> Collapsed:
-    """Return the error that ends a training after its last attempt.
+def check_attempts(
+    failures: Sequence[str], attempts: int, coverage: float, photographs: str | None
+) -> None:
+    """Raise ``Collapsed`` where so many attempts have collapsed; ``coverage`` is the last's.
 
-    Args:
-        failures: kinds of collapse, one an attempt.
-        coverage: mean alpha at the end.
-        photographs: the user's reals; they are the cause where the discriminator recognised every
-            composite in every attempt.
+    The user's ``photographs`` are the cause where the discriminator recognised every composite in
+    every attempt: ``PhotographsRefused``.
     """
-    if photographs is not None and set(failures) == {"beaten"}:
+    collapses = [name for name in failures if name not in (SMALLER, LARGER)]
+    if len(collapses) < attempts:
+        return
+    if photographs is not None and set(collapses) == {"beaten"}:
         problem = (
             "the discriminator recognises every composite beside these photographs: "
             "they show another class, or do not look like the generator's images"
         )
         remedy = "use photographs of what the generator draws, or --reals generator"
-        return PhotographsRefused(photographs, problem, remedy)
-    kind = KINDS[failures[-1]]
+        raise PhotographsRefused(photographs, problem, remedy)
+    *before, kind = (KINDS[name] for name in collapses)
     mean = "" if math.isnan(coverage) else f" (mean alpha {coverage:.3f})"
     problem = f"collapsed: {kind.words}{mean}"
-    if len(failures) > 1:
-        earlier = ", then ".join(KINDS[name].words for name in failures[:-1])
-        problem += f" in attempt {len(failures)}, after: {earlier}"
-    return Collapsed("alpha training", problem, kind.advice)
+    if before:
+        earlier = ", then ".join(one.words for one in before)
+        problem += f" in attempt {len(collapses)}, after: {earlier}"
+    raise Collapsed("alpha training", problem, kind.advice)

@@ -49,22 +49,17 @@ OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
 def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
     """Return what the colours say: the probability of the object inside the band.
 
-    Args:
-        images: in [-1, 1].
-        alphas: in [0, 1].
-
-    Returns:
-        float32; outside of the band 0 or 1, as ``alphas > 0.5``. Where a mask is empty or full,
-        nothing changes but the rounding.
+    Images are in [-1, 1], alphas in [0, 1]. The result is float32; outside of the band 0 or 1, as
+    ``alphas > 0.5``. Where a mask is empty or full, nothing changes but the rounding.
     """
     images, alphas = images.float(), alphas.float()
     colours = images.flatten(2)
     masks = (alphas > 0.5).float()
-    near = torch.cat([_grow(mask, _band_px(mask)) for mask in masks.split(1)])
-    inner = 1 - torch.cat([_grow(1 - mask, _band_px(mask)) for mask in masks.split(1)])
-    band = (near > 0) & (inner == 0)
+    near, off = _grown(masks, masks), _grown(1 - masks, masks)
+    band = (near > 0) & (off > 0)
     weights = _likeness(images)
-    own = PRIOR * torch.logit(_smooth(alphas).clamp(0.12, 0.88))
+    smooth = F.avg_pool2d(F.pad(alphas, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    own = PRIOR * torch.logit(smooth.clamp(0.12, 0.88))
     known = torch.where(band, BAND_AS_GROUND, 1.0)
     found = alphas.clamp(0.02, 0.98)
     for _ in range(ROUNDS):
@@ -75,6 +70,15 @@ def cut_by_colour(images: Float[Tensor, "batch 3 h w"], alphas: Plane) -> Plane:
             voted = torch.sigmoid(odds + COUPLING * _votes(2 * found - 1, weights))
             found = torch.where(band, voted, masks).clamp(0.01, 0.99)
     return torch.where(band, found, masks)
+
+
+def _grown(sides: Plane, masks: Plane) -> Plane:
+    """Grow each side by half the band of its mask."""
+    grown = []
+    for side, mask in zip(sides, masks, strict=True):
+        radius = min(max(1, round(BAND * math.sqrt(float(mask.sum())))), MAX_BAND_PX)
+        grown.append(F.max_pool2d(side, 2 * radius + 1, 1, radius))
+    return torch.stack(grown)
 
 
 def ground_density(
@@ -93,17 +97,11 @@ def ground_density(
 
 @dataclass(frozen=True)
 class ColourMixture:
-    """A mixture of Gaussians over colours, one for each image of a batch.
+    """A mixture of Gaussians over colours, one for each image of a batch."""
 
-    Attributes:
-        means: ``batch k 3``.
-        whiten: ``batch k 3 3``, the inverse of the covariance's Cholesky factor.
-        share: ``batch k``, log of each Gaussian's share, less the log of its volume.
-    """
-
-    means: Tensor
-    whiten: Tensor
-    share: Tensor
+    means: Tensor  # ``batch k 3``
+    whiten: Tensor  # ``batch k 3 3``, the inverse of the covariance's Cholesky factor
+    share: Tensor  # ``batch k``, log of each Gaussian's share, less the log of its volume
 
     def each(self, colours: Float[Tensor, "batch 3 n"]) -> Float[Tensor, "batch k n"]:
         """Return every Gaussian's log density, up to one constant."""
@@ -128,16 +126,14 @@ def fit_colours(
     mean = torch.einsum("bn,bcn->bc", weights / total, colours)
     centred = colours - mean[:, :, None]
     spread = torch.einsum("bn,bcn,bdn->bcd", weights / total, centred, centred)
-    sizes, axes = torch.linalg.eigh(_with_floor(spread).cpu())
+    sizes, axes = torch.linalg.eigh(_floored(spread))
     axis, size = axes[:, :, -1].to(colours), sizes[:, -1:].to(colours).sqrt()
     along = torch.einsum("bc,bcn->bn", axis, centred) / size
     places = torch.linspace(-1.3, 1.3, GAUSSIANS, device=colours.device)
     shares = torch.softmax(-2 * (along[:, None] - places[:, None]) ** 2, dim=1)  # b k n
-    mixture = _maximise(colours, weights, shares)
     for _ in range(EM_STEPS - 1):
-        shares = torch.softmax(mixture.each(colours), dim=1)
-        mixture = _maximise(colours, weights, shares)
-    return mixture
+        shares = torch.softmax(_maximise(colours, weights, shares).each(colours), dim=1)
+    return _maximise(colours, weights, shares)
 
 
 def _maximise(colours: Tensor, weights: Tensor, shares: Tensor) -> ColourMixture:
@@ -146,28 +142,15 @@ def _maximise(colours: Tensor, weights: Tensor, shares: Tensor) -> ColourMixture
     means = torch.einsum("bkn,bcn->bkc", held, colours) / mass[:, :, None]
     apart = colours[:, None] - means[..., None]
     spread = torch.einsum("bkn,bkcn,bkdn->bkcd", held, apart, apart) / mass[..., None, None]
-    factor = torch.linalg.cholesky(_with_floor(spread).cpu())
+    factor = torch.linalg.cholesky(_floored(spread))
     volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1).to(colours)
     share = torch.log(mass / mass.sum(1, keepdim=True)) - volume
     return ColourMixture(means, torch.linalg.inv(factor).to(colours), share)
 
 
-def _with_floor(spread: Tensor) -> Tensor:
-    floored: Tensor = spread + FLOOR * torch.eye(3, device=spread.device)
-    return floored
-
-
-def _band_px(mask: Tensor) -> int:
-    side_px = math.sqrt(float(mask.sum()))
-    return min(max(1, round(BAND * side_px)), MAX_BAND_PX)
-
-
-def _grow(mask: Tensor, radius: int) -> Tensor:
-    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
-
-
-def _smooth(alphas: Tensor) -> Tensor:
-    return F.avg_pool2d(F.pad(alphas, (1, 1, 1, 1), mode="replicate"), 3, 1)
+def _floored(spread: Tensor) -> Tensor:
+    """Return variances that can be inverted, on the CPU, where small matrices are quick."""
+    return (spread + FLOOR * torch.eye(3, device=spread.device)).cpu()
 
 
 def _ends(plane: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -180,16 +163,12 @@ def _ends(plane: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def _likeness(images: Tensor) -> list[Tensor]:
     """Return for each offset how alike neighbours are, in (0, 1] (Rother et al. 2004, eq. 11)."""
-    gaps = []
-    for offset in OFFSETS:
-        first, second = _ends(images, offset)
-        gaps.append((first - second).square().sum(1, keepdim=True))
+    ends = [_ends(images, offset) for offset in OFFSETS]
+    gaps = [(first - second).square().sum(1, keepdim=True) for first, second in ends]
     mean = torch.stack([gap.mean(dim=(1, 2, 3)) for gap in gaps]).mean(0)
     sharpness = (1 / (2 * mean + 1e-6))[:, None, None, None]
-    return [
-        torch.exp(-sharpness * gap) / (dy * dy + dx * dx) ** 0.5
-        for gap, (dy, dx) in zip(gaps, OFFSETS, strict=True)
-    ]
+    pairs = zip(gaps, OFFSETS, strict=True)
+    return [torch.exp(-sharpness * gap) / math.hypot(dy, dx) for gap, (dy, dx) in pairs]
 
 
 def _votes(sides: Tensor, weights: list[Tensor]) -> Tensor:

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -41,23 +41,14 @@ PANELS = (
         {"binarization": "indecision"},
     ),
 )
+REST = {"rest_d_loss": "second discriminator", "rest_realism": "alpha network (realism)"}
+RISES = "Rises to its limit, by default 0.8 in attempt 1, which measures the object; 0.5 if small."
+STAYS = "Stays high: self-training, after these steps, decides what is object."
 TWO_SIDED_PANELS = (
     PANELS[0],
-    Panel(
-        "Adversarial losses of what is left without the object",
-        "Good: both level off. Bad: the discriminator's falls to 0 and the other one climbs.",
-        {"rest_d_loss": "second discriminator", "rest_realism": "alpha network (realism)"},
-    ),
-    Panel(
-        "Coverage: mean alpha",
-        "Rises to its limit, by default 0.8 in attempt 1, which measures the object; 0.5 if small.",
-        {"alpha_coverage": "mean alpha"},
-    ),
-    Panel(
-        "Indecision: mean min(alpha, 1 - alpha)",
-        "Stays high: self-training, after these steps, decides what is object.",
-        {"binarization": "indecision"},
-    ),
+    Panel("Adversarial losses of what is left without the object", PANELS[0].good, REST),
+    replace(PANELS[1], good=RISES),
+    replace(PANELS[2], good=STAYS),
 )
 SCORES = Panel(
     "Score of every snapshot, without labels: stable, agreed on, realistic and hard",
@@ -80,18 +71,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def write_curves(
-    rows: Sequence[dict[str, Any]],
-    path: Path,
-    scores: Mapping[int, float] | None = None,
-    kept: int | None = None,
+    rows: Sequence[dict[str, Any]], path: Path, scores: Mapping[int, float], kept: int | None
 ) -> None:
-    """Draw ``curves.png``, staged and renamed; every attempt has lines of its own.
+    """Draw the log as ``curves.png``, staged and renamed; every attempt has lines of its own.
 
-    Args:
-        rows: of the log.
-        path: the PNG.
-        scores: of the snapshots by step; a panel of their own where there are any.
-        kept: step of the snapshot that was kept, drawn through all panels.
+    Scores of the snapshots, by step, have a panel of their own where there are any; the step of the
+    snapshot that was kept is drawn through all panels.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -99,8 +84,7 @@ def write_curves(
 
     attempts = sorted({row["attempt"] for row in rows})
     two_sided = any(row.get("rest_d_loss") for row in rows)
-    panels = TWO_SIDED_PANELS if two_sided else PANELS
-    panels = (*panels, SCORES) if scores else panels
+    panels = (*(TWO_SIDED_PANELS if two_sided else PANELS), *([SCORES] if scores else []))
     with style.context("default"):  # whatever the user's matplotlibrc says
         figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(panels)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -112,7 +96,7 @@ def write_curves(
                     label = words if len(attempts) == 1 else f"{words}, attempt {attempt}"
                     values = [row[name] for row in own]
                     axes.plot([row["step"] for row in own], values, label=label, linewidth=1)
-            if panel is SCORES and scores:
+            if panel is SCORES:
                 axes.plot(list(scores), list(scores.values()), "o-", label="score", linewidth=1)
             if kept is not None:
                 line = f"kept snapshot: step {kept}" if axes is drawn[0] else None
@@ -122,31 +106,23 @@ def write_curves(
             axes.annotate(panel.good, (0, 1), (0, 5), **place, fontsize="small", color="#555555")
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
-        for axes, panel in zip(drawn, panels, strict=True):
             if panel is SCORES or "alpha_coverage" in panel.curves:
                 axes.set_ylim(0, 1)
         drawn[-1].set_xlabel("training step")
-        figure.suptitle(_headline(rows, attempts), fontsize="large")
+        words = f"Training of the alpha network, {rows[-1]['step']} steps"
+        words += f" in attempt {attempts[-1]}" if len(attempts) > 1 else ""
+        figure.suptitle(words, fontsize="large")
         with staged(path) as file:
             figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-
-
-def _headline(rows: Sequence[dict[str, Any]], attempts: Sequence[int]) -> str:
-    words = f"Training of the alpha network, {rows[-1]['step']} steps"
-    return words if len(attempts) == 1 else f"{words} in attempt {attempts[-1]}"
 
 
 def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the history of a finished training, small enough for a manifest.
 
-    Args:
-        run: its folder.
-        training: what the file of its network says of it.
-
-    Returns:
-        ``steps``; ``kept_step``, None where the file does not name it; ``attempts``, each with
-        ``attempt`` and lists of one length: ``step`` and the names of ``CURVES``, None for what
-        was not a number. None where the folder has no log that can be read.
+    ``run`` is its folder, ``training`` what the file of its network says of it. The history has
+    ``steps``; ``kept_step``, None where the file does not name it; ``attempts``, each with
+    ``attempt`` and lists of one length: ``step`` and the names of ``CURVES``, None for what was not
+    a number. None where the folder has no log that can be read.
     """
     log = run / LOG
     try:
@@ -160,19 +136,16 @@ def read_history(run: Path, training: Mapping[str, Any]) -> dict[str, Any] | Non
     if not histories:
         return None
     kept = training.get("kept_step")
-    return {
-        "steps": histories[-1]["step"][-1],
-        "kept_step": kept if type(kept) is int else None,
-        "attempts": histories,
-    }
+    kept_step = kept if type(kept) is int else None
+    return {"steps": histories[-1]["step"][-1], "kept_step": kept_step, "attempts": histories}
 
 
 def preview_file(run: Path, kept_step: int | None) -> Path | None:
     """Return the sheet of the result, or else of the kept snapshot, or of the last there is."""
     if (final := run / FINAL_PREVIEW).exists():
         return final
-    sheets = sorted(run.glob("preview-*.png"))
-    kept = [sheet for sheet in sheets if sheet.stem == f"preview-{kept_step or 0:06d}"]
+    sheets = sorted(run.glob("preview-*.png"))  # by attempt and step
+    kept = [sheet for sheet in sheets if sheet.stem.endswith(f"-{kept_step or 0:06d}")]
     return (kept or sheets)[-1] if sheets else None
 
 
@@ -190,13 +163,11 @@ def preview_png(run: Path | None, history: Mapping[str, Any] | None) -> bytes | 
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     size = math.ceil(len(rows) / MAX_POINTS)
     bins = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return {
-        "attempt": int(rows[0]["attempt"]),
-        "step": [int(part[-1]["step"]) for part in bins],
-        **{name: [_mean([float(row[name]) for row in part]) for part in bins] for name in CURVES},
-    }
+    steps = [int(part[-1]["step"]) for part in bins]
+    curves = {name: [_mean(float(row[name]) for row in part) for part in bins] for name in CURVES}
+    return {"attempt": int(rows[0]["attempt"]), "step": steps, **curves}
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Iterable[float]) -> float | None:
     mean = fmean(values)
     return float(f"{mean:.{DIGITS}g}") if math.isfinite(mean) else None

@@ -17,20 +17,10 @@ from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart, TrainingPart
-from l4f_datagen.training.balance import coverage_range
-from l4f_datagen.training.collapse import (
-    KINDS,
-    LARGE,
-    LARGER,
-    SMALLER,
-    collapsed,
-    diagnose,
-    is_measured,
-    scales_after,
-)
-from l4f_datagen.training.object_size import CoverageRange
-from l4f_datagen.training.ranks import ALONE, Ranks
-from l4f_datagen.training.selection import Score, best_of, score_snapshots
+from l4f_datagen.training import collapse
+from l4f_datagen.training.hardware import ALONE, Ranks
+from l4f_datagen.training.object_size import CoverageRange, coverage_range
+from l4f_datagen.training.selection import Score, score_snapshots
 from l4f_datagen.training.self_training import centred, parted, self_train
 from l4f_datagen.training.sources import Sources
 from l4f_datagen.training.state import StepFacts, TrainingState, new_state
@@ -45,23 +35,10 @@ Watch = Callable[[TrainingState, StepFacts], None]
 
 
 class AlphaTrainer:
-    """A training, from its first step or from a loaded state.
+    """A training, from its first step or from a loaded ``state``; a restart puts another there.
 
-    Args:
-        part: the recipe's alpha part.
-        generator: frozen, evaluated where its weights lie.
-        sources: of reals and backgrounds.
-        pretrained: the checkpoint's own discriminator, for ``discriminator: pretrained``.
-        ranks: the processes that train on the joint batch.
-
-    Attributes:
-        state: where the training stands; a restart puts another in its place.
-        kept_step: step of the snapshot that ``run`` returned.
-        scores: of the snapshots by step, where ``run`` has chosen by them.
-        agreements: of each round of self-training, the IoU of its masks before and after the cut.
-
-    Raises:
-        UsageError: as ``new_state``.
+    ``pretrained`` is the checkpoint's own discriminator, for ``discriminator: pretrained``; errors
+    as ``new_state``.
     """
 
     def __init__(
@@ -76,10 +53,11 @@ class AlphaTrainer:
         self.part, self.generator, self.sources = part, generator, sources
         self.pretrained, self.ranks = pretrained, ranks
         self.state = new_state(part, generator, pretrained)
+        # What ``run`` has done: the step of its snapshot, the scores it chose by, and of each round
+        # of self-training the IoU of its masks before and after the cut.
         self.kept_step: int | None = None
         self.scores: dict[int, Score] = {}
         self.agreements: list[float] = []
-        self._log_level = logging.INFO if ranks.leads else logging.DEBUG
 
     @cached_property
     def coverage(self) -> CoverageRange:
@@ -88,7 +66,7 @@ class AlphaTrainer:
 
     def context(self) -> StepContext:
         """Return what the steps of this attempt share."""
-        scales = scales_after(self.state.failures)
+        scales = collapse.scales_after(self.state.failures)
         return StepContext(
             self.part, self.generator, self.sources, self.coverage, scales, self.ranks
         )
@@ -108,16 +86,13 @@ class AlphaTrainer:
         context = self.context()
         while True:
             # Before the first step too: a resumed training may have stopped at a collapse.
-            failure = diagnose(self.state.recent, coverage, config)
+            failure = collapse.diagnose(self.state.recent, coverage, config)
+            if not failure and self.state.step >= config.steps:
+                failure = self._size()
+                if not failure:
+                    break
             if failure:
                 self._restart(failure)
-                context = self.context()
-                continue
-            if self.state.step >= config.steps:
-                size = self._measure()
-                if size is None:
-                    break
-                self._restart(size)
                 context = self.context()
                 continue
             facts = train_step(self.state, context)
@@ -126,79 +101,57 @@ class AlphaTrainer:
             watch(self.state, facts)
         self.kept_step = self.state.step
         if config.keep == "best":
-            self.scores = score_snapshots(self.state, context)
-            self.kept_step = best_of(self.scores)
-            self._log(
-                f"keeping the snapshot of step {self.kept_step}, {self.scores[self.kept_step]}"
-            )
+            scores = self.scores = score_snapshots(self.state, context)
+            # The later one of equals.
+            self.kept_step = max(scores, key=lambda step: (scores[step].total, step))
+            self._log(f"keeping the snapshot of step {self.kept_step}, {scores[self.kept_step]}")
             self.state.average.load_state_dict(self.state.snapshots[self.kept_step])
         chosen = self.state.average.eval()
-        if config.balance == "two-sided" and self.upper_limit > HALF:
+        limit = coverage.upper * context.scales.coverage_limit
+        if config.balance == "two-sided" and limit > HALF:
             chosen = centred(chosen, self.part, self.generator)
-        if not config.self_training:
-            return chosen
-        # Short, and a function of the seed: every rank repeats it, and a stopped one begins anew.
-        chosen, self.agreements = self_train(
-            chosen, self.part, self.generator, config.self_training, self._log
-        )
+        if config.self_training:
+            # Short, and a function of the seed: every rank repeats it, a stopped one begins anew.
+            chosen, self.agreements = self_train(
+                chosen, self.part, self.generator, config.self_training, self._log
+            )
         return chosen
 
-    @property
-    def upper_limit(self) -> float:
-        """The largest mean alpha that this attempt allows an image."""
-        return self.coverage.upper * scales_after(self.state.failures).coverage_limit
-
-    def _measure(self) -> str | None:
-        """Name the object's size, as parted at the widest limit; None where the training ends."""
-        config, failures = self.part.training, self.state.failures
-        asked = config.balance == "two-sided" and config.min_bg_coverage is None
-        if not asked or is_measured(failures):
+    def _size(self) -> str | None:
+        """Name the attempt that follows by the object's size; None where the training ends."""
+        config = self.part.training
+        if config.balance != "two-sided" or config.min_bg_coverage is not None:
             return None
-        if failures[-1:] == [LARGER]:
-            return LARGER
-        _, covered = parted(self.state.average.eval(), self.part, self.generator)
-        self._log(f"the object covers about {covered:.2f} of the image")
-        return SMALLER if covered < LARGE else LARGER
+
+        def measure() -> float:
+            _, covered = parted(self.state.average.eval(), self.part, self.generator)
+            self._log(f"the object covers about {covered:.2f} of the image")
+            return covered
+
+        return collapse.size_after(self.state.failures, measure)
 
     def _restart(self, failure: str) -> None:
-        """Start again with a changed setting, from the mattes so far where an object is large.
-
-        Raises:
-            Collapsed: this was the last attempt.
-        """
-        config, kind = self.part.training, KINDS[failure]
-        failures = (*self.state.failures, failure)
-        collapses = [name for name in failures if name not in (SMALLER, LARGER)]
-        if len(collapses) >= config.attempts:
-            coverage = self.state.recent[-1].alpha_coverage
-            raise collapsed(collapses, coverage, photographs=config.reals_folder)
-        setting = kind.setting.replace("_", " ")
-        self._log(
-            f"{kind.words} at step {self.state.step}; "
-            f"{'going on' if failure == LARGER else 'starting again'} "
-            f"with {setting} x {kind.factor:g}"
-        )
-        if failure == LARGER:
-            self._go_on(failures)
+        """Begin the next attempt; ``Collapsed`` where this was the last."""
+        config, state, kind = self.part.training, self.state, collapse.KINDS[failure]
+        failures, coverage = (*state.failures, failure), state.recent[-1].alpha_coverage
+        collapse.check_attempts(failures, config.attempts, coverage, config.reals_folder)
+        begins = "going on" if kind.goes_on else "starting again"
+        change = f"{kind.setting.replace('_', ' ')} x {kind.factor:g}"
+        self._log(f"{kind.words} at step {state.step}; {begins} with {change}")
+        if kind.goes_on:
+            mattes = centred(state.average.eval(), self.part, self.generator).state_dict()
+            for network in (state.alpha, state.average):
+                network.load_state_dict(mattes)
+            self.state = replace(state, step=0, recent=[], snapshots={}, failures=list(failures))
             return
+        scales = collapse.scales_after(failures)
         self.state = new_state(
-            self.part,
-            self.generator,
-            self.pretrained,
-            failures=failures,
-            scales=scales_after(failures),
+            self.part, self.generator, self.pretrained, failures=failures, scales=scales
         )
-
-    def _go_on(self, failures: tuple[str, ...]) -> None:
-        """Begin the next attempt with these networks, their mattes parted at 0.5."""
-        state = self.state
-        mattes = centred(state.average.eval(), self.part, self.generator).state_dict()
-        state.alpha.load_state_dict(mattes)
-        state.average.load_state_dict(mattes)
-        self.state = replace(state, step=0, recent=[], snapshots={}, failures=list(failures))
 
     def _log(self, message: str) -> None:
-        logger.log(self._log_level, "alpha training: %s", message)
+        level = logging.INFO if self.ranks.leads else logging.DEBUG
+        logger.log(level, "alpha training: %s", message)
 
 
 def is_snapshot(config: TrainingPart, step: int) -> bool:

@@ -1,9 +1,10 @@
-"""The share of its images that a generator's object covers, estimated from the generator alone.
+"""How much of an image the object may cover: the recipe's limits, or an estimate of its share.
 
-An image and its muted twin (same w, same noise) differ where the trunk has drawn an object and are
-much alike elsewhere. Otsu's threshold separates the two kinds of pixel; gaps are closed and holes
-filled, since a car's window may have the colour of the road. The estimate is 0.87 (toy cars), 1.09
-(toy fish) and 1.23 to 1.43 (digits, drawn in blurred strokes) times the true share.
+The estimate needs the generator alone. An image and its muted twin (same w, same noise) differ
+where the trunk has drawn an object and are much alike elsewhere. Otsu's threshold separates the two
+kinds of pixel; gaps are closed and holes filled, since a car's window may have the colour of the
+road. It is 0.87 (toy cars), 1.09 (toy fish) and 1.23 to 1.43 (digits, drawn in blurred strokes)
+times the true share.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,14 @@ from scipy import ndimage
 from l4f_datagen.models.generator import Generator, Mute
 from l4f_datagen.recipe import AlphaPart
 
+PAPER_COVERAGE = 0.25
+"""Least coverage of either side in the paper's training (Labels4Free, sec. 3.3)."""
+TWO_SIDED_FG, TWO_SIDED_BG = 0.05, 0.2
+"""Least coverage of either side, of every image. Mean alpha rises to the upper limit whatever the
+object's size, so that lies above the largest objects' (faces cover .69, Labels4Free sec. 4). Where
+the object turns out smaller, the training starts again with .5 (``collapse.SMALLER``)."""
 SEED = 5
-IMAGES = 64
-BATCH = 8
+IMAGES, BATCH = 64, 8
 SIDE = 64
 """Differences are averaged to 64 x 64 at most: an area needs no more."""
 LEVELS = 256
@@ -32,23 +38,26 @@ MIN_SHARE, MAX_SHARE = 0.02, 0.75
 
 @dataclass(frozen=True)
 class CoverageRange:
-    """How large an object is, as shares of the image.
+    """How large an object is, as shares of the image."""
 
-    Attributes:
-        lower: least mean alpha of an image.
-        upper: largest mean alpha of an image.
-        share: mean over images, above which the area penalty rises.
+    lower: float  # least mean alpha of an image
+    upper: float  # largest mean alpha of an image
+    share: float  # mean over images, above which the area penalty rises
+
+
+def coverage_range(part: AlphaPart, generator: Generator) -> CoverageRange:
+    """Return the limits of a training: the recipe's, and others where it names none.
+
+    They lie around the estimated share with ``balance: auto``, else they are the paper's or those
+    of two-sided.
     """
-
-    lower: float
-    upper: float
-    share: float
-
-
-def estimated_range(part: AlphaPart, generator: Generator) -> CoverageRange:
-    """Return the object's share and limits around it; the recipe's own limits win."""
     config = part.training
     least, outer = config.min_fg_coverage, config.min_bg_coverage
+    if config.balance != "auto":
+        two_sided = config.balance == "two-sided"
+        fg, bg = (TWO_SIDED_FG, TWO_SIDED_BG) if two_sided else (PAPER_COVERAGE, PAPER_COVERAGE)
+        upper = 1 - (bg if outer is None else outer)
+        return CoverageRange(fg if least is None else least, upper, share=upper)
     share = min(max(estimate_coverage(part, generator), MIN_SHARE), MAX_SHARE)
     lower = LOWER * share if least is None else least
     upper = min(UPPER * share, MOST_UPPER) if outer is None else 1 - outer
@@ -73,10 +82,8 @@ def estimate_coverage(part: AlphaPart, generator: Generator) -> float:
         gap = (generator.synthesis(ws, noise).image - twins).abs().mean(dim=1, keepdim=True)
         side = min(SIDE, gap.shape[-1])
         gaps.append(F.adaptive_avg_pool2d(gap, side).float().cpu().numpy())
-    differences = np.concatenate(gaps)
-    return float(
-        np.mean([close_and_fill(gap) for gap in differences[:, 0] > otsu_threshold(differences)])
-    )
+    found = np.concatenate(gaps)[:, 0]
+    return float(np.mean([close_and_fill(mask) for mask in found > otsu_threshold(found)]))
 
 
 def close_and_fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -84,9 +91,8 @@ def close_and_fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     reach = max(1, round(GAP * len(mask)))
     wide = np.pad(mask, 2 * reach)  # closing would otherwise eat at the border
     closed = ndimage.binary_closing(wide, iterations=reach)
-    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(closed)[
-        (slice(2 * reach, -2 * reach),) * 2
-    ]
+    inner = slice(2 * reach, -2 * reach)
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(closed)[inner, inner]
     return filled
 
 

@@ -3,7 +3,7 @@
 ```
 alpha.safetensors            the network, with the recipe's training part and the verdict
 snapshot-000050.safetensors  the average at that step
-preview-000050.png           the same images at every snapshot
+preview-01-000050.png        the same images at every snapshot of every attempt
 preview-final.png            and by the network that is kept
 log.jsonl, curves.png        what every step measured
 state.pt                     what a stopped training goes on from
@@ -11,7 +11,10 @@ training-id, lock            whose folder it is, and whether a process trains in
 ```
 """
 
+import hashlib
+import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +29,20 @@ from l4f_datagen.checkpoints.open import (
     open_own_discriminator,
 )
 from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.io.download import default_cache, file_hash
+from l4f_datagen.io.photographs import Box
+from l4f_datagen.io.stores import STORES, listing_sha256
 from l4f_datagen.io.training_folder import claim_folder, hold_folder, is_claimed
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.devices import choose_device, flush_denormals
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator, Mute
-from l4f_datagen.recipe import AlphaPart, Recipe, TrainingPart
+from l4f_datagen.recipe import AlphaPart, Recipe
+from l4f_datagen.recipe.domains import local_weights
 from l4f_datagen.training.collapse import Collapsed
-from l4f_datagen.training.identity import training_id
+from l4f_datagen.training.hardware import join_ranks
 from l4f_datagen.training.logger import TrainingLogger
 from l4f_datagen.training.loop import AlphaTrainer, is_snapshot
-from l4f_datagen.training.ranks import Ranks, join_ranks
 from l4f_datagen.training.sources import SourceContext, open_sources
 from l4f_datagen.training.state import StepFacts, TrainingState
 from l4f_datagen.training.verdict import Verdict, judge_alpha, read_verdict
@@ -53,12 +59,7 @@ OTHER = "holds the training of another recipe or generator, or on other images"
 
 @dataclass(frozen=True)
 class TrainedAlpha:
-    """What a training gave.
-
-    Attributes:
-        path: the network's file.
-        verdict: whether it is good enough to label with; None in files of older versions.
-    """
+    """What a training gave: the network's file, and its verdict (None in files of old versions)."""
 
     path: Path
     verdict: Verdict | None
@@ -77,6 +78,7 @@ def train_alpha(
 ) -> TrainedAlpha:
     """Train the alpha network of a recipe without labels (Labels4Free), or resume what stopped.
 
+    Gives ``out/alpha.safetensors`` and its verdict, which the file holds too.
     One process at a time trains in a folder; a later one waits and takes the trained network. Under
     ``torchrun`` all processes train on the joint batch and the first writes.
 
@@ -84,14 +86,11 @@ def train_alpha(
         recipe: its parts ``alpha``, ``generator.crop`` and ``output.mask_threshold`` are used.
         checkpoint: the generator, from ``open_generator``.
         out: folder of the training, new or of this very training.
-        generator: the checkpoint's generator on its device, where it is built already.
+        generator: the checkpoint's on its device, where it is built already.
         device: of the generator where it is not: "auto", "cpu", "cuda", "cuda:0", "mps".
         keep_states: keep the state of every snapshot, not of the last alone.
         resume_at: go back to the snapshot of this step, where its state was kept.
         offline: fetch nothing.
-
-    Returns:
-        The file ``out/alpha.safetensors`` and the verdict, which the file holds too.
 
     Raises:
         UsageError: ``out`` holds another training, cannot be written, or keeps no state of the step
@@ -107,25 +106,26 @@ def train_alpha(
     part, crop, result = recipe.alpha, recipe.generator.crop, out / RESULT
     ranks = join_ranks(generator.w_avg.device)
     level = logging.INFO if ranks.leads else logging.DEBUG
-    _check_batch(part.training, ranks)
+    if part.training.batch % (part.training.accumulate * ranks.count):
+        problem = f"a batch of {part.training.batch} cannot be divided by {ranks.count} processes"
+        remedy = "give a multiple of processes times accumulate"
+        raise UsageError("alpha.training.batch", problem, remedy)
     identity = training_id(part, checkpoint, crop)
 
     def is_done() -> bool:
-        return resume_at is None and ranks.any(ranks.leads and is_whole(result))
+        return resume_at is None and ranks.any(ranks.leads and _is_whole(result))
 
     if ranks.any(ranks.leads and is_claimed(out, identity)) and is_done():
         logger.log(level, "alpha network is trained already: %s", result)
         return _trained(result, level)
     # All that can be refused is, before a folder is claimed for it.
-    state_file = _state_to_resume(out, resume_at)
-    context = SourceContext(part, generator, crop, offline)
-    trainer = AlphaTrainer(
-        part,
-        generator,
-        open_sources(context),
-        pretrained=pretrained(part, checkpoint),
-        ranks=ranks,
-    )
+    state_file = state_path(out, resume_at)
+    if resume_at is not None and not state_file.exists():
+        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
+        problem = f"keeps no state of that step, only of {kept or 'none'}"
+        raise UsageError(f"--resume-at {resume_at}: {out}", problem, "train with --keep-states")
+    sources, judge = SourceContext(part, generator, crop, offline), pretrained(part, checkpoint)
+    trainer = AlphaTrainer(part, generator, open_sources(sources), pretrained=judge, ranks=ranks)
     try:
         if ranks.leads:
             claim_folder(out, identity, other=OTHER)
@@ -147,65 +147,63 @@ def train_alpha(
             # From here the plain command goes on too, should this one be stopped.
             trainer.state.save(state_path(out))
             result.unlink(missing_ok=True)
-        _train(trainer, recipe, checkpoint, out, keep_states=keep_states)
+        if ranks.leads:
+            _train(trainer, recipe, checkpoint, out, keep_states)
+        else:
+            trainer.run()
         ranks.wait()
     return _trained(result, level)
 
 
+def _is_whole(result: Path) -> bool:
+    with suppress(CheckpointRefused):
+        open_alpha(result)
+        return True
+    return False
+
+
 def _train(
-    trainer: AlphaTrainer,
-    recipe: Recipe,
-    checkpoint: GeneratorCheckpoint,
-    out: Path,
-    *,
-    keep_states: bool,
+    trainer: AlphaTrainer, recipe: Recipe, checkpoint: GeneratorCheckpoint, out: Path, states: bool
 ) -> None:
-    """Run the training; the process that leads writes all files."""
+    """Run the training in the process that leads, which writes all files."""
     part, generator = trainer.part, trainer.generator
 
-    def keep(path: Path, network: AlphaNetwork, facts: dict[str, Any]) -> None:
+    def keep(name: str, network: AlphaNetwork, facts: dict[str, Any]) -> None:
         save_alpha(
-            path,
+            out / name,
             network,
             generator_fingerprint=checkpoint.fingerprint,
             licence=checkpoint.licence,
             training={"recipe": part.training.model_dump(mode="json")} | facts,
         )
 
-    if not trainer.ranks.leads:
-        trainer.run()
-        return
-    log = TrainingLogger(part, generator, trainer.sources.background, out, trainer.state.step)
-
     def watch(state: TrainingState, facts: StepFacts) -> None:
         log.note(facts)
         if is_snapshot(part.training, facts.step):
             state.save(state_path(out))
-            if keep_states:
+            if states:
                 state.save(state_path(out, facts.step))
-            keep(out / f"snapshot-{facts.step:06d}.safetensors", state.average, asdict(facts))
-            log.previews.write(state.average, facts.step)
+            keep(f"snapshot-{facts.step:06d}.safetensors", state.average, asdict(facts))
+            log.preview(state.average, facts)
 
+    log = TrainingLogger(part, generator, trainer.sources.background, out, trainer.state.step)
     try:
         network = trainer.run(watch)
-        log.previews.write(network, None)
+        log.preview(network)
     except Collapsed as error:
         average = trainer.state.average
         if all(bool(value.isfinite().all()) for value in average.state_dict().values()):
-            facts = {"step": trainer.state.step, "collapsed": str(error)}
-            keep(out / COLLAPSED, average, facts)
+            keep(COLLAPSED, average, {"step": trainer.state.step, "collapsed": str(error)})
         raise
     finally:
-        scores = {step: score.total for step, score in trainer.scores.items()}
-        log.close(scores, trainer.kept_step)
+        log.close({step: score.total for step, score in trainer.scores.items()}, trainer.kept_step)
+    psi, mute = part.training.psi, MUTES.get(part.background)
     threshold = recipe.output.mask_threshold
-    mute = MUTES.get(part.background)
-    psi = part.training.psi
     verdict = judge_alpha(network, generator, psi=psi, threshold=threshold, mute=mute)
     outcome: dict[str, Any] = {"step": part.training.steps, "kept_step": trainer.kept_step}
     if trainer.agreements:
         outcome["self_training"] = trainer.agreements
-    keep(out / RESULT, network, outcome | {"verdict": verdict.to_dict()})
+    keep(RESULT, network, outcome | {"verdict": verdict.to_dict()})
 
 
 def _trained(result: Path, level: int) -> TrainedAlpha:
@@ -217,38 +215,11 @@ def _trained(result: Path, level: int) -> TrainedAlpha:
     return TrainedAlpha(result, verdict)
 
 
-def _check_batch(config: TrainingPart, ranks: Ranks) -> None:
-    if config.batch % (config.accumulate * ranks.count):
-        problem = f"a batch of {config.batch} cannot be divided by {ranks.count} processes"
-        remedy = "give a multiple of processes times accumulate"
-        raise UsageError("alpha.training.batch", problem, remedy)
-
-
-def _state_to_resume(out: Path, step: int | None) -> Path:
-    state = state_path(out, step)
-    if step is not None and not state.exists():
-        kept = ", ".join(str(int(path.stem[6:])) for path in sorted(out.glob("state-*.pt")))
-        problem = f"keeps no state of that step, only of {kept or 'none'}"
-        raise UsageError(f"--resume-at {step}: {out}", problem, "train with --keep-states")
-    return state
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a file is there and holds an alpha network."""
-    try:
-        open_alpha(path)
-    except CheckpointRefused:
-        return False
-    return True
-
-
 def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminator | None:
     """Open the discriminator that a training starts with, where it asks for the checkpoint's.
 
     It lies beside the generator, as ``pretrain`` writes it, or in the same file.
-
-    Raises:
-        CheckpointRefused: there is none that fits.
+    ``CheckpointRefused`` where there is none that fits.
     """
     if part.training.discriminator != "pretrained":
         return None
@@ -265,3 +236,58 @@ def pretrained(part: AlphaPart, checkpoint: GeneratorCheckpoint) -> Discriminato
 def state_path(out: Path, step: int | None = None) -> Path:
     """Return where the state of the last snapshot, or of a given one, lies."""
     return out / "state.pt" if step is None else out / f"state-{step:06d}.pt"
+
+
+def training_id(part: AlphaPart, checkpoint: GeneratorCheckpoint, crop: Box | None = None) -> str:
+    """Name a training: sha256 over everything that decides the trained weights.
+
+    ``crop`` is the part of the canvas that the generator draws in, px.
+    """
+    values, training = part.model_dump(mode="json", exclude={"weights"}), part.training
+    if training.keep == "last":
+        values["training"].pop("snapshot_interval")
+    if training.reals in STORES or part.background == "pictures":
+        values["crop"] = list(crop) if crop else None
+    else:
+        values.pop("fit")
+    if training.discriminator == "pretrained":
+        beside = discriminator_beside(checkpoint.path)
+        values["discriminator"] = file_hash(beside) if beside else checkpoint.sha256
+    # What lies at a path names it, wherever the path leads: images by their listing, weights by
+    # their bytes. Those of the catalogue keep their entry, the same before they are fetched.
+    path, images = part.background_path or "", {}
+    if training.reals_folder is not None:
+        images["reals"] = listing_sha256(training.reals_folder, training.reals)
+    if part.background == "pictures":
+        images["backgrounds"] = listing_sha256(path)
+    elif part.background == "generator" and not path.startswith("catalogue:"):
+        file = local_weights(path, "generator", key="alpha.background_path")
+        images["backgrounds"] = file_hash(file) if file.is_file() else None
+    images = {name: digest for name, digest in images.items() if digest is not None}
+    if "reals" in images:
+        values["training"].pop("reals_folder")
+    if "backgrounds" in images:
+        values.pop("background_path")
+    named = {"alpha": values, "generator": generator_sha256(checkpoint), **images}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+
+
+def generator_sha256(checkpoint: GeneratorCheckpoint) -> str:
+    """Hash a generator's values as they are loaded, so that a copy in half precision differs.
+
+    The bound that its layers clip at counts, too. Noise maps are left out: a training draws its own
+    noise.
+    """
+    digest = hashlib.sha256()
+    if checkpoint.spec.conv_clamp is not None:
+        digest.update(f"conv_clamp {checkpoint.spec.conv_clamp}".encode())
+    for name, value in sorted(checkpoint.complete_state.items()):
+        if not name.endswith(".noise_const"):
+            digest.update(f"{name}{list(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cached_training(part: AlphaPart, checkpoint: GeneratorCheckpoint, crop: Box | None) -> Path:
+    """Return the folder where the alpha network of this recipe and generator is kept."""
+    return default_cache() / "alpha" / training_id(part, checkpoint, crop)[:16]

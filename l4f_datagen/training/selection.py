@@ -6,7 +6,6 @@ share of each is a number in [0, 1]; the score is their product. Mirroring says 
 1x1 convolutions on mirrored features give the mirrored matte exactly.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,34 +14,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from l4f_datagen.models.alpha_network import AlphaNetwork
-from l4f_datagen.models.generator import Synthesis
 from l4f_datagen.training import losses
-from l4f_datagen.training.images import Draws, draw_latents
+from l4f_datagen.training.sources import draw_latents, render, streams_of
 from l4f_datagen.training.state import TrainingState
 from l4f_datagen.training.steps import StepContext
 
-EVAL_SEED = 11
-EVAL_BATCHES = 4
-EVAL_BATCH = 8
+EVAL_SEED, EVAL_BATCHES, EVAL_BATCH = 11, 4, 8
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a snapshot did, each in [0, 1], larger is better.
+    """How a snapshot did, each in [0, 1], larger is better."""
 
-    Attributes:
-        noise: mean IoU of its masks under two draws of noise.
-        peers: mean IoU of its masks with the mean mask of all snapshots.
-        realism: the discriminator's opinion over others' backgrounds: 0 as the bare background,
-            1 as the generator's own image.
-        hardness: 1 - 4 x mean alpha (1 - alpha), as a share of what the coverage allows.
-    """
-
-    noise: float
-    peers: float
-    realism: float
-    hardness: float
+    noise: float  # mean IoU of its masks under two draws of noise
+    peers: float  # mean IoU of its masks with the mean mask of all snapshots
+    realism: float  # over others' backgrounds: 0 as the bare background, 1 as the generator's image
+    hardness: float  # 1 - 4 x mean alpha (1 - alpha), as a share of what the coverage allows
 
     @property
     def total(self) -> float:
@@ -50,10 +38,8 @@ class Score:
         return self.noise * self.peers * self.realism * self.hardness
 
     def __str__(self) -> str:
-        return (
-            f"score {self.total:.3f} (noise {self.noise:.3f}, peers {self.peers:.3f}, "
-            f"realism {self.realism:.3f}, hardness {self.hardness:.3f})"
-        )
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in vars(self).items())
+        return f"score {self.total:.3f} ({parts})"
 
 
 def mean_iou(first: Bool[Tensor, "..."], second: Bool[Tensor, "..."]) -> float:
@@ -68,57 +54,42 @@ def mean_iou(first: Bool[Tensor, "..."], second: Bool[Tensor, "..."]) -> float:
 @torch.no_grad()
 def score_snapshots(state: TrainingState, context: StepContext) -> dict[int, Score]:
     """Score every snapshot on the same images by the same, last discriminator."""
-    generator = context.generator
-    steps = sorted(state.snapshots)
+    generator, psi = context.generator, context.part.training.psi
     network = AlphaNetwork(state.average.channels, state.average.resolutions)
     network.to(generator.w_avg.device).eval()
-    alphas: dict[int, list[Tensor]] = {step: [] for step in steps}
-    again: dict[int, list[Tensor]] = {step: [] for step in steps}
-    logits: dict[int, list[Tensor]] = {step: [] for step in steps}
-    whole, bare = [], []
     stream = np.random.RandomState(EVAL_SEED)
-    discriminator = state.discriminator.requires_grad_(False)
+    discriminator = state.main.network.requires_grad_(False)
+    # Of each snapshot: mattes, those under other noise, and opinions on its composites.
+    parts: dict[int, list[list[Tensor]]] = {step: [] for step in sorted(state.snapshots)}
+    whole, bare = [], []
     for _ in range(EVAL_BATCHES):
         draws = draw_latents(EVAL_BATCH, generator, stream)
-        first, second = (
-            _foreground(context, draws, seeds) for seeds in (draws.fg_seeds, draws.bg_seeds)
-        )
-        w = generator.mapping(draws.z.roll(1, 0))
-        bg_image = context.sources.background(w, draws.bg_seeds)
+        w = generator.mapping(draws.z)
+        first = render(generator, w, streams_of(draws.fg_seeds), psi)
+        second = render(generator, w, streams_of(draws.bg_seeds), psi)
+        bg_image = context.sources.background(w.roll(1, 0), draws.bg_seeds)
         whole.append(discriminator(first.image))
         bare.append(discriminator(bg_image))
-        for step in steps:
+        for step, found in parts.items():
             network.load_state_dict(state.snapshots[step])
-            alpha = network(first.features)
-            alphas[step].append(alpha)
-            again[step].append(network(second.features))
-            logits[step].append(discriminator(losses.composite(first.image, bg_image, alpha)))
+            alpha, again = network(first.features), network(second.features)
+            opinion = discriminator(losses.composite(first.image, bg_image, alpha))
+            found.append([alpha, again, opinion])
     top, bottom = float(torch.cat(whole).mean()), float(torch.cat(bare).mean())
-    joined = {step: torch.cat(alphas[step]) for step in steps}
-    consensus = torch.stack([alpha > THRESHOLD for alpha in joined.values()]).float().mean(0) > 0.5
-    return {
-        step: Score(
-            noise=mean_iou(joined[step] > THRESHOLD, torch.cat(again[step]) > THRESHOLD),
-            peers=mean_iou(joined[step] > THRESHOLD, consensus),
-            realism=_scaled(float(torch.cat(logits[step]).mean()), bottom, top),
-            hardness=hardness(joined[step]),
-        )
-        for step in steps
+    joined = {
+        step: [torch.cat(part) for part in zip(*found, strict=True)]
+        for step, found in parts.items()
     }
-
-
-def _foreground(context: StepContext, draws: Draws, seeds: list[int]) -> Synthesis:
-    generator = context.generator
-    noise = generator.noise("random", [np.random.RandomState(seed) for seed in seeds])
-    ws = generator.truncate(generator.mapping(draws.z), context.part.training.psi)
-    synthesis: Synthesis = generator.synthesis(ws, noise)
-    return synthesis
-
-
-def _scaled(value: float, bottom: float, top: float) -> float:
-    if not top > bottom:
-        return 1.0  # a discriminator that prefers bare backgrounds says nothing
-    return min(max((value - bottom) / (top - bottom), 0.0), 1.0)
+    masks = {step: alpha > THRESHOLD for step, (alpha, *_) in joined.items()}
+    consensus = torch.stack(list(masks.values())).float().mean(0) > 0.5
+    scores = {}
+    for step, (alpha, again, opinion) in joined.items():
+        realism = 1.0  # a discriminator that prefers bare backgrounds says nothing
+        if top > bottom:
+            realism = min(max((float(opinion.mean()) - bottom) / (top - bottom), 0.0), 1.0)
+        stable, agreed = mean_iou(masks[step], again > THRESHOLD), mean_iou(masks[step], consensus)
+        scores[step] = Score(stable, agreed, realism, hardness(alpha))
+    return scores
 
 
 def hardness(alpha: Float[Tensor, "batch 1 h w"]) -> float:
@@ -126,8 +97,3 @@ def hardness(alpha: Float[Tensor, "batch 1 h w"]) -> float:
     mean = float(alpha.mean())
     most = mean * (1 - mean)
     return 1 - float((alpha * (1 - alpha)).mean()) / most if most > 0 else 0.0
-
-
-def best_of(scores: Mapping[int, Score]) -> int:
-    """Return the step of the best snapshot; the later one of equals."""
-    return max(scores, key=lambda step: (scores[step].total, step))

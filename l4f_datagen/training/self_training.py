@@ -32,8 +32,8 @@ from l4f_datagen.models.generator import Features, Generator
 from l4f_datagen.recipe import AlphaPart
 from l4f_datagen.rendering.colour_model import with_colours
 from l4f_datagen.training.colour_cut import cut_by_colour
-from l4f_datagen.training.images import render_foreground
-from l4f_datagen.training.precision import autocast
+from l4f_datagen.training.hardware import autocast
+from l4f_datagen.training.sources import draw_latents, render, streams_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ LEARNING_RATE = 3e-3
 """Of Adam, half more than in the adversarial training; it falls to 0 in a round's second half."""
 STREAM = 17
 """Tells the latents of self-training from those of the adversarial steps."""
-CENTRE_BATCHES = 4
+CENTRE_ROUND, CENTRE_BATCHES = 2**16, 4
 """64 images of the paper's batch, for one number: not searched for."""
 LEVELS = 256
 LARGEST_PX = 128
@@ -60,19 +60,10 @@ def self_train(
     rounds: int,
     log: Callable[[str], None] = logger.info,
 ) -> tuple[AlphaNetwork, list[float]]:
-    """Return a network that has learnt from its own cuts, and each round's agreement.
+    """Return a network, in eval mode, that has learnt from its own cuts; ``network`` stays.
 
-    Every random number is a function of the recipe's seed and the round.
-
-    Args:
-        network: what the adversarial training gave; it stays as it is.
-        part: the recipe's alpha part.
-        generator: frozen.
-        rounds: how often the network draws its masks anew.
-        log: is told of each round.
-
-    Returns:
-        The network in eval mode, and for each round the IoU of the masks before and after.
+    And for each round the IoU of the masks before and after the cut. Every random number is a
+    function of the recipe's seed and the round.
     """
     student = copy.deepcopy(network).requires_grad_(True).train()
     agreements = []
@@ -101,12 +92,11 @@ def centred(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> Alp
 @torch.no_grad()
 def parted(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> tuple[float, float]:
     """Return the level that parts the network's alphas best in two, and the share above it."""
-    config = part.training
-    stream = np.random.RandomState([config.seed % 2**32, STREAM, 2**16])
+    stream = _stream(part, CENTRE_ROUND)
     found = []
     for _ in range(CENTRE_BATCHES):
         images, features = _render(part, generator, stream)
-        with autocast(config.precision, images.device):
+        with autocast(part.training.precision, images.device):
             found.append(network(features).float().cpu())
     alphas = torch.cat(found)
     level = parting_level(alphas)
@@ -116,8 +106,7 @@ def parted(network: AlphaNetwork, part: AlphaPart, generator: Generator) -> tupl
 def parting_level(alphas: Tensor) -> float:
     """Return the level with the largest variance between the values below and above (Otsu 1979).
 
-    Args:
-        alphas: in [0, 1], of any shape; 0.5 is returned where all are alike.
+    Alphas are in [0, 1], of any shape; 0.5 is returned where all are alike.
     """
     counts = torch.histc(alphas, LEVELS, 0, 1).double()
     levels = (torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS
@@ -131,27 +120,21 @@ def parting_level(alphas: Tensor) -> float:
 
 
 def _round(
-    student: AlphaNetwork,
-    teacher: AlphaNetwork,
-    part: AlphaPart,
-    generator: Generator,
-    number: int,
+    student: AlphaNetwork, teacher: AlphaNetwork, part: AlphaPart, generator: Generator, number: int
 ) -> float:
-    config = part.training
-    stream = np.random.RandomState([config.seed % 2**32, STREAM, number])
+    stream, precision = _stream(part, number), part.training.precision
     optim = torch.optim.Adam(student.parameters(), LEARNING_RATE, (0.0, 0.99))
     both, either = 0.0, 0.0
     for step in range(BATCHES):
         images, features = _render(part, generator, stream)
-        with torch.no_grad(), autocast(config.precision, images.device):
+        with torch.no_grad(), autocast(precision, images.device):
             alphas = teacher(features)
         wanted = corrected_masks(images, alphas.float(), soft=number == 0)
         drawn, right = alphas > 0.5, wanted > 0.5
         both, either = both + float((drawn & right).sum()), either + float((drawn | right).sum())
-        for group in optim.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / BATCHES))
+        optim.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / BATCHES))
         for _ in range(REPEATS):
-            with autocast(config.precision, images.device):
+            with autocast(precision, images.device):
                 found = student(features)
             loss = F.binary_cross_entropy(found.float().clamp(CERTAIN, 1 - CERTAIN), wanted)
             optim.zero_grad()
@@ -160,15 +143,18 @@ def _round(
     return both / either if either else 1.0
 
 
+def _stream(part: AlphaPart, number: int) -> np.random.RandomState:
+    return np.random.RandomState([part.training.seed % 2**32, STREAM, number])
+
+
 @torch.no_grad()
 def _render(
     part: AlphaPart, generator: Generator, stream: np.random.RandomState
 ) -> tuple[Tensor, Features]:
-    config = part.training
-    z = stream.randn(config.batch, generator.spec.z_dim).astype(np.float32)
-    seeds = [int(stream.randint(2**31)) for _ in range(config.batch)]
-    w = generator.mapping(torch.from_numpy(z).to(generator.w_avg.device))
-    drawn = render_foreground(part, generator, w, seeds)
+    training = part.training
+    draws = draw_latents(training.batch, generator, stream, backgrounds=False)
+    w, streams = generator.mapping(draws.z), streams_of(draws.fg_seeds)
+    drawn = render(generator, w, streams, training.psi, precision=training.precision)
     return drawn.image.float().clamp(-1, 1), drawn.features
 
 
@@ -176,10 +162,8 @@ def _render(
 def corrected_masks(images: Tensor, alphas: Tensor, *, soft: bool) -> Tensor:
     """Return the masks to learn, ``batch 1 h w``: 0 or 1, soft edges where they were smaller.
 
-    Args:
-        images: in [-1, 1].
-        alphas: in [0, 1].
-        soft: whether the mattes are those of the adversarial training, not yet decided.
+    Images are in [-1, 1], alphas in [0, 1]; ``soft`` are the mattes of the adversarial training,
+    not yet decided.
     """
     factor = max(1, images.shape[-1] // LARGEST_PX)
     small, coarse = (F.avg_pool2d(plane, factor) for plane in (images, alphas))

@@ -15,8 +15,8 @@ from l4f_datagen.models.alpha_network import AlphaNetwork, alpha_resolutions
 from l4f_datagen.models.discriminator import Discriminator
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart
-from l4f_datagen.training.balance import UNCHANGED, LossBalance, RestartScales
-from l4f_datagen.training.precision import new_scaler
+from l4f_datagen.training.hardware import new_scaler
+from l4f_datagen.training.losses import UNCHANGED, LossBalance, RestartScales
 
 RECENT_STEPS = 40
 """Twice the window that ``collapse.diagnose`` looks at."""
@@ -27,27 +27,16 @@ ALPHA_LAZY = 4 / 5
 
 @dataclass(frozen=True)
 class StepFacts:
-    """What one step measured, for the log.
+    """What one step measured, for the log."""
 
-    Attributes:
-        step: 1 for the first.
-        d_loss: logistic loss of the discriminator.
-        realism: adversarial loss of the alpha network.
-        binarization: mean min(alpha, 1 - alpha).
-        alpha_coverage: mean alpha of the batch.
-        attempt: 1 for the first; a restart after a collapse adds one.
-        rest_d_loss: logistic loss of the second discriminator; 0 without one.
-        rest_realism: its part of the alpha network's loss; 0 without one.
-    """
-
-    step: int
-    d_loss: float
-    realism: float
-    binarization: float
-    alpha_coverage: float
-    attempt: int = 1
-    rest_d_loss: float = 0.0
-    rest_realism: float = 0.0
+    step: int  # 1 for the first
+    d_loss: float  # logistic loss of the discriminator
+    realism: float  # adversarial loss of the alpha network
+    binarization: float  # mean min(alpha, 1 - alpha)
+    alpha_coverage: float  # mean alpha of the batch
+    attempt: int = 1  # a restart adds one
+    rest_d_loss: float = 0.0  # logistic loss of the second discriminator; 0 without one
+    rest_realism: float = 0.0  # its part of the alpha network's loss; 0 without one
 
 
 @dataclass
@@ -61,79 +50,51 @@ class Learner:
 
 @dataclass
 class TrainingState:
-    """Networks, optimisers and all else that a resumed training needs to go on bit for bit.
+    """Networks, optimisers and all else that a resumed training needs to go on bit for bit."""
 
-    Attributes:
-        alpha: the network that learns.
-        average: the running average of its weights.
-        discriminator: learns against it.
-        alpha_optim: of the alpha network.
-        d_optim: of the discriminator.
-        alpha_scaler: of the alpha network's loss; only fp16 uses it.
-        d_scaler: of the discriminator's.
-        rest: the second discriminator, with ``balance: two-sided``.
-        step: steps done in this attempt.
-        balance: what ``balance: auto`` keeps; None before the first step.
-        recent: facts of the last steps, newest last.
-        snapshots: step -> weights of ``average``, for the choice at the end.
-        failures: kinds of collapse, one for each earlier attempt.
-    """
-
-    alpha: AlphaNetwork
-    average: AlphaNetwork
-    discriminator: Discriminator
+    alpha: AlphaNetwork  # learns
+    average: AlphaNetwork  # the running average of its weights
     alpha_optim: torch.optim.Optimizer
-    d_optim: torch.optim.Optimizer
-    alpha_scaler: torch.amp.GradScaler
-    d_scaler: torch.amp.GradScaler
-    rest: Learner | None = None
-    step: int = 0
-    balance: LossBalance | None = None
-    recent: list[StepFacts] = field(default_factory=list)
-    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    STORED = ("alpha", "average", "discriminator", "alpha_optim", "d_optim")
-    """Attributes with a state dict."""
-    SCALERS = ("alpha_scaler", "d_scaler")
-
-    @property
-    def main(self) -> Learner:
-        """The discriminator of composites."""
-        return Learner(self.discriminator, self.d_optim, self.d_scaler)
+    alpha_scaler: torch.amp.GradScaler  # only fp16 uses it
+    main: Learner  # the discriminator of composites
+    rest: Learner | None  # the second one, with ``balance: two-sided``
+    step: int = 0  # steps done in this attempt
+    balance: LossBalance | None = None  # None before the first step
+    recent: list[StepFacts] = field(default_factory=list)  # of the last steps, newest last
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # of ``average``, by step
+    failures: list[str] = field(default_factory=list)  # why each earlier attempt ended
 
     @property
     def attempt(self) -> int:
         """1 for the first."""
         return len(self.failures) + 1
 
-    def note(self, facts: StepFacts) -> None:
-        """Keep the facts of a step, of the last steps alone."""
-        self.recent = [*self.recent, facts][-RECENT_STEPS:]
-
     def keep_snapshot(self) -> None:
         """Keep the average's weights of this step for the choice at the end."""
         weights = self.average.state_dict()
-        self.snapshots[self.step] = {
-            name: value.detach().clone() for name, value in weights.items()
+        self.snapshots[self.step] = {name: value.clone() for name, value in weights.items()}
+
+    def stored(self) -> dict[str, Any]:
+        """Return all that has a state dict, by its name in the file."""
+        found = {
+            "alpha": self.alpha,
+            "average": self.average,
+            "discriminator": self.main.network,
+            "alpha_optim": self.alpha_optim,
+            "d_optim": self.main.optim,
+            "alpha_scaler": self.alpha_scaler,
+            "d_scaler": self.main.scaler,
         }
+        rest = vars(self.rest) if self.rest else {}
+        return found | {f"rest.{name}": value for name, value in rest.items()}
 
     def save(self, path: Path) -> None:
         """Write the state, staged and renamed; errors as ``save_state``."""
-        names = (*self.STORED, *self.SCALERS)
-        payload: dict[str, Any] = {name: getattr(self, name).state_dict() for name in names}
-        payload |= {
-            "step": self.step,
-            "balance": asdict(self.balance) if self.balance else None,
-            "recent": [asdict(facts) for facts in self.recent],
-            "snapshots": self.snapshots,
-            "failures": self.failures,
-        }
-        if self.rest is not None:
-            payload["rest"] = {
-                name: getattr(self.rest, name).state_dict() for name in vars(self.rest)
-            }
-        save_state(path, payload)
+        payload = {name: value.state_dict() for name, value in self.stored().items()}
+        recent = [asdict(facts) for facts in self.recent]
+        balance = asdict(self.balance) if self.balance else None
+        payload |= {"step": self.step, "balance": balance, "recent": recent}
+        save_state(path, payload | {"snapshots": self.snapshots, "failures": self.failures})
 
     def load(self, path: Path) -> None:
         """Continue from a state that ``save`` wrote.
@@ -143,11 +104,10 @@ class TrainingState:
         """
         try:
             payload = torch.load(path, weights_only=True, map_location="cpu")
-            for name in (*self.STORED, *self.SCALERS):
-                getattr(self, name).load_state_dict(payload[name])
-            if self.rest is not None:
-                for name in vars(self.rest):
-                    getattr(self.rest, name).load_state_dict(payload["rest"][name])
+            # Files of older versions hold the second discriminator's parts in a dict of their own.
+            payload |= {f"rest.{name}": part for name, part in payload.pop("rest", {}).items()}
+            for name, value in self.stored().items():
+                value.load_state_dict(payload[name])
             self.step, balance = int(payload["step"]), payload["balance"]
             self.balance = LossBalance(**balance) if balance else None
             self.recent = [StepFacts(**facts) for facts in payload["recent"]]
@@ -165,11 +125,7 @@ def step_stream(seed: int, step: int, attempt: int = 1) -> np.random.RandomState
 
 
 def build_alpha(part: AlphaPart, generator: Generator) -> AlphaNetwork:
-    """Return an untrained alpha network for this generator.
-
-    Raises:
-        UsageError: ``lowest_resolution`` that the generator does not have.
-    """
+    """Return an untrained alpha network; UsageError for a resolution that the generator lacks."""
     resolutions = alpha_resolutions(generator.spec.resolution)
     if part.lowest_resolution is not None:
         trunk = generator.spec.resolutions[1:]
@@ -189,32 +145,25 @@ def new_state(
     failures: tuple[str, ...] = (),
     scales: RestartScales = UNCHANGED,
 ) -> TrainingState:
-    """Build the networks from the recipe's seed.
+    """Build the networks from the recipe's seed; ``failures`` each give other first weights.
 
-    Args:
-        part: the recipe's alpha part.
-        generator: frozen.
-        pretrained: the checkpoint's own discriminator, for ``discriminator: pretrained``.
-        failures: collapses of earlier attempts; each gives other first weights.
-        scales: what the restarts have changed.
+    ``pretrained`` is the checkpoint's own discriminator, for ``discriminator: pretrained``;
+    ``scales`` are what restarts have changed.
 
     Raises:
         UsageError: the recipe asks for a pretrained discriminator and there is none, or for a
             resolution that the generator does not have.
     """
-    config = part.training
-    two_sided = config.balance == "two-sided"
-    device = generator.w_avg.device
-    seed = config.seed
+    config, device = part.training, generator.w_avg.device
+    seed, side, channels = config.seed, generator.spec.resolution, generator.spec.channels
     if failures:
         seed = int(step_stream(config.seed, 0, len(failures) + 1).randint(2**31))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         alpha = build_alpha(part, generator)
-        discriminator = Discriminator(generator.spec.resolution, generator.spec.channels)
+        discriminator = Discriminator(side, channels)
         average = build_alpha(part, generator).requires_grad_(False)
-        side = generator.spec.resolution // 2
-        second = Discriminator(side, generator.spec.channels) if two_sided else None
+        second = Discriminator(side // 2, channels) if config.balance == "two-sided" else None
     if config.discriminator == "pretrained":
         if pretrained is None:
             problem = "asks for a pretrained one, but the checkpoint has none"
@@ -222,26 +171,23 @@ def new_state(
             raise UsageError("alpha.training.discriminator", problem, remedy)
         discriminator = copy.deepcopy(pretrained).requires_grad_(True).train()
     average.load_state_dict(alpha.state_dict())
-    for net in (alpha, average, discriminator):
+    for net in filter(None, (alpha, average, discriminator, second)):
         net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    d_rate = config.learning_rate * scales.d_learning_rate
-    d_lazy = config.d_reg_interval / (config.d_reg_interval + 1)
-    rest = None
-    if second is not None:
-        second.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rest = Learner(second, _adam(second, d_rate, d_lazy), new_scaler(config.precision, device))
+
+    def adam(net: torch.nn.Module, rate: float, lazy: float) -> torch.optim.Adam:
+        return torch.optim.Adam(net.parameters(), rate * lazy, (0.0**lazy, 0.99**lazy))
+
+    def learner(net: Discriminator) -> Learner:
+        lazy = config.d_reg_interval / (config.d_reg_interval + 1)
+        optim = adam(net, config.learning_rate * scales.d_learning_rate, lazy)
+        return Learner(net, optim, new_scaler(config.precision, device))
+
     return TrainingState(
         alpha,
         average,
-        discriminator,
-        _adam(alpha, config.learning_rate, ALPHA_LAZY),
-        _adam(discriminator, d_rate, d_lazy),
+        adam(alpha, config.learning_rate, ALPHA_LAZY),
         new_scaler(config.precision, device),
-        new_scaler(config.precision, device),
-        rest,
+        main=learner(discriminator),
+        rest=learner(second) if second else None,
         failures=list(failures),
     )
-
-
-def _adam(net: torch.nn.Module, learning_rate: float, lazy: float) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), learning_rate * lazy, (0.0**lazy, 0.99**lazy))

@@ -6,30 +6,20 @@ deviation, so that a joint batch gives the same numbers however it is divided.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from l4f_datagen.models.generator import Generator
 from l4f_datagen.recipe import AlphaPart, TrainingPart
 from l4f_datagen.training import losses
-from l4f_datagen.training.balance import (
-    UNCHANGED,
-    LossBalance,
-    RestartScales,
-    learning_rate_share,
-    next_balance,
-    r1_gamma,
-    weights_at,
-)
-from l4f_datagen.training.images import ImageBatch, draw_latents, render_batch
+from l4f_datagen.training.hardware import ALONE, Ranks, autocast
+from l4f_datagen.training.losses import UNCHANGED, LossBalance, RestartScales
 from l4f_datagen.training.object_size import CoverageRange
-from l4f_datagen.training.precision import autocast
-from l4f_datagen.training.ranks import ALONE, Ranks
-from l4f_datagen.training.sources import Sources
-from l4f_datagen.training.state import Learner, StepFacts, TrainingState, step_stream
+from l4f_datagen.training.sources import ImageBatch, Sources, draw_latents, render_batch
+from l4f_datagen.training.state import RECENT_STEPS, Learner, StepFacts, TrainingState, step_stream
 
 GROUP = 4
 """Samples in a group of the discriminator's minibatch standard deviation (StyleGAN2's choice)."""
@@ -49,19 +39,12 @@ class StepContext:
 
 @dataclass(frozen=True)
 class BatchShare:
-    """A part of the joint batch.
-
-    Attributes:
-        images: to composite.
-        real: ``batch 3 h w``.
-        bare: backgrounds of other samples, ``batch 3 h w``, for the second discriminator.
-        first: whether it holds the joint batch's first sample.
-    """
+    """A part of the joint batch."""
 
     images: ImageBatch
-    real: Tensor
-    first: bool
-    bare: Tensor | None = None
+    real: Tensor  # ``batch 3 h w``
+    first: bool  # whether it holds the joint batch's first sample
+    bare: Tensor | None  # backgrounds of other samples, where a second discriminator sees them
 
 
 def shares_of(batch: int, count: int) -> list[list[int]]:
@@ -82,24 +65,22 @@ def shares_of(batch: int, count: int) -> list[list[int]]:
 
 def draw_shares(state: TrainingState, context: StepContext) -> list[BatchShare]:
     """Draw the joint batch's numbers and render this rank's shares of it."""
-    part, config = context.part, context.part.training
+    part, config, generator = context.part, context.part.training, context.generator
     stream = step_stream(config.seed, state.step, state.attempt)
-    draws = draw_latents(config.batch, context.generator, stream)
+    draws = draw_latents(config.batch, generator, stream)
     real = context.sources.reals(stream, config.batch)
     if config.mirror:
         mirrored = torch.from_numpy(stream.rand(config.batch) < 0.5).to(real.device)
         real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
     ranks, background = context.ranks, context.sources.background
-    two_sided = config.balance == "two-sided"
-    other = draw_latents(config.batch, context.generator, stream) if two_sided else None
-    every = shares_of(config.batch, config.accumulate * ranks.count)
+    other = draw_latents(config.batch, generator, stream) if state.rest else None
     shares = []
+    every = shares_of(config.batch, config.accumulate * ranks.count)
     for picked in every[ranks.own :: ranks.count]:
-        images = render_batch(part, context.generator, background, draws, picked)
-        bare = None
+        images, bare = render_batch(part, generator, background, draws, picked), None
         if other is not None:
             with torch.no_grad():
-                w = context.generator.mapping(other.z[picked])
+                w = generator.mapping(other.z[picked])
             bare = background(w, [other.bg_seeds[k] for k in picked])
         shares.append(BatchShare(images, real[picked].to(images.fg_image), 0 in picked, bare))
     return shares
@@ -107,42 +88,41 @@ def draw_shares(state: TrainingState, context: StepContext) -> list[BatchShare]:
 
 def train_step(state: TrainingState, context: StepContext) -> StepFacts:
     """Do one step of discriminator and alpha network, and update the average."""
-    config = context.part.training
+    config, ranks = context.part.training, context.ranks
     shares = draw_shares(state, context)
-    reals = [share.real for share in shares]
-    alphas = [mattes(state, config, share) for share in shares]
-    fakes = [
-        losses.composite(share.images.fg_image, share.images.bg_image, alpha)
-        for share, alpha in zip(shares, alphas, strict=True)
-    ]
+    images, reals = [share.images for share in shares], [share.real for share in shares]
+    # Without a gradient, apart from the passes with one: autocast keeps the weights it casts.
+    with torch.no_grad(), autocast(config.precision, reals[0].device):
+        alphas: list[Tensor] = [state.alpha(share.features) for share in images]
+    pairs = list(zip(images, alphas, strict=True))
+    fakes = [losses.composite(share.fg_image, share.bg_image, alpha) for share, alpha in pairs]
     firsts = [share.first for share in shares]
-    d_loss = discriminator_step(state, config, reals, fakes, firsts, context.ranks)
-    rest_d_loss = rest_step(state, config, shares, alphas, context.ranks)
+    d_loss = discriminator_step(state, state.main, config, reals, fakes, firsts, ranks)
+    rest_d_loss = 0.0
+    if state.rest:  # bare backgrounds against images without their object
+        bare = [losses.seen_as_ground(share.bare) for share in shares if share.bare is not None]
+        rests = [
+            losses.rest_image(part.fg_image, part.own_bg_image, alpha) for part, alpha in pairs
+        ]
+        nowhere = [False] * len(shares)
+        rest_d_loss = discriminator_step(state, state.rest, config, bare, rests, nowhere, ranks)
     realism, binarization, coverage, rest_realism = alpha_step(state, context, shares)
     state.step += 1
-    keep = average_keep(config, state.step)
+    # Half of the average is gone in ``ema_steps``; a young one would consist of the random start.
+    half_life = 0.5 ** (1 / config.ema_steps) if config.ema_steps else 0.0
+    keep = min(half_life, state.step / (state.step + 9))
     with torch.no_grad():
-        pairs = zip(state.average.parameters(), state.alpha.parameters(), strict=True)
-        for average, live in pairs:
+        weights = zip(state.average.parameters(), state.alpha.parameters(), strict=True)
+        for average, live in weights:
             average.lerp_(live, 1 - keep)
-    facts = StepFacts(
-        state.step, d_loss, realism, binarization, coverage, state.attempt, rest_d_loss,
-        rest_realism,
-    )  # fmt: skip
-    state.note(facts)
+    measured = d_loss, realism, binarization, coverage, state.attempt, rest_d_loss, rest_realism
+    facts = StepFacts(state.step, *measured)
+    state.recent = [*state.recent, facts][-RECENT_STEPS:]
     return facts
 
 
-def average_keep(config: TrainingPart, step: int) -> float:
-    """Share of itself that the average keeps: half is gone in ``ema_steps``, sooner at first."""
-    if not config.ema_steps:
-        return 0.0
-    # A young average would otherwise consist of the random start.
-    return float(min(0.5 ** (1 / config.ema_steps), step / (step + 9)))
-
-
 def alpha_step(
-    state: TrainingState, context: StepContext, shares: list[BatchShare]
+    state: TrainingState, context: StepContext, shares: Sequence[BatchShare]
 ) -> tuple[float, float, float, float]:
     """Step the alpha network; return realism loss, binarisation, mean alpha and the rest's realism.
 
@@ -152,40 +132,42 @@ def alpha_step(
     measured_pull = config.balance != "fixed"
     measuring = measured_pull and state.balance is None
     balance = state.balance or LossBalance(1.0, 1.0)
-    weights = weights_at(config, context.coverage, state.step, balance, context.scales)
+    weights = losses.weights_at(config, context.coverage, state.step, balance, context.scales)
     portion = 1 / (config.accumulate * ranks.count)
-    state.discriminator.requires_grad_(False)
+    state.main.network.requires_grad_(False)
     state.alpha_optim.zero_grad()
     sums = torch.zeros(5, dtype=torch.float64)
     for share in shares:
-        with autocast(config.precision, share.real.device):
-            alpha = state.alpha(share.images.features)
-        fake = losses.composite(share.images.fg_image, share.images.bg_image, alpha)
-        with autocast(config.precision, share.real.device):
-            logits = state.discriminator(fake)
+        images, device = share.images, share.real.device
+        with autocast(config.precision, device):
+            alpha = state.alpha(images.features)
+        fake = losses.composite(images.fg_image, images.bg_image, alpha)
+        with autocast(config.precision, device):
+            logits = state.main.network(fake)
         realism = losses.realism_loss(logits)
         (slope,) = torch.autograd.grad(scaler.scale(realism), alpha)
-        slope = slope / scaler.get_scale()
-        matte = alpha.detach()
+        slope, matte = slope / scaler.get_scale(), alpha.detach()
         rest_realism, rest_slope = rest_gradient(state, config, share, matte)
         scaler.scale(portion * weights.loss(slope, alpha, rest_slope)).backward()
         pull = slope.abs().sum() + (0 if rest_slope is None else rest_slope.abs().sum())
-        measured = losses.binarization_loss(matte), matte.mean(), pull, rest_realism
-        values = [realism.detach(), *measured]
+        hardness = losses.binarization_loss(matte)
+        values = realism.detach(), hardness, matte.mean(), rest_realism, pull
         sums += portion * torch.tensor([float(value) for value in values], dtype=torch.float64)
     ranks.add_up(sums)
     ranks.add_up_gradients(state.alpha)
     scaler.unscale_(state.alpha_optim)
     if not measuring:
-        factor = learning_rate_share(config, state.step) * context.scales.learning_rate
-        set_rate(state.alpha_optim, factor)
+        share_of_rate = losses.learning_rate_share(config, state.step)
+        for group in state.alpha_optim.param_groups:
+            full = group.setdefault("full_lr", group["lr"])
+            group["lr"] = share_of_rate * context.scales.learning_rate * full
         scaler.step(state.alpha_optim)
     scaler.update()
-    coverage, grad_norm = float(sums[2]), float(sums[3])
+    *measured, grad_norm = sums.tolist()
     # A scaled gradient may exceed the range of float16.
     if measured_pull and math.isfinite(grad_norm):
-        state.balance = next_balance(state.balance, grad_norm, coverage)
-    return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[4])
+        state.balance = losses.next_balance(state.balance, grad_norm, measured[2])
+    return tuple(measured)
 
 
 def rest_gradient(
@@ -204,93 +186,43 @@ def rest_gradient(
     return realism.detach(), slope / scaler.get_scale()
 
 
-def rest_step(
-    state: TrainingState,
-    config: TrainingPart,
-    shares: list[BatchShare],
-    alphas: list[Tensor],
-    ranks: Ranks,
-) -> float:
-    """Step the second discriminator: bare backgrounds against images without their object."""
-    if state.rest is None:
-        return 0.0
-    bare, rests = [], []
-    for share, alpha in zip(shares, alphas, strict=True):
-        assert share.bare is not None
-        bare.append(losses.seen_as_ground(share.bare))
-        rests.append(losses.rest_image(share.images.fg_image, share.images.own_bg_image, alpha))
-    return discriminator_step(
-        state, config, bare, rests, [False] * len(shares), ranks, learner=state.rest
-    )
-
-
-def set_rate(optim: torch.optim.Optimizer, factor: float) -> None:
-    """Set the learning rate to ``factor`` times the one it was built with."""
-    for group in optim.param_groups:
-        group["lr"] = factor * group.setdefault("full_lr", group["lr"])
-
-
 def discriminator_step(
     state: TrainingState,
+    learner: Learner,
     config: TrainingPart,
-    reals: list[Float[Tensor, "batch 3 h w"]],
-    fakes: list[Float[Tensor, "batch 3 h w"]],
-    firsts: list[bool],
+    reals: Sequence[Tensor],
+    fakes: Sequence[Tensor],
+    firsts: Sequence[bool],
     ranks: Ranks = ALONE,
-    *,
-    learner: Learner | None = None,
 ) -> float:
     """Do a logistic step, and every ``d_reg_interval`` steps a separate R1 step in float32.
 
-    Args:
-        state: whose discriminator learns.
-        config: the recipe's training part.
-        reals: one tensor for each share of this rank.
-        fakes: composites, likewise.
-        firsts: whether a share holds the joint batch's first sample.
-        ranks: the processes that train.
-        learner: the discriminator; None: that of composites.
-
-    Returns:
-        The logistic loss of the joint batch.
+    Reals and fakes are one tensor ``batch 3 h w`` for each share of this rank; ``firsts`` says
+    which holds the joint batch's first sample. Returns the logistic loss of the joint batch.
     """
-    learner = learner or state.main
-    discriminator, optim = learner.network.requires_grad_(True), learner.optim
-    scaler = learner.scaler
+    network, optim, scaler = learner.network.requires_grad_(True), learner.optim, learner.scaler
     portion = 1 / (len(reals) * ranks.count)
     optim.zero_grad()
     total = torch.zeros(1, dtype=torch.float64)
     for real, fake in zip(reals, fakes, strict=True):
         with autocast(config.precision, real.device):
-            logits = discriminator(real), discriminator(fake)
+            logits = network(real), network(fake)
         loss = losses.discriminator_loss(*logits)
         scaler.scale(portion * loss).backward()
         total += portion * float(loss.detach())
     ranks.add_up(total)
-    ranks.add_up_gradients(discriminator)
+    ranks.add_up_gradients(network)
     scaler.step(optim)
     scaler.update()
     if state.step % config.d_reg_interval == 0:
         optim.zero_grad()
-        gamma = r1_gamma(config, state.discriminator.resolution)
-        lazy_weight = gamma / 2 * config.d_reg_interval
+        gamma = losses.r1_gamma(config, state.main.network.resolution)
         for share, first in zip(reals, firsts, strict=True):
             real = share.detach().requires_grad_(True)
-            logits = discriminator(real)
-            penalty = portion * lazy_weight * losses.r1_penalty(logits, real)
-            penalty = penalty + config.real_score_weight * logits[0] * first
-            penalty.backward()
-        ranks.add_up_gradients(discriminator)
+            scores = network(real)
+            lazy_weight = portion * (gamma / 2 * config.d_reg_interval)
+            penalty = lazy_weight * losses.r1_penalty(scores, real)
+            (penalty + config.real_score_weight * scores[0] * first).backward()
+        ranks.add_up_gradients(network)
         optim.step()
     return float(total)
-
-
-@torch.no_grad()
-def mattes(
-    state: TrainingState, config: TrainingPart, share: BatchShare
-) -> Float[Tensor, "batch 1 h w"]:
-    """Return a share's mattes by the alpha network as it stands."""
-    # Without a gradient, apart from the passes with one: autocast keeps the weights it casts.
-    with autocast(config.precision, share.real.device):
-        alpha: Tensor = state.alpha(share.images.features)
-    return alpha

@@ -12,20 +12,27 @@ from torch import Tensor
 
 from l4f_datagen.models.alpha_network import AlphaNetwork
 from l4f_datagen.models.generator import Generator, Mute
-from l4f_datagen.training.images import draw_latents
+from l4f_datagen.training.sources import draw_latents, render, streams_of
 
 Grade = Literal["good", "doubtful", "unusable"]
 
 EVAL_SEED = 13
 """Other samples than those that the snapshot was chosen on."""
 EVAL_SAMPLES, EVAL_BATCH = 32, 8
-DOUBTFUL_INDECISION, UNUSABLE_INDECISION = 0.5, 0.75
-"""The shipped networks have 0.11 (toy cars) and 0.32 (toy fish, thin shapes, mostly edge); one that
-was grey everywhere, and labelled nothing, had 0.84."""
-DOUBTFUL_MISSED, UNUSABLE_MISSED = 0.1, 0.5
+INDECISION = (0.5, 0.75)
+"""Above which it is doubtful, and unusable. The shipped networks have 0.11 (toy cars) and 0.32 (toy
+fish, thin shapes, mostly edge); one that was grey everywhere, and labelled nothing, had 0.84."""
+MISSED = (0.1, 0.5)
 """Share of empty masks, or of full ones: filters can reject one in ten, not every other one."""
-DOUBTFUL_IN_GROUND = 0.25
-"""Of 64 samples 0 to 5 % on the shipped domains."""
+IN_GROUND = (0.25, 1.0)
+"""Of 64 samples 0 to 5 % on the shipped domains. The masks may be right all the same."""
+REMEDIES = (
+    "train longer (alpha.training.steps), or raise alpha.training.binarization_weight",
+    "train longer (alpha.training.steps), or with another alpha.training.seed",
+    "train with another alpha.training.seed, or look whether alpha.background shows any",
+    "give images of bare ground (alpha.background=pictures), a second generator "
+    "(alpha.background=generator), or photographs with more room around the object",
+)
 EMPTY, FULL = 0.002, 0.98
 """Share of the image below which a mask counts as empty (a disc of 5 % of the side), and above
 which it counts as full (no background is left to learn from)."""
@@ -33,28 +40,18 @@ which it counts as full (no background is left to learn from)."""
 
 @dataclass(frozen=True)
 class Verdict:
-    """How an alpha network does on samples of its generator.
-
-    Attributes:
-        grade: "good", "doubtful" or "unusable".
-        why: what was found, in words.
-        remedy: what to do about it.
-        uncertainty: mean min(alpha, 1 - alpha), 0 to 0.5.
-        coverage: mean alpha, 0 to 1.
-        empty: share of samples whose mask is empty.
-        full: share of samples whose mask fills the image.
-        object_in_ground: share of samples whose muted background has the object's mean colour
-            rather than the ground's; 0 where it was not looked at.
-    """
+    """How an alpha network does on samples of its generator."""
 
     grade: Grade
-    why: str
-    remedy: str
-    uncertainty: float
-    coverage: float
-    empty: float
-    full: float
+    why: str  # what was found, in words
+    remedy: str  # what to do about it
+    uncertainty: float  # mean min(alpha, 1 - alpha), 0 to 0.5
+    coverage: float  # mean alpha, 0 to 1
+    empty: float  # share of samples whose mask is empty
+    full: float  # share of samples whose mask fills the image
     object_in_ground: float = 0.0
+    """Share of samples whose muted background has the object's mean colour rather than the
+    ground's; 0 where it was not looked at."""
 
     def __str__(self) -> str:
         return f"{self.grade}: {self.why}" + (f"; {self.remedy}" if self.remedy else "")
@@ -92,26 +89,20 @@ def judge_alpha(
 ) -> Verdict:
     """Look at an alpha network's mattes of samples that no training has seen.
 
-    Args:
-        network: on the generator's device.
-        generator: frozen.
-        psi: truncation of the samples.
-        threshold: mask = alpha > threshold.
-        samples: how many, a multiple of ``batch``.
-        batch: rendered at once.
-        mute: how the training's backgrounds are muted, to look at them too.
+    Both networks are on one device. Samples, a multiple of ``batch``, are truncated at ``psi``;
+    masks are alpha > ``threshold``. ``mute`` is how the training's backgrounds are muted, where
+    they are looked at too.
     """
     stream = np.random.RandomState(EVAL_SEED)
     alphas: list[Tensor] = []
     like_object: list[Tensor] = []
     for _ in range(samples // batch):
         draws = draw_latents(batch, generator, stream)
-        noise = generator.noise("random", [np.random.RandomState(k) for k in draws.fg_seeds])
         w = generator.mapping(draws.z)
-        drawn = generator.synthesis(generator.truncate(w, psi), noise)
+        drawn = render(generator, w, streams_of(draws.fg_seeds), psi)
         alphas.append(network(drawn.features))
         if mute is not None:
-            ground = generator.synthesis(generator.truncate(w, 1.0), noise, mute).image
+            ground = render(generator, w, streams_of(draws.fg_seeds), mute=mute).image
             like_object.append(resembles_object(drawn.image, alphas[-1], ground))
     alpha = torch.cat(alphas)
     masked = (alpha > threshold).float().mean(dim=(1, 2, 3))
@@ -154,50 +145,30 @@ def verdict_of(
     """
     most = min(coverage, 1 - coverage)
     indecision = uncertainty / most if most > 0 else 0.0
-    findings: list[tuple[Grade, str, str]] = []
-
-    def check(value: float, doubtful: float, unusable: float, why: str, remedy: str) -> None:
-        # "not <=": what is not a number is unusable.
-        if not value <= unusable:
-            findings.append(("unusable", why, remedy))
-        elif value > doubtful:
-            findings.append(("doubtful", why, remedy))
-
-    check(
-        indecision,
-        DOUBTFUL_INDECISION,
-        UNUSABLE_INDECISION,
-        f"the mattes are grey (uncertainty {uncertainty:.3f}, mean alpha {coverage:.2f})",
-        "train longer (alpha.training.steps), or raise alpha.training.binarization_weight",
+    looks = zip(
+        (indecision, empty, full, object_in_ground),
+        (INDECISION, MISSED, MISSED, IN_GROUND),
+        (
+            f"the mattes are grey (uncertainty {uncertainty:.3f}, mean alpha {coverage:.2f})",
+            f"{100 * empty:.0f} % of the masks are empty",
+            f"{100 * full:.0f} % of the masks fill the image",
+            f"in {100 * object_in_ground:.0f} % of the samples the muted background has the "
+            "object's colours",
+        ),
+        REMEDIES,
+        strict=True,
     )
-    check(
-        empty,
-        DOUBTFUL_MISSED,
-        UNUSABLE_MISSED,
-        f"{100 * empty:.0f} % of the masks are empty",
-        "train longer (alpha.training.steps), or with another alpha.training.seed",
-    )
-    check(
-        full,
-        DOUBTFUL_MISSED,
-        UNUSABLE_MISSED,
-        f"{100 * full:.0f} % of the masks fill the image",
-        "train with another alpha.training.seed, or look whether alpha.background shows any",
-    )
-    check(
-        object_in_ground,
-        DOUBTFUL_IN_GROUND,
-        1.0,  # the masks may be right all the same
-        f"in {100 * object_in_ground:.0f} % of the samples the muted background has the object's "
-        "colours",
-        "give images of bare ground (alpha.background=pictures), a second generator "
-        "(alpha.background=generator), or photographs with more room around the object",
-    )
-    if not findings:
+    # "not <=": what is not a number is unusable.
+    found = [
+        (why, to_do, not value <= most)
+        for value, (least, most), why, to_do in looks
+        if not value <= least
+    ]
+    measures = (uncertainty, coverage, empty, full, object_in_ground)
+    if not found:
         why = f"masks cover {100 * coverage:.0f} % on average, uncertainty {uncertainty:.3f}"
-        return Verdict("good", why, "", uncertainty, coverage, empty, full, object_in_ground)
-    grade: Grade = "unusable" if any(found[0] == "unusable" for found in findings) else "doubtful"
-    why = ", ".join(found[1] for found in findings)
-    remedy = next(found[2] for found in findings if found[0] == grade)
-    remedy += "; look at the preview sheets"
-    return Verdict(grade, why, remedy, uncertainty, coverage, empty, full, object_in_ground)
+        return Verdict("good", why, "", *measures)
+    _, to_do, unusable = max(found, key=lambda one: one[2])  # the first of the worst
+    grade: Grade = "unusable" if unusable else "doubtful"
+    why = ", ".join(why for why, *_ in found)
+    return Verdict(grade, why, f"{to_do}; look at the preview sheets", *measures)

@@ -156,7 +156,7 @@ def test_train_writes_network_snapshots_previews_and_log(
     flags = ("train", "--generator", generator_file, "--steps", 3, "--out", out, *small)
     result = done(*flags)
     names = {path.name for path in out.iterdir()}
-    assert {"alpha.safetensors", "snapshot-000002.safetensors", "preview-000003.png"} <= names
+    assert {"alpha.safetensors", "snapshot-000002.safetensors", "preview-01-000003.png"} <= names
     assert len((out / "log.jsonl").read_text().splitlines()) == 3
     assert "the alpha network is " in result.stderr
     assert f"look at: {out}/preview-final.png" in result.stderr

@@ -5,20 +5,12 @@ import pytest
 from numpy.fft import fft2, fftfreq
 from scipy import ndimage
 
-from l4f_datagen.toys.ground import (
-    FRAME,
-    GROUNDS,
-    WATERS,
-    Ground,
-    blobs,
-    draw_ground,
-    noise,
-    ripples,
-    stone_brightness,
-    streaks,
-)  # fmt: skip
+from l4f_datagen.toys import ground as grounds
+from l4f_datagen.toys.ground import GROUNDS, WALLS, WATERS, Ground, blobs, noise, ripples, streaks
+from l4f_datagen.toys.shapes import FRAME
 
 KINDS = GROUNDS | WATERS
+every_kind = pytest.mark.parametrize("name", KINDS)
 
 
 def make_ground(name: str, angle: float = 0.4) -> Ground:
@@ -32,28 +24,28 @@ def lay(ground: Ground, rng: np.random.Generator, size: int = 64) -> np.ndarray:
 def lay_many(name: str, count: int) -> np.ndarray:
     """``count h w`` brightness, each with its own direction and noise."""
     rng = np.random.default_rng(7)
-    grounds = [make_ground(name, rng.uniform(0, np.pi)) for _ in range(count)]
-    return np.stack([lay(ground, rng).mean(axis=0) for ground in grounds])
+    own = [make_ground(name, rng.uniform(0, np.pi)) for _ in range(count)]
+    return np.stack([lay(ground, rng).mean(axis=0) for ground in own])
 
 
-@pytest.mark.parametrize("kinds", [GROUNDS, WATERS])
+@pytest.mark.parametrize("kinds", [GROUNDS, WATERS, WALLS])
 def test_every_kind_is_drawn_as_often_and_within_its_colours(kinds):
     rng = np.random.default_rng(0)
-    drawn = [draw_ground(rng, kinds) for _ in range(100 * len(kinds))]
+    drawn = [grounds.draw_ground(rng, kinds) for _ in range(100 * len(kinds))]
     for name, kind in kinds.items():
-        grounds = [ground for ground in drawn if ground.name == name]
-        assert 60 < len(grounds) < 140  # 100 expected, standard deviation 8.7 at most
-        hsv = np.array([colorsys.rgb_to_hsv(*ground.colour) for ground in grounds])
+        own = [ground for ground in drawn if ground.name == name]
+        assert 60 < len(own) < 140  # 100 expected, standard deviation 8.7 at most
+        hsv = np.array([colorsys.rgb_to_hsv(*ground.colour) for ground in own])
         lowest, highest = np.array(kind.lowest), np.array(kind.highest)
         assert (hsv >= lowest - 1e-6).all()
         assert (hsv <= highest + 1e-6).all()
         assert (np.ptp(hsv, axis=0) > 0.8 * (highest - lowest)).all()
-        assert np.ptp([ground.angle for ground in grounds]) > 0.9 * np.pi
-        assert 0.85 <= min(ground.grain for ground in grounds) < 0.9
-        assert 1.15 < max(ground.grain for ground in grounds) <= 1.2
+        assert np.ptp([ground.angle for ground in own]) > 0.9 * np.pi
+        assert 0.85 <= min(ground.grain for ground in own) < 0.9
+        assert 1.15 < max(ground.grain for ground in own) <= 1.2
 
 
-@pytest.mark.parametrize("name", KINDS)
+@every_kind
 def test_quadrants_and_border_have_the_statistics_of_the_whole(name):
     brightness = lay_many(name, 200)
     mean, deviation = brightness.mean(), brightness.std()
@@ -67,7 +59,7 @@ def test_quadrants_and_border_have_the_statistics_of_the_whole(name):
         assert np.abs(np.diff(part, axis=1)).mean() == pytest.approx(steps, rel=0.1), place
 
 
-@pytest.mark.parametrize("name", KINDS)
+@every_kind
 def test_no_line_crosses_the_image(name):
     # A line that runs through would make the mean of its row or column stand out from the rest.
     laid = [lay(make_ground(name, 0.0), np.random.default_rng(seed)) for seed in range(40)]
@@ -77,7 +69,7 @@ def test_no_line_crosses_the_image(name):
         assert spread.max() < 4, axis
 
 
-@pytest.mark.parametrize("name", KINDS)
+@every_kind
 @pytest.mark.parametrize("size", [32, 64, 256])
 def test_grain_is_moderate_and_the_colour_is_the_drawn_one(name, size):
     ground = Ground(name=name, colour=(0.6, 0.4, 0.3), angle=1.0, grain=1.0)
@@ -92,7 +84,7 @@ class TestStones:
         asked = {"across": 8.0, "joint": 1.0, "aspect": 1.5, "jitter": 0.0, "tones": 0.0}
         ground = Ground("paving", (0.5, 0.5, 0.5), 0.0, changes.pop("grain", 1.0))
         rng = np.random.default_rng(changes.pop("seed", 4))
-        return stone_brightness(ground, rng, 256, **(asked | changes))
+        return grounds.stone_brightness(ground, rng, 256, **(asked | changes))
 
     def test_without_jitter_they_repeat_like_a_brick_wall(self):
         wall = self.lay()

@@ -7,7 +7,6 @@ import pytest
 
 from l4f_datagen.core.errors import UsageError
 from l4f_datagen.toys import scene as scene_module
-from l4f_datagen.toys.car import Car
 from l4f_datagen.toys.scene import TOYS, Scene, render_scene, render_scenes
 
 PINNED = {
@@ -26,7 +25,6 @@ COVERAGE = {
     "toy-portraits": (0.42, 0.58, 0.65, 0.85),
 }
 """Domain: least coverage, range of its mean, largest coverage."""
-
 MOST_OFF = {"toy-cars": 0.06, "toy-fish": 0.12, "toy-portraits": 0.12}
 """Domain: how far a pixel's alpha may lie off that of a finer render; distances are to first order
 at fins, hair and chins."""
@@ -36,58 +34,20 @@ inside_the_frame = pytest.mark.parametrize("domain", ["toy-cars", "toy-fish"])
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    return list(render_scenes(range(200)))
+def of_domain() -> dict[str, list[Scene]]:
+    counts = {"toy-cars": 200, "toy-fish": 400, "toy-portraits": 120}
+    return {name: list(render_scenes(range(n), domain=name)) for name, n in counts.items()}
 
 
-@pytest.fixture(scope="module")
-def fish() -> list[Scene]:
-    return list(render_scenes(range(400), domain="toy-fish"))
-
-
-@pytest.fixture(scope="module")
-def of_domain(scenes, fish):
-    portraits = list(render_scenes(range(120), domain="toy-portraits"))
-    return {"toy-cars": scenes, "toy-fish": fish, "toy-portraits": portraits}
+def own_frame(subject):
+    """Places of the pixels of a 64 px render as the subject sees them."""
+    y, x = np.mgrid[:64, :64] + 0.5
+    turned = np.exp(-1j * subject.angle) * (x - subject.x + 1j * (y - subject.y))
+    return turned.real, turned.imag
 
 
 def parts(scene):
     return scene.image.tobytes(), scene.alpha.tobytes(), scene.ground, scene.subject
-
-
-def in_rounded_box(u, v, box, radius_rear=None):
-    """Even-handed point test, no distances: a cross of two boxes and four discs."""
-    centre_u, centre_v, half_u, half_v, radius = box
-    du, dv = np.abs(u - centre_u), np.abs(v - centre_v)
-    if radius_rear is not None:
-        radius = np.where(v > centre_v, radius_rear, radius)
-    cross = ((du <= half_u - radius) & (dv <= half_v)) | ((du <= half_u) & (dv <= half_v - radius))
-    return cross | ((du - half_u + radius) ** 2 + (dv - half_v + radius) ** 2 <= radius**2)
-
-
-def brute_force_alpha(car: Car, size: int) -> np.ndarray:
-    """Share of 16 x 16 points of each pixel that lie in body, mirrors or wheels."""
-    at = (np.arange(size * 16) + 0.5) * 64 / (size * 16)
-    x, y = np.meshgrid(at - car.x, at - car.y)
-    turn = np.exp(-1j * car.angle) * (x + 1j * y)
-    side, v = np.abs(turn.real), turn.imag
-    body = (0.0, 0.0, car.width / 2, car.length / 2, car.nose_radius)
-    inside = in_rounded_box(side, v, body, car.tail_radius)
-    for part in (car.mirror, *car.wheels):
-        inside |= in_rounded_box(side, v, part)
-    return inside.reshape(size, 16, size, 16).mean(axis=(1, 3))
-
-
-@pytest.mark.parametrize(("size", "count"), [(32, 8), (64, 8), (128, 2)])
-def test_alpha_is_the_covered_area(size, count):
-    for seed in range(count):
-        scene = render_scene(seed, size)
-        off = np.abs(scene.alpha - brute_force_alpha(scene.subject, size))
-        edge = (scene.alpha > 0) & (scene.alpha < 1)
-        assert edge.sum() > size
-        assert off[edge].mean() < 0.015
-        assert off.max() < 0.08
-        assert off[~edge].max() < 0.02
 
 
 @every_domain
@@ -99,8 +59,7 @@ def test_the_same_subject_at_every_size(size, domain):
         assert (other.alpha.shape, other.alpha.dtype) == ((size, size), np.float32)
         assert (other.alpha.min(), other.alpha.max()) == (0, 1)
         assert other.image.flags.c_contiguous
-        assert other.subject == base.subject
-        assert other.ground == base.ground
+        assert (other.subject, other.ground) == (base.subject, base.ground)
         assert other.alpha.mean() == pytest.approx(base.alpha.mean(), abs=5e-4)
         if size % 64 == 0:
             pooled = other.alpha.reshape(64, size // 64, 64, size // 64).mean(axis=(1, 3))
@@ -118,10 +77,11 @@ def test_a_seed_names_one_scene(seed, domain):
 @every_domain
 def test_workers_change_nothing(domain):
     seeds = [5, 0, 3, 3, 12]
-    alone = list(render_scenes(seeds, 32, workers=1, domain=domain))
-    shared = list(render_scenes(seeds, 32, workers=2, domain=domain))
-    direct = [render_scene(seed, 32, domain) for seed in seeds]
-    assert [*map(parts, shared)] == [*map(parts, alone)] == [*map(parts, direct)]
+    alone, shared = (
+        [*map(parts, render_scenes(seeds, 32, workers=workers, domain=domain))]
+        for workers in (1, 2)
+    )
+    assert shared == alone == [parts(render_scene(seed, 32, domain)) for seed in seeds]
 
 
 @every_domain
@@ -136,17 +96,15 @@ def test_the_subject_covers_its_share(of_domain, domain):
 @inside_the_frame
 def test_the_subject_stays_off_the_border(of_domain, domain):
     alpha = np.stack([scene.alpha for scene in of_domain[domain]])
-    edges = [alpha[:, :2], alpha[:, -2:], alpha[:, :, :2], alpha[:, :, -2:]]
-    assert max(edge.max() for edge in edges) < 0.5  # no pixel of the mask
-    assert alpha[:, [0, -1]].max() < 0.25
-    assert alpha[:, :, [0, -1]].max() < 0.25
-    if domain == "toy-cars":
-        assert max(edge.max() for edge in edges) == 0
+    edge = max(alpha[:, [0, 1, -2, -1]].max(), alpha[:, :, [0, 1, -2, -1]].max())
+    assert edge < 0.5  # no pixel of the mask
+    assert max(alpha[:, [0, -1]].max(), alpha[:, :, [0, -1]].max()) < 0.25
+    assert domain == "toy-fish" or edge == 0
 
 
-def test_angle_of_the_mask_is_that_of_the_car(scenes):
+def test_angle_of_the_mask_is_that_of_the_car(of_domain):
     y, x = np.mgrid[:64, :64] + 0.5
-    for scene in scenes[:50]:
+    for scene in of_domain["toy-cars"][:50]:
         weight = scene.alpha / scene.alpha.sum()
         dx, dy = x - (weight * x).sum(), y - (weight * y).sum()
         # The long axis from second moments, clockwise from straight up.
@@ -154,13 +112,9 @@ def test_angle_of_the_mask_is_that_of_the_car(scenes):
         assert axis == pytest.approx(scene.subject.angle, abs=0.03)
 
 
-def test_heading_of_the_mask_is_that_of_the_fish(fish):
-    y, x = np.mgrid[:64, :64] + 0.5
-    for scene in fish[:50]:
-        one = scene.subject
-        across = x - one.x, y - one.y
-        v = np.cos(one.angle) * across[1] - np.sin(one.angle) * across[0]
-        length = one.length / 2
+def test_heading_of_the_mask_is_that_of_the_fish(of_domain):
+    for scene in of_domain["toy-fish"][:50]:
+        (_, v), length = own_frame(scene.subject), scene.subject.length / 2
         # The body is widest ahead of the middle, the tail fin reaches far behind it.
         assert scene.alpha[v < -length - 1].max() == 0
         assert scene.alpha[v > length + 1].max() == 1
@@ -179,27 +133,21 @@ def test_ground_is_stationary_and_varied(of_domain, domain):
     assert np.ptp([corner.std() for corner in corners]) < 3
 
 
-def test_shadow_is_soft_to_one_side_and_not_in_the_mask(scenes):
-    y, x = np.mgrid[:64, :64] + 0.5
-    darkest_sides = []
-    for scene in scenes[:100]:
-        off = np.array([x - scene.subject.x, y - scene.subject.y])
-        u = np.cos(scene.subject.angle) * off[0] + np.sin(scene.subject.angle) * off[1]
-        v = np.cos(scene.subject.angle) * off[1] - np.sin(scene.subject.angle) * off[0]
-        beyond = np.maximum(
-            np.abs(u) - scene.subject.width / 2, np.abs(v) - scene.subject.length / 2
-        )
+def test_shadow_is_soft_to_one_side_and_not_in_the_mask(of_domain):
+    darkest_sides = set()
+    for scene in of_domain["toy-cars"][:100]:
+        (u, v), car = own_frame(scene.subject), scene.subject
+        beyond = np.maximum(np.abs(u) - car.width / 2, np.abs(v) - car.length / 2)
         brightness = scene.image.mean(axis=2)
         ring, far = (scene.alpha == 0) & (beyond < 4), beyond > 9
         assert scene.alpha[beyond > 3].max() == 0
-        beside = np.abs(v) < 0.4 * scene.subject.length
-        ahead = np.abs(u) < 0.3 * scene.subject.width
+        beside, ahead = np.abs(v) < 0.4 * car.length, np.abs(u) < 0.3 * car.width
         sides = (beside & (u < 0), beside & (u > 0), ahead & (v < 0), ahead & (v > 0))
         strips = [brightness[ring & side].mean() for side in sides]
         assert min(strips) < 0.8 * brightness[far].mean()
         assert min(strips) < 0.8 * max(strips)
-        darkest_sides.append(int(np.argmin(strips)))
-    assert set(darkest_sides) == {0, 1, 2, 3}
+        darkest_sides.add(int(np.argmin(strips)))
+    assert darkest_sides == {0, 1, 2, 3}
 
 
 @every_domain
@@ -210,9 +158,9 @@ def test_the_subject_differs_from_its_ground(of_domain, domain):
         assert np.abs(subject - mean).mean() > 1.3 * np.abs(ground - mean).mean()
 
 
-def test_the_shadow_of_a_fish_is_not_in_the_mask(fish):
+def test_the_shadow_of_a_fish_is_not_in_the_mask(of_domain):
     darker = 0
-    for scene in fish[:60]:
+    for scene in of_domain["toy-fish"][:60]:
         grid = np.pad(scene.alpha, 3)
         near = np.max([np.roll(grid, (i, j), (0, 1)) for i in (-2, 0, 2) for j in (-2, 0, 2)], 0)
         ring = (scene.alpha == 0) & (near[3:-3, 3:-3] > 0.9)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l4f_datagen.toys.shapes import blend, column, cover, rounded_box, segment
+from l4f_datagen.toys.shapes import ellipse, paint, rounded_box, segment
 
 
 def points(count: int = 300) -> np.ndarray:
@@ -38,6 +38,15 @@ def test_rounded_box_is_the_distance_to_its_outline():
     assert centre[0] == pytest.approx(-4)
 
 
+def test_ellipse_is_the_distance_to_its_outline_to_first_order():
+    turn, (u, v) = np.linspace(0, 2 * np.pi, 4000), points()
+    found = ellipse(u, v, 4.0, 7.0)
+    nearest = to_outline(u, v, np.stack([4 * np.cos(turn), 7 * np.sin(turn)]))
+    assert ((found < 0) == ((u / 4) ** 2 + (v / 7) ** 2 < 1)).all()
+    near = nearest < 1
+    np.testing.assert_allclose(np.abs(found[near]), nearest[near], rtol=0.2, atol=0.02)
+
+
 def test_segment_is_the_distance_to_its_line():
     start, end = (-3.0, 1.0), (4.0, 5.0)
     share = np.linspace(0, 1, 4000)
@@ -48,15 +57,19 @@ def test_segment_is_the_distance_to_its_line():
     assert segment(np.float32([3]), np.float32([0]), (0, 0), (1, 0))[0] == pytest.approx(1.55)
 
 
-def test_cover_is_the_share_of_a_cell_beside_an_edge():
+def test_paint_covers_the_share_of_a_cell_beside_an_edge():
     # A straight edge at u = 0 through cells of width 2, covered on the negative side.
     centres = np.arange(-3, 3.1, 0.25, dtype=np.float32)
+    canvas = np.zeros((3, *centres.shape, 1), np.float32)
+    paint(canvas, 2.0, (1.0, 1.0, 1.0), centres[:, None])
     expected = np.clip(0 - (centres - 1), 0, 2) / 2
-    np.testing.assert_allclose(cover(centres, 2.0), expected, atol=1e-6)
+    np.testing.assert_allclose(canvas[..., 0], [expected] * 3, atol=1e-6)
 
 
-def test_blend_lays_paint_over_the_canvas_in_place():
+def test_paint_lies_over_the_canvas_in_place():
     canvas = np.full((3, 1, 3), 0.2, np.float32)
-    blend(canvas, column((1.0, 0.6, 0.2)), np.float32([[0, 0.5, 1]]))
+    paint(canvas, 1.0, (1.0, 0.6, 0.2), np.float32([[0.5, 0, -0.5]]))
     wanted = [[0.2, 0.6, 1.0], [0.2, 0.4, 0.6], [0.2, 0.2, 0.2]]
-    np.testing.assert_allclose(canvas[:, 0], wanted)
+    np.testing.assert_allclose(canvas[:, 0], wanted, atol=1e-7)
+    paint(canvas, 1.0, np.zeros((3, 1, 3), np.float32), np.float32([[-1, -1, -1]]), 0.5)
+    np.testing.assert_allclose(canvas[:, 0], np.multiply(wanted, 0.5), atol=1e-7)

@@ -1,20 +1,20 @@
 import math
-import re
 
 import pytest
 
 from l4f_datagen.recipe import TrainingPart
-from l4f_datagen.training.balance import RestartScales
 from l4f_datagen.training.collapse import (
     KINDS,
     LARGER,
     SMALLER,
-    collapsed,
+    Collapsed,
+    check_attempts,
     diagnose,
-    is_measured,
     scales_after,
+    size_after,
     swings,
 )
+from l4f_datagen.training.losses import RestartScales
 from l4f_datagen.training.object_size import CoverageRange
 from l4f_datagen.training.state import StepFacts
 
@@ -40,35 +40,26 @@ def history(coverage, *, first=1, d_loss=1.3, binarization=0.02, realism=0.7):
         (history(([0.1] * 5 + [0.6] * 5) * 4), "swinging"),
         (history([0.3] * 20, d_loss=0.01), "beaten"),
         (history([0.3] * 40, first=200, binarization=0.29), "grey"),
+        ([], None),
+        (history([0.999] * 19), None),
+        (history([0.3] * 40), None),
+        (history([0.3] * 40, first=300), None),
+        (history([0.98 - 0.02 * k for k in range(40)]), None),  # on its way down, once
+        (history([0.5 + 0.1 * (-1) ** k for k in range(40)]), None),
+        (history([0.3] * 40, binarization=0.29), None),  # not yet ramped in
+        (history([0.3] * 40, d_loss=0.1), None),
+        (history([0.75] * 40, first=20), None),
     ],
 )
-def test_every_kind_is_found(recent, kind, config):
+def test_what_is_a_collapse_and_what_is_none(recent, kind, config):
     assert diagnose(recent, LIMITS, config) == kind
 
 
-@pytest.mark.parametrize(
-    "recent",
-    [
-        [],
-        history([0.999] * 19),
-        history([0.3] * 40),
-        history([0.3] * 40, first=300),
-        history([0.98 - 0.02 * k for k in range(40)]),  # on its way down, once
-        history([0.5 + 0.1 * (-1) ** k for k in range(40)]),
-        history([0.3] * 40, binarization=0.29),  # not yet ramped in
-        history([0.3] * 40, d_loss=0.1),
-    ],
-)
-def test_what_is_no_collapse(recent):
-    assert diagnose(recent, LIMITS, AUTO) is None
-
-
 def test_far_outside_the_limits_once_settled():
-    late = {"first": 200}
-    assert diagnose(history([0.75] * 40, **late), LIMITS, AUTO) == "all-white"
-    assert diagnose(history([0.02] * 40, binarization=0.0, **late), LIMITS, AUTO) == "all-black"
-    assert diagnose(history([0.75] * 40, **late), LIMITS, FIXED) is None
-    assert diagnose(history([0.75] * 40, first=20), LIMITS, AUTO) is None
+    white = history([0.75] * 40, first=200)
+    assert (diagnose(white, LIMITS, AUTO), diagnose(white, LIMITS, FIXED)) == ("all-white", None)
+    black = history([0.02] * 40, binarization=0.0, first=200)
+    assert diagnose(black, LIMITS, AUTO) == "all-black"
 
 
 def test_a_collapse_shows_within_a_hundred_steps_of_its_onset():
@@ -89,48 +80,45 @@ def test_swings_count_turns():
     assert swings([0.1, 0.3, 0.5, 0.7, 0.9]) == 1
 
 
-def test_every_failure_changes_the_next_attempt():
-    for kind in KINDS.values():
-        assert hasattr(RestartScales(), kind.setting)
-        assert kind.factor != 1
-    assert scales_after([]) == RestartScales()
-    scales = scales_after(["all-white", "all-white", "swinging"])
-    assert scales == RestartScales(area=4.0, learning_rate=0.5)
+ONCE_LARGER = RestartScales(binarization=4.0, at_once=True)
 
 
 @pytest.mark.parametrize(
-    ("failures", "scales", "measured"),
+    ("failures", "scales", "sizes"),
     [
-        ([], RestartScales(), False),
-        (["grey"], RestartScales(binarization=2.0), False),
-        (["grey", SMALLER], RestartScales(binarization=2.0, coverage_limit=0.625), True),
-        ([SMALLER, "grey"], RestartScales(binarization=2.0, coverage_limit=0.625), True),
-        ([LARGER], RestartScales(binarization=4.0, at_once=True), False),
-        ([LARGER, LARGER], RestartScales(binarization=4.0, at_once=True), True),
+        ([], RestartScales(), (SMALLER, LARGER)),
+        (["all-white", "all-white", "swinging"], RestartScales(4.0, 1.0, 0.5), (SMALLER, LARGER)),
+        (["grey"], RestartScales(binarization=2.0), (SMALLER, LARGER)),
+        (["grey", SMALLER], RestartScales(binarization=2.0, coverage_limit=0.625), (None, None)),
+        ([SMALLER, "grey"], RestartScales(binarization=2.0, coverage_limit=0.625), (None, None)),
+        ([LARGER], ONCE_LARGER, (LARGER, LARGER)),
+        ([LARGER, LARGER], ONCE_LARGER, (None, None)),
         # It starts anew, as before the object was measured.
-        ([LARGER, "all-white"], RestartScales(area=2.0), False),
-        ([LARGER, LARGER, "grey"], RestartScales(binarization=2.0), False),
+        ([LARGER, "all-white"], RestartScales(area=2.0), (SMALLER, LARGER)),
+        ([LARGER, LARGER, "grey"], RestartScales(binarization=2.0), (SMALLER, LARGER)),
+        (["grey", LARGER], RestartScales(binarization=8.0, at_once=True), (LARGER, LARGER)),
     ],
 )
-def test_the_measured_size_changes_what_follows(failures, scales, measured):
+def test_failures_and_the_measured_size_change_what_follows(failures, scales, sizes):
     assert scales_after(failures) == scales
-    assert is_measured(failures) == measured
+    assert (size_after(failures, lambda: 0.449), size_after(failures, lambda: 0.45)) == sizes
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (SMALLER, LARGER)])
-def test_words_and_advice(kind):
-    error = collapsed([kind], 0.25)
-    told = (
-        f"alpha training: collapsed: {KINDS[kind].words} (mean alpha 0.250); {KINDS[kind].advice}"
-    )
-    assert str(error) == told
-    assert error.exit_code == 1
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in (SMALLER, LARGER)])
+def test_words_and_advice(name):
+    kind = KINDS[name]
+    assert scales_after([name]) != RestartScales()
+    check_attempts([SMALLER, LARGER, name], 2, 0.25, None)
+    with pytest.raises(Collapsed) as caught:
+        check_attempts([LARGER, name], 1, 0.25, None)
+    told = f"alpha training: collapsed: {kind.words} (mean alpha 0.250); {kind.advice}"
+    assert (str(caught.value), caught.value.exit_code) == (told, 1)
 
 
 def test_earlier_attempts_are_named():
-    text = str(collapsed(["all-white", "swinging", "not-a-number"], math.nan))
     expected = (
         r"collapsed: the loss is not a number in attempt 3, after: the matte is all "
-        r"white, then the matte swings between too white and too black; lower alpha.training.learn"
+        r"white, then the matte swings from white to black; lower alpha.training.learning_rate"
     )
-    assert re.search(expected, text)
+    with pytest.raises(Collapsed, match=expected):
+        check_attempts(["all-white", "swinging", LARGER, "not-a-number"], 3, math.nan, None)

@@ -55,27 +55,22 @@ def test_only_the_band_around_the_outline_changes():
     truth = disc(13)
     image = photograph(truth)
     image[:, :, :6, :6] = photograph(torch.ones_like(truth))[:, :, :6, :6]  # of its colour, far off
-    cut = cut_by_colour(image, disc(11).float())
-    assert not (cut[:, :, :6, :6] > 0.5).any()
+    assert not (cut_by_colour(image, disc(11).float())[:, :, :6, :6] > 0.5).any()
 
 
 def test_images_are_cut_each_by_its_own_colours():
-    masks = torch.cat([disc(13), disc(10)])
     images = torch.cat([photograph(disc(13), 1), -photograph(disc(10), 2)])
     drawn = torch.cat([disc(12), disc(11)]).float()
     together = cut_by_colour(images, drawn)
     alone = torch.cat([cut_by_colour(images[k : k + 1], drawn[k : k + 1]) for k in range(2)])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
-    assert iou(together > 0.5, masks) > 0.95
+    assert iou(together > 0.5, torch.cat([disc(13), disc(10)])) > 0.95
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_an_empty_or_full_mask_stays(level):
-    alphas = torch.full((1, 1, SIDE, SIDE), level)
-    assert torch.equal(cut_by_colour(photograph(disc(13)), alphas), alphas)
-
-
-def test_an_image_of_one_colour_keeps_its_mask():
+def test_where_colours_tell_nothing_the_mask_stays():
+    for level in (0.0, 1.0):
+        alphas = torch.full((1, 1, SIDE, SIDE), level)
+        assert torch.equal(cut_by_colour(photograph(disc(13)), alphas), alphas)
     cut = cut_by_colour(torch.zeros(1, 3, SIDE, SIDE), disc(13).float())
     assert iou(cut > 0.5, disc(13)) > 0.97
 
@@ -86,8 +81,7 @@ def test_density_against_scikit_learn():
     planes = torch.from_numpy(colours.T[None]).float()
     found = fit_colours(planes, torch.ones(1, len(colours))).density(planes)[0].numpy()
     fitted = GaussianMixture(4, random_state=0, reg_covar=4e-4).fit(colours)
-    known = fitted.score_samples(colours)
-    offset = found - known
+    offset = found - fitted.score_samples(colours)
     assert np.abs(offset - offset.mean()).mean() < 0.1  # a constant is left out
 
 
@@ -100,7 +94,6 @@ def test_ground_has_shadows_and_still_is_a_density():
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).reshape(1, 3, -1)
     plain, shaded = mixture.density(grid).exp().sum(), ground_density(mixture, grid).exp().sum()
     assert float(shaded / plain) == pytest.approx(1, rel=0.02)
-
     dark = (0.65 * (ground + 1) - 1)[None, :, None]
     bluish = torch.tensor([-0.3, -0.2, 0.3])[None, :, None]
     assert ground_density(mixture, dark) > ground_density(mixture, bluish) + 5

@@ -12,55 +12,58 @@ import yaml
 from click.testing import CliRunner
 
 from l4f_datagen import cli as door
-from l4f_datagen.checkpoints.native import save_generator
 from l4f_datagen.checkpoints.open import open_alpha
-from l4f_datagen.training.ranks import own_device
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def recipe(tmp_path, make_generator, make_part):
-    generator = make_generator()
-    save_generator(tmp_path / "g.safetensors", generator.spec, generator.state_dict())
+def torchrun(tmp_path, generator_file, make_part):
+    """Train a tiny recipe by two processes, or by one."""
     part = make_part(steps=3, batch=8, balance="auto", area_weight=0.1, keep="best")
-    data = {
-        "domain": "tiny",
-        "generator": {"weights": str(tmp_path / "g.safetensors")},
-        "alpha": part.model_dump(mode="json"),
-    }
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(data))
-    return tmp_path / "tiny.yaml"
+    weights, alpha = {"weights": str(generator_file)}, part.model_dump(mode="json")
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump({"domain": "tiny", "generator": weights, "alpha": alpha}))
+
+    def launch(*arguments, processes=2):
+        words = ["train", "--device", "cpu", "--recipe", recipe, *arguments]
+        if processes == 1:
+            return CliRunner().invoke(door.cli, [str(word) for word in words])
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2", "-m", "l4f_datagen", *map(str, words)]
+        alone = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        options = {"capture_output": True, "text": True, "timeout": 400}
+        return subprocess.run(command, env=os.environ | alone, **options, check=False)
+
+    return launch
 
 
-def torchrun(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "l4f_datagen", "train", "--device", "cpu"]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command += [str(argument) for argument in arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+def refusal(refused):
+    """Return the one line that says why."""
+    assert refused.returncode == 1
+    (line,) = [text for text in refused.stderr.splitlines() if text.startswith("Error: ")]
+    return line
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_train_as_one(recipe, tmp_path):
-    joint = torchrun("--recipe", recipe, "--out", tmp_path / "two")
+def test_two_processes_train_as_one(torchrun, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    joint = torchrun("--out", two)
     assert joint.returncode == 0, joint.stderr
-    alone = ["train", "--device", "cpu", "--recipe", recipe, "--out", tmp_path / "one"]
-    single = CliRunner().invoke(door.cli, [str(word) for word in alone])
+    single = torchrun("--out", one, processes=1)
     assert single.exit_code == 0, single.output
-    names = [sorted(p.name for p in (tmp_path / run).iterdir()) for run in ("one", "two")]
-    assert names[0] == names[1]
-    states = [open_alpha(tmp_path / run / "alpha.safetensors").state for run in ("one", "two")]
-    torch.testing.assert_close(dict(states[1]), dict(states[0]), rtol=1e-3, atol=1e-4)
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+    states = [dict(open_alpha(run / "alpha.safetensors").state) for run in (two, one)]
+    torch.testing.assert_close(*states, rtol=1e-3, atol=1e-4)
     logs = [
-        [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
-        for run in ("one", "two")
+        [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        for run in (one, two)
     ]
     assert [row["step"] for row in logs[1]] == [1, 2, 3]
     for row, other in zip(*logs, strict=True):
         assert other == pytest.approx(row, rel=1e-4)
-    assert joint.stdout == f"{tmp_path / 'two' / 'alpha.safetensors'}\n"
+    assert joint.stdout == f"{two / 'alpha.safetensors'}\n"
     assert joint.stderr.count("of the generator's images; mean alpha") == 1
     assert joint.stderr.count("keeping the snapshot") == 1
     assert "destroy_process_group" not in joint.stderr
@@ -68,34 +71,23 @@ def test_two_processes_train_as_one(recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_one_of_two_processes_tells_the_error(recipe, tmp_path):
-    flags = ["--set", "alpha.training.accumulate=8"]
-    refused = torchrun("--recipe", recipe, "--out", tmp_path / "two", *flags)
-    assert refused.returncode == 1
-    lines = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
-    assert lines == [
-        "Error: alpha.training.batch: a batch of 8 cannot be divided by 2 processes; "
-        "give a multiple of processes times accumulate"
-    ]
-    assert not (tmp_path / "two").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_what_the_first_process_refuses_is_one_line(recipe, tmp_path):
+def test_one_of_two_processes_tells_the_error(torchrun, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
-    places = {
+    new = tmp_path / "new"
+    cases = {
+        "Error: alpha.training.batch: a batch of 8 cannot be divided by 2 processes; "
+        "give a multiple of processes times accumulate": [
+            *("--out", new, "--set", "alpha.training.accumulate=8")
+        ],
         "is not empty and holds other files": ["--out", tmp_path / "full"],
-        "cannot be read": ["--out", tmp_path / "new", "--generator", tmp_path / "none.pkl"],
+        "cannot be read": ["--out", new, "--generator", tmp_path / "none.pkl"],
     }
-    for words, flags in places.items():
-        refused = torchrun("--recipe", recipe, *flags)
-        assert refused.returncode == 1
-        (line,) = [text for text in refused.stderr.splitlines() if text.startswith("Error: ")]
-        assert words in line
+    for words, flags in cases.items():
+        refused = torchrun(*flags)
+        assert words in refusal(refused)
         assert "Connection closed" not in refused.stderr
-    assert not (tmp_path / "new").exists()
+    assert not new.exists()
 
 
 def test_a_process_that_fails_alone_says_which_it_is(monkeypatch, tmp_path):
@@ -104,7 +96,6 @@ def test_a_process_that_fails_alone_says_which_it_is(monkeypatch, tmp_path):
     flags = ["recipes", "check", str(tmp_path / "none.yaml")]
     first = CliRunner().invoke(door.cli, flags)
     assert first.output.startswith("Error: ")
-    assert waited == []
     numbered = CliRunner(env={"RANK": "1"}).invoke(door.cli, flags)  # by a job array
     assert numbered.output == first.output
     assert waited == []
@@ -112,14 +103,3 @@ def test_a_process_that_fails_alone_says_which_it_is(monkeypatch, tmp_path):
     assert second.output.startswith("Error: process 1: ")
     assert second.exit_code == first.exit_code
     assert waited == [door.FIRST_SPEAKS_SECONDS]
-
-
-def test_every_process_has_a_device_of_its_own(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert own_device("auto") == "auto"
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    given = ("auto", "cuda", "cuda:0", "cpu")
-    assert [own_device(name) for name in given] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert own_device("auto") == "auto"

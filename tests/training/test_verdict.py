@@ -3,12 +3,9 @@
 import pytest
 import torch
 
-from l4f_datagen.training.verdict import (
-    judge_alpha,
-    read_verdict,
-    resembles_object,
-    verdict_of,
-)
+from l4f_datagen.checkpoints.open import open_alpha, open_generator
+from l4f_datagen.recipe.domains import BUILTIN
+from l4f_datagen.training.verdict import judge_alpha, read_verdict, resembles_object, verdict_of
 
 GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
 
@@ -24,6 +21,7 @@ GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
         ({"empty": 1.0, "coverage": 0.0, "uncertainty": 0.0}, "unusable", "100 % of the masks are"),
         ({"full": 0.6}, "unusable", "60 % of the masks fill the image; train with another alpha"),
         ({"full": 0.2, "empty": 0.9}, "unusable", "90 % of the masks are empty, 20 % of the masks"),
+        ({"full": 0.9, "empty": 0.2}, "unusable", "fill the image; train with another alpha"),
         ({"uncertainty": float("nan")}, "unusable", "the mattes are grey"),
         ({"object_in_ground": 0.4}, "doubtful", "in 40 % of the samples the muted background has"),
     ],
@@ -57,31 +55,25 @@ def test_what_is_measured(make_generator, make_alpha, bias, threshold, expected)
     network.out.bias.data.fill_(bias)
     verdict = judge_alpha(network, generator, threshold=threshold)
     assert verdict.grade == "unusable"
-    for name, value in expected.items():
-        assert getattr(verdict, name) == pytest.approx(value, abs=1e-6), name
+    assert {name: vars(verdict)[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_background_in_the_object_s_colour_is_noticed():
-    images = torch.zeros(3, 3, 8, 8)
+    images, grounds = torch.zeros(2, 3, 3, 8, 8)
     images[:, 0, 2:6, 2:6] = 1.0  # a red object on black
-    alphas = torch.zeros(3, 1, 8, 8)
-    alphas[:, :, 2:6, 2:6] = 0.9
-    grounds = torch.zeros(3, 3, 8, 8)
+    alphas = 0.9 * images[:, :1]
     grounds[1, 0] = 0.9
     grounds[2, 1] = 0.9  # green: neither
     assert resembles_object(images, alphas, grounds).tolist() == [0, 1, 0]
 
 
-def test_the_shipped_networks_are_good():
-    from l4f_datagen.checkpoints.open import open_alpha, open_generator
-    from l4f_datagen.recipe.domains import BUILTIN
-
-    for name, (folder, _) in BUILTIN.items():
-        generator = open_generator(folder / "generator.safetensors").build()
-        network = open_alpha(folder / "alpha.safetensors").build()
-        verdict = judge_alpha(network, generator, mute="conv1")
-        assert verdict.grade == "good", name
-        noise = torch.Generator().manual_seed(0)
-        network.out.weight.data = 0.02 * torch.randn(network.out.weight.shape, generator=noise)
-        network.out.bias.data.zero_()
-        assert judge_alpha(network, generator).grade == "unusable", name
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_shipped_networks_are_good(name):
+    folder, _ = BUILTIN[name]
+    generator = open_generator(folder / "generator.safetensors").build()
+    network = open_alpha(folder / "alpha.safetensors").build()
+    assert judge_alpha(network, generator, mute="conv1").grade == "good"
+    noise = torch.Generator().manual_seed(0)
+    network.out.weight.data = 0.02 * torch.randn(network.out.weight.shape, generator=noise)
+    network.out.bias.data.zero_()
+    assert judge_alpha(network, generator).grade == "unusable"

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import conftest
 
+from l4f_datagen.training.hardware import join_ranks
 from l4f_datagen.training.loop import AlphaTrainer
-from l4f_datagen.training.ranks import join_ranks
 from l4f_datagen.training.sources import SourceContext, open_sources
 
 
