@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from l4f_datagen.checkpoints.native import save_discriminator, save_generator
 from l4f_datagen.checkpoints.open import discriminator_beside, open_alpha, open_generator
-from l4f_datagen.core.errors import CheckpointRefused, UsageError
+from l4f_datagen.core.errors import CheckpointRefused, L4FError, UsageError
 from l4f_datagen.io import training_folder
 from l4f_datagen.io.training_folder import claim_folder, try_lock
 from l4f_datagen.models.discriminator import Discriminator
@@ -150,22 +150,24 @@ def test_on_a_full_disk_it_stops_and_later_goes_on(checkpoint, make_part, train,
     assert train().exists()
 
 
-def test_a_checkpoint_without_discriminator(train, out):
-    expected = (
-        r"^alpha.training.discriminator: .*g.safetensors gives none \(holds 'generator', "
-        r"expected 'discriminator'\); set alpha.training.discriminator=scratch, or give a "
-        r"checkpoint with both networks$"
-    )
-    with pytest.raises(CheckpointRefused, match=expected) as caught:
-        train(discriminator="pretrained")
-    assert caught.value.exit_code == 4
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("values", [{"lowest_resolution": 100}, {"resume_at": 3}])
-def test_what_is_refused_claims_no_folder(train, out, values):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("values", "exit_code", "words"),
+    [
+        ({"lowest_resolution": 100}, 2, "^alpha.lowest_resolution: must be one of 8, 16"),
+        ({"resume_at": 3}, 2, "^--resume-at 3: .*run: keeps no state of that step, only of none"),
+        (
+            {"discriminator": "pretrained"},
+            4,
+            r"^alpha.training.discriminator: .*g.safetensors gives none \(holds 'generator', "
+            r"expected 'discriminator'\); set alpha.training.discriminator=scratch, or give a "
+            r"checkpoint with both networks$",
+        ),
+    ],
+)
+def test_what_is_refused_claims_no_folder(train, out, values, exit_code, words):
+    with pytest.raises(L4FError, match=words) as caught:
         train(**values)
+    assert caught.value.exit_code == exit_code
     assert not out.exists()
 
 

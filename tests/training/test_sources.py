@@ -58,12 +58,6 @@ class TestReals:
         noise = generator.noise("random", [stream(same.randint(2**31)) for _ in range(2)])
         assert torch.equal(images, generator(z, 0.6, noise=noise).image)
 
-    def test_every_sample_of_the_generator_has_its_own_noise(self, make_generator):
-        images = reals_of(make_generator(), reals_psi=0.0)(stream(), 2)
-        assert not torch.allclose(images[0], images[1], atol=1e-3)
-        images = reals_of(make_generator(noise=0.0), reals_psi=0.0)(stream(), 2)
-        assert torch.allclose(images[0], images[1], atol=1e-6)
-
     @pytest.mark.parametrize("domain", TOYS)
     def test_toys_are_fresh_renders(self, make_generator, domain):
         images = reals_of(make_generator(32), reals=domain)(stream(5), 2)
