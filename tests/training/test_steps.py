@@ -72,17 +72,6 @@ class TestDiscriminator:
         found, wanted = state.main.network.state_dict(), twin.state_dict()
         torch.testing.assert_close(dict(found), dict(wanted), rtol=1e-4, atol=1e-6)
 
-    def test_real_score_weight_lowers_the_score_of_a_real_image(self, make_generator, make_part):
-        torch.manual_seed(0)
-        real, fake = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16)
-        scores = []
-        for weight in (0.0, 1.0):
-            part = make_part(real_score_weight=weight)
-            state = new_state(part, make_generator())
-            steps.discriminator_step(state, state.main, part.training, [real], [fake], [True])
-            scores.append(state.main.network(real)[0].item())
-        assert scores[1] < scores[0]
-
     @pytest.mark.parametrize("mirror", [True, False])
     def test_reals_are_mirrored_one_by_one(self, trainer_of, monkeypatch, mirror):
         trainer = trainer_of(batch=12, mirror=mirror)
