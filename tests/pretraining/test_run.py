@@ -16,10 +16,6 @@ from l4f_datagen.pretraining.plan import PretrainPlan
 from l4f_datagen.pretraining.run import gather_images, pretrain
 from l4f_datagen.pretraining.state import STATEFUL, new_state
 from l4f_datagen.pretraining.step import draw_step, train_step, turned
-<<<<<<< HEAD
-=======
-from l4f_datagen.training.hardware import Ranks
->>>>>>> 7aa18da (Training and toys: fewer modules, one place for restarts by size, previews by attempt)
 
 
 def test_every_photograph_becomes_its_middle_square(write_photos, tmp_path, caplog):

@@ -206,7 +206,7 @@ class TestPretrained:
         opened = pretrained(make_part(discriminator="pretrained"), checkpoint).state_dict()
         assert all(torch.equal(opened[name], value) for name, value in written.items())
         networks = {
-            train(checkpoint, tmp_path / kind, discriminator=kind).read_bytes()
+            train(checkpoint, tmp_path / f"from-{kind}", discriminator=kind).read_bytes()
             for kind in ("pretrained", "scratch")
         }
         assert len(networks) == 2
