@@ -29,7 +29,7 @@ def test_the_best_snapshot_becomes_the_result(trainer_of):
     network, snapshots = trainer.run(), trainer.state.snapshots
     assert sorted(snapshots) == [3, 6]
     scores = score_snapshots(trainer.state, trainer.context())
-    best = max(scores, key=lambda step: scores[step].total)
+    best = max(scores, key=lambda step: (scores[step].total, step))
     assert (trainer.kept_step, trainer.scores) == (best, scores)
     expected = snapshots[best]
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
