@@ -35,18 +35,12 @@ DECIDED = 10.0
 
 
 @pytest.fixture(autouse=True)
-def usual_level():
-    """Commands set the level of the package's messages for the whole process."""
-    logger = logging.getLogger("l4f_datagen")
+def usual_process():
+    """Commands set the level of messages, and flush denormals, which other tests generate."""
     yield
+    logger = logging.getLogger("l4f_datagen")
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
-
-
-@pytest.fixture(autouse=True)
-def usual_floats():
-    """Commands set the thread to flush denormals, which other tests generate."""
-    yield
     torch.set_flush_denormal(False)
 
 

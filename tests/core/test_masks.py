@@ -103,18 +103,12 @@ def test_changes(change, text, changed):
     np.testing.assert_array_equal(mask, picture(text))
 
 
-@pytest.mark.parametrize(
-    ("text", "contact"),
-    [
-        ("... .#. ...", 0.0),
-        ("#.. .#. ...", 1 / 8),
-        ("### ### ###", 1.0),
-        ("....# ..... .....", 1 / 12),
-        ("#.#", 2 / 3),  # every pixel of a single row lies on the border
-    ],
-)
-def test_border(text, contact):
-    assert masks.border_contacts(np.stack([picture(text)] * 2)) == pytest.approx([contact] * 2)
+def test_border():
+    contacts = {"... .#. ...": 0.0, "#.. .#. ...": 1 / 8, "### ### ###": 1.0}
+    contacts |= {"....# ..... .....": 1 / 12, "#.#": 2 / 3}  # of a single row every pixel
+    for text, contact in contacts.items():
+        stack = np.stack([picture(text)] * 2)
+        assert masks.border_contacts(stack) == pytest.approx([contact] * 2)
 
 
 DECODE = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
