@@ -1,32 +1,27 @@
 """A real HTTP server on this machine that serves one file, and misbehaves as it is told to."""
 
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-@dataclass
 class Site:
-    """What is served, and what was asked for."""
+    """A file and its ETag, and what was asked for: the headers of each request.
 
-    data: bytes
-    tag: str | None = '"v1"'  # its ETag
-    ranges: bool = True  # whether they are answered
-    faults: list[Callable[["Handler", "Site"], None]] = field(default_factory=list)
-    """What to do instead of a good answer, one a request, first to last."""
-    asked: list[dict[str, str]] = field(default_factory=list)  # the headers of each request
-    url: str = ""
+    ``faults`` are done instead of a good answer, one a request, first to last.
+    """
+
+    def __init__(self, data, tag='"v1"', ranges=True, faults=()):
+        self.data, self.tag, self.ranges, self.faults = data, tag, ranges, list(faults)
+        self.asked, self.url = [], ""
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers with the site's file, or with its next fault."""
 
     protocol_version = "HTTP/1.1"
-    site: Site
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         site = self.site
         site.asked.append({key.lower(): value for key, value in self.headers.items()})
         if site.faults:
@@ -34,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.good(site.data)
 
-    def good(self, data: bytes, count: int | None = None) -> None:
+    def good(self, data, count=None):
         """Answer as a well-behaved server does, ranges included; ``count`` cuts the answer off."""
         wanted = self.headers.get("Range")
         current = self.headers.get("If-Range") in (None, self.site.tag)
@@ -54,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[start:] if count is None else data[start : start + count])
 
-    def status(self, code: int, **headers: str) -> None:
+    def status(self, code, **headers):
         """Answer with a status and no content."""
         self.send_response(code)
         for name, value in headers.items():
@@ -62,20 +57,20 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def drop_after(self, count: int) -> None:
+    def drop_after(self, count):
         """Announce the whole file, send part of it, and hang up."""
         self.good(self.site.data, count)
         self.wfile.flush()
         self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format, *args):
         """Keep the test output quiet."""
 
 
 @contextmanager
-def serve(data: bytes, **options: object) -> Iterator[Site]:
+def serve(data, **options):
     """Serve a file on a free port until the block is left."""
-    site = Site(data, **options)  # type: ignore[arg-type]
+    site = Site(data, **options)
     handler = type("SiteHandler", (Handler,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     site.url = f"http://127.0.0.1:{server.server_address[1]}/weights.pkl"
