@@ -153,9 +153,7 @@ def refine(images: Path, masks: Path, out: Path, method: Any, as_json: bool) -> 
 PREVIEW_LINES = 14
 """Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
 
-VISIBILITY = option(
-    "--private/--public", bool, "Default: private if the licence forbids commercial use."
-)
+VISIBILITY = option("--private/--public", bool, "Default: private if not for commercial use.")
 REPLACE = option("--replace", bool, "Replace another dataset in the repository.")
 
 

@@ -177,13 +177,10 @@ def list_recipes(as_json: bool) -> None:
     from l4f_datagen.recipe.domains import describe_domains
 
     rows = describe_domains()
-    if as_json:
-        echo(rows)
-        return
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
+    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    echo(rows if as_json else "\n".join(table))
 
 
 @recipes.command("show")
@@ -252,13 +249,12 @@ def doctor(out: Path, no_render: bool, as_json: bool) -> None:
     from l4f_datagen.pipeline.doctor import examine
 
     findings = examine(out, render=not no_render)
-    if as_json:
-        echo([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            advice = f"  ({finding.advice})" if finding.advice else ""
-            mark = " " if finding.healthy else "!"
-            click.echo(f"{mark} {finding.name:14s} {finding.value}{advice}")
+    lines = []
+    for finding in findings:
+        advice = f"  ({finding.advice})" if finding.advice else ""
+        mark = " " if finding.healthy else "!"
+        lines.append(f"{mark} {finding.name:14s} {finding.value}{advice}")
+    echo([asdict(finding) for finding in findings] if as_json else "\n".join(lines))
     failed = [finding.name for finding in findings if not finding.healthy]
     if failed:
         raise L4FError("doctor", f"needs attention: {', '.join(failed)}", "follow the advice above")
