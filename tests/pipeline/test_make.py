@@ -47,6 +47,7 @@ def test_growing_keeps_what_is_there_and_equals_a_fresh_run(made, caplog):
     images = {name: value for name, value in before.items() if name.startswith("images/")}
     assert images
     assert images.items() <= after.items()
+    assert before["report.html"] != after["report.html"]
 
 
 def test_unreachable_count_stops_with_words(make, tiny_recipe):

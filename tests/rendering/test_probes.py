@@ -36,18 +36,6 @@ def networks(make_generator, make_alpha):
     return generator, make_alpha(generator)
 
 
-@pytest.fixture
-def make_discriminator():
-    def make(resolution=32):
-        widths = {side: width for side, width in WIDTHS.items() if side <= resolution}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(5)
-            network = Discriminator(resolution, widths)
-        return network.eval().requires_grad_(False)
-
-    return make
-
-
 def probing(name, probe, networks):
     return Renderer(*networks, mask_threshold=THRESHOLD, probes={name: probe})
 
@@ -111,49 +99,48 @@ class TestDiscriminator:
     FILTER = FiltersPart(preset="none", discriminator={"min": 0})
 
     @pytest.fixture
-    def opened(self, tmp_path, networks, make_discriminator):
-        """The probe of a discriminator of so many px, in a file of this name."""
+    def judge(self):
+        torch.manual_seed(5)
+        return Discriminator(32, WIDTHS).eval().requires_grad_(False)
 
-        def call(resolution=32, *, file="both.safetensors", generator="both.safetensors"):
-            save_discriminator(tmp_path / file, make_discriminator(resolution))
-            part = GeneratorPart(weights=str(tmp_path / generator))
+    @pytest.fixture
+    def opened(self, tmp_path, networks):
+        """The probe for a file of this name."""
+
+        def call(name):
+            part = GeneratorPart(weights=str(tmp_path / name))
             return open_probes(self.FILTER, part, networks[0])["discriminator"]
 
         return call
 
-    def test_a_score_is_its_own_pictures_alone(self, networks, make_discriminator, opened):
-        renderer = probing("d", opened(), networks)
+    @pytest.mark.parametrize("name", ["both.safetensors", "generator.safetensors"])
+    def test_a_score_is_its_own_pictures_alone(self, networks, judge, opened, tmp_path, name):
+        """By the discriminator in the generator's own file, or by the one that lies beside it."""
+        generator, _ = networks
+        save_generator(tmp_path / name, generator.spec, generator.state_dict())
+        file = name if name.startswith("both") else "discriminator.safetensors"
+        save_discriminator(tmp_path / file, judge)
+        renderer = probing("d", opened(name), networks)
         together = [sample.scores["d"] for sample in renderer.render(DRAWS)]
         alone = [renderer.render([draw])[0].scores["d"] for draw in DRAWS]
         assert together == pytest.approx(alone, abs=1e-4)
         assert np.ptp(together) > 0.01
-        image = networks[0](z_of(4)).image
-        assert together[2] == pytest.approx(float(make_discriminator()(image)), abs=1e-4)
+        assert together[2] == pytest.approx(float(judge(generator(z_of(4)).image)), abs=1e-4)
 
-    def test_one_beside_the_generator_goes_before(self, tmp_path, networks, opened):
-        generator, _ = networks
-        own = tmp_path / "generator.safetensors"
-        save_generator(own, generator.spec, generator.state_dict())
-        probe = opened(file="discriminator.safetensors", generator=own.name)
-        scores = [
-            sample.scores["d"]
-            for one in (probe, opened())
-            for sample in probing("d", one, networks).render(DRAWS)
-        ]
-        assert scores[:4] == scores[4:]
-
-    def test_a_file_without_one(self, tmp_path, networks, opened):
-        generator, _ = networks
-        path = tmp_path / "g.safetensors"
-        save_generator(path, generator.spec, generator.state_dict())
+    def test_none_and_one_for_another_size_are_refused(self, tmp_path, networks, judge, opened):
+        spec, state = networks[0].spec, networks[0].state_dict()
+        save_generator(tmp_path / "g.safetensors", spec, state)
+        # Under another name than those of `pretrain` it belongs to another generator.
+        save_discriminator(tmp_path / "discriminator.safetensors", judge)
         remedy = "switch this filter off, or give a checkpoint with both networks"
-        text = rf"^filters.discriminator: {path} gives none \(.*; {remedy}$"
-        with pytest.raises(UsageError, match=text):  # the other name is not looked for
-            opened(file="discriminator.safetensors", generator=path.name)
-
-    def test_one_for_another_size(self, opened):
+        text = rf"^filters.discriminator: .*g.safetensors gives none \(.*; {remedy}$"
+        with pytest.raises(UsageError, match=text):
+            opened("g.safetensors")
+        save_generator(tmp_path / "generator.safetensors", spec, state)
+        small = Discriminator(16, {side: WIDTHS[side] for side in (4, 8, 16)})
+        save_discriminator(tmp_path / "discriminator.safetensors", small)
         with pytest.raises(UsageError, match="takes 16 px, images have 32; switch this filter"):
-            opened(16)
+            opened("generator.safetensors")
 
 
 def test_only_what_is_on_is_measured(networks):
