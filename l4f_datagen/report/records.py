@@ -105,7 +105,7 @@ def records_of(rows: Iterable[Row]) -> Records:
         for name in ("image_id", "seed", "shard"):
             whole[name].append(row[name])
         psi.append(row["psi"])
-        reason = "" if row["status"] == "accepted" else row["reason"]
+        reason = "" if row["status"] == "accepted" else str(row["reason"])
         whole["reason"].append(codes.setdefault(reason, len(codes)))
         for name in row["scores"].keys() - scores.keys():
             scores[name] = array("d", [np.nan]) * count

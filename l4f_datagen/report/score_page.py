@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from l4f_datagen.core.errors import UsageError
+from l4f_datagen.core.masks import Mask
 from l4f_datagen.io.disk import write_named
 from l4f_datagen.report.charts import PLAIN_RC
 from l4f_datagen.report.page import render_page, shrunk, webp_uri
@@ -54,10 +55,7 @@ def score_page(
 
 
 def error_overlay(
-    image: NDArray[np.uint8] | None,
-    truth: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    ignore: NDArray[np.bool_] | None = None,
+    image: NDArray[np.uint8] | None, truth: Mask, mask: Mask, ignore: Mask | None
 ) -> NDArray[np.uint8]:
     """Paint where a mask errs, over a pale grey image that is lighter on the true object.
 
@@ -77,21 +75,22 @@ def error_overlay(
 
 def _card(matched: Match, number: int, report: ScoreReport) -> dict[str, Any]:
     """Draw one image: the image where there is one, and the overlay."""
-    pair, image = matched.pair(number), matched.image(number)
+    pair = matched.pair(number)
+    image = matched.prediction.image(matched.pairing.pairs[number][1])
     truth, mask = pair.truth.mask, nearest(pair.mask, pair.truth.mask.shape)
     if image is not None and image.shape[:2] != truth.shape:
         image = np.asarray(Image.fromarray(image).resize(truth.shape[::-1]))
-    overlay = error_overlay(image, truth, mask, pair.truth.ignore)
-    shown = [
-        p if p is None else webp_uri(shrunk(p, TILE_PX), 90, method=3) for p in (image, overlay)
-    ]
     return {
         "score": report.images[number],
-        "image": shown[0],
-        "overlay": shown[1],
+        "image": None if image is None else _uri(image),
+        "overlay": _uri(error_overlay(image, truth, mask, pair.truth.ignore)),
         "false_positive": float((mask & ~truth).mean()),
         "false_negative": float((truth & ~mask).mean()),
     }
+
+
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    return webp_uri(shrunk(pixels, TILE_PX), 90, method=3)
 
 
 def save_page(page: bytes, target: Path) -> Path:

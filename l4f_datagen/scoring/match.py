@@ -170,10 +170,6 @@ class Match:
         decoded = item.load((predicted.mask.shape[0], predicted.mask.shape[1]))
         return Pair(item.name, decoded, *predicted)
 
-    def image(self, number: int) -> NDArray[np.uint8] | None:
-        """Load the image of a pair, uint8 ``h w 3``, None where it is not at hand."""
-        return self.prediction.image(self.pairing.pairs[number][1])
-
 
 def match_truth(truth: TruthSet, prediction: Prediction, **options: Any) -> Match:
     """Pair truth and prediction by their names; ``options`` are those of `pair_names`."""

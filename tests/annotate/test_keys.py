@@ -1,9 +1,19 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from l4f_datagen.annotate.keys import KeyFile, KeyRow, keys_of, read_key_file, write_key_file
+from l4f_datagen.annotate.keys import (
+    KeyFile,
+    KeyRow,
+    check_rendered_alike,
+    image_facts,
+    keys_of,
+    read_key_file,
+    write_key_file,
+)
 from l4f_datagen.core.errors import AnnotationRefused
+from l4f_datagen.recipe import check_recipe
 
 ROWS = [
     KeyRow("psi0700-seed0000003.png", 0.7, 3),
@@ -13,6 +23,8 @@ FACTS = {"drawn_with": {"sampling.noise_mode": "const"}, "domain": "toy"}
 
 
 def test_what_is_written_is_read_back_exactly(tmp_path):
+    with pytest.raises(AnnotationRefused, match=r"keys\.csv: cannot be read \(No such file"):
+        read_key_file(tmp_path)
     write_key_file(tmp_path, KeyFile(ROWS, FACTS))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keys.csv", "keys.json"]
     for path in (tmp_path, tmp_path / "keys.csv", tmp_path / "keys.json"):
@@ -35,36 +47,34 @@ def test_a_table_edited_in_a_spreadsheet_is_read(tmp_path):
 
 
 def test_psi_and_seed_come_from_names():
-    keys = keys_of(["a/psi0500-seed0000012_gt.png", "psi1250-seed4000000000.jpg"], "x.json", None)
+    names = ["a/psi0500-seed0000012_gt.png", "psi1250-seed4000000000.jpg"]
+    keys = keys_of(names, "x.json", None)
     assert [(row.psi, row.seed) for row in keys.rows] == [(0.5, 12), (1.25, 4_000_000_000)]
     assert not keys.facts
-
-
-@pytest.mark.parametrize("name", ["face3.png", "seed0000003.png"])
-def test_names_without_a_key_are_named(name):
-    with pytest.raises(AnnotationRefused, match=rf"export {name}: its name holds no key .* --keys"):
-        keys_of([name], "export", None)
+    for name in ("face3.png", "seed0000003.png"):
+        match = rf"export {name}: its name holds no key .* --keys"
+        with pytest.raises(AnnotationRefused, match=match):
+            keys_of([name], "export", None)
 
 
 @pytest.mark.parametrize(
-    ("text", "match"),
+    ("rows", "match"),
     [
-        ("", r"keys\.csv: no columns file, psi and seed"),
-        ("file,key\na,b\n", "no columns file, psi and seed"),
-        ("file,psi,seed\n", "names no image"),
-        ("file,psi,seed\na.png,0.5,1\nb.png,2.5,1\n", r"keys\.csv line 3: psi '2\.5' and seed '1'"),
-        ("file,psi,seed\na.png,nan,1\n", "line 2: psi 'nan'"),
-        ("file,psi,seed\na.png,0.5,-1\n", "seed '-1'"),
-        ("file,psi,seed\na.png,0.5,4294967296\n", "a 32-bit number"),
-        ("file,psi,seed\na.png,0.5\n", "seed None"),
-        ("file,psi,seed\na.png,0.5,1\nb.png,0.5,1\n", "key psi0500-seed0000001 is named twice"),
-        ("file,psi,seed\n" + "x" * 200_000 + ",1,1\n", r"no CSV \(field larger"),
-        (b"\xff\xfe\x00", "not UTF-8 text"),
+        (None, r"keys\.csv: no columns file, psi and seed"),
+        ("", "names no image"),
+        ("a.png,0.5,1\nb.png,2.5,1\n", r"keys\.csv line 3: psi '2\.5' and seed '1'"),
+        ("a.png,nan,1\n", "line 2: psi 'nan'"),
+        ("a.png,0.5,-1\n", "seed '-1'"),
+        ("a.png,0.5,4294967296\n", "a 32-bit number"),
+        ("a.png,0.5\n", "seed None"),
+        ("a.png,0.5,1\nb.png,0.5,1\n", "key psi0500-seed0000001 is named twice"),
+        ("x" * 200_000 + ",1,1\n", r"no CSV \(field larger"),
+        ("\udcff\udcfe\0", "not UTF-8 text"),
     ],
 )
-def test_broken_tables_are_one_line(tmp_path, text, match):
-    data = text if isinstance(text, bytes) else text.encode()
-    (tmp_path / "keys.csv").write_bytes(data)
+def test_broken_tables_are_one_line(tmp_path, rows, match):
+    text = "file,key\na,b\n" if rows is None else f"file,psi,seed\n{rows}"
+    (tmp_path / "keys.csv").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(AnnotationRefused, match=match):
         read_key_file(tmp_path)
 
@@ -86,6 +96,26 @@ def test_broken_facts_are_one_line(tmp_path, text, match):
         read_key_file(tmp_path)
 
 
-def test_a_missing_key_file_is_named(tmp_path):
-    with pytest.raises(AnnotationRefused, match=r"keys\.csv: cannot be read \(No such file"):
-        read_key_file(tmp_path)
+def drawn(fingerprint="f" * 64, **sampling):
+    recipe = check_recipe({"domain": "x", "sampling": sampling}, "test")
+    return recipe, SimpleNamespace(fingerprint=fingerprint, sha256="s" * 64, path="g.pt")
+
+
+@pytest.mark.parametrize(
+    ("now", "match"),
+    [
+        ({"psi": [0.3], "seeds": "5-9", "block_size": 2, "precision": "bf16"}, None),
+        ({"noise_mode": "random"}, r"sampling.noise_mode 'const', now it is 'random'; give --set "
+         r"sampling\.noise_mode=const"),
+        ({"truncation_cutoff": 4}, r"cutoff None, now it is 4; .*truncation_cutoff=null"),
+        ({"fingerprint": "0" * 64}, r"another generator\.fingerprint than this recipe"),
+    ],
+)  # fmt: skip
+def test_images_drawn_otherwise_are_refused_whatever_psi_and_batch(now, match):
+    keys = KeyFile(ROWS, image_facts(*drawn()), "keys.csv")
+    check_rendered_alike(KeyFile(ROWS), *drawn(**now))
+    if match is None:
+        check_rendered_alike(keys, *drawn(**now))
+        return
+    with pytest.raises(AnnotationRefused, match=match):
+        check_rendered_alike(keys, *drawn(**now))

@@ -14,6 +14,8 @@ from l4f_datagen.core.sample import sample_key
 from l4f_datagen.dataset.manifest import Facts
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart, check_recipe
+from l4f_datagen.report.pages import write_report
+from l4f_datagen.report.records import read_records, records_of
 
 RECIPE = check_recipe(
     {
@@ -69,6 +71,30 @@ def disc_dataset(discs, tmp_path):
             markers = discs.take_shards(dataset, n, blocks)
             dataset.finish(facts, {})
         return SimpleNamespace(folder=folder, origin=ORIGIN, markers=markers, blocks=blocks)
+
+    return make
+
+
+@pytest.fixture
+def page_of():
+    """Write the report of a dataset, as text."""
+
+    def write(made, origin=None, **options):
+        records = read_records(made.folder)
+        return write_report(made.folder, origin or made.origin, records, **options).decode()
+
+    return write
+
+
+@pytest.fixture
+def rows_of():
+    """Records of rows that say only what matters."""
+
+    def make(rows):
+        places = {"psi": 0.7, "seed": 0, "shard": 0, "reason": None}
+        full = (places | {"image_id": k, "scores": {}} | row for k, row in enumerate(rows, 1))
+        words = ("accepted", "rejected")
+        return records_of(row | {"status": words[bool(row["reason"])]} for row in full)
 
     return make
 

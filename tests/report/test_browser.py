@@ -3,21 +3,15 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from l4f_datagen.report.pages import write_report
 from l4f_datagen.report.records import read_records
 
 pytestmark = pytest.mark.slow
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
+FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in OFF)]
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +68,11 @@ def keys(page, status="accepted"):
 
 
 def keys_of(records, chosen, by=None):
-    places = [i for i in range(len(records)) if chosen[i]]
-    return [records.key(i) for i in sorted(places, key=lambda i: by[i])] if by is not None else {
-        records.key(i) for i in places
-    }  # fmt: skip
+    """Keys of chosen samples: a set, or a list in the order of ``by``."""
+    places = np.flatnonzero(chosen)
+    if by is None:
+        return {records.key(i) for i in places}
+    return [records.key(i) for i in places[np.argsort(by[places], kind="stable")]]
 
 
 @pytest.mark.parametrize("width", [1280, 390])

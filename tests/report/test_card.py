@@ -32,11 +32,6 @@ def published():
 
 
 @pytest.fixture(scope="module")
-def broken_rules():
-    return runpy.run_path(str(TESTS / "hub" / "card_rules.py"))["broken_rules"]
-
-
-@pytest.fixture(scope="module")
 def dataset(published, tmp_path_factory):
     output = {"category": "disc", "alpha_bits": 16, "split": {"val": 0.4}}
     return published.publishable(tmp_path_factory.mktemp("card") / "discs", output=output)
@@ -48,17 +43,8 @@ def card(dataset):
 
 
 @pytest.fixture(scope="module")
-def ledger(dataset):
-    return [json.loads(line) for line in (dataset / "ledger.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def table(dataset):
-    return pa.concat_tables(pq.read_table(path) for path in sorted(dataset.glob("data/*")))
-
-
-def head_of(card):
-    return yaml.safe_load(card.split("---\n")[1])
+def manifest(dataset):
+    return (dataset / "manifest.json").read_bytes()
 
 
 def cells(card, first):
@@ -67,16 +53,13 @@ def cells(card, first):
     return [cell.strip() for cell in row.split(" | ")]
 
 
-def test_head_keeps_the_rules_of_the_hub(card, broken_rules):
+def test_head_keeps_the_rules_of_the_hub_and_tells_splits_columns_and_bytes(card, dataset):
+    broken_rules = runpy.run_path(str(TESTS / "hub" / "card_rules.py"))["broken_rules"]
     assert broken_rules(card) == []
     assert broken_rules(card.replace("- n<1K", "- tiny"))  # the rules are no formality
-    head = head_of(card)
+    head = yaml.safe_load(card.split("---\n")[1])
     assert (head["license"], head["license_name"]) == ("other", "nvidia-source-code-license-nc")
     assert head["license_link"].startswith("https://")
-
-
-def test_head_tells_splits_columns_and_bytes(card, dataset):
-    head = head_of(card)
     info, [config] = head["dataset_info"], head["configs"]
     paths = sorted(dataset.glob("data/*.parquet"))
     assert info["download_size"] == sum(path.stat().st_size for path in paths)
@@ -91,19 +74,20 @@ def test_head_tells_splits_columns_and_bytes(card, dataset):
 
 
 @pytest.mark.slow
-def test_its_head_is_read_without_a_warning(dataset, tmp_path):
+def test_its_head_is_read_without_a_warning(dataset, manifest, tmp_path):
     read = "import sys, datasets; read = datasets.load_dataset(sys.argv[1]);"
     read += "print({name: len(rows) for name, rows in read.items()})"
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     env |= {"DATASETS_VERBOSITY": "warning", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     asked = [sys.executable, "-c", read, str(dataset)]
     run = subprocess.run(asked, env=env, capture_output=True, text=True, check=True)
-    splits = json.loads((dataset / "manifest.json").read_bytes())["splits"]
+    splits = json.loads(manifest)["splits"]
     assert run.stdout == f"{ {'train': splits['train'], 'val': splits['val']} }\n"
     assert run.stderr == ""
 
 
-def test_samples_and_rejections(card, ledger):
+def test_samples_and_rejections(card, dataset):
+    ledger = [json.loads(line) for line in (dataset / "ledger.jsonl").read_text().splitlines()]
     accepted = [row for row in ledger if row["status"] == "accepted"]
     assert cells(card, "samples") == [f"{len(accepted)} accepted of {len(ledger)} attempted"]
     for split in ("train", "val"):
@@ -127,7 +111,8 @@ def test_every_reason_of_the_filters_belongs_to_a_row():
     assert set(FILTERS) == set(REASONS)
 
 
-def test_columns_have_the_types_ranges_and_units_of_the_files(card, table):
+def test_columns_have_the_types_ranges_and_units_of_the_files(card, dataset):
+    table = pa.concat_tables(pq.read_table(path) for path in sorted(dataset.glob("data/*")))
     for name, column in zip(table.schema.names, table.columns, strict=True):
         dtype, said, unit, what = cells(card, f"`{name}`")
         assert what
@@ -170,8 +155,7 @@ def test_its_code_runs_and_finds_the_labels(card, dataset, tmp_path):
     assert "| divide by 65535 |" in card
 
 
-def test_hashes_and_origin(card, dataset):
-    manifest = (dataset / "manifest.json").read_bytes()
+def test_hashes_and_origin(card, dataset, manifest):
     assert manifest_named(card) == hashlib.sha256(manifest).hexdigest()
     origin = json.loads(manifest)["provenance"]
     for said in (origin["generator"]["sha256"], origin["alpha"]["sha256"], origin["recipe_hash"]):
@@ -184,40 +168,42 @@ def test_hashes_and_origin(card, dataset):
         assert (dataset / name).is_file()
 
 
-def test_licence_guard(card, dataset):
+def test_licence_guard_and_labels_an_alpha_network_has_seen(card, manifest):
+    def rewritten(licence=(), training=None):
+        facts = json.loads(manifest)
+        facts["provenance"]["licence"] |= dict(licence)
+        facts["provenance"]["alpha"] |= {} if training is None else {"training": training}
+        return write_card(json.dumps(facts).encode())
+
     assert "forbid commercial use" in card
-    manifest = json.loads((dataset / "manifest.json").read_bytes())
-    for commercial, words in ((True, "used under the same terms"), (None, "The terms")):
-        manifest["provenance"]["licence"] |= {"commercial": commercial}
-        assert words in write_card(json.dumps(manifest).encode())
-    manifest["provenance"]["licence"] |= {"attribution": "A. Author, Data in Brief 30 (2020)"}
-    assert "name: A. Author, Data in Brief 30 (2020)\n" in write_card(json.dumps(manifest).encode())
+    assert "used under the same terms" in rewritten({"commercial": True})
+    assert "The terms of these weights are not known" in rewritten({"commercial": None})
+    name = "A. Author, Data in Brief 30 (2020)"
+    assert f"name: {name}\n" in rewritten({"attribution": name})
+    assert "trained without labels.\n" in card
+    few = rewritten(training={"unsupervised": False, "labels": 5})
+    text = "**Not unsupervised:** this alpha network was trained with hand-made labels (5 lab"
+    assert text in few
+    assert "trained without labels" not in few
+    said = {"unsupervised": False, "supervision": "few-shot: fine-tuned on 5"}
+    assert "labels (few-shot: fine-tuned on 5)" in rewritten(training=said)
+    chosen = rewritten(training={"unsupervised": True, "supervision": "chosen on 5"})
+    assert "without labels; labels were used for this only: chosen on 5." in chosen
 
 
-def test_scores_stand_only_for_this_very_manifest(dataset):
-    manifest = (dataset / "manifest.json").read_bytes()
+def test_scores_stand_only_for_this_very_manifest(manifest):
     digest = hashlib.sha256(manifest).hexdigest()
     scores = {"truth": "ten|cars", "n": 10, "metrics": {"miou": 0.91234, "n_empty": 1}}
     scores |= {"intervals": {"miou": [0.9, 0.93]}, "manifest_sha256": digest}
     card = write_card(manifest, scores=scores)
     assert cells(card, "miou") == ["0.9123", "0.9000 to 0.9300"]
+    assert cells(card, "n_empty") == ["1", ""]
     assert "10 annotated images (ten\\|cars)" in card
     assert "Nobody has checked them" not in card
-    stale = write_card(manifest, scores=scores | {"manifest_sha256": "0" * 64})
-    assert "nobody has compared these labels" in stale
-    assert "0.9123" not in stale
-
-
-def test_few_shot_alpha_is_told(dataset):
-    manifest = json.loads((dataset / "manifest.json").read_bytes())
-    alpha = manifest["provenance"]["alpha"]
-    alpha["training"] = {"unsupervised": False, "labels": 5}
-    card = write_card(json.dumps(manifest).encode())
-    text = "**Not unsupervised:** this alpha network was trained with hand-made labels (5 lab"
-    assert text in card
-    alpha["training"]["supervision"] = "few-shot: fine-tuned on 5"
-    assert "labels (few-shot: fine-tuned on 5)" in write_card(json.dumps(manifest).encode())
-    assert "trained without labels" not in card
+    for unfit in (scores | {"manifest_sha256": "0" * 64}, [], None):
+        stale = write_card(manifest, scores=unfit)
+        assert "nobody has compared these labels" in stale
+        assert "0.9123" not in stale
 
 
 def test_known_hub_licence_and_sizes():
@@ -268,14 +254,17 @@ def test_its_command_makes_the_same_bytes(tmp_path, tiny_weights, tiny_flags, cl
         assert (again / name).read_bytes() == (first / name).read_bytes()
 
 
-def test_command_counts_attempts_where_no_accepted_sample_ends_it():
-    weights = {"generator": {"weights": "builtin:x"}, "alpha": {"weights": None}}
+def test_command_counts_attempts_where_no_accepted_sample_ends_it_and_asks_for_files():
+    recipe = {"generator": {"weights": "builtin:x"}, "alpha": {"weights": None}}
+    recipe |= {"sampling": {}, "output": {}}
     manifest = {
-        "provenance": {"recipe": weights | {"sampling": {}, "output": {}}, "device": "cpu"},
+        "provenance": {"recipe": recipe, "device": "cpu"},
         "counts": {"accepted": 3, "attempted": 8},
         "shards": [{"attempted": 8, "planned": 8}],
     }
-    assert "--n 8 --count attempts" in command(manifest)
+    assert "--n 8 --count attempts --device" in command(manifest)
     manifest["shards"][-1]["planned"] = 16
-    assert "--n 3 " in command(manifest)
-    assert "--alpha" not in command(manifest)
+    recipe |= {"sampling": {"latents": "/l.npy"}, "output": {"composites_folder": "/b"}}
+    recipe["alpha"]["weights"] = "/home/somebody/a.pt"
+    files = "--alpha ALPHA_FILE --latents LATENTS_FILE --set output.composites_folder=BACKGROUNDS_"
+    assert f"--n 3 {files}FOLDER --device" in command(manifest)

@@ -12,13 +12,6 @@ from l4f_datagen.report.page import encode_tile, number, outline_path, render_pa
 from l4f_datagen.report.stored_images import Stored
 
 
-def stored(height, width, seed=0):
-    rng = np.random.RandomState(seed)
-    alpha = rng.randint(0, 256, (height, width)).astype(np.uint8)
-    image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
-    return Stored(image, alpha, alpha > 127, {})
-
-
 def painted(path, shape):
     """Fill a path of relative h and v steps by the even-odd rule, with Pillow."""
     mask = np.zeros(shape, bool)
@@ -36,53 +29,53 @@ def painted(path, shape):
     return mask
 
 
-class TestOutline:
-    def test_it_bounds_exactly_the_mask_with_holes_and_parts(self):
-        mask = np.zeros((20, 30), bool)
-        mask[2:12, 3:20] = True
-        mask[5:8, 6:9] = False
-        mask[15:18, 22:29] = True
-        cell, path = outline_path(mask)
+def test_an_outline_bounds_exactly_the_mask_with_holes_and_parts():
+    mask = np.zeros((20, 30), bool)
+    mask[2:12, 3:20] = mask[15:18, 22:29] = True
+    mask[5:8, 6:9] = False
+    for exact in (mask, np.random.RandomState(3).rand(16, 17) < 0.5):
+        cell, path = outline_path(exact)
         assert cell == 1
-        assert np.array_equal(painted(path, mask.shape), mask)
-
-    def test_of_noise_it_is_exact_too_and_an_empty_mask_has_none(self):
-        mask = np.random.RandomState(3).rand(16, 17) < 0.5
-        assert np.array_equal(painted(outline_path(mask)[1], mask.shape), mask)
-        assert outline_path(np.zeros((4, 4), bool)) == (1, "")
-
-    def test_a_ragged_one_is_coarsened_until_it_fits(self, monkeypatch):
-        monkeypatch.setattr(page, "MAX_PATH_CHARACTERS", 300)
-        mask = np.random.RandomState(0).rand(31, 33) < 0.2
-        cell, path = outline_path(mask)
-        assert cell > 1
-        assert len(path) <= 300
-        steps = [int(step) for step in re.findall(r"[hv](-?\d+)", path)]
-        assert all(step % cell == 0 for step in steps)
+        assert np.array_equal(painted(path, exact.shape), exact)
+    assert outline_path(np.zeros((4, 4), bool)) == (1, "")
 
 
-class TestEncode:
-    def test_small_pictures_keep_every_level(self, decode_webp):
-        sample = stored(20, 30)
-        tile = encode_tile(sample)
-        assert np.array_equal(decode_webp(tile["image"]), sample.image)
-        assert np.array_equal(decode_webp(tile["alpha"])[..., 3], sample.alpha)
-        assert (tile["width"], tile["height"]) == (30, 20)
+def test_a_ragged_outline_is_coarsened_until_it_fits(monkeypatch):
+    monkeypatch.setattr(page, "MAX_PATH_CHARACTERS", 300)
+    mask = np.random.RandomState(0).rand(31, 33) < 0.2
+    cell, path = outline_path(mask)
+    assert cell > 1
+    assert len(path) <= 300
+    steps = [int(step) for step in re.findall(r"[hv](-?\d+)", path)]
+    assert all(step % cell == 0 for step in steps)
 
-    def test_large_ones_are_scaled_down_and_close(self, decode_webp):
-        ramp = np.linspace(0, 255, 1024).astype(np.uint8)
-        alpha = np.repeat(ramp[None], 768, axis=0)
-        sample = Stored(np.repeat(alpha[..., None], 3, axis=2), alpha, alpha > 127, {})
-        tile = encode_tile(sample)
-        assert (tile["width"], tile["height"]) == (1024, 768)
-        image, matte = decode_webp(tile["image"]), decode_webp(tile["alpha"])[..., 3]
-        assert image.shape == (384, 512, 3)
-        assert np.abs(image[..., 0].astype(int) - alpha[::2, ::2]).max() < 12
-        assert np.abs(matte.astype(int) - alpha[::2, ::2]).max() < 12
 
-    @pytest.mark.parametrize("size", [(16, 16), (300, 200)])
-    def test_the_same_sample_gives_the_same_tile(self, size):
-        assert encode_tile(stored(*size)) == encode_tile(stored(*size))
+def stored(height, width):
+    rng = np.random.RandomState(0)
+    alpha = rng.randint(0, 256, (height, width)).astype(np.uint8)
+    image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
+    return Stored(image, alpha, alpha > 127, {})
+
+
+def test_small_pictures_keep_every_level_and_tiles_are_the_same_again(decode_webp):
+    sample = stored(20, 30)
+    tile = encode_tile(sample)
+    assert np.array_equal(decode_webp(tile["image"]), sample.image)
+    assert np.array_equal(decode_webp(tile["alpha"])[..., 3], sample.alpha)
+    assert (tile["width"], tile["height"]) == (30, 20)
+    assert encode_tile(stored(20, 30)) == tile
+    assert encode_tile(stored(300, 200)) == encode_tile(stored(300, 200))
+
+
+def test_large_pictures_are_scaled_down_and_close(decode_webp):
+    ramp = np.linspace(0, 255, 1024).astype(np.uint8)
+    alpha = np.repeat(ramp[None], 768, axis=0)
+    tile = encode_tile(Stored(np.repeat(alpha[..., None], 3, axis=2), alpha, alpha > 127, {}))
+    assert (tile["width"], tile["height"]) == (1024, 768)
+    image, matte = decode_webp(tile["image"]), decode_webp(tile["alpha"])[..., 3]
+    assert image.shape == (384, 512, 3)
+    assert np.abs(image[..., 0].astype(int) - alpha[::2, ::2]).max() < 12
+    assert np.abs(matte.astype(int) - alpha[::2, ::2]).max() < 12
 
 
 @pytest.mark.slow
@@ -93,11 +86,8 @@ def test_pictures_of_noise_cannot_break_the_bound():
     assert largest < 1_000_000  # one more than fits is not taken: 17 MB + scores < 20 MB
 
 
-def test_no_name_of_a_template_may_lack():
-    with pytest.raises(UndefinedError, match="'origin' is undefined"):
-        render_page("report.html")
-
-
-def test_numbers_for_people():
+def test_numbers_for_people_and_no_name_of_a_template_may_lack():
     assert [number(v) for v in (50000, 0.12345, 0.7)] == ["50,000", "0.123", "0.7"]
     assert [share(1, 3), share(0, 0)] == ["33.3 %", "none"]
+    with pytest.raises(UndefinedError, match="'origin' is undefined"):
+        render_page("report.html")

@@ -16,33 +16,28 @@ from l4f_datagen.scoring.image_score import (
 from l4f_datagen.scoring.metrics import AveragePrecision, collapse_warnings, pool
 
 
-def random_mask(seed: int, shape=(23, 31), share=0.4):
-    return np.random.RandomState(seed).rand(*shape) < share
+def random_mask(seed, share=0.4):
+    return np.random.RandomState(seed).rand(23, 31) < share
 
 
-def blob(seed: int, side=48):
+def blob(seed, side=48):
     """A smooth random shape."""
     random = np.random.RandomState(seed)
-    rows, columns = np.mgrid[:side, :side]
-    angle = np.arctan2(rows - side / 2, columns - side / 2)
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    angle = np.arctan2(rows, columns)
     radius = side * (0.25 + 0.05 * np.sin(3 * angle + random.rand() * 6) + 0.03 * random.rand())
-    return np.hypot(rows - side / 2, columns - side / 2) < radius
+    return np.hypot(rows, columns) < radius
 
 
-def counted_by_hand(truth, mask, ignore):
-    counts = {(True, True): 0, (False, True): 0, (True, False): 0, (False, False): 0}
+@pytest.mark.parametrize("ignore", [None, random_mask(2, share=0.2)])
+def test_confusion_equals_a_pixel_by_pixel_count(ignore):
+    truth, mask = random_mask(0), random_mask(1)
+    counted = {(True, True): 0, (False, True): 0, (True, False): 0, (False, False): 0}
     for place in np.ndindex(truth.shape):
         if ignore is None or not ignore[place]:
-            counts[bool(truth[place]), bool(mask[place])] += 1
-    return list(counts.values())
-
-
-@pytest.mark.parametrize("with_ignore", [False, True])
-def test_confusion_equals_a_pixel_by_pixel_count(with_ignore):
-    truth, mask = random_mask(0), random_mask(1)
-    ignore = random_mask(2, share=0.2) if with_ignore else None
+            counted[bool(truth[place]), bool(mask[place])] += 1
     counts = confusion(truth, mask, ignore)
-    assert counts.tolist() == counted_by_hand(truth, mask, ignore)
+    assert counts.tolist() == list(counted.values())
     assert counts.dtype == np.int64
 
 
@@ -123,23 +118,18 @@ def test_pool_sums_pixels_and_does_not_average_images():
     assert scores.miou == (scores.foreground.iou + scores.background.iou) / 2
 
 
-def test_to_dict_is_json_and_rounds_to_four_digits_in_paper_compat_only():
+def test_scores_become_json_and_a_table_and_paper_compat_is_told():
     image = score_image("a", random_mask(4), random_mask(5))
-    plain, theirs = pool([image]).to_dict(), pool([image], paper_compat=True).to_dict()
+    scores, compat = pool([image]), pool([image], paper_compat=True)
+    plain, theirs = scores.to_dict(), compat.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert theirs["miou"] == round(theirs["miou"], 4) == round(plain["miou"], 4)
     assert theirs["object"]["iou"] == round(plain["object"]["iou"], 4)
     assert plain["miou"] != round(plain["miou"], 4)
-
-
-def test_table_names_object_and_background_truly():
-    image = score_image("a", blob(1), blob(2))
-    scores = pool([image])
     text = scores.table("cars")
     assert f"{scores.foreground.iou:.4f}/{scores.background.iou:.4f}" in text
     assert "authors" not in text
-    theirs = pool([image], paper_compat=True).table()
-    (line,) = [line for line in theirs.splitlines() if line.startswith("object")]
+    (line,) = [line for line in compat.table().splitlines() if line.startswith("object")]
     assert "'bg'" in line
 
 
@@ -154,9 +144,7 @@ def test_constant_masks_are_called_collapsed(level, word):
 
 def test_paper_rows_of_an_all_white_prediction():
     # notes of the paper's appendix: all white on the custom faces, object share .6873
-    truth = np.zeros(10_000, bool)
-    truth[:6873] = True
-    truth = truth.reshape(100, 100)
+    truth = (np.arange(10_000) < 6873).reshape(100, 100)
     scores = pool([score_image("a", truth, np.ones_like(truth))], paper_compat=True)
     row = (scores.miou, scores.f1, scores.precision, scores.recall, scores.accuracy)
     assert [round(cell, 4) for cell in row] == [0.3436, 0.4073, 0.3436, 0.5, 0.6873]
@@ -187,26 +175,27 @@ def test_ap_is_the_share_of_thresholds_the_iou_passes(capsys):
 
 
 def test_perfect_missing_and_ignored():
-    precision = AveragePrecision()
+    precision, empty = AveragePrecision(), disc(0)
     for radius in (6, 9, 12):
         precision.update(disc(radius), disc(radius), None, 0.9)
     assert precision.compute() == pytest.approx({"ap": 1.0, "ap50": 1.0, "ap75": 1.0})
-    precision.update(disc(9), np.zeros((40, 40), bool), None, 1.0)
+    precision.update(disc(9), empty, None, 1.0)
     assert precision.compute()["ap50"] == pytest.approx(0.75, abs=0.01)
     # a detection on a crowd region is no false positive
-    precision.update(np.zeros((40, 40), bool), disc(5), disc(8), 1.0)
+    precision.update(empty, disc(5), disc(8), 1.0)
     assert precision.compute()["ap50"] == pytest.approx(0.75, abs=0.01)
+    blank = AveragePrecision()
+    blank.update(disc(9), empty, None, 1.0)
+    assert blank.compute() == {"ap": 0.0, "ap50": 0.0, "ap75": 0.0}
 
 
-def test_nothing_predicted_scores_zero():
-    precision = AveragePrecision()
-    precision.update(disc(9), np.zeros((40, 40), bool), None, 1.0)
-    assert precision.compute() == {"ap": 0.0, "ap50": 0.0, "ap75": 0.0}
+def test_confidence_ranks_and_equal_ones_are_refused_where_their_order_decides():
+    def found(good, bad):
+        precision = AveragePrecision()
+        precision.update(disc(12), disc(12), None, good)
+        precision.update(disc(12), disc(4), None, bad)
+        return precision.compute()["ap50"]
 
-
-def test_equal_confidences_are_refused_where_their_order_decides():
-    precision = AveragePrecision()
-    precision.update(disc(12), disc(12), None, 0.8)
-    precision.update(disc(12), disc(4), None, 0.8)
+    assert found(0.9, 0.8) > found(0.8, 0.9)
     with pytest.raises(AnnotationRefused, match=r"between 0\.\d+ and 0\.\d+ by the order"):
-        precision.compute()
+        found(0.8, 0.8)

@@ -1,3 +1,6 @@
+"""From files to a report: pairing, loading, golden rows, refusals, and the record of a dataset."""
+
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,9 +11,9 @@ from PIL import Image
 
 from l4f_datagen.annotations import load_annotations
 from l4f_datagen.annotations.truth import TruthMask
-from l4f_datagen.core.errors import AnnotationRefused
-from l4f_datagen.scoring import score, score_pairs
-from l4f_datagen.scoring.protocol import Pair
+from l4f_datagen.core.errors import AnnotationRefused, UsageError
+from l4f_datagen.scoring import FolderPrediction, Pair, match_truth, score, score_match, score_pairs
+from l4f_datagen.scoring.score_report import record_scores
 
 # Rows of the paper's custom sets in true meaning: IoU, F1, precision, recall, accuracy.
 GOLDEN = {
@@ -41,8 +44,8 @@ def custom_set():
     return Path(shared) / "data" / "l4f_custom"
 
 
-def rounded(row, accuracy):
-    return tuple(round(cell, 4) for cell in (row.iou, row.f1, row.precision, row.recall, accuracy))
+def rounded(*cells):
+    return tuple(round(cell, 4) for cell in cells)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -52,12 +55,12 @@ def test_golden_rows_of_the_custom_sets(custom_set, name, paper_compat):
     masks = (custom_set / name / f"Mask_{animal}_{kind}" for kind in ("gt", "pred"))
     report = score(*masks, paper_compat=paper_compat)
     scores = report.scores
-    assert rounded(scores.background, scores.accuracy) == background
-    assert rounded(scores.foreground, scores.accuracy) == foreground
+    for row, expected in ((scores.background, background), (scores.foreground, foreground)):
+        cells = (row.iou, row.f1, row.precision, row.recall, scores.accuracy)
+        assert rounded(*cells) == expected
     means = (scores.miou, scores.f1, scores.precision, scores.recall, scores.accuracy)
-    assert tuple(round(cell, 4) for cell in means) == mean
-    found = (scores.mean_iou_per_image, scores.worst_object_iou)
-    assert tuple(round(cell, 4) for cell in found) == per_image
+    assert rounded(*means) == mean
+    assert rounded(scores.mean_iou_per_image, scores.worst_object_iou) == per_image
     miou = report.intervals["miou"]
     assert (miou.low, miou.high) == pytest.approx(interval, abs=5e-4)
     assert report.warnings == []
@@ -76,28 +79,30 @@ def test_the_custom_set_paired_off_by_one_is_warned_about(custom_set, tmp_path):
     assert any("shifted by one" in line for line in report.warnings)
 
 
-def disc(side=40, row=20.0, column=20.0, radius=9.0):
+def disc(side=40, row=20.0, radius=9.0):
     rows, columns = np.mgrid[:side, :side]
-    return np.hypot(rows - row, columns - column) < radius
+    return np.hypot(rows - row, columns - 20) < radius
 
 
-def save(folder: Path, masks: dict[str, np.ndarray]) -> Path:
+def save(folder, pictures):
+    """Write masks or levels by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, mask in masks.items():
-        levels = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
-        Image.fromarray(levels).save(folder / f"{name}.png")
+    for name, picture in pictures.items():
+        levels = picture * 255 if picture.dtype == bool else picture
+        Image.fromarray(levels.astype(np.uint8)).save(folder / f"{name}.png")
     return folder
 
 
-def two_folders(tmp_path, count=4):
-    truth = {f"a{n}": disc(radius=6 + n) for n in range(count)}
-    pred = {f"a{n}": disc(radius=6.7 + n, row=20 + n / 3) for n in range(count)}
-    return save(tmp_path / "pred", pred), save(tmp_path / "truth", truth), truth, pred
+@pytest.fixture
+def folders(tmp_path):
+    truth = {f"a{n}": disc(radius=6 + n) for n in range(4)}
+    pred = {f"a{n}": disc(radius=6.7 + n, row=20 + n / 3) for n in range(4)}
+    return save(tmp_path / "truth", truth), save(tmp_path / "pred", pred), truth, pred
 
 
-def test_scores_of_folders_equal_pixel_counts(tmp_path):
-    pred_folder, truth_folder, truth, pred = two_folders(tmp_path)
-    report = score(truth_folder, pred_folder)
+def test_scores_of_folders_equal_pixel_counts(folders):
+    *paths, truth, pred = folders
+    report = score(*paths)
     t, p = np.stack(list(truth.values())), np.stack(list(pred.values()))
     assert report.scores.foreground.iou == pytest.approx((t & p).sum() / (t | p).sum())
     assert report.scores.background.iou == pytest.approx((~t & ~p).sum() / (~t | ~p).sum())
@@ -109,11 +114,9 @@ def test_scores_of_folders_equal_pixel_counts(tmp_path):
     assert mious == sorted(image.miou for image in report.images)
 
 
-def test_report_text_and_json_hold_the_same_numbers(tmp_path):
-    pred_folder, truth_folder, *_ = two_folders(tmp_path)
-    report = score(truth_folder, pred_folder, seed=5)
-    data = json.loads(report.to_json())
-    text = report.to_text("discs")
+def test_report_text_and_json_hold_the_same_numbers(folders):
+    report = score(*folders[:2], seed=5)
+    data, text = json.loads(report.to_json()), report.to_text("discs")
     assert data["scores"]["miou"] == report.scores.miou
     assert f"{data['intervals_95']['miou']['low']:.4f}" in text
     assert data["settings"]["bootstrap_seed"] == 5
@@ -127,9 +130,8 @@ def test_report_text_and_json_hold_the_same_numbers(tmp_path):
 def test_a_dataset_folder_is_scored_by_key_with_its_alphas(tmp_path):
     keys = [f"psi0700-seed{seed:07d}" for seed in range(6)]
     masks = {key: disc(radius=5 + place) for place, key in enumerate(keys)}
-    alpha = {key: (mask * 200).astype(np.uint8) for key, mask in masks.items()}
     save(tmp_path / "data" / "masks", masks)
-    save(tmp_path / "data" / "alpha", alpha)
+    save(tmp_path / "data" / "alpha", {key: mask * np.uint8(200) for key, mask in masks.items()})
     save(tmp_path / "data" / "images", masks)
     truth = save(tmp_path / "truth", {f"{key}_gt": masks[key] for key in keys[1:3]})
     report = score(truth, tmp_path / "data")
@@ -142,28 +144,23 @@ def test_a_dataset_folder_is_scored_by_key_with_its_alphas(tmp_path):
 
 
 def test_soft_predictions_need_a_threshold_and_give_mae(tmp_path):
-    rows = np.linspace(0, 255, 40).astype(np.uint8)
-    soft = np.repeat(rows[:, None], 40, axis=1)
-    truth = np.repeat(rows[:, None] > 229, 40, axis=1)
-    pred_folder = save(tmp_path / "p", {"a": soft})
-    truth_folder = save(tmp_path / "t", {"a": truth})
+    soft = np.repeat(np.linspace(0, 255, 40).astype(np.uint8)[:, None], 40, axis=1)
+    paths = save(tmp_path / "t", {"a": soft > 229}), save(tmp_path / "p", {"a": soft})
     with pytest.raises(AnnotationRefused, match=r"40 grey levels .* choose --pred-mask-value"):
-        score(truth_folder, pred_folder)
-    report = score(truth_folder, pred_folder, pred_mask_value=">0.9")
+        score(*paths)
+    report = score(*paths, pred_mask_value=">0.9")
     assert report.scores.miou == 1.0
-    assert report.scores.mae == pytest.approx(np.abs(soft / 255 - truth).mean(), abs=1e-6)
+    assert report.scores.mae == pytest.approx(np.abs(soft / 255 - (soft > 229)).mean(), abs=1e-6)
 
 
 def test_sizes_that_differ_are_refused_unless_resized(tmp_path):
-    truth = save(tmp_path / "t", {"a": disc(40)})
-    half = disc(40)[::2, ::2]
-    pred = save(tmp_path / "p", {"a": half})
+    truth, half = disc(), disc()[::2, ::2]
+    paths = save(tmp_path / "t", {"a": truth}), save(tmp_path / "p", {"a": half})
     with pytest.raises(AnnotationRefused, match=r"a\.png: 20 x 20 pixels, its truth 40 x 40"):
-        score(truth, pred)
-    report = score(truth, pred, resize="nearest")
+        score(*paths)
+    report = score(*paths, resize="nearest")
     expected = np.repeat(np.repeat(half, 2, axis=0), 2, axis=1)
-    truth_mask = disc(40)
-    iou = (expected & truth_mask).sum() / (expected | truth_mask).sum()
+    iou = (expected & truth).sum() / (expected | truth).sum()
     assert report.scores.foreground.iou == pytest.approx(iou)
     assert "1 predictions resized to their truth (nearest)" in report.notes
 
@@ -190,36 +187,94 @@ def test_truth_without_evidence_is_refused(truths, match):
         score_pairs([Pair("a", truth, disc()) for truth in truths])
 
 
-def test_an_opened_truth_may_be_passed_and_collapse_reaches_the_report(tmp_path):
-    _, truth_folder, truth, _ = two_folders(tmp_path)
+def test_an_opened_truth_may_be_passed_and_collapse_reaches_the_report(folders, tmp_path):
+    path, _, truth, _ = folders
     white = save(tmp_path / "white", {name: np.ones_like(mask) for name, mask in truth.items()})
-    report = score(load_annotations(truth_folder), white)
-    assert report.settings["truth"] == str(truth_folder)
+    report = score(load_annotations(path), white)
+    assert report.settings["truth"] == str(path)
     assert any("collapsed" in line for line in report.warnings)
     assert "warning: the masks look collapsed" in report.to_text()
-    black = save(tmp_path / "black", {name: np.zeros_like(mask) for name, mask in truth.items()})
-    with pytest.raises(AnnotationRefused, match="black: not one object pixel in 4 images"):
-        score(black, white)
 
 
-def test_an_alpha_of_another_size_than_its_mask_is_refused(tmp_path):
-    save(tmp_path / "d" / "masks", {"a": disc()})
-    save(tmp_path / "d" / "alpha", {"a": disc(20)})
-    truth = save(tmp_path / "t", {"a": disc()})
-    with pytest.raises(AnnotationRefused, match=r"alpha of a\.png: not the size of its mask"):
-        score(truth, tmp_path / "d")
-
-
-def test_average_precision_needs_confidence_and_is_reported_when_asked_for(tmp_path):
-    pred_folder, truth_folder, _, pred = two_folders(tmp_path)
-    assert score(truth_folder, pred_folder).average_precision is None
+def test_average_precision_needs_confidence_and_is_reported_when_asked_for(folders, tmp_path):
+    path, masks, _, pred = folders
+    assert score(path, masks).average_precision is None
     with pytest.raises(AnnotationRefused, match=r"a0\.png: a hard mask without confidence"):
-        score(truth_folder, pred_folder, with_ap=True)
+        score(path, masks, with_ap=True)
     save(tmp_path / "d" / "masks", pred)
-    levels = {name: (mask * (250 - k)) for k, (name, mask) in enumerate(pred.items())}
-    save(tmp_path / "d" / "alpha", {name: each.astype(np.uint8) for name, each in levels.items()})
-    report = score(truth_folder, tmp_path / "d", with_ap=True)
-    assert report.average_precision is not None
+    levels = {name: mask * np.uint8(250 - k) for k, (name, mask) in enumerate(pred.items())}
+    save(tmp_path / "d" / "alpha", levels)
+    report = score(path, tmp_path / "d", with_ap=True)
     assert report.average_precision["ap50"] == pytest.approx(1.0)
     assert "COCO average precision" in report.to_text()
     assert report.to_dict()["average_precision"] == report.average_precision
+    save(tmp_path / "d" / "alpha", {"a0": disc(20)})
+    with pytest.raises(AnnotationRefused, match=r"alpha of a0\.png: not the size of its mask"):
+        score(path, tmp_path / "d")
+
+
+def grey(*levels):
+    return {str(place): np.full((16, 16, 3), level) for place, level in enumerate(levels)}
+
+
+def test_pictures_lie_beside_the_masks_of_a_dataset_or_where_they_are_named(tmp_path):
+    data = tmp_path / "data"
+    masks = save(data / "masks", {"0": disc(16), "1": disc(16)})
+    images = save(data / "images", grey(40, 41))
+    prediction = FolderPrediction(data)
+    assert list(prediction.names) == ["0.png", "1.png"]
+    assert [prediction.image(place)[0, 0].tolist() for place in (1, 0)] == [[41] * 3, [40] * 3]
+    assert prediction.load(0).alpha is None
+    assert FolderPrediction(masks).image(0) is None
+    (images / "1.png").rename(images / "c.png")
+    with pytest.raises(AnnotationRefused, match=r"images: its images do not pair with the masks"):
+        FolderPrediction(masks, images_dir=images).image(0)
+
+
+def test_pictures_numbered_from_zero_pair_with_masks_numbered_from_one(tmp_path):
+    masks = save(tmp_path / "pred", {str(number): disc(16) for number in range(1, 11)})
+    images = save(tmp_path / "data", grey(*range(40, 50)))
+    prediction = FolderPrediction(masks, images_dir=images)
+    for place, name in enumerate(prediction.names):
+        assert prediction.image(place)[0, 0, 0] == 40 + int(name.removesuffix(".png")) - 1
+
+
+def test_any_prediction_can_be_matched_and_watched(tmp_path):
+    save(tmp_path / "pred", dict.fromkeys("abc", disc()))
+    truth = load_annotations(save(tmp_path / "truth", dict.fromkeys(("a_gt", "b_gt"), disc())))
+    matched = match_truth(truth, FolderPrediction(tmp_path / "pred"), allow_unused=True)
+    seen = []
+    report = score_match(matched, watch=lambda pair: seen.append(pair.name))
+    assert seen == ["a_gt.png", "b_gt.png"]
+    assert report.scores.miou == 1.0
+    assert report.pairing.endswith("1 predictions without truth: c.png")
+    np.testing.assert_array_equal(matched.pair(1).mask, disc())
+
+
+def test_the_record_holds_score_intervals_and_the_manifest_it_belongs_to(tmp_path):
+    truth = np.pad(np.ones((4, 4), bool), 2)
+    mask = truth.copy()
+    mask[2] = False
+    settings = {"truth": "some/where/export.ndjson", "truth_format": "labelbox"}
+    made = score_pairs([Pair("a", TruthMask(truth), mask)], settings=settings)
+    with pytest.raises(UsageError, match=r"holds no manifest\.json; give --record with --pred"):
+        record_scores(tmp_path, made)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "manifest.json").write_text('{"schema": 1}')
+    path = record_scores(tmp_path, made)
+    assert path == tmp_path / "scores.json"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "scores.json"]
+    record = json.loads(path.read_text())
+    assert record["truth"] == "export.ndjson"
+    assert record["n"] == 1
+    assert record["metrics"]["miou"] == made.scores.miou
+    assert record["metrics"]["iou_object"] == 12 / 16
+    assert record["intervals"]["miou"] == [made.intervals["miou"].low, made.intervals["miou"].high]
+    assert record["manifest_sha256"] == hashlib.sha256(b'{"schema": 1}').hexdigest()
+    before = path.read_bytes()
+    assert str(tmp_path).encode() not in before
+    record_scores(tmp_path, made)
+    assert path.read_bytes() == before
+    (tmp_path / "scores.json.part").mkdir()
+    with pytest.raises(UsageError, match=r"scores\.json: cannot be written"):
+        record_scores(tmp_path, made)
