@@ -217,12 +217,7 @@ class FewShot:
 
 
 def few_shot(
-    network: AlphaNetwork,
-    annotated: Annotated,
-    *,
-    threshold: float,
-    steps: int,
-    folds: int = FOLDS,
+    network: AlphaNetwork, annotated: Annotated, *, threshold: float, steps: int, folds: int = FOLDS
 ) -> FewShot:
     """Fine-tune a copy of an alpha network on annotated images; fewer than 4 are refused.
 

@@ -48,8 +48,8 @@ def item_of(name, mask, ignore=None):
 @pytest.fixture
 def rendered(make_generator, make_alpha):
     generator = make_generator(32)
-    network, crop = make_alpha(generator), (0, 4, 32, 28)
-    renderer = Renderer(generator, network, mask_threshold=0.5, crop=crop, noise_mode="none")
+    network = make_alpha(generator)
+    renderer = Renderer(generator, network, mask_threshold=0.5, crop=(0, 4, 32, 28))
     return Rerendered(renderer, KeyFile(ROWS), "net")
 
 

@@ -27,7 +27,7 @@ def discs_of(made):
 def test_every_format_gives_the_same_pictures(disc_dataset, formats):
     made = disc_dataset(12, formats=formats)
     images, discs = found(made), discs_of(made)
-    assert set(images) == set(wanted(made)) == {k for k, d in discs.items() if d.reason is None}
+    assert set(images) == set(wanted(made)) <= {k for k, d in discs.items() if d.reason is None}
     for key, stored in images.items():
         assert np.array_equal(stored.image, discs[key].image)
         assert np.array_equal(stored.alpha, np.rint(discs[key].alpha * 255))

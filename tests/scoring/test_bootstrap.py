@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from l4f_datagen.scoring.bootstrap import compare_counts, count_intervals
-from l4f_datagen.scoring.image_score import ImageScore
-from l4f_datagen.scoring.metrics import pool
 
 RANDOM = np.random.RandomState
 
@@ -20,7 +18,8 @@ def counts_of(seed, count=12):
 
 
 def pooled_miou(counts):
-    return pool([ImageScore("a", row, 0.5) for row in counts]).miou
+    tp, fp, fn, tn = counts.sum(axis=0)
+    return (tp / (tp + fp + fn) + tn / (tn + fp + fn)) / 2
 
 
 def test_intervals_equal_a_plain_resampling_loop():
