@@ -166,12 +166,12 @@ def _ask(
             if error.code in (301, 302, 303, 307, 308) and location:
                 return str(location)
             reason = f"answered {error.code}"
-            if error.code in (401, 403):
-                raise NetworkError(shown, reason, f"set {KEY_VARIABLE} to a valid key") from error
             if error.code < 500 and error.code != 429:
-                raise NetworkError(
-                    shown, reason, "masks die after 30 days: export again"
-                ) from error
+                remedy = "masks die after 30 days: export again"
+                remedy = (
+                    f"set {KEY_VARIABLE} to a valid key" if error.code in (401, 403) else remedy
+                )
+                raise NetworkError(shown, reason, remedy) from error
         except (http.client.HTTPException, OSError, ValueError) as error:  # URLError is an OSError
             reason = f"does not answer ({error})"
         if attempt + 1 < TRIES:

@@ -82,6 +82,8 @@ def with_strays(count, value=127):
 
 STRAYS, NEARLY = with_strays(4, 127), levels()
 STRAYS[20, 20], NEARLY[20, 20] = 128, 254
+FEW_WHITE = np.zeros(DISC.shape, np.uint8)
+FEW_WHITE[:10, :10], FEW_WHITE[20, :6] = 255, 90
 IDS = levels(3)
 IDS[:4], IDS[30:] = 255, 8
 RED = stacked(levels(200, 10), levels(10, 10), levels(30, 30), levels())
@@ -130,7 +132,8 @@ JPEG = encoded(levels(), "JPEG", quality=60)
     ("picture", "options", "match"),
     [
         (with_strays(60, 90), {}, r"3 grey levels \(0, 90, 255\) in a mask; choose --mask-value"),
-        (with_strays(13, 90), {}, r"3 grey levels"),  # above 5 % of the white pixels
+        (with_strays(13, 90), {}, r"3 grey levels"),
+        (FEW_WHITE, {}, r"3 grey levels"),  # the strays are above 5 % of the white pixels
         (levels(1) + 2 * np.roll(levels(1), 12), {}, r"4 grey levels \(0, 1, 2, 3\)"),
         (palette([(0, 0, 0), (9, 0, 0), (0, 9, 0)], DISC + np.eye(40, 50)), {}, "3 class ids"),
         (stacked(levels(), levels(9), levels(40)), {}, "a coloured image"),

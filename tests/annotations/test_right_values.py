@@ -239,6 +239,8 @@ COLOURS[SQUARE], COLOURS[4:6, 3:5], COLOURS[4:6, 6:8] = (9, 9, 9), (1, 2, 3), (0
 SEEN[4:6, 3:5] = SEEN[4:6, 6:8] = False
 COVERED = exports.cvat(exports.cvat_polygon(WINDOW, "window", 2), exports.cvat_polygon(),
                        exports.cvat_polygon(HOLE, "background", 1))  # fmt: skip
+LABELS = np.where(SQUARE, 2, np.where(RIGHT, 1, 0)).astype(np.uint8)
+LABELS[15:, :4] = 255  # not scored
 LARGE = np.zeros((2 * H, 2 * W), bool)
 CARS = {f"task-{t}-annotation-7-by-1-tag-Car-{n}.png": m
         for t, n, m in ((1, 0, SQUARE), (1, 1, RIGHT), (2, 0, RIGHT))}  # fmt: skip
@@ -270,10 +272,10 @@ FOLDERS = {  # truth, prediction, options: all of it is right
         {**CARS, "task-2-annotation-7-by-1-tag-Road-0.png": SQUARE},
         {"task-1.png": BOTH, "task-2.png": RIGHT}, {"category": "Car"}),
     "labelme_json_to_dataset": (
-        {"a_json/label.png": np.where(SQUARE, 2, np.where(RIGHT, 1, 0)).astype(np.uint8),
+        {"a_json/label.png": LABELS,
          "a_json/img.png": PHOTO, "a_json/label_viz.png": PHOTO,
          "a_json/label_names.txt": "_background_\nroad\ncar\n"},
-        THE_SQUARE, {"category": "car"}),
+        {"a.png": LABELS > 1}, {"category": "car"}),
     "images and masks in one folder": (
         {"benign (1).png": PHOTO, "benign (1)_mask.png": SQUARE, "benign (1)_mask_1.png": RIGHT,
          "benign (2).png": PHOTO, "benign (2)_mask.png": RIGHT},
