@@ -116,11 +116,10 @@ def swings(coverage: Sequence[float]) -> int:
     """Count the turns of more than ``SWING`` up or down."""
     turns, side, extreme = 0, 0, coverage[0]
     for value in coverage[1:]:
-        if side >= 0 and value < extreme - SWING:
-            turns, side, extreme = turns + 1, -1, value
-        elif side <= 0 and value > extreme + SWING:
-            turns, side, extreme = turns + 1, 1, value
-        elif (side > 0 and value > extreme) or (side < 0 and value < extreme):
+        way = (value > extreme) - (value < extreme)
+        if way != side and abs(value - extreme) > SWING:
+            turns, side, extreme = turns + 1, way, value
+        elif way == side:
             extreme = value
     return turns
 

@@ -59,12 +59,8 @@ def coverage_range(part: AlphaPart, generator: Generator) -> CoverageRange:
         upper = 1 - (bg if outer is None else outer)
         return CoverageRange(fg if least is None else least, upper, share=upper)
     share = min(max(estimate_coverage(part, generator), MIN_SHARE), MAX_SHARE)
-    lower = LOWER * share if least is None else least
-    upper = min(UPPER * share, MOST_UPPER) if outer is None else 1 - outer
-    if least is None:
-        lower = min(lower, upper)
-    if outer is None:
-        upper = max(lower, upper)
+    upper = max(min(UPPER * share, MOST_UPPER), least or 0.0) if outer is None else 1 - outer
+    lower = min(LOWER * share, upper) if least is None else least
     return CoverageRange(lower, upper, max(min(max(share, lower), upper), MIN_SHARE))
 
 

@@ -61,6 +61,12 @@ def test_a_run_leaves_what_people_and_machines_need(train, out):
     assert sorted(p.name for p in out.glob("preview-*.png")) == previews
 
 
+def test_previews_of_an_attempt_do_not_overwrite_those_before(train, out):
+    train(balance="two-sided", steps=3)
+    sheets = {path.name for path in out.glob("preview-*.png")}
+    assert {"preview-01-000003.png", "preview-02-000003.png"} <= sheets
+
+
 def test_the_file_holds_the_verdict(checkpoint, make_part, out, caplog):
     recipe = Recipe(domain="tiny", alpha=make_part())
     trained, again = (train_alpha(recipe, checkpoint, out, device="cpu") for _ in range(2))

@@ -1,10 +1,14 @@
 """The verdict on an alpha network: what it measures, and what it says."""
 
+import numpy as np
 import pytest
 import torch
 
 from l4f_datagen.checkpoints.open import open_alpha, open_generator
-from l4f_datagen.recipe.domains import BUILTIN
+from l4f_datagen.models.generator import draw_z
+from l4f_datagen.recipe.domains import BUILTIN, load_recipe
+from l4f_datagen.training.run import train_alpha
+from l4f_datagen.training.selection import mean_iou
 from l4f_datagen.training.verdict import judge_alpha, read_verdict, resembles_object, verdict_of
 
 GOOD = {"uncertainty": 0.01, "coverage": 0.2, "empty": 0.0, "full": 0.0}
@@ -77,3 +81,21 @@ def test_the_shipped_networks_are_good(name):
     network.out.weight.data = 0.02 * torch.randn(network.out.weight.shape, generator=noise)
     network.out.bias.data.zero_()
     assert judge_alpha(network, generator).grade == "unusable"
+
+
+@pytest.mark.slow  # three minutes of one core
+@pytest.mark.timeout(1800)
+def test_a_short_training_agrees_with_the_shipped_network(tmp_path):
+    """It fails if the balance breaks: each seed's masks are .93 to .94 against the truth."""
+    told = {"alpha__training__steps": 120, "alpha__training__seed": 5}
+    told |= {"alpha__weights": None, "alpha__training__reals": "generator"}
+    checkpoint = open_generator("toy-cars")
+    trained = train_alpha(load_recipe("toy-cars", **told), checkpoint, tmp_path, device="cpu")
+    assert trained.verdict.grade != "unusable"
+    assert np.isfinite(trained.verdict.uncertainty)
+    generator = checkpoint.build()
+    z = torch.from_numpy(draw_z(range(64), generator.spec.z_dim))
+    with torch.no_grad():
+        features = generator(z).features
+        masks = [open_alpha(name).build()(features) > 0.5 for name in (trained.path, "toy-cars")]
+    assert mean_iou(*masks) > 0.85
