@@ -85,6 +85,19 @@ def test_on_a_full_disk_nothing_is_left(tmp_path, make_generator, make_part, fil
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_of_an_older_version_is_read(tmp_path, make_generator, make_part, everything):
+    """It holds the second discriminator's parts in a dict of their own."""
+    file, part = tmp_path / "state.pt", make_part(balance="two-sided")
+    written = new_state(part, make_generator())
+    written.save(file)
+    payload = torch.load(file, weights_only=True)
+    payload["rest"] = {k: payload.pop(f"rest.{k}") for k in ("network", "optim", "scaler")}
+    torch.save(payload, file)
+    state = new_state(part.model_copy(), make_generator(), failures=("grey",))
+    state.load(file)
+    assert everything(state) == everything(written)
+
+
 def cut_short(file, new):
     new().save(file)
     file.write_bytes(file.read_bytes()[:-2000])
