@@ -110,6 +110,7 @@ def test_a_full_matte_is_centred_and_keeps_its_order(make_generator, make_part):
     _, features = self_training._render(part, generator, np.random.RandomState(5))
     before, after = network.logits(features).flatten(), moved.logits(features).flatten()
     torch.testing.assert_close(after - before, (after - before).mean().expand_as(after))
+    assert float((after - before).mean()) < 0
     known = threshold_otsu(torch.sigmoid(before).numpy())
     agreed = (torch.sigmoid(before) > float(known)) == (after > 0)
     assert float(agreed.float().mean()) > 0.9

@@ -73,7 +73,7 @@ def test_a_background_in_the_object_s_colour_is_noticed():
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_the_shipped_networks_are_good(name):
-    folder, _ = BUILTIN[name]
+    folder = BUILTIN[name]
     generator = open_generator(folder / "generator.safetensors").build()
     network = open_alpha(folder / "alpha.safetensors").build()
     assert judge_alpha(network, generator, mute="conv1").grade == "good"
