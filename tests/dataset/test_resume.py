@@ -95,8 +95,8 @@ def test_the_same_command_may_end_before_what_was_rendered_ahead(discs, tmp_path
     output = OutputPart(formats=discs.ALL)
     given = {**discs.RUN, "output": output, "asked": Asked(15, "accepted")}
     with open_dataset(tmp_path / "a", **given) as dataset:
-        for shard in range(3):
-            dataset.write(shard, discs.plan_blocks(shard), planned=8)  # 19 accepted
+        for shard in range(4):
+            dataset.write(shard, discs.plan_blocks(shard), planned=8)  # the last one too many
     resumed(15)
 
 
