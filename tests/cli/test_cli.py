@@ -195,11 +195,6 @@ def test_recipes_list_show_copy_check(cli_run, done, told, tmp_path):
 class TestInspectByAddress:
     """``inspect checkpoint`` by every address that ``make --generator`` takes."""
 
-    @pytest.fixture(autouse=True)
-    def own_cache(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-
     def test_an_address_is_fetched_once_and_says_what_the_file_says(
         self, cli_run, told, generator_file, serving
     ):

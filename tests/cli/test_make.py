@@ -91,10 +91,7 @@ def test_a_smaller_number_is_refused_before_anything_is_deleted(
     assert cli_run(*command, "--n", 3, *dry).exit_code == 2
 
 
-def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(
-    done, cli_run, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+def test_weights_still_to_be_fetched_are_no_error_of_a_dry_run(done, cli_run):
     words = ("make", "--generator", "catalogue:ada-cifar10", "--n", 5, "--out", "x", "--dry-run")
     assert "a file of unknown size from https://nvlabs" in done(*words).output
     result = cli_run(*words, "--alpha", "none.pt")
@@ -205,10 +202,7 @@ def test_composites_over_a_folder_whose_name_has_lines(make, tmp_path):
     assert make("--composites", folder) == out
 
 
-def test_make_then_validate_scores_the_dataset_against_itself(
-    done, told, tmp_path, monkeypatch, generator_file
-):
-    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
+def test_make_then_validate_scores_the_dataset_against_itself(done, told, tmp_path, generator_file):
     flags = ["make", "--generator", generator_file, "--n", 3, "--out", tmp_path / "out"]
     small = ("steps=2", "batch=2", "self_training=1")
     flags += [f"--set=alpha.training.{value}" for value in small]
@@ -249,14 +243,13 @@ def bad_files():
 
 @needs_shared
 @pytest.mark.parametrize("name", GENERATORS)
-def test_any_format_draws_the_reference_pictures_and_is_labelled(done, tmp_path, monkeypatch, name):
+def test_any_format_draws_the_reference_pictures_and_is_labelled(done, tmp_path, name):
     words = ("--seeds", "0-3", "--psi", "1", "--out", tmp_path / "drawn")
     done("sample", "--generator", SHARED / name, *words)
     wanted = image_to_uint8(np.load(SHARED / GENERATORS[name])["img_psi1.0"])
     for seed, picture in enumerate(wanted):
         with Image.open(tmp_path / "drawn" / f"psi1000-seed{seed:07d}.png") as drawn:
             assert levels_apart(drawn, picture.transpose(1, 2, 0)) <= 1
-    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
     small = ("training.steps=1", "training.batch=1", "training.self_training=0")
     words = ["--n", 2, "--out", tmp_path / "out", *(f"--set=alpha.{value}" for value in small)]
     words += ["--set", "filters.coverage=null"]

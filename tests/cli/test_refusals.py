@@ -139,7 +139,6 @@ def inputs(tmp_path_factory):
 def refused(tmp_path, monkeypatch, generator_file):
     """Run a command that has to be refused in an own folder, and return the one line it says."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("L4F_CACHE", str(tmp_path / "cache"))
 
     def call(words, exit_code, *, claims=()):
         before = {*tmp_path.iterdir(), tmp_path / "cache", *(tmp_path / name for name in claims)}
