@@ -24,8 +24,7 @@ from l4f_datagen.core.errors import L4FError
 from l4f_datagen.core.logs import show_logs
 from l4f_datagen.io.disk import FULL
 
-FIRST_SPEAKS_SECONDS = 30.0
-"""Under torchrun all processes meet the same error; the first has so long to print it for all."""
+FIRST_SPEAKS_SECONDS = 30.0  # to print the error that all processes of torchrun meet
 
 
 class Terminated(KeyboardInterrupt):

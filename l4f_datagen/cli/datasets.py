@@ -32,9 +32,8 @@ def merge(
 ) -> None:
     """Finish a dataset that jobs of `make --shard i/n` made: indexes, card, contact sheet.
 
-    If the jobs shared one folder or URL, name it alone: merge OUT. If each wrote to its own folder,
-    name all of them: merge PARTS... --out OUT. The result has the bytes of one make without
-    --shard. If accepted samples are counted, the last shard is rendered again.
+    If the jobs shared one folder or URL, name it alone, else the folders of all jobs and --out. The
+    result has the bytes of one make. Where accepted samples count, the last shard is made again.
 
     l4f-datagen merge cars                        # jobs that shared one folder
     l4f-datagen merge part0 part1 --out cars      # a folder each
@@ -150,8 +149,7 @@ def refine(images: Path, masks: Path, out: Path, method: Any, as_json: bool) -> 
     echo({"out": str(out), **counts} if as_json else text)
 
 
-PREVIEW_LINES = 14
-"""Lines of the card that a dry run shows: title, description, counts and how it was labelled."""
+PREVIEW_LINES = 14  # of the card in a dry run: title, description, counts, how it was labelled
 
 VISIBILITY = option("--private/--public", bool, "Default: private if not for commercial use.")
 REPLACE = option("--replace", bool, "Replace another dataset in the repository.")
@@ -174,9 +172,8 @@ def push(
 ) -> None:
     """Publish a finished dataset on the Hugging Face Hub.
 
-    Without --yes it shows what would be sent, replaced and removed, and the card. Then
-    load_dataset("user/name") and the Hub's viewer read it. The token comes from HF_TOKEN or the
-    usual login.
+    Without --yes it shows what would be sent, replaced and removed, and the card. The token comes
+    from HF_TOKEN or the usual login. Then load_dataset("user/name") and the Hub's viewer read it.
 
     l4f-datagen push cars user/cars          # look at files, bytes, visibility and card
     l4f-datagen push cars user/cars --yes    # publish; run it again after an interruption

@@ -131,8 +131,7 @@ def _write_sheet(
         raise UsageError("--psi", f"expected a number from 0 to 2, got {psi}", "give --psi 0.7")
     chosen = parse_seeds(seeds)
     if len(chosen) > features.MAX_SEEDS:
-        most = f"name {features.MAX_SEEDS} at most"
-        raise UsageError("--seeds", f"names {len(chosen)}", most)
+        raise UsageError("--seeds", f"names {len(chosen)}", f"name {features.MAX_SEEDS} at most")
     recipe = shared.resolve_recipe(source, uses_alpha=False)
     _, generator = obtain_generator(recipe.generator, choose_device(device), offline=offline)
     sheet = getattr(features, name)(generator, list(chosen), psi)

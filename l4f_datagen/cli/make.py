@@ -180,8 +180,8 @@ def counts_text(out: Path | str, counts: Mapping[str, Any]) -> str:
     from l4f_datagen.report.records import dataset_facts
 
     reasons = ", ".join(f"{reason} {times:,}" for reason, times in counts["rejected"].items())
-    lines = [f"{counts['accepted']:,} samples of {counts['attempted']:,} attempts in {out}"]
-    lines.append(f"rejected: {reasons or 'none'}")
+    made = f"{counts['accepted']:,} samples of {counts['attempted']:,} attempts in {out}"
+    lines = [made, f"rejected: {reasons or 'none'}"]
     if note := empty_masks_note(counts):
         lines.append(f"Warning: {note}")
     if counts["filled_holes"]:

@@ -118,7 +118,7 @@ DEVICE = option("--device", str, "auto, cpu, cuda, mps.", "auto")
 THRESHOLD = option("--threshold", CUT, "mask = alpha > this value.")
 SYMMETRY = "none|mirror|square"
 
-RECIPE = added(
+RECIPE = added(  # what names recipe and weights, see ``resolve_recipe``
     option("--domain", str, "A shipped recipe (`recipes list`).", metavar="NAME"),
     option("--recipe recipe_file", FILE, "A recipe file of your own."),
     option("--generator", str, "StyleGAN2 checkpoint, any format.", metavar="FILE|URL"),
@@ -126,9 +126,8 @@ RECIPE = added(
     option("--set assignments", str, "Override a recipe key.", multiple=True, metavar="A.B=C"),
     CLASS,
 )
-"""What names recipe and weights, see ``resolve_recipe``."""
 SOURCE = added(RECIPE, OFFLINE, DEVICE)
-READING = added(
+READING = added(  # how an annotated set is read, see ``open_annotated``
     option("--format truth_format",
            "png|coco|coco-results|labelbox|labelbox-legacy|cvat|cvat-masks|label-studio|labelme|"
            "labelme-xml|cityscapes|supervisely|via|yolo|createml|hf",
@@ -151,7 +150,6 @@ READING = added(
     option("--annotators", "majority|union|intersection|first",
            "How several annotators of one image become one mask (default: majority)."),
 )  # fmt: skip
-"""How an annotated set is read, see ``open_annotated``."""
 SCORING = added(
     option("--allow-unused", bool, "Accept predictions without truth."),
     option("--resize", "nearest", "Resize predictions of another size."),

@@ -159,8 +159,7 @@ def _prediction(pred: Path | None, truth: "TruthSet", options: dict[str, Any]) -
     return FolderPrediction(pred, exact_white=options["paper_compat"], ids=truth.ids, **masks)
 
 
-MAX_SEEDS = 1_000_000
-TRIAL_IMAGES = 50
+MAX_SEEDS, TRIAL_IMAGES = 1_000_000, 50
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,40}", re.ASCII)
 
 
@@ -200,8 +199,7 @@ BENCHMARKING = added(
 def benchmark(training_seeds: str | None, trial: bool, **options: Any) -> None:
     """Compare the method, its ablations and other methods on one domain; run again to resume.
 
-    Begins with an estimate of its time. Prints the tables of the paper's appendix, and writes
-    them to OUT with tables.csv and figure.png.
+    Tells how long it takes, prints the paper's tables, writes them and figure.png to OUT.
 
     l4f-datagen benchmark --domain toy-cars --out bench
     l4f-datagen benchmark --domain toy-cars --out trial --trial

@@ -102,8 +102,7 @@ class Ring:
     is_hole: bool
 
 
-# Directions of travel: right, down, left, up (x right, y down).
-STEP_X, STEP_Y = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
+STEP_X, STEP_Y = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])  # right, down, left, up
 
 
 def polygons_xy(mask: Mask) -> list[Ring]:

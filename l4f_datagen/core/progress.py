@@ -18,8 +18,7 @@ from l4f_datagen.core.sample import Sample
 
 logger = logging.getLogger(__name__)
 
-EARLY_SECONDS, LATE_SECONDS, EARLY_LINES = 10.0, 60.0, 6
-"""Off a terminal: a line every ten seconds at first, every minute after six of them."""
+EARLY_SECONDS, LATE_SECONDS, EARLY_LINES = 10.0, 60.0, 6  # from line to line, off a terminal
 
 
 def duration_text(seconds: float) -> str:

@@ -22,8 +22,7 @@ class TrainingPart(Part):
     psi: Psi = 1.0  # truncation of the foreground; the background is never truncated in training
     reals: Literal[
         "generator", "folder", "zip", "lmdb", "hf", "toy-cars", "toy-fish", "toy-portraits"
-    ] = "generator"
-    """What the discriminator takes for real."""
+    ] = "generator"  # what the discriminator takes for real
     reals_folder: Named | None = None  # folder, zip, LMDB or dataset, for ``reals`` of that kind
     reals_psi: Psi = 1.0  # truncation of the stand-in reals for ``reals: generator``
     mirror: bool = True  # show reals mirrored too; off where left and right differ (digits)
@@ -51,14 +50,12 @@ class TrainingPart(Part):
     ema_steps: Weight = 20.0  # half-life of averaged alpha weights; 0: live ones, as the authors
     discriminator: Literal["scratch", "pretrained"] = "scratch"
     attempts: Positive = 3  # the first, and those with a changed setting where it collapsed
-    keep: Literal["best", "last"] = "last"
-    """Which snapshot: the best by a score that needs no label, or the last."""
+    keep: Literal["best", "last"] = "last"  # snapshot; best: by a score that needs no label
     snapshot_interval: Positive = 25
     self_training: Annotated[Whole, Field(le=20)] = 8
     """Rounds in which the network learns from its own masks, corrected by each image's colours; 0:
     none, as the paper. With 4, toy-fish lose .03 mIoU, skin lesions .008."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the forward passes; weights, their average, losses and R1 are fp32 in any case."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of forward passes; all else is fp32
 
     def _problems(self) -> dict[str, bool]:
         stored = self.reals in STORES

@@ -60,15 +60,14 @@ class Weights:
         return self.url.rpartition("/")[2]
 
 
-_STYLEGAN2 = {
+_STYLEGAN2 = {  # domain: resolution, bytes and SHA-256
     "ffhq": (1024, 381673535, "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d"),
     "car": (512, 364027523, "e1618eee2b3ce87c4a3849442f7850ef12a478556bff035c8e09ee7e23b3794c"),
     "cat": (256, 357418027, "08940fd616cfaf6bc7b0286b5d1a0b3f70febb26e136d64716c8d3f5e9bd3883"),
     "horse": (256, 357418027, "cbc73372c7d82d095913ca8b4b9f170560777175bd7c3b8a75dd55d70807f32b"),
     "church": (256, 357418027, "4090c5f83b44b83475c84864188aa39a0fb72694492302b7e6af36aad0d18104"),
 }
-"""Domain to resolution, bytes and SHA-256."""
-_ADA: dict[str, tuple[int, str | None, int]] = {
+_ADA: dict[str, tuple[int, str | None, int]] = {  # domain: resolution, SHA-256, classes
     "ffhq": (1024, None, 0),
     "metfaces": (1024, "880a460d011a3696c088f58f5844b44271b17903963f2671f96f72dfbce5f76f", 0),
     "afhqcat": (512, "17a83abee464242f8bb40dc6363d33c2fb087066b68fc0147677fdbf21f7a7a9", 0),
@@ -77,7 +76,6 @@ _ADA: dict[str, tuple[int, str | None, int]] = {
     "brecahad": (512, "f9f0c2766187aff4c3424c4a5a67d52c503672f28cf08eab645382523b7a5161", 0),
     "cifar10": (32, "f8952c74e23da2186d147ad871c48780bd59500ee37c301201081ee8e0cb32f1", 10),
 }
-"""Domain to resolution, SHA-256 and number of classes."""
 WEIGHTS = {
     f"stylegan2-{domain}": Weights(
         f"{STYLEGAN2_URL}stylegan2-{domain}-config-f.pkl", px, NVIDIA_STYLEGAN2, size, sha256, True

@@ -15,8 +15,7 @@ from l4f_datagen.recipe.catalogue import WEIGHTS
 Entry = TypeVar("Entry")
 
 PACKAGE = Path(__file__).parents[1]
-MAX_RECIPE_BYTES = 100_000
-"""The largest shipped recipe has 4 kB; YAML's time grows faster than its length."""
+MAX_RECIPE_BYTES = 100_000  # shipped ones have 4 kB; YAML's time grows faster than its length
 OTHER_WORDS = dict.fromkeys(("face", "portrait", "person", "people"), "ffhq") | {"fish": "toy-fish"}
 """What people call a domain, where its name gives no hint."""
 _SHIPPED = ("toy-cars", "toy-fish", "toy-portraits", "skin-lesions", "blood-cells")

@@ -21,8 +21,7 @@ Psi = Annotated[Number, Field(ge=0, le=2)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Whole, Field(ge=1)]
 Weight = Annotated[Number, Field(ge=0)]
-Named = Annotated[str, Field(min_length=1)]
-"""A name or path; an empty path would mean the current folder."""
+Named = Annotated[str, Field(min_length=1)]  # an empty path would mean the current folder
 
 
 class Part(BaseModel):
@@ -58,8 +57,7 @@ class GeneratorPart(Part):
     licence: Licence = Licence()
 
 
-MAX_SHARD = 65_536
-"""Samples; runs resume, or stop where filters reject nearly all, only between shards."""
+MAX_SHARD = 65_536  # samples; runs resume, or stop where filters reject all, between shards
 Cleanup = Literal["largest_component", "fill_holes"]
 
 
@@ -231,8 +229,7 @@ class OutputPart(Part):
     """Of ``core.sample.FORMATS``; coco lists the files of png."""
     category: Named = "object"
     mask_threshold: Annotated[Number, Field(ge=0, lt=1)] = 0.5
-    """mask = alpha > threshold, strictly: where the refined matte crosses its middle. The authors
-    cut the matte of the network at 0.9."""
+    """mask = alpha > threshold: the middle of the refined matte; the authors: 0.9, unrefined."""
     alpha_bits: Literal[8, 16] = 8
     image_format: Literal["png", "webp", "jpeg"] = "png"  # jpeg: quality 95, 4:4:4
     cutouts: bool = False  # beside the images of png: RGBA images in rgba/, not premultiplied
