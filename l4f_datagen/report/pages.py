@@ -23,9 +23,8 @@ from l4f_datagen.io.disk import write_named
 from l4f_datagen.io.figures import contact_sheet
 from l4f_datagen.report import charts
 from l4f_datagen.report.card import card_page
-from l4f_datagen.report.page import SHOWN_PX, encode_tile, render_page
+from l4f_datagen.report.page import SHOWN_PX, Stored, encode_tile, read_images, render_page
 from l4f_datagen.report.records import Records, read_records, records_of
-from l4f_datagen.report.stored_images import Stored, read_images
 
 if TYPE_CHECKING:  # `report` and `card` need no torch
     from l4f_datagen.dataset.store import Dataset

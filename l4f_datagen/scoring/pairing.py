@@ -50,20 +50,10 @@ class Pairing:
     pairs: tuple[tuple[int, int], ...]  # (position in the truth, position in the prediction)
     rule: str  # ``key``, ``stem`` or ``number``
     offset: int  # truth number minus prediction number, 0 but for ``number``
-    unused: tuple[str, ...]  # names of predictions without a truth
-    example: str  # one pair of names, to be printed
-    left_out: int = 0  # predictions of images that nobody annotated
+    words: str  # the rule, one pair of names, and what was left over
 
     def __str__(self) -> str:
-        said = f"{len(self.pairs)} pairs by {self.rule}"
-        if self.offset:
-            said += f", truth number = prediction number {self.offset:+d}"
-        said += f" ({self.example})"
-        if self.unused:
-            said += f"; {len(self.unused)} predictions without truth: {_listed(self.unused)}"
-        if self.left_out:
-            said += f"; {self.left_out} predictions of images without annotation left out"
-        return said
+        return self.words
 
 
 def pair_names(
@@ -113,8 +103,15 @@ def pair_names(
             problem = f"no truth when pairing by {rule}"
             raise AnnotationRefused(f"prediction {_listed(unused)}", problem, remedy)
         pairs = tuple((place, predicted_ids[name]) for name, place in truth_ids.items())
-        example = f"{truth[pairs[0][0]]} with {predicted[pairs[0][1]]}"
-        return Pairing(pairs, rule, shift, tuple(unused), example, len(surplus) - len(unused))
+        words = f"{len(pairs)} pairs by {rule}"
+        words += f", truth number = prediction number {shift:+d}" if shift else ""
+        words += f" ({truth[pairs[0][0]]} with {predicted[pairs[0][1]]})"
+        if unused:
+            words += f"; {len(unused)} predictions without truth: {_listed(unused)}"
+        if len(surplus) > len(unused):
+            rest = len(surplus) - len(unused)
+            words += f"; {rest} predictions of images without annotation left out"
+        return Pairing(pairs, rule, shift, words)
 
     problems = []
     for rule in rules:

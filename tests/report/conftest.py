@@ -43,33 +43,26 @@ ORIGIN = {
 def disc_dataset(discs, tmp_path):
     """Make a dataset of ``n`` accepted discs."""
 
-    def blocks_of(size):
-        def sample(place):
-            seed, psi = place // 2, (0.5, 1.0)[place % 2]
-            disc = discs.make_disc(place, size=size)
-            key = sample_key(psi, seed)
-            coverage = disc.scores["coverage"]
-            reason = disc.reason and ("coverage_low" if coverage < 0.15 else "coverage_high")
-            scores = disc.scores | {"alpha_uncertainty": round(float(psi) / 100 + place / 1e5, 6)}
-            return replace(disc, key=key, psi=psi, seed=seed, reason=reason, scores=scores)
+    def sample(place):
+        seed, psi = place // 2, (0.5, 1.0)[place % 2]
+        disc = discs.make_disc(place, size=16)
+        low = disc.scores["coverage"] < 0.15
+        scores = disc.scores | {"alpha_uncertainty": round(psi / 100 + place / 1e5, 6)}
+        told = {"reason": disc.reason and ("coverage_low" if low else "coverage_high")}
+        return replace(disc, key=sample_key(psi, seed), psi=psi, seed=seed, scores=scores, **told)
 
-        def blocks(shard):
-            for start in range(shard * 8, shard * 8 + 8, 4):
-                yield [sample(place) for place in range(start, start + 4)]
+    def blocks(shard):
+        for start in range(shard * 8, shard * 8 + 8, 4):
+            yield [sample(place) for place in range(start, start + 4)]
 
-        return blocks
-
-    def make(n=24, *, name="set", formats=("png",), size=16, keep_rejected=False):
+    def make(n=24, *, name="set", formats=("png",), keep_rejected=False):
         folder = tmp_path / name
         output = OutputPart(formats=tuple(formats), keep_rejected=keep_rejected)
-        recipe = RECIPE.model_copy(update={"output": output})
-        facts = Facts("disc", 0.9, "apache-2.0", provenance=ORIGIN)
-        blocks = blocks_of(size)
-        with open_dataset(
-            folder, recipe=recipe.dump(), recipe_hash="abc", output=output, workers=1
-        ) as dataset:
+        recipe = RECIPE.model_copy(update={"output": output}).dump()
+        options = {"recipe": recipe, "recipe_hash": "abc", "output": output, "workers": 1}
+        with open_dataset(folder, **options) as dataset:
             markers = discs.take_shards(dataset, n, blocks)
-            dataset.finish(facts, {})
+            dataset.finish(Facts("disc", 0.9, "apache-2.0", provenance=ORIGIN), {})
         return SimpleNamespace(folder=folder, origin=ORIGIN, markers=markers, blocks=blocks)
 
     return make
