@@ -67,8 +67,7 @@ def write_key_file(folder: Path, keys: KeyFile) -> None:
 def keys_of(names: Sequence[str], source: str, path: Path | None) -> KeyFile:
     """Read a key file, or where ``path`` is None take psi and seed from names of ``source``.
 
-    Of a name (``psi0700-seed0000123``) psi is what three decimals say; one without a key is
-    refused.
+    Of a name (``psi0700-seed0000123``) psi is what three decimals say; others are refused.
     """
     if path is not None:
         return read_key_file(path)

@@ -67,9 +67,8 @@ def choose_with_truth(
     """Choose the best snapshot of a finished training on annotated images; fine-tune it if asked.
 
     ``recipe`` is the one it was trained by: its noise mode, crop and threshold hold here too.
-    ``keys`` names the key file of the images or its folder; None takes psi and seed from their
-    names. ``pairing`` are the options of `match_truth`. Returned is ``alpha-chosen.safetensors``,
-    or ``alpha-few-shot.safetensors`` where fine-tuned.
+    ``keys`` is as in `keys_of`, and ``pairing`` are options of `match_truth`. Returned is
+    ``alpha-chosen.safetensors``, or ``alpha-few-shot.safetensors`` where fine-tuned.
     """
     key_file = keys_of([item.name for item in truth], truth.source, keys)
     check_rendered_alike(key_file, recipe, checkpoint)

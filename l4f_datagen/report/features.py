@@ -67,8 +67,7 @@ def feature_sheet(generator: Generator, seeds: Sequence[int], psi: float) -> Ima
 def principal_colours(features: Float[Tensor, "batch c h w"]) -> NDArray[np.uint8]:
     """Project features on their first three principal components, uint8 ``batch h w 3``.
 
-    The sign of a component is such that its largest loading is positive. With fewer than three
-    channels the other colours stay black.
+    A component's largest loading is positive. Colours without a channel stay black.
     """
     batch, channels, height, width = features.shape
     # Float64: the covariance of 512 channels decides the signs and the order.

@@ -49,11 +49,7 @@ REJECTED = tuple(f"rejected/{{shard:05d}}/{part}/{{key}}" for part in ("images",
 
 
 def render_page(template: str, **values: Any) -> bytes:
-    """Fill in a template as an HTML page.
-
-    ``page.css`` beside it is the look that all pages share; its colours are variables for light
-    and dark.
-    """
+    """Fill in a template as an HTML page; ``page.css`` beside it is the look that all share."""
     return (fill_template(template, values, escape=True).rstrip() + "\n").encode()
 
 

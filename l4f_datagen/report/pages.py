@@ -173,8 +173,7 @@ def write_report(
 def shown_tiles(folder: Path, records: Records) -> tuple[dict[str, dict[str, Any]], list[int]]:
     """Encode the samples that are shown, as many as the page has room for.
 
-    Returns key to tile, and the shown samples as indices in the order of the plan; those without a
-    tile have no images.
+    Returns key to tile where there are images, and the samples in the order of the plan.
     """
     chosen = choose_shown(records, MAX_SHOWN)
     wanted = {records.key(i): (int(records.shard[i]), bool(records.accepted[i])) for i in chosen}

@@ -57,11 +57,7 @@ def score_page(
 def error_overlay(
     image: NDArray[np.uint8] | None, truth: Mask, mask: Mask, ignore: Mask | None
 ) -> NDArray[np.uint8]:
-    """Paint where a mask errs, over a pale grey image that is lighter on the true object.
-
-    False positives are orange, false negatives blue, ignored pixels lilac; without an image
-    ``h w 3`` plain grey is painted on.
-    """
+    """Paint where a mask errs, over a pale grey image (or none), lighter on the true object."""
     grey = np.where(truth, OBJECT_LIFT, BACKGROUND_LIFT)
     if image is not None:
         grey = 0.35 * image.astype(np.float32).mean(axis=2) + 0.65 * grey

@@ -62,8 +62,7 @@ class Scores:
     def table(self, title: str = "") -> str:
         """Text table in the paper's columns, object and background by their true names.
 
-        In paper-compat the authors' own row names stand beside them: they call black 'fg' and
-        white 'bg'.
+        In paper-compat the authors' names stand beside them, who call black 'fg' and white 'bg'.
         """
         theirs = ("  (authors: 'fg')", "  (authors: 'bg')") if self.paper_compat else ("", "")
         means = (self.miou, self.f1, self.precision, self.recall, self.accuracy)

@@ -108,8 +108,7 @@ def record_scores(dataset: Path, report: ScoreReport) -> Path:
     """Write ``scores.json`` into a dataset that ``make`` finished; return its path.
 
     It names the truth by its file name (no path), and the manifest by its SHA-256: a dataset that
-    is remade or extended no longer fits its record. UsageError where there is no finished dataset,
-    or it cannot be written.
+    is remade or extended no longer fits its record. UsageError where it cannot be written.
     """
     scores, target = report.scores, dataset / SCORES_FILE
     metrics = {name: interval.value for name, interval in report.intervals.items()}
