@@ -3,6 +3,8 @@
 import json
 import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,22 @@ from l4f_datagen.core.errors import CheckpointRefused
 def foreign():
     """The factory of checkpoints in foreign layouts."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("foreign.py"))))
+
+
+@pytest.fixture
+def run_alone():
+    """Runs a file of these tests as a script, in an empty folder that must stay empty."""
+
+    def run(script, arguments, folder):
+        root = str(Path(__file__).parents[2])
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+        command = [sys.executable, script, *map(str, arguments)]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert list(folder.iterdir()) == [], "something was executed or written"
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
 
 
 @pytest.fixture
