@@ -7,7 +7,6 @@ is made without memory: a small file may announce layers of any width.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ from l4f_datagen.models.generator import Generator, GeneratorSpec
 
 from .byte_source import ByteSource
 from .stand_ins import show
-from .tensors import Change, Entries, Shape
+from .tensors import Entries, Shape
 
 SIDES = [2**k for k in range(2, 11)]
 # Names of the synthesis layers and of the layers to RGB, in the order in which they run.
@@ -114,10 +113,12 @@ class _Unread:
     def __init__(self, source: ByteSource, entries: Entries) -> None:
         self.source, self.entries = source, entries
         self.shapes: dict[str, Shape] = {}
+        self.repeated: dict[str, tuple[int, float]] = {}
         for key, entry in entries.items():
             entry.stored.check(entry.name)
             try:
-                self.shapes[key] = entry.change.shape(entry.stored.shape)
+                probe = torch.empty(()).expand(entry.stored.shape)
+                self.shapes[key] = tuple(entry.change.view(probe).shape)
             except (RuntimeError, IndexError):
                 raise self.refuse_shape(key, "which cannot become ours") from None
         tensors = [entry.stored for entry in entries.values()]
@@ -129,20 +130,11 @@ class _Unread:
         name, shape = self.entries[key].name, list(self.entries[key].stored.shape)
         return self.source.refuse(f"{name} has the shape {shape}, {problem}", REMEDY)
 
-    def with_three_channels(self, keys: Iterable[str], axis: int, scale: float = 1) -> "_Unread":
-        """Return the same with a single channel of some tensors three times, times ``scale``."""
-
-        def repeated(change: Change) -> Change:
-            def view(tensor: Tensor) -> Tensor:
-                made = change.view(tensor)
-                return made.expand(*(3 if k == axis else -1 for k in range(made.ndim)))
-
-            return Change(view, lambda tensor: change.values(tensor) * scale)
-
-        entries = dict(self.entries)
+    def repeat(self, keys: Iterable[str], axis: int, scale: float = 1.0) -> None:
+        """Let a single channel of some tensors stand three times, each times ``scale``."""
         for key in keys:
-            entries[key] = replace(entries[key], change=repeated(entries[key].change))
-        return _Unread(self.source, entries)
+            self.repeated[key] = axis, scale
+            self.shapes[key] = tuple(3 if k == axis else n for k, n in enumerate(self.shapes[key]))
 
     def named(self, pattern: str) -> list[re.Match[str]]:
         """Return the matches of the keys that match."""
@@ -185,8 +177,11 @@ class _Unread:
                 raise self.source.refuse(problem.format(shown), REMEDY)
         state: dict[str, Tensor] = {}
         for key, entry in self.entries.items():
-            change = entry.change
-            state[key] = change.values(change.view(entry.stored.read())).contiguous()
+            value = entry.change.values(entry.change.view(entry.stored.read()))
+            if key in self.repeated:
+                axis, scale = self.repeated[key]
+                value = value.repeat_interleave(3, dim=axis) * scale
+            state[key] = value.contiguous()
             low, high = torch.aminmax(state[key])  # one pass and no memory; NaN spreads to both
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise self.source.refuse(f"{entry.name} holds NaN or infinite values", REMEDY)
@@ -209,7 +204,7 @@ def generator_state(
         remedy = "give a generator of RGB or of grey images"
         raise source.refuse(f"is a generator of {kind}, not RGB", remedy)
     if found == {1}:
-        unread = unread.with_three_channels(rgb, axis=0)
+        unread.repeat(rgb, axis=0)
     sides = unread.sides(r"synthesis\.b(\d{1,4})\.conv1\.weight")
     depth = len(unread.named(r"mapping\.fc\.\d+\.weight"))
     if depth > MAX_MAPPING_LAYERS:
@@ -243,7 +238,7 @@ def discriminator_state(
     if unread.shapes.get("from_rgb.weight", ())[1:2] == (1,):
         # For three equal channels, each gives a third of the response. Equalised learning rate
         # divides by the square root of the channels, now three: 1 / 3 * sqrt(3) is left.
-        unread = unread.with_three_channels(["from_rgb.weight"], axis=1, scale=1 / math.sqrt(3))
+        unread.repeat(["from_rgb.weight"], axis=1, scale=1 / math.sqrt(3))
     blocks = len(unread.named(r"blocks\.\d+\.conv1\.weight"))
     resolution = 4 << min(blocks, 20)
     if resolution not in SIDES[2:]:

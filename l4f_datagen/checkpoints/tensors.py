@@ -99,10 +99,6 @@ class Change:
     view: Callable[[Tensor], Tensor] = _same
     values: Callable[[Tensor], Tensor] = _same
 
-    def shape(self, sizes: Shape) -> Shape:
-        """Return our shape of what has the shape ``sizes`` in the file."""
-        return tuple(self.view(torch.empty(()).expand(sizes)).shape)
-
 
 KEEP = Change()
 # Axes of size 1, checked: ``reshape`` allows no other number of values.
