@@ -77,23 +77,23 @@ def generator_layout(
     source: ByteSource, container: Container, class_index: int | None = None
 ) -> Layout:
     """Find the generator to sample from; ``class_index`` fixes the class of a conditional one."""
-    loaded, layout = container.loaded, _native(source, container, "generator")
-    if layout is None and tensorflow.is_tensorflow(loaded):
-        notes: tuple[str, ...] = ()
-        if isinstance(loaded, tuple) and len(loaded) == 3 and loaded[2] is None:
-            loaded, notes = loaded[0], (LAST_USED.format("G"),)
-        parts = tensorflow.generator_entries(source, loaded)
-        layout = Layout("nvlabs-tensorflow", *parts, notes=notes)
-    elif layout is None and state_dicts.is_labels4free(loaded):
-        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
-    elif layout is None:
-        layout = _pytorch_generator(source, loaded, class_index)
+    layout = _native(source, container, "generator")
+    layout = layout or _foreign_generator(source, container.loaded, class_index)
     if class_index is not None and layout.format != "nvlabs-pytorch":
         raise source.refuse("has no classes to choose from", "leave the class out")
     return layout
 
 
-def _pytorch_generator(source: ByteSource, loaded: object, class_index: int | None) -> Layout:
+def _foreign_generator(source: ByteSource, loaded: object, class_index: int | None) -> Layout:
+    if tensorflow.is_tensorflow(loaded):
+        match loaded:
+            case (last, _, None):
+                said = LAST_USED.format("G")
+                parts = tensorflow.generator_entries(source, last)
+                return Layout("nvlabs-tensorflow", *parts, notes=(said,))
+        return Layout("nvlabs-tensorflow", *tensorflow.generator_entries(source, loaded))
+    if state_dicts.is_labels4free(loaded):
+        raise source.refuse("holds an alpha network, no generator", "give the generator's file")
     key, network, notes = _find_generator(loaded)
     prefix = f"{key}." if key else ""
     tensors = state_dicts.tensors_of(network)
