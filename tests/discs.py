@@ -15,8 +15,12 @@ BLOCK, PLANNED = 4, 8
 ALL = ("png", "coco", "hf")
 OUTPUT = {"category": "disc", "formats": list(ALL), "mask_threshold": 0.9}
 PROVENANCE = {
-    **{"domain": "discs", "package": "l4f-datagen 0", "device": "cpu", "recipe_hash": "abc"},
-    **{"generator": {"format": "discs", "sha256": "0" * 64}, "alpha": {"sha256": "1" * 64}},
+    "domain": "discs",
+    "package": "l4f-datagen 0",
+    "device": "cpu",
+    "recipe_hash": "abc",
+    "generator": {"format": "discs", "sha256": "0" * 64},
+    "alpha": {"sha256": "1" * 64},
     "licence": {"name": "Apache-2.0", "link": None},
     "recipe": {"description": "Discs.", "filters": {}, "output": OUTPUT},
 }

@@ -186,7 +186,8 @@ def _load_zip(span: Span, budget: Budget) -> object:
     members = read_members(span)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        problem = f"is a zip archive without torch weights (it holds {sorted(members)[:4]})"
+        shown = ", ".join(sorted(members)[:4])[:120]
+        problem = f"is a zip archive without torch weights (it holds {shown})"
         raise source.refuse(problem, "unpack it and give the checkpoint inside")
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in members:

@@ -28,10 +28,13 @@ def read_markers(folder: Path, shards: Iterable[int]) -> Iterator[Marker]:
 
 
 def find_marker(folder: Path, shard: int) -> Marker | None:
-    """Read the marker of a shard; None where it is missing or damaged."""
+    """Read the marker of a shard; None where it is missing or damaged.
+
+    OSError for one that cannot be read: a failing disk must not have finished shards made again.
+    """
     try:
         [marker] = read_markers(folder, [shard])
-    except (OSError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     return marker
 

@@ -24,14 +24,24 @@ MAX_MANIFEST_BYTES = 256 * 2**20
 """About a million shards: read whole, so a file that is something else must not fill the memory."""
 RUN_AGAIN = "run the `make` that made the dataset again"
 PARTS: Mapping[str, type | UnionType] = {
-    **{"schema": int, "counts.accepted": int, "counts.attempted": int, "splits": dict},
-    **{"formats": list, "shards": list, "indexes": dict, "provenance": dict},
+    "schema": int,
+    "counts.accepted": int,
+    "counts.attempted": int,
+    "splits": dict,
+    "formats": list,
+    "shards": list,
+    "indexes": dict,
+    "provenance": dict,
     **{f"provenance.{name}": str for name in ("domain", "package", "device", "recipe_hash")},
-    **{"provenance.generator.format": str, "provenance.generator.sha256": str},
-    **{"provenance.alpha.sha256": str, "provenance.licence.name": str},
-    **{"provenance.licence.link": str | None, "provenance.recipe.description": str},
-    **{"provenance.recipe.filters": dict, "provenance.recipe.output.category": str},
-    **{"provenance.recipe.output.formats": list},
+    "provenance.generator.format": str,
+    "provenance.generator.sha256": str,
+    "provenance.alpha.sha256": str,
+    "provenance.licence.name": str,
+    "provenance.licence.link": str | None,
+    "provenance.recipe.description": str,
+    "provenance.recipe.filters": dict,
+    "provenance.recipe.output.category": str,
+    "provenance.recipe.output.formats": list,
     "provenance.recipe.output.mask_threshold": int | float,
 }
 """What every reader of a manifest relies on, by its path, with its type."""
@@ -80,8 +90,11 @@ def ledger_row(sample: Sample, shard: int) -> Row:
     """Describe one attempt in plain values."""
     return {
         **{name: getattr(sample, name) for name in ("image_id", "key", "split")},
-        **{"psi": float(sample.psi), "seed": int(sample.seed), "shard": shard},
-        **{"status": sample.status, "reason": sample.reason},
+        "psi": float(sample.psi),
+        "seed": int(sample.seed),
+        "shard": shard,
+        "status": sample.status,
+        "reason": sample.reason,
         "scores": {name: float(score) for name, score in sample.scores.items()},
     }
 

@@ -97,7 +97,9 @@ def _checks(folder: Path, manifest: Mapping[str, Any], local: bool) -> Iterator[
     whole = {path for path, fact in facts if "files" in fact} if local else set()
     for shard in manifest["shards"]:
         number, files = shard["shard"], shard["files"]
-        marker = find_marker(folder, number) if local else None
+        marker = None
+        with suppress(OSError):  # the record cannot be read
+            marker = find_marker(folder, number) if local else None
         if marker and dict(file_digests(marker.files)) == files:
             for path, size, digest in marker.files:
                 known[path.rpartition("/")[0]].add(path)

@@ -75,9 +75,12 @@ def make_dataset(job: MakeConfig) -> dict[str, Any]:
             return {"counts": dataset.counts().to_dict()}
         preview = preview_png(networks.alpha_run, networks.alpha_course)
         pages = dataset_pages(dataset, renderer, preview)
-        output, licence = (
-            recipe.output,
-            (origin["licence"]["name"], origin["licence"]["link"] or ""),
+        facts = Facts(
+            recipe.output.category,
+            recipe.output.mask_threshold,
+            licence=origin["licence"]["name"],
+            licence_url=origin["licence"]["link"] or "",
+            description=recipe.description,
+            provenance=origin,
         )
-        facts = (output.category, output.mask_threshold, *licence, recipe.description, origin)
-        return dataset.finish(Facts(*facts), pages)
+        return dataset.finish(facts, pages)

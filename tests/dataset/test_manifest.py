@@ -17,8 +17,11 @@ from l4f_datagen.dataset.manifest import (
 )
 
 COUNTS = {
-    **{"attempted": 18, "accepted": 15, "rejected": {"border": 3}},
-    **{"empty_masks": 0, "filled_holes": 0},
+    "attempted": 18,
+    "accepted": 15,
+    "rejected": {"border": 3},
+    "empty_masks": 0,
+    "filled_holes": 0,
 }
 LEFT_OUT = {
     *(".l4f/lock", ".l4f/run.json", "manifest.json"),
@@ -41,9 +44,14 @@ def manifest(folder):
 def test_what_it_tells(discs, folder, manifest):
     assert read_manifest(folder) == manifest
     wanted = {
-        **{"counts": COUNTS, "psi": [1.0], "seeds": {"first": 0, "last": 17}},
-        **{"formats": ["png", "coco", "hf"], "mask_threshold": 0.9, "category": "disc"},
-        **{"licence": {"name": "Apache-2.0", "url": ""}, "provenance": discs.PROVENANCE},
+        "counts": COUNTS,
+        "psi": [1.0],
+        "seeds": {"first": 0, "last": 17},
+        "formats": ["png", "coco", "hf"],
+        "mask_threshold": 0.9,
+        "category": "disc",
+        "licence": {"name": "Apache-2.0", "url": ""},
+        "provenance": discs.PROVENANCE,
     }
     assert manifest | wanted == manifest
     shards = [(shard["attempted"], shard["accepted"]) for shard in manifest["shards"]]

@@ -1,6 +1,7 @@
 """What is done stays done: resuming, repairing, growing and shrinking, each ending in the same
 bytes as an undisturbed run."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from importlib import import_module
 import pytest
 
 from l4f_datagen.core.errors import L4FError, UsageError
+from l4f_datagen.dataset.indexes import find_marker
+from l4f_datagen.dataset.layout import marker_path
 from l4f_datagen.dataset.ownership import Asked
 from l4f_datagen.dataset.store import open_dataset
 from l4f_datagen.recipe import OutputPart
@@ -228,3 +231,18 @@ def test_counts_that_do_not_add_up_are_refused(discs, tmp_path):
     path.write_text(json.dumps(marker))
     with pytest.raises(L4FError, match=r"counts of shard 1 do not add up; start over with --ov"):
         discs.make_dataset(tmp_path, 9)
+
+
+def test_a_record_that_cannot_be_read_is_not_made_again(tmp_path, monkeypatch):
+    marker = marker_path(tmp_path, 0)
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(type(marker), "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        find_marker(tmp_path, 0)
+    monkeypatch.undo()
+    assert find_marker(tmp_path, 0) is None  # missing
+    marker.mkdir(parents=True)
+    assert find_marker(tmp_path, 0) is None

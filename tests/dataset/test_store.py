@@ -98,8 +98,11 @@ def test_nothing_accepted_still_adds_up(discs, dataset):
     dataset.write(0, [[discs.make_disc(3), discs.make_disc(8)]], planned=2)
     manifest = dataset.finish(Facts("disc", 0.9, "none"))
     assert manifest["counts"] == {
-        **{"attempted": 2, "accepted": 0, "rejected": {"border": 2}},
-        **{"empty_masks": 0, "filled_holes": 0},
+        "attempted": 2,
+        "accepted": 0,
+        "rejected": {"border": 2},
+        "empty_masks": 0,
+        "filled_holes": 0,
     }
     coco = json.loads((dataset.folder / "annotations/instances_train.json").read_bytes())
     assert coco["images"] == coco["annotations"] == []

@@ -59,8 +59,10 @@ def hub(request, serving, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_TOKEN", serving.TOKEN)
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
         for name, value in {
-            **{"ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": template},
-            **{"HF_HUB_DISABLE_XET": request.param == "lfs", "HF_HUB_OFFLINE": False},
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_DISABLE_XET": request.param == "lfs",
+            "HF_HUB_OFFLINE": False,
             "HF_TOKEN_PATH": str(tmp_path / "no-token"),
         }.items():
             monkeypatch.setattr(constants, name, value)

@@ -32,7 +32,9 @@ APACHE = {"name": "apache-2.0", "link": None, "commercial": True}
 def publishable(folder: Path, n: int = 20, *, size: int = 16, **recipe: Any) -> Path:
     """Make a finished dataset of ``n`` accepted discs; returns its folder."""
     given: dict[str, Any] = {
-        **{"domain": "discs", "description": "Noisy discs.", "alpha": {"weights": "builtin:discs"}},
+        "domain": "discs",
+        "description": "Noisy discs.",
+        "alpha": {"weights": "builtin:discs"},
         "output": {"category": "disc", "formats": ["png", "coco", "hf"]},
         "generator": {"weights": "builtin:discs", "licence": NC},
     } | recipe
@@ -49,8 +51,11 @@ def publishable(folder: Path, n: int = 20, *, size: int = 16, **recipe: Any) -> 
             ]
 
     origin = {
-        **{"domain": checked.domain, "recipe": checked.model_dump(mode="json")},
-        **{"recipe_hash": digest, "package": "l4f-datagen 0.1.0", "device": "cpu"},
+        "domain": checked.domain,
+        "recipe": checked.model_dump(mode="json"),
+        "recipe_hash": digest,
+        "package": "l4f-datagen 0.1.0",
+        "device": "cpu",
         "generator": {"format": "native", "sha256": "cd" * 32, "resolution": size},
         "alpha": {"sha256": "12" * 32},
         "licence": asdict(Licence(**given["generator"]["licence"])),

@@ -51,8 +51,11 @@ def test_yes_publishes_and_states_the_licence_before(cli_run, hub, serving, data
     assert again.stdout == f"{hub.url}/datasets/user/discs: up to date, nothing was sent\n"
     done = json.loads(cli_run("push", dataset, NAME, "--yes", "--json").stdout)
     assert done == {
-        **{"url": f"{hub.url}/datasets/user/discs", "private": True},
-        **{"files": 0, "size": 0, "removed": 0},
+        "url": f"{hub.url}/datasets/user/discs",
+        "private": True,
+        "files": 0,
+        "size": 0,
+        "removed": 0,
     }
     assert serving.TOKEN not in result.output
 

@@ -89,8 +89,12 @@ def test_the_discriminator_beside_the_generator_filters_and_names_the_dataset(
 
 def test_strict_measures_and_rejects_and_bytes_come_again(make, tiny_recipe, pixels_of, rows_of):
     tiny_recipe["filters"] = {
-        **{"preset": "strict", "coverage": None, "uncertainty": None, "border": None},
-        **{"noise": {"min_iou": 0.9}, "flip": {"min_iou": 0}},
+        "preset": "strict",
+        "coverage": None,
+        "uncertainty": None,
+        "border": None,
+        "noise": {"min_iou": 0.9},
+        "flip": {"min_iou": 0},
         "components": {"min_largest_share": 0.3},
     }
     manifest = make("one", 10, count="attempts")

@@ -31,8 +31,10 @@ class TestScores:
     def test_by_hand(self, make_sample):
         assert measure_block([make_sample(alpha=matte(LEFT))]) == [
             {
-                **{"coverage": 0.24, "border_contact": round(6 / 36, 6)},
-                **{"num_components": 1, "largest_share": 1},
+                "coverage": 0.24,
+                "border_contact": round(6 / 36, 6),
+                "num_components": 1,
+                "largest_share": 1,
                 "alpha_uncertainty": pytest.approx(0.24 * 0.1 + 0.76 * 0.2, abs=1e-6),
             }
         ]
@@ -213,8 +215,10 @@ class TestPresets:
         assert switched_on(preset="none") == {}
         assert switched_on(preset="default") == switched_on() == default
         assert switched_on(preset="strict") == {
-            **{"coverage": {"min": 0.05, "max": 0.8}, "border": {"max": 0.25}},
-            **{"components": {"max": 8, "min_largest_share": 0.95}, "uncertainty": {"max": 0.05}},
+            "coverage": {"min": 0.05, "max": 0.8},
+            "border": {"max": 0.25},
+            "components": {"max": 8, "min_largest_share": 0.95},
+            "uncertainty": {"max": 0.05},
             "duplicates": {"min_distance": 0.04},
         }
 

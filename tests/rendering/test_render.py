@@ -178,8 +178,11 @@ def test_the_recipe_decides_all_that_a_renderer_does(networks):
         "generator": {"crop": [0, 2, 16, 14]},
         "alpha": {"background": "const"},
         "sampling": {
-            **{"noise_mode": "random", "precision": "bf16", "truncation_cutoff": 3},
-            **{"style_mixing": 0.25, "mask_cleanup": ["fill_holes", "largest_component"]},
+            "noise_mode": "random",
+            "precision": "bf16",
+            "truncation_cutoff": 3,
+            "style_mixing": 0.25,
+            "mask_cleanup": ["fill_holes", "largest_component"],
         },
         "output": {"mask_threshold": 0.3, "composites": "generated", "split": {"val": 0.25}},
     }

@@ -37,8 +37,14 @@ def test_the_log_forgets_an_undone_future(make_logger, tmp_path):
     found = [(row["step"], row["d_loss"]) for row in rows]
     assert found == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
     assert rows[0] == {
-        **{"step": 1, "attempt": 1, "d_loss": 1.0, "realism": 0.5, "rest_d_loss": 0.0},
-        **{"rest_realism": 0.0, "binarization": 0.25, "alpha_coverage": 0.125},
+        "step": 1,
+        "attempt": 1,
+        "d_loss": 1.0,
+        "realism": 0.5,
+        "rest_d_loss": 0.0,
+        "rest_realism": 0.0,
+        "binarization": 0.25,
+        "alpha_coverage": 0.125,
     }
 
 

@@ -87,9 +87,13 @@ class Encoded:
         height, width = sample.mask.shape
         return {
             **{name: float(score) for name, score in sample.scores.items()},
-            **{"key": sample.key, "image_id": sample.image_id, "psi": float(sample.psi)},
-            **{"seed": int(sample.seed), "coverage": self.coverage},
-            **{"width": width, "height": height},
+            "key": sample.key,
+            "image_id": sample.image_id,
+            "psi": float(sample.psi),
+            "seed": int(sample.seed),
+            "coverage": self.coverage,
+            "width": width,
+            "height": height,
         }
 
 

@@ -35,8 +35,12 @@ from l4f_datagen.io.photo import encode_pngs
 from l4f_datagen.recipe import OutputPart
 
 PNG_FOLDERS = {
-    **{"image": "images", "mask": "masks", "label": "labels", "alpha": "alpha"},
-    **{"cutout": "rgba", "composite": "composites"},
+    "image": "images",
+    "mask": "masks",
+    "label": "labels",
+    "alpha": "alpha",
+    "cutout": "rgba",
+    "composite": "composites",
 }
 
 

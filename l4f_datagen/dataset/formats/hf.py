@@ -30,8 +30,12 @@ GROUP_BYTES = 32 * 2**20
 PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 COLUMNS: dict[str, pa.DataType] = {
     **{"key": pa.string(), **dict.fromkeys(KINDS, PICTURE)},
-    **{"image_id": pa.int64(), "psi": pa.float64(), "seed": pa.int64(), "coverage": pa.float64()},
-    **{"width": pa.int32(), "height": pa.int32()},
+    "image_id": pa.int64(),
+    "psi": pa.float64(),
+    "seed": pa.int64(),
+    "coverage": pa.float64(),
+    "width": pa.int32(),
+    "height": pa.int32(),
 }
 DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.int32(): "int32", pa.float64(): "float64"}
 

@@ -77,9 +77,14 @@ class CocoShard(ShardWriter):
         sample, whole = encoded.sample, self.output.instances == "image"
         height, width = sample.mask.shape
         image = {
-            **{"id": sample.image_id, "license": 1, "width": width, "height": height},
+            "id": sample.image_id,
+            "license": 1,
+            "width": width,
+            "height": height,
             "file_name": f"{self.shard:05d}/{self.name(encoded, 'image')}",
-            **{"key": sample.key, "psi": float(sample.psi), "seed": int(sample.seed)},
+            "key": sample.key,
+            "psi": float(sample.psi),
+            "seed": int(sample.seed),
         }
         annotations = []
         for number, found in enumerate(encoded.instances, 1):
@@ -88,9 +93,12 @@ class CocoShard(ShardWriter):
             annotations.append(
                 {
                     "id": sample.image_id if whole else sample.image_id * COMPONENT_IDS + number,
-                    **{"image_id": sample.image_id, "category_id": CATEGORY_ID, "iscrowd": 0},
+                    "image_id": sample.image_id,
+                    "category_id": CATEGORY_ID,
+                    "iscrowd": 0,
                     "segmentation": found.rle if self.output.coco_segmentation == "rle" else rings,
-                    **{"area": float(found.area_px), "bbox": list(map(float, found.bbox_xywh))},
+                    "area": float(found.area_px),
+                    "bbox": list(map(float, found.bbox_xywh)),
                     "alpha_file": f"alpha/{self.shard:05d}/{sample.key}.png",
                 }
             )

@@ -27,7 +27,9 @@ def levels(disc):
     """What the four files of a disc show."""
     hard = np.uint8(disc.mask)
     return {
-        **{"image": disc.image, "mask": 255 * hard, "label": hard},
+        "image": disc.image,
+        "mask": 255 * hard,
+        "label": hard,
         "alpha": np.uint8(np.rint(disc.alpha * 255)),
     }
 
