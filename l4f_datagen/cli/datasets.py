@@ -151,7 +151,9 @@ def refine(images: Path, masks: Path, out: Path, method: Any, as_json: bool) -> 
 
 PREVIEW_LINES = 14  # of the card in a dry run: title, description, counts, how it was labelled
 
-VISIBILITY = option("--private/--public", bool, "Default: private if not for commercial use.")
+VISIBILITY = option(
+    "--private/--public", bool, "Default: private if the licence forbids commercial use."
+)
 REPLACE = option("--replace", bool, "Replace another dataset in the repository.")
 
 

@@ -21,7 +21,7 @@ SAMPLING = added(
     option("--psi --trunc", shared.PSI_LIST, "Truncation: 0.7 or 0.5,0.7 or 0.5:1,0.7:2."),
     option("--truncation-cutoff", shared.NATURAL, "Truncate only this many first layers."),
     option("--seeds", str, "Seeds for every psi: 0-99,120. Default: a new one each sample."),
-    option("--same-seeds/--new-seeds", bool, "For every psi, or a new seed for each sample."),
+    option("--same-seeds/--new-seeds", bool, "The same seeds for every psi, or new ones."),
     option("--latents", FILE, "A .npy or .pt file with a latent in each row; --seeds: rows."),
     option("--latent-space", "w|z", "Space of --latents; w includes W+."),
     option("--style-mixing", shared.SHARE, "Share of samples that mix two z."),
@@ -60,7 +60,7 @@ SECTIONS = {
         option("--workers", click.IntRange(1, 256), "CPU threads that render."),
         option("--engine", "local|ray", "Render here, or as tasks of a Ray cluster.", "local"),
         option("--ray-address", str, "Address of the cluster; without it one is started here."),
-        option("--shard share", str, "Make every N-th shard from the I-th on.", metavar="I/N"),
+        option("--shard share", str, "Make every N-th shard, I from 0 to N - 1.", metavar="I/N"),
     ),
     "Publishing": added(
         option("--push repo", str, "Publish on the Hub at the end.", metavar="USER/NAME"),

@@ -87,6 +87,9 @@ def validate(
     The masks are files (--pred), or are rendered for the annotated keys by the networks of
     --domain, --recipe or --generator. Images that nobody annotated are left out and counted.
 
+    Truth is read from mask folders, COCO, Labelbox, CVAT, Label Studio, LabelMe, VIA, YOLO,
+    Cityscapes, Supervisely and Hugging Face datasets.
+
     l4f-datagen validate --domain toy-cars --truth export.json
     l4f-datagen validate --pred masks --truth labels --min-miou 0.9
     """

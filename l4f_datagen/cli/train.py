@@ -161,7 +161,7 @@ PRETRAINING = added(
     option("--patience", click.IntRange(0),
            "Snapshots without a smaller distance after which the end begins; 0: never.", 6),
     option("--batch", click.IntRange(4), None, 16),
-    option("--accumulate", NATURAL, "Parts of a batch, computed one after the other.", 1),
+    option("--accumulate", NATURAL, "Parts of a batch, one by one to save memory.", 1),
     option("--precision", "auto|fp32|bf16|fp16", "auto: bf16 where the device has it.", "auto"),
     option("--augment/--no-augment", bool, "Adaptive discriminator augmentation.", True),
     option("--seed", click.IntRange(0, 2**31 - 1), None, 0),
