@@ -73,6 +73,8 @@ def pair_names(
     for which, names in (("truth", truth), ("prediction", predicted)):
         if not names:
             raise AnnotationRefused(which, "holds no image", "name a folder or file that has some")
+    if pair_by not in ("auto", *IDENTIFIERS):
+        raise ValueError(f"expected pair_by auto, {', '.join(IDENTIFIERS)}, got {pair_by!r}")
     rules = ["number"] if offset is not None else [pair_by]
     if rules == ["auto"]:
         # By number only where the names of each side are alike but for their last number.

@@ -110,3 +110,8 @@ def test_good_or_bad_masks_and_two_pairs_are_not_called_shifted(truth):
     assert looks_shifted(FACES, truth, truth) is None
     assert looks_shifted(FACES, truth, ~truth) is None
     assert looks_shifted(FACES[:2], truth[:2], truth[1::-1]) is None
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="expected pair_by auto, key, stem, number, got 'nam"):
+        pair_names(["a.png"], ["a.png"], pair_by="nam")
