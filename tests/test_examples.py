@@ -15,6 +15,7 @@ from PIL import Image
 from l4f_datagen import load_recipe, make_dataset
 from l4f_datagen.annotate.keys import read_key_file
 from l4f_datagen.annotations import load_annotations
+from l4f_datagen.training import self_training
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES, LABELBOX = ROOT / "examples", ROOT / "docs" / "labelbox"
@@ -24,7 +25,8 @@ def example(name):
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))
 
 
-def test_label_with_your_generator(generator_file, tmp_path, capsys):
+def test_label_with_your_generator(generator_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(self_training, "BATCHES", 2)  # of 24: a trained file is all that is needed
     label = example("label_with_your_generator")["label"]
     label(str(generator_file), tmp_path, 3, 2, "cpu", accept=True)  # of two steps
     printed = capsys.readouterr().out
