@@ -50,7 +50,7 @@ class TrainingLogger:
         exact = part.model_copy(update={"training": training})
         self.images = render_batch(exact, generator, background, draws)
         self.meter = Meter(part.training.steps, "alpha training", "steps", initial=step)
-        self._has_begun = False
+        self._trimmed = False
         self._events: Any = None
         with suppress(ImportError):  # beside the log, where tensorboard is installed
             from torch.utils.tensorboard import SummaryWriter
@@ -60,10 +60,10 @@ class TrainingLogger:
     def note(self, facts: StepFacts) -> None:
         """Log one step; lines of steps that are redone are cut."""
         row = asdict(facts)
-        if not self._has_begun:
-            self._has_begun, begin = True, (facts.attempt, facts.step)
+        if not self._trimmed:
+            self._trimmed, first = True, (facts.attempt, facts.step)
             rows = read_log(self.log) if self.log.exists() else []
-            past = [old for old in rows if (old["attempt"], old["step"]) < begin]
+            past = [old for old in rows if (old["attempt"], old["step"]) < first]
             self.log.write_text("".join(json.dumps(old) + "\n" for old in past))
         with self.log.open("a") as log:
             log.write(json.dumps(row) + "\n")
